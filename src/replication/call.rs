@@ -1,0 +1,129 @@
+//! What travels between master and secondary, and what each side may conclude from it.
+
+use super::{Entry, Epoch, Id, Incarnation, LogId};
+use std::fmt;
+use std::sync::Arc;
+
+/// Master to secondary: entries, refusals and the high watermark. Sent in rounds, by catch-up, and empty to tell.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Call {
+    /// The log that the master serves. A secondary that holds another log refuses.
+    pub log_id: LogId,
+    /// The master's reign. A secondary that has seen a later one refuses.
+    pub epoch: Epoch,
+    /// The start of the master's process. A secondary accepts one master per epoch.
+    pub master: Incarnation,
+    /// Present until the secondary is known to have entered `epoch`: where the reigns that it missed began.
+    pub opening: Option<Opening>,
+    /// The id before the first one that this call covers. The secondary must hold everything up to it.
+    pub after: Id,
+    /// The last id that this call covers: each id in between is an entry or is refused.
+    pub through: Id,
+    /// The entries, in order.
+    pub entries: Vec<Arc<Entry>>,
+    /// Refused ids, in order: durable on the master. May lie outside of `after..=through`.
+    pub refused: Vec<Id>,
+    /// The master's high watermark. Every refusal up to it that the secondary may not know yet is in `refused`.
+    pub decided: Id,
+    /// Whether the secondary takes part in the rounds, so that nothing is committed from now on that it does not hold.
+    /// Until it has been told so it answers no reader alone: it does not know what it lacks.
+    pub admitted: bool,
+}
+
+/// The beginning of a reign, as a secondary learns it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Opening {
+    /// The epoch that the secondary reported, on which the next field is based.
+    pub since: Epoch,
+    /// Where the first epoch after it began. Undecided entries from here on were never acknowledged and are dropped.
+    pub overtaken_from: Id,
+}
+
+/// Secondary to master: everything up to `durable` is on its disk (in memory, for a store that keeps nothing).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Acknowledgement {
+    /// The start of the secondary's process: an acknowledgement of an earlier one does not count.
+    pub incarnation: Incarnation,
+    /// Every id up to this one is held durably, as an entry or as a refusal.
+    pub durable: Id,
+    /// The high watermark that the secondary knows now.
+    pub decided: Id,
+    /// Whether it knows that it takes part in the rounds.
+    pub admitted: bool,
+}
+
+/// Secondary to master: the call was not accepted, and nothing of it was kept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// An earlier call is missing. The master sends again from `holds`.
+    Gap {
+        /// The id up to which the secondary holds everything.
+        holds: Id,
+    },
+    /// The call is of another log.
+    OtherLog {
+        /// The log that the secondary holds.
+        holds: LogId,
+    },
+    /// The secondary serves a later reign, or another master in the same one: the caller must step down.
+    Fenced {
+        /// The reign that it serves.
+        epoch: Epoch,
+    },
+    /// The call's opening does not begin where this secondary stands. The master asks for its state and opens again.
+    NotOpened {
+        /// The latest epoch that the secondary knows.
+        epoch: Epoch,
+    },
+    /// The secondary holds decided entries that the master has overtaken: the master lost its disk. Nothing is dropped.
+    MasterBehind {
+        /// The secondary's high watermark.
+        decided: Id,
+        /// Where the master's new epoch begins.
+        begins: Id,
+    },
+    /// An id is held with another content. The secondary stops taking part until an operator has looked.
+    Diverged {
+        /// The id.
+        id: Id,
+    },
+    /// The secondary holds messages of a master that is not ours.
+    Foreign {
+        /// How many.
+        messages: u64,
+    },
+    /// The call contradicts itself; a sentence says how.
+    Malformed(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Gap { holds } => write!(formatter, "holds the log only up to id {holds}"),
+            Refusal::OtherLog { holds } => write!(
+                formatter,
+                "belongs to another log, {holds}; give it its own master, or start it with an empty data directory"
+            ),
+            Refusal::Fenced { epoch } => {
+                write!(formatter, "serves another master, in epoch {epoch}; stop one of the two masters")
+            }
+            Refusal::NotOpened { epoch } => write!(formatter, "is still in epoch {epoch}"),
+            Refusal::MasterBehind { decided, begins } => write!(
+                formatter,
+                "holds decided messages up to id {decided}, but this master begins at id {begins}: the master has lost \
+                 its log; restore it from this secondary or from a backup, or start the secondary with an empty data \
+                 directory if its messages may be given up"
+            ),
+            Refusal::Diverged { id } => write!(
+                formatter,
+                "holds another message under id {id} and takes no more part; compare the two and start it again with an \
+                 empty data directory"
+            ),
+            Refusal::Foreign { messages } => write!(
+                formatter,
+                "holds {messages} messages of another master; start it with an empty data directory to let it join"
+            ),
+            Refusal::Malformed(why) => write!(formatter, "got a call that contradicts itself: {why}"),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! How many copies a writer wants before it calls its message written.
+
+use std::fmt;
+
+/// How many nodes must hold an entry durably. The master's own disk is always one of them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WriteConcern {
+    /// The master and every registered secondary: the default, and the promise that any node can be lost.
+    All,
+    /// So many nodes, the master included; at least 1.
+    Copies(usize),
+}
+
+impl fmt::Display for WriteConcern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WriteConcern::All => formatter.write_str("all"),
+            WriteConcern::Copies(copies) => copies.fmt(formatter),
+        }
+    }
+}

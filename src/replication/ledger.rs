@@ -1,0 +1,628 @@
+//! The master's half of the protocol: which node holds what, and what that means for each message.
+
+use super::{
+    Acknowledgement, Epoch, EpochHistory, Holdings, Id, Incarnation, LogId, MemberId, Opening, Refusal, WriteConcern,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A secondary is admitted to the rounds when it lacks at most this many entries; its first round carries them.
+const ADMISSION_LAG_MAX: u64 = 1_024;
+
+/// Entries found undecided at a start need every secondary, whoever was registered when they were written.
+const EVERY_MEMBER: MemberId = MemberId::new(u32::MAX);
+
+/// What became of a message, for the writer who waits for it. Each writer gets exactly one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// Its write concern is met and it is visible.
+    Committed,
+    /// It is visible and stays, but its own write concern was not met in time; a later message sealed it.
+    CommittedShort,
+    /// It is refused, durably: no node shows it, ever.
+    Refused,
+}
+
+/// How a message takes the news that a secondary it needs is gone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Patience {
+    /// It is refused at once.
+    FailFast,
+    /// It waits until its deadline, which its owner reports with [`Ledger::expire`].
+    UntilDeadline,
+    /// It waits for ever: found undecided at a start, it may have been acknowledged, and is never refused.
+    Forever,
+}
+
+/// A secondary's part in the rounds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// It gets every round, and writes may count on it.
+    InSync,
+    /// It answers and is being brought up to date.
+    CatchingUp,
+    /// It did not answer, or refused to take part.
+    Unreachable,
+}
+
+/// What the owner of a ledger has to do after an event.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[must_use = "effects have to be carried out"]
+pub struct Effects {
+    /// Make these refusals durable, then report them with [`Ledger::refusal_stored`]. Tell nobody before.
+    pub refuse: Vec<Id>,
+    /// Answer these writers.
+    pub settled: Vec<(Id, Outcome)>,
+}
+
+/// What one call to one secondary has to carry.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Dispatch {
+    /// To whom.
+    pub member: MemberId,
+    /// To which start of its process.
+    pub incarnation: Incarnation,
+    /// The call begins after this id.
+    pub after: Id,
+    /// And ends with this one.
+    pub through: Id,
+    /// The high watermark that the secondary is known to know: refusals after it must be told.
+    pub told: Id,
+    /// The high watermark to tell.
+    pub decided: Id,
+    /// Present until the secondary has entered this epoch.
+    pub opening: Option<Opening>,
+    /// Whether the secondary takes part in the rounds.
+    pub admitted: bool,
+    /// Whether it is known to know that.
+    pub knows_admission: bool,
+}
+
+impl Dispatch {
+    /// Whether there is anything in it that the secondary is not known to know.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        self.through > self.after || self.told < self.decided || self.admitted != self.knows_admission
+    }
+}
+
+/// Why a write concern cannot be met at this moment.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Shortfall {
+    /// Copies wanted, the master's included.
+    pub wanted: usize,
+    /// Nodes that can take part, the master included.
+    pub available: usize,
+    /// The secondaries that cannot.
+    pub missing: Vec<MemberId>,
+}
+
+/// One secondary, as the ledger sees it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MemberView {
+    /// Its number.
+    pub member: MemberId,
+    /// Its part in the rounds.
+    pub standing: Standing,
+    /// The start of its process that the master has verified.
+    pub incarnation: Option<Incarnation>,
+    /// The id up to which it is known to hold everything durably.
+    pub durable: Id,
+    /// The high watermark that it is known to know.
+    pub told: Id,
+}
+
+#[derive(Debug)]
+struct Member {
+    standing: Standing,
+    incarnation: Option<Incarnation>,
+    /// The epoch that it reported; it has entered ours once the two are equal.
+    epoch: Epoch,
+    durable: Id,
+    told: Id,
+    /// The last id handed to a call: where its next round begins.
+    sent: Id,
+    /// It has acknowledged that it takes part in the rounds.
+    knows_admission: bool,
+}
+
+#[derive(Debug)]
+struct Open {
+    concern: WriteConcern,
+    /// "All" means the secondaries registered when the message came in, up to this one: a node that joins while it is
+    /// under way neither delays nor endangers it.
+    newest_member: MemberId,
+    patience: Patience,
+    /// Its refusal is on the way to the disk. It cannot be committed any more.
+    refusing: bool,
+    /// Its time is over, but it was sealed: answered as [`Outcome::CommittedShort`] as soon as it is decided.
+    overdue: bool,
+}
+
+/// The state of one reign of a master.
+///
+/// Invariants, asserted after every event:
+/// - `decided ≤ durable ≤ last` and `decided`, `sealed`, `durable`, `last` never go back;
+/// - every id in `decided+1..=last` is open or in `refused`;
+/// - no open entry at or below `sealed` is refusing, unless its refusing began before it could be sealed: such an entry
+///   is stepped over by the seal and never committed.
+#[derive(Debug)]
+pub struct Ledger {
+    log_id: LogId,
+    master: Incarnation,
+    history: EpochHistory,
+    /// The last id given.
+    last: Id,
+    /// The id up to which the master's own disk holds everything.
+    durable: Id,
+    /// The highest entry that was met: it and every entry before it that is not refused is committed.
+    sealed: Id,
+    /// The high watermark.
+    decided: Id,
+    /// How many entries up to `decided` are visible.
+    visible: u64,
+    open: BTreeMap<Id, Open>,
+    /// Durable refusals above `decided`.
+    refused: BTreeSet<Id>,
+    members: BTreeMap<MemberId, Member>,
+}
+
+impl Ledger {
+    /// Begins a reign on a log that holds everything up to `last` durably and whose fates are known up to `decided`.
+    ///
+    /// `history` ends with the epoch of this reign, which is durable already; `refused` are the refusals above
+    /// `decided`; `visible` counts the entries up to it. What lies between and is not refused may have been
+    /// acknowledged: it stays pending, for ever if need be, and is replicated again.
+    #[must_use]
+    pub fn begin(
+        log_id: LogId,
+        master: Incarnation,
+        history: EpochHistory,
+        last: Id,
+        decided: Id,
+        visible: u64,
+        refused: BTreeSet<Id>,
+    ) -> Ledger {
+        let open = decided
+            .until(last)
+            .filter(|id| !refused.contains(id))
+            .map(|id| {
+                let open = Open {
+                    concern: WriteConcern::All,
+                    newest_member: EVERY_MEMBER,
+                    patience: Patience::Forever,
+                    refusing: false,
+                    overdue: false,
+                };
+                (id, open)
+            })
+            .collect();
+        let ledger = Ledger {
+            log_id,
+            master,
+            history,
+            last,
+            durable: last,
+            sealed: decided,
+            decided,
+            visible,
+            open,
+            refused,
+            members: BTreeMap::new(),
+        };
+        ledger.assert_invariants();
+        ledger
+    }
+
+    /// The log that this master serves.
+    #[must_use]
+    pub fn log_id(&self) -> LogId {
+        self.log_id
+    }
+
+    /// The start of the master's process.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.master
+    }
+
+    /// The reign.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.history.latest()
+    }
+
+    /// The last id given.
+    #[must_use]
+    pub fn last(&self) -> Id {
+        self.last
+    }
+
+    /// The high watermark: every id up to it has its fate, and what is committed up to it is visible.
+    #[must_use]
+    pub fn decided(&self) -> Id {
+        self.decided
+    }
+
+    /// How many messages are visible.
+    #[must_use]
+    pub fn visible(&self) -> u64 {
+        self.visible
+    }
+
+    /// How many entries wait for their fate, or for the copies that their writers asked for.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// How many nodes there are, the master included.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.members.len() + 1
+    }
+
+    /// Every secondary, in the order of registration.
+    pub fn members(&self) -> impl Iterator<Item = MemberView> + '_ {
+        self.members.iter().map(|(&member, state)| MemberView {
+            member,
+            standing: state.standing,
+            incarnation: state.incarnation,
+            durable: state.durable,
+            told: state.told,
+        })
+    }
+
+    /// A secondary is registered. It counts for nothing until it has reported and is admitted.
+    ///
+    /// # Panics
+    /// If the number is taken.
+    pub fn join(&mut self, member: MemberId) {
+        let state = Member {
+            standing: Standing::Unreachable,
+            incarnation: None,
+            epoch: Epoch::NONE,
+            durable: Id::ZERO,
+            told: Id::ZERO,
+            sent: Id::ZERO,
+            knows_admission: false,
+        };
+        let before = self.members.insert(member, state);
+        assert!(before.is_none(), "member {member} joined twice");
+    }
+
+    /// A secondary is removed: "all" means the rest from now on.
+    pub fn leave(&mut self, member: MemberId) -> Effects {
+        self.members.remove(&member);
+        self.give_up_hopeless()
+    }
+
+    /// Tells whether a concern can be met by the nodes that take part now.
+    pub fn shortfall(&self, concern: WriteConcern) -> Option<Shortfall> {
+        let missing: Vec<MemberId> = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.standing != Standing::InSync)
+            .map(|(&member, _)| member)
+            .collect();
+        let available = self.nodes() - missing.len();
+        let wanted = self.copies(concern);
+        (available < wanted).then_some(Shortfall { wanted, available, missing })
+    }
+
+    /// Opens the next entry and gives its id. The caller hands it to the store and to a round.
+    pub fn append(&mut self, concern: WriteConcern, patience: Patience) -> Id {
+        self.last = self.last.next();
+        let newest_member = self.members.last_key_value().map_or(MemberId::new(0), |(&member, _)| member);
+        self.open.insert(self.last, Open { concern, newest_member, patience, refusing: false, overdue: false });
+        self.last
+    }
+
+    /// What a round that ends with `through` has to carry to an in-sync secondary. The secondary's next round begins
+    /// where this one ends, so each dispatch must be sent, or the secondary reported as [`Ledger::lost`].
+    pub fn dispatch(&mut self, member: MemberId, through: Id) -> Option<Dispatch> {
+        let state = self.members.get_mut(&member).filter(|state| state.standing == Standing::InSync)?;
+        let after = state.sent;
+        state.sent = state.sent.max(through);
+        self.dispatch_from(member, after)
+    }
+
+    /// What a secondary that is catching up has to get next: at most `entries_max` ids beyond what it holds, and no
+    /// further than `stored`, the end of what the master's store can read back.
+    pub fn dispatch_catch_up(&mut self, member: MemberId, stored: Id, entries_max: u64) -> Option<Dispatch> {
+        let state = self.members.get_mut(&member).filter(|state| state.standing == Standing::CatchingUp)?;
+        let after = state.durable;
+        state.sent = after.max(stored.min(after.plus(entries_max)));
+        self.dispatch_from(member, after)
+    }
+
+    fn dispatch_from(&self, member: MemberId, after: Id) -> Option<Dispatch> {
+        let state = self.members.get(&member)?;
+        let overtaken_from = self.history.overtaken_from(state.epoch);
+        let opening = overtaken_from.map(|overtaken_from| Opening { since: state.epoch, overtaken_from });
+        Some(Dispatch {
+            member,
+            incarnation: state.incarnation?,
+            after,
+            through: state.sent,
+            told: state.told,
+            decided: self.decided,
+            opening,
+            admitted: state.standing == Standing::InSync,
+            knows_admission: state.knows_admission,
+        })
+    }
+
+    /// Whether an in-sync secondary lacks an entry, or is not known to know the high watermark, or that it is in sync.
+    /// Stays so while the round that tells it is under way.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        let owes = |member: &Member| member.told < self.decided || member.sent < self.last || !member.knows_admission;
+        self.members.values().any(|member| member.standing == Standing::InSync && owes(member))
+    }
+
+    /// The master's own disk holds everything up to `through`.
+    ///
+    /// # Panics
+    /// If that was never appended.
+    pub fn stored(&mut self, through: Id) -> Effects {
+        assert!(through <= self.last, "stored up to {through}, but only {} were appended", self.last);
+        self.durable = self.durable.max(through);
+        self.settle(Vec::new())
+    }
+
+    /// A secondary acknowledged. Ignored, with `false`, if it is not of the incarnation that the master verified.
+    pub fn acknowledged(&mut self, member: MemberId, acknowledgement: Acknowledgement) -> (bool, Effects) {
+        let (last, epoch) = (self.last, self.epoch());
+        let Some(state) = self.members.get_mut(&member) else { return (false, Effects::default()) };
+        if state.incarnation != Some(acknowledgement.incarnation) {
+            return (false, Effects::default());
+        }
+        state.epoch = epoch;
+        state.durable = state.durable.max(acknowledgement.durable.min(last));
+        state.told = state.told.max(acknowledgement.decided.min(self.decided));
+        state.knows_admission |= acknowledgement.admitted;
+        (true, self.settle(Vec::new()))
+    }
+
+    /// A secondary reported what it holds. If it can take part it is caught up from there.
+    ///
+    /// # Errors
+    /// With the reason why it cannot take part; it stays unreachable.
+    pub fn reported(&mut self, member: MemberId, holdings: &Holdings) -> Result<Effects, Refusal> {
+        self.may_take_part(holdings)?;
+        let ours = holdings.log_id == Some(self.log_id);
+        let epoch = if ours { holdings.epoch } else { Epoch::NONE };
+        let overtaken_from = self.history.overtaken_from(epoch).unwrap_or(Id::MAX);
+        let holds = holdings.last.min(overtaken_from.previous()).min(self.last);
+        let decided = self.decided;
+        let Some(state) = self.members.get_mut(&member) else { return Ok(Effects::default()) };
+        *state = Member {
+            standing: Standing::CatchingUp,
+            incarnation: Some(holdings.incarnation),
+            epoch,
+            durable: holds,
+            told: holdings.decided.min(decided),
+            sent: holds,
+            knows_admission: false,
+        };
+        Ok(self.give_up_hopeless())
+    }
+
+    /// Whether a secondary that holds this can take part in this reign.
+    ///
+    /// # Errors
+    /// With the reason why not.
+    pub fn may_take_part(&self, holdings: &Holdings) -> Result<(), Refusal> {
+        if holdings.foreign > 0 {
+            return Err(Refusal::Foreign { messages: holdings.foreign });
+        }
+        if let Some(id) = holdings.diverged {
+            return Err(Refusal::Diverged { id });
+        }
+        match holdings.log_id {
+            Some(other) if other != self.log_id && holdings.last > Id::ZERO => {
+                return Err(Refusal::OtherLog { holds: other });
+            }
+            Some(ours) if ours == self.log_id => {}
+            _ => return Ok(()),
+        }
+        if holdings.epoch > self.epoch() {
+            return Err(Refusal::Fenced { epoch: holdings.epoch });
+        }
+        let begins = self.history.overtaken_from(holdings.epoch).unwrap_or(self.last.next());
+        if holdings.decided >= begins {
+            return Err(Refusal::MasterBehind { decided: holdings.decided, begins });
+        }
+        Ok(())
+    }
+
+    /// Admits a secondary to the rounds if it has caught up: it knows this epoch, holds everything that is decided, and
+    /// lacks little of the rest, and nothing that could be committed without it: a reader there would miss that.
+    pub fn admit(&mut self, member: MemberId) -> bool {
+        let (epoch, decided, last) = (self.epoch(), self.decided, self.last);
+        let Some(state) = self.members.get_mut(&member) else { return false };
+        let needed_for = |open: &Open| open.concern != WriteConcern::All || member <= open.newest_member;
+        let caught_up = state.standing == Standing::CatchingUp
+            && state.epoch == epoch
+            && state.durable >= decided
+            && last.since(state.durable) <= ADMISSION_LAG_MAX
+            && self.open.range(state.durable.next()..).all(|(_, open)| needed_for(open));
+        if caught_up {
+            state.standing = Standing::InSync;
+            state.sent = state.durable;
+        }
+        caught_up
+    }
+
+    /// A secondary did not acknowledge, or refused: it leaves the rounds, and what cannot be met without it is refused.
+    pub fn lost(&mut self, member: MemberId) -> Effects {
+        if let Some(state) = self.members.get_mut(&member) {
+            state.standing = Standing::Unreachable;
+        }
+        self.give_up_hopeless()
+    }
+
+    fn give_up_hopeless(&mut self) -> Effects {
+        self.give_up(|ledger, id, open| open.patience == Patience::FailFast && !ledger.attainable(id, open))
+    }
+
+    /// The time of a message is over: it is refused, or answered short of its copies if it was sealed.
+    pub fn expire(&mut self, expired: Id) -> Effects {
+        self.give_up(|_, id, open| id == expired && open.patience != Patience::Forever)
+    }
+
+    fn give_up(&mut self, hopeless: impl Fn(&Ledger, Id, &Open) -> bool) -> Effects {
+        let given_up: Vec<Id> =
+            self.open.iter().filter(|(id, open)| hopeless(self, **id, open)).map(|(&id, _)| id).collect();
+        let mut refuse = Vec::new();
+        for id in given_up {
+            let sealed = id <= self.sealed;
+            let Some(open) = self.open.get_mut(&id) else { continue };
+            if sealed {
+                open.overdue = true;
+            } else if !open.refusing {
+                open.refusing = true;
+                refuse.push(id);
+            }
+        }
+        self.settle(refuse)
+    }
+
+    /// These refusals are on the master's disk: now they may be told.
+    ///
+    /// # Panics
+    /// If one of them was not asked for.
+    pub fn refusal_stored(&mut self, ids: &[Id]) -> Effects {
+        let mut settled = Vec::with_capacity(ids.len());
+        for &id in ids {
+            let open = self.open.remove(&id);
+            assert!(open.is_some_and(|open| open.refusing), "refusal of {id} was stored, but not asked for");
+            self.refused.insert(id);
+            settled.push((id, Outcome::Refused));
+        }
+        let mut effects = self.settle(Vec::new());
+        settled.append(&mut effects.settled);
+        Effects { settled, ..effects }
+    }
+
+    fn copies(&self, concern: WriteConcern) -> usize {
+        match concern {
+            WriteConcern::All => self.nodes(),
+            WriteConcern::Copies(copies) => copies,
+        }
+    }
+
+    /// The id up to which a concern is met: the master's own disk, and the copies among the secondaries.
+    fn met_up_to(&self, concern: WriteConcern, newest_member: MemberId) -> Id {
+        match concern {
+            WriteConcern::All => {
+                self.members.range(..=newest_member).map(|(_, member)| member.durable).min().unwrap_or(Id::MAX)
+            }
+            WriteConcern::Copies(copies) if copies <= 1 => Id::MAX,
+            WriteConcern::Copies(copies) => {
+                let mut held: Vec<Id> = self.members.values().map(|member| member.durable).collect();
+                held.sort_unstable_by(|a, b| b.cmp(a));
+                held.get(copies - 2).copied().unwrap_or(Id::ZERO)
+            }
+        }
+        .min(self.durable)
+    }
+
+    /// Whether the copies that a message lacks can still come from the secondaries that take part.
+    fn attainable(&self, id: Id, open: &Open) -> bool {
+        let hopeful = |member: &Member| member.durable >= id || member.standing == Standing::InSync;
+        match open.concern {
+            WriteConcern::All => self.members.range(..=open.newest_member).all(|(_, member)| hopeful(member)),
+            WriteConcern::Copies(copies) => {
+                self.members.values().filter(|member| hopeful(member)).count() + 1 >= copies
+            }
+        }
+    }
+
+    /// Draws the consequences of an event: what is met, sealed, decided, and whom that answers.
+    fn settle(&mut self, refuse: Vec<Id>) -> Effects {
+        self.seal();
+        self.decide();
+        let settled = self.answer();
+        self.assert_invariants();
+        Effects { refuse, settled }
+    }
+
+    fn seal(&mut self) {
+        let mut marks = Marks::default();
+        let met = |(id, open): (&Id, &Open)| (!open.refusing && *id <= marks.of(self, open)).then_some(*id);
+        let sealed = self.open.range(self.sealed.next()..).filter_map(met).next_back();
+        self.sealed = sealed.unwrap_or(self.sealed);
+    }
+
+    fn decide(&mut self) {
+        while self.decided < self.durable {
+            let id = self.decided.next();
+            if self.refused.remove(&id) {
+                self.decided = id;
+                continue;
+            }
+            let committed = id <= self.sealed && self.open.get(&id).is_some_and(|open| !open.refusing);
+            if !committed {
+                break;
+            }
+            self.decided = id;
+            self.visible += 1;
+        }
+    }
+
+    fn answer(&mut self) -> Vec<(Id, Outcome)> {
+        let mut marks = Marks::default();
+        let outcome = |(&id, open): (&Id, &Open)| {
+            if id <= marks.of(self, open) {
+                Some((id, Outcome::Committed))
+            } else {
+                open.overdue.then_some((id, Outcome::CommittedShort))
+            }
+        };
+        let settled: Vec<(Id, Outcome)> = self.open.range(..=self.decided).filter_map(outcome).collect();
+        for (id, _) in &settled {
+            self.open.remove(id);
+        }
+        settled
+    }
+
+    fn assert_invariants(&self) {
+        assert!(
+            self.decided <= self.durable && self.durable <= self.last,
+            "decided {} ≤ durable {} ≤ last {}",
+            self.decided,
+            self.durable,
+            self.last
+        );
+        for member in self.members.values() {
+            assert!(member.told <= self.decided, "told {} ≤ decided {}", member.told, self.decided);
+            assert!(member.durable <= self.last, "a member holds {} of {}", member.durable, self.last);
+        }
+        debug_assert!(
+            self.decided.until(self.last).all(|id| self.open.contains_key(&id) || self.refused.contains(&id)),
+            "an id above {} has neither a fate nor an open entry",
+            self.decided
+        );
+    }
+}
+
+/// How far each kind of concern is met, computed once per event: thousands of entries share a few kinds.
+#[derive(Default)]
+struct Marks {
+    known: Vec<(WriteConcern, MemberId, Id)>,
+}
+
+impl Marks {
+    fn of(&mut self, ledger: &Ledger, open: &Open) -> Id {
+        let same = |(concern, newest, _): &&(WriteConcern, MemberId, Id)| {
+            *concern == open.concern && *newest == open.newest_member
+        };
+        if let Some(&(_, _, mark)) = self.known.iter().find(same) {
+            return mark;
+        }
+        let mark = ledger.met_up_to(open.concern, open.newest_member);
+        self.known.push((open.concern, open.newest_member, mark));
+        mark
+    }
+}

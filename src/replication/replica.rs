@@ -1,0 +1,440 @@
+//! A secondary's half of the protocol: what it may accept, and what it may show.
+
+use super::{Acknowledgement, Call, Epoch, Id, Incarnation, LogId, Refusal, Slot};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What a secondary answers when the master asks for its state.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Holdings {
+    /// The start of its process.
+    pub incarnation: Incarnation,
+    /// The log that it holds, if it ever met a master.
+    pub log_id: Option<LogId>,
+    /// The latest epoch that it knows.
+    pub epoch: Epoch,
+    /// The id up to which it holds everything durably.
+    pub last: Id,
+    /// The high watermark that it knows.
+    pub decided: Id,
+    /// How many messages of a master that is not ours it holds.
+    pub foreign: u64,
+    /// Set when it was sent another content under an id that it holds.
+    pub diverged: Option<Id>,
+}
+
+/// What a store holds when its node starts.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Found {
+    /// The log, the latest epoch that was entered, and the start of that master's process; none if no master of ours was
+    /// ever met.
+    pub reign: Option<(LogId, Epoch, Incarnation)>,
+    /// The id up to which everything is held durably.
+    pub last: Id,
+    /// The high watermark that was noted last.
+    pub decided: Id,
+    /// How many messages are visible up to it.
+    pub visible: u64,
+    /// The refusals above it.
+    pub refused: BTreeSet<Id>,
+}
+
+/// What the owner of a replica has to store, durably and in this order, before it calls [`Replica::applied`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[must_use = "an accepted call has to be stored"]
+pub struct Accepted {
+    /// Enter this reign: the log, the epoch, the start of the master's process, and the id from which it overtakes.
+    pub enter: Option<(LogId, Epoch, Incarnation, Id)>,
+    /// Drop every entry from this id on: an epoch has begun that overtook them.
+    pub drop_from: Option<Id>,
+    /// Append these, in order.
+    pub append: Vec<Slot>,
+    /// Mark these entries, held already, as refused.
+    pub refuse: Vec<Id>,
+    log_id: LogId,
+    epoch: Epoch,
+    master: Incarnation,
+    last: Id,
+    decided: Id,
+    admitted: bool,
+}
+
+/// What the master answers a secondary that asks for the fate of its pending entries.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fate {
+    /// The log that the master serves.
+    pub log_id: LogId,
+    /// Its reign.
+    pub epoch: Epoch,
+    /// Its high watermark.
+    pub decided: Id,
+    /// Every refusal between what the secondary knew as decided and that high watermark, in order.
+    pub refused: Vec<Id>,
+}
+
+/// What the owner of a replica has to store, durably, before it calls [`Replica::learned`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[must_use = "what was learned has to be stored"]
+pub struct Learned {
+    /// Mark these entries as refused.
+    pub refuse: Vec<Id>,
+    decided: Id,
+}
+
+/// A replica as others see it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ReplicaView {
+    /// What it would report to the master.
+    pub holdings: Holdings,
+    /// How many messages are visible here.
+    pub visible: u64,
+    /// Whether its master has told this start of the process that it takes part in the rounds. Until then it does not
+    /// know what it lacks.
+    pub admitted: bool,
+}
+
+impl ReplicaView {
+    /// Whether a reader may be answered without asking the master: nothing is pending and nothing can be missing.
+    #[must_use]
+    pub fn clean(&self) -> bool {
+        self.holdings.foreign > 0 || (self.admitted && self.holdings.decided == self.holdings.last)
+    }
+}
+
+/// The state of one secondary.
+///
+/// Invariants, asserted after every event:
+/// - `decided ≤ last`; neither goes back, except that undecided entries are dropped when a later epoch overtook them;
+/// - what is at or below `decided` never changes: not its content, not its fate.
+#[derive(Debug)]
+pub struct Replica {
+    incarnation: Incarnation,
+    log_id: Option<LogId>,
+    epoch: Epoch,
+    master: Option<Incarnation>,
+    last: Id,
+    decided: Id,
+    visible: u64,
+    /// Refusals above `decided`.
+    refused: BTreeSet<Id>,
+    admitted: bool,
+    foreign: u64,
+    diverged: Option<Id>,
+}
+
+impl Replica {
+    /// A replica that holds nothing and has met no master.
+    #[must_use]
+    pub fn empty(incarnation: Incarnation) -> Replica {
+        Replica {
+            incarnation,
+            log_id: None,
+            epoch: Epoch::NONE,
+            master: None,
+            last: Id::ZERO,
+            decided: Id::ZERO,
+            visible: 0,
+            refused: BTreeSet::new(),
+            admitted: false,
+            foreign: 0,
+            diverged: None,
+        }
+    }
+
+    /// A replica that finds its log again. What lies above `decided` stays pending until the master tells its fate, and
+    /// no reader is answered without the master before it has.
+    ///
+    /// # Panics
+    /// If more is decided than held.
+    #[must_use]
+    pub fn recovered(incarnation: Incarnation, found: Found) -> Replica {
+        let Found { reign, last, decided, visible, refused } = found;
+        assert!(decided <= last, "decided {decided} ≤ last {last}");
+        let (log_id, epoch, master) = match reign {
+            Some((log_id, epoch, master)) => (Some(log_id), epoch, Some(master)),
+            None => (None, Epoch::NONE, None),
+        };
+        let foreign = if log_id.is_none() { visible } else { 0 };
+        let empty = Replica::empty(incarnation);
+        Replica { log_id, epoch, master, last, decided, visible, refused, foreign, ..empty }
+    }
+
+    /// What to answer when the master asks.
+    #[must_use]
+    pub fn holdings(&self) -> Holdings {
+        Holdings {
+            incarnation: self.incarnation,
+            log_id: self.log_id,
+            epoch: self.epoch,
+            last: self.last,
+            decided: self.decided,
+            foreign: self.foreign,
+            diverged: self.diverged,
+        }
+    }
+
+    /// The replica as others see it.
+    #[must_use]
+    pub fn view(&self) -> ReplicaView {
+        ReplicaView { holdings: self.holdings(), visible: self.visible, admitted: self.admitted }
+    }
+
+    /// The id up to which everything is held durably.
+    #[must_use]
+    pub fn last(&self) -> Id {
+        self.last
+    }
+
+    /// The high watermark that this node knows: what is committed up to it is visible here.
+    #[must_use]
+    pub fn decided(&self) -> Id {
+        self.decided
+    }
+
+    /// Examines a call. `held` looks up what the store holds at an id. What it accepts has to be stored; what it refuses
+    /// is the answer to the master.
+    ///
+    /// Nothing is changed, except that a diverging call latches an alarm: from then on every call is refused.
+    ///
+    /// # Errors
+    /// If `held` cannot tell.
+    pub fn examine<E>(
+        &mut self,
+        call: &Call,
+        held: impl Fn(Id) -> Result<Option<Slot>, E>,
+    ) -> Result<Result<Accepted, Refusal>, E> {
+        let holds = match self.holds_before(call) {
+            Ok(holds) => holds,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let overlap = Overlap::find(call, holds.last, held)?;
+        let undone = overlap.refused.first().copied().filter(|&id| id <= self.decided);
+        if let Some(id) = overlap.difference.or(undone) {
+            self.diverged = Some(id);
+            return Ok(Err(Refusal::Diverged { id }));
+        }
+        Ok(Ok(self.accept(call, &holds, overlap.refused)))
+    }
+
+    /// What is held of the log that a call continues, once an epoch that begins has overtaken the rest.
+    fn holds_before(&self, call: &Call) -> Result<Holds, Refusal> {
+        if let Some(id) = self.diverged {
+            return Err(Refusal::Diverged { id });
+        }
+        if self.foreign > 0 {
+            return Err(Refusal::Foreign { messages: self.foreign });
+        }
+        check_shape(call)?;
+        let drop_from = self.check_reign(call)?;
+        let last = drop_from.map_or(self.last, |id| self.last.min(id.previous()));
+        if call.after > last {
+            return Err(Refusal::Gap { holds: last });
+        }
+        Ok(Holds { last, drop_from })
+    }
+
+    fn accept(&self, call: &Call, holds: &Holds, refuse: Vec<Id>) -> Accepted {
+        let known = self.log_id == Some(call.log_id) && self.epoch == call.epoch && self.master == Some(call.master);
+        let begins = holds.drop_from.unwrap_or(holds.last.next());
+        Accepted {
+            enter: (!known).then_some((call.log_id, call.epoch, call.master, begins)),
+            drop_from: holds.drop_from.filter(|&id| self.last >= id),
+            append: slots_beyond(call, holds.last),
+            refuse,
+            log_id: call.log_id,
+            epoch: call.epoch,
+            master: call.master,
+            last: holds.last.max(call.through),
+            decided: call.decided,
+            admitted: call.admitted,
+        }
+    }
+
+    /// Checks log and epoch; gives the id from which a later epoch overtook what is held here.
+    fn check_reign(&self, call: &Call) -> Result<Option<Id>, Refusal> {
+        match self.log_id {
+            Some(holds) if holds != call.log_id && self.last > Id::ZERO => return Err(Refusal::OtherLog { holds }),
+            Some(holds) if holds != call.log_id => return Ok(Some(Id::ZERO.next())),
+            _ => {}
+        }
+        if call.epoch < self.epoch || (call.epoch == self.epoch && self.master.is_some_and(|one| one != call.master)) {
+            return Err(Refusal::Fenced { epoch: self.epoch });
+        }
+        if call.epoch == self.epoch {
+            return Ok(None);
+        }
+        let opening = call.opening.filter(|opening| opening.since == self.epoch);
+        let Some(opening) = opening else { return Err(Refusal::NotOpened { epoch: self.epoch }) };
+        if self.decided >= opening.overtaken_from {
+            return Err(Refusal::MasterBehind { decided: self.decided, begins: opening.overtaken_from });
+        }
+        Ok(Some(opening.overtaken_from))
+    }
+
+    /// What an accepted call asked for is stored: publishes it as pending, takes over the high watermark, and gives the
+    /// acknowledgement. Publishing comes before the acknowledgement, so that no reader misses what a writer was told.
+    pub fn applied(&mut self, accepted: &Accepted) -> Acknowledgement {
+        if let Some(id) = accepted.drop_from {
+            self.last = self.last.min(id.previous());
+            self.refused.split_off(&id);
+        }
+        if self.log_id != Some(accepted.log_id) {
+            self.log_id = Some(accepted.log_id);
+            self.admitted = false;
+        }
+        self.epoch = accepted.epoch;
+        self.master = Some(accepted.master);
+        self.last = self.last.max(accepted.last);
+        let refusals = accepted.append.iter().filter_map(|slot| match slot {
+            Slot::Refused(id) => Some(*id),
+            Slot::Entry(_) => None,
+        });
+        self.refused.extend(refusals.chain(accepted.refuse.iter().copied()).filter(|&id| id > self.decided));
+        self.advance(accepted.decided);
+        self.admitted |= accepted.admitted && self.last >= accepted.decided;
+        self.acknowledgement()
+    }
+
+    /// Examines the master's answer about fates. The refusals that it gives have to be stored before
+    /// [`Replica::learned`], and nothing may be accepted in between. An answer of another log or reign gives `None`.
+    #[must_use]
+    pub fn learn(&self, fate: &Fate) -> Option<Learned> {
+        if self.log_id != Some(fate.log_id) || self.epoch != fate.epoch {
+            return None;
+        }
+        let news = self.decided.next()..=self.last;
+        let refuse =
+            fate.refused.iter().copied().filter(|id| news.contains(id) && !self.refused.contains(id)).collect();
+        Some(Learned { refuse, decided: fate.decided })
+    }
+
+    /// What an answer asked for is stored: shows what it decided.
+    pub fn learned(&mut self, learned: &Learned) {
+        self.refused.extend(learned.refuse.iter().copied().filter(|&id| id > self.decided));
+        self.advance(learned.decided);
+    }
+
+    /// A message of a master that is not ours was stored at `id`: such messages are visible at once.
+    ///
+    /// # Panics
+    /// If a master of ours has adopted this node, or the id goes back.
+    pub fn foreign_stored(&mut self, id: Id) {
+        assert!(self.log_id.is_none(), "a foreign message on a node of log {:?}", self.log_id);
+        assert!(id > self.last, "foreign message {id} after {}", self.last);
+        self.last = id;
+        self.decided = id;
+        self.visible += 1;
+        self.foreign += 1;
+    }
+
+    fn advance(&mut self, decided: Id) {
+        let reached = decided.min(self.last);
+        for id in self.decided.until(reached) {
+            if !self.refused.remove(&id) {
+                self.visible += 1;
+            }
+        }
+        self.decided = self.decided.max(reached);
+        assert!(self.decided <= self.last, "decided {} ≤ last {}", self.decided, self.last);
+    }
+
+    fn acknowledgement(&self) -> Acknowledgement {
+        Acknowledgement {
+            incarnation: self.incarnation,
+            durable: self.last,
+            decided: self.decided,
+            admitted: self.admitted,
+        }
+    }
+}
+
+/// The slots of a call beyond what is held, in order. A refusal wins over an entry sent before it was decided.
+fn slots_beyond(call: &Call, holds: Id) -> Vec<Slot> {
+    let refused: BTreeSet<Id> = call.refused.iter().copied().collect();
+    let mut entries = call.entries.iter().filter(|entry| entry.id > holds).peekable();
+    let mut slots = Vec::with_capacity(entries.size_hint().1.unwrap_or(0));
+    for id in holds.until(call.through) {
+        let entry = entries.next_if(|entry| entry.id == id);
+        match entry {
+            Some(entry) if !refused.contains(&id) => slots.push(Slot::Entry(Arc::clone(entry))),
+            _ => slots.push(Slot::Refused(id)),
+        }
+    }
+    slots
+}
+
+/// How far a replica follows the log of a call.
+struct Holds {
+    last: Id,
+    drop_from: Option<Id>,
+}
+
+/// What of a call is held already.
+struct Overlap {
+    /// The first entry that is held with another content. A held refusal is no difference: a call that was sent before
+    /// the refusal may arrive after it.
+    difference: Option<Id>,
+    /// Refused ids that are held as entries, in order.
+    refused: Vec<Id>,
+}
+
+impl Overlap {
+    fn find<E>(call: &Call, last: Id, held: impl Fn(Id) -> Result<Option<Slot>, E>) -> Result<Overlap, E> {
+        let mut overlap = Overlap { difference: None, refused: Vec::new() };
+        for entry in call.entries.iter().take_while(|entry| entry.id <= last) {
+            let same = match held(entry.id)? {
+                Some(Slot::Entry(held)) => held == *entry,
+                Some(Slot::Refused(_)) => true,
+                None => false,
+            };
+            if !same {
+                overlap.difference = Some(entry.id);
+                break;
+            }
+        }
+        for &id in call.refused.iter().take_while(|&&id| id <= last) {
+            if matches!(held(id)?, Some(Slot::Entry(_))) {
+                overlap.refused.push(id);
+            }
+        }
+        Ok(overlap)
+    }
+}
+
+/// Checks that a call is what it says: every id that it covers is an entry or refused, in order.
+fn check_shape(call: &Call) -> Result<(), Refusal> {
+    let malformed = |why: String| Err(Refusal::Malformed(why));
+    if call.epoch == Epoch::NONE {
+        return malformed("it is of no epoch".to_owned());
+    }
+    if call.through == Id::MAX {
+        return malformed(format!("it ends at id {}, beyond the last one that can be given", call.through));
+    }
+    if call.through < call.after {
+        return malformed(format!("it ends at id {} and begins after {}", call.through, call.after));
+    }
+    if let Some(pair) = call.refused.windows(2).find(|pair| pair[0] >= pair[1]) {
+        return malformed(format!("refused id {} follows {}", pair[1], pair[0]));
+    }
+    let refused: BTreeSet<Id> = call.refused.iter().copied().collect();
+    let mut expected = call.after.next();
+    for entry in &call.entries {
+        if entry.epoch > call.epoch {
+            return malformed(format!("entry {} is of epoch {}, after {}", entry.id, entry.epoch, call.epoch));
+        }
+        while expected < entry.id && refused.contains(&expected) {
+            expected = expected.next();
+        }
+        if entry.id != expected {
+            return malformed(format!("entry {} where {expected} was due", entry.id));
+        }
+        expected = expected.next();
+    }
+    while expected <= call.through && refused.contains(&expected) {
+        expected = expected.next();
+    }
+    if expected != call.through.next() {
+        return malformed(format!("it ends at id {}, but id {expected} is missing", call.through));
+    }
+    Ok(())
+}

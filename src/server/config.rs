@@ -1,0 +1,472 @@
+//! Configuration, in two stages: what was given (flags and environment), and what it means.
+//!
+//! A flag wins over the specific variable, that over the general one, that over the default. Every fault is found
+//! before anything starts, and all of them are told at once.
+
+use super::http::Limits;
+use super::logging::LogSettings;
+use crate::wire::address::NodeUrl;
+use crate::wire::client::View;
+use clap::{Args, Parser};
+use log::LevelFilter;
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// The largest message that may be allowed: even if every byte of it is escaped, a secondary takes the call.
+const MESSAGE_BYTES_CEILING: usize = 10 << 20;
+/// Bytes of a replicate call that a secondary takes: the largest message, each byte escaped as `\u0000`, and the rest.
+const CALL_BYTES_MAX: usize = 6 * MESSAGE_BYTES_CEILING + (1 << 20);
+/// No artificial delay, time-out or interval is longer than this.
+const DURATION_MAX_S: f64 = 86_400.0;
+
+/// What both kinds of node can be told.
+#[derive(Args, Debug, Default)]
+pub struct CommonFlags {
+    /// Address to listen on; 0.0.0.0 for all. [env: BIND] [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    pub bind: Option<String>,
+    /// Name of this node in replies and logs. [env: SERVER_ID]
+    #[arg(long, value_name = "NAME")]
+    pub server_id: Option<String>,
+    /// Directory of the data; "memory" keeps nothing. [env: DATA_DIR] [default: ./data/SERVER_ID]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub data_dir: Option<String>,
+    /// Directory of the log files. [env: LOG_DIR] [default: ./logs/SERVER_ID]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub log_dir: Option<String>,
+    /// What is logged: error, warn, info, debug. [env: LOG_LEVEL] [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// Bytes at which a log file is put aside. [env: LOG_FILE_BYTES] [default: 10485760]
+    #[arg(long, value_name = "BYTES")]
+    pub log_file_bytes: Option<String>,
+    /// Log files kept, the current one included. [env: LOG_FILES] [default: 5]
+    #[arg(long, value_name = "NUMBER")]
+    pub log_files: Option<String>,
+    /// How GET /messages lists messages: objects or text. [env: MESSAGE_VIEW] [default: objects]
+    #[arg(long, value_name = "VIEW")]
+    pub message_view: Option<String>,
+    /// Threads for slow requests. [env: MAX_THREADS] [default: 1024]
+    #[arg(long, value_name = "NUMBER")]
+    pub max_threads: Option<String>,
+    /// Seconds after which a silent connection ends, or BODY_TIMEOUT if that is shorter. [env: IDLE_TIMEOUT] [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    pub idle_timeout: Option<String>,
+    /// Seconds in which the body of a request has to arrive. [env: BODY_TIMEOUT] [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    pub body_timeout: Option<String>,
+    /// Seconds for which a client may leave a reply unread. [env: WRITE_TIMEOUT] [default: 10]
+    #[arg(long, value_name = "SECONDS")]
+    pub write_timeout: Option<String>,
+    /// Start nothing; ask the node that runs here with this configuration whether it is alive, and exit with 0 or 1.
+    #[arg(long)]
+    pub check_health: bool,
+    /// Start nothing; read and check the whole data directory, say what is in it or what is wrong, and exit with 0 or 1.
+    #[arg(long, conflicts_with = "check_health")]
+    pub verify: bool,
+}
+
+/// The master of a replicated log: takes messages, sends them to every secondary, and answers when all hold them.
+#[derive(Debug, Default, Parser)]
+#[command(
+    name = "master",
+    version,
+    after_help = "Every option can be given as the environment variable named in [env: …]; the option wins.\n\n\
+                  EXAMPLES\n  \
+                  master --secondaries http://localhost:5001,http://localhost:5002\n  \
+                  curl -X POST http://localhost:5000/messages -d '{\"message\": \"hello\"}'\n\n\
+                  EXIT CODES\n  0  stopped as asked, or alive\n  1  could not go on, or not alive\n  2  wrong configuration; nothing was started"
+)]
+pub struct MasterFlags {
+    /// Port to listen on. [env: MASTER_PORT or PORT] [default: 5000]
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<String>,
+    /// Addresses of the secondaries, separated by commas. [env: SECONDARIES] [default: none]
+    #[arg(long, value_name = "URLS")]
+    pub secondaries: Option<String>,
+    /// Seconds to wait for the acknowledgement of a secondary. [env: REPLICATION_TIMEOUT] [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    pub replication_timeout: Option<String>,
+    /// Bytes of the longest message taken. [env: MAX_MESSAGE_BYTES] [default: 1048576]
+    #[arg(long, value_name = "BYTES")]
+    pub max_message_bytes: Option<String>,
+    /// Bytes of the longest request body taken. [env: MAX_BODY_BYTES] [default: 8388608]
+    #[arg(long, value_name = "BYTES")]
+    pub max_body_bytes: Option<String>,
+    /// Messages that may wait for their fate at the same time. [env: MAX_PENDING] [default: 10000]
+    #[arg(long, value_name = "NUMBER")]
+    pub max_pending: Option<String>,
+    /// What both kinds of node can be told.
+    #[command(flatten)]
+    pub common: CommonFlags,
+}
+
+/// A secondary of a replicated log: holds what its master sends, acknowledges it, and serves readers.
+#[derive(Debug, Default, Parser)]
+#[command(
+    name = "secondary",
+    version,
+    after_help = "Every option can be given as the environment variable named in [env: …]; the option wins.\n\n\
+                  EXAMPLES\n  \
+                  secondary --server-id secondary-1 --port 5001 --replication-delay 2.0 --master-url http://localhost:5000\n  \
+                  curl http://localhost:5001/messages\n\n\
+                  EXIT CODES\n  0  stopped as asked, or alive\n  1  could not go on, or not alive\n  2  wrong configuration; nothing was started"
+)]
+pub struct SecondaryFlags {
+    /// Port to listen on. [env: SECONDARY_PORT or PORT] [default: 5001]
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<String>,
+    /// Host under which the master reaches this node. [env: SECONDARY_HOST] [default: localhost]
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// Address of the master, to register there. [env: MASTER_URL] [default: none; the master knows this node]
+    #[arg(long, value_name = "URL")]
+    pub master_url: Option<String>,
+    /// Artificial delay before an acknowledgement, in seconds. [env: REPLICATION_DELAY, or DELAY_MS in ms] [default: 0]
+    #[arg(long, value_name = "SECONDS")]
+    pub replication_delay: Option<String>,
+    /// What both kinds of node can be told.
+    #[command(flatten)]
+    pub common: CommonFlags,
+}
+
+/// What both kinds of node need to run.
+#[derive(Clone, Debug)]
+pub(crate) struct CommonSettings {
+    pub(crate) listen: SocketAddr,
+    pub(crate) server_id: String,
+    /// Where the data lies; none if nothing is kept.
+    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) log: LogSettings,
+    pub(crate) view: View,
+    pub(crate) limits: Limits,
+}
+
+/// A master's configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct MasterSettings {
+    pub(crate) common: CommonSettings,
+    pub(crate) secondaries: Vec<NodeUrl>,
+    /// How long a secondary may take to acknowledge.
+    pub(crate) replication_timeout: Duration,
+    pub(crate) message_bytes_max: usize,
+    pub(crate) pending_max: usize,
+}
+
+/// A secondary's configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct SecondarySettings {
+    pub(crate) common: CommonSettings,
+    pub(crate) host: String,
+    pub(crate) master_url: Option<NodeUrl>,
+    /// Artificial delay before an acknowledgement.
+    pub(crate) delay: Duration,
+}
+
+/// Everything that is wrong with a configuration, a sentence each.
+pub(crate) type Faults = Vec<String>;
+
+/// Looks a variable up; an empty one counts as not set, as compose files make them.
+pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+impl MasterSettings {
+    pub(crate) fn resolve(flags: &MasterFlags, environment: Environment<'_>) -> Result<MasterSettings, Faults> {
+        let mut resolver = Resolver { environment, faults: Vec::new() };
+        let message_bytes_max = resolver.number(
+            &flags.max_message_bytes,
+            "--max-message-bytes",
+            &["MAX_MESSAGE_BYTES"],
+            1 << 20,
+            1,
+            MESSAGE_BYTES_CEILING,
+        );
+        let body_bytes_max =
+            resolver.number(&flags.max_body_bytes, "--max-body-bytes", &["MAX_BODY_BYTES"], 8 << 20, 1, CALL_BYTES_MAX);
+        if body_bytes_max < message_bytes_max {
+            resolver.faults.push(format!(
+                "MAX_BODY_BYTES is {body_bytes_max}, but a message of MAX_MESSAGE_BYTES, {message_bytes_max}, must fit in"
+            ));
+        }
+        let settings = MasterSettings {
+            common: resolver.common(
+                &flags.common,
+                &flags.port,
+                "MASTER_PORT",
+                5000,
+                |_| "master".to_owned(),
+                "master.log",
+                body_bytes_max,
+            ),
+            secondaries: resolver.secondaries(&flags.secondaries),
+            replication_timeout: resolver.seconds(
+                &flags.replication_timeout,
+                "--replication-timeout",
+                "REPLICATION_TIMEOUT",
+                30.0,
+                0.01,
+            ),
+            message_bytes_max,
+            pending_max: resolver.number(&flags.max_pending, "--max-pending", &["MAX_PENDING"], 10_000, 1, 1_000_000),
+        };
+        resolver.finish(settings)
+    }
+}
+
+impl SecondarySettings {
+    pub(crate) fn resolve(flags: &SecondaryFlags, environment: Environment<'_>) -> Result<SecondarySettings, Faults> {
+        let mut resolver = Resolver { environment, faults: Vec::new() };
+        let name = |port: u16| format!("secondary-{port}");
+        let common =
+            resolver.common(&flags.common, &flags.port, "SECONDARY_PORT", 5001, name, "secondary.log", CALL_BYTES_MAX);
+        let host = resolver.value(&flags.host, "--host", &["SECONDARY_HOST"], "localhost".to_owned(), |host| {
+            NodeUrl::new(host, 1).map(|url| url.host().to_owned())
+        });
+        let settings = SecondarySettings {
+            common,
+            host,
+            master_url: resolver
+                .value(&flags.master_url, "--master-url", &["MASTER_URL"], None, |url| NodeUrl::parse(url).map(Some)),
+            delay: resolver.delay(&flags.replication_delay),
+        };
+        resolver.finish(settings)
+    }
+}
+
+struct Resolver<'a> {
+    environment: Environment<'a>,
+    faults: Faults,
+}
+
+impl Resolver<'_> {
+    /// The first of flag and variables that is given, with its name.
+    fn given(&self, flag: &Option<String>, flag_name: &str, variables: &[&str]) -> Option<(String, String)> {
+        if let Some(value) = flag {
+            return Some((flag_name.to_owned(), value.clone()));
+        }
+        variables.iter().find_map(|variable| {
+            (self.environment)(variable).filter(|value| !value.is_empty()).map(|value| ((*variable).to_owned(), value))
+        })
+    }
+
+    fn value<T>(
+        &mut self,
+        flag: &Option<String>,
+        flag_name: &str,
+        variables: &[&str],
+        default: T,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
+        let Some((source, text)) = self.given(flag, flag_name, variables) else { return default };
+        parse(text.trim()).unwrap_or_else(|why| {
+            self.faults.push(format!("{source}: {why}"));
+            default
+        })
+    }
+
+    fn number<T: FromStr + PartialOrd + Display + Copy>(
+        &mut self,
+        flag: &Option<String>,
+        flag_name: &str,
+        variables: &[&str],
+        default: T,
+        min: T,
+        max: T,
+    ) -> T {
+        self.value(flag, flag_name, variables, default, |text| match text.parse::<T>() {
+            Ok(number) if number >= min && number <= max => Ok(number),
+            _ => Err(format!("\"{}\" must be a whole number from {min} to {max}", text.escape_debug())),
+        })
+    }
+
+    fn seconds(&mut self, flag: &Option<String>, flag_name: &str, variable: &str, default: f64, min: f64) -> Duration {
+        let seconds = |text: &str| seconds_from(text, 1.0, min);
+        self.value(flag, flag_name, &[variable], Duration::from_secs_f64(default), seconds)
+    }
+
+    /// `REPLICATION_DELAY` is in seconds, `DELAY_MS` in milliseconds.
+    fn delay(&mut self, flag: &Option<String>) -> Duration {
+        if self.given(flag, "--replication-delay", &["REPLICATION_DELAY"]).is_some() {
+            return self.seconds(flag, "--replication-delay", "REPLICATION_DELAY", 0.0, 0.0);
+        }
+        self.value(&None, "", &["DELAY_MS"], Duration::ZERO, |text| seconds_from(text, 0.001, 0.0))
+    }
+
+    fn secondaries(&mut self, flag: &Option<String>) -> Vec<NodeUrl> {
+        let Some((source, text)) = self.given(flag, "--secondaries", &["SECONDARIES"]) else { return Vec::new() };
+        let mut urls: Vec<NodeUrl> = Vec::new();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            match NodeUrl::parse(part) {
+                Ok(url) if urls.contains(&url) => self.faults.push(format!("{source}: {url} is listed twice")),
+                Ok(url) => urls.push(url),
+                Err(why) => self.faults.push(format!("{source}: {why}")),
+            }
+        }
+        urls
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "what differs between the two kinds of node, spelled out once each")]
+    fn common(
+        &mut self,
+        flags: &CommonFlags,
+        port: &Option<String>,
+        port_variable: &str,
+        default_port: u16,
+        default_name: impl Fn(u16) -> String,
+        log_file: &str,
+        body_bytes_max: usize,
+    ) -> CommonSettings {
+        let port = self.number(port, "--port", &[port_variable, "PORT"], default_port, 0, u16::MAX);
+        let bind = self.value(&flags.bind, "--bind", &["BIND"], IpAddr::from([127, 0, 0, 1]), |text| {
+            text.parse().map_err(|_| format!("\"{}\" must be an IP address, such as 0.0.0.0", text.escape_debug()))
+        });
+        let server_id = self.value(&flags.server_id, "--server-id", &["SERVER_ID"], default_name(port), server_id);
+        let data_dir = Some(PathBuf::from("data").join(&server_id));
+        let data_dir = self.value(&flags.data_dir, "--data-dir", &["DATA_DIR"], data_dir, |text| {
+            Ok((text != "memory").then(|| PathBuf::from(text)))
+        });
+        let log_dir =
+            self.value(&flags.log_dir, "--log-dir", &["LOG_DIR"], PathBuf::from("logs").join(&server_id), |text| {
+                Ok(PathBuf::from(text))
+            });
+        let log = LogSettings {
+            node: server_id.clone(),
+            file: log_dir.join(log_file),
+            level: self.value(&flags.log_level, "--log-level", &["LOG_LEVEL"], LevelFilter::Info, level),
+            file_bytes_max: self.number(
+                &flags.log_file_bytes,
+                "--log-file-bytes",
+                &["LOG_FILE_BYTES"],
+                10 << 20,
+                1_024,
+                1 << 40,
+            ),
+            files_max: self.number(&flags.log_files, "--log-files", &["LOG_FILES"], 5, 1, 1_000),
+        };
+        let limits = Limits {
+            body_bytes_max,
+            threads_max: self.number(&flags.max_threads, "--max-threads", &["MAX_THREADS"], 1_024, 16, 65_536),
+            idle_timeout: self.seconds(&flags.idle_timeout, "--idle-timeout", "IDLE_TIMEOUT", 30.0, 1.0),
+            body_timeout: self.seconds(&flags.body_timeout, "--body-timeout", "BODY_TIMEOUT", 30.0, 0.1),
+            write_timeout: self.seconds(&flags.write_timeout, "--write-timeout", "WRITE_TIMEOUT", 10.0, 0.1),
+            ..Limits::default()
+        };
+        let view = self.value(&flags.message_view, "--message-view", &["MESSAGE_VIEW"], View::default(), View::parse);
+        CommonSettings { listen: SocketAddr::new(bind, port), server_id, data_dir, log, view, limits }
+    }
+
+    fn finish<T>(self, settings: T) -> Result<T, Faults> {
+        if self.faults.is_empty() { Ok(settings) } else { Err(self.faults) }
+    }
+}
+
+fn seconds_from(text: &str, unit_s: f64, min_s: f64) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number * unit_s >= min_s && number * unit_s <= DURATION_MAX_S => {
+            Ok(Duration::from_secs_f64(number * unit_s))
+        }
+        _ => Err(format!(
+            "\"{}\" must be a number from {} to {}, such as {}",
+            text.escape_debug(),
+            min_s / unit_s,
+            DURATION_MAX_S / unit_s,
+            1.5 / unit_s
+        )),
+    }
+}
+
+fn level(text: &str) -> Result<LevelFilter, String> {
+    LevelFilter::from_str(text)
+        .map_err(|_| format!("\"{}\" must be one of error, warn, info, debug, trace, off", text.escape_debug()))
+}
+
+/// Reads the name of a node: it appears in replies, logs, paths and addresses.
+///
+/// # Errors
+/// If it is empty, too long, or has other characters than letters, digits, dot, dash and underscore.
+pub(crate) fn server_id(text: &str) -> Result<String, String> {
+    const CHARACTERS_MAX: usize = 64;
+    let usable = !text.is_empty()
+        && text.len() <= CHARACTERS_MAX
+        && !text.starts_with('.')
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    if usable {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "\"{}\" is not a name: it must have 1 to {CHARACTERS_MAX} letters, digits, dots, dashes or underscores",
+            text.escape_debug()
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn master(flags: &MasterFlags, variables: &[(&str, &str)]) -> Result<MasterSettings, Faults> {
+        let environment =
+            |name: &str| variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned());
+        MasterSettings::resolve(flags, &environment)
+    }
+
+    fn secondary(variables: &[(&str, &str)]) -> Result<SecondarySettings, Faults> {
+        let environment =
+            |name: &str| variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned());
+        SecondarySettings::resolve(&SecondaryFlags::default(), &environment)
+    }
+
+    #[test]
+    fn the_flag_wins_over_the_specific_variable_over_the_general_one() {
+        let port = |flag: Option<&str>, variables: &[(&str, &str)]| {
+            let flags = MasterFlags { port: flag.map(str::to_owned), ..MasterFlags::default() };
+            master(&flags, variables).unwrap().common.listen.port()
+        };
+        assert_eq!(port(None, &[]), 5000);
+        assert_eq!(port(None, &[("PORT", "8000")]), 8000);
+        assert_eq!(port(None, &[("PORT", "8000"), ("MASTER_PORT", "7000")]), 7000);
+        assert_eq!(port(Some("6000"), &[("PORT", "8000"), ("MASTER_PORT", "7000")]), 6000);
+        assert_eq!(port(None, &[("MASTER_PORT", "")]), 5000, "an empty variable is not set");
+    }
+
+    #[test]
+    fn a_delay_is_given_in_seconds_or_in_milliseconds() {
+        let delay = |variables: &[(&str, &str)]| secondary(variables).unwrap().delay;
+        assert_eq!(delay(&[]), Duration::ZERO);
+        assert_eq!(delay(&[("DELAY_MS", "1500")]), Duration::from_millis(1_500));
+        assert_eq!(delay(&[("DELAY_MS", "1500"), ("REPLICATION_DELAY", "2.0")]), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once_by_the_name_of_their_source() {
+        let faults = master(
+            &MasterFlags { port: Some("eighty".to_owned()), ..MasterFlags::default() },
+            &[
+                ("SECONDARIES", "http://a:1,ftp://b:2,http://a:1/"),
+                ("BIND", "everywhere"),
+                ("SERVER_ID", "../master"),
+                ("LOG_LEVEL", "loud"),
+                ("REPLICATION_TIMEOUT", "NaN"),
+                ("MAX_MESSAGE_BYTES", "2000"),
+                ("MAX_BODY_BYTES", "1000"),
+            ],
+        )
+        .unwrap_err();
+        for name in [
+            "--port",
+            "SECONDARIES",
+            "BIND",
+            "SERVER_ID",
+            "LOG_LEVEL",
+            "REPLICATION_TIMEOUT",
+            "MAX_BODY_BYTES",
+            "twice",
+        ] {
+            assert!(faults.iter().any(|fault| fault.contains(name)), "{name} in {faults:#?}");
+        }
+        assert_eq!(faults.len(), 8, "{faults:#?}");
+        assert_eq!(secondary(&[("REPLICATION_DELAY", "-1"), ("MASTER_URL", "localhost:5000")]).unwrap_err().len(), 2);
+    }
+}

@@ -1,0 +1,129 @@
+//! Which requests are let in. The library accepts almost anything; a head that two readers could understand in two ways
+//! is refused here, before anything of its body is touched.
+
+use super::{Limits, Reply};
+use tiny_http::{HTTPVersion, Request};
+
+/// How the body of an admitted request is delimited.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Framing {
+    /// There is none.
+    Absent,
+    /// So many bytes.
+    Length(usize),
+    /// Chunks. The connection ends after them: what the library makes of trailers and extensions is not trusted.
+    Chunked,
+    /// Not to be known: the request is refused, and its connection ends.
+    Ambiguous,
+}
+
+/// Examines a head.
+///
+/// # Errors
+/// With the reply that refuses it.
+pub(super) fn examine(request: &Request, limits: &Limits) -> Result<Framing, Reply> {
+    check_target(request, limits)?;
+    check_headers(request, limits)?;
+    check_host(request)?;
+    framing(request, limits)
+}
+
+fn check_target(request: &Request, limits: &Limits) -> Result<(), Reply> {
+    let target = request.url();
+    if target.len() > limits.target_bytes_max {
+        return Err(Reply::problem(
+            414,
+            &format!("the request target has {} bytes; at most {} are taken", target.len(), limits.target_bytes_max),
+        ));
+    }
+    if !target.starts_with('/') || target.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+        return Err(Reply::problem(400, "the request target must be a path, such as /messages"));
+    }
+    if *request.http_version() < HTTPVersion(1, 0) {
+        return Err(Reply::problem(400, "this server speaks HTTP/1.1 and HTTP/1.0"));
+    }
+    Ok(())
+}
+
+fn check_headers(request: &Request, limits: &Limits) -> Result<(), Reply> {
+    let headers = request.headers();
+    let bytes: usize = headers.iter().map(|header| header.field.as_str().len() + header.value.len()).sum();
+    if headers.len() > limits.headers_max || bytes > limits.head_bytes_max {
+        return Err(Reply::problem(
+            431,
+            &format!(
+                "the request has {} header lines with {bytes} bytes; at most {} lines and {} bytes are taken",
+                headers.len(),
+                limits.headers_max,
+                limits.head_bytes_max
+            ),
+        ));
+    }
+    for header in headers {
+        let name = header.field.as_str().as_str();
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return Err(Reply::problem(400, &format!("\"{}\" is not the name of a header", name.escape_debug())));
+        }
+        if header.value.as_str().bytes().any(|byte| byte != b'\t' && byte.is_ascii_control()) {
+            return Err(Reply::problem(400, &format!("the header {name} has a control character in its value")));
+        }
+    }
+    if values(request, "Connection").any(|value| value.to_ascii_lowercase().contains("upgrade")) {
+        return Err(Reply::problem(400, "this server does not upgrade connections to another protocol"));
+    }
+    Ok(())
+}
+
+fn check_host(request: &Request) -> Result<(), Reply> {
+    let hosts: Vec<&str> = values(request, "Host").collect();
+    let usable = |host: &str| !host.is_empty() && !host.contains(['@', ',', '/', ' ', '\t']);
+    match hosts.as_slice() {
+        [host] if usable(host) => Ok(()),
+        [] if *request.http_version() == HTTPVersion(1, 0) => Ok(()),
+        [] => Err(Reply::problem(400, "the request has no Host header")),
+        [host] => Err(Reply::problem(400, &format!("\"{}\" is not a host", host.escape_debug()))),
+        _ => Err(Reply::problem(400, "the request has more than one Host header")),
+    }
+}
+
+fn framing(request: &Request, limits: &Limits) -> Result<Framing, Reply> {
+    let encodings: Vec<&str> = values(request, "Transfer-Encoding").collect();
+    let lengths: Vec<&str> = values(request, "Content-Length").collect();
+    match (encodings.as_slice(), lengths.as_slice()) {
+        ([], []) => Ok(Framing::Absent),
+        ([], [length]) => content_length(length, limits),
+        ([], _) => Err(Reply::problem(400, "the request has more than one Content-Length header")),
+        ([encoding], []) if encoding.eq_ignore_ascii_case("chunked") => match request.http_version() {
+            HTTPVersion(1, 1) => Ok(Framing::Chunked),
+            _ => Err(Reply::problem(400, "HTTP/1.0 has no transfer encodings; send a Content-Length")),
+        },
+        (_, []) => {
+            Err(Reply::problem(501, "the only transfer encoding taken is \"chunked\"; or send a Content-Length"))
+        }
+        _ => Err(Reply::problem(400, "the request has both a Content-Length and a Transfer-Encoding")),
+    }
+}
+
+fn content_length(value: &str, limits: &Limits) -> Result<Framing, Reply> {
+    if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Reply::problem(400, &format!("\"{}\" is not a Content-Length", value.escape_debug())));
+    }
+    match value.parse::<usize>() {
+        Ok(length) if length <= limits.body_bytes_max => Ok(Framing::Length(length)),
+        _ => Err(too_large(limits.body_bytes_max)),
+    }
+}
+
+/// The reply to a body beyond the limit, declared or found.
+pub(super) fn too_large(body_bytes_max: usize) -> Reply {
+    Reply::problem(413, &format!("the body is larger than {body_bytes_max} bytes, the limit of this node"))
+}
+
+fn values<'a>(request: &'a Request, name: &'static str) -> impl Iterator<Item = &'a str> {
+    request.headers().iter().filter(move |header| header.field.equiv(name)).map(|header| header.value.as_str())
+}
+
+/// A character of a header's name (RFC 9110, section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}

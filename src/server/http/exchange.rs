@@ -1,0 +1,358 @@
+//! One request and its one reply.
+//!
+//! Replies are written by ourselves, head and body in one piece, because the library sends them in two and does not
+//! let a server say `Connection: close`. The exception is a reply to a request whose body was not read: the library
+//! reads the rest of such a body when the request is dropped, so the reply has to go out before that, and only the
+//! library can do it in this order.
+//!
+//! Dropping a request with a declared body of a terabyte makes the library allocate a terabyte. Such a request is
+//! answered and then *buried*: kept for ever, with the thread and the descriptors of its connection. They are counted.
+//!
+//! Who gives a reply must not pay for a client that does not read: the receiver leaves the sending to others, and a
+//! body that was not read is skipped by threads that do nothing else.
+
+use super::Edge;
+use super::admission::{self, Framing};
+use super::reply::{Body, Reply, reason};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use tiny_http::{HTTPVersion, Header, Request, Response};
+
+/// An unread body up to this size is read and thrown away by the library; beyond, its request is buried.
+pub(super) const DRAIN_BYTES_MAX: usize = 64 << 20;
+
+/// Bodies up to this size have arrived with the head: the library reads them before it hands the request over.
+const BODY_READ_AHEAD: usize = 1_024;
+
+const READ_BYTES: usize = 64 << 10;
+
+/// The method of a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Method {
+    /// GET, or HEAD: the same without a body.
+    Get,
+    /// POST.
+    Post,
+    /// DELETE.
+    Delete,
+    /// A method of HTTP that nothing here answers to.
+    Other,
+    /// Not a method of HTTP.
+    Unknown,
+}
+
+/// A request that waits for its reply. It may be answered on any thread; if it is dropped instead, it answers 500.
+pub(crate) struct Exchange {
+    /// Present until it is answered.
+    request: Option<Request>,
+    framing: Framing,
+    body_consumed: bool,
+    edge: Arc<Edge>,
+}
+
+impl Exchange {
+    pub(super) fn new(request: Request, framing: Framing, edge: Arc<Edge>) -> Exchange {
+        let body_consumed = matches!(framing, Framing::Absent | Framing::Length(0));
+        Exchange { request: Some(request), framing, body_consumed, edge }
+    }
+
+    fn request(&self) -> &Request {
+        self.request.as_ref().expect("an exchange has its request until it is answered, and answering consumes it")
+    }
+
+    pub(crate) fn method(&self) -> Method {
+        match self.request().method() {
+            tiny_http::Method::Get | tiny_http::Method::Head => Method::Get,
+            tiny_http::Method::Post => Method::Post,
+            tiny_http::Method::Delete => Method::Delete,
+            tiny_http::Method::NonStandard(_) => Method::Unknown,
+            _ => Method::Other,
+        }
+    }
+
+    /// The target before the question mark, as sent: it is never decoded.
+    pub(crate) fn path(&self) -> &str {
+        let target = self.request().url();
+        target.split_once('?').map_or(target, |(path, _)| path)
+    }
+
+    /// The value of a query parameter, as sent.
+    pub(crate) fn query(&self, name: &str) -> Option<&str> {
+        let (_, query) = self.request().url().split_once('?')?;
+        let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// The names of all query parameters.
+    pub(crate) fn query_names(&self) -> impl Iterator<Item = &str> {
+        let query = self.request().url().split_once('?').map_or("", |(_, query)| query);
+        query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').map_or(pair, |(key, _)| key))
+    }
+
+    /// The value of a header.
+    pub(crate) fn header(&self, name: &'static str) -> Option<&str> {
+        let header = self.request().headers().iter().find(|header| header.field.equiv(name))?;
+        Some(header.value.as_str())
+    }
+
+    /// Who sent it: address and port.
+    pub(crate) fn client(&self) -> String {
+        self.request().remote_addr().map_or_else(|| "an unknown client".to_owned(), ToString::to_string)
+    }
+
+    /// The host that sent it.
+    pub(crate) fn client_host(&self) -> Option<std::net::IpAddr> {
+        self.request().remote_addr().map(SocketAddr::ip)
+    }
+
+    /// Whether a body that was cut off looks like a whole one: the library takes the end of the connection for the last
+    /// chunk. What the body says must tell then.
+    pub(crate) fn body_may_be_cut_off(&self) -> bool {
+        self.framing == Framing::Chunked
+    }
+
+    /// Whether reading the body will not wait for the client.
+    pub(super) fn body_is_here(&self) -> bool {
+        match self.framing {
+            Framing::Absent => true,
+            Framing::Length(length) => length <= BODY_READ_AHEAD && self.header("Expect").is_none(),
+            Framing::Chunked | Framing::Ambiguous => false,
+        }
+    }
+
+    /// Reads the body.
+    ///
+    /// # Errors
+    /// With the reply that says what is wrong with it: missing (411), too large (413), too slow (408), cut off (400).
+    pub(crate) fn read_body(&mut self) -> Result<Vec<u8>, Reply> {
+        let limits = &self.edge.limits;
+        let expected = match self.framing {
+            Framing::Absent => {
+                return Err(Reply::problem(411, "the request has no body; send one with a Content-Length"));
+            }
+            Framing::Length(length) => Some(length),
+            Framing::Chunked | Framing::Ambiguous => None,
+        };
+        let deadline = Instant::now() + limits.body_timeout;
+        let bytes_max = limits.body_bytes_max;
+        let too_slow = || Reply::problem(408, "the body did not arrive in time");
+        let mut body = Vec::with_capacity(expected.unwrap_or(BODY_READ_AHEAD).min(READ_BYTES));
+        let reader = self.request.as_mut().expect("not answered yet").as_reader();
+        loop {
+            let room = (bytes_max + 1).saturating_sub(body.len()).min(READ_BYTES);
+            match reader.take(room as u64).read_to_end_once(&mut body) {
+                Ok(0) => break,
+                Ok(_) if body.len() > bytes_max => return Err(admission::too_large(bytes_max)),
+                Ok(_) if Instant::now() >= deadline => return Err(too_slow()),
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    return Err(too_slow());
+                }
+                Err(error) => {
+                    self.framing = Framing::Ambiguous;
+                    return Err(Reply::problem(400, &format!("the body could not be read: {error}")));
+                }
+            }
+        }
+        self.body_consumed = true;
+        match expected {
+            Some(length) if length != body.len() => {
+                Err(Reply::problem(400, &format!("the body ended after {} of {length} bytes", body.len())))
+            }
+            _ => Ok(body),
+        }
+    }
+
+    /// Answers. Errors of the connection are the client's: it is gone.
+    pub(crate) fn reply(mut self, reply: Reply) {
+        self.send(reply);
+    }
+
+    /// Answers from a thread that nobody waits for, if sending may take long.
+    pub(crate) fn reply_aside(self, reply: Reply) {
+        match reply.body {
+            Body::Whole(_) => self.reply(reply),
+            Body::Streamed(_) => {
+                let edge = Arc::clone(&self.edge);
+                edge.pool.submit(Box::new(move || self.reply(reply)));
+            }
+        }
+    }
+
+    /// Reads a body that nobody asked for, so that it is out of the way of the reply.
+    pub(super) fn skip_body(&mut self) -> Result<(), Reply> {
+        if self.body_is_done() { Ok(()) } else { self.read_body().map(|_| ()) }
+    }
+
+    fn body_is_done(&self) -> bool {
+        self.body_consumed || self.body_is_here()
+    }
+
+    fn send(&mut self, reply: Reply) {
+        let body_is_done = self.body_is_done();
+        let ends = matches!(self.framing, Framing::Ambiguous | Framing::Chunked) || !body_is_done;
+        let Some(request) = self.request.take() else { return };
+        let address = request.remote_addr().copied();
+        let edge = Arc::clone(&self.edge);
+        let send = move || {
+            let sent = if body_is_done {
+                write_reply(request, reply, ends)
+            } else {
+                reply_unread(request, reply, &edge.buried)
+            };
+            if let Err(error) = &sent {
+                log::debug!("a reply did not reach {address:?}: {error}");
+            }
+            // After a reply that was cut off, nothing else may be sent.
+            edge.answered(address, ends || sent.is_err());
+        };
+        if !body_is_done {
+            self.edge.skippers.submit(Box::new(send));
+        } else if super::is_receiver() {
+            self.edge.senders.submit(Box::new(send));
+        } else {
+            send();
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.request.is_some() {
+            self.send(Reply::json(
+                500,
+                &crate::wire::client::Problem {
+                    error: "this node failed to answer; its log says why",
+                    outcome: Some(crate::wire::client::Outcome::Unknown),
+                },
+            ));
+        }
+    }
+}
+
+/// One `read`, appended to a vector.
+trait ReadOnce {
+    fn read_to_end_once(self, into: &mut Vec<u8>) -> io::Result<usize>;
+}
+
+impl<R: Read> ReadOnce for io::Take<R> {
+    fn read_to_end_once(mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        let before = into.len();
+        into.resize(before + usize::try_from(self.limit()).unwrap_or(READ_BYTES), 0);
+        let read = self.read(&mut into[before..]);
+        into.truncate(before + read.as_ref().copied().unwrap_or(0));
+        read
+    }
+}
+
+fn write_reply(request: Request, reply: Reply, ends: bool) -> io::Result<()> {
+    let is_head = *request.method() == tiny_http::Method::Head;
+    let chunks_understood = *request.http_version() >= HTTPVersion(1, 1);
+    let mut bytes = Vec::with_capacity(512);
+    write!(bytes, "HTTP/1.1 {} {}\r\nContent-Type: {}\r\n", reply.status, reason(reply.status), reply.content_type)?;
+    for (name, value) in &reply.headers {
+        write!(bytes, "{name}: {value}\r\n")?;
+    }
+    if ends {
+        bytes.extend_from_slice(b"Connection: close\r\n");
+    }
+    let mut writer = request.into_writer();
+    match reply.body {
+        Body::Whole(body) => {
+            write!(bytes, "Content-Length: {}\r\n\r\n", body.len())?;
+            if !is_head {
+                bytes.extend_from_slice(&body);
+            }
+            writer.write_all(&bytes)?;
+        }
+        Body::Streamed(mut pieces) => {
+            bytes.extend_from_slice(if chunks_understood { b"Transfer-Encoding: chunked\r\n\r\n" } else { b"\r\n" });
+            writer.write_all(&bytes)?;
+            if !is_head {
+                while let Some(piece) = pieces()? {
+                    write_piece(&mut writer, &piece, chunks_understood)?;
+                }
+                if chunks_understood {
+                    writer.write_all(b"0\r\n\r\n")?;
+                }
+            }
+        }
+    }
+    writer.flush()
+}
+
+/// A chunk (RFC 9112, section 7.1), or the bare bytes for a client that reads to the end of the connection.
+fn write_piece(writer: &mut impl Write, piece: &[u8], chunked: bool) -> io::Result<()> {
+    if piece.is_empty() {
+        return Ok(());
+    }
+    if !chunked {
+        return writer.write_all(piece);
+    }
+    write!(writer, "{:x}\r\n", piece.len())?;
+    writer.write_all(piece)?;
+    writer.write_all(b"\r\n")
+}
+
+/// Answers a request whose body was not read, and ends its connection. Returns when the client has sent the rest of
+/// the body, or stopped sending.
+fn reply_unread(request: Request, reply: Reply, buried: &AtomicU64) -> io::Result<()> {
+    let Body::Whole(body) = reply.body else {
+        return Err(io::Error::other("a stream cannot answer a request whose body was not read"));
+    };
+    let mut head = Response::new(reply.status.into(), Vec::new(), io::empty(), None, None)
+        .with_header(header("Content-Type", reply.content_type));
+    for (name, value) in &reply.headers {
+        head.add_header(header(name, value));
+    }
+    if must_bury(&request) {
+        count_buried(buried);
+        return reply_and_bury(request, head, &body);
+    }
+    let length = body.len();
+    // The library neither lets us set this header nor heeds it; it only prevents a client from waiting in vain.
+    let head = head.with_header(header("Server", "replicated-log\r\nConnection: close"));
+    request.respond(head.with_data(io::Cursor::new(body), Some(length)))
+}
+
+/// The only way to get at the writer without dropping the reader is to pretend an upgrade to another protocol: the
+/// library writes the head then, with the headers that it would leave out, and nothing of the body.
+fn reply_and_bury(request: Request, head: Response<io::Empty>, body: &[u8]) -> io::Result<()> {
+    let is_head = *request.method() == tiny_http::Method::Head;
+    let more_headers = format!("HTTP/1.1\r\nContent-Length: {}\r\nConnection: close", body.len());
+    let mut stream = request.upgrade(&more_headers, head);
+    let sent = if is_head { stream.flush() } else { stream.write_all(body).and_then(|()| stream.flush()) };
+    std::mem::forget(stream);
+    sent
+}
+
+fn header(name: &str, value: &str) -> Header {
+    Header::from_bytes(name, value).expect("headers of replies are ASCII")
+}
+
+fn must_bury(request: &Request) -> bool {
+    request.body_length().is_some_and(|length| length > DRAIN_BYTES_MAX)
+}
+
+fn count_buried(buried: &AtomicU64) {
+    let count = buried.fetch_add(1, Ordering::Relaxed) + 1;
+    log::error!("a request declared a body that cannot be skipped; its connection is kept for good ({count} so far)");
+}
+
+/// Forgets a request that must not be answered. This waits for the rest of its body: see [`has_rest`].
+pub(super) fn discard(request: Request, buried: &AtomicU64) {
+    if must_bury(&request) {
+        count_buried(buried);
+        std::mem::forget(request);
+    } else {
+        drop(request.into_writer());
+    }
+}
+
+/// Whether the library reads on when this request is dropped.
+pub(super) fn has_rest(request: &Request) -> bool {
+    request.body_length().is_some_and(|length| length > 0)
+}

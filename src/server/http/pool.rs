@@ -1,0 +1,132 @@
+//! Threads for work that may block.
+//!
+//! A job runs at once: an idle thread takes it, or a new one is made, up to a limit; beyond that it waits. So a hundred
+//! slow clients hold a hundred threads, and the next honest one still finds its own.
+
+use super::lock;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+pub(super) type Job = Box<dyn FnOnce() + Send>;
+
+/// How long a thread without work stays, so that bursts do not pay for new ones each time.
+const LINGER: Duration = Duration::from_secs(10);
+
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    name: &'static str,
+    threads_max: usize,
+    state: Mutex<State>,
+    work_came: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    /// Threads that wait for a job. Some of them may be promised to the jobs that wait already.
+    idle: usize,
+}
+
+impl Pool {
+    pub(super) fn new(name: &'static str, threads_max: usize) -> Pool {
+        let shared = Shared { name, threads_max, state: Mutex::default(), work_came: Condvar::new() };
+        Pool { shared: Arc::new(shared) }
+    }
+
+    /// Whether a job would have to wait for another one to end.
+    pub(super) fn is_saturated(&self) -> bool {
+        let state = lock(&self.shared.state);
+        state.jobs.len() >= state.idle && state.threads >= self.shared.threads_max
+    }
+
+    pub(super) fn submit(&self, job: Job) {
+        let mut state = lock(&self.shared.state);
+        state.jobs.push_back(job);
+        if state.jobs.len() > state.idle && state.threads < self.shared.threads_max {
+            state.threads += 1;
+            drop(state);
+            self.grow();
+        } else {
+            drop(state);
+            self.shared.work_came.notify_one();
+        }
+    }
+
+    fn grow(&self) {
+        let shared = Arc::clone(&self.shared);
+        let spawned = thread::Builder::new().name(self.shared.name.to_owned()).spawn(move || shared.work());
+        if let Err(error) = spawned {
+            lock(&self.shared.state).threads -= 1;
+            log::warn!("no thread could be started ({error}); requests wait for another one to end");
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self) {
+        while let Some(job) = self.next_job() {
+            if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                log::error!("a job of the {} threads panicked", self.name);
+            }
+        }
+    }
+
+    /// Waits for a job; `None` when there was none for a while, and this thread is to end.
+    fn next_job(&self) -> Option<Job> {
+        let mut state = lock(&self.state);
+        if state.jobs.is_empty() {
+            state.idle += 1;
+            let waited = self.work_came.wait_timeout_while(state, LINGER, |state| state.jobs.is_empty());
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.idle -= 1;
+        }
+        let job = state.jobs.pop_front();
+        if job.is_none() {
+            state.threads -= 1;
+        }
+        job
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn every_job_has_a_thread_of_its_own_up_to_the_limit() {
+        let pool = Pool::new("test", 8);
+        for _ in 0..2 {
+            let meeting = Arc::new(Barrier::new(9));
+            for _ in 0..8 {
+                let meeting = Arc::clone(&meeting);
+                pool.submit(Box::new(move || {
+                    meeting.wait();
+                }));
+            }
+            assert!(pool.is_saturated());
+            meeting.wait();
+        }
+    }
+
+    #[test]
+    fn jobs_beyond_the_limit_wait_and_a_panic_costs_no_thread() {
+        let pool = Pool::new("test", 1);
+        pool.submit(Box::new(|| panic!("on purpose")));
+        let (sent, received) = channel();
+        for number in 0..100 {
+            let sent = sent.clone();
+            pool.submit(Box::new(move || sent.send(number).unwrap()));
+        }
+        let numbers: Vec<i32> = (0..100).map(|_| received.recv().unwrap()).collect();
+        assert_eq!(numbers, (0..100).collect::<Vec<_>>());
+    }
+}

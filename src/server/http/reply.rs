@@ -1,0 +1,95 @@
+//! What is answered.
+
+use crate::wire::client::{Outcome, Problem};
+use serde::Serialize;
+use std::io;
+
+/// Writes a body piece by piece. Gives the next piece, or `None` at the end.
+pub(crate) type Pieces = Box<dyn FnMut() -> io::Result<Option<Vec<u8>>> + Send>;
+
+/// The content of a reply.
+pub(crate) enum Body {
+    /// All of it.
+    Whole(Vec<u8>),
+    /// Piece by piece, so that it is never in memory as a whole.
+    Streamed(Pieces),
+}
+
+/// A reply: status, headers, content.
+pub(crate) struct Reply {
+    pub(super) status: u16,
+    pub(super) content_type: &'static str,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Body,
+}
+
+const JSON: &str = "application/json";
+
+impl Reply {
+    /// A value as JSON, ended by a newline so that a terminal stays tidy.
+    pub(crate) fn json(status: u16, value: &impl Serialize) -> Reply {
+        let mut body = serde_json::to_vec(value).expect("replies consist of strings, numbers and lists");
+        body.push(b'\n');
+        Reply { status, content_type: JSON, headers: Vec::new(), body: Body::Whole(body) }
+    }
+
+    /// JSON that is made while it is sent.
+    pub(crate) fn json_stream(status: u16, pieces: Pieces) -> Reply {
+        Reply { status, content_type: JSON, headers: Vec::new(), body: Body::Streamed(pieces) }
+    }
+
+    /// An error, in a sentence. What it refuses was not done.
+    pub(crate) fn problem(status: u16, sentence: &str) -> Reply {
+        Reply::json(status, &Problem { error: sentence, outcome: Some(Outcome::NotAppended) })
+    }
+
+    /// An error of a request that would have changed nothing.
+    pub(crate) fn not_found(sentence: &str) -> Reply {
+        Reply::json(404, &Problem { error: sentence, outcome: None })
+    }
+
+    /// A refusal for now.
+    pub(crate) fn overloaded(sentence: &str) -> Reply {
+        Reply::problem(503, sentence).with_header("Retry-After", "1")
+    }
+
+    /// Adds a header. Values come from this program, never from a client.
+    pub(crate) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Reply {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Its status.
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+}
+
+/// The reason phrase of a status that this server uses.
+pub(super) fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        307 => "Temporary Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        422 => "Unprocessable Content",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "Unknown",
+    }
+}

@@ -1,0 +1,193 @@
+//! Brings one secondary what it lacks.
+
+use super::rounds::Round;
+use super::{Master, State};
+use crate::replication::{Dispatch, Id, MemberId, Refusal, Slot};
+use crate::server::peer::PeerError;
+use crate::server::text::id_range;
+use crate::store::{ReadLimit, StoreError};
+use crate::wire::address::NodeUrl;
+use crate::wire::node::{CallHead, EntriesText, Envelope, write_call};
+
+use std::time::Instant;
+
+/// How much one call carries when it is read from the store.
+pub(super) const CALL_LIMIT: ReadLimit = ReadLimit { slots_max: 4_096, bytes_max: 1 << 20 };
+
+/// A secondary that lacks an earlier call is sent it so often; each time it must have got further.
+const RESENDS_MAX: usize = 3;
+
+impl Master {
+    /// Sends a secondary its part of a round. If that fails, the secondary leaves the rounds.
+    pub(super) fn deliver_round(&self, dispatch: &Dispatch, round: &Round) {
+        if let Err(error) = self.deliver(dispatch, Some(round)) {
+            self.lose(dispatch, &error);
+        }
+    }
+
+    /// Sends everything from `dispatch.after` through `dispatch.through`, in as many calls as it takes, and reports each
+    /// acknowledgement to the ledger.
+    pub(super) fn deliver(&self, dispatch: &Dispatch, round: Option<&Round>) -> Result<(), PeerError> {
+        let Some(node) = self.address_of(dispatch) else { return Err(PeerError::Restarted) };
+        let mut after = dispatch.after;
+        let mut resends = 0;
+        loop {
+            let (through, sent) = self.deliver_call(dispatch, round, after, &node);
+            match sent {
+                Ok(()) => after = through,
+                Err(PeerError::Refused(Refusal::Gap { holds })) if holds < after && resends < RESENDS_MAX => {
+                    log::info!("{node} holds the log only up to id {holds}; sent again from there");
+                    after = holds;
+                    resends += 1;
+                }
+                Err(error) => return Err(error),
+            }
+            if after >= dispatch.through {
+                return Ok(());
+            }
+        }
+    }
+
+    fn deliver_call(
+        &self,
+        dispatch: &Dispatch,
+        round: Option<&Round>,
+        after: Id,
+        node: &NodeUrl,
+    ) -> (Id, Result<(), PeerError>) {
+        let shared = round.filter(|round| round.after == after);
+        let from_store;
+        let (through, text) = match shared {
+            Some(round) => (dispatch.through, &round.text),
+            None => match self.read_call(dispatch, round, after) {
+                Ok((through, text)) => {
+                    from_store = text;
+                    (through, &from_store)
+                }
+                Err(error) => return (after, Err(error)),
+            },
+        };
+        (through, self.call(dispatch, node, after, through, text))
+    }
+
+    /// Reads from the store what a secondary lacks, up to where the round's own entries begin.
+    fn read_call(&self, dispatch: &Dispatch, round: Option<&Round>, after: Id) -> Result<(Id, EntriesText), PeerError> {
+        let through = round.map_or(dispatch.through, |round| round.after.min(dispatch.through));
+        let slots = self
+            .wait_for_store(through)
+            .and_then(|()| self.store.read(after, through, CALL_LIMIT))
+            .map_err(|error| own_log_failed(&error))?;
+        let through = slots.last().map_or(after, Slot::id);
+        let entries: Vec<_> = slots
+            .into_iter()
+            .filter_map(|slot| match slot {
+                Slot::Entry(entry) => Some(entry),
+                Slot::Refused(_) => None,
+            })
+            .collect();
+        Ok((through, EntriesText::new(&entries)))
+    }
+
+    fn call(
+        &self,
+        dispatch: &Dispatch,
+        node: &NodeUrl,
+        after: Id,
+        through: Id,
+        text: &EntriesText,
+    ) -> Result<(), PeerError> {
+        let head = self.head(dispatch, after, through)?;
+        let sent = Instant::now();
+        let acknowledgement = self.peers.replicate(node, &write_call(&head, text))?;
+        let mut state = self.lock();
+        let before = state.durable_of(dispatch);
+        let (counted, effects) = state.ledger.acknowledged(dispatch.member, acknowledgement);
+        if !counted {
+            return Err(PeerError::Restarted);
+        }
+        state.note_acknowledgement(dispatch.member, before, acknowledgement.durable);
+        if through > after {
+            log::info!(
+                "{} acknowledged by {} after {} ms",
+                id_range(after, through),
+                state.name_of(dispatch),
+                sent.elapsed().as_millis()
+            );
+        }
+        self.carry_out(state, effects);
+        Ok(())
+    }
+
+    fn head(&self, dispatch: &Dispatch, after: Id, through: Id) -> Result<CallHead, PeerError> {
+        let refused = self
+            .store
+            .refused(dispatch.told.min(after), dispatch.decided.max(through))
+            .map_err(|error| own_log_failed(&error))?;
+        let state = self.lock();
+        Ok(CallHead {
+            envelope: Envelope { to: dispatch.incarnation, master_port: self.port },
+            log_id: state.ledger.log_id(),
+            epoch: state.ledger.epoch(),
+            master: state.ledger.incarnation(),
+            opening: dispatch.opening,
+            after,
+            through,
+            refused,
+            decided: dispatch.decided,
+            admitted: dispatch.admitted,
+        })
+    }
+
+    fn address_of(&self, dispatch: &Dispatch) -> Option<NodeUrl> {
+        self.lock().members.get(&dispatch.member).map(|member| member.url.clone())
+    }
+
+    /// A secondary did not acknowledge: it leaves the rounds, and its keeper looks after it.
+    pub(super) fn lose(&self, dispatch: &Dispatch, error: &PeerError) {
+        let mut state = self.lock();
+        let current = state.ledger.members().find(|view| view.member == dispatch.member);
+        if current.is_none_or(|view| view.incarnation != Some(dispatch.incarnation)) {
+            return;
+        }
+        if let Some(member) = state.members.get_mut(&dispatch.member) {
+            member.set_detail(error.to_string());
+            log::warn!("{} ({}) leaves the rounds: {error}", member.name, member.url);
+            member.poke();
+        }
+        if is_overtaken(error) {
+            drop(state);
+            self.halt_if_overtaken(error, dispatch.member);
+            return;
+        }
+        let effects = state.ledger.lost(dispatch.member);
+        self.carry_out(state, effects);
+    }
+
+    /// Stops writing if a secondary knows better who may write. What is in flight then is not refused: its fate is not
+    /// this master's to decide any more.
+    pub(super) fn halt_if_overtaken(&self, error: &PeerError, member: MemberId) {
+        if is_overtaken(error) {
+            let name = self.lock().members.get(&member).map_or_else(String::new, |member| member.name.clone());
+            self.halt(&format!("{name} {error}"));
+        }
+    }
+}
+
+/// Whether a secondary knows better who may write.
+pub(super) fn is_overtaken(error: &PeerError) -> bool {
+    matches!(error, PeerError::Refused(Refusal::Fenced { .. } | Refusal::MasterBehind { .. }))
+}
+
+impl State {
+    fn durable_of(&self, dispatch: &Dispatch) -> Id {
+        self.ledger.members().find(|view| view.member == dispatch.member).map_or(Id::ZERO, |view| view.durable)
+    }
+
+    fn name_of(&self, dispatch: &Dispatch) -> &str {
+        self.members.get(&dispatch.member).map_or("a removed secondary", |member| member.name.as_str())
+    }
+}
+
+fn own_log_failed(error: &StoreError) -> PeerError {
+    PeerError::Misunderstood(format!("the master cannot read its own log: {error}"))
+}

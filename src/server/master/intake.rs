@@ -1,0 +1,293 @@
+//! From a posted message to its reply.
+
+use super::{Master, Queued, State, Writer};
+use crate::replication::{Effects, Entry, Id, MemberId, Outcome, Patience, Standing, WriteConcern};
+use crate::server::clock;
+use crate::server::http::{Exchange, Reply};
+use crate::server::reading;
+use crate::server::text::id_ranges;
+use crate::store::{StoreError, Watermark};
+use crate::wire::client::{self, Ack, Committed, Dialect, NotCommitted, Posted, SecondaryReport};
+use crate::wire::timestamp::rfc3339;
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
+
+impl Master {
+    /// Answers `POST /messages`, when the fate of the message is known.
+    pub(super) fn post(&self, mut exchange: Exchange) {
+        match read_posted(&mut exchange).and_then(|posted| self.check_size(posted)) {
+            Ok(posted) => self.take(exchange, posted),
+            Err(reply) => exchange.reply(reply),
+        }
+    }
+
+    fn check_size(&self, posted: Posted) -> Result<Posted, Reply> {
+        let (bytes, bytes_max) = (posted.message.len(), self.settings.message_bytes_max);
+        if bytes <= bytes_max {
+            return Ok(posted);
+        }
+        Err(Reply::problem(413, &format!("the message has {bytes} bytes; this master takes at most {bytes_max}")))
+    }
+
+    /// Gives the message its id and hands it to the rounds, or refuses it before it has one.
+    fn take(&self, exchange: Exchange, posted: Posted) {
+        let mut state = self.lock();
+        if let Err(refusal) = self.admit(&state) {
+            drop(state);
+            exchange.reply(refusal);
+            return;
+        }
+        let id = state.ledger.append(WriteConcern::All, Patience::FailFast);
+        let (timestamp_ms, now) = (clock::now_ms(), Instant::now());
+        let entry = Entry { id, epoch: state.ledger.epoch(), timestamp_ms, message: posted.message };
+        let writer = Writer { exchange, dialect: posted.dialect, timestamp_ms, since: now, acks: Vec::new() };
+        state.writers.insert(id, writer);
+        state.queue.push_back(Queued { entry: Arc::new(entry), since: now });
+        let first_in_queue = state.queue.len() == 1;
+        drop(state);
+        if first_in_queue {
+            self.work.notify_one();
+        }
+    }
+
+    /// Whether a message can be taken now.
+    fn admit(&self, state: &State) -> Result<(), Reply> {
+        if let Some(reason) = &state.halted {
+            return Err(Reply::problem(503, &format!("this master takes no writes: {reason}")));
+        }
+        if state.stopping {
+            return Err(Reply::overloaded("this master is stopping; try again when it is back"));
+        }
+        if state.ledger.open() >= self.settings.pending_max {
+            return Err(Reply::overloaded(&format!(
+                "{} messages wait for their fate already; try again in a moment",
+                state.ledger.open()
+            )));
+        }
+        match state.ledger.shortfall(WriteConcern::All) {
+            Some(shortfall) => {
+                let error = format!(
+                    "the message was refused: {} of {} nodes can take part, {} are needed",
+                    shortfall.available,
+                    state.ledger.nodes(),
+                    shortfall.wanted
+                );
+                Err(refused(error, None, state.reports(None)).with_header("Retry-After", "1"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Does what an event in the ledger asks for: makes refusals durable, and answers writers.
+    pub(super) fn carry_out<'a>(&'a self, mut state: MutexGuard<'a, State>, mut effects: Effects) {
+        loop {
+            if let Err(error) = self.note_watermark(&state) {
+                drop(state);
+                self.halt(&format!("what is decided could not be noted: {error}"));
+                return;
+            }
+            let replies = self.replies(&mut state, &effects.settled);
+            if !effects.settled.is_empty() {
+                state.decided_at = Instant::now();
+                if state.rounds_in_flight == 0 {
+                    self.work.notify_one();
+                }
+            }
+            drop(state);
+            self.send(replies);
+            if effects.refuse.is_empty() {
+                return;
+            }
+            if let Err(error) = self.store_refusals(&effects.refuse) {
+                self.halt(&format!("a refusal could not be made durable: {error}"));
+                return;
+            }
+            state = self.lock();
+            effects = state.ledger.refusal_stored(&effects.refuse);
+        }
+    }
+
+    fn send(&self, replies: Vec<(Exchange, Reply)>) {
+        if replies.is_empty() {
+            return;
+        }
+        let count = replies.len();
+        for (exchange, reply) in replies {
+            exchange.reply_aside(reply);
+        }
+        let mut state = self.lock();
+        state.being_answered -= count;
+        if state.nobody_waits() {
+            self.settled.notify_all();
+        }
+    }
+
+    /// Notes what is shown from now on, before anybody is told or sees it.
+    fn note_watermark(&self, state: &State) -> Result<(), StoreError> {
+        let (decided, visible) = (state.ledger.decided(), state.ledger.visible());
+        self.store.note_watermark(Watermark { decided, visible })
+    }
+
+    fn store_refusals(&self, ids: &[Id]) -> Result<(), StoreError> {
+        if let Some(&last) = ids.iter().max() {
+            self.wait_for_store(last)?;
+        }
+        self.store.refuse(ids)
+    }
+
+    fn replies(&self, state: &mut State, settled: &[(Id, Outcome)]) -> Vec<(Exchange, Reply)> {
+        log_fates(state, settled);
+        let mut replies = Vec::with_capacity(settled.len());
+        for &(id, outcome) in settled {
+            let Some(writer) = state.writers.remove(&id) else { continue };
+            let reply = match outcome {
+                Outcome::Committed => self.committed(201, state, id, &writer),
+                Outcome::CommittedShort => self.committed(202, state, id, &writer),
+                Outcome::Refused => refused(
+                    "the message was refused: not every secondary acknowledged it".to_owned(),
+                    Some(id),
+                    state.reports(Some(&writer.acks)),
+                ),
+            };
+            replies.push((writer.exchange, reply));
+        }
+        state.being_answered += replies.len();
+        replies
+    }
+
+    fn committed(&self, status: u16, state: &State, id: Id, writer: &Writer) -> Reply {
+        let location = format!("/messages/{id}");
+        if writer.dialect == Dialect::Msg {
+            let whole = reading::whole_log_as_text(status, &self.store, &self.snapshot_of(state));
+            return whole.with_header("Location", location);
+        }
+        let acks: Vec<Ack> = writer
+            .acks
+            .iter()
+            .filter_map(|(member, after)| {
+                Some(Ack { server_id: state.members.get(member)?.name.clone(), ms: milliseconds(*after) })
+            })
+            .collect();
+        let committed = Committed {
+            status: "success",
+            message_id: id.get(),
+            replicated_to: acks.len(),
+            timestamp: rfc3339(writer.timestamp_ms),
+            ms: milliseconds(writer.since.elapsed()),
+            acks,
+        };
+        Reply::json(status, &committed).with_header("Location", location)
+    }
+}
+
+impl State {
+    /// Whether every writer has got its answer.
+    pub(super) fn nobody_waits(&self) -> bool {
+        self.writers.is_empty() && self.being_answered == 0
+    }
+
+    /// A secondary holds everything up to an id: notes it for the writers who wait for that.
+    pub(super) fn note_acknowledgement(&mut self, member: MemberId, before: Id, durable: Id) {
+        if durable > before {
+            for (_, writer) in self.writers.range_mut(before.next()..=durable) {
+                writer.acks.push((member, writer.since.elapsed()));
+            }
+        }
+    }
+
+    fn takes_part(&self, member: MemberId) -> bool {
+        self.ledger.members().any(|view| view.member == member && view.standing == Standing::InSync)
+    }
+
+    /// What each secondary has to say about a message that was refused.
+    fn reports(&self, acks: Option<&[(MemberId, Duration)]>) -> Vec<SecondaryReport> {
+        let ack_of = |member: &MemberId| acks?.iter().find(|(acked_by, _)| acked_by == member).map(|&(_, after)| after);
+        self.members
+            .iter()
+            .map(|(id, member)| {
+                let ack = ack_of(id);
+                let detail = match ack {
+                    Some(after) => format!("acknowledged after {} ms", milliseconds(after)),
+                    None if acks.is_some() && self.takes_part(*id) => {
+                        "had not acknowledged yet when the message was given up".to_owned()
+                    }
+                    None => member.detail.clone(),
+                };
+                SecondaryReport {
+                    server_id: member.name.clone(),
+                    url: member.url.to_string(),
+                    acknowledged: ack.is_some(),
+                    detail,
+                }
+            })
+            .collect()
+    }
+}
+
+/// Reads a body by its type, which is looked at first: a client that asks before it sends is not told to go on in vain.
+/// What curl sends by default is called a form, and is JSON all the same.
+fn read_posted(exchange: &mut Exchange) -> Result<Posted, Reply> {
+    let content_type = exchange.header("Content-Type").unwrap_or("application/json");
+    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let parse = match media_type.as_str() {
+        "application/json" | "application/x-www-form-urlencoded" => Posted::from_json,
+        "text/plain" if exchange.body_may_be_cut_off() => {
+            return Err(Reply::problem(411, "text needs a Content-Length, which tells whether all of it has arrived"));
+        }
+        "text/plain" => Posted::from_text,
+        other => {
+            return Err(Reply::problem(
+                415,
+                &format!("\"{}\" is not taken; send application/json or text/plain", other.escape_debug()),
+            ));
+        }
+    };
+    let body = exchange.read_body()?;
+    parse(&body).map_err(|why| Reply::problem(400, &why))
+}
+
+fn refused(error: String, id: Option<Id>, secondaries: Vec<SecondaryReport>) -> Reply {
+    let message_id = id.map(Id::get);
+    Reply::json(502, &NotCommitted { error, outcome: client::Outcome::NotAppended, message_id, secondaries })
+}
+
+/// The fate of these messages cannot be told by this master.
+pub(super) fn answer_unknown(writers: BTreeMap<Id, Writer>, reason: &str) {
+    for (id, writer) in writers {
+        let body = NotCommitted {
+            error: format!("whether message {id} is in the log is not known: {reason}"),
+            outcome: client::Outcome::Unknown,
+            message_id: Some(id.get()),
+            secondaries: Vec::new(),
+        };
+        writer.exchange.reply(Reply::json(504, &body));
+    }
+}
+
+fn log_fates(state: &State, settled: &[(Id, Outcome)]) {
+    for (outcome, words) in [
+        (Outcome::Committed, "committed"),
+        (Outcome::CommittedShort, "committed with fewer copies than asked for"),
+        (Outcome::Refused, "refused"),
+    ] {
+        let ids: Vec<Id> = settled.iter().filter(|(_, fate)| *fate == outcome).map(|&(id, _)| id).collect();
+        let Some(first) = ids.first() else { continue };
+        let after = state.writers.get(first).map_or(0, |writer| milliseconds(writer.since.elapsed()));
+        match outcome {
+            Outcome::Refused => {
+                let reasons: Vec<String> = state
+                    .reports(state.writers.get(first).map(|writer| writer.acks.as_slice()))
+                    .into_iter()
+                    .map(|report| format!("{}: {}", report.server_id, report.detail))
+                    .collect();
+                log::warn!("{} {words} after {after} ms ({})", id_ranges(&ids), reasons.join("; "));
+            }
+            _ => log::info!("{} {words} after {after} ms", id_ranges(&ids)),
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

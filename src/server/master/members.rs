@@ -1,0 +1,202 @@
+//! The secondaries of this master: who they are, and how they come and go.
+
+use super::{Master, State};
+use crate::replication::MemberId;
+use crate::server::clock;
+use crate::server::config::server_id;
+use crate::server::http::{Exchange, Reply};
+use crate::store::{Identity, KnownMember, Store, StoreError};
+use crate::wire::address::NodeUrl;
+use crate::wire::client::Registration;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use serde_json::json;
+use std::sync::{Arc, PoisonError};
+
+/// Secondaries of one master. Each costs a thread, and one more in every round.
+const MEMBERS_MAX: usize = 64;
+
+/// A secondary, as the master knows it.
+pub(super) struct Member {
+    /// Given when it was registered, or learned from it; until then its host and port.
+    pub(super) name: String,
+    pub(super) url: NodeUrl,
+    /// What was last heard of it, in a few words.
+    pub(super) detail: String,
+    /// When that changed: milliseconds since 1970.
+    pub(super) since_ms: u64,
+    /// Its artificial delay, in milliseconds.
+    pub(super) delay_ms: u64,
+    origin: Origin,
+    poke: Sender<()>,
+}
+
+/// Where a master knows a secondary from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Origin {
+    /// `SECONDARIES`: whoever changes that means it, so it is not put on record.
+    Configured,
+    /// `POST /secondaries`: on record until it is removed. A write must not be acknowledged without a secondary only
+    /// because the master was started again.
+    Registered,
+}
+
+/// A secondary that a master begins with.
+pub(super) struct FirstMember {
+    pub(super) url: NodeUrl,
+    name: Option<String>,
+    origin: Origin,
+}
+
+impl Member {
+    pub(super) fn set_detail(&mut self, detail: String) {
+        if self.detail != detail {
+            self.detail = detail;
+            self.since_ms = clock::now_ms();
+        }
+    }
+
+    /// Makes its keeper look after it now.
+    pub(super) fn poke(&self) {
+        // A keeper that has a poke waiting needs no second one.
+        let _ = self.poke.try_send(());
+    }
+}
+
+/// Why a secondary was not registered.
+enum Objection {
+    Invalid(String),
+    Conflict(String),
+    Failed(String),
+}
+
+/// The secondaries at a start: those that were registered before, and those of the configuration.
+pub(super) fn at_start(store: &dyn Store, configured: &[NodeUrl]) -> Result<Vec<FirstMember>, StoreError> {
+    let known = store.identity()?.map(|identity| identity.members).unwrap_or_default();
+    let configured_member = |url: &NodeUrl| FirstMember { url: url.clone(), name: None, origin: Origin::Configured };
+    let mut members: Vec<FirstMember> = configured.iter().map(configured_member).collect();
+    for KnownMember { url, name } in known {
+        match NodeUrl::parse(&url) {
+            Ok(url) if configured.contains(&url) => {}
+            Ok(url) => members.push(FirstMember { url, name: Some(name), origin: Origin::Registered }),
+            Err(why) => log::error!("a secondary on record is left out: {why}"),
+        }
+    }
+    Ok(members)
+}
+
+impl Master {
+    /// Puts the registered secondaries on record, so that they are known after a restart.
+    pub(super) fn remember_members(&self) -> Result<(), String> {
+        let _one_at_a_time = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = |member: &Member| KnownMember { url: member.url.to_string(), name: member.name.clone() };
+        let registered = |member: &&Member| member.origin == Origin::Registered;
+        let members = self.lock().members.values().filter(registered).map(known).collect();
+        let identity = self.store.identity().map_err(|error| error.to_string())?;
+        let identity = identity.map(|identity| Identity { members, ..identity });
+        let kept = identity.map_or(Ok(()), |identity| self.store.set_identity(&identity));
+        kept.map_err(|error| error.to_string())
+    }
+
+    /// Adds a secondary and starts its keeper.
+    pub(super) fn add_member(self: &Arc<Master>, first: FirstMember) {
+        let (member, pokes) = self.lock().enlist(first);
+        self.keep(member, pokes);
+    }
+
+    /// Answers `POST /secondaries`. To register again is harmless, and wakes the keeper.
+    pub(super) fn register(self: &Arc<Master>, mut exchange: Exchange) {
+        let reply = exchange.read_body().map_or_else(
+            |reply| reply,
+            |body| match self.try_register(&body) {
+                Ok(()) => {
+                    let total = self.lock().members.len();
+                    Reply::json(200, &json!({ "status": "registered", "total_secondaries": total }))
+                }
+                Err(Objection::Invalid(why)) => Reply::problem(400, &why),
+                Err(Objection::Conflict(why)) => Reply::problem(409, &why),
+                Err(Objection::Failed(why)) => Reply::problem(503, &why),
+            },
+        );
+        exchange.reply(reply);
+    }
+
+    fn try_register(self: &Arc<Master>, body: &[u8]) -> Result<(), Objection> {
+        let registration = Registration::from_json(body).map_err(Objection::Invalid)?;
+        let url = NodeUrl::parse(&registration.url).map_err(Objection::Invalid)?;
+        let name = registration.server_id.as_deref().map(server_id).transpose().map_err(Objection::Invalid)?;
+        if self.is_self(&url) {
+            return Err(Objection::Invalid(format!("{url} is this master itself; register a secondary")));
+        }
+        let mut state = self.lock();
+        if let Some(name) = &name
+            && let Some(other) = state.members.values().find(|member| member.name == *name && member.url != url)
+        {
+            return Err(Objection::Conflict(format!("the name {name} is in use at {}; choose another", other.url)));
+        }
+        if let Some(member) = state.members.values_mut().find(|member| member.url == url) {
+            if let Some(name) = name {
+                member.name = name;
+            }
+            member.poke();
+            return Ok(());
+        }
+        if state.members.len() >= MEMBERS_MAX {
+            return Err(Objection::Conflict(format!(
+                "there are {MEMBERS_MAX} secondaries already, as many as one master takes"
+            )));
+        }
+        let (member, pokes) = state.enlist(FirstMember { url, name, origin: Origin::Registered });
+        drop(state);
+        self.keep(member, pokes);
+        self.remember_members().map_err(Objection::Failed)
+    }
+
+    fn is_self(&self, url: &NodeUrl) -> bool {
+        let local = url.host() == "localhost" || url.host().parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+        let bound = url.host().parse().is_ok_and(|ip: std::net::IpAddr| ip == self.settings.common.listen.ip());
+        url.port() == self.port && (local || bound)
+    }
+
+    /// Answers `DELETE /secondaries/NAME`: from now on "every secondary" means the others.
+    pub(super) fn remove(&self, exchange: Exchange, name: &str) {
+        let mut state = self.lock();
+        let found = state.members.iter().find(|(_, member)| member.name == name).map(|(&id, _)| id);
+        let Some(id) = found else {
+            drop(state);
+            exchange.reply(Reply::not_found("there is no secondary of that name; GET /secondaries lists them"));
+            return;
+        };
+        if let Some(member) = state.members.remove(&id) {
+            log::warn!("{} ({}) was removed; writes no longer wait for it", member.name, member.url);
+            member.poke();
+        }
+        let total = state.members.len();
+        let effects = state.ledger.leave(id);
+        self.carry_out(state, effects);
+        if let Err(why) = self.remember_members() {
+            exchange.reply(Reply::problem(503, &why));
+            return;
+        }
+        exchange.reply(Reply::json(200, &json!({ "status": "removed", "total_secondaries": total })));
+    }
+}
+
+impl State {
+    /// Gives a secondary its number, and what its keeper is poked with.
+    fn enlist(&mut self, FirstMember { url, name, origin }: FirstMember) -> (MemberId, Receiver<()>) {
+        self.members_numbered += 1;
+        let member = MemberId::new(self.members_numbered);
+        let (poke, pokes) = bounded(1);
+        let name = name.unwrap_or_else(|| format!("{}:{}", url.host(), url.port()));
+        log::info!("{name} ({url}) is registered; it takes part once it has caught up");
+        let detail = "not heard of yet".to_owned();
+        self.members.insert(member, Member { name, url, detail, since_ms: clock::now_ms(), delay_ms: 0, origin, poke });
+        self.ledger.join(member);
+        (member, pokes)
+    }
+
+    /// Another member that turned out to be the same node: two addresses of one node must not count as two copies.
+    pub(super) fn twin_of(&self, member: MemberId, name: &str) -> Option<&Member> {
+        self.members.iter().find(|(id, other)| **id != member && other.name == name).map(|(_, other)| other)
+    }
+}

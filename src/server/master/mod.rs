@@ -1,0 +1,209 @@
+//! The running master: it owns the ledger, and does what the ledger says.
+//!
+//! | File | What it does |
+//! |---|---|
+//! | [`intake`] | takes a posted message, and answers its writer when the fate is known |
+//! | [`reign`] | begins a reign on what the disk holds |
+//! | [`rounds`] | carries what waits to every secondary in parallel: a crossbeam scope, a thread per secondary |
+//! | [`delivery`] | sends one secondary what it lacks, call by call |
+//! | [`keeper`] | one thread per secondary that watches it and brings it up to date |
+//! | [`members`] | registration and removal of secondaries |
+//! | [`routes`] | which request goes where |
+//! | [`status`] | the state that `/health` and the logs show |
+//!
+//! Rounds carry the present, keepers repair the past.
+//!
+//! There is one lock, around [`State`]. It is held for steps of the ledger and never while anything is written, sent or
+//! waited for.
+
+mod delivery;
+mod intake;
+mod keeper;
+mod members;
+mod reign;
+mod rounds;
+mod routes;
+mod status;
+
+use super::config::MasterSettings;
+use super::http::Exchange;
+use super::logging::EpochOfLog;
+use super::peer::Peers;
+use crate::replication::{Entry, Id, Ledger, MemberId};
+use crate::store::{Store, StoreError};
+use crate::wire::address::NodeUrl;
+use crate::wire::client::Dialect;
+use members::Member;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+pub(super) use routes::MasterService;
+
+/// How long a stop waits for writes in flight, before it refuses them.
+const STOP_PATIENCE: Duration = Duration::from_secs(4);
+
+/// How long a secondary may take to answer a question. One that takes longer hangs.
+const QUESTION_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A master in operation.
+pub(super) struct Master {
+    settings: MasterSettings,
+    /// Where it listens; secondaries that were not told ask it there.
+    port: u16,
+    store: Arc<dyn Store>,
+    peers: Peers,
+    state: Mutex<State>,
+    /// Messages wait for a round, or there is something to tell.
+    work: Condvar,
+    /// Every writer has been answered.
+    settled: Condvar,
+    /// Whether an append to the store failed. Later rounds would leave a hole, so nothing is appended after that.
+    store_failed: Mutex<bool>,
+    /// The store took another round, or failed to.
+    store_moved: Condvar,
+    /// Held while the secondaries are put on record, so that an older list never replaces a newer one.
+    record: Mutex<()>,
+    started: Instant,
+}
+
+/// Everything that changes.
+struct State {
+    ledger: Ledger,
+    /// Appended messages that no round carries yet, in the order of their ids.
+    queue: VecDeque<Queued>,
+    rounds_in_flight: usize,
+    /// A round without messages is under way.
+    telling: bool,
+    rounds_started: u64,
+    /// When the high watermark last rose: what is not told soon after by a round is told by an empty one.
+    decided_at: Instant,
+    members: BTreeMap<MemberId, Member>,
+    members_numbered: u32,
+    writers: BTreeMap<Id, Writer>,
+    /// Writers whose answer is on its way to the socket.
+    being_answered: usize,
+    /// Why this master takes no more writes, for good.
+    halted: Option<String>,
+    stopping: bool,
+}
+
+struct Queued {
+    entry: Arc<Entry>,
+    since: Instant,
+}
+
+/// Somebody who waits for the fate of a message.
+struct Writer {
+    exchange: Exchange,
+    dialect: Dialect,
+    timestamp_ms: u64,
+    since: Instant,
+    acks: Vec<(MemberId, Duration)>,
+}
+
+impl Master {
+    /// Makes a master that listens on `port`, begins its reign, and starts its threads.
+    ///
+    /// # Errors
+    /// If its log cannot be read or written.
+    pub(super) fn start(
+        settings: MasterSettings,
+        port: u16,
+        store: Arc<dyn Store>,
+        log_epoch: &EpochOfLog,
+    ) -> Result<Arc<Master>, String> {
+        let peers = Peers::new(settings.replication_timeout, QUESTION_PATIENCE);
+        let members = members::at_start(&*store, &settings.secondaries).map_err(|error| error.to_string())?;
+        let addresses: Vec<NodeUrl> = members.iter().map(|member| member.url.clone()).collect();
+        let ledger = reign::begin(&*store, &peers, &addresses).map_err(|error| error.to_string())?;
+        log_epoch.set(ledger.epoch());
+        let state = State {
+            ledger,
+            queue: VecDeque::new(),
+            rounds_in_flight: 0,
+            telling: false,
+            rounds_started: 0,
+            decided_at: Instant::now(),
+            members: BTreeMap::new(),
+            members_numbered: 0,
+            writers: BTreeMap::new(),
+            being_answered: 0,
+            halted: None,
+            stopping: false,
+        };
+        let master = Arc::new(Master {
+            peers,
+            settings,
+            port,
+            store,
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            settled: Condvar::new(),
+            store_failed: Mutex::new(false),
+            store_moved: Condvar::new(),
+            record: Mutex::new(()),
+            started: Instant::now(),
+        });
+        for member in members {
+            master.add_member(member);
+        }
+        master.start_rounds();
+        Ok(master)
+    }
+
+    /// Takes no more writes, waits a while for those in flight, and refuses the rest.
+    pub(super) fn stop(&self) {
+        let mut state = self.lock();
+        state.stopping = true;
+        let waiting = state.writers.len();
+        log::info!("stopping: no new writes; {waiting} in flight");
+        let patience = self.settled.wait_timeout_while(state, STOP_PATIENCE, |state| !state.nobody_waits());
+        state = patience.unwrap_or_else(PoisonError::into_inner).0;
+        let late: Vec<Id> = state.writers.keys().copied().collect();
+        for id in late {
+            let effects = state.ledger.expire(id);
+            self.carry_out(state, effects);
+            state = self.lock();
+        }
+        drop(state);
+        self.store.close();
+        let state = self.lock();
+        log::info!("stopped in epoch {} with messages up to id {}", state.ledger.epoch(), state.ledger.decided());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes no more writes, for good. The fate of those in flight is unknown, and they are told so.
+    fn halt(&self, reason: &str) {
+        let mut state = self.lock();
+        if state.halted.is_some() {
+            return;
+        }
+        log::error!("no more writes are taken: {reason}");
+        state.halted = Some(reason.to_owned());
+        let writers = std::mem::take(&mut state.writers);
+        drop(state);
+        intake::answer_unknown(writers, reason);
+    }
+
+    /// Waits until the store holds everything up to an id. Rounds run side by side, but the log grows in order.
+    fn wait_for_store(&self, id: Id) -> Result<(), StoreError> {
+        let mut failed = self.store_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.store.last() < id {
+            if *failed {
+                return Err(StoreError::new(format!("id {id} was not stored, because an earlier write failed")));
+            }
+            failed = self.store_moved.wait(failed).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    /// The store took another round, or failed to.
+    fn store_moved(&self, failed: bool) {
+        *self.store_failed.lock().unwrap_or_else(PoisonError::into_inner) |= failed;
+        self.store_moved.notify_all();
+    }
+}

@@ -1,0 +1,84 @@
+//! How a reign begins.
+//!
+//! The master raises its epoch at every start, durably, before the first entry of that reign. Before that it asks the
+//! secondaries that it can reach what they hold: entries of its latest epoch beyond its own end may be all that is left of
+//! a last batch that its own disk lost. It takes those over, as pending. Nobody decided them, so that promises nothing.
+
+use crate::replication::{Epoch, EpochHistory, Id, Ledger, Slot};
+use crate::server::clock;
+use crate::server::peer::{PeerError, Peers};
+use crate::server::text::id_range;
+use crate::store::{Identity, Store, StoreError, Watermark};
+use crate::wire::address::NodeUrl;
+
+/// Begins a reign on what the store holds; on an empty one, a new log.
+pub(super) fn begin(store: &dyn Store, peers: &Peers, secondaries: &[NodeUrl]) -> Result<Ledger, StoreError> {
+    let known = store.identity()?;
+    if known.is_none() && store.last() > Id::ZERO {
+        return Err(StoreError::new("the data directory holds messages of another master, as a secondary's"));
+    }
+    if let Some(known) = &known {
+        take_over(store, peers, secondaries, known)?;
+    }
+    let (log_id, mut history, members) = match known {
+        Some(known) => (known.log_id, known.history, known.members),
+        None => (clock::random_log_id(), EpochHistory::default(), Vec::new()),
+    };
+    let (last, master) = (store.last(), clock::random_incarnation());
+    history.begin(history.latest().next(), last.next());
+    store.set_identity(&Identity { log_id, master, history: history.clone(), members })?;
+    let Watermark { decided, visible } = store.watermark();
+    let refused = store.refused(decided, last)?.into_iter().collect();
+    let ledger = Ledger::begin(log_id, master, history, last, decided.min(last), visible, refused);
+    announce(&ledger);
+    Ok(ledger)
+}
+
+fn announce(ledger: &Ledger) {
+    let (log_id, epoch, last, decided) = (ledger.log_id(), ledger.epoch(), ledger.last(), ledger.decided());
+    if epoch == Epoch::NONE.next() {
+        log::info!("log {log_id} begins, in epoch {epoch}");
+    } else {
+        log::info!("log {log_id} goes on in epoch {epoch}: it has ids up to {last}, decided up to {decided}");
+    }
+    if ledger.open() > 0 {
+        log::info!(
+            "{} have no fate on record; they may have been acknowledged and are replicated again",
+            id_range(decided, last)
+        );
+    }
+}
+
+/// Takes over what secondaries hold of the latest epoch beyond the end of the store.
+fn take_over(store: &dyn Store, peers: &Peers, secondaries: &[NodeUrl], known: &Identity) -> Result<(), StoreError> {
+    let answers = crossbeam::thread::scope(|scope| {
+        let asked: Vec<_> = secondaries.iter().map(|url| scope.spawn(move |_| (url, peers.state(url)))).collect();
+        asked.into_iter().filter_map(|asked| asked.join().ok()).collect::<Vec<_>>()
+    })
+    .unwrap_or_default();
+    for (url, answer) in answers {
+        let Ok(holdings) = answer.map(|body| body.holdings()) else { continue };
+        let of_latest_epoch = holdings.log_id == Some(known.log_id) && holdings.epoch == known.history.latest();
+        // What a secondary knows as decided was acknowledged by this master: then its disk lost more than a last batch.
+        let undecided = holdings.decided <= store.last();
+        if of_latest_epoch && undecided && holdings.last > store.last() {
+            log::warn!(
+                "{} are taken over from {url}: they are of this master's latest epoch, and missing here",
+                id_range(store.last(), holdings.last)
+            );
+            copy_from(store, peers, url, holdings.last).map_err(|error| StoreError::new(format!("{url} {error}")))?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_from(store: &dyn Store, peers: &Peers, url: &NodeUrl, through: Id) -> Result<(), PeerError> {
+    while store.last() < through {
+        let slots: Vec<Slot> = peers.slots(url, store.last())?;
+        if slots.is_empty() {
+            break;
+        }
+        store.append(&slots).map_err(|error| PeerError::Misunderstood(error.to_string()))?;
+    }
+    Ok(())
+}

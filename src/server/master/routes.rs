@@ -1,0 +1,88 @@
+//! Which request of a client, or of a secondary, goes where.
+
+use super::Master;
+use crate::replication::{Fate, Id};
+use crate::server::http::{Exchange, Method, Reply, Service};
+use crate::server::reading;
+use crate::server::routing::{Resource, method_not_allowed, unknown_path};
+use crate::wire::node::FateBody;
+use serde_json::json;
+use std::sync::Arc;
+
+/// The most refusals that one answer about fates names; a secondary that far behind is caught up by its keeper.
+const REFUSALS_MAX: usize = 100_000;
+
+/// A master behind the HTTP edge.
+pub(in crate::server) struct MasterService(pub(in crate::server) Arc<Master>);
+
+impl Service for MasterService {
+    fn is_prompt(&self, exchange: &Exchange) -> bool {
+        matches!(
+            (exchange.method(), Resource::of(exchange.path())),
+            (Method::Post, Resource::Messages) | (Method::Get, Resource::Livez)
+        )
+    }
+
+    fn call(&self, exchange: Exchange) {
+        let master = &self.0;
+        let path = exchange.path().to_owned();
+        let resource = Resource::of(&path);
+        match (exchange.method(), resource) {
+            (Method::Post, Resource::Messages) => master.post(exchange),
+            (Method::Get, Resource::Messages) => {
+                reading::list(exchange, &master.store, &master.snapshot(), master.settings.common.view);
+            }
+            (Method::Get, Resource::Message(id)) => reading::one(exchange, &master.store, &master.snapshot(), id),
+            (Method::Get, Resource::Health) => exchange.reply(Reply::json(200, &master.status())),
+            (Method::Get, Resource::Livez) => exchange.reply(Reply::json(200, &json!({ "status": "alive" }))),
+            (Method::Get, Resource::Readyz) => exchange.reply(master.ready()),
+            (Method::Post, Resource::Secondaries) => master.register(exchange),
+            (Method::Get, Resource::Secondaries) => {
+                let secondaries = master.lock().secondaries();
+                exchange.reply(Reply::json(200, &json!({ "secondaries": secondaries })));
+            }
+            (Method::Delete, Resource::Secondary(name)) => master.remove(exchange, name),
+            (Method::Get, Resource::ReplicateFate) => master.fate(exchange),
+            (_, Resource::Messages | Resource::Secondaries) => method_not_allowed(exchange, "GET, HEAD, POST"),
+            (_, Resource::Secondary(_)) => method_not_allowed(exchange, "DELETE"),
+            (_, Resource::Replicate | Resource::ReplicateState | Resource::ReplicateSlots | Resource::Unknown) => {
+                unknown_path(exchange, "/messages, /messages/ID, /secondaries, /health, /livez and /readyz");
+            }
+            _ => method_not_allowed(exchange, "GET, HEAD"),
+        }
+    }
+}
+
+impl Master {
+    fn snapshot(&self) -> reading::Snapshot {
+        self.snapshot_of(&self.lock())
+    }
+
+    /// A master is ready when it can serve reads: always, unless it is stopping.
+    fn ready(&self) -> Reply {
+        if self.lock().stopping {
+            Reply::overloaded("this master is stopping")
+        } else {
+            Reply::json(200, &json!({ "status": "ready" }))
+        }
+    }
+
+    /// Answers a secondary that has a reader and pending entries: what is decided, and what was refused.
+    fn fate(&self, exchange: Exchange) {
+        let Some(after) = exchange.query("after").and_then(|after| after.parse().ok()).map(Id::new) else {
+            return exchange.reply(Reply::problem(400, "the parameter after must be an id"));
+        };
+        let (log_id, epoch, decided) = {
+            let state = self.lock();
+            (state.ledger.log_id(), state.ledger.epoch(), state.ledger.decided())
+        };
+        let reply = match self.store.refused(after, decided) {
+            Ok(refused) if refused.len() <= REFUSALS_MAX => {
+                Reply::json(200, &FateBody::from(&Fate { log_id, epoch, decided, refused }))
+            }
+            Ok(_) => Reply::overloaded("too much was decided since; catch up first"),
+            Err(error) => Reply::problem(500, &format!("the log cannot be read: {error}")),
+        };
+        exchange.reply(reply);
+    }
+}

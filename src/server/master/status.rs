@@ -1,0 +1,121 @@
+//! One snapshot of the master's state, from which everything that reports it is made.
+
+use super::{Master, State};
+use crate::replication::Standing;
+use crate::server::reading::Snapshot;
+use crate::wire::timestamp::rfc3339;
+use serde::Serialize;
+
+/// A secondary, as `GET /secondaries` and `/health` show it.
+#[derive(Debug, Serialize)]
+pub(super) struct SecondaryStatus {
+    server_id: String,
+    url: String,
+    /// `in_sync`, `catching_up` or `unreachable`.
+    state: &'static str,
+    /// The id up to which it is known to hold everything durably.
+    durable: u64,
+    /// The high watermark that it is known to know.
+    told: u64,
+    delay_ms: u64,
+    detail: String,
+    since: String,
+}
+
+/// The master, as `/health` shows it.
+#[derive(Debug, Serialize)]
+pub(super) struct MasterStatus {
+    status: &'static str,
+    role: &'static str,
+    server_id: String,
+    message_count: u64,
+    log_id: String,
+    epoch: u64,
+    last: u64,
+    decided: u64,
+    pending: usize,
+    writable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    rounds: u64,
+    rounds_in_flight: usize,
+    uptime_s: u64,
+    secondaries: Vec<SecondaryStatus>,
+}
+
+impl Master {
+    pub(super) fn status(&self) -> MasterStatus {
+        let state = self.lock();
+        let reason = state.why_not_writable();
+        MasterStatus {
+            status: "healthy",
+            role: "master",
+            server_id: self.settings.common.server_id.clone(),
+            message_count: state.ledger.visible(),
+            log_id: state.ledger.log_id().to_string(),
+            epoch: state.ledger.epoch().get(),
+            last: state.ledger.last().get(),
+            decided: state.ledger.decided().get(),
+            pending: state.ledger.open(),
+            writable: reason.is_none(),
+            reason,
+            rounds: state.rounds_started,
+            rounds_in_flight: state.rounds_in_flight,
+            uptime_s: self.started.elapsed().as_secs(),
+            secondaries: state.secondaries(),
+        }
+    }
+
+    /// What readers may see.
+    pub(super) fn snapshot_of(&self, state: &State) -> Snapshot {
+        Snapshot {
+            decided: state.ledger.decided(),
+            visible: state.ledger.visible(),
+            role: "master",
+            server_id: self.settings.common.server_id.clone(),
+            possibly_stale: false,
+        }
+    }
+}
+
+impl State {
+    fn why_not_writable(&self) -> Option<String> {
+        if let Some(reason) = &self.halted {
+            return Some(reason.clone());
+        }
+        if self.stopping {
+            return Some("the master is stopping".to_owned());
+        }
+        let missing: Vec<String> = self
+            .ledger
+            .members()
+            .filter(|view| view.standing != Standing::InSync)
+            .filter_map(|view| self.members.get(&view.member))
+            .map(|member| format!("{}: {}", member.name, member.detail))
+            .collect();
+        (!missing.is_empty()).then(|| missing.join("; "))
+    }
+
+    pub(super) fn secondaries(&self) -> Vec<SecondaryStatus> {
+        self.ledger
+            .members()
+            .filter_map(|view| {
+                let member = self.members.get(&view.member)?;
+                Some(SecondaryStatus {
+                    server_id: member.name.clone(),
+                    url: member.url.to_string(),
+                    state: match view.standing {
+                        Standing::InSync => "in_sync",
+                        Standing::CatchingUp => "catching_up",
+                        Standing::Unreachable => "unreachable",
+                    },
+                    durable: view.durable.get(),
+                    told: view.told.get(),
+                    delay_ms: member.delay_ms,
+                    detail: member.detail.clone(),
+                    since: rfc3339(member.since_ms),
+                })
+            })
+            .collect()
+    }
+}

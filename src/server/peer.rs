@@ -1,0 +1,202 @@
+//! Calls to other nodes: the only room that knows `ureq`.
+//!
+//! The library would follow redirects, use a proxy from the environment, and wait for ever: none of that is wanted
+//! between nodes. Its global time-out starts a thread per request, so connecting, sending and receiving are bounded one
+//! by one.
+
+use crate::replication::{Acknowledgement, Fate, Id, Refusal, Slot};
+use crate::wire::address::NodeUrl;
+use crate::wire::client::Registration;
+use crate::wire::node::{AcknowledgementBody, FateBody, HoldingsBody, RefusalBody, SlotsBody};
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+use ureq::Agent;
+
+/// How long a connection may take to be made: between nodes of one cluster it takes milliseconds.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The largest reply is a part of a log, see `secondary::routes`; more than this is not one.
+const REPLY_BYTES_MAX: u64 = 64 << 20;
+/// Connections kept to one node: as many rounds may be in flight, and a few questions.
+const IDLE_CONNECTIONS_PER_NODE: usize = 16;
+/// Shorter than the time after which our own servers end a silent connection.
+const IDLE_CONNECTION_AGE: Duration = Duration::from_secs(10);
+
+/// Why a node did not do what it was asked.
+#[derive(Clone, Debug)]
+pub(crate) enum PeerError {
+    /// It could not be reached, or did not answer in time: what it did is not known.
+    Unanswered(String),
+    /// It answered, but not as a node of ours does.
+    Misunderstood(String),
+    /// It refused a replicate call.
+    Refused(Refusal),
+    /// It was started again since it was last asked for its state.
+    Restarted,
+}
+
+impl fmt::Display for PeerError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerError::Unanswered(why) | PeerError::Misunderstood(why) => formatter.write_str(why),
+            PeerError::Refused(refusal) => refusal.fmt(formatter),
+            PeerError::Restarted => formatter.write_str("was restarted and has to be caught up"),
+        }
+    }
+}
+
+/// A client of other nodes. It keeps connections open.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    agent: Agent,
+    replication_timeout: Duration,
+    question_timeout: Duration,
+}
+
+impl Peers {
+    /// A client that waits so long for the acknowledgement of a replicate call, and for the answer to a question.
+    pub(crate) fn new(replication_timeout: Duration, question_timeout: Duration) -> Peers {
+        let config = Agent::config_builder()
+            .proxy(None)
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT_TIMEOUT.min(question_timeout)))
+            .timeout_send_request(Some(question_timeout))
+            .timeout_send_body(Some(replication_timeout))
+            .timeout_recv_response(Some(replication_timeout))
+            .timeout_recv_body(Some(replication_timeout))
+            .max_idle_connections(IDLE_CONNECTIONS_PER_NODE * 64)
+            .max_idle_connections_per_host(IDLE_CONNECTIONS_PER_NODE)
+            .max_idle_age(IDLE_CONNECTION_AGE)
+            .user_agent("replicated-log")
+            .build();
+        Peers { agent: config.into(), replication_timeout, question_timeout }
+    }
+
+    /// Sends a replicate call.
+    pub(crate) fn replicate(&self, node: &NodeUrl, call: &[u8]) -> Result<Acknowledgement, PeerError> {
+        let answer = self.post(&format!("{node}/replicate"), call, self.replication_timeout)?;
+        match answer.status {
+            200 => answer.read::<AcknowledgementBody>().map(Acknowledgement::from),
+            409 => {
+                let refusal = answer.read::<RefusalBody>()?;
+                Err(refusal.reason.into_refusal().map_or(PeerError::Restarted, PeerError::Refused))
+            }
+            _ => Err(answer.unexpected()),
+        }
+    }
+
+    /// Asks a secondary what it holds.
+    pub(crate) fn state(&self, node: &NodeUrl) -> Result<HoldingsBody, PeerError> {
+        self.get(&format!("{node}/replicate/state"))?.expect_200()
+    }
+
+    /// Asks a secondary for what it holds beyond an id; as much as fits into one reply.
+    pub(crate) fn slots(&self, node: &NodeUrl, after: Id) -> Result<Vec<Slot>, PeerError> {
+        self.get(&format!("{node}/replicate/slots?after={after}"))?.expect_200::<SlotsBody>().map(SlotsBody::into_slots)
+    }
+
+    /// Asks the master what it has decided beyond an id.
+    pub(crate) fn fate(&self, master: &NodeUrl, after: Id) -> Result<Fate, PeerError> {
+        self.get(&format!("{master}/replicate/fate?after={after}"))?.expect_200::<FateBody>().map(Fate::from)
+    }
+
+    /// Registers with a master.
+    pub(crate) fn register(&self, master: &NodeUrl, registration: &Registration) -> Result<(), PeerError> {
+        let body = serde_json::to_vec(registration).expect("strings always serialise");
+        let answer = self.post(&format!("{master}/secondaries"), &body, self.question_timeout)?;
+        if answer.status == 200 { Ok(()) } else { Err(answer.unexpected()) }
+    }
+
+    /// Asks a node whether it is alive.
+    pub(crate) fn live(&self, node: &NodeUrl) -> Result<(), PeerError> {
+        let answer = self.get(&format!("{node}/livez"))?;
+        if answer.status == 200 { Ok(()) } else { Err(answer.unexpected()) }
+    }
+
+    /// Whether a master takes writes.
+    pub(crate) fn is_writable(&self, master: &NodeUrl) -> bool {
+        let health = self.get(&format!("{master}/health")).and_then(|answer| answer.expect_200::<serde_json::Value>());
+        health.is_ok_and(|health| health["writable"] == true)
+    }
+
+    fn get(&self, url: &str) -> Result<Answer, PeerError> {
+        let request = || {
+            let request = self.agent.get(url).config().timeout_recv_response(Some(self.question_timeout)).build();
+            request.call()
+        };
+        once_more_if_stale(request)
+    }
+
+    fn post(&self, url: &str, body: &[u8], timeout: Duration) -> Result<Answer, PeerError> {
+        let request = || {
+            let request = self.agent.post(url).config().timeout_recv_response(Some(timeout)).build();
+            request.header("Content-Type", "application/json").send(body)
+        };
+        once_more_if_stale(request)
+    }
+}
+
+/// A kept connection may have been closed by the other side at the moment it is used. Every call of ours may be
+/// repeated: entries are known by epoch and id. So one that broke is tried once more, on a fresh connection if the
+/// kept ones are all dead; one that timed out is not.
+fn once_more_if_stale(
+    request: impl Fn() -> Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> Result<Answer, PeerError> {
+    let first = request();
+    let response = match first {
+        Err(ureq::Error::Io(error)) if broke(&error) => request(),
+        other => other,
+    };
+    response.map_err(|error| PeerError::Unanswered(explain(&error))).and_then(Answer::new)
+}
+
+fn broke(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}
+
+fn explain(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            "connection refused: nothing listens there".to_owned()
+        }
+        ureq::Error::Io(error) if broke(error) => format!("the connection broke before an answer came ({error})"),
+        ureq::Error::Timeout(stage) => format!("no answer in time ({stage})"),
+        ureq::Error::HostNotFound => "its host name is not known".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+struct Answer {
+    status: u16,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// Reads the whole reply, or the connection could not be used again.
+    fn new(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, PeerError> {
+        let status = response.status().as_u16();
+        let body = response.body_mut().with_config().limit(REPLY_BYTES_MAX).read_to_vec();
+        body.map(|body| Answer { status, body }).map_err(|error| PeerError::Unanswered(explain(&error)))
+    }
+
+    fn read<T: DeserializeOwned>(&self) -> Result<T, PeerError> {
+        serde_json::from_slice(&self.body).map_err(|_| self.unexpected())
+    }
+
+    fn expect_200<T: DeserializeOwned>(&self) -> Result<T, PeerError> {
+        if self.status == 200 { self.read() } else { Err(self.unexpected()) }
+    }
+
+    fn unexpected(&self) -> PeerError {
+        const SHOWN_CHARACTERS: usize = 200;
+        let text = String::from_utf8_lossy(&self.body);
+        let sentence = serde_json::from_slice::<serde_json::Value>(&self.body)
+            .ok()
+            .and_then(|body| body.get("error")?.as_str().map(str::to_owned))
+            .unwrap_or_else(|| text.chars().take(SHOWN_CHARACTERS).collect());
+        PeerError::Misunderstood(format!("answered {}: {sentence}", self.status))
+    }
+}

@@ -1,0 +1,205 @@
+//! What readers get: the same on every node.
+
+use super::http::{Exchange, Pieces, Reply};
+use crate::replication::{Id, Slot};
+use crate::store::{ReadLimit, Store};
+use crate::wire::client::{EntryObject, View, write_entry};
+use serde_json::Value;
+use std::io;
+use std::sync::Arc;
+
+/// Messages of a page, at most.
+const PAGE_MESSAGES_MAX: u64 = 10_000;
+/// How much is read from the store, and sent, at a time.
+const PIECE: ReadLimit = ReadLimit { slots_max: 1_000, bytes_max: 256 << 10 };
+
+/// What may be shown, and by whom.
+#[derive(Clone, Debug)]
+pub(super) struct Snapshot {
+    /// The high watermark: messages up to it are visible.
+    pub(super) decided: Id,
+    /// How many they are.
+    pub(super) visible: u64,
+    /// `master` or `secondary`.
+    pub(super) role: &'static str,
+    /// The node.
+    pub(super) server_id: String,
+    /// The master could not be asked, so a message that was just written may be missing.
+    pub(super) possibly_stale: bool,
+}
+
+/// Which messages are asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Page {
+    from: Id,
+    limit: Option<u64>,
+    view: View,
+}
+
+/// Answers `GET /messages`.
+pub(super) fn list(exchange: Exchange, store: &Arc<dyn Store>, snapshot: &Snapshot, default_view: View) {
+    let reply = match Page::parse(&exchange, default_view) {
+        Ok(page) => page.reply(store, snapshot),
+        Err(why) => Reply::problem(400, &why),
+    };
+    exchange.reply(mark_stale(reply, snapshot));
+}
+
+/// The whole visible log as strings: the reply to a message that was posted as `msg`.
+pub(super) fn whole_log_as_text(status: u16, store: &Arc<dyn Store>, snapshot: &Snapshot) -> Reply {
+    let page = Page { from: Id::ZERO.next(), limit: None, view: View::Text };
+    Reply::json_stream(status, page.pieces(store, snapshot))
+}
+
+/// Answers `GET /messages/ID`.
+pub(super) fn one(exchange: Exchange, store: &Arc<dyn Store>, snapshot: &Snapshot, id: &str) {
+    let reply = match number(id).map(Id::new) {
+        Some(id) if id <= snapshot.decided => match store.get(id) {
+            Ok(Some(Slot::Entry(entry))) => Reply::json(200, &EntryObject::from(&*entry)),
+            Ok(_) => no_message(id),
+            Err(error) => Reply::problem(500, &format!("message {id} cannot be read: {error}")),
+        },
+        Some(id) => no_message(id),
+        None => Reply::not_found("a message is found at /messages/ID, where ID is a number from 1"),
+    };
+    exchange.reply(mark_stale(reply, snapshot));
+}
+
+/// Reads a number of digits only: Rust would take a sign, too.
+fn number(text: &str) -> Option<u64> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
+}
+
+fn no_message(id: Id) -> Reply {
+    Reply::not_found(&format!("there is no message {id}"))
+}
+
+fn mark_stale(reply: Reply, snapshot: &Snapshot) -> Reply {
+    if snapshot.possibly_stale { reply.with_header("Warning", "110 - \"Response is Stale\"") } else { reply }
+}
+
+impl Page {
+    fn parse(exchange: &Exchange, default_view: View) -> Result<Page, String> {
+        if let Some(other) = exchange.query_names().find(|name| !matches!(*name, "from" | "limit" | "view")) {
+            return Err(format!(
+                "\"{}\" is not a parameter of /messages; there are from, limit and view",
+                other.escape_debug()
+            ));
+        }
+        let given = |name: &str| match exchange.query(name).map(|text| (text, number(text))) {
+            None => Ok(None),
+            Some((_, Some(number))) => Ok(Some(number)),
+            Some((text, None)) => {
+                Err(format!("{name} is \"{}\"; it must be a whole number from 0 to {}", text.escape_debug(), u64::MAX))
+            }
+        };
+        let view = exchange.query("view").map_or(Ok(default_view), View::parse)?;
+        Ok(Page { from: Id::new(given("from")?.unwrap_or(1).max(1)), limit: given("limit")?, view })
+    }
+
+    fn reply(&self, store: &Arc<dyn Store>, snapshot: &Snapshot) -> Reply {
+        Reply::json_stream(200, self.pieces(store, snapshot))
+    }
+
+    /// Reads and writes the page piece by piece.
+    fn pieces(&self, store: &Arc<dyn Store>, snapshot: &Snapshot) -> Pieces {
+        let mut writer = PageWriter {
+            page: *self,
+            snapshot: snapshot.clone(),
+            after: self.from.previous(),
+            left: self.limit.map_or(u64::MAX, |limit| limit.min(PAGE_MESSAGES_MAX)),
+            written: 0,
+            state: Progress::Begins,
+        };
+        let store = Arc::clone(store);
+        Box::new(move || writer.next_piece(&*store))
+    }
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Progress {
+    Begins,
+    Continues,
+    Ended,
+}
+
+/// Writes a page while it is sent. What follows the list of messages is written once it is known.
+struct PageWriter {
+    page: Page,
+    snapshot: Snapshot,
+    /// The last id looked at.
+    after: Id,
+    /// Messages that may still be written.
+    left: u64,
+    written: u64,
+    state: Progress,
+}
+
+impl PageWriter {
+    fn next_piece(&mut self, store: &dyn Store) -> io::Result<Option<Vec<u8>>> {
+        let mut piece = Vec::with_capacity(PIECE.bytes_max / 2);
+        match self.state {
+            Progress::Begins => piece.extend_from_slice(b"{\"messages\":["),
+            Progress::Continues => {}
+            Progress::Ended => return Ok(None),
+        }
+        self.write_messages(store, &mut piece)?;
+        self.state = Progress::Continues;
+        if self.left == 0 || self.after >= self.snapshot.decided {
+            self.write_end(&mut piece);
+            self.state = Progress::Ended;
+        }
+        Ok(Some(piece))
+    }
+
+    fn write_messages(&mut self, store: &dyn Store, piece: &mut Vec<u8>) -> io::Result<()> {
+        if self.after >= self.snapshot.decided {
+            return Ok(());
+        }
+        let slots = store.read(self.after, self.snapshot.decided, PIECE).map_err(io::Error::other)?;
+        if slots.is_empty() {
+            return Err(io::Error::other(format!("the store lacks id {}", self.after.next())));
+        }
+        for slot in &slots {
+            if self.left == 0 {
+                break;
+            }
+            self.after = slot.id();
+            if let Slot::Entry(entry) = slot {
+                if self.written > 0 {
+                    piece.push(b',');
+                }
+                write_entry(piece, entry, self.page.view);
+                self.written += 1;
+                self.left -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_end(&self, json: &mut Vec<u8>) {
+        let mut rest: Vec<(&str, Value)> = Vec::new();
+        if self.page.view == View::Objects {
+            rest.push(("total", self.snapshot.visible.into()));
+            rest.push(("server_role", self.snapshot.role.into()));
+            rest.push(("server_id", self.snapshot.server_id.as_str().into()));
+        }
+        if let Some(limit) = self.page.limit {
+            if limit > PAGE_MESSAGES_MAX {
+                rest.push(("limit", PAGE_MESSAGES_MAX.into()));
+            }
+            if self.after < self.snapshot.decided {
+                rest.push(("next", self.after.next().get().into()));
+            }
+        }
+        if self.snapshot.possibly_stale {
+            rest.push(("possibly_stale", true.into()));
+        }
+        json.push(b']');
+        for (name, value) in rest {
+            json.extend_from_slice(format!(",\"{name}\":{value}").as_bytes());
+        }
+        json.extend_from_slice(b"}\n");
+    }
+}

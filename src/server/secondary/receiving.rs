@@ -1,0 +1,271 @@
+//! Replicate calls: from a master of ours, and single messages from masters that are not.
+
+use super::Secondary;
+use crate::replication::{
+    Accepted, Acknowledgement, Call, Entry, Epoch, Id, Incarnation, LogId, Refusal, Replica, Slot,
+};
+use crate::server::clock;
+use crate::server::http::{Exchange, Reply};
+use crate::server::text::{count, id_range, id_ranges};
+use crate::store::{Identity, StoreError, Watermark};
+use crate::wire::address::NodeUrl;
+use crate::wire::node::{AcknowledgementBody, Envelope, RefusalBody, RefusalReason, Replicate};
+use serde_json::json;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a call waits for an earlier one that is still under way.
+const GAP_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Why a call was not acknowledged.
+enum Failure {
+    Refused(Refusal),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        Failure::Store(error)
+    }
+}
+
+impl Secondary {
+    /// Answers `POST /replicate`.
+    pub(super) fn receive(&self, mut exchange: Exchange) {
+        self.calls_in_flight.fetch_add(1, Ordering::AcqRel);
+        let reply = exchange.read_body().and_then(|body| {
+            match Replicate::from_json(&body).map_err(|why| Reply::problem(400, &why))? {
+                Replicate::Call(call) => Ok(self.receive_call(&exchange, call.0, &call.1)),
+                Replicate::Bare { id, message } => Ok(self.receive_bare(id, message)),
+            }
+        });
+        exchange.reply(reply.unwrap_or_else(|reply| reply));
+        self.calls_in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn receive_call(&self, exchange: &Exchange, envelope: Envelope, call: &Call) -> Reply {
+        let holdings = self.replica().holdings();
+        if envelope.to != holdings.incarnation {
+            let body = RefusalBody {
+                error: "this call was meant for an earlier start of this node".to_owned(),
+                reason: RefusalReason::OtherIncarnation,
+                holds: holdings.last.get(),
+            };
+            return Reply::json(409, &body);
+        }
+        match self.accept_in_order(call) {
+            Ok((acknowledgement, accepted)) => {
+                self.learn_master(exchange, envelope.master_port);
+                self.log_accepted(call, &accepted);
+                Reply::json(200, &AcknowledgementBody::from(self.acknowledge_late(call, acknowledgement)))
+            }
+            Err(Failure::Refused(refusal)) => {
+                if !matches!(refusal, Refusal::Gap { .. }) {
+                    log::warn!("a call of {} was refused: this node {refusal}", exchange.client());
+                }
+                let reason = RefusalReason::from(&refusal);
+                let body = RefusalBody {
+                    error: format!("this node {refusal}"),
+                    reason,
+                    holds: self.view().holdings.last.get(),
+                };
+                Reply::json(409, &body)
+            }
+            Err(Failure::Store(error)) => {
+                log::error!("{} could not be stored: {error}", id_range(call.after, call.through));
+                Reply::problem(500, &format!("this node could not store the call: {error}"))
+            }
+        }
+    }
+
+    /// Waits the artificial delay before an acknowledgement. A call without messages is answered at once, and does not
+    /// acknowledge what another one is still waiting for: acknowledgements are cumulative.
+    fn acknowledge_late(&self, call: &Call, acknowledgement: Acknowledgement) -> Acknowledgement {
+        if !call.entries.is_empty() {
+            thread::sleep(self.settings.delay);
+            let range = id_range(call.after, call.through);
+            log::info!("{range} acknowledged after a delay of {} ms", self.settings.delay.as_millis());
+            self.released.fetch_max(acknowledgement.durable.get(), Ordering::AcqRel);
+            return acknowledgement;
+        }
+        if self.released.load(Ordering::Acquire) >= call.after.get() {
+            self.released.fetch_max(call.through.get(), Ordering::AcqRel);
+        }
+        let released = Id::new(self.released.load(Ordering::Acquire));
+        Acknowledgement { durable: released.min(acknowledgement.durable), ..acknowledgement }
+    }
+
+    /// Accepts a call; waits a moment for an earlier one if that is missing.
+    fn accept_in_order(&self, call: &Call) -> Result<(Acknowledgement, Accepted), Failure> {
+        let deadline = Instant::now() + GAP_PATIENCE;
+        loop {
+            match self.accept(call) {
+                Err(Failure::Refused(Refusal::Gap { holds })) if self.wait_beyond(holds, call.after, deadline) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Waits until more is held than `holds`; `false` if the deadline came first.
+    fn wait_beyond(&self, holds: Id, wanted: Id, deadline: Instant) -> bool {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let short = |replica: &mut Replica| replica.last() <= holds && replica.last() < wanted;
+        let waited = self.grew.wait_timeout_while(self.replica(), left, short);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// Examines, stores, and publishes a call, in this order, and only then acknowledges it.
+    fn accept(&self, call: &Call) -> Result<(Acknowledgement, Accepted), Failure> {
+        let _writer = self.write_lock();
+        let accepted = self.replica().examine(call, |id| self.store.get(id))?.map_err(Failure::Refused)?;
+        if let Some((log_id, epoch, master, begins)) = accepted.enter {
+            self.enter(log_id, epoch, master, begins)?;
+        }
+        if let Some(from) = accepted.drop_from {
+            log::warn!(
+                "epoch {} begins: dropping the undecided ids from {from} on; nobody was told that they were written",
+                call.epoch
+            );
+            self.store.drop_from(from)?;
+        }
+        if !accepted.append.is_empty() {
+            self.store.append(&accepted.append)?;
+        }
+        if !accepted.refuse.is_empty() {
+            self.store.refuse(&accepted.refuse)?;
+        }
+        let acknowledgement = self.publish(|replica| replica.applied(&accepted))?;
+        self.log_epoch.set(call.epoch);
+        self.grew.notify_all();
+        Ok((acknowledgement, accepted))
+    }
+
+    /// Enters a reign, durably, before anything of it is kept.
+    fn enter(&self, log_id: LogId, epoch: Epoch, master: Incarnation, begins: Id) -> Result<(), StoreError> {
+        let known = self.store.identity()?.filter(|identity| identity.log_id == log_id);
+        let mut history = known.map(|identity| identity.history).unwrap_or_default();
+        if epoch > history.latest() {
+            history.begin(epoch, begins);
+        }
+        self.store.set_identity(&Identity { log_id, master, history, members: Vec::new() })
+    }
+
+    /// Takes a step of the replica that may show more than before, and notes what is shown before anybody sees it: what
+    /// a reader saw is still there after a kill -9.
+    pub(super) fn publish<T>(&self, step: impl FnOnce(&mut Replica) -> T) -> Result<T, StoreError> {
+        let mut replica = self.replica();
+        let before = replica.decided();
+        let done = step(&mut replica);
+        let view = replica.view();
+        if view.holdings.decided > before {
+            log::info!("{} decided; {} visible", id_range(before, view.holdings.decided), count_messages(view.visible));
+        }
+        self.store.note_watermark(Watermark { decided: view.holdings.decided, visible: view.visible })?;
+        Ok(done)
+    }
+
+    fn log_accepted(&self, call: &Call, accepted: &Accepted) {
+        if let (Some(first), Some(last)) = (accepted.append.first(), accepted.append.last()) {
+            let messages = accepted.append.iter().filter(|slot| matches!(slot, Slot::Entry(_))).count();
+            log::info!(
+                "{} received ({}) and stored, pending",
+                id_range(first.id().previous(), last.id()),
+                count(messages, "message", "messages")
+            );
+        }
+        if !accepted.refuse.is_empty() {
+            log::info!("{} refused by the master", id_ranges(&accepted.refuse));
+        }
+        log::debug!(
+            "a call of {}: ids after {} up to {}, decided {}",
+            call.master,
+            call.after,
+            call.through,
+            call.decided
+        );
+    }
+
+    /// Remembers where the caller can be asked, if nobody configured it.
+    fn learn_master(&self, exchange: &Exchange, port: u16) {
+        if self.settings.master_url.is_some() {
+            return;
+        }
+        let host = exchange.client_host().map(|ip| match ip {
+            std::net::IpAddr::V4(ip) => ip.to_string(),
+            std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+        });
+        if let Some(url) = host.and_then(|host| NodeUrl::new(&host, port).ok()) {
+            *self.master.lock().unwrap_or_else(PoisonError::into_inner) = Some(url);
+        }
+    }
+
+    /// Takes a single message of a master that is not ours. It is visible at once: such a master knows no fates.
+    fn receive_bare(&self, id: Option<Id>, message: Arc<str>) -> Reply {
+        let reply = self.store_bare(id, message);
+        if reply.status() == 200 {
+            thread::sleep(self.settings.delay);
+        }
+        reply
+    }
+
+    fn store_bare(&self, id: Option<Id>, message: Arc<str>) -> Reply {
+        let _writer = self.write_lock();
+        let holdings = self.replica().holdings();
+        if let Some(log_id) = holdings.log_id {
+            return Reply::problem(
+                409,
+                &format!("this node belongs to log {log_id} and takes messages from its master only"),
+            );
+        }
+        let with_id = id.is_some();
+        let id = id.unwrap_or_else(|| holdings.last.next());
+        let stored =
+            if id <= holdings.last { self.again(id, &message) } else { self.append_bare(holdings.last, id, message) };
+        let visible = self.view().visible;
+        match stored {
+            Err(reply) => reply,
+            Ok(()) if with_id => Reply::json(
+                200,
+                &json!({
+                    "status": "replicated",
+                    "message_id": id.get(),
+                    "server_id": self.settings.common.server_id,
+                    "total_messages": visible,
+                }),
+            ),
+            Ok(()) => Reply::json(200, &json!({ "status": "ok" })),
+        }
+    }
+
+    /// A message that is held already may be sent again.
+    fn again(&self, id: Id, message: &str) -> Result<(), Reply> {
+        match self.store.get(id) {
+            Ok(Some(Slot::Entry(entry))) if *entry.message == *message => Ok(()),
+            Ok(_) => Err(Reply::problem(409, &format!("id {id} is held with another content, or was passed over"))),
+            Err(error) => Err(Reply::problem(500, &format!("id {id} cannot be read: {error}"))),
+        }
+    }
+
+    fn append_bare(&self, last: Id, id: Id, message: Arc<str>) -> Result<(), Reply> {
+        const PASSED_OVER_MAX: u64 = 10_000;
+        if id.since(last) > PASSED_OVER_MAX {
+            return Err(Reply::problem(409, &format!("id {id} is too far from {last}, the last one held")));
+        }
+        let entry = Entry { id, epoch: Epoch::NONE, timestamp_ms: clock::now_ms(), message };
+        let mut slots: Vec<Slot> = last.until(id.previous()).map(Slot::Refused).collect();
+        slots.push(Slot::Entry(Arc::new(entry)));
+        self.store
+            .append(&slots)
+            .map_err(|error| Reply::problem(500, &format!("the message could not be stored: {error}")))?;
+        self.publish(|replica| replica.foreign_stored(id))
+            .map_err(|error| Reply::problem(500, &format!("the message could not be stored: {error}")))?;
+        log::info!("id {id} received from a master that is not ours");
+        Ok(())
+    }
+}
+
+fn count_messages(number: u64) -> String {
+    count(usize::try_from(number).unwrap_or(usize::MAX), "message is", "messages are")
+}

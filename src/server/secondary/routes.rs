@@ -1,0 +1,144 @@
+//! Which request of a client, or of the master, goes where.
+
+use super::Secondary;
+use crate::replication::Id;
+use crate::server::http::{Exchange, Method, Reply, Service};
+use crate::server::reading;
+use crate::server::routing::{Resource, method_not_allowed, unknown_path};
+use crate::store::ReadLimit;
+use crate::wire::node::{HoldingsBody, SlotsBody};
+use serde::Serialize;
+use serde_json::json;
+use std::sync::Arc;
+
+/// A secondary, as `/health` shows it.
+#[derive(Debug, Serialize)]
+struct SecondaryStatus {
+    status: &'static str,
+    role: &'static str,
+    server_id: String,
+    message_count: u64,
+    delay_ms: u64,
+    log_id: Option<String>,
+    epoch: u64,
+    last: u64,
+    decided: u64,
+    pending: u64,
+    caught_up: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diverged: Option<u64>,
+    master: Option<String>,
+    /// Why nothing more can be stored, after the first write that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+    uptime_s: u64,
+}
+
+/// What one reply with a part of the log carries: even if every byte is escaped, the other side takes it.
+const SLOTS_LIMIT: ReadLimit = ReadLimit { slots_max: 4_096, bytes_max: 1 << 20 };
+
+/// A secondary behind the HTTP edge.
+pub(in crate::server) struct SecondaryService(pub(in crate::server) Arc<Secondary>);
+
+impl Service for SecondaryService {
+    fn is_prompt(&self, exchange: &Exchange) -> bool {
+        matches!(
+            (exchange.method(), Resource::of(exchange.path())),
+            (Method::Get, Resource::Livez | Resource::ReplicateState)
+        )
+    }
+
+    fn call(&self, exchange: Exchange) {
+        let secondary = &self.0;
+        let path = exchange.path().to_owned();
+        match (exchange.method(), Resource::of(&path)) {
+            (Method::Post, Resource::Replicate) => secondary.receive(exchange),
+            (Method::Get, Resource::ReplicateState) => exchange.reply(secondary.report_holdings()),
+            (Method::Get, Resource::ReplicateSlots) => {
+                let reply = secondary.report_slots(&exchange);
+                exchange.reply(reply);
+            }
+            (Method::Get, Resource::Messages) => {
+                reading::list(exchange, &secondary.store, &secondary.snapshot(), secondary.settings.common.view);
+            }
+            (Method::Get, Resource::Message(id)) => {
+                reading::one(exchange, &secondary.store, &secondary.snapshot(), id);
+            }
+            (Method::Post, Resource::Messages) => exchange.reply(secondary.redirect()),
+            (Method::Get, Resource::Health) => exchange.reply(Reply::json(200, &secondary.status())),
+            (Method::Get, Resource::Livez) => exchange.reply(Reply::json(200, &json!({ "status": "alive" }))),
+            (Method::Get, Resource::Readyz) => exchange.reply(secondary.ready()),
+            (_, Resource::Messages) => method_not_allowed(exchange, "GET, HEAD, POST"),
+            (_, Resource::Replicate) => method_not_allowed(exchange, "POST"),
+            (_, Resource::Secondaries | Resource::Secondary(_) | Resource::ReplicateFate | Resource::Unknown) => {
+                unknown_path(exchange, "/messages, /messages/ID, /replicate, /health, /livez and /readyz");
+            }
+            _ => method_not_allowed(exchange, "GET, HEAD"),
+        }
+    }
+}
+
+impl Secondary {
+    fn report_holdings(&self) -> Reply {
+        let server_id = self.settings.common.server_id.clone();
+        Reply::json(200, &HoldingsBody::new(server_id, &self.replica().holdings(), self.delay_ms()))
+    }
+
+    /// Gives a master that begins a reign what it may lack.
+    fn report_slots(&self, exchange: &Exchange) -> Reply {
+        let Some(after) = exchange.query("after").and_then(|after| after.parse().ok()).map(Id::new) else {
+            return Reply::problem(400, "the parameter after must be an id");
+        };
+        match self.store.read(after, Id::MAX, SLOTS_LIMIT) {
+            Ok(slots) => Reply::json(200, &SlotsBody::new(after, &slots)),
+            Err(error) => Reply::problem(500, &error.to_string()),
+        }
+    }
+
+    fn delay_ms(&self) -> u64 {
+        u64::try_from(self.settings.delay.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Only the master takes messages.
+    fn redirect(&self) -> Reply {
+        match self.known_master() {
+            Some(master) => Reply::problem(307, &format!("only the master takes messages; post to {master}/messages"))
+                .with_header("Location", format!("{master}/messages")),
+            None => Reply::problem(503, "only the master takes messages, and this node does not know it yet")
+                .with_header("Retry-After", "1"),
+        }
+    }
+
+    fn ready(&self) -> Reply {
+        if let Some(failure) = self.store.failure() {
+            return Reply::problem(503, &format!("{failure}; restart this node"));
+        }
+        let view = self.view();
+        if view.admitted || view.holdings.foreign > 0 {
+            Reply::json(200, &json!({ "status": "ready" }))
+        } else {
+            Reply::overloaded("this node has not been brought up to date by its master yet")
+        }
+    }
+
+    fn status(&self) -> SecondaryStatus {
+        let view = self.view();
+        SecondaryStatus {
+            status: "healthy",
+            role: "secondary",
+            server_id: self.settings.common.server_id.clone(),
+            message_count: view.visible,
+            delay_ms: self.delay_ms(),
+            log_id: view.holdings.log_id.map(|log_id| log_id.to_string()),
+            epoch: view.holdings.epoch.get(),
+            last: view.holdings.last.get(),
+            decided: view.holdings.decided.get(),
+            pending: view.holdings.last.since(view.holdings.decided),
+            caught_up: view.admitted,
+            diverged: view.holdings.diverged.map(Id::get),
+            master: self.known_master().map(|url| url.to_string()),
+            failure: self.store.failure(),
+            uptime_s: self.started.elapsed().as_secs(),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What this node has promised, in a small file of its own: the *floor* below which its log may never fall.
+//!
+//! SQLite ends its log at the first damaged frame and opens as if nothing had been behind it. The floor is how a node
+//! notices: it names the id up to which everything was durable when the node last acknowledged, and the high watermark
+//! that it showed. It is written at each of these moments without a sync, which survives the death of the process, and
+//! synced beside the write path, so after a power loss it is at most a second old. It never names what is not durable.
+//!
+//! The file has two slots of [`SLOT_BYTES`], written in turn; the valid one with the higher number counts.
+//!
+//! ```text
+//! offset  bytes  field
+//!      0      8  magic "RLFLOOR1"
+//!      8      8  number of this write, from 1
+//!     16     16  log id
+//!     32      8  durable: id up to which everything is on disk
+//!     40      8  decided: high watermark
+//!     48      8  visible: messages up to it that are not refused
+//!     56      8  amendments: changes to the database other than appends
+//!     64      4  CRC-32 of the bytes before
+//! ```
+//!
+//! All numbers are little-endian.
+
+use crate::replication::{Id, LogId};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+const MAGIC: &[u8; 8] = b"RLFLOOR1";
+/// A slot has a disk sector to itself, so that a torn write harms only one.
+const SLOT_BYTES: u64 = 4_096;
+const RECORD_BYTES: usize = 68;
+const CHECKSUM_AT: usize = RECORD_BYTES - 4;
+
+/// What is kept in the floor.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Floor {
+    pub(super) log_id: Option<LogId>,
+    pub(super) durable: Id,
+    pub(super) decided: Id,
+    pub(super) visible: u64,
+    pub(super) amendments: u64,
+}
+
+/// The file, open for writing.
+#[derive(Debug)]
+pub(super) struct FloorFile {
+    file: File,
+    number: u64,
+    floor: Floor,
+    synced: bool,
+}
+
+impl FloorFile {
+    /// Opens the file, or makes it; with the latest floor that can be read in it.
+    pub(super) fn open(path: &Path) -> io::Result<(FloorFile, Option<Floor>)> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let slots = [0, 1].map(|slot| read_slot(&file, slot));
+        let latest = slots.into_iter().flatten().max_by_key(|(number, _)| *number);
+        let (number, floor) = latest.unwrap_or_default();
+        Ok((FloorFile { file, number, floor, synced: true }, latest.map(|(_, floor)| floor)))
+    }
+
+    pub(super) fn floor(&self) -> Floor {
+        self.floor
+    }
+
+    /// Writes a floor. It survives this process, and after [`FloorFile::sync`] a power loss.
+    pub(super) fn write(&mut self, floor: Floor) -> io::Result<()> {
+        if floor == self.floor && self.number > 0 {
+            return Ok(());
+        }
+        let number = self.number + 1;
+        self.file.write_all_at(&record(number, &floor), (number % 2) * SLOT_BYTES)?;
+        (self.number, self.floor, self.synced) = (number, floor, false);
+        Ok(())
+    }
+
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if !self.synced {
+            self.file.sync_data()?;
+            self.synced = true;
+        }
+        Ok(())
+    }
+}
+
+fn record(number: u64, floor: &Floor) -> [u8; RECORD_BYTES] {
+    let mut bytes = [0; RECORD_BYTES];
+    bytes[..8].copy_from_slice(MAGIC);
+    bytes[8..16].copy_from_slice(&number.to_le_bytes());
+    bytes[16..32].copy_from_slice(&floor.log_id.map_or(0, LogId::bits).to_le_bytes());
+    bytes[32..40].copy_from_slice(&floor.durable.get().to_le_bytes());
+    bytes[40..48].copy_from_slice(&floor.decided.get().to_le_bytes());
+    bytes[48..56].copy_from_slice(&floor.visible.to_le_bytes());
+    bytes[56..64].copy_from_slice(&floor.amendments.to_le_bytes());
+    let checksum = crc32fast::hash(&bytes[..CHECKSUM_AT]);
+    bytes[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+fn read_slot(file: &File, slot: u64) -> Option<(u64, Floor)> {
+    let mut bytes = [0; RECORD_BYTES];
+    file.read_exact_at(&mut bytes, slot * SLOT_BYTES).ok()?;
+    let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+    let log_id = u128::from_le_bytes(bytes[16..32].try_into().expect("sixteen bytes"));
+    let floor = Floor {
+        log_id: (log_id != 0).then(|| LogId::new(log_id)),
+        durable: Id::new(number(32)),
+        decided: Id::new(number(40)),
+        visible: number(48),
+        amendments: number(56),
+    };
+    (record(number(8), &floor) == bytes).then(|| (number(8), floor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn floor(durable: u64) -> Floor {
+        Floor {
+            log_id: Some(LogId::new(7)),
+            durable: Id::new(durable),
+            decided: Id::new(durable / 2),
+            visible: 1,
+            amendments: 2,
+        }
+    }
+
+    fn found(path: &Path) -> Option<Floor> {
+        FloorFile::open(path).unwrap().1
+    }
+
+    #[test]
+    fn the_latest_floor_is_found_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("floor");
+        let (mut file, nothing) = FloorFile::open(&path).unwrap();
+        assert_eq!(nothing, None);
+        for durable in 1..=5 {
+            file.write(floor(durable)).unwrap();
+            assert_eq!(found(&path), Some(floor(durable)));
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed_and_the_other_slot_is_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("floor");
+        let (mut file, _) = FloorFile::open(&path).unwrap();
+        file.write(floor(4)).unwrap();
+        file.write(floor(6)).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let slot = SLOT_BYTES as usize;
+        let bytes = (0..RECORD_BYTES).chain(slot..slot + RECORD_BYTES);
+        for bit in bytes.flat_map(|byte| byte * 8..byte * 8 + 8) {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &damaged).unwrap();
+            let found = found(&path).expect("one slot is whole");
+            assert!(found == floor(6) || found == floor(4), "bit {bit}: {found:?}");
+        }
+    }
+}

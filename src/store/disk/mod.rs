@@ -1,0 +1,445 @@
+//! The store on disk: one SQLite database, and a floor beside it. `docs/format.md` is its specification.
+//!
+//! | File | What it is |
+//! |---|---|
+//! | `log.sqlite`, `log.sqlite-wal`, `log.sqlite-shm` | the log, what the node knows of it, and SQLite's write-ahead log |
+//! | `floor` | what this node has promised, see [`floor`] |
+//! | `lock` | held by the process that uses the directory, and names it |
+//!
+//! An append is one transaction and one sync, of the write-ahead log. A thread of its own moves that log into the
+//! database and syncs the floor; it holds up no append.
+//!
+//! Caveats: SQLite repairs nothing, and takes a damaged end of its write-ahead log for the end of the log. So each slot
+//! carries a checksum that is checked whenever it is read, ids must follow each other, and the floor tells when the end
+//! is missing.
+
+mod floor;
+mod schema;
+
+use super::{Identity, ReadLimit, Store, StoreError, Watermark};
+use crate::replication::{Id, Slot};
+use floor::{Floor, FloorFile};
+use rusqlite::{Connection, TransactionBehavior};
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Bytes of message text after which the write-ahead log is moved into the database.
+const CHECKPOINT_BYTES: u64 = 4 << 20;
+/// How often the housekeeper looks around. What is younger than this may be missing from the floor after a power loss.
+const HOUSEKEEPING: Duration = Duration::from_millis(100);
+/// Without an append for this long, the write-ahead log is emptied and the floor synced.
+const IDLE: Duration = Duration::from_millis(500);
+/// Reading connections kept for the next reader.
+const READERS_KEPT: usize = 16;
+/// Slots at the end of the log that are read, and so checked, before the node serves.
+const CHECKED_AT_START: u64 = 10_000;
+
+/// A log on disk.
+pub struct Disk {
+    files: Files,
+    writer: Mutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+    last: AtomicU64,
+    /// Refusals made since the start; the table knows the older ones.
+    refused: Mutex<BTreeSet<Id>>,
+    last_at_start: Id,
+    floor: Mutex<FloorFile>,
+    /// The first failure of a write. Nothing is written after it: what the system kept of that write is not known.
+    failed: Mutex<Option<String>>,
+    activity: Mutex<Activity>,
+    closed: AtomicBool,
+    /// Held as long as this process uses the directory.
+    _lock: File,
+}
+
+struct Activity {
+    bytes_since_checkpoint: u64,
+    last_append: Instant,
+}
+
+/// Where everything lies.
+#[derive(Clone, Debug)]
+struct Files {
+    directory: PathBuf,
+}
+
+impl Files {
+    fn database(&self) -> PathBuf {
+        self.directory.join("log.sqlite")
+    }
+
+    fn floor(&self) -> PathBuf {
+        self.directory.join("floor")
+    }
+
+    fn lock(&self) -> PathBuf {
+        self.directory.join("lock")
+    }
+}
+
+impl Disk {
+    /// Opens a data directory, or makes it.
+    ///
+    /// # Errors
+    /// If another process uses it, if it cannot be read or written, or if what it holds is damaged, or less than this
+    /// node has promised. Nothing is changed then.
+    pub fn open(directory: &Path) -> Result<Arc<Disk>, StoreError> {
+        let files = Files { directory: directory.to_owned() };
+        fs::create_dir_all(directory).map_err(|error| in_directory(directory, &error))?;
+        let lock = take_lock(&files)?;
+        let existed = files.database().exists();
+        let (mut floor, found) = FloorFile::open(&files.floor()).map_err(|error| in_directory(directory, &error))?;
+        let writer = schema::open(&files.database(), existed)?;
+        let last = schema::last(&writer).map_err(|error| files.damaged(&error.to_string()))?;
+        let amendments = schema::amendments(&writer).map_err(|error| files.damaged(&error.to_string()))?;
+        check_floor(&files, found, last, amendments)?;
+        if found.is_none() {
+            floor.write(Floor::default()).map_err(|error| in_directory(directory, &error))?;
+            floor.sync().map_err(|error| in_directory(directory, &error))?;
+            sync_directory(directory).map_err(|error| in_directory(directory, &error))?;
+        }
+        let disk = Arc::new(Disk {
+            files,
+            writer: Mutex::new(writer),
+            readers: Mutex::default(),
+            last: AtomicU64::new(last.get()),
+            refused: Mutex::default(),
+            last_at_start: last,
+            floor: Mutex::new(floor),
+            failed: Mutex::default(),
+            activity: Mutex::new(Activity { bytes_since_checkpoint: 0, last_append: Instant::now() }),
+            closed: AtomicBool::new(false),
+            _lock: lock,
+        });
+        disk.check_identity()?;
+        disk.check_end(last)?;
+        disk.keep_house()?;
+        Ok(disk)
+    }
+
+    /// The floor knows which log this is, too.
+    fn check_identity(&self) -> Result<(), StoreError> {
+        let promised = lock(&self.floor).floor().log_id;
+        let found = self.identity()?.map(|identity| identity.log_id);
+        match promised {
+            Some(promised) if found != Some(promised) => Err(self
+                .files
+                .damaged(&format!("this node belongs to log {promised}, and the database does not say so"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the end of the log, which checks it: damage there is the most likely, and the most harmful.
+    fn check_end(&self, last: Id) -> Result<(), StoreError> {
+        let mut after = Id::new(last.get().saturating_sub(CHECKED_AT_START));
+        while after < last {
+            let slots = self.read(after, last, ReadLimit { slots_max: 1_000, bytes_max: 1 << 20 })?;
+            after = slots.last().map_or(last, Slot::id);
+        }
+        Ok(())
+    }
+
+    fn write<T>(
+        &self,
+        what: &str,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        if let Some(reason) = self.failure() {
+            return Err(StoreError::new(format!("an earlier write failed: {reason}; restart this node")));
+        }
+        let mut writer = lock(&self.writer);
+        let done = writer.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|transaction| {
+            let done = work(&transaction)?;
+            transaction.commit()?;
+            Ok(done)
+        });
+        done.map_err(|error| {
+            self.latch(format!("{what} could not be written to {}: {error}", self.files.database().display()))
+        })
+    }
+
+    /// Remembers the first failure: nothing is written after it.
+    fn latch(&self, sentence: String) -> StoreError {
+        lock(&self.failed).get_or_insert_with(|| sentence.clone());
+        StoreError::new(sentence)
+    }
+
+    /// A write that changes something else than the end of the log: counted, in the database and in the floor.
+    fn amend(
+        &self,
+        what: &str,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), StoreError> {
+        let number = self.write(what, |transaction| {
+            work(transaction)?;
+            schema::count_amendment(transaction)
+        })?;
+        self.set_floor(|floor| floor.amendments = floor.amendments.max(number))
+    }
+
+    fn with_reader<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let kept = lock(&self.readers).pop();
+        let reader = match kept {
+            Some(reader) => reader,
+            None => schema::open_reader(&self.files.database())?,
+        };
+        let done = work(&reader);
+        let mut readers = lock(&self.readers);
+        if done.is_ok() && readers.len() < READERS_KEPT {
+            readers.push(reader);
+        }
+        done
+    }
+
+    /// Changes the floor. It is in the hands of the system afterwards, and synced later.
+    fn set_floor(&self, change: impl FnOnce(&mut Floor)) -> Result<(), StoreError> {
+        let mut file = lock(&self.floor);
+        let mut floor = file.floor();
+        change(&mut floor);
+        file.write(floor)
+            .map_err(|error| self.latch(format!("{} could not be written: {error}", self.files.floor().display())))
+    }
+
+    /// Starts the thread that empties the write-ahead log and syncs the floor.
+    fn keep_house(self: &Arc<Disk>) -> Result<(), StoreError> {
+        let housekeeper = schema::open_writer(&self.files.database())?;
+        let disk = Arc::downgrade(self);
+        let work = move || {
+            while let Some(disk) = disk.upgrade() {
+                if disk.closed.load(Ordering::Acquire) {
+                    break;
+                }
+                disk.tidy(&housekeeper);
+                drop(disk);
+                thread::sleep(HOUSEKEEPING);
+            }
+        };
+        let started = thread::Builder::new().name("housekeeper".to_owned()).spawn(work);
+        started.map(|_| ()).map_err(|error| StoreError::new(format!("no thread for the store: {error}")))
+    }
+
+    fn tidy(&self, housekeeper: &Connection) {
+        let (bytes, quiet) = {
+            let activity = lock(&self.activity);
+            (activity.bytes_since_checkpoint, activity.last_append.elapsed() > IDLE)
+        };
+        if bytes >= CHECKPOINT_BYTES || (quiet && bytes > 0) {
+            lock(&self.activity).bytes_since_checkpoint = 0;
+            // The first pass moves almost everything beside the appends. What came in meanwhile is moved while they wait,
+            // a few frames and a sync: only then does SQLite begin its write-ahead log anew instead of growing it.
+            let moved = schema::checkpoint(housekeeper).and_then(|()| {
+                let _nobody_appends = lock(&self.writer);
+                schema::checkpoint(housekeeper)
+            });
+            if let Err(error) = moved {
+                log::warn!("{} could not be tidied: {error}", self.files.database().display());
+            }
+        }
+        if bytes >= CHECKPOINT_BYTES || quiet {
+            self.sync_floor_aside();
+        }
+    }
+
+    fn sync_floor(&self) -> Result<(), StoreError> {
+        lock(&self.floor)
+            .sync()
+            .map_err(|error| self.latch(format!("{} could not be synced: {error}", self.files.floor().display())))
+    }
+
+    /// Syncs the floor where nobody waits for it: a failure is latched, and logged.
+    fn sync_floor_aside(&self) {
+        if let Err(error) = self.sync_floor() {
+            log::error!("{error}");
+        }
+    }
+}
+
+impl Store for Disk {
+    fn append(&self, slots: &[Slot]) -> Result<(), StoreError> {
+        let before = self.last();
+        super::check_order(before, slots)?;
+        let Some(last) = slots.last().map(Slot::id) else { return Ok(()) };
+        self.write(&format!("ids {}–{last}", before.next()), |transaction| schema::insert(transaction, slots))?;
+        self.last.store(last.get(), Ordering::Release);
+        let refused = slots.iter().filter(|slot| matches!(slot, Slot::Refused(_))).map(Slot::id);
+        lock(&self.refused).extend(refused);
+        {
+            let bytes: usize = slots.iter().map(super::weight).sum();
+            let mut activity = lock(&self.activity);
+            activity.bytes_since_checkpoint += bytes as u64;
+            activity.last_append = Instant::now();
+        }
+        self.set_floor(|floor| floor.durable = last)
+    }
+
+    fn refuse(&self, ids: &[Id]) -> Result<(), StoreError> {
+        if let Some(missing) = ids.iter().find(|&&id| id > self.last() || id == Id::ZERO) {
+            return Err(StoreError::new(format!("id {missing} is not held; the log ends at {}", self.last())));
+        }
+        self.amend("a refusal", |transaction| schema::refuse(transaction, ids))?;
+        lock(&self.refused).extend(ids);
+        Ok(())
+    }
+
+    fn drop_from(&self, id: Id) -> Result<(), StoreError> {
+        let last = self.last().min(id.previous());
+        // The floor goes first: after a crash in between, the log holds more than was promised, and never less.
+        self.set_floor(|floor| floor.durable = floor.durable.min(last))?;
+        self.sync_floor()?;
+        self.amend("the end of a former epoch", |transaction| schema::drop_from(transaction, id))?;
+        self.last.store(last.get(), Ordering::Release);
+        lock(&self.refused).split_off(&id);
+        Ok(())
+    }
+
+    fn last(&self) -> Id {
+        Id::new(self.last.load(Ordering::Acquire))
+    }
+
+    fn read(&self, after: Id, through: Id, limit: ReadLimit) -> Result<Vec<Slot>, StoreError> {
+        let through = through.min(self.last());
+        if through <= after {
+            return Ok(Vec::new());
+        }
+        self.with_reader(|reader| {
+            schema::read(reader, after, through, limit).map_err(|why| self.files.damaged(&why.to_string()))
+        })
+    }
+
+    fn refused(&self, after: Id, through: Id) -> Result<Vec<Id>, StoreError> {
+        let through = through.min(self.last());
+        if through <= after {
+            return Ok(Vec::new());
+        }
+        let mut refused = Vec::new();
+        if after < self.last_at_start {
+            refused = self.with_reader(|reader| {
+                schema::refused(reader, after, through.min(self.last_at_start))
+                    .map_err(|why| self.files.damaged(&why.to_string()))
+            })?;
+        }
+        refused.extend(lock(&self.refused).range(after.next()..=through));
+        refused.sort_unstable();
+        refused.dedup();
+        Ok(refused)
+    }
+
+    fn identity(&self) -> Result<Option<Identity>, StoreError> {
+        self.with_reader(|reader| schema::identity(reader).map_err(|why| self.files.damaged(&why.to_string())))
+    }
+
+    fn set_identity(&self, identity: &Identity) -> Result<(), StoreError> {
+        self.amend("the log's identity", |transaction| schema::set_identity(transaction, identity))?;
+        self.set_floor(|floor| floor.log_id = Some(identity.log_id))
+    }
+
+    fn watermark(&self) -> Watermark {
+        let floor = lock(&self.floor).floor();
+        Watermark { decided: floor.decided, visible: floor.visible }
+    }
+
+    fn note_watermark(&self, watermark: Watermark) -> Result<(), StoreError> {
+        self.set_floor(|floor| {
+            floor.decided = watermark.decided;
+            floor.visible = watermark.visible;
+        })
+    }
+
+    fn failure(&self) -> Option<String> {
+        lock(&self.failed).clone()
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.sync_floor_aside();
+        if let Err(error) = schema::empty_write_ahead_log(&lock(&self.writer)) {
+            log::warn!("{} could not be tidied: {error}", self.files.database().display());
+        }
+    }
+}
+
+impl Files {
+    fn damaged(&self, why: &str) -> StoreError {
+        StoreError::new(format!("{} is damaged: {why}", self.database().display()))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One process per data directory. The second one is told which the first is.
+fn take_lock(files: &Files) -> Result<File, StoreError> {
+    let path = files.lock();
+    let here = |error: &io::Error| StoreError::new(format!("{} cannot be used: {error}", path.display()));
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|error| here(&error))?;
+    match file.try_lock() {
+        Ok(()) => {
+            let written = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+            written.map(|()| file).map_err(|error| here(&error))
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            Err(StoreError::new(format!(
+                "{} is in use by process {}; stop that one, or choose another DATA_DIR",
+                files.directory.display(),
+                holder.trim()
+            )))
+        }
+        Err(TryLockError::Error(error)) => Err(here(&error)),
+    }
+}
+
+/// A log must not fall below what its node has promised. Without a readable floor that cannot be told, unless there is
+/// nothing in the database either: then the directory is new, or its making was cut off.
+fn check_floor(files: &Files, found: Option<Floor>, last: Id, amendments: u64) -> Result<(), StoreError> {
+    let directory = files.directory.display();
+    let lost = match found {
+        Some(floor) if floor.durable > last => format!(
+            "{directory} has lost the ids {}–{}: this node had acknowledged them, but the log ends at {last}",
+            last.next(),
+            floor.durable
+        ),
+        Some(floor) if floor.amendments > amendments => format!(
+            "{directory} has lost {} of {} changes, refusals of messages among them",
+            floor.amendments - amendments,
+            floor.amendments
+        ),
+        None if last > Id::ZERO || amendments > 0 => format!(
+            "{} is missing or damaged, so it cannot be told whether the log, which ends at {last}, is whole",
+            files.floor().display()
+        ),
+        _ => return Ok(()),
+    };
+    Err(StoreError::new(format!(
+        "{lost}; restore it from a backup or from another node; a secondary may also be started with an empty data \
+         directory, and gets everything again from its master"
+    )))
+}
+
+/// Files that appeared in a directory survive a power loss only after this.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()?;
+    match directory.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => File::open(".")?.sync_all(),
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn in_directory(directory: &Path, error: &io::Error) -> StoreError {
+    StoreError::new(format!("the data directory {} cannot be used: {error}", directory.display()))
+}

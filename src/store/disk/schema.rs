@@ -1,0 +1,313 @@
+//! The database: its tables, and the statements on them. Nothing outside of this file speaks SQL.
+
+use crate::replication::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Slot};
+use crate::store::{Identity, KnownMember, ReadLimit, StoreError, weight};
+use crc32fast::Hasher;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The version of the tables, in SQLite's `user_version`.
+const FORMAT: i64 = 1;
+/// What makes a database one of ours, in SQLite's `application_id`: "RLOG".
+const APPLICATION: i64 = 0x524c_4f47;
+/// Page cache of a writing connection, and of a reading one, in KiB: with these and no more, memory stays bounded.
+const WRITER_CACHE_KIB: i64 = 8 << 10;
+const READER_CACHE_KIB: i64 = 1 << 10;
+/// How long a statement waits for another connection. Only the housekeeper and the writer can meet.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+const TABLES: &str = "
+CREATE TABLE slots (
+    id           INTEGER PRIMARY KEY,  -- place in the log, from 1, without holes
+    epoch        INTEGER NOT NULL,     -- reign in which it was written; 0 for a refused id
+    timestamp_ms INTEGER NOT NULL,     -- when the master accepted it, milliseconds since 1970; 0 for a refused id
+    message      TEXT,                 -- NULL: the id was refused
+    checksum     INTEGER NOT NULL      -- CRC-32 over the columns before it
+) STRICT;
+CREATE TABLE amendments (
+    one          INTEGER PRIMARY KEY CHECK (one = 1),
+    number       INTEGER NOT NULL      -- transactions so far that changed something else than the end of the log
+) STRICT;
+INSERT INTO amendments VALUES (1, 0);
+CREATE TABLE node (
+    one          INTEGER PRIMARY KEY CHECK (one = 1),
+    log_id       TEXT NOT NULL,        -- 32 hexadecimal digits
+    master       TEXT NOT NULL,        -- the start of the master's process, 16 hexadecimal digits
+    epochs       TEXT NOT NULL,        -- a line for each: EPOCH from FIRST-ID
+    members      TEXT NOT NULL,        -- on a master, a line for each secondary: NAME at ADDRESS
+    checksum     INTEGER NOT NULL      -- CRC-32 over the columns before it
+) STRICT;
+";
+
+/// What is wrong with a database.
+#[derive(Debug)]
+pub(super) enum Damage {
+    Sqlite(rusqlite::Error),
+    Found(String),
+}
+
+impl From<rusqlite::Error> for Damage {
+    fn from(error: rusqlite::Error) -> Damage {
+        Damage::Sqlite(error)
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Damage::Sqlite(error) => error.fmt(formatter),
+            Damage::Found(what) => formatter.write_str(what),
+        }
+    }
+}
+
+/// Opens the database for its one writer. What an earlier process left in the write-ahead log is moved into the database
+/// first: SQLite would take it for durable, but only a checkpoint makes it so.
+pub(super) fn open(path: &Path, existed: bool) -> Result<Connection, StoreError> {
+    let connection = open_writer(path)?;
+    let prepared = if existed { check_format(&connection, path) } else { create(&connection).map_err(Damage::from) };
+    prepared
+        .and_then(|()| empty_write_ahead_log(&connection).map_err(Damage::from))
+        .map_err(|damage| StoreError::new(format!("{} cannot be used: {damage}", path.display())))?;
+    Ok(connection)
+}
+
+/// Opens one more connection that may write.
+pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    connect(path, flags, WRITER_CACHE_KIB)
+}
+
+pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX, READER_CACHE_KIB)
+}
+
+fn connect(path: &Path, flags: OpenFlags, cache_kib: i64) -> Result<Connection, StoreError> {
+    let cannot = |why: &dyn fmt::Display| StoreError::new(format!("{} cannot be opened: {why}", path.display()));
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| cannot(&error))?;
+    prepare(&connection, cache_kib).map_err(|damage| cannot(&damage))?;
+    Ok(connection)
+}
+
+/// Sets what durability depends on, and reads it back: SQLite ignores a pragma that it does not like.
+fn prepare(connection: &Connection, cache_kib: i64) -> Result<(), Damage> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "cache_size", -cache_kib)?;
+    if !connection.is_readonly("main")? {
+        let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(Damage::Found(format!("the journal mode is {mode} and cannot be made wal")));
+        }
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        let synchronous: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
+        if synchronous != 2 {
+            return Err(Damage::Found(format!("synchronous is {synchronous} and cannot be made full")));
+        }
+    }
+    Ok(())
+}
+
+fn create(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "application_id", APPLICATION)?;
+    connection.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;"))
+}
+
+fn check_format(connection: &Connection, path: &Path) -> Result<(), Damage> {
+    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if application != APPLICATION && format != 0 {
+        return Err(Damage::Found(format!("{} is a database of another program", path.display())));
+    }
+    match format {
+        FORMAT => Ok(()),
+        // The process that made the database ended before it had made the tables.
+        0 if is_empty(connection)? => Ok(create(connection)?),
+        other => Err(Damage::Found(format!("its format is {other}, but this program knows {FORMAT}"))),
+    }
+}
+
+fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
+}
+
+/// Moves the write-ahead log into the database and cuts it to nothing.
+pub(super) fn empty_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+/// Moves what can be moved without holding up anybody.
+pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+}
+
+pub(super) fn last(connection: &Connection) -> rusqlite::Result<Id> {
+    let last: Option<i64> = connection.query_row("SELECT max(id) FROM slots", [], |row| row.get(0))?;
+    Ok(Id::new(last.unwrap_or(0).cast_unsigned()))
+}
+
+pub(super) fn insert(transaction: &Transaction<'_>, slots: &[Slot]) -> rusqlite::Result<()> {
+    let mut statement = transaction.prepare_cached("INSERT INTO slots VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for slot in slots {
+        let id = slot.id().get().cast_signed();
+        let checksum = checksum_of(slot);
+        match slot {
+            Slot::Entry(entry) => {
+                let (epoch, timestamp_ms) = (entry.epoch.get().cast_signed(), entry.timestamp_ms.cast_signed());
+                statement.execute(params![id, epoch, timestamp_ms, &*entry.message, checksum])?
+            }
+            Slot::Refused(_) => statement.execute(params![id, 0, 0, None::<&str>, checksum])?,
+        };
+    }
+    Ok(())
+}
+
+pub(super) fn amendments(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.query_row("SELECT number FROM amendments", [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
+}
+
+/// Counts a transaction that changes something else than the end of the log. Only the floor can tell later whether it
+/// is still there: the last id of the log does not.
+pub(super) fn count_amendment(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
+    transaction.execute("UPDATE amendments SET number = number + 1", [])?;
+    amendments(transaction)
+}
+
+pub(super) fn refuse(transaction: &Transaction<'_>, ids: &[Id]) -> rusqlite::Result<()> {
+    let mut statement = transaction
+        .prepare_cached("UPDATE slots SET epoch = 0, timestamp_ms = 0, message = NULL, checksum = ?2 WHERE id = ?1")?;
+    for &id in ids {
+        statement.execute(params![id.get().cast_signed(), checksum_of(&Slot::Refused(id))])?;
+    }
+    Ok(())
+}
+
+pub(super) fn drop_from(transaction: &Transaction<'_>, id: Id) -> rusqlite::Result<()> {
+    transaction.execute("DELETE FROM slots WHERE id >= ?1", [id.get().cast_signed()]).map(|_| ())
+}
+
+/// Reads slots that must follow each other, and checks each.
+pub(super) fn read(reader: &Connection, after: Id, through: Id, limit: ReadLimit) -> Result<Vec<Slot>, Damage> {
+    let mut statement = reader.prepare_cached(
+        "SELECT id, epoch, timestamp_ms, message, checksum FROM slots WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3",
+    )?;
+    let slots_max = i64::try_from(limit.slots_max).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![after.get().cast_signed(), through.get().cast_signed(), slots_max])?;
+    let mut slots = Vec::new();
+    let mut bytes = 0;
+    let mut expected = after;
+    while let Some(row) = rows.next()? {
+        expected = expected.next();
+        let slot = slot_of(row, expected)?;
+        bytes += weight(&slot);
+        if bytes > limit.bytes_max && !slots.is_empty() {
+            return Ok(slots);
+        }
+        slots.push(slot);
+    }
+    if slots.len() < limit.slots_max && expected < through {
+        return Err(Damage::Found(format!("id {} is missing", expected.next())));
+    }
+    Ok(slots)
+}
+
+fn slot_of(row: &Row<'_>, expected: Id) -> Result<Slot, Damage> {
+    let id = Id::new(row.get::<_, i64>(0)?.cast_unsigned());
+    if id != expected {
+        return Err(Damage::Found(format!("id {expected} is missing")));
+    }
+    let message: Option<String> = row.get(3)?;
+    let slot = match message {
+        None => Slot::Refused(id),
+        Some(message) => Slot::Entry(Arc::new(Entry {
+            id,
+            epoch: Epoch::new(row.get::<_, i64>(1)?.cast_unsigned()),
+            timestamp_ms: row.get::<_, i64>(2)?.cast_unsigned(),
+            message: message.into(),
+        })),
+    };
+    if row.get::<_, i64>(4)? != checksum_of(&slot) {
+        return Err(Damage::Found(format!("id {id} does not have the checksum that it was written with")));
+    }
+    Ok(slot)
+}
+
+pub(super) fn refused(reader: &Connection, after: Id, through: Id) -> Result<Vec<Id>, Damage> {
+    let mut statement =
+        reader.prepare_cached("SELECT id FROM slots WHERE id > ?1 AND id <= ?2 AND message IS NULL ORDER BY id")?;
+    let ids =
+        statement.query_map([after.get().cast_signed(), through.get().cast_signed()], |row| row.get::<_, i64>(0))?;
+    let ids = ids.map(|id| id.map(|id| Id::new(id.cast_unsigned())));
+    Ok(ids.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn identity(reader: &Connection) -> Result<Option<Identity>, Damage> {
+    let columns = |row: &Row<'_>| {
+        let texts: [String; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
+        Ok((texts, row.get::<_, i64>(4)?))
+    };
+    let row = reader.query_row("SELECT log_id, master, epochs, members, checksum FROM node", [], columns).optional()?;
+    let Some((texts, found)) = row else { return Ok(None) };
+    let damaged = |what: &str| Damage::Found(format!("what it says of the log {what}"));
+    if found != checksum_of_texts(&texts) {
+        return Err(damaged("does not have the checksum that it was written with"));
+    }
+    parse_identity(&texts).map(Some).ok_or_else(|| damaged("cannot be read"))
+}
+
+fn parse_identity([log_id, master, epochs, members]: &[String; 4]) -> Option<Identity> {
+    let epoch = |line: &str| {
+        let (epoch, start) = line.split_once(" from ")?;
+        Some((Epoch::new(epoch.parse().ok()?), Id::new(start.parse().ok()?)))
+    };
+    let member = |line: &str| {
+        let (name, url) = line.split_once(" at ")?;
+        Some(KnownMember { url: url.to_owned(), name: name.to_owned() })
+    };
+    Some(Identity {
+        log_id: LogId::parse(log_id)?,
+        master: Incarnation::new(u64::from_str_radix(master, 16).ok()?),
+        history: EpochHistory::new(epochs.lines().map(epoch).collect::<Option<_>>()?),
+        members: members.lines().map(member).collect::<Option<_>>()?,
+    })
+}
+
+pub(super) fn set_identity(transaction: &Transaction<'_>, identity: &Identity) -> rusqlite::Result<()> {
+    let epochs = identity.history.starts().iter().map(|(epoch, start)| format!("{epoch} from {start}\n"));
+    let members = identity.members.iter().map(|KnownMember { url, name }| format!("{name} at {url}\n"));
+    let texts = [identity.log_id.to_string(), identity.master.to_string(), epochs.collect(), members.collect()];
+    let [log_id, master, epochs, members] = &texts;
+    let row = params![log_id, master, epochs, members, checksum_of_texts(&texts)];
+    transaction.execute("INSERT OR REPLACE INTO node VALUES (1, ?1, ?2, ?3, ?4, ?5)", row).map(|_| ())
+}
+
+fn checksum_of_texts(texts: &[String; 4]) -> i64 {
+    checksum(&texts.each_ref().map(String::as_bytes))
+}
+
+fn checksum_of(slot: &Slot) -> i64 {
+    let id = slot.id().get().to_le_bytes();
+    match slot {
+        Slot::Entry(entry) => checksum(&[
+            &id,
+            &entry.epoch.get().to_le_bytes(),
+            &entry.timestamp_ms.to_le_bytes(),
+            b"message",
+            entry.message.as_bytes(),
+        ]),
+        Slot::Refused(_) => checksum(&[&id, b"refused"]),
+    }
+}
+
+/// CRC-32 over parts, each preceded by its length, so that no byte can move from one part to the next unnoticed.
+fn checksum(parts: &[&[u8]]) -> i64 {
+    let mut hasher = Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    i64::from(hasher.finalize())
+}

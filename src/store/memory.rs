@@ -1,0 +1,181 @@
+//! The store that keeps nothing: what it holds is gone when the process ends.
+
+use super::{Identity, ReadLimit, Store, StoreError, Watermark, check_order, weight};
+use crate::replication::{Id, Slot};
+use std::collections::BTreeSet;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// A log in memory. "Durable" means here: held by this process.
+#[derive(Debug, Default)]
+pub struct Memory {
+    log: RwLock<Log>,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    /// Slot `n` holds id `n + 1`.
+    slots: Vec<Slot>,
+    refused: BTreeSet<Id>,
+    identity: Option<Identity>,
+    watermark: Watermark,
+}
+
+impl Log {
+    fn last(&self) -> Id {
+        Id::new(self.slots.len() as u64)
+    }
+
+    fn index(&self, id: Id) -> Result<usize, StoreError> {
+        usize::try_from(id.get())
+            .ok()
+            .and_then(|number| number.checked_sub(1))
+            .filter(|&index| index < self.slots.len())
+            .ok_or_else(|| StoreError::new(format!("id {id} is not held; the log ends at {}", self.last())))
+    }
+}
+
+impl Memory {
+    /// An empty log.
+    #[must_use]
+    pub fn new() -> Memory {
+        Memory::default()
+    }
+
+    fn read_log(&self) -> RwLockReadGuard<'_, Log> {
+        self.log.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_log(&self) -> RwLockWriteGuard<'_, Log> {
+        self.log.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for Memory {
+    fn append(&self, slots: &[Slot]) -> Result<(), StoreError> {
+        let mut log = self.write_log();
+        check_order(log.last(), slots)?;
+        log.refused.extend(slots.iter().filter(|slot| matches!(slot, Slot::Refused(_))).map(Slot::id));
+        log.slots.extend_from_slice(slots);
+        Ok(())
+    }
+
+    fn refuse(&self, ids: &[Id]) -> Result<(), StoreError> {
+        let mut log = self.write_log();
+        let indices = ids.iter().map(|&id| log.index(id)).collect::<Result<Vec<_>, _>>()?;
+        for (index, &id) in indices.into_iter().zip(ids) {
+            log.slots[index] = Slot::Refused(id);
+            log.refused.insert(id);
+        }
+        Ok(())
+    }
+
+    fn drop_from(&self, id: Id) -> Result<(), StoreError> {
+        let mut log = self.write_log();
+        if let Ok(index) = log.index(id.max(Id::ZERO.next())) {
+            log.slots.truncate(index);
+            log.refused.split_off(&id);
+        }
+        Ok(())
+    }
+
+    fn last(&self) -> Id {
+        self.read_log().last()
+    }
+
+    fn read(&self, after: Id, through: Id, limit: ReadLimit) -> Result<Vec<Slot>, StoreError> {
+        let log = self.read_log();
+        let through = through.min(log.last());
+        let Ok(first) = log.index(after.next()) else { return Ok(Vec::new()) };
+        let held = log.slots[first..].iter().take(usize::try_from(through.since(after)).unwrap_or(usize::MAX));
+        let mut bytes = 0;
+        let mut slots = Vec::new();
+        for slot in held.take(limit.slots_max) {
+            bytes += weight(slot);
+            if bytes > limit.bytes_max && !slots.is_empty() {
+                break;
+            }
+            slots.push(slot.clone());
+        }
+        Ok(slots)
+    }
+
+    fn refused(&self, after: Id, through: Id) -> Result<Vec<Id>, StoreError> {
+        if through <= after {
+            return Ok(Vec::new());
+        }
+        Ok(self.read_log().refused.range(after.next()..=through).copied().collect())
+    }
+
+    fn identity(&self) -> Result<Option<Identity>, StoreError> {
+        Ok(self.read_log().identity.clone())
+    }
+
+    fn set_identity(&self, identity: &Identity) -> Result<(), StoreError> {
+        self.write_log().identity = Some(identity.clone());
+        Ok(())
+    }
+
+    fn watermark(&self) -> Watermark {
+        self.read_log().watermark
+    }
+
+    fn note_watermark(&self, watermark: Watermark) -> Result<(), StoreError> {
+        self.write_log().watermark = watermark;
+        Ok(())
+    }
+
+    fn failure(&self) -> Option<String> {
+        None
+    }
+
+    fn close(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replication::{Entry, Epoch};
+    use std::sync::Arc;
+
+    fn entry(id: u64, message: &str) -> Slot {
+        Slot::Entry(Arc::new(Entry { id: Id::new(id), epoch: Epoch::new(1), timestamp_ms: 0, message: message.into() }))
+    }
+
+    const ALL: ReadLimit = ReadLimit { slots_max: usize::MAX, bytes_max: usize::MAX };
+
+    #[test]
+    fn slots_follow_each_other() {
+        let log = Memory::new();
+        log.append(&[entry(1, "a"), entry(2, "b")]).unwrap();
+        assert!(log.append(&[entry(4, "d")]).unwrap_err().to_string().contains("where 3 was due"));
+        assert_eq!(log.last(), Id::new(2), "nothing of a refused append is kept");
+    }
+
+    #[test]
+    fn reads_stop_at_each_limit_but_never_give_nothing() {
+        let log = Memory::new();
+        log.append(&[entry(1, "aaaa"), entry(2, "bbbb"), entry(3, "cccc")]).unwrap();
+        let ids = |limit, after, through| {
+            let slots = log.read(Id::new(after), Id::new(through), limit).unwrap();
+            slots.iter().map(|slot| slot.id().get()).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(ALL, 0, 9), [1, 2, 3]);
+        assert_eq!(ids(ALL, 1, 2), [2]);
+        assert_eq!(ids(ALL, 3, 9), [0; 0]);
+        assert_eq!(ids(ReadLimit { slots_max: 2, ..ALL }, 0, 9), [1, 2]);
+        assert_eq!(ids(ReadLimit { bytes_max: 8, ..ALL }, 0, 9), [1, 2]);
+        assert_eq!(ids(ReadLimit { bytes_max: 1, ..ALL }, 0, 9), [1]);
+    }
+
+    #[test]
+    fn refusals_are_remembered_and_dropped_with_their_slots() {
+        let log = Memory::new();
+        log.append(&[entry(1, "a"), Slot::Refused(Id::new(2)), entry(3, "c")]).unwrap();
+        log.refuse(&[Id::new(1)]).unwrap();
+        assert_eq!(log.refused(Id::ZERO, Id::MAX).unwrap(), [Id::new(1), Id::new(2)]);
+        assert_eq!(log.get(Id::new(1)).unwrap(), Some(Slot::Refused(Id::new(1))));
+        log.drop_from(Id::new(2)).unwrap();
+        assert_eq!((log.last(), log.refused(Id::ZERO, Id::MAX).unwrap()), (Id::new(1), vec![Id::new(1)]));
+        assert!(log.refuse(&[Id::new(2)]).is_err());
+    }
+}

@@ -1,0 +1,169 @@
+//! What a node keeps.
+//!
+//! A store holds one [`Slot`] per id, from 1, without holes: a message, or the mark that the id was refused. It knows
+//! nothing of fates beyond refusals; what is visible is decided by the protocol's high watermark. Beside the slots it
+//! keeps what a node must know when it starts again: whose log this is, the epochs, the watermark, the secondaries.
+//!
+//! [`Disk`] keeps all of it through kill -9 and power loss. [`Memory`] keeps it as long as the process lives.
+
+mod disk;
+mod memory;
+
+pub use disk::Disk;
+pub use memory::Memory;
+
+use crate::replication::{EpochHistory, Id, Incarnation, LogId, Slot};
+use std::fmt;
+
+/// Why a store could not do what it was asked.
+#[derive(Debug)]
+pub struct StoreError(String);
+
+impl StoreError {
+    /// A failure, told in a sentence that names what it concerns.
+    #[must_use]
+    pub fn new(sentence: impl Into<String>) -> StoreError {
+        StoreError(sentence.into())
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// How much a read may give back at most: whichever is reached first, but always at least one slot.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadLimit {
+    /// Slots.
+    pub slots_max: usize,
+    /// Bytes of message text.
+    pub bytes_max: usize,
+}
+
+/// Whose log a node holds, and what it must know when it starts again.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Identity {
+    /// The log.
+    pub log_id: LogId,
+    /// The start of the master's process that this node follows, or is.
+    pub master: Incarnation,
+    /// The reigns that this node has entered.
+    pub history: EpochHistory,
+    /// On a master: its secondaries, in the order of registration.
+    pub members: Vec<KnownMember>,
+}
+
+/// A secondary that a master knows.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KnownMember {
+    /// Its address.
+    pub url: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// What a node shows.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Watermark {
+    /// Every id up to this one has its fate.
+    pub decided: Id,
+    /// How many messages are visible up to it.
+    pub visible: u64,
+}
+
+/// Checks that slots follow the last one held.
+fn check_order(last: Id, slots: &[Slot]) -> Result<(), StoreError> {
+    let mut expected = last;
+    for slot in slots {
+        expected = expected.next();
+        if slot.id() != expected {
+            return Err(StoreError::new(format!("id {} was appended where {expected} was due", slot.id())));
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of text that a slot brings along.
+fn weight(slot: &Slot) -> usize {
+    match slot {
+        Slot::Entry(entry) => entry.message.len(),
+        Slot::Refused(_) => 0,
+    }
+}
+
+/// A log of slots. Its methods may be called from any thread; whoever appends does so one after another.
+pub trait Store: Send + Sync {
+    /// Appends slots that follow the last one. They are durable when this returns.
+    ///
+    /// # Errors
+    /// If they do not follow the last one, or cannot be kept; then none of them is.
+    fn append(&self, slots: &[Slot]) -> Result<(), StoreError>;
+
+    /// Marks ids as refused, durably.
+    ///
+    /// # Errors
+    /// If an id is not held, or the mark cannot be kept.
+    fn refuse(&self, ids: &[Id]) -> Result<(), StoreError>;
+
+    /// Drops every slot from this id on.
+    ///
+    /// # Errors
+    /// If that cannot be made durable.
+    fn drop_from(&self, id: Id) -> Result<(), StoreError>;
+
+    /// The last id held.
+    fn last(&self) -> Id;
+
+    /// The slots after an id, up to and including another, in order, as far as the limit goes.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn read(&self, after: Id, through: Id, limit: ReadLimit) -> Result<Vec<Slot>, StoreError>;
+
+    /// The refused ids after an id, up to and including another, in order.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn refused(&self, after: Id, through: Id) -> Result<Vec<Id>, StoreError>;
+
+    /// The slot at an id, if it is held.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn get(&self, id: Id) -> Result<Option<Slot>, StoreError> {
+        let one = ReadLimit { slots_max: 1, bytes_max: usize::MAX };
+        Ok(self.read(id.previous(), id, one)?.pop())
+    }
+
+    /// Whose log this is; `None` for a store that never belonged to one.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn identity(&self) -> Result<Option<Identity>, StoreError>;
+
+    /// Sets whose log this is and all that belongs to it, durably.
+    ///
+    /// # Errors
+    /// If that cannot be kept.
+    fn set_identity(&self, identity: &Identity) -> Result<(), StoreError>;
+
+    /// The watermark that was noted last.
+    fn watermark(&self) -> Watermark;
+
+    /// Notes what is shown from now on. That survives the process at once, and a power loss a moment later: a node
+    /// that shows less than before asks its master, or its secondaries, anyway.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    fn note_watermark(&self, watermark: Watermark) -> Result<(), StoreError>;
+
+    /// Why nothing more can be written, after the first write that failed.
+    fn failure(&self) -> Option<String>;
+
+    /// Leaves everything tidy, so that the next start is quick.
+    fn close(&self);
+}

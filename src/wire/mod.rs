@@ -1,0 +1,25 @@
+//! What travels as JSON, and what it means: nothing here sends or receives.
+//!
+//! - [`address`]: where a node is reached.
+//! - [`client`]: the API for people and programs, in the two dialects of a posted message.
+//! - [`node`]: what master and secondaries say to each other.
+//! - [`timestamp`]: how a moment is written.
+
+pub mod address;
+pub mod client;
+pub mod node;
+pub mod timestamp;
+
+use serde::de::DeserializeOwned;
+
+/// Reads a JSON object. Anything else is refused first, because an array would be taken for the fields in order.
+///
+/// # Errors
+/// With what is wrong, and where.
+pub fn read_object<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
+    match json.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') => serde_json::from_slice(json).map_err(|error| error.to_string()),
+        Some(_) => Err("it must be a JSON object, which begins with { at line 1 column 1".to_owned()),
+        None => Err("it is empty; send a JSON object".to_owned()),
+    }
+}

@@ -1,0 +1,588 @@
+//! What master and secondaries say to each other.
+//!
+//! | Request | From, to | Reply |
+//! |---|---|---|
+//! | `POST /replicate` with a call | master, secondary | 200 [`AcknowledgementBody`], or 409 [`RefusalBody`] |
+//! | `POST /replicate` with a bare message | a master that is not ours, secondary | 200, or 409 once a master of ours is known |
+//! | `GET /replicate/state` | master, secondary | 200 [`HoldingsBody`] |
+//! | `GET /replicate/slots?after=ID` | master that begins a reign, secondary | 200 [`SlotsBody`] |
+//! | `GET /replicate/fate?after=ID` | secondary, master | 200 [`FateBody`] |
+//! | `POST /secondaries` | secondary, master | 200, see [`super::client::Registration`] |
+
+use super::client::text;
+use super::read_object;
+use crate::replication::{
+    Acknowledgement, Call, Entry, Epoch, Fate, Holdings, Id, Incarnation, LogId, Opening, Refusal, Slot,
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::sync::Arc;
+
+/// Numbers that travel as text, because JSON numbers lose digits beyond 2^53.
+mod hexadecimal {
+    use super::{Deserialize, Deserializer, Incarnation, LogId, Serializer};
+    use serde::de::Error;
+
+    pub(super) fn log_id<S: Serializer>(log_id: &LogId, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(log_id)
+    }
+
+    pub(super) fn read_log_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LogId, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        LogId::parse(&text).ok_or_else(|| D::Error::custom("a log id has 32 hexadecimal digits"))
+    }
+
+    pub(super) fn incarnation<S: Serializer>(incarnation: &Incarnation, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(incarnation)
+    }
+
+    pub(super) fn read_incarnation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Incarnation, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u64::from_str_radix(&text, 16)
+            .map(Incarnation::new)
+            .map_err(|_| D::Error::custom("an incarnation has up to 16 hexadecimal digits"))
+    }
+}
+
+/// A log id as JSON.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct LogIdText(
+    #[serde(serialize_with = "hexadecimal::log_id", deserialize_with = "hexadecimal::read_log_id")] pub LogId,
+);
+
+/// An incarnation as JSON.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct IncarnationText(
+    #[serde(serialize_with = "hexadecimal::incarnation", deserialize_with = "hexadecimal::read_incarnation")]
+    pub  Incarnation,
+);
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct EntryBody {
+    id: u64,
+    epoch: u64,
+    timestamp_ms: u64,
+    message: Arc<str>,
+}
+
+impl From<&Entry> for EntryBody {
+    fn from(entry: &Entry) -> EntryBody {
+        EntryBody {
+            id: entry.id.get(),
+            epoch: entry.epoch.get(),
+            timestamp_ms: entry.timestamp_ms,
+            message: Arc::clone(&entry.message),
+        }
+    }
+}
+
+impl From<EntryBody> for Entry {
+    fn from(body: EntryBody) -> Entry {
+        Entry {
+            id: Id::new(body.id),
+            epoch: Epoch::new(body.epoch),
+            timestamp_ms: body.timestamp_ms,
+            message: body.message,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct OpeningBody {
+    since: u64,
+    overtaken_from: u64,
+}
+
+/// Everything of a call but its entries.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CallHead {
+    /// How it is addressed.
+    pub envelope: Envelope,
+    /// See [`Call`], as for the other fields.
+    pub log_id: LogId,
+    /// See [`Call`].
+    pub epoch: Epoch,
+    /// See [`Call`].
+    pub master: Incarnation,
+    /// See [`Call`].
+    pub opening: Option<Opening>,
+    /// See [`Call`].
+    pub after: Id,
+    /// See [`Call`].
+    pub through: Id,
+    /// See [`Call`].
+    pub refused: Vec<Id>,
+    /// See [`Call`].
+    pub decided: Id,
+    /// See [`Call`].
+    pub admitted: bool,
+}
+
+/// How a call is addressed: what the protocol's value does not need to know.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Envelope {
+    /// The start of the secondary's process for which the call is meant. Another start answers 409 and is asked anew.
+    pub to: Incarnation,
+    /// The port on which the master listens, so that a secondary which was not told its master's address can ask it.
+    pub master_port: u16,
+}
+
+/// The entries of a call as JSON: made once, and sent to every secondary.
+#[derive(Clone, Debug)]
+pub struct EntriesText(Vec<u8>);
+
+impl EntriesText {
+    /// Writes entries.
+    #[must_use]
+    pub fn new(entries: &[Arc<Entry>]) -> EntriesText {
+        let bodies: Vec<EntryBody> = entries.iter().map(|entry| EntryBody::from(&**entry)).collect();
+        EntriesText(serde_json::to_vec(&bodies).expect("strings and numbers always serialise into memory"))
+    }
+}
+
+#[derive(Serialize)]
+struct CallHeadBody {
+    log_id: LogIdText,
+    epoch: u64,
+    master: IncarnationText,
+    master_port: u16,
+    to: IncarnationText,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opening: Option<OpeningBody>,
+    after: u64,
+    through: u64,
+    decided: u64,
+    admitted: bool,
+    refused: Vec<u64>,
+}
+
+/// Writes a call.
+#[must_use]
+pub fn write_call(head: &CallHead, entries: &EntriesText) -> Vec<u8> {
+    let body = CallHeadBody {
+        log_id: LogIdText(head.log_id),
+        epoch: head.epoch.get(),
+        master: IncarnationText(head.master),
+        master_port: head.envelope.master_port,
+        to: IncarnationText(head.envelope.to),
+        opening: head
+            .opening
+            .map(|opening| OpeningBody { since: opening.since.get(), overtaken_from: opening.overtaken_from.get() }),
+        after: head.after.get(),
+        through: head.through.get(),
+        decided: head.decided.get(),
+        admitted: head.admitted,
+        refused: head.refused.iter().map(|id| id.get()).collect(),
+    };
+    let mut json = serde_json::to_vec(&body).expect("strings and numbers always serialise into memory");
+    let end_of_object = json.pop();
+    json.extend_from_slice(b",\"entries\":");
+    json.extend_from_slice(&entries.0);
+    json.extend(end_of_object);
+    json
+}
+
+/// The body of a `POST /replicate`.
+#[derive(Debug)]
+pub enum Replicate {
+    /// From a master of ours.
+    Call(Box<(Envelope, Call)>),
+    /// From a master that is not ours: one message, with an id or without.
+    Bare {
+        /// The id that the other master gave.
+        id: Option<Id>,
+        /// The text.
+        message: Arc<str>,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReplicateFields {
+    log_id: Option<LogIdText>,
+    epoch: Option<u64>,
+    master: Option<IncarnationText>,
+    master_port: Option<u16>,
+    to: Option<IncarnationText>,
+    opening: Option<OpeningBody>,
+    after: Option<u64>,
+    through: Option<u64>,
+    decided: Option<u64>,
+    #[serde(default)]
+    admitted: bool,
+    #[serde(default)]
+    refused: Vec<u64>,
+    #[serde(default)]
+    entries: Vec<EntryBody>,
+    id: Option<u64>,
+    #[serde(default, deserialize_with = "text")]
+    message: Option<Arc<str>>,
+    #[serde(default, deserialize_with = "text")]
+    msg: Option<Arc<str>>,
+    /// Written by the other master in a form of its own; this node notes when it received the message.
+    #[serde(default, rename = "timestamp")]
+    _timestamp: serde::de::IgnoredAny,
+}
+
+impl Replicate {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// With a sentence for the sender.
+    pub fn from_json(body: &[u8]) -> Result<Replicate, String> {
+        let fields: ReplicateFields =
+            read_object(body).map_err(|error| format!("the body is not a replicate call: {error}"))?;
+        if fields.log_id.is_some() { fields.into_call() } else { fields.into_bare() }
+    }
+}
+
+impl ReplicateFields {
+    fn into_call(self) -> Result<Replicate, String> {
+        let missing = |name: &str| format!("the replicate call lacks \"{name}\"");
+        let envelope = Envelope {
+            to: self.to.ok_or_else(|| missing("to"))?.0,
+            master_port: self.master_port.ok_or_else(|| missing("master_port"))?,
+        };
+        let call = Call {
+            log_id: self.log_id.ok_or_else(|| missing("log_id"))?.0,
+            epoch: Epoch::new(self.epoch.ok_or_else(|| missing("epoch"))?),
+            master: self.master.ok_or_else(|| missing("master"))?.0,
+            opening: self.opening.map(|opening| Opening {
+                since: Epoch::new(opening.since),
+                overtaken_from: Id::new(opening.overtaken_from),
+            }),
+            after: Id::new(self.after.ok_or_else(|| missing("after"))?),
+            through: Id::new(self.through.ok_or_else(|| missing("through"))?),
+            entries: self.entries.into_iter().map(|body| Arc::new(body.into())).collect(),
+            refused: self.refused.into_iter().map(Id::new).collect(),
+            decided: Id::new(self.decided.ok_or_else(|| missing("decided"))?),
+            admitted: self.admitted,
+        };
+        Ok(Replicate::Call(Box::new((envelope, call))))
+    }
+
+    fn into_bare(self) -> Result<Replicate, String> {
+        match (self.message, self.msg) {
+            (Some(message), None) => match self.id {
+                Some(0) => Err("the id is 0; ids begin at 1".to_owned()),
+                Some(id) => Ok(Replicate::Bare { id: Some(Id::new(id)), message }),
+                None => Err("the message has no \"id\"".to_owned()),
+            },
+            (None, Some(message)) => Ok(Replicate::Bare { id: None, message }),
+            _ => Err("the body is neither a call of a master (with \"log_id\") nor a single \"message\" or \"msg\""
+                .to_owned()),
+        }
+    }
+}
+
+/// A secondary's 200 to a call.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct AcknowledgementBody {
+    incarnation: IncarnationText,
+    durable: u64,
+    decided: u64,
+    admitted: bool,
+}
+
+impl From<Acknowledgement> for AcknowledgementBody {
+    fn from(acknowledgement: Acknowledgement) -> AcknowledgementBody {
+        AcknowledgementBody {
+            incarnation: IncarnationText(acknowledgement.incarnation),
+            durable: acknowledgement.durable.get(),
+            decided: acknowledgement.decided.get(),
+            admitted: acknowledgement.admitted,
+        }
+    }
+}
+
+impl From<AcknowledgementBody> for Acknowledgement {
+    fn from(body: AcknowledgementBody) -> Acknowledgement {
+        Acknowledgement {
+            incarnation: body.incarnation.0,
+            durable: Id::new(body.durable),
+            decided: Id::new(body.decided),
+            admitted: body.admitted,
+        }
+    }
+}
+
+/// A secondary's 409 to a call.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct RefusalBody {
+    /// The reason, for people.
+    pub error: String,
+    /// The reason, for the master.
+    #[serde(flatten)]
+    pub reason: RefusalReason,
+    /// What this secondary holds.
+    pub holds: u64,
+}
+
+/// Why a call was refused.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case", tag = "reason")]
+#[allow(missing_docs, reason = "the fields are those of replication::Refusal")]
+pub enum RefusalReason {
+    Gap {
+        last: u64,
+    },
+    OtherLog {
+        log_id: LogIdText,
+    },
+    Fenced {
+        epoch: u64,
+    },
+    NotOpened {
+        epoch: u64,
+    },
+    MasterBehind {
+        decided: u64,
+        begins: u64,
+    },
+    Diverged {
+        id: u64,
+    },
+    Foreign {
+        messages: u64,
+    },
+    Malformed {
+        why: String,
+    },
+    /// The call was meant for an earlier start of the secondary's process.
+    OtherIncarnation,
+}
+
+impl From<&Refusal> for RefusalReason {
+    fn from(refusal: &Refusal) -> RefusalReason {
+        match refusal {
+            Refusal::Gap { holds } => RefusalReason::Gap { last: holds.get() },
+            Refusal::OtherLog { holds } => RefusalReason::OtherLog { log_id: LogIdText(*holds) },
+            Refusal::Fenced { epoch } => RefusalReason::Fenced { epoch: epoch.get() },
+            Refusal::NotOpened { epoch } => RefusalReason::NotOpened { epoch: epoch.get() },
+            Refusal::MasterBehind { decided, begins } => {
+                RefusalReason::MasterBehind { decided: decided.get(), begins: begins.get() }
+            }
+            Refusal::Diverged { id } => RefusalReason::Diverged { id: id.get() },
+            Refusal::Foreign { messages } => RefusalReason::Foreign { messages: *messages },
+            Refusal::Malformed(why) => RefusalReason::Malformed { why: why.clone() },
+        }
+    }
+}
+
+impl RefusalReason {
+    /// The refusal as the protocol knows it; `None` for a call to an earlier start, which only has to be asked anew.
+    #[must_use]
+    pub fn into_refusal(self) -> Option<Refusal> {
+        Some(match self {
+            RefusalReason::Gap { last } => Refusal::Gap { holds: Id::new(last) },
+            RefusalReason::OtherLog { log_id } => Refusal::OtherLog { holds: log_id.0 },
+            RefusalReason::Fenced { epoch } => Refusal::Fenced { epoch: Epoch::new(epoch) },
+            RefusalReason::NotOpened { epoch } => Refusal::NotOpened { epoch: Epoch::new(epoch) },
+            RefusalReason::MasterBehind { decided, begins } => {
+                Refusal::MasterBehind { decided: Id::new(decided), begins: Id::new(begins) }
+            }
+            RefusalReason::Diverged { id } => Refusal::Diverged { id: Id::new(id) },
+            RefusalReason::Foreign { messages } => Refusal::Foreign { messages },
+            RefusalReason::Malformed { why } => Refusal::Malformed(why),
+            RefusalReason::OtherIncarnation => return None,
+        })
+    }
+}
+
+/// A secondary's state.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct HoldingsBody {
+    /// Its name.
+    pub server_id: String,
+    incarnation: IncarnationText,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    log_id: Option<LogIdText>,
+    epoch: u64,
+    last: u64,
+    decided: u64,
+    #[serde(default)]
+    foreign: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    diverged: Option<u64>,
+    /// Its artificial delay before an acknowledgement, in milliseconds.
+    #[serde(default)]
+    pub delay_ms: u64,
+}
+
+impl HoldingsBody {
+    /// Describes a node.
+    #[must_use]
+    pub fn new(server_id: String, holdings: &Holdings, delay_ms: u64) -> HoldingsBody {
+        HoldingsBody {
+            server_id,
+            incarnation: IncarnationText(holdings.incarnation),
+            log_id: holdings.log_id.map(LogIdText),
+            epoch: holdings.epoch.get(),
+            last: holdings.last.get(),
+            decided: holdings.decided.get(),
+            foreign: holdings.foreign,
+            diverged: holdings.diverged.map(Id::get),
+            delay_ms,
+        }
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn holdings(&self) -> Holdings {
+        Holdings {
+            incarnation: self.incarnation.0,
+            log_id: self.log_id.map(|text| text.0),
+            epoch: Epoch::new(self.epoch),
+            last: Id::new(self.last),
+            decided: Id::new(self.decided),
+            foreign: self.foreign,
+            diverged: self.diverged.map(Id::new),
+        }
+    }
+}
+
+/// A part of a log: every id after the one asked for, up to `through`, is in `entries` or in `refused`.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct SlotsBody {
+    through: u64,
+    entries: Vec<EntryBody>,
+    refused: Vec<u64>,
+}
+
+impl SlotsBody {
+    /// Describes slots.
+    #[must_use]
+    pub fn new(after: Id, slots: &[Slot]) -> SlotsBody {
+        let mut body = SlotsBody {
+            through: slots.last().map_or(after, Slot::id).get(),
+            entries: Vec::with_capacity(slots.len()),
+            refused: Vec::new(),
+        };
+        for slot in slots {
+            match slot {
+                Slot::Entry(entry) => body.entries.push(EntryBody::from(&**entry)),
+                Slot::Refused(id) => body.refused.push(id.get()),
+            }
+        }
+        body
+    }
+
+    /// The slots, in order.
+    #[must_use]
+    pub fn into_slots(self) -> Vec<Slot> {
+        let entries = self.entries.into_iter().map(|body| Slot::Entry(Arc::new(body.into())));
+        let mut slots: Vec<Slot> =
+            entries.chain(self.refused.into_iter().map(|id| Slot::Refused(Id::new(id)))).collect();
+        slots.sort_by_key(Slot::id);
+        slots
+    }
+}
+
+/// The master's answer to a secondary that has pending entries and a reader.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct FateBody {
+    log_id: LogIdText,
+    epoch: u64,
+    decided: u64,
+    refused: Vec<u64>,
+}
+
+impl From<&Fate> for FateBody {
+    fn from(fate: &Fate) -> FateBody {
+        FateBody {
+            log_id: LogIdText(fate.log_id),
+            epoch: fate.epoch.get(),
+            decided: fate.decided.get(),
+            refused: fate.refused.iter().map(|id| id.get()).collect(),
+        }
+    }
+}
+
+impl From<FateBody> for Fate {
+    fn from(body: FateBody) -> Fate {
+        Fate {
+            log_id: body.log_id.0,
+            epoch: Epoch::new(body.epoch),
+            decided: Id::new(body.decided),
+            refused: body.refused.into_iter().map(Id::new).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call() -> Call {
+        let entry = |id, message: &str| {
+            Arc::new(Entry { id: Id::new(id), epoch: Epoch::new(2), timestamp_ms: 7, message: message.into() })
+        };
+        Call {
+            log_id: LogId::new(u128::MAX - 5),
+            epoch: Epoch::new(2),
+            master: Incarnation::new(u64::MAX - 1),
+            opening: Some(Opening { since: Epoch::new(1), overtaken_from: Id::new(3) }),
+            after: Id::new(2),
+            through: Id::new(5),
+            entries: vec![entry(3, "three\n"), entry(5, "🦀")],
+            refused: vec![Id::new(4)],
+            decided: Id::new(2),
+            admitted: true,
+        }
+    }
+
+    #[test]
+    fn a_call_arrives_as_it_was_sent() {
+        let call = call();
+        let head = CallHead {
+            envelope: Envelope { to: Incarnation::new(42), master_port: 5000 },
+            log_id: call.log_id,
+            epoch: call.epoch,
+            master: call.master,
+            opening: call.opening,
+            after: call.after,
+            through: call.through,
+            refused: call.refused.clone(),
+            decided: call.decided,
+            admitted: call.admitted,
+        };
+        let Replicate::Call(arrived) =
+            Replicate::from_json(&write_call(&head, &EntriesText::new(&call.entries))).unwrap()
+        else {
+            panic!("not a call")
+        };
+        assert_eq!(*arrived, (head.envelope, call));
+    }
+
+    #[test]
+    fn every_refusal_arrives_as_it_was_sent() {
+        for refusal in [
+            Refusal::Gap { holds: Id::new(7) },
+            Refusal::OtherLog { holds: LogId::new(1) },
+            Refusal::Fenced { epoch: Epoch::new(9) },
+            Refusal::NotOpened { epoch: Epoch::new(1) },
+            Refusal::MasterBehind { decided: Id::new(4), begins: Id::new(2) },
+            Refusal::Diverged { id: Id::new(3) },
+            Refusal::Foreign { messages: 2 },
+            Refusal::Malformed("why".to_owned()),
+        ] {
+            let body = RefusalBody { error: refusal.to_string(), reason: RefusalReason::from(&refusal), holds: 0 };
+            let json = serde_json::to_string(&body).unwrap();
+            let arrived: RefusalBody = serde_json::from_str(&json).unwrap();
+            assert_eq!(arrived.reason.into_refusal(), Some(refusal), "{json}");
+        }
+    }
+
+    #[test]
+    fn bare_messages_come_in_both_dialects() {
+        let read = |json: &str| Replicate::from_json(json.as_bytes());
+        let with_timestamp = r#"{"id":3,"message":"hi","timestamp":"2024-01-01T00:00:00"}"#;
+        assert!(matches!(read(with_timestamp), Ok(Replicate::Bare { id: Some(id), .. }) if id == Id::new(3)));
+        assert!(matches!(read(r#"{"msg":"hi"}"#), Ok(Replicate::Bare { id: None, .. })));
+        for bad in [r#"{}"#, r#"{"id":0,"message":"hi"}"#, r#"{"message":"hi"}"#, r#"{"id":1,"message":"a","msg":"b"}"#]
+        {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+}

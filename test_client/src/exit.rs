@@ -1,0 +1,33 @@
+//! What the exit code tells a script.
+
+use std::process::ExitCode;
+
+/// How a command ended. The help text documents the numbers; scripts depend on them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Exit {
+    /// Everything happened as asked.
+    Success = 0,
+    /// The cluster refused, definitely: nothing was appended.
+    Refused = 1,
+    /// The command was not understood. `clap` uses the same number.
+    Usage = 2,
+    /// A node could not be reached, or what answered is not a node.
+    Unreachable = 3,
+    /// A message was sent and nobody can say whether it was appended.
+    Unknown = 4,
+    /// The demonstration saw what must not be.
+    Broken = 5,
+}
+
+impl Exit {
+    /// The number that the shell sees.
+    pub(crate) fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit.code())
+    }
+}

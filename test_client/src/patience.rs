@@ -1,0 +1,22 @@
+//! Waiting for something that is about to become true.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long to wait at most for what a healthy cluster does at once: to become writable, to show what it confirmed.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Looks until the result is `enough`, but not much longer than `limit`, and gives back what was seen last.
+pub(crate) fn look_until<T>(limit: Duration, mut look: impl FnMut() -> T, enough: impl Fn(&T) -> bool) -> T {
+    let begun = Instant::now();
+    loop {
+        let seen = look();
+        if enough(&seen) || begun.elapsed() >= limit.min(WAIT_MAX) {
+            return seen;
+        }
+        thread::sleep(PAUSE);
+    }
+}

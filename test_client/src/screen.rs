@@ -1,0 +1,158 @@
+//! What a person sees: lines, marks, bars, and text that cannot play tricks on the terminal.
+
+use anstream::AutoStream;
+use anstyle::{AnsiColor, Style};
+use std::fmt::Display;
+use std::io::{self, Write};
+
+/// What is as it should be.
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
+/// What is not.
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// What may be overread.
+pub(crate) const DIM: Style = Style::new().dimmed();
+/// What should not be.
+pub(crate) const STRONG: Style = Style::new().bold();
+/// The bars.
+const BAR: Style = AnsiColor::Cyan.on_default();
+
+/// Character cells of the longest bar.
+const BAR_CELLS: u64 = 30;
+
+/// Where a command writes: sentences for a person, or one JSON document for a script.
+pub(crate) struct Screen {
+    out: Box<dyn Write>,
+    json: bool,
+}
+
+impl Screen {
+    pub(crate) fn new(json: bool) -> Screen {
+        let out: Box<dyn Write> = if json { Box::new(io::sink()) } else { Box::new(AutoStream::auto(io::stdout())) };
+        Screen { out, json }
+    }
+
+    /// The document, for scripts. Where a script reads, everything else is silent.
+    pub(crate) fn document(&self, json: &[u8]) -> io::Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(json.trim_ascii_end())?;
+        stdout.write_all(b"\n")?;
+        stdout.flush()
+    }
+
+    /// One line.
+    pub(crate) fn line(&mut self, text: impl Display) -> io::Result<()> {
+        writeln!(self.out, "{text}")
+    }
+
+    /// An empty line.
+    pub(crate) fn gap(&mut self) -> io::Result<()> {
+        self.line("")
+    }
+
+    /// A line marked as good or bad.
+    pub(crate) fn mark(&mut self, good: bool, text: impl Display) -> io::Result<()> {
+        self.line(format_args!("  {} {text}", tick(good)))
+    }
+
+    /// A failure of the whole command: to stderr for a person, who may have sent stdout elsewhere.
+    pub(crate) fn complain(&mut self, text: impl Display) {
+        if !self.json {
+            anstream::eprintln!("{BAD}test_client:{BAD:#} {text}");
+        }
+    }
+
+    /// Durations side by side, the longest filling the width.
+    pub(crate) fn bars(&mut self, rows: &[Bar]) -> io::Result<()> {
+        let width = rows.iter().map(|row| row.label.chars().count()).max().unwrap_or(0);
+        let longest = rows.iter().map(|row| row.ms).max().unwrap_or(0);
+        for Bar { label, ms } in rows {
+            let bar = bar(*ms, longest);
+            let room = BAR_CELLS as usize;
+            self.line(format_args!("    {label:<width$}  {BAR}{bar:<room$}{BAR:#}  {ms:>5} ms"))?;
+        }
+        Ok(())
+    }
+}
+
+/// One row of [`Screen::bars`].
+pub(crate) struct Bar {
+    pub(crate) label: String,
+    pub(crate) ms: u64,
+}
+
+/// Where neither mark would be true.
+pub(crate) const NO_TICK: &str = "·";
+
+/// A coloured mark.
+pub(crate) fn tick(good: bool) -> String {
+    if good { format!("{GOOD}✓{GOOD:#}") } else { format!("{BAD}✗{BAD:#}") }
+}
+
+/// `ms` as a bar, to an eighth of a cell.
+fn bar(ms: u64, longest: u64) -> String {
+    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let eighths = ms.saturating_mul(BAR_CELLS * 8).checked_div(longest).unwrap_or(0);
+    let (whole, part) = (eighths / 8, eighths % 8);
+    format!("{}{}", "█".repeat(whole as usize), EIGHTHS[part as usize])
+}
+
+/// Text from elsewhere on one line, with every character that would move the cursor, change colours or reverse the
+/// reading direction shown as an escape. A backslash is doubled, so that nothing can pretend to be an escape.
+pub(crate) fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\\' => shown.push_str("\\\\"),
+            '\n' | '\r' | '\t' => shown.extend(character.escape_default()),
+            _ if character.is_control() || is_invisible(character) => shown.extend(character.escape_unicode()),
+            _ => shown.push(character),
+        }
+    }
+    shown
+}
+
+/// Format characters, except the two joiners (U+200C, U+200D) that scripts and emoji are written with.
+fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{61c}'
+            | '\u{200b}'
+            | '\u{200e}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
+}
+
+/// A number with its noun: `1 message`, `2 messages`.
+pub(crate) fn count(number: impl TryInto<u64>, one: &str, many: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_plays_tricks_on_the_terminal() {
+        assert_eq!(visible("a\nb\t\x1b[31m\0\u{7f}\u{9b}"), r"a\nb\t\u{1b}[31m\u{0}\u{7f}\u{9b}");
+        assert_eq!(visible("\u{202e}abc\u{2066}\u{feff}"), r"\u{202e}abc\u{2066}\u{feff}");
+        assert_eq!(visible(r"a\nb"), r"a\\nb", "not a line break, and not shown as one");
+        assert_eq!(visible("Grüße 👩‍🚀 \"quoted\""), "Grüße 👩‍🚀 \"quoted\"");
+    }
+
+    #[test]
+    fn bars_are_in_proportion() {
+        assert_eq!(bar(0, 0), "");
+        assert_eq!(bar(0, 2000), "");
+        assert_eq!(bar(2000, 2000), "█".repeat(30));
+        assert_eq!(bar(1000, 2000), "█".repeat(15));
+        assert_eq!(bar(1, 240), "▏");
+    }
+}

@@ -1,0 +1,320 @@
+//! Real nodes for tests: processes on ports of their own, in a directory of their own, gone when the test ends.
+
+#![allow(dead_code, reason = "each test file uses its part of this")]
+
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use ureq::Agent;
+
+/// How long anything may take that normally takes milliseconds: tests share slow machines.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A reply: its status, its body as JSON, and where it redirects to.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+    pub(crate) location: Option<String>,
+}
+
+/// Calls a node.
+pub(crate) fn get(url: &str) -> Reply {
+    read(agent().get(url).call())
+}
+
+pub(crate) fn post(url: &str, body: &Value) -> Reply {
+    read(agent().post(url).header("Content-Type", "application/json").send(body.to_string()))
+}
+
+/// Calls a node that may be down, or go down meanwhile; `None` if no whole reply came.
+pub(crate) fn try_get(url: &str) -> Option<Reply> {
+    try_read(agent().get(url).call())
+}
+
+pub(crate) fn try_post(url: &str, body: &Value) -> Option<Reply> {
+    try_read(agent().post(url).header("Content-Type", "application/json").send(body.to_string()))
+}
+
+fn try_read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Option<Reply> {
+    let mut answer = answer.ok()?;
+    let text = answer.body_mut().with_config().limit(u64::MAX).read_to_string().ok()?;
+    let body = serde_json::from_str(&text).ok()?;
+    Some(Reply { status: answer.status().as_u16(), body, location: None })
+}
+
+/// The messages of a listing.
+pub(crate) fn pairs(listing: &Value) -> Vec<(u64, String)> {
+    let pair = |entry: &Value| (entry["id"].as_u64().unwrap(), entry["message"].as_str().unwrap().to_owned());
+    listing["messages"].as_array().expect("a list").iter().map(pair).collect()
+}
+
+pub(crate) fn delete(url: &str) -> Reply {
+    read(agent().delete(url).call())
+}
+
+fn agent() -> Agent {
+    let config = Agent::config_builder()
+        .proxy(None)
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .timeout_recv_response(Some(PATIENCE))
+        .build();
+    config.into()
+}
+
+fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Reply {
+    let mut answer = answer.expect("the node answers");
+    let status = answer.status().as_u16();
+    let location = answer.headers().get("Location").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    if (300..400).contains(&status) {
+        return Reply { status, body: Value::Null, location };
+    }
+    let text = answer.body_mut().with_config().limit(u64::MAX).read_to_string().expect("the reply is whole");
+    let body = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"));
+    Reply { status, body, location }
+}
+
+/// Waits until something holds, or fails with what it is.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A node as a process.
+pub(crate) struct Node {
+    program: &'static str,
+    environment: Vec<(String, String)>,
+    directory: PathBuf,
+    pub(crate) name: String,
+    pub(crate) port: u16,
+    child: Option<Child>,
+}
+
+impl Node {
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://localhost:{}{path}", self.port)
+    }
+
+    /// The messages that it shows.
+    pub(crate) fn messages(&self) -> Vec<(u64, String)> {
+        let reply = get(&self.url("/messages"));
+        assert_eq!(reply.status, 200, "{reply:?}");
+        pairs(&reply.body)
+    }
+
+    pub(crate) fn health(&self) -> Value {
+        get(&self.url("/health")).body
+    }
+
+    /// The memory that it occupies.
+    pub(crate) fn resident_bytes(&self) -> usize {
+        let pid = self.child.as_ref().expect("running").id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux tells it");
+        let kilobytes: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kilobytes << 10
+    }
+
+    /// Its data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// Changes a variable of its environment, from its next start on.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub(crate) fn move_to_another_port(&mut self) {
+        self.port = free_ports(1)[0];
+        self.set("SECONDARY_PORT", &self.port.to_string());
+    }
+
+    /// What happens to its log when its disk is replaced.
+    pub(crate) fn lose_disk(&self) {
+        fs::remove_dir_all(self.data()).unwrap();
+    }
+
+    /// Its log file, rotated ones not included.
+    pub(crate) fn log(&self) -> String {
+        let role = if self.name == "master" { "master.log" } else { "secondary.log" };
+        fs::read_to_string(self.directory.join("logs").join(role)).unwrap_or_default()
+    }
+
+    /// Starts it, on the port that it always had. What it prints goes to a file beside its log.
+    pub(crate) fn start(&mut self) {
+        let mut child = Command::new(self.program)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .env("LOG_DIR", self.directory.join("logs"))
+            .env("DATA_DIR", self.data())
+            .env("STOP_WITH_PARENT", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let (serves, served) = mpsc::channel();
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if line.contains(" serves on http://") {
+                    let _ = serves.send(());
+                }
+            }
+        });
+        served.recv_timeout(PATIENCE).expect("the node says that it serves");
+        self.child = Some(child);
+    }
+
+    /// What kill -9 does.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = self.child.as_ref().expect("running").id();
+        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for it to end by itself.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("running");
+        let mut status = None;
+        wait_until("the node ends", || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A master and its secondaries.
+pub(crate) struct Cluster {
+    pub(crate) master: Node,
+    pub(crate) secondaries: Vec<Node>,
+    directory: TempDir,
+}
+
+impl Cluster {
+    /// Starts a master and a secondary for each delay (in seconds), and waits until it takes writes.
+    pub(crate) fn start(delays: &[&str]) -> Cluster {
+        let mut cluster = Cluster::prepare(delays);
+        for node in cluster.secondaries.iter_mut().chain([&mut cluster.master]) {
+            node.start();
+        }
+        cluster.wait_writable();
+        cluster
+    }
+
+    /// Makes a cluster whose nodes are not started yet.
+    pub(crate) fn prepare(delays: &[&str]) -> Cluster {
+        let directory = tempfile::tempdir().unwrap();
+        let ports = free_ports(delays.len() + 1);
+        let secondaries: Vec<Node> = delays
+            .iter()
+            .enumerate()
+            .map(|(index, delay)| {
+                let port = ports[index + 1];
+                let name = format!("secondary-{}", index + 1);
+                let environment = vec![
+                    ("SECONDARY_PORT".to_owned(), port.to_string()),
+                    ("REPLICATION_DELAY".to_owned(), (*delay).to_owned()),
+                ];
+                node(&directory, env!("CARGO_BIN_EXE_secondary"), &name, port, environment)
+            })
+            .collect();
+        let urls: Vec<String> = secondaries.iter().map(|node| node.url("")).collect();
+        let environment = vec![
+            ("MASTER_PORT".to_owned(), ports[0].to_string()),
+            ("SECONDARIES".to_owned(), urls.join(",")),
+            ("REPLICATION_TIMEOUT".to_owned(), "10".to_owned()),
+        ];
+        let master = node(&directory, env!("CARGO_BIN_EXE_master"), "master", ports[0], environment);
+        Cluster { master, secondaries, directory }
+    }
+
+    /// One more node in the directory of this cluster, not started yet.
+    pub(crate) fn extra(&self, program: &'static str, name: &str, environment: &[(&str, String)]) -> Node {
+        let port = free_ports(1)[0];
+        let variable = if program == env!("CARGO_BIN_EXE_master") { "MASTER_PORT" } else { "SECONDARY_PORT" };
+        let mut environment: Vec<_> =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        environment.push((variable.to_owned(), port.to_string()));
+        node(&self.directory, program, name, port, environment)
+    }
+
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        [&self.master].into_iter().chain(&self.secondaries)
+    }
+
+    /// The master first.
+    pub(crate) fn nodes_mut(&mut self) -> impl Iterator<Item = &mut Node> {
+        [&mut self.master].into_iter().chain(&mut self.secondaries)
+    }
+
+    pub(crate) fn wait_writable(&self) {
+        wait_until("the cluster takes writes", || self.master.health()["writable"] == true);
+    }
+
+    pub(crate) fn post(&self, message: &str) -> Reply {
+        post(&self.master.url("/messages"), &json!({ "message": message }))
+    }
+
+    /// Every node shows the same messages.
+    pub(crate) fn assert_same_everywhere(&self) -> Vec<(u64, String)> {
+        let on_master = self.master.messages();
+        for node in &self.secondaries {
+            assert_eq!(node.messages(), on_master, "on {}", node.name);
+        }
+        on_master
+    }
+}
+
+fn node(directory: &TempDir, program: &'static str, name: &str, port: u16, environment: Vec<(String, String)>) -> Node {
+    let mut environment = environment;
+    environment.push(("SERVER_ID".to_owned(), name.to_owned()));
+    Node { program, environment, directory: directory.path().join(name), name: name.to_owned(), port, child: None }
+}
+
+/// Ports that nothing listens on. They are below the range from which the system takes ports for outgoing connections,
+/// or a connection of another test could sit on one of them.
+pub(crate) fn free_ports(count: usize) -> Vec<u16> {
+    const FIRST: u16 = 10_000;
+    const LAST: u16 = 32_000;
+    let seed = u64::from(std::process::id()) * 7_919 + Instant::now().elapsed().as_nanos() as u64;
+    let held: Vec<TcpListener> = (0..u16::MAX)
+        .map(|step| FIRST + ((seed + u64::from(step) * 37 + next_offset()) % u64::from(LAST - FIRST)) as u16)
+        .filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())
+        .take(count)
+        .collect();
+    held.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+}
+
+/// Tests of one process run side by side: each call begins elsewhere.
+fn next_offset() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static OFFSET: AtomicU64 = AtomicU64::new(0);
+    OFFSET.fetch_add(101, Ordering::Relaxed)
+}

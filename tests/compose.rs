@@ -1,0 +1,372 @@
+//! The Docker files as their users meet them: built, started, used, crashed and stopped.
+//!
+//! This needs an engine, Compose (version 1 or 2), and the base images or a registry that has them. Where something is
+//! missing the test says `skipped` and why, and passes; with `REQUIRE_DOCKER=1` it fails instead.
+
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
+
+mod common;
+
+use common::{get, post};
+use rustix::process::geteuid;
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A build from nothing takes a minute or two, and downloads the crates.
+const BUILD_PATIENCE: Duration = Duration::from_secs(30 * 60);
+/// The larger base image has some 250 MB.
+const PULL_PATIENCE: Duration = Duration::from_secs(10 * 60);
+/// How long an engine may take for anything else.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(2 * 60);
+/// How long the cluster may take for what it does by itself: becoming healthy, coming back after a crash.
+const CLUSTER_PATIENCE: Duration = Duration::from_secs(2 * 60);
+
+/// The longest delay in the compose file: no write is faster.
+const SLOWEST_DELAY: Duration = Duration::from_secs(2);
+
+/// The user that a node runs as when its log directory belonged to root; `docker/entrypoint.sh` names it.
+const NODE_USER: u32 = 10_001;
+/// The owner of a log directory that somebody made before the cluster was started.
+const OTHER_USER: u32 = 12_345;
+
+/// The nodes by the names of their services, the master first.
+const SERVICES: [&str; 3] = ["master", "secondary-1", "secondary-2"];
+
+/// Every variable that the compose file reads: none may leak in from whoever runs the tests.
+const VARIABLES: [&str; 10] = [
+    "MASTER_PORT",
+    "SECONDARY_1_PORT",
+    "SECONDARY_2_PORT",
+    "SECONDARY_1_DELAY",
+    "SECONDARY_2_DELAY",
+    "MESSAGE_VIEW",
+    "LOG_LEVEL",
+    "LOGS",
+    "PUBLISH_AT",
+    "NODE_MEMORY",
+];
+
+#[test]
+fn the_cluster_of_the_compose_file_is_built_used_crashed_and_stopped() {
+    let compose = match find_docker() {
+        Ok(compose) => compose,
+        Err(why) => {
+            assert!(std::env::var_os("REQUIRE_DOCKER").is_none_or(|value| value != "1"), "docker is required: {why}");
+            // Not by println!, which the test harness keeps to itself when a test passes.
+            writeln!(io::stderr(), "skipped: {}", why.replace('\n', " ")).unwrap();
+            return;
+        }
+    };
+    let stack = Stack::new(compose);
+    the_other_ports_are_one_file_away(&stack);
+
+    stack.compose(&["build"], BUILD_PATIENCE);
+    stack.compose(&["up", "-d", "--no-build"], ENGINE_PATIENCE);
+    stack.wait_until("every container is healthy", || {
+        SERVICES.iter().all(|service| stack.inspect(service, "{{.State.Health.Status}}") == "healthy")
+    });
+    stack.wait_until("the master takes writes", || get(&stack.url("master", "/health")).body["writable"] == true);
+
+    a_write_waits_for_both_secondaries(&stack);
+    the_logs_can_be_read_on_the_host(&stack);
+    a_killed_secondary_comes_back_and_is_caught_up(&stack);
+    all_nodes_stop_as_asked(&stack);
+}
+
+/// The builder takes the second image from the cache only while this holds.
+#[test]
+fn both_dockerfiles_build_in_the_same_way() {
+    let build = |name: &str| {
+        let text = fs::read_to_string(in_repository(name)).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned);
+        lines.take_while(|line| !line.starts_with("FROM debian")).collect::<Vec<_>>()
+    };
+    let (master, secondary) = (build("Dockerfile.master"), build("Dockerfile.secondary"));
+    assert!(master.iter().any(|line| line.contains("cargo build --release --locked --bins")), "{master:#?}");
+    assert_eq!(master, secondary);
+}
+
+fn the_other_ports_are_one_file_away(stack: &Stack) {
+    let mut command = stack.command_with(&in_repository("port-8000.env"));
+    let resolved = run(command.arg("config"), ENGINE_PATIENCE).replace(['"', '\''], "");
+    for setting in [
+        "MASTER_PORT: 8000",
+        "SECONDARY_PORT: 8001",
+        "SECONDARY_PORT: 8002",
+        "SECONDARIES: http://secondary-1:8001,http://secondary-2:8002",
+        "REPLICATION_DELAY: 0\n",
+        "REPLICATION_DELAY: 1.5\n",
+        "MESSAGE_VIEW: text",
+    ] {
+        assert!(resolved.contains(setting), "{setting} in\n{resolved}");
+    }
+}
+
+fn a_write_waits_for_both_secondaries(stack: &Stack) {
+    let began = Instant::now();
+    let reply = post(&stack.url("master", "/messages"), &json!({ "message": "first" }));
+    let took = began.elapsed();
+    assert_eq!(reply.status, 201, "{reply:?}");
+    assert_eq!((&reply.body["message_id"], &reply.body["replicated_to"]), (&json!(1), &json!(2)), "{reply:?}");
+    assert!(took >= SLOWEST_DELAY, "{took:?}");
+    stack.wait_until("all nodes show the message", || {
+        let shown = SERVICES.map(|service| stack.messages(service));
+        shown[0].len() == 1 && shown.iter().all(|messages| *messages == shown[0])
+    });
+}
+
+fn the_logs_can_be_read_on_the_host(stack: &Stack) {
+    for service in SERVICES {
+        let path = stack.log(service);
+        stack.wait_until(&format!("{} tells of id 1", path.display()), || {
+            fs::read_to_string(&path).is_ok_and(|log| log.contains("id 1 "))
+        });
+        let owner = fs::metadata(&path).unwrap().uid();
+        assert_ne!(owner, 0, "{service} runs as root");
+        if let Some(expected) = stack.owner_of_log(service) {
+            assert_eq!(owner, expected, "{}", path.display());
+        }
+    }
+}
+
+fn a_killed_secondary_comes_back_and_is_caught_up(stack: &Stack) {
+    // Not `docker kill`: the engine takes that for a wish, and does not start the container again.
+    let kill = ["exec", &stack.container("secondary-2"), "sh", "-c", "kill -9 $(pidof secondary)"];
+    // The container may end before this command does, which then fails; the count of restarts tells what happened.
+    let _ = try_run(docker().args(kill), ENGINE_PATIENCE);
+
+    // The secondary holds nothing now. Until it is caught up writes are refused, and none is accepted without it.
+    stack.wait_until("a write is accepted again", || {
+        let reply = post(&stack.url("master", "/messages"), &json!({ "message": "second" }));
+        assert!([201, 502, 503].contains(&reply.status), "{reply:?}");
+        reply.status == 201
+    });
+    assert_eq!(stack.inspect("secondary-2", "{{.RestartCount}}"), "1");
+    stack.wait_until("all nodes show the same again", || {
+        let shown = SERVICES.map(|service| stack.messages(service));
+        let ends = [shown[0].first(), shown[0].last()].map(|message| message.map(|message| &message["message"]));
+        ends == [Some(&json!("first")), Some(&json!("second"))] && shown.iter().all(|messages| *messages == shown[0])
+    });
+}
+
+fn all_nodes_stop_as_asked(stack: &Stack) {
+    stack.compose(&["stop"], ENGINE_PATIENCE);
+    for service in SERVICES {
+        assert_eq!(stack.inspect(service, "{{.State.Status}} {{.State.ExitCode}}"), "exited 0", "{service}");
+        let log = fs::read_to_string(stack.log(service)).unwrap();
+        assert!(log.contains("stopping because of SIGTERM"), "{log}");
+    }
+}
+
+/// A cluster under a name, on ports and with log files of its own; nothing of it is left when it is dropped.
+struct Stack {
+    program: Vec<&'static str>,
+    project: String,
+    ports: [u16; 3],
+    directory: TempDir,
+}
+
+impl Stack {
+    fn new(program: Vec<&'static str>) -> Stack {
+        let directory = tempfile::tempdir().unwrap();
+        // Given by name, so that an .env file in the repository does not count.
+        File::create(directory.path().join("empty.env")).unwrap();
+        let project = format!("replicated-log-test-{}", std::process::id());
+        let stack = Stack { program, project, ports: free_ports(), directory };
+        stack.prepare_log_directories();
+        stack
+    }
+
+    /// As root, the engine is left to make all directories but one, which belongs to somebody. Anybody else makes them
+    /// all, and so can remove what the nodes write.
+    fn prepare_log_directories(&self) {
+        let made: &[&str] = if geteuid().is_root() { &SERVICES[2..] } else { &SERVICES };
+        for service in made {
+            let log = self.log(service);
+            fs::create_dir_all(log.parent().unwrap()).unwrap();
+            if geteuid().is_root() {
+                chown(log.parent().unwrap(), Some(OTHER_USER), Some(OTHER_USER)).unwrap();
+            }
+        }
+    }
+
+    /// Who is to own a log file. Only root's view tells: an engine without root's rights maps users to others.
+    fn owner_of_log(&self, service: &str) -> Option<u32> {
+        let owner = if service == SERVICES[2] { OTHER_USER } else { NODE_USER };
+        geteuid().is_root().then_some(owner)
+    }
+
+    fn log(&self, service: &str) -> PathBuf {
+        let file = if service == "master" { "master.log" } else { "secondary.log" };
+        self.directory.path().join("logs").join(service).join(file)
+    }
+
+    fn url(&self, service: &str, path: &str) -> String {
+        let index = SERVICES.iter().position(|name| *name == service).unwrap();
+        format!("http://127.0.0.1:{}{path}", self.ports[index])
+    }
+
+    fn messages(&self, service: &str) -> Vec<Value> {
+        let reply = get(&self.url(service, "/messages"));
+        reply.body["messages"].as_array().cloned().unwrap_or_default()
+    }
+
+    fn compose(&self, arguments: &[&str], patience: Duration) -> String {
+        let began = Instant::now();
+        let output = run(self.command().args(arguments), patience);
+        println!("{} took {:.1} s", arguments.join(" "), began.elapsed().as_secs_f64());
+        output
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.command_with(&self.directory.path().join("empty.env"));
+        let ports = self.ports.map(|port| port.to_string());
+        command
+            .envs(["MASTER_PORT", "SECONDARY_1_PORT", "SECONDARY_2_PORT"].into_iter().zip(ports))
+            .env("LOGS", self.directory.path().join("logs"));
+        command
+    }
+
+    fn command_with(&self, env_file: &Path) -> Command {
+        let mut command = Command::new(self.program[0]);
+        for variable in VARIABLES {
+            command.env_remove(variable);
+        }
+        command
+            .args(&self.program[1..])
+            .arg("--file")
+            .arg(in_repository("docker-compose.yml"))
+            .arg("--env-file")
+            .arg(env_file)
+            .args(["--project-name", &self.project])
+            .env_remove("COMPOSE_PROFILES");
+        command
+    }
+
+    /// The container of a service. The two versions of Compose name it differently, but label it alike.
+    fn container(&self, service: &str) -> String {
+        let labels = [("project", self.project.as_str()), ("service", service)];
+        let filters = labels.map(|(label, value)| format!("--filter=label=com.docker.compose.{label}={value}"));
+        let id = run(docker().args(["ps", "--all", "--quiet"]).args(filters), ENGINE_PATIENCE);
+        assert_eq!(id.lines().count(), 1, "containers of {service}: {id}");
+        id
+    }
+
+    fn inspect(&self, service: &str, format: &str) -> String {
+        run(docker().args(["inspect", "--format", format, &self.container(service)]), ENGINE_PATIENCE)
+    }
+
+    /// Waits until something holds, or fails with what the nodes said last.
+    #[track_caller]
+    fn wait_until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let deadline = Instant::now() + CLUSTER_PATIENCE;
+        while !holds() {
+            if Instant::now() > deadline {
+                let logs = self.compose(&["logs", "--tail=20"], ENGINE_PATIENCE);
+                panic!("{what}: not within {CLUSTER_PATIENCE:?}\n{logs}");
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let down = ["down", "--volumes", "--remove-orphans", "--rmi", "local"];
+        if let Err(why) = try_run(self.command().args(down), ENGINE_PATIENCE) {
+            eprintln!("{} may be left behind: {why}", self.project);
+        }
+    }
+}
+
+/// How Compose is called here, if the files can be built and run.
+fn find_docker() -> Result<Vec<&'static str>, String> {
+    try_run(docker().args(["info", "--format", "{{.ServerVersion}}"]), ENGINE_PATIENCE)
+        .map_err(|why| format!("no Docker engine answers: {why}"))?;
+    let answers = |program: &Vec<&str>| {
+        try_run(Command::new(program[0]).args(&program[1..]).arg("version"), ENGINE_PATIENCE).is_ok()
+    };
+    let compose = [vec!["docker", "compose"], vec!["docker-compose"]]
+        .into_iter()
+        .find(answers)
+        .ok_or("neither docker compose nor docker-compose answers")?;
+    for image in base_images() {
+        if try_run(docker().args(["image", "inspect", &image]), ENGINE_PATIENCE).is_err() {
+            try_run(docker().args(["pull", "--quiet", &image]), PULL_PATIENCE)
+                .map_err(|why| format!("the base image {image} is not here and cannot be pulled: {why}"))?;
+        }
+    }
+    Ok(compose)
+}
+
+fn base_images() -> Vec<String> {
+    let text = fs::read_to_string(in_repository("Dockerfile.master")).unwrap();
+    let images = text.lines().filter_map(|line| line.strip_prefix("FROM ")?.split_whitespace().next());
+    images.map(str::to_owned).collect()
+}
+
+fn docker() -> Command {
+    Command::new("docker")
+}
+
+fn in_repository(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// Three ports that nothing uses at the moment.
+fn free_ports() -> [u16; 3] {
+    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
+}
+
+#[track_caller]
+fn run(command: &mut Command, patience: Duration) -> String {
+    try_run(command, patience).unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// Runs a program to its end, and gives what it printed; a program that takes too long is ended.
+fn try_run(command: &mut Command, patience: Duration) -> Result<String, String> {
+    let words = [command.get_program()].into_iter().chain(command.get_args());
+    let shown = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let outcome = finish(command, patience).map_err(|error| format!("{shown}: {error}"))?;
+    match outcome {
+        (Some(true), stdout, _) => Ok(stdout.trim().to_owned()),
+        (Some(false), stdout, stderr) => Err(format!("{shown} failed: {}", ending(&format!("{stdout}\n{stderr}")))),
+        (None, _, stderr) => Err(format!("{shown} took longer than {patience:?}: {}", ending(&stderr))),
+    }
+}
+
+/// Whether it succeeded, unless it had to be ended; and what it printed. Files take the output: a pipe could fill up.
+fn finish(command: &mut Command, patience: Duration) -> io::Result<(Option<bool>, String, String)> {
+    let (stdout, stderr) = (tempfile::NamedTempFile::new()?, tempfile::NamedTempFile::new()?);
+    let mut child = command.stdin(Stdio::null()).stdout(stdout.reopen()?).stderr(stderr.reopen()?).spawn()?;
+    let deadline = Instant::now() + patience;
+    let succeeded = loop {
+        if let Some(status) = child.try_wait()? {
+            break Some(status.success());
+        }
+        if Instant::now() > deadline {
+            child.kill()?;
+            child.wait()?;
+            break None;
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    let read = |file: &Path| fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Ok((succeeded, read(stdout.path())?, read(stderr.path())?))
+}
+
+/// The last lines: a failed build has thousands, and ends with the reason.
+fn ending(text: &str) -> String {
+    const LINES_SHOWN: usize = 40;
+    let lines: Vec<&str> = text.trim().lines().collect();
+    lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
+}

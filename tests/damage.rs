@@ -1,0 +1,199 @@
+//! A data directory that was damaged is either read exactly as it was, or refused with a sentence: never with a wrong
+//! message, never with less than was promised, never with a panic.
+//!
+//! The short version flips one bit of some bytes of each file; `DAMAGE=all cargo test --release --test damage` flips every
+//! bit of every byte, and cuts at every length.
+
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
+
+use replicated_log::replication::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Slot};
+use replicated_log::store::{Disk, Identity, KnownMember, ReadLimit, Store, StoreError, Watermark};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+const ALL: ReadLimit = ReadLimit { slots_max: usize::MAX, bytes_max: usize::MAX };
+const SLOTS: u64 = 60;
+
+/// Everything that a node reads back.
+#[derive(Debug, PartialEq)]
+struct Content {
+    slots: Vec<Slot>,
+    refused: Vec<Id>,
+    identity: Option<Identity>,
+    watermark: Watermark,
+}
+
+fn content(store: &dyn Store) -> Result<Content, StoreError> {
+    Ok(Content {
+        slots: store.read(Id::ZERO, Id::MAX, ALL)?,
+        refused: store.refused(Id::ZERO, Id::MAX)?,
+        identity: store.identity()?,
+        watermark: store.watermark(),
+    })
+}
+
+/// A log with a bit of everything. What is appended last is only in the write-ahead log.
+fn write_log(directory: &Path) -> Content {
+    let store = Disk::open(directory).unwrap();
+    let slot = |number: u64| {
+        let id = Id::new(number);
+        if number.is_multiple_of(7) {
+            return Slot::Refused(id);
+        }
+        let message = format!("message {number} {}", "x".repeat(number as usize)).into();
+        Slot::Entry(Arc::new(Entry { id, epoch: Epoch::new(1), timestamp_ms: 1_700_000_000_000 + number, message }))
+    };
+    let mut history = EpochHistory::default();
+    history.begin(Epoch::new(1), Id::new(1));
+    let identity = Identity {
+        log_id: LogId::new(42),
+        master: Incarnation::new(7),
+        history,
+        members: vec![KnownMember { url: "http://localhost:5001".to_owned(), name: "secondary-1".to_owned() }],
+    };
+    store.set_identity(&identity).unwrap();
+    let slots: Vec<Slot> = (1..=SLOTS).map(slot).collect();
+    store.append(&slots[..40]).unwrap();
+    store.refuse(&[Id::new(3)]).unwrap();
+    store.close();
+    drop(store);
+    let store = Disk::open(directory).unwrap();
+    store.append(&slots[40..]).unwrap();
+    store.refuse(&[Id::new(50)]).unwrap();
+    store.note_watermark(Watermark { decided: Id::new(49), visible: 41 }).unwrap();
+    let content = content(&*store).unwrap();
+    // As after a kill -9: nothing is tidied up.
+    copy(directory, &directory.with_extension("crashed"));
+    content
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}
+
+/// What opening a damaged copy led to.
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    Exact,
+    Refused(String),
+}
+
+fn judge(directory: &Path, expected: &Content, damage: &str) -> Verdict {
+    match Disk::open(directory).and_then(|store| content(&*store)) {
+        Ok(found) => {
+            // After damage to the newer half of the floor the older one counts: it promises less, but nothing wrong.
+            let older_watermark = found.watermark.decided <= expected.watermark.decided;
+            let found = Content { watermark: expected.watermark, ..found };
+            assert!(older_watermark && found == *expected, "{damage}: read as {found:#?}");
+            Verdict::Exact
+        }
+        Err(why) => Verdict::Refused(why.to_string()),
+    }
+}
+
+struct Images {
+    directory: TempDir,
+    expected: Content,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl Images {
+    fn new() -> Images {
+        let directory = tempfile::tempdir().unwrap();
+        let expected = write_log(&directory.path().join("log"));
+        let crashed = directory.path().join("log.crashed");
+        let read = |name: &str| (name.to_owned(), fs::read(crashed.join(name)).unwrap());
+        let files = ["log.sqlite", "log.sqlite-wal", "floor"].map(read).into();
+        Images { directory, expected, files }
+    }
+
+    /// Opens a copy in which one file has another content.
+    fn with(&self, name: &str, content: &[u8], damage: &str) -> Verdict {
+        let copied = self.directory.path().join("copy");
+        let _ = fs::remove_dir_all(&copied);
+        fs::create_dir_all(&copied).unwrap();
+        for (other, whole) in &self.files {
+            fs::write(copied.join(other), if other == name { content } else { whole }).unwrap();
+        }
+        judge(&copied, &self.expected, damage)
+    }
+}
+
+fn everything() -> bool {
+    std::env::var("DAMAGE").is_ok_and(|value| value == "all")
+}
+
+#[test]
+fn an_undamaged_copy_is_read_exactly() {
+    let images = Images::new();
+    let (name, whole) = &images.files[0];
+    assert_eq!(images.with(name, whole, "none"), Verdict::Exact);
+}
+
+#[test]
+fn a_flipped_bit_is_harmless_or_named() {
+    let images = Images::new();
+    let mut refused = 0;
+    for (name, whole) in &images.files {
+        let step = if everything() { 1 } else { 8 * whole.len() / 250 + 3 };
+        for bit in (0..whole.len() * 8).step_by(step) {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            let verdict = images.with(name, &damaged, &format!("bit {bit} of {name}"));
+            refused += usize::from(verdict != Verdict::Exact);
+        }
+    }
+    assert!(refused > 50, "damage was noticed {refused} times only");
+}
+
+#[test]
+fn a_file_that_was_cut_is_harmless_or_named() {
+    let images = Images::new();
+    for (name, whole) in &images.files {
+        let step = if everything() { 1 } else { whole.len() / 60 + 1 };
+        for length in (0..whole.len()).step_by(step) {
+            let verdict = images.with(name, &whole[..length], &format!("{name} cut to {length} bytes"));
+            // What is behind the newest record of a file may be cut without harm; the log never.
+            if name == "log.sqlite-wal" && length < whole.len() - 4_200 {
+                assert!(matches!(verdict, Verdict::Refused(_)), "{name} cut to {length} bytes: {verdict:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_end_is_named_with_its_ids() {
+    let images = Images::new();
+    let Verdict::Refused(why) = images.with("log.sqlite-wal", &[], "no write-ahead log") else { panic!("not noticed") };
+    assert!(why.contains("has lost the ids 41–60") && why.contains("backup"), "{why}");
+}
+
+#[test]
+fn one_data_directory_serves_one_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = Disk::open(directory.path()).unwrap();
+    let why = Disk::open(directory.path()).err().expect("the second is refused").to_string();
+    assert!(why.contains(&format!("in use by process {}", std::process::id())), "{why}");
+    drop(first);
+}
+
+#[test]
+fn a_directory_whose_making_was_cut_off_is_made_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    Disk::open(directory.path()).unwrap();
+    // As a kill -9 leaves it after the database got its tables, and before the first floor was written.
+    fs::write(directory.path().join("floor"), []).unwrap();
+    let store = Disk::open(directory.path()).expect("nothing was promised yet");
+    assert_eq!(store.last(), Id::ZERO);
+    store.append(&[Slot::Refused(Id::new(1))]).unwrap();
+    drop(store);
+    fs::write(directory.path().join("floor"), []).unwrap();
+    let why = Disk::open(directory.path()).err().expect("now there is something to lose").to_string();
+    assert!(why.contains("floor") && why.contains("cannot be told"), "{why}");
+}

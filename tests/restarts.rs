@@ -1,0 +1,223 @@
+//! What each kind of node finds again when it is started again: real processes, real disks.
+
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
+
+mod common;
+
+use common::{Cluster, Node, get, post, try_post, wait_until};
+use rustix::process::Signal;
+use serde_json::json;
+use std::process::{Command, Output};
+use std::thread;
+
+fn texts(messages: &[(u64, String)]) -> Vec<&str> {
+    messages.iter().map(|(_, message)| message.as_str()).collect()
+}
+
+#[test]
+fn everything_is_there_again_after_all_nodes_were_killed() {
+    let mut cluster = Cluster::start(&["0", "0"]);
+    for number in 1..=20 {
+        assert_eq!(cluster.post(&format!("message {number}")).status, 201);
+    }
+    let before = cluster.assert_same_everywhere();
+    let log_id = cluster.master.health()["log_id"].clone();
+    for node in cluster.nodes_mut() {
+        node.kill();
+    }
+    for node in cluster.nodes_mut() {
+        node.start();
+    }
+    for node in cluster.nodes() {
+        assert_eq!(node.messages(), before, "{} shows what it showed", node.name);
+    }
+    cluster.wait_writable();
+    let health = cluster.master.health();
+    assert_eq!((&health["log_id"], &health["epoch"]), (&log_id, &json!(2)), "the same log, a new reign");
+    assert_eq!(cluster.post("after").body["message_id"], 21);
+    assert_eq!(cluster.assert_same_everywhere().len(), 21);
+}
+
+#[test]
+fn a_secondary_alone_shows_what_it_showed() {
+    let mut cluster = Cluster::start(&["0"]);
+    assert_eq!(cluster.post("kept").status, 201);
+    let before = cluster.assert_same_everywhere();
+    for node in cluster.nodes_mut() {
+        node.kill();
+    }
+    cluster.secondaries[0].start();
+    let listing = get(&cluster.secondaries[0].url("/messages")).body;
+    assert_eq!(common::pairs(&listing), before);
+    assert_eq!(listing["possibly_stale"], true, "it cannot know what its master has decided since");
+}
+
+#[test]
+fn a_refusal_is_still_a_refusal_after_the_master_was_killed() {
+    let mut cluster = Cluster::start(&["0", "0"]);
+    cluster.secondaries[1].signal(Signal::STOP);
+    let refused = cluster.post("refused");
+    assert_eq!((refused.status, &refused.body["outcome"]), (502, &json!("not_appended")));
+    cluster.master.kill();
+    cluster.secondaries[1].signal(Signal::CONT);
+    cluster.master.start();
+    cluster.wait_writable();
+    assert_eq!(cluster.post("accepted").status, 201);
+    assert_eq!(texts(&cluster.assert_same_everywhere()), ["accepted"]);
+}
+
+#[test]
+fn a_write_in_flight_when_the_master_is_killed_is_committed_by_the_next_reign() {
+    let mut cluster = Cluster::start(&["1.5"]);
+    let master = cluster.master.url("/messages");
+    let in_flight = thread::spawn(move || try_post(&master, &json!({ "message": "in flight" })));
+    wait_until("both hold it", || cluster.secondaries[0].health()["last"] == 1 && cluster.master.health()["last"] == 1);
+    cluster.master.kill();
+    assert!(in_flight.join().unwrap().is_none(), "the writer does not know");
+    cluster.master.start();
+    cluster.wait_writable();
+    wait_until("the next reign decides it", || cluster.master.messages().len() == 1);
+    assert_eq!(texts(&cluster.assert_same_everywhere()), ["in flight"]);
+}
+
+#[test]
+fn a_secondary_that_lost_its_disk_is_filled_again() {
+    let mut cluster = Cluster::start(&["0", "0"]);
+    for number in 1..=10 {
+        assert_eq!(cluster.post(&format!("message {number}")).status, 201);
+    }
+    cluster.secondaries[0].kill();
+    cluster.secondaries[0].lose_disk();
+    cluster.secondaries[0].start();
+    cluster.wait_writable();
+    assert_eq!(cluster.assert_same_everywhere().len(), 10);
+}
+
+#[test]
+fn a_master_whose_log_is_older_than_its_secondaries_writes_nothing_and_says_what_to_do() {
+    let mut cluster = Cluster::start(&["0"]);
+    assert_eq!(cluster.post("in the backup").status, 201);
+    cluster.master.kill();
+    let backup = cluster.master.data().with_extension("backup");
+    copy(&cluster.master.data(), &backup);
+    cluster.master.start();
+    cluster.wait_writable();
+    assert_eq!(cluster.post("not in the backup").status, 201);
+    assert_eq!(cluster.assert_same_everywhere().len(), 2);
+    cluster.master.kill();
+    cluster.master.lose_disk();
+    copy(&backup, &cluster.master.data());
+    cluster.master.start();
+    wait_until("the master is told", || cluster.master.health()["writable"] == false);
+    let refused = cluster.post("refused");
+    assert!(refused.status == 503 || refused.status == 502, "{refused:?}");
+    let told = || cluster.master.health()["reason"].as_str().unwrap_or_default().to_owned();
+    wait_until("both ends and a way out are named", || {
+        told().contains("secondary-1") && (told().contains("restore") || told().contains("stop one"))
+    });
+    assert_eq!(cluster.secondaries[0].messages().len(), 2, "nothing is dropped");
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+    assert!(Command::new("cp").arg("-r").arg(from).arg(to).status().unwrap().success());
+}
+
+#[test]
+fn registered_secondaries_are_known_after_a_restart() {
+    let mut cluster = Cluster::start(&["0"]);
+    let extra = ("MASTER_URL", cluster.master.url(""));
+    let mut registered = cluster.extra(env!("CARGO_BIN_EXE_secondary"), "registered", &[extra]);
+    registered.start();
+    wait_until("it takes part", || cluster.master.health()["secondaries"].as_array().unwrap().len() == 2);
+    cluster.wait_writable();
+    registered.kill();
+    cluster.master.kill();
+    cluster.master.start();
+    let known = cluster.master.health()["secondaries"].as_array().unwrap().len();
+    assert_eq!(known, 2, "a write must not be acknowledged without a secondary that is only away");
+    assert_eq!(cluster.post("refused").status, 502);
+}
+
+#[test]
+fn secondaries_of_the_configuration_are_those_of_the_latest_one() {
+    let mut cluster = Cluster::start(&["0"]);
+    assert_eq!(cluster.post("before").status, 201);
+    cluster.master.kill();
+    cluster.secondaries[0].kill();
+    cluster.secondaries[0].move_to_another_port();
+    cluster.secondaries[0].start();
+    let moved = cluster.secondaries[0].url("");
+    cluster.master.set("SECONDARIES", &moved);
+    cluster.master.start();
+    cluster.wait_writable();
+    assert_eq!(cluster.post("after").body["replicated_to"], 1);
+    assert_eq!(cluster.assert_same_everywhere().len(), 2);
+}
+
+/// Starts a master that is to be refused, and waits for its end.
+fn master_on_the_data_of(node: &Node) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_master"))
+        .args(["--port", "0"])
+        .env("DATA_DIR", node.data())
+        .env("LOG_DIR", node.data().with_extension("logs"))
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_second_process_on_the_same_data_is_refused_and_told_which_is_the_first() {
+    let cluster = Cluster::start(&[]);
+    let second = master_on_the_data_of(&cluster.master);
+    assert_eq!(second.status.code(), Some(2));
+    let why = String::from_utf8_lossy(&second.stderr);
+    assert!(why.contains("in use by process") && why.contains("DATA_DIR"), "{why}");
+}
+
+#[test]
+fn a_secondarys_data_does_not_make_a_master_of_another_log() {
+    let mut cluster = Cluster::prepare(&[]);
+    let mut free = cluster.extra(env!("CARGO_BIN_EXE_secondary"), "free", &[]);
+    free.start();
+    assert_eq!(post(&free.url("/replicate"), &json!({ "msg": "foreign" })).status, 200);
+    free.kill();
+    copy(&free.data(), &cluster.master.data());
+    let master = master_on_the_data_of(&cluster.master);
+    assert_eq!(master.status.code(), Some(2));
+    free.start();
+    assert_eq!(texts(&free.messages()), ["foreign"], "what a foreign master sent is kept, too");
+    cluster.master.kill();
+}
+
+#[test]
+fn a_data_directory_is_verified_offline() {
+    let mut cluster = Cluster::start(&["0"]);
+    for number in 1..=5 {
+        assert_eq!(cluster.post(&format!("message {number}")).status, 201);
+    }
+    let verify = |cluster: &Cluster| {
+        Command::new(env!("CARGO_BIN_EXE_secondary"))
+            .arg("--verify")
+            .env("DATA_DIR", cluster.secondaries[0].data())
+            .output()
+            .unwrap()
+    };
+    let in_use = verify(&cluster);
+    assert_eq!(in_use.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&in_use.stderr).contains("in use by process"));
+    cluster.secondaries[0].kill();
+    let whole = verify(&cluster);
+    let said = String::from_utf8_lossy(&whole.stdout);
+    assert_eq!(whole.status.code(), Some(0), "{whole:?}");
+    assert!(said.contains("ids up to 5: 5 messages, 0 refused"), "{said}");
+
+    let database = cluster.secondaries[0].data().join("log.sqlite");
+    let mut bytes = std::fs::read(&database).unwrap();
+    let at = bytes.windows(9).position(|window| window == b"message 3").expect("the text is in the file");
+    bytes[at] ^= 1;
+    std::fs::write(&database, bytes).unwrap();
+    let damaged = verify(&cluster);
+    let said = String::from_utf8_lossy(&damaged.stderr);
+    assert_eq!(damaged.status.code(), Some(1));
+    assert!(said.contains("id 3 does not have the checksum"), "{said}");
+}
