@@ -79,6 +79,7 @@ fn assert_sentence(what: &str, reply: &support::Reply) {
 fn check_each(node: &mut Node, secondary: Option<&Node>, rows: &[Row]) {
     let mut last = node.commit("good");
     for row in rows {
+        println!("{}", row.what);
         check(secondary.unwrap_or(node), row);
         node.assert_alive();
         assert_eq!(node.commit("good"), last + 1, "{}: an id was used", row.what);

@@ -95,10 +95,14 @@ impl Node {
         Connection::new(socket.into())
     }
 
-    /// One request on a fresh connection, and its reply.
+    /// One request on a fresh connection, and its reply. It comes from an address of its own: no port of it was used by
+    /// a connection that the node has ended.
     #[track_caller]
     pub(crate) fn ask(&self, request: impl AsRef<[u8]>) -> Reply {
-        self.connect().ask(request)
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+        socket.connect_timeout(&self.address.into(), PATIENCE).expect("the node accepts");
+        Connection::new(socket.into()).ask(request)
     }
 
     #[track_caller]
@@ -156,6 +160,9 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        if thread::panicking() {
+            println!("{} logged\n{}", self.address, self.log());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -5,8 +5,10 @@
 //! ones wait instead, without a thread, and are forgotten if the connection ends with the earlier one. A client that
 //! sends too many ahead gets answers to those that found room, and its connection ends with them.
 //!
-//! Connections are known by the address of the client. There is an entry only while a request is in flight, and for a
-//! while after a connection was ended, in case more comes in on it.
+//! Connections are known by the address of the client, which is all that the library tells. There is an entry only while
+//! a request is in flight, and for [`ENDED_MEMORY`] after a connection was ended, in case more comes in on it: what was
+//! on its way when the client was told arrives within that time. The client may also have closed it, and have come back
+//! from the same port. The two cannot be told apart, so neither is served, and both are told to connect again.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -15,6 +17,9 @@ use std::time::{Duration, Instant};
 
 /// Requests of one connection that may wait.
 const WAITING_MAX: usize = 1_000;
+/// How long an ended connection is remembered. Longer would turn away honest clients: the kernel gives a port again after
+/// some thousand connections.
+pub(super) const ENDED_MEMORY: Duration = Duration::from_secs(2);
 
 /// What to do with a request that was read.
 pub(super) enum Admission<R> {
@@ -22,26 +27,27 @@ pub(super) enum Admission<R> {
     Now(R),
     /// It is kept until the earlier one is answered.
     Later,
-    /// Its connection has ended: nobody may act on it.
+    /// An earlier one of its connection found no room: nobody may act on it.
     Never(R),
+    /// It comes from where a connection has just been ended.
+    TooSoon(R),
 }
 
 enum Connection<R> {
     /// A request is being served; others wait behind it. After one that found no room, none may be served.
     Busy { waiting: VecDeque<R>, overflowed: bool },
-    /// Nothing that comes from there counts, since this moment.
+    /// It was ended at this moment.
     Ended(Instant),
 }
 
 pub(super) struct Connections<R = tiny_http::Request> {
     busy: Mutex<HashMap<SocketAddr, Connection<R>>>,
-    /// How long an ended connection is remembered: longer than the kernel keeps a silent one open.
-    memory: Duration,
+    ended_memory: Duration,
 }
 
 impl<R> Connections<R> {
-    pub(super) fn new(memory: Duration) -> Connections<R> {
-        Connections { busy: Mutex::new(HashMap::new()), memory }
+    pub(super) fn new(ended_memory: Duration) -> Connections<R> {
+        Connections { busy: Mutex::new(HashMap::new()), ended_memory }
     }
 
     /// A request came in.
@@ -49,10 +55,6 @@ impl<R> Connections<R> {
         let Some(address) = address else { return Admission::Now(request) };
         let mut busy = super::lock(&self.busy);
         match busy.get_mut(&address) {
-            None => {
-                busy.insert(address, Connection::Busy { waiting: VecDeque::new(), overflowed: false });
-                Admission::Now(request)
-            }
             Some(Connection::Busy { waiting, overflowed }) => {
                 *overflowed |= waiting.len() >= WAITING_MAX;
                 if *overflowed {
@@ -61,9 +63,10 @@ impl<R> Connections<R> {
                 waiting.push_back(request);
                 Admission::Later
             }
-            Some(Connection::Ended(since)) => {
-                *since = Instant::now();
-                Admission::Never(request)
+            Some(Connection::Ended(since)) if since.elapsed() < self.ended_memory => Admission::TooSoon(request),
+            Some(Connection::Ended(_)) | None => {
+                busy.insert(address, Connection::Busy { waiting: VecDeque::new(), overflowed: false });
+                Admission::Now(request)
             }
         }
     }
@@ -91,7 +94,7 @@ impl<R> Connections<R> {
 
     /// Forgets connections that ended long ago.
     pub(super) fn sweep(&self) {
-        let memory = self.memory;
+        let memory = self.ended_memory;
         super::lock(&self.busy).retain(|_, connection| match connection {
             Connection::Busy { .. } => true,
             Connection::Ended(since) => since.elapsed() < memory,
@@ -132,17 +135,30 @@ mod tests {
             assert_eq!(connections.leave(from(1), false).0, Some(number));
         }
         assert_eq!(connections.leave(from(1), false).0, None);
-        assert!(matches!(connections.enter(from(1), 9_999), Admission::Never(9_999)));
+        assert!(matches!(connections.enter(from(1), 9_999), Admission::TooSoon(9_999)));
     }
 
     #[test]
-    fn nothing_counts_after_the_end() {
-        let connections = Connections::new(Duration::ZERO);
+    fn what_comes_right_after_the_end_is_turned_away() {
+        let connections = Connections::new(Duration::MAX);
         assert!(matches!(connections.enter(from(1), 'a'), Admission::Now('a')));
         assert!(matches!(connections.enter(from(1), 'b'), Admission::Later));
         assert_eq!(connections.leave(from(1), true).1, ['b']);
-        assert!(matches!(connections.enter(from(1), 'c'), Admission::Never('c')));
+        assert!(matches!(connections.enter(from(1), 'c'), Admission::TooSoon('c')));
         connections.sweep();
-        assert!(matches!(connections.enter(from(1), 'd'), Admission::Now('d')), "the port is somebody else's by now");
+        assert!(matches!(connections.enter(from(1), 'd'), Admission::TooSoon('d')));
+    }
+
+    #[test]
+    fn later_the_port_is_somebody_elses() {
+        for swept in [false, true] {
+            let connections = Connections::new(Duration::ZERO);
+            assert!(matches!(connections.enter(from(1), 'a'), Admission::Now('a')));
+            assert!(connections.leave(from(1), true).1.is_empty());
+            if swept {
+                connections.sweep();
+            }
+            assert!(matches!(connections.enter(from(1), 'b'), Admission::Now('b')));
+        }
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! What the library leaves open is closed here, as far as that can be done from outside:
 //!
-//! - **Smuggling.** A request whose length is ambiguous ends its connection: what follows it there is dropped unread.
+//! - **Smuggling.** A request whose length is ambiguous ends its connection: what follows it there is not acted on.
 //!   [`connections`] lets one request of a connection in at a time, so nothing overtakes the examination.
 //! - **Slow clients.** Reading a body or sending a reply never happens on the receiver, is bounded in time, and costs one
 //!   thread of a pool at most. Silent connections end after [`Limits::silence`].
@@ -36,7 +36,7 @@ pub(crate) use listener::{bind, raise_descriptor_limit, reachable};
 pub(crate) use reply::{Pieces, Reply};
 
 use caretaker::Caretaker;
-use connections::{Admission, Connections};
+use connections::{Admission, Connections, ENDED_MEMORY};
 use pool::Pool;
 use std::cell::Cell;
 use std::io;
@@ -130,7 +130,7 @@ impl Server {
         let address = listener.local_addr()?;
         let edge = Arc::new(Edge {
             service,
-            connections: Connections::new(limits.silence() * 2),
+            connections: Connections::new(ENDED_MEMORY),
             pool: Pool::new("http", limits.threads_max),
             senders: Pool::new("sender", limits.threads_max),
             skippers: Pool::new("skipper", limits.threads_max),
@@ -204,6 +204,10 @@ impl Edge {
             Admission::Now(request) => self.dispatch(request),
             Admission::Later => {}
             Admission::Never(request) => self.discard(request),
+            Admission::TooSoon(request) => {
+                let reply = Reply::overloaded("the connection from your address and port was ended; connect again");
+                Exchange::new(request, admission::Framing::Ambiguous, Arc::clone(self)).reply(reply);
+            }
         }
     }
 
