@@ -370,6 +370,27 @@ impl Ledger {
         self.settle(Vec::new())
     }
 
+    /// The master's own disk had no room for the entries after what it holds, up to `through`, and holds refusals in
+    /// their place. Nothing that the master does not hold is ever met, so none of them was committed.
+    ///
+    /// # Panics
+    /// If that was never appended.
+    pub fn refused_for_want_of_room(&mut self, through: Id) -> Effects {
+        let unstored: Vec<Id> = self.durable.until(through).collect();
+        let mut settled = Vec::with_capacity(unstored.len());
+        for id in unstored {
+            // One that is being refused already is settled once that refusal is stored.
+            if self.open.get(&id).is_some_and(|open| !open.refusing) {
+                self.open.remove(&id);
+                self.refused.insert(id);
+                settled.push((id, Outcome::Refused));
+            }
+        }
+        let mut effects = self.stored(through);
+        settled.append(&mut effects.settled);
+        Effects { settled, ..effects }
+    }
+
     /// A secondary acknowledged. Ignored, with `false`, if it is not of the incarnation that the master verified.
     pub fn acknowledged(&mut self, member: MemberId, acknowledgement: Acknowledgement) -> (bool, Effects) {
         let (last, epoch) = (self.last, self.epoch());

@@ -34,12 +34,15 @@ pub(crate) enum PeerError {
     Refused(Refusal),
     /// It was started again since it was last asked for its state.
     Restarted,
+    /// It cannot store messages; a sentence says why.
+    Unable(String),
 }
 
 impl fmt::Display for PeerError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PeerError::Unanswered(why) | PeerError::Misunderstood(why) => formatter.write_str(why),
+            PeerError::Unable(why) => write!(formatter, "cannot store messages: {why}"),
             PeerError::Refused(refusal) => refusal.fmt(formatter),
             PeerError::Restarted => formatter.write_str("was restarted and has to be caught up"),
         }

@@ -1,6 +1,6 @@
 //! The store that keeps nothing: what it holds is gone when the process ends.
 
-use super::{Identity, ReadLimit, Store, StoreError, Watermark, check_order, weight};
+use super::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark, check_order, weight};
 use crate::replication::{Id, Slot};
 use std::collections::BTreeSet;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -124,7 +124,7 @@ impl Store for Memory {
         Ok(())
     }
 
-    fn failure(&self) -> Option<String> {
+    fn trouble(&self) -> Option<Trouble> {
         None
     }
 

@@ -17,19 +17,52 @@ use std::fmt;
 
 /// Why a store could not do what it was asked.
 #[derive(Debug)]
-pub struct StoreError(String);
+pub struct StoreError {
+    sentence: String,
+    no_room: bool,
+}
 
 impl StoreError {
     /// A failure, told in a sentence that names what it concerns.
     #[must_use]
     pub fn new(sentence: impl Into<String>) -> StoreError {
-        StoreError(sentence.into())
+        StoreError { sentence: sentence.into(), no_room: false }
+    }
+
+    /// There was no room. Nothing was kept of what was to be written, and there may be room later.
+    #[must_use]
+    pub fn no_room(sentence: impl Into<String>) -> StoreError {
+        StoreError { sentence: sentence.into(), no_room: true }
+    }
+
+    /// Whether there was just no room: the store is sound.
+    #[must_use]
+    pub fn is_no_room(&self) -> bool {
+        self.no_room
     }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+        formatter.write_str(&self.sentence)
+    }
+}
+
+/// Why a store takes no messages, in a sentence.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Trouble {
+    /// There is no room; what it holds can be read, and refusals can be written. It ends by itself.
+    NoRoom(String),
+    /// A write failed: nothing is written any more. Only a restart helps.
+    Failed(String),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::NoRoom(sentence) => formatter.write_str(sentence),
+            Trouble::Failed(sentence) => write!(formatter, "{sentence}; restart this node"),
+        }
     }
 }
 
@@ -97,7 +130,8 @@ fn weight(slot: &Slot) -> usize {
 
 /// A log of slots. Its methods may be called from any thread; whoever appends does so one after another.
 pub trait Store: Send + Sync {
-    /// Appends slots that follow the last one. They are durable when this returns.
+    /// Appends slots that follow the last one. They are durable when this returns. Slots of refused ids alone find room
+    /// on a full disk, too.
     ///
     /// # Errors
     /// If they do not follow the last one, or cannot be kept; then none of them is.
@@ -161,8 +195,8 @@ pub trait Store: Send + Sync {
     /// If it cannot be written.
     fn note_watermark(&self, watermark: Watermark) -> Result<(), StoreError>;
 
-    /// Why nothing more can be written, after the first write that failed.
-    fn failure(&self) -> Option<String>;
+    /// Why no messages are taken, if that is so.
+    fn trouble(&self) -> Option<Trouble>;
 
     /// Leaves everything tidy, so that the next start is quick.
     fn close(&self);

@@ -408,12 +408,15 @@ pub struct HoldingsBody {
     /// Its artificial delay before an acknowledgement, in milliseconds.
     #[serde(default)]
     pub delay_ms: u64,
+    /// Why it cannot store messages, if that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unable: Option<String>,
 }
 
 impl HoldingsBody {
     /// Describes a node.
     #[must_use]
-    pub fn new(server_id: String, holdings: &Holdings, delay_ms: u64) -> HoldingsBody {
+    pub fn new(server_id: String, holdings: &Holdings, delay_ms: u64, unable: Option<String>) -> HoldingsBody {
         HoldingsBody {
             server_id,
             incarnation: IncarnationText(holdings.incarnation),
@@ -424,6 +427,7 @@ impl HoldingsBody {
             foreign: holdings.foreign,
             diverged: holdings.diverged.map(Id::get),
             delay_ms,
+            unable,
         }
     }
 

@@ -41,7 +41,14 @@ impl Master {
         let id = state.ledger.append(WriteConcern::All, Patience::FailFast);
         let (timestamp_ms, now) = (clock::now_ms(), Instant::now());
         let entry = Entry { id, epoch: state.ledger.epoch(), timestamp_ms, message: posted.message };
-        let writer = Writer { exchange, dialect: posted.dialect, timestamp_ms, since: now, acks: Vec::new() };
+        let writer = Writer {
+            exchange,
+            dialect: posted.dialect,
+            timestamp_ms,
+            since: now,
+            acks: Vec::new(),
+            master_unable: None,
+        };
         state.writers.insert(id, writer);
         state.queue.push_back(Queued { entry: Arc::new(entry), since: now });
         let first_in_queue = state.queue.len() == 1;
@@ -58,6 +65,9 @@ impl Master {
         }
         if state.stopping {
             return Err(Reply::overloaded("this master is stopping; try again when it is back"));
+        }
+        if let Some(trouble) = self.store.trouble() {
+            return Err(Reply::overloaded(&format!("this master takes no writes: {trouble}")));
         }
         if state.ledger.open() >= self.settings.pending_max {
             return Err(Reply::overloaded(&format!(
@@ -144,11 +154,7 @@ impl Master {
             let reply = match outcome {
                 Outcome::Committed => self.committed(201, state, id, &writer),
                 Outcome::CommittedShort => self.committed(202, state, id, &writer),
-                Outcome::Refused => refused(
-                    "the message was refused: not every secondary acknowledged it".to_owned(),
-                    Some(id),
-                    state.reports(Some(&writer.acks)),
-                ),
+                Outcome::Refused => refusal(state, id, &writer),
             };
             replies.push((writer.exchange, reply));
         }
@@ -200,6 +206,17 @@ impl State {
         self.ledger.members().any(|view| view.member == member && view.standing == Standing::InSync)
     }
 
+    fn why_refused(&self, id: Id) -> String {
+        let writer = self.writers.get(&id);
+        if let Some(reason) = writer.and_then(|writer| writer.master_unable.as_ref()) {
+            return reason.clone();
+        }
+        let reports = self.reports(writer.map(|writer| writer.acks.as_slice()));
+        let reasons: Vec<String> =
+            reports.into_iter().map(|report| format!("{}: {}", report.server_id, report.detail)).collect();
+        reasons.join("; ")
+    }
+
     /// What each secondary has to say about a message that was refused.
     fn reports(&self, acks: Option<&[(MemberId, Duration)]>) -> Vec<SecondaryReport> {
         let ack_of = |member: &MemberId| acks?.iter().find(|(acked_by, _)| acked_by == member).map(|&(_, after)| after);
@@ -247,6 +264,18 @@ fn read_posted(exchange: &mut Exchange) -> Result<Posted, Reply> {
     parse(&body).map_err(|why| Reply::problem(400, &why))
 }
 
+/// The reply to a message that had an id already.
+fn refusal(state: &State, id: Id, writer: &Writer) -> Reply {
+    match &writer.master_unable {
+        Some(reason) => Reply::overloaded(&format!("the message was refused: {reason}")),
+        None => refused(
+            "the message was refused: not every secondary acknowledged it".to_owned(),
+            Some(id),
+            state.reports(Some(&writer.acks)),
+        ),
+    }
+}
+
 fn refused(error: String, id: Option<Id>, secondaries: Vec<SecondaryReport>) -> Reply {
     let message_id = id.map(Id::get);
     Reply::json(502, &NotCommitted { error, outcome: client::Outcome::NotAppended, message_id, secondaries })
@@ -276,12 +305,7 @@ fn log_fates(state: &State, settled: &[(Id, Outcome)]) {
         let after = state.writers.get(first).map_or(0, |writer| milliseconds(writer.since.elapsed()));
         match outcome {
             Outcome::Refused => {
-                let reasons: Vec<String> = state
-                    .reports(state.writers.get(first).map(|writer| writer.acks.as_slice()))
-                    .into_iter()
-                    .map(|report| format!("{}: {}", report.server_id, report.detail))
-                    .collect();
-                log::warn!("{} {words} after {after} ms ({})", id_ranges(&ids), reasons.join("; "));
+                log::warn!("{} {words} after {after} ms ({})", id_ranges(&ids), state.why_refused(*first));
             }
             _ => log::info!("{} {words} after {after} ms", id_ranges(&ids)),
         }

@@ -80,7 +80,8 @@ impl Keeper {
 
     fn state_of_secondary(&self) -> Result<HoldingsBody, PeerError> {
         let url = self.master.lock().members.get(&self.member).map(|member| member.url.clone());
-        url.map_or(Err(PeerError::Restarted), |url| self.master.peers.state(&url))
+        let mut state = url.map_or(Err(PeerError::Restarted), |url| self.master.peers.state(&url))?;
+        state.unable.take().map_or(Ok(state), |why| Err(PeerError::Unable(why)))
     }
 
     /// Takes note of what a secondary holds, and lets it begin to catch up if it may take part.

@@ -100,6 +100,8 @@ struct Writer {
     timestamp_ms: u64,
     since: Instant,
     acks: Vec<(MemberId, Duration)>,
+    /// Why the master itself could not store the message.
+    master_unable: Option<String>,
 }
 
 impl Master {

@@ -121,15 +121,35 @@ impl Master {
             return;
         }
         let slots: Vec<Slot> = round.entries.iter().cloned().map(Slot::Entry).collect();
-        let appended = self.wait_for_store(round.after).and_then(|()| self.store.append(&slots));
+        let mut appended = self.wait_for_store(round.after).and_then(|()| self.store.append(&slots));
+        let no_room = appended.as_ref().err().filter(|error| error.is_no_room()).map(ToString::to_string);
+        if no_room.is_some() {
+            let refusals: Vec<Slot> = round.entries.iter().map(|entry| Slot::Refused(entry.id)).collect();
+            appended = self.store.append(&refusals);
+        }
         self.store_moved(appended.is_err());
         if let Err(error) = appended {
             self.halt(&format!("{} could not be stored: {error}", id_range(round.after, round.through())));
             return;
         }
         let mut state = self.lock();
-        let effects = state.ledger.stored(round.through());
+        let effects = match no_room {
+            None => state.ledger.stored(round.through()),
+            Some(reason) => {
+                state.tell_writers(round.after, round.through(), &reason);
+                state.ledger.refused_for_want_of_room(round.through())
+            }
+        };
         self.carry_out(state, effects);
+    }
+}
+
+impl State {
+    /// Writers of refused messages are told this, and not which secondary did not acknowledge.
+    fn tell_writers(&mut self, after: Id, through: Id, reason: &str) {
+        for (_, writer) in self.writers.range_mut(after.next()..=through) {
+            writer.master_unable = Some(reason.to_owned());
+        }
     }
 }
 

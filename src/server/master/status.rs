@@ -46,7 +46,7 @@ pub(super) struct MasterStatus {
 impl Master {
     pub(super) fn status(&self) -> MasterStatus {
         let state = self.lock();
-        let reason = state.why_not_writable();
+        let reason = self.store.trouble().map(|trouble| trouble.to_string()).or_else(|| state.why_not_writable());
         MasterStatus {
             status: "healthy",
             role: "master",

@@ -75,7 +75,8 @@ impl Secondary {
             }
             Err(Failure::Store(error)) => {
                 log::error!("{} could not be stored: {error}", id_range(call.after, call.through));
-                Reply::problem(500, &format!("this node could not store the call: {error}"))
+                let status = if error.is_no_room() { 507 } else { 500 };
+                Reply::problem(status, &format!("this node could not store the call: {error}"))
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::replication::Id;
 use crate::server::http::{Exchange, Method, Reply, Service};
 use crate::server::reading;
 use crate::server::routing::{Resource, method_not_allowed, unknown_path};
-use crate::store::ReadLimit;
+use crate::store::{ReadLimit, Trouble};
 use crate::wire::node::{HoldingsBody, SlotsBody};
 use serde::Serialize;
 use serde_json::json;
@@ -28,7 +28,7 @@ struct SecondaryStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     diverged: Option<u64>,
     master: Option<String>,
-    /// Why nothing more can be stored, after the first write that failed.
+    /// Why no messages are stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
     uptime_s: u64,
@@ -81,7 +81,8 @@ impl Service for SecondaryService {
 impl Secondary {
     fn report_holdings(&self) -> Reply {
         let server_id = self.settings.common.server_id.clone();
-        Reply::json(200, &HoldingsBody::new(server_id, &self.replica().holdings(), self.delay_ms()))
+        let unable = self.store.trouble().map(|trouble| trouble.to_string());
+        Reply::json(200, &HoldingsBody::new(server_id, &self.replica().holdings(), self.delay_ms(), unable))
     }
 
     /// Gives a master that begins a reign what it may lack.
@@ -110,8 +111,8 @@ impl Secondary {
     }
 
     fn ready(&self) -> Reply {
-        if let Some(failure) = self.store.failure() {
-            return Reply::problem(503, &format!("{failure}; restart this node"));
+        if let Some(trouble @ Trouble::Failed(_)) = self.store.trouble() {
+            return Reply::problem(503, &trouble.to_string());
         }
         let view = self.view();
         if view.admitted || view.holdings.foreign > 0 {
@@ -137,7 +138,7 @@ impl Secondary {
             caught_up: view.admitted,
             diverged: view.holdings.diverged.map(Id::get),
             master: self.known_master().map(|url| url.to_string()),
-            failure: self.store.failure(),
+            failure: self.store.trouble().map(|trouble| trouble.to_string()),
             uptime_s: self.started.elapsed().as_secs(),
         }
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `log.sqlite`, `log.sqlite-wal`, `log.sqlite-shm` | the log, what the node knows of it, and SQLite's write-ahead log |
 //! | `floor` | what this node has promised, see [`floor`] |
+//! | `reserve` | room for refusals on a full disk, see [`reserve`] |
 //! | `lock` | held by the process that uses the directory, and names it |
 //!
 //! An append is one transaction and one sync, of the write-ahead log. A thread of its own moves that log into the
@@ -14,12 +15,14 @@
 //! is missing.
 
 mod floor;
+mod reserve;
 mod schema;
 
-use super::{Identity, ReadLimit, Store, StoreError, Watermark};
+use super::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark};
 use crate::replication::{Id, Slot};
 use floor::{Floor, FloorFile};
-use rusqlite::{Connection, TransactionBehavior};
+use reserve::Reserve;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -35,6 +38,8 @@ const CHECKPOINT_BYTES: u64 = 4 << 20;
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
 /// Without an append for this long, the write-ahead log is emptied and the floor synced.
 const IDLE: Duration = Duration::from_millis(500);
+/// How often a full disk is tried again.
+const ROOM_TRIED_EVERY: Duration = Duration::from_secs(1);
 /// Reading connections kept for the next reader.
 const READERS_KEPT: usize = 16;
 /// Slots at the end of the log that are read, and so checked, before the node serves.
@@ -50,8 +55,9 @@ pub struct Disk {
     refused: Mutex<BTreeSet<Id>>,
     last_at_start: Id,
     floor: Mutex<FloorFile>,
-    /// The first failure of a write. Nothing is written after it: what the system kept of that write is not known.
-    failed: Mutex<Option<String>>,
+    /// A failure stays: nothing is written after it, because what the system kept of that write is not known.
+    trouble: Mutex<Option<Trouble>>,
+    reserve: Reserve,
     activity: Mutex<Activity>,
     closed: AtomicBool,
     /// Held as long as this process uses the directory.
@@ -61,6 +67,16 @@ pub struct Disk {
 struct Activity {
     bytes_since_checkpoint: u64,
     last_append: Instant,
+    room_tried: Instant,
+}
+
+/// What a write is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Purpose {
+    /// Messages. There may be no room for them.
+    Messages,
+    /// What must be kept on a full disk, too; the reserve is for that.
+    Fate,
 }
 
 /// Where everything lies.
@@ -76,6 +92,10 @@ impl Files {
 
     fn floor(&self) -> PathBuf {
         self.directory.join("floor")
+    }
+
+    fn reserve(&self) -> PathBuf {
+        self.directory.join("reserve")
     }
 
     fn lock(&self) -> PathBuf {
@@ -104,7 +124,11 @@ impl Disk {
             floor.sync().map_err(|error| in_directory(directory, &error))?;
             sync_directory(directory).map_err(|error| in_directory(directory, &error))?;
         }
+        let reserve = Reserve::new(&files.reserve());
+        let room = reserve.take().map_err(|error| in_directory(directory, &error))?;
         let disk = Arc::new(Disk {
+            trouble: Mutex::new((!room).then(|| files.full())),
+            reserve,
             files,
             writer: Mutex::new(writer),
             readers: Mutex::default(),
@@ -112,8 +136,11 @@ impl Disk {
             refused: Mutex::default(),
             last_at_start: last,
             floor: Mutex::new(floor),
-            failed: Mutex::default(),
-            activity: Mutex::new(Activity { bytes_since_checkpoint: 0, last_append: Instant::now() }),
+            activity: Mutex::new(Activity {
+                bytes_since_checkpoint: 0,
+                last_append: Instant::now(),
+                room_tried: Instant::now(),
+            }),
             closed: AtomicBool::new(false),
             _lock: lock,
         });
@@ -148,17 +175,23 @@ impl Disk {
     fn write<T>(
         &self,
         what: &str,
-        work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
+        purpose: Purpose,
+        work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        if let Some(reason) = self.failure() {
-            return Err(StoreError::new(format!("an earlier write failed: {reason}; restart this node")));
+        match self.trouble() {
+            Some(Trouble::Failed(reason)) => return Err(StoreError::new(format!("an earlier write failed: {reason}"))),
+            Some(Trouble::NoRoom(reason)) if purpose == Purpose::Messages => return Err(StoreError::no_room(reason)),
+            _ => {}
         }
         let mut writer = lock(&self.writer);
-        let done = writer.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|transaction| {
-            let done = work(&transaction)?;
-            transaction.commit()?;
-            Ok(done)
-        });
+        let mut done = commit(&mut writer, &work);
+        if done.as_ref().is_err_and(schema::is_no_room) {
+            let trouble = self.run_out_of_room()?;
+            if purpose == Purpose::Messages {
+                return Err(StoreError::no_room(trouble.to_string()));
+            }
+            done = commit(&mut writer, &work);
+        }
         done.map_err(|error| {
             self.latch(format!("{what} could not be written to {}: {error}", self.files.database().display()))
         })
@@ -166,17 +199,51 @@ impl Disk {
 
     /// Remembers the first failure: nothing is written after it.
     fn latch(&self, sentence: String) -> StoreError {
-        lock(&self.failed).get_or_insert_with(|| sentence.clone());
+        let mut trouble = lock(&self.trouble);
+        if !matches!(*trouble, Some(Trouble::Failed(_))) {
+            *trouble = Some(Trouble::Failed(sentence.clone()));
+        }
         StoreError::new(sentence)
     }
 
+    /// The disk is full: makes room for what must be written all the same.
+    fn run_out_of_room(&self) -> Result<Trouble, StoreError> {
+        self.reserve
+            .give_up()
+            .map_err(|error| self.latch(format!("{} could not be removed: {error}", self.files.reserve().display())))?;
+        lock(&self.activity).room_tried = Instant::now();
+        let mut trouble = lock(&self.trouble);
+        if trouble.is_none() {
+            log::error!("no messages are stored until there is room: {}", self.files.full());
+        }
+        Ok(trouble.get_or_insert_with(|| self.files.full()).clone())
+    }
+
+    /// Takes messages again when there is room for them, and for the reserve.
+    fn try_for_room(&self) {
+        if !matches!(self.trouble(), Some(Trouble::NoRoom(_))) {
+            return;
+        }
+        {
+            let mut activity = lock(&self.activity);
+            if activity.room_tried.elapsed() < ROOM_TRIED_EVERY {
+                return;
+            }
+            activity.room_tried = Instant::now();
+        }
+        match self.reserve.take() {
+            Ok(true) => {
+                lock(&self.trouble).take_if(|trouble| matches!(trouble, Trouble::NoRoom(_)));
+                log::info!("there is room again in {}; messages are stored", self.files.directory.display());
+            }
+            Ok(false) => {}
+            Err(error) => log::warn!("{} could not be made: {error}", self.files.reserve().display()),
+        }
+    }
+
     /// A write that changes something else than the end of the log: counted, in the database and in the floor.
-    fn amend(
-        &self,
-        what: &str,
-        work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<()>,
-    ) -> Result<(), StoreError> {
-        let number = self.write(what, |transaction| {
+    fn amend(&self, what: &str, work: impl Fn(&Transaction<'_>) -> rusqlite::Result<()>) -> Result<(), StoreError> {
+        let number = self.write(what, Purpose::Fate, |transaction| {
             work(transaction)?;
             schema::count_amendment(transaction)
         })?;
@@ -216,6 +283,7 @@ impl Disk {
                     break;
                 }
                 disk.tidy(&housekeeper);
+                disk.try_for_room();
                 drop(disk);
                 thread::sleep(HOUSEKEEPING);
             }
@@ -265,9 +333,11 @@ impl Store for Disk {
         let before = self.last();
         super::check_order(before, slots)?;
         let Some(last) = slots.last().map(Slot::id) else { return Ok(()) };
-        self.write(&format!("ids {}–{last}", before.next()), |transaction| schema::insert(transaction, slots))?;
+        let refused: Vec<Id> = slots.iter().filter(|slot| matches!(slot, Slot::Refused(_))).map(Slot::id).collect();
+        let purpose = if refused.len() == slots.len() { Purpose::Fate } else { Purpose::Messages };
+        let what = format!("ids {}–{last}", before.next());
+        self.write(&what, purpose, |transaction| schema::insert(transaction, slots))?;
         self.last.store(last.get(), Ordering::Release);
-        let refused = slots.iter().filter(|slot| matches!(slot, Slot::Refused(_))).map(Slot::id);
         lock(&self.refused).extend(refused);
         {
             let bytes: usize = slots.iter().map(super::weight).sum();
@@ -351,8 +421,8 @@ impl Store for Disk {
         })
     }
 
-    fn failure(&self) -> Option<String> {
-        lock(&self.failed).clone()
+    fn trouble(&self) -> Option<Trouble> {
+        lock(&self.trouble).clone()
     }
 
     fn close(&self) {
@@ -364,7 +434,19 @@ impl Store for Disk {
     }
 }
 
+/// One transaction: all of it is durable, or nothing of it is there.
+fn commit<T>(writer: &mut Connection, work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let done = work(&transaction)?;
+    transaction.commit()?;
+    Ok(done)
+}
+
 impl Files {
+    fn full(&self) -> Trouble {
+        Trouble::NoRoom(format!("the disk is full: there is no room in {}", self.directory.display()))
+    }
+
     fn damaged(&self, why: &str) -> StoreError {
         StoreError::new(format!("{} is damaged: {why}", self.database().display()))
     }

@@ -3,7 +3,7 @@
 use crate::replication::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Slot};
 use crate::store::{Identity, KnownMember, ReadLimit, StoreError, weight};
 use crc32fast::Hasher;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, ffi, params};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -62,6 +62,12 @@ impl fmt::Display for Damage {
             Damage::Found(what) => formatter.write_str(what),
         }
     }
+}
+
+/// Whether a transaction failed because the disk is full. SQLite has undone it then, and goes on.
+pub(super) fn is_no_room(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| (error.code, error.extended_code));
+    matches!(code, Some((ErrorCode::DiskFull, _) | (_, ffi::SQLITE_IOERR_SHMSIZE)))
 }
 
 /// Opens the database for its one writer. What an earlier process left in the write-ahead log is moved into the database
