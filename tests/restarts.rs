@@ -197,7 +197,7 @@ fn a_data_directory_is_verified_offline() {
     }
     let verify = |cluster: &Cluster| {
         Command::new(env!("CARGO_BIN_EXE_secondary"))
-            .arg("--verify")
+            .arg("verify")
             .env("DATA_DIR", cluster.secondaries[0].data())
             .output()
             .unwrap()

@@ -62,6 +62,7 @@
 mod call;
 mod concern;
 mod entry;
+mod fingerprint;
 mod history;
 mod ledger;
 mod names;
@@ -70,6 +71,7 @@ mod replica;
 pub use call::{Acknowledgement, Call, Opening, Refusal};
 pub use concern::WriteConcern;
 pub use entry::{Entry, Slot};
+pub use fingerprint::Fingerprint;
 pub use history::EpochHistory;
 pub use ledger::{Dispatch, Effects, Ledger, MemberView, Outcome, Patience, Shortfall, Standing};
 pub use names::{Epoch, Id, Incarnation, LogId, MemberId};

@@ -3,8 +3,10 @@
 //! A flag wins over the specific variable, that over the general one, that over the default. Every fault is found
 //! before anything starts, and all of them are told at once.
 
+use super::commands::{MasterCommand, SecondaryCommand};
 use super::http::Limits;
 use super::logging::LogSettings;
+use crate::store::CACHE_BYTES_DEFAULT;
 use crate::wire::address::NodeUrl;
 use crate::wire::client::View;
 use clap::{Args, Parser};
@@ -19,6 +21,8 @@ use std::time::Duration;
 const MESSAGE_BYTES_CEILING: usize = 10 << 20;
 /// Bytes of a replicate call that a secondary takes: the largest message, each byte escaped as `\u0000`, and the rest.
 const CALL_BYTES_MAX: usize = 6 * MESSAGE_BYTES_CEILING + (1 << 20);
+/// Less would leave a reader without a page.
+const CACHE_BYTES_MIN: usize = 256 << 10;
 /// No artificial delay, time-out or interval is longer than this.
 const DURATION_MAX_S: f64 = 86_400.0;
 
@@ -29,11 +33,14 @@ pub struct CommonFlags {
     #[arg(long, value_name = "ADDRESS")]
     pub bind: Option<String>,
     /// Name of this node in replies and logs. [env: SERVER_ID]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME")]
     pub server_id: Option<String>,
     /// Directory of the data; "memory" keeps nothing. [env: DATA_DIR] [default: ./data/SERVER_ID]
-    #[arg(long, value_name = "DIRECTORY")]
+    #[arg(long, global = true, value_name = "DIRECTORY")]
     pub data_dir: Option<String>,
+    /// Bytes of memory for pages of the database, for writing and for reading each. [env: CACHE_BYTES] [default: 8388608]
+    #[arg(long, value_name = "BYTES")]
+    pub cache_bytes: Option<String>,
     /// Directory of the log files. [env: LOG_DIR] [default: ./logs/SERVER_ID]
     #[arg(long, value_name = "DIRECTORY")]
     pub log_dir: Option<String>,
@@ -64,9 +71,6 @@ pub struct CommonFlags {
     /// Start nothing; ask the node that runs here with this configuration whether it is alive, and exit with 0 or 1.
     #[arg(long)]
     pub check_health: bool,
-    /// Start nothing; read and check the whole data directory, say what is in it or what is wrong, and exit with 0 or 1.
-    #[arg(long, conflicts_with = "check_health")]
-    pub verify: bool,
 }
 
 /// The master of a replicated log: takes messages, sends them to every secondary, and answers when all hold them.
@@ -78,11 +82,12 @@ pub struct CommonFlags {
                   EXAMPLES\n  \
                   master --secondaries http://localhost:5001,http://localhost:5002\n  \
                   curl -X POST http://localhost:5000/messages -d '{\"message\": \"hello\"}'\n\n\
-                  EXIT CODES\n  0  stopped as asked, or alive\n  1  could not go on, or not alive\n  2  wrong configuration; nothing was started"
+                  EXIT CODES\n  0  stopped as asked, alive, or done\n  1  could not go on, not alive, or not done\n  \
+                  2  wrong configuration or command; nothing was started"
 )]
 pub struct MasterFlags {
     /// Port to listen on. [env: MASTER_PORT or PORT] [default: 5000]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, global = true, value_name = "PORT")]
     pub port: Option<String>,
     /// Addresses of the secondaries, separated by commas. [env: SECONDARIES] [default: none]
     #[arg(long, value_name = "URLS")]
@@ -102,6 +107,9 @@ pub struct MasterFlags {
     /// What both kinds of node can be told.
     #[command(flatten)]
     pub common: CommonFlags,
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<MasterCommand>,
 }
 
 /// A secondary of a replicated log: holds what its master sends, acknowledges it, and serves readers.
@@ -113,11 +121,12 @@ pub struct MasterFlags {
                   EXAMPLES\n  \
                   secondary --server-id secondary-1 --port 5001 --replication-delay 2.0 --master-url http://localhost:5000\n  \
                   curl http://localhost:5001/messages\n\n\
-                  EXIT CODES\n  0  stopped as asked, or alive\n  1  could not go on, or not alive\n  2  wrong configuration; nothing was started"
+                  EXIT CODES\n  0  stopped as asked, alive, or done\n  1  could not go on, not alive, or not done\n  \
+                  2  wrong configuration or command; nothing was started"
 )]
 pub struct SecondaryFlags {
     /// Port to listen on. [env: SECONDARY_PORT or PORT] [default: 5001]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, global = true, value_name = "PORT")]
     pub port: Option<String>,
     /// Host under which the master reaches this node. [env: SECONDARY_HOST] [default: localhost]
     #[arg(long, value_name = "HOST")]
@@ -131,6 +140,9 @@ pub struct SecondaryFlags {
     /// What both kinds of node can be told.
     #[command(flatten)]
     pub common: CommonFlags,
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<SecondaryCommand>,
 }
 
 /// What both kinds of node need to run.
@@ -140,6 +152,8 @@ pub(crate) struct CommonSettings {
     pub(crate) server_id: String,
     /// Where the data lies; none if nothing is kept.
     pub(crate) data_dir: Option<PathBuf>,
+    /// Memory for pages of the database.
+    pub(crate) cache_bytes: usize,
     pub(crate) log: LogSettings,
     pub(crate) view: View,
     pub(crate) limits: Limits,
@@ -327,6 +341,14 @@ impl Resolver<'_> {
         let data_dir = self.value(&flags.data_dir, "--data-dir", &["DATA_DIR"], data_dir, |text| {
             Ok((text != "memory").then(|| PathBuf::from(text)))
         });
+        let cache_bytes = self.number(
+            &flags.cache_bytes,
+            "--cache-bytes",
+            &["CACHE_BYTES"],
+            CACHE_BYTES_DEFAULT,
+            CACHE_BYTES_MIN,
+            1 << 40,
+        );
         let log_dir =
             self.value(&flags.log_dir, "--log-dir", &["LOG_DIR"], PathBuf::from("logs").join(&server_id), |text| {
                 Ok(PathBuf::from(text))
@@ -354,7 +376,7 @@ impl Resolver<'_> {
             ..Limits::default()
         };
         let view = self.value(&flags.message_view, "--message-view", &["MESSAGE_VIEW"], View::default(), View::parse);
-        CommonSettings { listen: SocketAddr::new(bind, port), server_id, data_dir, log, view, limits }
+        CommonSettings { listen: SocketAddr::new(bind, port), server_id, data_dir, cache_bytes, log, view, limits }
     }
 
     fn finish<T>(self, settings: T) -> Result<T, Faults> {

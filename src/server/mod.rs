@@ -2,8 +2,11 @@
 //!
 //! Everything that happens is here; everything that is decided is decided by [`crate::replication`].
 
+mod backups;
 mod clock;
+mod commands;
 pub mod config;
+mod fingerprints;
 mod http;
 mod logging;
 mod master;
@@ -15,7 +18,6 @@ pub mod run;
 mod secondary;
 mod shutdown;
 mod text;
-mod verification;
 
 pub(crate) use peer::Peers;
 pub(crate) use shutdown::{STOP_WITH_PARENT, wait as wait_for_signal};

@@ -7,15 +7,17 @@
 use crate::replication::{Acknowledgement, Fate, Id, Refusal, Slot};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
-use crate::wire::node::{AcknowledgementBody, FateBody, HoldingsBody, RefusalBody, SlotsBody};
+use crate::wire::node::{AcknowledgementBody, FateBody, FingerprintBody, HoldingsBody, RefusalBody, SlotsBody};
 use serde::de::DeserializeOwned;
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::time::Duration;
 use ureq::Agent;
 
 /// How long a connection may take to be made: between nodes of one cluster it takes milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a node may take to read a part of its log.
+const READING_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest reply is a part of a log, see `secondary::routes`; more than this is not one.
 const REPLY_BYTES_MAX: u64 = 64 << 20;
 /// Connections kept to one node: as many rounds may be in flight, and a few questions.
@@ -105,6 +107,22 @@ impl Peers {
         self.get(&format!("{master}/replicate/fate?after={after}"))?.expect_200::<FateBody>().map(Fate::from)
     }
 
+    /// Asks a node for its fingerprint of the ids after one, up to another.
+    pub(crate) fn fingerprint(&self, node: &NodeUrl, after: Id, through: Id) -> Result<FingerprintBody, PeerError> {
+        let url = format!("{node}/fingerprint?after={after}&through={through}");
+        self.get_within(&url, READING_TIMEOUT)?.expect_200()
+    }
+
+    /// Asks a node for a backup of its log, which is not read yet.
+    pub(crate) fn backup(&self, node: &NodeUrl) -> Result<impl Read + use<>, PeerError> {
+        let request = self.agent.get(format!("{node}/backup")).config().timeout_recv_body(None).build();
+        let response = request.call().map_err(|error| PeerError::Unanswered(explain(&error)))?;
+        if response.status() != 200 {
+            return Err(Answer::new(response)?.unexpected());
+        }
+        Ok(response.into_body().into_with_config().limit(u64::MAX).reader())
+    }
+
     /// Registers with a master.
     pub(crate) fn register(&self, master: &NodeUrl, registration: &Registration) -> Result<(), PeerError> {
         let body = serde_json::to_vec(registration).expect("strings always serialise");
@@ -125,8 +143,12 @@ impl Peers {
     }
 
     fn get(&self, url: &str) -> Result<Answer, PeerError> {
+        self.get_within(url, self.question_timeout)
+    }
+
+    fn get_within(&self, url: &str, timeout: Duration) -> Result<Answer, PeerError> {
         let request = || {
-            let request = self.agent.get(url).config().timeout_recv_response(Some(self.question_timeout)).build();
+            let request = self.agent.get(url).config().timeout_recv_response(Some(timeout)).build();
             request.call()
         };
         once_more_if_stale(request)

@@ -40,7 +40,7 @@ struct Page {
 pub(super) fn list(exchange: Exchange, store: &Arc<dyn Store>, snapshot: &Snapshot, default_view: View) {
     let reply = match Page::parse(&exchange, default_view) {
         Ok(page) => page.reply(store, snapshot),
-        Err(why) => Reply::problem(400, &why),
+        Err(why) => Reply::no_answer(400, &why),
     };
     exchange.reply(mark_stale(reply, snapshot));
 }
@@ -57,7 +57,7 @@ pub(super) fn one(exchange: Exchange, store: &Arc<dyn Store>, snapshot: &Snapsho
         Some(id) if id <= snapshot.decided => match store.get(id) {
             Ok(Some(Slot::Entry(entry))) => Reply::json(200, &EntryObject::from(&*entry)),
             Ok(_) => no_message(id),
-            Err(error) => Reply::problem(500, &format!("message {id} cannot be read: {error}")),
+            Err(error) => Reply::no_answer(500, &format!("message {id} cannot be read: {error}")),
         },
         Some(id) => no_message(id),
         None => Reply::not_found("a message is found at /messages/ID, where ID is a number from 1"),
@@ -66,7 +66,7 @@ pub(super) fn one(exchange: Exchange, store: &Arc<dyn Store>, snapshot: &Snapsho
 }
 
 /// Reads a number of digits only: Rust would take a sign, too.
-fn number(text: &str) -> Option<u64> {
+pub(super) fn number(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| digits)
 }

@@ -13,6 +13,12 @@ pub(super) enum Resource<'a> {
     Secondaries,
     /// `/secondaries/NAME`
     Secondary(&'a str),
+    /// `/backup`
+    Backup,
+    /// `/fingerprint`
+    Fingerprint,
+    /// `/verify`
+    Verify,
     /// `/health`
     Health,
     /// `/livez`
@@ -36,6 +42,9 @@ impl Resource<'_> {
         match path {
             "/messages" => Resource::Messages,
             "/secondaries" => Resource::Secondaries,
+            "/backup" => Resource::Backup,
+            "/fingerprint" => Resource::Fingerprint,
+            "/verify" => Resource::Verify,
             "/health" => Resource::Health,
             "/livez" => Resource::Livez,
             "/readyz" => Resource::Readyz,

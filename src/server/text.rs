@@ -29,6 +29,11 @@ pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {many}") }
 }
 
+/// `1 message`, `2 messages`.
+pub(crate) fn messages(number: u64) -> String {
+    count(usize::try_from(number).unwrap_or(usize::MAX), "message", "messages")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@
 mod disk;
 mod memory;
 
-pub use disk::Disk;
+pub use disk::{CACHE_BYTES_DEFAULT, Claim, Disk};
 pub use memory::Memory;
 
 use crate::replication::{EpochHistory, Id, Incarnation, LogId, Slot};
@@ -126,6 +126,28 @@ fn weight(slot: &Slot) -> usize {
         Slot::Entry(entry) => entry.message.len(),
         Slot::Refused(_) => 0,
     }
+}
+
+/// How much a walk reads at a time.
+const STEP: ReadLimit = ReadLimit { slots_max: 1_000, bytes_max: 1 << 20 };
+
+/// Visits the slots after an id, up to and including another, in order. Reading them checks them.
+///
+/// # Errors
+/// If one cannot be read, or `visit` fails.
+pub fn walk<E: From<StoreError>>(
+    store: &dyn Store,
+    mut after: Id,
+    through: Id,
+    mut visit: impl FnMut(Slot) -> Result<(), E>,
+) -> Result<(), E> {
+    while after < through {
+        let slots = store.read(after, through, STEP)?;
+        let Some(last) = slots.last().map(Slot::id) else { break };
+        slots.into_iter().try_for_each(&mut visit)?;
+        after = last;
+    }
+    Ok(())
 }
 
 /// A log of slots. Its methods may be called from any thread; whoever appends does so one after another.

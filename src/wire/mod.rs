@@ -1,11 +1,13 @@
 //! What travels as JSON, and what it means: nothing here sends or receives.
 //!
 //! - [`address`]: where a node is reached.
+//! - [`backup`]: a log as a file.
 //! - [`client`]: the API for people and programs, in the two dialects of a posted message.
 //! - [`node`]: what master and secondaries say to each other.
 //! - [`timestamp`]: how a moment is written.
 
 pub mod address;
+pub mod backup;
 pub mod client;
 pub mod node;
 pub mod timestamp;

@@ -7,12 +7,13 @@
 //! | `GET /replicate/state` | master, secondary | 200 [`HoldingsBody`] |
 //! | `GET /replicate/slots?after=ID` | master that begins a reign, secondary | 200 [`SlotsBody`] |
 //! | `GET /replicate/fate?after=ID` | secondary, master | 200 [`FateBody`] |
+//! | `GET /fingerprint?after=ID&through=ID` | master, secondary | 200 [`FingerprintBody`] |
 //! | `POST /secondaries` | secondary, master | 200, see [`super::client::Registration`] |
 
 use super::client::text;
 use super::read_object;
 use crate::replication::{
-    Acknowledgement, Call, Entry, Epoch, Fate, Holdings, Id, Incarnation, LogId, Opening, Refusal, Slot,
+    Acknowledgement, Call, Entry, Epoch, Fate, Fingerprint, Holdings, Id, Incarnation, LogId, Opening, Refusal, Slot,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::sync::Arc;
@@ -56,9 +57,10 @@ pub struct IncarnationText(
     pub  Incarnation,
 );
 
+/// An entry as JSON.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct EntryBody {
+pub(super) struct EntryBody {
     id: u64,
     epoch: u64,
     timestamp_ms: u64,
@@ -480,6 +482,36 @@ impl SlotsBody {
             entries.chain(self.refused.into_iter().map(|id| Slot::Refused(Id::new(id)))).collect();
         slots.sort_by_key(Slot::id);
         slots
+    }
+}
+
+/// A node's fingerprint of a part of its log.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct FingerprintBody {
+    log_id: LogIdText,
+    after: u64,
+    through: u64,
+    /// 64 hexadecimal digits.
+    pub fingerprint: String,
+}
+
+impl FingerprintBody {
+    /// Describes the slots after an id, up to another.
+    #[must_use]
+    pub fn new(log_id: LogId, after: Id, through: Id, fingerprint: Fingerprint) -> FingerprintBody {
+        FingerprintBody {
+            log_id: LogIdText(log_id),
+            after: after.get(),
+            through: through.get(),
+            fingerprint: fingerprint.to_string(),
+        }
+    }
+
+    /// The fingerprint, if it is of this part of this log.
+    #[must_use]
+    pub fn of(&self, log_id: LogId, after: Id, through: Id) -> Option<Fingerprint> {
+        let same = self.log_id.0 == log_id && self.after == after.get() && self.through == through.get();
+        Fingerprint::parse(&self.fingerprint).filter(|_| same)
     }
 }
 

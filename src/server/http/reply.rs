@@ -38,14 +38,25 @@ impl Reply {
         Reply { status, content_type: JSON, headers: Vec::new(), body: Body::Streamed(pieces) }
     }
 
+    /// Lines of JSON that are made while they are sent.
+    pub(crate) fn lines(pieces: Pieces) -> Reply {
+        let body = Body::Streamed(pieces);
+        Reply { status: 200, content_type: "application/x-ndjson", headers: Vec::new(), body }
+    }
+
     /// An error, in a sentence. What it refuses was not done.
     pub(crate) fn problem(status: u16, sentence: &str) -> Reply {
         Reply::json(status, &Problem { error: sentence, outcome: Some(Outcome::NotAppended) })
     }
 
     /// An error of a request that would have changed nothing.
+    pub(crate) fn no_answer(status: u16, sentence: &str) -> Reply {
+        Reply::json(status, &Problem { error: sentence, outcome: None })
+    }
+
+    /// What was asked for is not here.
     pub(crate) fn not_found(sentence: &str) -> Reply {
-        Reply::json(404, &Problem { error: sentence, outcome: None })
+        Reply::no_answer(404, sentence)
     }
 
     /// A refusal for now.

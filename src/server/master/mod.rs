@@ -7,6 +7,7 @@
 //! | [`rounds`] | carries what waits to every secondary in parallel: a crossbeam scope, a thread per secondary |
 //! | [`delivery`] | sends one secondary what it lacks, call by call |
 //! | [`keeper`] | one thread per secondary that watches it and brings it up to date |
+//! | [`comparison`] | compares what all replicas hold |
 //! | [`members`] | registration and removal of secondaries |
 //! | [`routes`] | which request goes where |
 //! | [`status`] | the state that `/health` and the logs show |
@@ -16,6 +17,7 @@
 //! There is one lock, around [`State`]. It is held for steps of the ledger and never while anything is written, sent or
 //! waited for.
 
+mod comparison;
 mod delivery;
 mod intake;
 mod keeper;
@@ -64,6 +66,8 @@ pub(super) struct Master {
     store_moved: Condvar,
     /// Held while the secondaries are put on record, so that an older list never replaces a newer one.
     record: Mutex<()>,
+    /// Held while the replicas are compared.
+    verification: Mutex<()>,
     started: Instant,
 }
 
@@ -145,6 +149,7 @@ impl Master {
             store_failed: Mutex::new(false),
             store_moved: Condvar::new(),
             record: Mutex::new(()),
+            verification: Mutex::new(()),
             started: Instant::now(),
         });
         for member in members {

@@ -3,8 +3,8 @@
 use super::Master;
 use crate::replication::{Fate, Id};
 use crate::server::http::{Exchange, Method, Reply, Service};
-use crate::server::reading;
 use crate::server::routing::{Resource, method_not_allowed, unknown_path};
+use crate::server::{backups, fingerprints, reading};
 use crate::wire::node::FateBody;
 use serde_json::json;
 use std::sync::Arc;
@@ -33,6 +33,16 @@ impl Service for MasterService {
                 reading::list(exchange, &master.store, &master.snapshot(), master.settings.common.view);
             }
             (Method::Get, Resource::Message(id)) => reading::one(exchange, &master.store, &master.snapshot(), id),
+            (Method::Get, Resource::Backup) => {
+                let (decided, server_id) = (master.lock().ledger.decided(), &master.settings.common.server_id);
+                exchange.reply(backups::backup(&master.store, server_id, decided));
+            }
+            (Method::Get, Resource::Fingerprint) => {
+                let decided = master.lock().ledger.decided();
+                let reply = fingerprints::answer(&exchange, &*master.store, decided);
+                exchange.reply(reply);
+            }
+            (Method::Get, Resource::Verify) => exchange.reply(master.verify()),
             (Method::Get, Resource::Health) => exchange.reply(Reply::json(200, &master.status())),
             (Method::Get, Resource::Livez) => exchange.reply(Reply::json(200, &json!({ "status": "alive" }))),
             (Method::Get, Resource::Readyz) => exchange.reply(master.ready()),
@@ -46,7 +56,10 @@ impl Service for MasterService {
             (_, Resource::Messages | Resource::Secondaries) => method_not_allowed(exchange, "GET, HEAD, POST"),
             (_, Resource::Secondary(_)) => method_not_allowed(exchange, "DELETE"),
             (_, Resource::Replicate | Resource::ReplicateState | Resource::ReplicateSlots | Resource::Unknown) => {
-                unknown_path(exchange, "/messages, /messages/ID, /secondaries, /health, /livez and /readyz");
+                unknown_path(
+                    exchange,
+                    "/messages, /messages/ID, /secondaries, /verify, /backup, /fingerprint, /health, /livez and /readyz",
+                );
             }
             _ => method_not_allowed(exchange, "GET, HEAD"),
         }
@@ -70,7 +83,7 @@ impl Master {
     /// Answers a secondary that has a reader and pending entries: what is decided, and what was refused.
     fn fate(&self, exchange: Exchange) {
         let Some(after) = exchange.query("after").and_then(|after| after.parse().ok()).map(Id::new) else {
-            return exchange.reply(Reply::problem(400, "the parameter after must be an id"));
+            return exchange.reply(Reply::no_answer(400, "the parameter after must be an id"));
         };
         let (log_id, epoch, decided) = {
             let state = self.lock();
@@ -81,7 +94,7 @@ impl Master {
                 Reply::json(200, &FateBody::from(&Fate { log_id, epoch, decided, refused }))
             }
             Ok(_) => Reply::overloaded("too much was decided since; catch up first"),
-            Err(error) => Reply::problem(500, &format!("the log cannot be read: {error}")),
+            Err(error) => Reply::no_answer(500, &format!("the log cannot be read: {error}")),
         };
         exchange.reply(reply);
     }

@@ -3,8 +3,8 @@
 use super::Secondary;
 use crate::replication::Id;
 use crate::server::http::{Exchange, Method, Reply, Service};
-use crate::server::reading;
 use crate::server::routing::{Resource, method_not_allowed, unknown_path};
+use crate::server::{backups, fingerprints, reading};
 use crate::store::{ReadLimit, Trouble};
 use crate::wire::node::{HoldingsBody, SlotsBody};
 use serde::Serialize;
@@ -65,6 +65,15 @@ impl Service for SecondaryService {
                 reading::one(exchange, &secondary.store, &secondary.snapshot(), id);
             }
             (Method::Post, Resource::Messages) => exchange.reply(secondary.redirect()),
+            (Method::Get, Resource::Backup) => {
+                let (decided, server_id) = (secondary.replica().decided(), &secondary.settings.common.server_id);
+                exchange.reply(backups::backup(&secondary.store, server_id, decided));
+            }
+            (Method::Get, Resource::Fingerprint) => {
+                let decided = secondary.replica().decided();
+                let reply = fingerprints::answer(&exchange, &*secondary.store, decided);
+                exchange.reply(reply);
+            }
             (Method::Get, Resource::Health) => exchange.reply(Reply::json(200, &secondary.status())),
             (Method::Get, Resource::Livez) => exchange.reply(Reply::json(200, &json!({ "status": "alive" }))),
             (Method::Get, Resource::Readyz) => exchange.reply(secondary.ready()),
@@ -88,11 +97,11 @@ impl Secondary {
     /// Gives a master that begins a reign what it may lack.
     fn report_slots(&self, exchange: &Exchange) -> Reply {
         let Some(after) = exchange.query("after").and_then(|after| after.parse().ok()).map(Id::new) else {
-            return Reply::problem(400, "the parameter after must be an id");
+            return Reply::no_answer(400, "the parameter after must be an id");
         };
         match self.store.read(after, Id::MAX, SLOTS_LIMIT) {
             Ok(slots) => Reply::json(200, &SlotsBody::new(after, &slots)),
-            Err(error) => Reply::problem(500, &error.to_string()),
+            Err(error) => Reply::no_answer(500, &error.to_string()),
         }
     }
 
@@ -112,7 +121,7 @@ impl Secondary {
 
     fn ready(&self) -> Reply {
         if let Some(trouble @ Trouble::Failed(_)) = self.store.trouble() {
-            return Reply::problem(503, &trouble.to_string());
+            return Reply::no_answer(503, &trouble.to_string());
         }
         let view = self.view();
         if view.admitted || view.holdings.foreign > 0 {

@@ -7,43 +7,47 @@
 //! | `reserve` | room for refusals on a full disk, see [`reserve`] |
 //! | `lock` | held by the process that uses the directory, and names it |
 //!
-//! An append is one transaction and one sync, of the write-ahead log. A thread of its own moves that log into the
-//! database and syncs the floor; it holds up no append.
+//! An append is one transaction and one sync, of the write-ahead log. [`housekeeping`] moves that log into the database
+//! beside the appends.
 //!
 //! Caveats: SQLite repairs nothing, and takes a damaged end of its write-ahead log for the end of the log. So each slot
 //! carries a checksum that is checked whenever it is read, ids must follow each other, and the floor tells when the end
 //! is missing.
 
+mod claim;
 mod floor;
+mod housekeeping;
 mod reserve;
 mod schema;
 
-use super::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark};
+use super::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark, walk};
 use crate::replication::{Id, Slot};
 use floor::{Floor, FloorFile};
 use reserve::Reserve;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+use schema::Damage;
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
-/// Bytes of message text after which the write-ahead log is moved into the database.
-const CHECKPOINT_BYTES: u64 = 4 << 20;
-/// How often the housekeeper looks around. What is younger than this may be missing from the floor after a power loss.
-const HOUSEKEEPING: Duration = Duration::from_millis(100);
-/// Without an append for this long, the write-ahead log is emptied and the floor synced.
-const IDLE: Duration = Duration::from_millis(500);
-/// How often a full disk is tried again.
-const ROOM_TRIED_EVERY: Duration = Duration::from_secs(1);
+pub use claim::Claim;
+
 /// Reading connections kept for the next reader.
 const READERS_KEPT: usize = 16;
 /// Slots at the end of the log that are read, and so checked, before the node serves.
 const CHECKED_AT_START: u64 = 10_000;
+/// If that takes longer than this, it is told how far it is.
+const QUIET_START: Duration = Duration::from_secs(1);
+/// Refusals that are remembered without asking the table.
+const REFUSALS_REMEMBERED: usize = 65_536;
+/// What one transaction writes at least: a page of the database, about.
+const TRANSACTION_BYTES: u64 = 4 << 10;
+/// Memory for pages of the database, unless configured otherwise.
+pub const CACHE_BYTES_DEFAULT: usize = 8 << 20;
 
 /// A log on disk.
 pub struct Disk {
@@ -51,23 +55,36 @@ pub struct Disk {
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
     last: AtomicU64,
-    /// Refusals made since the start; the table knows the older ones.
-    refused: Mutex<BTreeSet<Id>>,
-    last_at_start: Id,
+    refused: Mutex<Refusals>,
+    cache_bytes: usize,
     floor: Mutex<FloorFile>,
     /// A failure stays: nothing is written after it, because what the system kept of that write is not known.
     trouble: Mutex<Option<Trouble>>,
     reserve: Reserve,
     activity: Mutex<Activity>,
     closed: AtomicBool,
-    /// Held as long as this process uses the directory.
-    _lock: File,
+    _claim: Claim,
 }
 
 struct Activity {
     bytes_since_checkpoint: u64,
-    last_append: Instant,
-    room_tried: Instant,
+    last_write: Instant,
+}
+
+/// The latest refusals, in memory: every call to a secondary asks for them.
+struct Refusals {
+    /// Every refusal after this id is in `known`; only the table knows the older ones.
+    after: Id,
+    known: BTreeSet<Id>,
+}
+
+impl Refusals {
+    fn extend(&mut self, ids: &[Id]) {
+        self.known.extend(ids.iter().filter(|&&id| id > self.after));
+        while self.known.len() > REFUSALS_REMEMBERED {
+            self.after = self.known.pop_first().unwrap_or(self.after);
+        }
+    }
 }
 
 /// What a write is for.
@@ -101,6 +118,12 @@ impl Files {
     fn lock(&self) -> PathBuf {
         self.directory.join("lock")
     }
+
+    /// The files that make up the log; the floor is the last.
+    fn of_the_log(&self) -> [PathBuf; 4] {
+        let beside = |suffix: &str| self.directory.join(format!("log.sqlite{suffix}"));
+        [self.database(), beside("-wal"), beside("-shm"), self.floor()]
+    }
 }
 
 impl Disk {
@@ -110,12 +133,19 @@ impl Disk {
     /// If another process uses it, if it cannot be read or written, or if what it holds is damaged, or less than this
     /// node has promised. Nothing is changed then.
     pub fn open(directory: &Path) -> Result<Arc<Disk>, StoreError> {
+        Disk::open_with_cache(directory, CACHE_BYTES_DEFAULT)
+    }
+
+    /// Opens a data directory and keeps that many bytes of its pages in memory, for writing and for reading each.
+    ///
+    /// # Errors
+    /// As [`Disk::open`].
+    pub fn open_with_cache(directory: &Path, cache_bytes: usize) -> Result<Arc<Disk>, StoreError> {
+        let claim = Claim::take(directory)?;
         let files = Files { directory: directory.to_owned() };
-        fs::create_dir_all(directory).map_err(|error| in_directory(directory, &error))?;
-        let lock = take_lock(&files)?;
         let existed = files.database().exists();
         let (mut floor, found) = FloorFile::open(&files.floor()).map_err(|error| in_directory(directory, &error))?;
-        let writer = schema::open(&files.database(), existed)?;
+        let writer = schema::open(&files.database(), existed, cache_bytes)?;
         let last = schema::last(&writer).map_err(|error| files.damaged(&error.to_string()))?;
         let amendments = schema::amendments(&writer).map_err(|error| files.damaged(&error.to_string()))?;
         check_floor(&files, found, last, amendments)?;
@@ -133,20 +163,16 @@ impl Disk {
             writer: Mutex::new(writer),
             readers: Mutex::default(),
             last: AtomicU64::new(last.get()),
-            refused: Mutex::default(),
-            last_at_start: last,
+            refused: Mutex::new(Refusals { after: last, known: BTreeSet::new() }),
+            cache_bytes,
             floor: Mutex::new(floor),
-            activity: Mutex::new(Activity {
-                bytes_since_checkpoint: 0,
-                last_append: Instant::now(),
-                room_tried: Instant::now(),
-            }),
+            activity: Mutex::new(Activity { bytes_since_checkpoint: 0, last_write: Instant::now() }),
             closed: AtomicBool::new(false),
-            _lock: lock,
+            _claim: claim,
         });
         disk.check_identity()?;
-        disk.check_end(last)?;
-        disk.keep_house()?;
+        let unchecked = disk.check_end(last)?;
+        disk.keep_house(unchecked)?;
         Ok(disk)
     }
 
@@ -162,14 +188,19 @@ impl Disk {
         }
     }
 
-    /// Reads the end of the log, which checks it: damage there is the most likely, and the most harmful.
-    fn check_end(&self, last: Id) -> Result<(), StoreError> {
-        let mut after = Id::new(last.get().saturating_sub(CHECKED_AT_START));
-        while after < last {
-            let slots = self.read(after, last, ReadLimit { slots_max: 1_000, bytes_max: 1 << 20 })?;
-            after = slots.last().map_or(last, Slot::id);
-        }
-        Ok(())
+    /// Reads the end of the log, which checks it: damage there is the most likely, and the most harmful. Gives the id up
+    /// to which nothing was checked.
+    fn check_end(&self, last: Id) -> Result<Id, StoreError> {
+        let before = Id::new(last.get().saturating_sub(CHECKED_AT_START));
+        let mut told = Instant::now();
+        walk(self, before, last, |slot| {
+            if told.elapsed() > QUIET_START {
+                told = Instant::now();
+                log::info!("checking the end of the log before serving: id {} of {last}", slot.id());
+            }
+            Ok::<(), StoreError>(())
+        })?;
+        Ok(before)
     }
 
     fn write<T>(
@@ -192,6 +223,10 @@ impl Disk {
             }
             done = commit(&mut writer, &work);
         }
+        drop(writer);
+        let mut activity = lock(&self.activity);
+        activity.bytes_since_checkpoint += TRANSACTION_BYTES;
+        activity.last_write = Instant::now();
         done.map_err(|error| {
             self.latch(format!("{what} could not be written to {}: {error}", self.files.database().display()))
         })
@@ -211,34 +246,11 @@ impl Disk {
         self.reserve
             .give_up()
             .map_err(|error| self.latch(format!("{} could not be removed: {error}", self.files.reserve().display())))?;
-        lock(&self.activity).room_tried = Instant::now();
         let mut trouble = lock(&self.trouble);
         if trouble.is_none() {
             log::error!("no messages are stored until there is room: {}", self.files.full());
         }
         Ok(trouble.get_or_insert_with(|| self.files.full()).clone())
-    }
-
-    /// Takes messages again when there is room for them, and for the reserve.
-    fn try_for_room(&self) {
-        if !matches!(self.trouble(), Some(Trouble::NoRoom(_))) {
-            return;
-        }
-        {
-            let mut activity = lock(&self.activity);
-            if activity.room_tried.elapsed() < ROOM_TRIED_EVERY {
-                return;
-            }
-            activity.room_tried = Instant::now();
-        }
-        match self.reserve.take() {
-            Ok(true) => {
-                lock(&self.trouble).take_if(|trouble| matches!(trouble, Trouble::NoRoom(_)));
-                log::info!("there is room again in {}; messages are stored", self.files.directory.display());
-            }
-            Ok(false) => {}
-            Err(error) => log::warn!("{} could not be made: {error}", self.files.reserve().display()),
-        }
     }
 
     /// A write that changes something else than the end of the log: counted, in the database and in the floor.
@@ -250,11 +262,21 @@ impl Disk {
         self.set_floor(|floor| floor.amendments = floor.amendments.max(number))
     }
 
+    /// What a reader found. Damage is latched: a disk that lost one thing is not to be trusted with another.
+    fn damaged(&self, damage: &Damage) -> StoreError {
+        let error = self.files.damaged(&damage.to_string());
+        if damage.is_certain() && self.trouble().is_none() {
+            log::error!("{error}");
+            return self.latch(error.to_string());
+        }
+        error
+    }
+
     fn with_reader<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let kept = lock(&self.readers).pop();
         let reader = match kept {
             Some(reader) => reader,
-            None => schema::open_reader(&self.files.database())?,
+            None => schema::open_reader(&self.files.database(), self.cache_bytes / READERS_KEPT)?,
         };
         let done = work(&reader);
         let mut readers = lock(&self.readers);
@@ -273,58 +295,10 @@ impl Disk {
             .map_err(|error| self.latch(format!("{} could not be written: {error}", self.files.floor().display())))
     }
 
-    /// Starts the thread that empties the write-ahead log and syncs the floor.
-    fn keep_house(self: &Arc<Disk>) -> Result<(), StoreError> {
-        let housekeeper = schema::open_writer(&self.files.database())?;
-        let disk = Arc::downgrade(self);
-        let work = move || {
-            while let Some(disk) = disk.upgrade() {
-                if disk.closed.load(Ordering::Acquire) {
-                    break;
-                }
-                disk.tidy(&housekeeper);
-                disk.try_for_room();
-                drop(disk);
-                thread::sleep(HOUSEKEEPING);
-            }
-        };
-        let started = thread::Builder::new().name("housekeeper".to_owned()).spawn(work);
-        started.map(|_| ()).map_err(|error| StoreError::new(format!("no thread for the store: {error}")))
-    }
-
-    fn tidy(&self, housekeeper: &Connection) {
-        let (bytes, quiet) = {
-            let activity = lock(&self.activity);
-            (activity.bytes_since_checkpoint, activity.last_append.elapsed() > IDLE)
-        };
-        if bytes >= CHECKPOINT_BYTES || (quiet && bytes > 0) {
-            lock(&self.activity).bytes_since_checkpoint = 0;
-            // The first pass moves almost everything beside the appends. What came in meanwhile is moved while they wait,
-            // a few frames and a sync: only then does SQLite begin its write-ahead log anew instead of growing it.
-            let moved = schema::checkpoint(housekeeper).and_then(|()| {
-                let _nobody_appends = lock(&self.writer);
-                schema::checkpoint(housekeeper)
-            });
-            if let Err(error) = moved {
-                log::warn!("{} could not be tidied: {error}", self.files.database().display());
-            }
-        }
-        if bytes >= CHECKPOINT_BYTES || quiet {
-            self.sync_floor_aside();
-        }
-    }
-
     fn sync_floor(&self) -> Result<(), StoreError> {
         lock(&self.floor)
             .sync()
             .map_err(|error| self.latch(format!("{} could not be synced: {error}", self.files.floor().display())))
-    }
-
-    /// Syncs the floor where nobody waits for it: a failure is latched, and logged.
-    fn sync_floor_aside(&self) {
-        if let Err(error) = self.sync_floor() {
-            log::error!("{error}");
-        }
     }
 }
 
@@ -338,13 +312,9 @@ impl Store for Disk {
         let what = format!("ids {}–{last}", before.next());
         self.write(&what, purpose, |transaction| schema::insert(transaction, slots))?;
         self.last.store(last.get(), Ordering::Release);
-        lock(&self.refused).extend(refused);
-        {
-            let bytes: usize = slots.iter().map(super::weight).sum();
-            let mut activity = lock(&self.activity);
-            activity.bytes_since_checkpoint += bytes as u64;
-            activity.last_append = Instant::now();
-        }
+        lock(&self.refused).extend(&refused);
+        let bytes: usize = slots.iter().map(super::weight).sum();
+        lock(&self.activity).bytes_since_checkpoint += bytes as u64;
         self.set_floor(|floor| floor.durable = last)
     }
 
@@ -364,7 +334,7 @@ impl Store for Disk {
         self.sync_floor()?;
         self.amend("the end of a former epoch", |transaction| schema::drop_from(transaction, id))?;
         self.last.store(last.get(), Ordering::Release);
-        lock(&self.refused).split_off(&id);
+        lock(&self.refused).known.split_off(&id);
         Ok(())
     }
 
@@ -377,9 +347,7 @@ impl Store for Disk {
         if through <= after {
             return Ok(Vec::new());
         }
-        self.with_reader(|reader| {
-            schema::read(reader, after, through, limit).map_err(|why| self.files.damaged(&why.to_string()))
-        })
+        self.with_reader(|reader| schema::read(reader, after, through, limit).map_err(|damage| self.damaged(&damage)))
     }
 
     fn refused(&self, after: Id, through: Id) -> Result<Vec<Id>, StoreError> {
@@ -387,21 +355,21 @@ impl Store for Disk {
         if through <= after {
             return Ok(Vec::new());
         }
-        let mut refused = Vec::new();
-        if after < self.last_at_start {
-            refused = self.with_reader(|reader| {
-                schema::refused(reader, after, through.min(self.last_at_start))
-                    .map_err(|why| self.files.damaged(&why.to_string()))
-            })?;
-        }
-        refused.extend(lock(&self.refused).range(after.next()..=through));
-        refused.sort_unstable();
-        refused.dedup();
+        let older = {
+            let refusals = lock(&self.refused);
+            if after >= refusals.after {
+                return Ok(refusals.known.range(after.next()..=through).copied().collect());
+            }
+            refusals.after.min(through)
+        };
+        let mut refused =
+            self.with_reader(|reader| schema::refused(reader, after, older).map_err(|damage| self.damaged(&damage)))?;
+        refused.extend(lock(&self.refused).known.range(older.next()..=through));
         Ok(refused)
     }
 
     fn identity(&self) -> Result<Option<Identity>, StoreError> {
-        self.with_reader(|reader| schema::identity(reader).map_err(|why| self.files.damaged(&why.to_string())))
+        self.with_reader(|reader| schema::identity(reader).map_err(|damage| self.damaged(&damage)))
     }
 
     fn set_identity(&self, identity: &Identity) -> Result<(), StoreError> {
@@ -443,46 +411,21 @@ fn commit<T>(writer: &mut Connection, work: impl Fn(&Transaction<'_>) -> rusqlit
 }
 
 impl Files {
+    /// What to do about a log that is not whole.
+    const WAY_OUT: &str = "A secondary fetches everything again from its master after \"secondary discard\"; a master is \
+                           made anew from a backup or from a secondary with \"master restore\"";
+
     fn full(&self) -> Trouble {
         Trouble::NoRoom(format!("the disk is full: there is no room in {}", self.directory.display()))
     }
 
     fn damaged(&self, why: &str) -> StoreError {
-        StoreError::new(format!("{} is damaged: {why}", self.database().display()))
+        StoreError::new(format!("{} is damaged: {why}. {}", self.database().display(), Files::WAY_OUT))
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One process per data directory. The second one is told which the first is.
-fn take_lock(files: &Files) -> Result<File, StoreError> {
-    let path = files.lock();
-    let here = |error: &io::Error| StoreError::new(format!("{} cannot be used: {error}", path.display()));
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(|error| here(&error))?;
-    match file.try_lock() {
-        Ok(()) => {
-            let written = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
-            written.map(|()| file).map_err(|error| here(&error))
-        }
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let _ = file.read_to_string(&mut holder);
-            Err(StoreError::new(format!(
-                "{} is in use by process {}; stop that one, or choose another DATA_DIR",
-                files.directory.display(),
-                holder.trim()
-            )))
-        }
-        Err(TryLockError::Error(error)) => Err(here(&error)),
-    }
 }
 
 /// A log must not fall below what its node has promised. Without a readable floor that cannot be told, unless there is
@@ -506,10 +449,7 @@ fn check_floor(files: &Files, found: Option<Floor>, last: Id, amendments: u64) -
         ),
         _ => return Ok(()),
     };
-    Err(StoreError::new(format!(
-        "{lost}; restore it from a backup or from another node; a secondary may also be started with an empty data \
-         directory, and gets everything again from its master"
-    )))
+    Err(StoreError::new(format!("{lost}. {}", Files::WAY_OUT)))
 }
 
 /// Files that appeared in a directory survive a power loss only after this.

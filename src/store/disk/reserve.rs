@@ -1,9 +1,11 @@
 //! Room for what must still be written when the disk is full.
 //!
 //! A message that cannot be stored is refused, and a refusal has to be durable before anybody is told. So some room is
-//! taken beforehand, in a file of zeroes. When a write finds the disk full, the file is given up, refusals go into the
+//! taken beforehand, in a file of its own. When a write finds the disk full, the file is given up, refusals go into the
 //! room that it leaves, and messages are taken again only once it could be made anew, with as much room beside it.
 
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -52,8 +54,12 @@ impl Reserve {
     }
 }
 
+/// Takes room for a file, by zeroes where the file system knows no other way.
 fn fill(file: &mut File, bytes: u64) -> io::Result<()> {
-    io::copy(&mut io::repeat(0).take(bytes), file).map(|_| ())
+    match rustix::fs::fallocate(&*file, FallocateFlags::empty(), 0, bytes) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => io::copy(&mut io::repeat(0).take(bytes), file).map(|_| ()),
+        other => Ok(other?),
+    }
 }
 
 fn is_full(error: &io::Error) -> bool {

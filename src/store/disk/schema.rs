@@ -13,9 +13,6 @@ use std::time::Duration;
 const FORMAT: i64 = 1;
 /// What makes a database one of ours, in SQLite's `application_id`: "RLOG".
 const APPLICATION: i64 = 0x524c_4f47;
-/// Page cache of a writing connection, and of a reading one, in KiB: with these and no more, memory stays bounded.
-const WRITER_CACHE_KIB: i64 = 8 << 10;
-const READER_CACHE_KIB: i64 = 1 << 10;
 /// How long a statement waits for another connection. Only the housekeeper and the writer can meet.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -49,6 +46,18 @@ pub(super) enum Damage {
     Found(String),
 }
 
+impl Damage {
+    /// Whether what was read is wrong, and not just the reading.
+    pub(super) fn is_certain(&self) -> bool {
+        match self {
+            Damage::Found(_) => true,
+            Damage::Sqlite(error) => {
+                matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+            }
+        }
+    }
+}
+
 impl From<rusqlite::Error> for Damage {
     fn from(error: rusqlite::Error) -> Damage {
         Damage::Sqlite(error)
@@ -72,8 +81,8 @@ pub(super) fn is_no_room(error: &rusqlite::Error) -> bool {
 
 /// Opens the database for its one writer. What an earlier process left in the write-ahead log is moved into the database
 /// first: SQLite would take it for durable, but only a checkpoint makes it so.
-pub(super) fn open(path: &Path, existed: bool) -> Result<Connection, StoreError> {
-    let connection = open_writer(path)?;
+pub(super) fn open(path: &Path, existed: bool, cache_bytes: usize) -> Result<Connection, StoreError> {
+    let connection = open_writer(path, cache_bytes)?;
     let prepared = if existed { check_format(&connection, path) } else { create(&connection).map_err(Damage::from) };
     prepared
         .and_then(|()| empty_write_ahead_log(&connection).map_err(Damage::from))
@@ -82,24 +91,25 @@ pub(super) fn open(path: &Path, existed: bool) -> Result<Connection, StoreError>
 }
 
 /// Opens one more connection that may write.
-pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn open_writer(path: &Path, cache_bytes: usize) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    connect(path, flags, WRITER_CACHE_KIB)
+    connect(path, flags, cache_bytes)
 }
 
-pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
-    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX, READER_CACHE_KIB)
+pub(super) fn open_reader(path: &Path, cache_bytes: usize) -> Result<Connection, StoreError> {
+    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX, cache_bytes)
 }
 
-fn connect(path: &Path, flags: OpenFlags, cache_kib: i64) -> Result<Connection, StoreError> {
+fn connect(path: &Path, flags: OpenFlags, cache_bytes: usize) -> Result<Connection, StoreError> {
     let cannot = |why: &dyn fmt::Display| StoreError::new(format!("{} cannot be opened: {why}", path.display()));
     let connection = Connection::open_with_flags(path, flags).map_err(|error| cannot(&error))?;
-    prepare(&connection, cache_kib).map_err(|damage| cannot(&damage))?;
+    prepare(&connection, cache_bytes).map_err(|damage| cannot(&damage))?;
     Ok(connection)
 }
 
 /// Sets what durability depends on, and reads it back: SQLite ignores a pragma that it does not like.
-fn prepare(connection: &Connection, cache_kib: i64) -> Result<(), Damage> {
+fn prepare(connection: &Connection, cache_bytes: usize) -> Result<(), Damage> {
+    let cache_kib = i64::try_from(cache_bytes >> 10).unwrap_or(i64::MAX);
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     if !connection.is_readonly("main")? {

@@ -1,0 +1,45 @@
+//! Checks a data directory while no node uses it.
+
+use super::Failure;
+use super::progress::Progress;
+use crate::replication::Id;
+use crate::server::text::messages;
+use crate::store::{Disk, Store, StoreError, Watermark, walk};
+use crate::wire::backup::Tally;
+use std::path::Path;
+
+/// Reads everything; reading checks it.
+pub(super) fn verify(directory: &Path) -> Result<String, Failure> {
+    if !directory.is_dir() {
+        return Err(Failure::Usage(format!("there is no data directory {}", directory.display())));
+    }
+    summary(directory).map_err(Failure::failed)
+}
+
+fn summary(directory: &Path) -> Result<String, StoreError> {
+    let store = Disk::open(directory)?;
+    let log = store.identity()?.map_or_else(
+        || "no log of a master of ours".to_owned(),
+        |identity| format!("log {} in epoch {}", identity.log_id, identity.history.latest()),
+    );
+    let last = store.last();
+    let Watermark { decided, .. } = store.watermark();
+    let mut progress = Progress::new("checked", last);
+    let (mut all, mut fingerprint) = (Tally::default(), None);
+    walk(&*store, Id::ZERO, last, |slot| {
+        all.add(&slot);
+        if slot.id() <= decided {
+            fingerprint = Some(all.fingerprint);
+        }
+        progress.show(slot.id());
+        Ok::<(), StoreError>(())
+    })?;
+    Ok(format!(
+        "{}: {log}, ids up to {last}: {}, {} refused; decided up to id {decided}.\n\
+         Every checksum matches, and nothing is missing. The fingerprint of what is decided is {}",
+        directory.display(),
+        messages(all.messages),
+        all.refused,
+        fingerprint.unwrap_or_default()
+    ))
+}

@@ -1,0 +1,183 @@
+//! A backup: the decided part of a log as lines of JSON, so that any tool reads it.
+//!
+//! 1. One [`Head`]: whose log it is, and how far it goes.
+//! 2. A line for each id, from 1 to `through`: a message, or `{"id":7,"refused":true}`.
+//! 3. One [`End`]: how much there was, and the fingerprint of all of it. A backup without it was cut off.
+
+use super::node::{EntryBody, LogIdText};
+use super::read_object;
+use crate::replication::{Entry, Epoch};
+use crate::replication::{EpochHistory, Fingerprint, Id, LogId, Slot};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// The version of this format.
+const VERSION: u32 = 1;
+
+/// The first line.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Head {
+    /// The version of the format; its name is what tells such a file from others.
+    replicated_log_backup: u32,
+    /// When it was taken.
+    pub taken: String,
+    /// The node that gave it.
+    pub server_id: String,
+    log_id: LogIdText,
+    /// Each epoch, and the id where it began.
+    epochs: Vec<(u64, u64)>,
+    through: u64,
+    /// The secondaries that had registered themselves with the master that gave it.
+    pub secondaries: Vec<SecondaryLine>,
+}
+
+/// A secondary on record.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct SecondaryLine {
+    /// Its name.
+    pub server_id: String,
+    /// Its address.
+    pub url: String,
+}
+
+impl Head {
+    /// Describes a log.
+    #[must_use]
+    pub fn new(
+        taken: String,
+        server_id: String,
+        log_id: LogId,
+        history: &EpochHistory,
+        through: Id,
+        secondaries: Vec<SecondaryLine>,
+    ) -> Head {
+        let epochs = history.starts().iter().map(|(epoch, start)| (epoch.get(), start.get())).collect();
+        let log_id = LogIdText(log_id);
+        Head { replicated_log_backup: VERSION, taken, server_id, log_id, epochs, through: through.get(), secondaries }
+    }
+
+    /// Reads the first line.
+    ///
+    /// # Errors
+    /// If it is not that of a backup, or of one that this program does not know.
+    pub fn parse(line: &[u8]) -> Result<Head, String> {
+        let head: Head = read_object(line).map_err(|why| format!("it does not begin as a backup does: {why}"))?;
+        if head.replicated_log_backup != VERSION {
+            return Err(format!("it has the format {}, but this program knows {VERSION}", head.replicated_log_backup));
+        }
+        Ok(head)
+    }
+
+    /// The log.
+    #[must_use]
+    pub fn log_id(&self) -> LogId {
+        self.log_id.0
+    }
+
+    /// The reigns.
+    #[must_use]
+    pub fn history(&self) -> EpochHistory {
+        EpochHistory::new(self.epochs.iter().map(|&(epoch, start)| (Epoch::new(epoch), Id::new(start))).collect())
+    }
+
+    /// The last id.
+    #[must_use]
+    pub fn through(&self) -> Id {
+        Id::new(self.through)
+    }
+}
+
+/// The last line.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct End {
+    end: bool,
+    /// Messages.
+    pub messages: u64,
+    /// Refused ids.
+    pub refused: u64,
+    fingerprint: String,
+}
+
+/// What the lines amount to so far.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tally {
+    /// The last id.
+    pub last: Id,
+    /// Messages.
+    pub messages: u64,
+    /// Refused ids.
+    pub refused: u64,
+    /// Of all slots.
+    pub fingerprint: Fingerprint,
+}
+
+impl Tally {
+    /// Takes the next slot in.
+    pub fn add(&mut self, slot: &Slot) {
+        self.last = slot.id();
+        self.fingerprint.extend(slot);
+        match slot {
+            Slot::Entry(_) => self.messages += 1,
+            Slot::Refused(_) => self.refused += 1,
+        }
+    }
+
+    /// The last line after this.
+    #[must_use]
+    pub fn end(&self) -> End {
+        let fingerprint = self.fingerprint.to_string();
+        End { end: true, messages: self.messages, refused: self.refused, fingerprint }
+    }
+}
+
+/// A line after the first.
+#[derive(Debug)]
+pub enum Line {
+    /// What is at the next id.
+    Slot(Slot),
+    /// There is no more.
+    End(End),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AnyLine {
+    Entry(EntryBody),
+    Refused(RefusedLine),
+    End(End),
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct RefusedLine {
+    id: u64,
+    refused: bool,
+}
+
+impl Line {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// If it is none of a backup.
+    pub fn parse(line: &[u8]) -> Result<Line, String> {
+        match read_object(line)? {
+            AnyLine::Entry(body) => Ok(Line::Slot(Slot::Entry(Arc::new(Entry::from(body))))),
+            AnyLine::Refused(body) => Ok(Line::Slot(Slot::Refused(Id::new(body.id)))),
+            AnyLine::End(end) => Ok(Line::End(end)),
+        }
+    }
+}
+
+/// Writes a line.
+pub fn write_line(lines: &mut Vec<u8>, value: &impl Serialize) {
+    serde_json::to_writer(&mut *lines, value).expect("strings and numbers always serialise into memory");
+    lines.push(b'\n');
+}
+
+/// Writes the line of a slot.
+pub fn write_slot(lines: &mut Vec<u8>, slot: &Slot) {
+    match slot {
+        Slot::Entry(entry) => write_line(lines, &EntryBody::from(&**entry)),
+        Slot::Refused(id) => write_line(lines, &RefusedLine { id: id.get(), refused: true }),
+    }
+}
