@@ -59,7 +59,7 @@ impl FloorFile {
         let slots = [0, 1].map(|slot| read_slot(&file, slot));
         let latest = slots.into_iter().flatten().max_by_key(|(number, _)| *number);
         let (number, floor) = latest.unwrap_or_default();
-        Ok((FloorFile { file, number, floor, synced: true }, latest.map(|(_, floor)| floor)))
+        Ok((FloorFile { file, number, floor, synced: false }, latest.map(|(_, floor)| floor)))
     }
 
     pub(super) fn floor(&self) -> Floor {

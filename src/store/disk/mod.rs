@@ -149,11 +149,13 @@ impl Disk {
         let last = schema::last(&writer).map_err(|error| files.damaged(&error.to_string()))?;
         let amendments = schema::amendments(&writer).map_err(|error| files.damaged(&error.to_string()))?;
         check_floor(&files, found, last, amendments)?;
+        // What a killed process left is read back, but may be nowhere else than in memory: it counts once it is synced. A
+        // floor that can be read says that the names of all files are durable, so they are synced first.
         if found.is_none() {
-            floor.write(Floor::default()).map_err(|error| in_directory(directory, &error))?;
-            floor.sync().map_err(|error| in_directory(directory, &error))?;
             sync_directory(directory).map_err(|error| in_directory(directory, &error))?;
+            floor.write(Floor::default()).map_err(|error| in_directory(directory, &error))?;
         }
+        floor.sync().map_err(|error| in_directory(directory, &error))?;
         let reserve = Reserve::new(&files.reserve());
         let room = reserve.take().map_err(|error| in_directory(directory, &error))?;
         let disk = Arc::new(Disk {
@@ -452,14 +454,22 @@ fn check_floor(files: &Files, found: Option<Floor>, last: Id, amendments: u64) -
     Err(StoreError::new(format!("{lost}. {}", Files::WAY_OUT)))
 }
 
-/// Files that appeared in a directory survive a power loss only after this.
+/// Files that appeared in a directory survive a power loss only after this, and so does the directory: it, and those
+/// above it, may have been made a moment ago, by a process that was killed then.
 fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()?;
-    match directory.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => File::open(".")?.sync_all(),
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
+    let directory = directory.canonicalize()?;
+    for ancestor in directory.ancestors() {
+        match File::open(ancestor).and_then(|file| file.sync_all()) {
+            Err(error) if !is_not_ours_to_sync(&error) => return Err(error),
+            _ => {}
+        }
     }
+    Ok(())
+}
+
+/// Somebody else made that directory, or its file system has nothing to sync there.
+fn is_not_ours_to_sync(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 
 fn in_directory(directory: &Path, error: &io::Error) -> StoreError {

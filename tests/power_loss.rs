@@ -1,0 +1,522 @@
+//! The power goes. Only what was synced is sure to be on the disk; what was written since may be there, or not, or in
+//! parts. Whatever is left, the store opens, has everything that it acknowledged, and nothing that it never had.
+//!
+//! SQLite does its own input and output, so a process plays a script on a [`Disk`] under `strace`, and says after each
+//! call that it returned. From the system calls a model of a disk is fed ([`platter`]), and stopped after every one of
+//! them. At each such cut it tells what it may hold: only what was synced; everything written; the last write torn;
+//! only some files, or directory entries, or lengths; and any selection of the sectors written since. Each of these
+//! images is opened, and compared with what the script had been told by then ([`script`]). The call in flight may
+//! have happened, or not.
+//!
+//! The same once more after a kill -9: what a killed process had written without a sync is all there when the next one
+//! opens it, and must not be built upon before it is durable.
+//!
+//! `POWER_LOSS=all cargo test --release --test power_loss` is the long version; `POWER_LOSS_SEED` repeats the choices
+//! of a run, though not what SQLite chooses by itself. Where `strace` is missing or may not trace, the tests say
+//! `skipped` and why, and pass; with `REQUIRE_STRACE=1` they fail instead.
+//!
+//! Caveats: a sector of 512 bytes is written whole or not at all, and writing one does not harm its neighbours, as
+//! SQLite assumes, too. What was synced is never damaged; `tests/damage.rs` is about that. SQLite's index in shared
+//! memory, the lock file and the reserve are left out: they are made anew. The log is small: nothing is moved beside
+//! busy appends.
+
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
+
+#[path = "power_loss/platter.rs"]
+mod platter;
+#[path = "power_loss/script.rs"]
+mod script;
+#[path = "power_loss/trace.rs"]
+mod trace;
+
+use platter::{Changes, Entries, Image, Operation, Platter};
+use replicated_log::replication::{Id, Slot};
+use replicated_log::store::{Disk, Store, StoreError};
+use script::{Content, State, Step};
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::slice;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tempfile::TempDir;
+
+/// Which life the child is to play, and where.
+const LIFE: &str = "POWER_LOSS_LIFE";
+const PLACE: &str = "POWER_LOSS_PLACE";
+/// The data directory below the place, and its parent, are both made by the store, as `./data/master` is.
+const LOG: &str = "root/data/log";
+/// Room that the store holds there. It is no part of an image, but making it anew takes longer than all the rest.
+const RESERVE: (&str, u64) = ("reserve", 4 << 20);
+/// In memory, where a sync costs nothing; if there is no such place, any temporary directory will do.
+const MEMORY: &str = "/dev/shm";
+/// Operations to one after which a process is killed, unless it is after each; and of those before a sync.
+const KILLED_ONE_IN: u64 = 200;
+const KILLED_BEFORE_SYNC_ONE_IN: u64 = 12;
+/// Variants by chance at each cut: in the short version, and in the long one without and with a kill before.
+const BY_CHANCE: u64 = 3;
+const BY_CHANCE_OF_ALL: u64 = 100;
+const BY_CHANCE_AFTER_EACH_KILL: u64 = 8;
+/// How many images are looked at for one that is used, too, unless all are.
+const USED_ONE_IN: usize = 4;
+/// After so many faults nothing more is tried; the first is the one to look at.
+const FAULTS_MAX: usize = 10;
+
+#[test]
+fn what_was_acknowledged_survives_a_power_loss() {
+    let Some(effort) = Effort::of_this_run() else { return };
+    let mut judge = Judge::new(effort);
+    let history = History::recorded();
+    judge.try_every_cut(history);
+    judge.conclude("power losses");
+}
+
+#[test]
+fn what_was_found_after_a_kill_survives_a_power_loss() {
+    let Some(effort) = Effort::of_this_run() else { return };
+    let mut judge = Judge::new(effort);
+    let history = History::recorded();
+    judge.effort.by_chance = judge.effort.by_chance.min(BY_CHANCE_AFTER_EACH_KILL);
+    for cut in kills(history, &mut judge.effort) {
+        judge.try_every_cut(&history.with_a_kill(cut));
+    }
+    judge.conclude("power losses after kills");
+}
+
+#[test]
+fn a_disk_that_lies_is_noticed_by_this_test() {
+    let Some(effort) = Effort::of_this_run() else { return };
+    let history = History::recorded();
+    for liar in ["log.sqlite-wal", "log.sqlite", "floor", "log"] {
+        let mut judge = Judge { faults_max: 1, ..Judge::new(effort.clone()) };
+        judge.try_every_cut(&history.without_syncs_of(liar));
+        assert!(!judge.faults.is_empty(), "nothing was lost when no sync of {liar} did anything");
+    }
+}
+
+/// The process under `strace`. It ends without closing its store unless the script says so.
+#[test]
+#[ignore = "a part of the other tests, which run it under strace"]
+fn a_scripted_life() {
+    let (Some(place), Ok(life)) = (std::env::var_os(PLACE), std::env::var(LIFE)) else { return };
+    play(&life, Path::new(&place));
+    std::process::exit(0);
+}
+
+fn steps(life: &str) -> Vec<Step> {
+    match life {
+        "first" => script::first_life(),
+        "second" => script::second_life(),
+        dropped => script::life_after_a_kill(dropped.parse().expect("the id to drop from")),
+    }
+}
+
+fn play(life: &str, place: &Path) {
+    let mut marker = OpenOptions::new().append(true).open(place.join("marker")).unwrap();
+    let mut store: Option<Arc<Disk>> = None;
+    let mut state = State::default();
+    for step in steps(life) {
+        match &step {
+            Step::Open => {
+                let opened = open(&place.join(LOG)).expect("the directory can be used");
+                let found = Content::of(&*opened).expect("the log can be read");
+                (state.slots, state.identity) = (found.slots, found.identity);
+                store = Some(opened);
+            }
+            Step::Close => store.take().expect("it is open").close(),
+            Step::Pause(pause) => thread::sleep(*pause),
+            _ => state.play(&step, store.as_deref().expect("it is open")).expect("the disk is sound"),
+        }
+        state = state.after(&step);
+        marker.write_all(fingerprint(&state).as_bytes()).unwrap();
+    }
+}
+
+/// Opens a directory, perhaps once more: the housekeeper of a store that was dropped may hold it a moment longer.
+fn open(directory: &Path) -> Result<Arc<Disk>, StoreError> {
+    for _ in 0..1_000 {
+        match Disk::open(directory) {
+            Err(why) if why.to_string().contains("in use by process") => thread::sleep(Duration::from_millis(1)),
+            opened => return opened,
+        }
+    }
+    Disk::open(directory)
+}
+
+fn fingerprint(state: &State) -> String {
+    let mut hasher = DefaultHasher::new();
+    format!("{:?} {:?}", state.slots, state.identity).hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// What happened to a disk, and what the script was told meanwhile.
+#[derive(Clone)]
+struct History {
+    operations: Vec<Operation>,
+    /// After each return so far: what must be found, and what may be found instead, because the next call is in flight.
+    expected: Vec<[State; 2]>,
+    /// The first cut that is of interest.
+    from: usize,
+    /// Lines of trace that led to it.
+    lines: usize,
+}
+
+impl History {
+    /// The same for all tests.
+    fn recorded() -> &'static History {
+        static RECORDED: OnceLock<History> = OnceLock::new();
+        RECORDED.get_or_init(History::record)
+    }
+
+    /// Two processes, one after another. The first ends without closing.
+    fn record() -> History {
+        let place = Place::new();
+        let mut history = History { operations: Vec::new(), expected: vec![Default::default()], from: 0, lines: 0 };
+        history.live("first", &place, &mut Platter::new());
+        let mut platter = history.platter(history.operations.len());
+        history.live("second", &place, &mut platter);
+        history
+    }
+
+    /// The disk after so many operations.
+    fn platter(&self, cut: usize) -> Platter {
+        let mut platter = Platter::new();
+        self.operations[..cut].iter().for_each(|operation| platter.apply(operation));
+        platter
+    }
+
+    /// A process is killed at the cut, and another one goes on with what it wrote.
+    fn with_a_kill(&self, cut: usize) -> History {
+        let platter = self.platter(cut);
+        let returns = returns(&self.operations[..cut]);
+        let mut history = History {
+            operations: self.operations[..cut].to_vec(),
+            expected: self.expected[..=returns].to_vec(),
+            from: cut,
+            lines: self.lines,
+        };
+        let place = Place::new();
+        platter.image(Entries::All, Changes::All).write_to(&place.root());
+        reserve_room(&place.0.path().join(LOG));
+        for path in platter.paths().into_iter().filter(|(_, inode)| platter.is_directory(*inode)) {
+            fs::create_dir_all(place.root().join(path.0)).unwrap();
+        }
+        let [certain, possible] = &history.expected[returns];
+        let noted = possible.noted.iter().map(|watermark| watermark.decided.get()).max().unwrap_or(0);
+        let shrinks = possible.last() < certain.last();
+        let dropped = if shrinks { possible.last() } else { noted } + 1;
+        history.live(&dropped.to_string(), &place, &mut platter.clone());
+        history
+    }
+
+    fn without_syncs_of(&self, liar: &str) -> History {
+        let platter = self.platter(self.operations.len());
+        let is_lie = |operation: &Operation| match operation {
+            Operation::Sync { inode, .. } => platter.is_named(*inode, liar),
+            _ => false,
+        };
+        History { operations: self.operations.iter().filter(|it| !is_lie(it)).cloned().collect(), ..self.clone() }
+    }
+
+    /// Adds the life of one more process.
+    fn live(&mut self, life: &str, place: &Place, platter: &mut Platter) {
+        let trace = place.trace(life);
+        let operations = trace::operations(&trace, &place.root(), &place.marker(), platter, self.lines);
+        self.lines += trace.lines().count();
+        let mut told = operations.iter().filter_map(|operation| match operation {
+            Operation::Told(what) => Some(what),
+            _ => None,
+        });
+        for step in steps(life) {
+            let said = told.next().unwrap_or_else(|| panic!("the {life} life ended before {step:?}"));
+            self.returned(&step, said);
+        }
+        self.operations.extend(operations);
+    }
+
+    /// A step returned, in one of the states that were expected.
+    fn returned(&mut self, step: &Step, said: &str) {
+        let latest = self.expected.last_mut().expect("there is always one");
+        if !matches!(step, Step::Open) {
+            latest[1] = latest[0].after(step);
+        }
+        let now = latest.iter().rev().find(|state| fingerprint(state) == said);
+        let now = now.unwrap_or_else(|| panic!("after {step:?} without any power loss: not as expected")).clone();
+        self.expected.push([now.clone(), now]);
+    }
+}
+
+fn returns(operations: &[Operation]) -> usize {
+    operations.iter().filter(|operation| matches!(operation, Operation::Told(_))).count()
+}
+
+/// After which operations a process is killed: amid those that make the floor and the names of files durable, before
+/// some of the other syncs, and here and there.
+fn kills(history: &History, effort: &mut Effort) -> Vec<usize> {
+    let platter = history.platter(history.operations.len());
+    let is_promise = |operation: &Operation| match operation {
+        Operation::Write { inode, .. } => platter.is_named(*inode, "floor"),
+        Operation::Sync { inode, .. } => platter.is_named(*inode, "floor") || platter.is_directory(*inode),
+        _ => false,
+    };
+    let mut is_killed = |cut: usize| {
+        let is_before_sync = matches!(history.operations[cut], Operation::Sync { .. });
+        let one_in = if is_before_sync { KILLED_BEFORE_SYNC_ONE_IN } else { KILLED_ONE_IN };
+        let is_amid = history.operations[cut - 1..=cut].iter().all(is_promise);
+        effort.all || is_amid || effort.random.below(one_in) == 0
+    };
+    (1..history.operations.len()).filter(|&cut| is_killed(cut)).collect()
+}
+
+/// Where a process lives.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Place {
+        let place = Place(temporary_directory());
+        fs::create_dir(place.root()).unwrap();
+        place
+    }
+
+    fn root(&self) -> PathBuf {
+        self.0.path().join("root")
+    }
+
+    fn marker(&self) -> PathBuf {
+        self.0.path().join("marker")
+    }
+
+    /// The system calls of a process that plays a life here.
+    fn trace(&self, life: &str) -> String {
+        File::create(self.marker()).unwrap();
+        let trace = self.0.path().join("trace");
+        let output = trace::tracing(&std::env::current_exe().unwrap(), &trace)
+            .args(["--exact", "a_scripted_life", "--ignored", "--nocapture", "--test-threads=1"])
+            .env(PLACE, self.0.path())
+            .env(LIFE, life)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "the {life} life: {}", String::from_utf8_lossy(&output.stderr));
+        fs::read_to_string(&trace).unwrap()
+    }
+}
+
+fn reserve_room(directory: &Path) {
+    let (name, length) = RESERVE;
+    if directory.exists() {
+        File::create(directory.join(name)).and_then(|file| file.set_len(length)).unwrap();
+    }
+}
+
+fn temporary_directory() -> TempDir {
+    tempfile::tempdir_in(MEMORY).or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// How much is tried.
+#[derive(Clone)]
+struct Effort {
+    all: bool,
+    /// Variants by chance at each cut.
+    by_chance: u64,
+    seed: u64,
+    random: Random,
+}
+
+impl Effort {
+    /// `None` if nothing can be tried here.
+    fn of_this_run() -> Option<Effort> {
+        if let Some(why) = trace::unavailable() {
+            assert!(std::env::var_os("REQUIRE_STRACE").is_none_or(|value| value != "1"), "strace is required: {why}");
+            // Not by println!, which the test harness keeps to itself when a test passes.
+            let line = format!("skipped: {}\n", why.trim().replace('\n', " "));
+            io::stderr().write_all(line.as_bytes()).unwrap();
+            return None;
+        }
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+        let seed = std::env::var("POWER_LOSS_SEED").ok().and_then(|value| value.parse().ok()).unwrap_or(clock | 1);
+        let all = std::env::var("POWER_LOSS").is_ok_and(|value| value == "all");
+        let by_chance = if all { BY_CHANCE_OF_ALL } else { BY_CHANCE };
+        Some(Effort { all, by_chance, seed, random: Random(seed) })
+    }
+
+    /// What the disk may have kept, at a cut after this operation.
+    fn variants(&mut self, platter: &Platter, latest: Option<&Operation>) -> Vec<(Entries, Changes)> {
+        let changed = platter.changed_files();
+        let entries: &[Entries] = match platter.has_entry_changes() {
+            true => &[Entries::None, Entries::OfSyncedFiles, Entries::All],
+            false => &[Entries::None],
+        };
+        let mut changes = vec![Changes::None];
+        if !changed.is_empty() {
+            changes.extend([Changes::All, Changes::Lengths]);
+            changes.extend(changed.iter().map(|(inode, _)| Changes::AllButLast(*inode)));
+        }
+        if changed.len() > 1 {
+            let files = changed.iter().map(|(inode, _)| 1 << (inode % 64));
+            changes.extend(files.flat_map(|file: u64| [Changes::OfFiles(file), Changes::OfFiles(!file)]));
+        }
+        if let Some(Operation::Write { inode, .. }) = latest {
+            let sectors = changed.iter().find(|(changed, _)| changed == inode).map_or(0, |(_, sectors)| *sectors);
+            let tears =
+                [1, 2, sectors / 2, sectors.saturating_sub(1)].into_iter().filter(|at| (1..sectors).contains(at));
+            changes.extend(tears.flat_map(|at| [Changes::TornBefore(*inode, at), Changes::TornAfter(*inode, at)]));
+        }
+        let mut variants: Vec<(Entries, Changes)> =
+            entries.iter().flat_map(|entries| changes.iter().map(|changes| (*entries, *changes))).collect();
+        if !changed.is_empty() || platter.has_entry_changes() {
+            variants.extend((0..self.by_chance).map(|_| self.random_variant()));
+        }
+        variants
+    }
+
+    fn random_variant(&mut self) -> (Entries, Changes) {
+        let likely = [5, 50, 95][self.random.below(3) as usize];
+        (Entries::Random(self.random.next()), Changes::Sectors(self.random.next(), likely))
+    }
+}
+
+/// A small generator of random numbers (Marsaglia's xorshift), so that a seed repeats a run.
+#[derive(Clone)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// Opens images, and tells what is wrong with them.
+struct Judge {
+    effort: Effort,
+    directory: TempDir,
+    histories: usize,
+    operations: usize,
+    cuts: usize,
+    images: usize,
+    /// Images that were opened already, each with the history and the number of returns that it was judged by.
+    seen: HashSet<u64>,
+    faults: Vec<String>,
+    faults_max: usize,
+}
+
+impl Judge {
+    fn new(effort: Effort) -> Judge {
+        Judge {
+            effort,
+            directory: temporary_directory(),
+            histories: 0,
+            operations: 0,
+            cuts: 0,
+            images: 0,
+            seen: HashSet::new(),
+            faults: Vec::new(),
+            faults_max: FAULTS_MAX,
+        }
+    }
+
+    fn try_every_cut(&mut self, history: &History) {
+        self.histories += 1;
+        self.operations += history.operations.len() - history.from;
+        let mut platter = history.platter(history.from);
+        for cut in history.from..=history.operations.len() {
+            if self.faults.len() >= self.faults_max {
+                return;
+            }
+            self.try_cut(history, cut, &platter);
+            if let Some(next) = history.operations.get(cut) {
+                platter.apply(next);
+            }
+        }
+    }
+
+    fn try_cut(&mut self, history: &History, cut: usize, platter: &Platter) {
+        self.cuts += 1;
+        let latest = cut.checked_sub(1).map(|latest| &history.operations[latest]);
+        let returns = returns(&history.operations[..cut]);
+        for (entries, changes) in self.effort.variants(platter, latest) {
+            let image = platter.image(entries, changes);
+            if !self.is_new(&image, returns) {
+                continue;
+            }
+            if let Err(why) = self.examine(&image, &history.expected[returns]) {
+                let latest = latest.map_or("nothing".to_owned(), |latest| platter.describe(latest));
+                self.faults.push(format!(
+                    "cut {cut}, after {returns} returns, the latest operation: {latest}; kept {entries:?} of the \
+                     entries, {changes:?} of the changes: {}\n    {why}",
+                    image.describe()
+                ));
+            }
+        }
+    }
+
+    fn is_new(&mut self, image: &Image, returns: usize) -> bool {
+        let mut hasher = DefaultHasher::new();
+        (image.fingerprint(), self.histories, returns).hash(&mut hasher);
+        self.seen.insert(hasher.finish())
+    }
+
+    fn examine(&mut self, image: &Image, expected: &[State; 2]) -> Result<(), String> {
+        self.images += 1;
+        let root = self.directory.path().join(self.images.to_string());
+        let directory = root.join(LOG);
+        image.write_to(&root.join("root"));
+        reserve_room(&directory);
+        let verdict = open(&directory).map_err(|why| format!("it does not open: {why}")).and_then(|store| {
+            judge_content(&*store, expected)?;
+            if self.effort.all || self.images.is_multiple_of(USED_ONE_IN) {
+                judge_use(store, &directory)
+            } else {
+                Ok(())
+            }
+        });
+        fs::remove_dir_all(&root).unwrap();
+        verdict
+    }
+
+    fn conclude(self, what: &str) {
+        let Judge { effort, operations, cuts, images, faults, .. } = self;
+        let summary = format!("{operations} operations, {cuts} cuts, {images} images of {what}");
+        println!("POWER_LOSS_SEED={}: {summary}", effort.seed);
+        let mut told = String::new();
+        faults.iter().for_each(|fault| writeln!(told, "  {fault}").unwrap());
+        let seed = effort.seed;
+        assert!(faults.is_empty(), "{} faults in {summary}, POWER_LOSS_SEED={seed}:\n{told}", faults.len());
+    }
+}
+
+fn judge_content(store: &dyn Store, expected: &[State; 2]) -> Result<(), String> {
+    let found = Content::of(store).map_err(|why| format!("it cannot be read: {why}"))?;
+    if let [Some(why), Some(_)] = expected.each_ref().map(|state| state.differs_from(&found)) {
+        return Err(why);
+    }
+    if let Some(why) = expected[1].forbids(found.watermark) {
+        return Err(why);
+    }
+    let above = found.watermark.decided.get() > found.slots.len() as u64;
+    if above { Err(format!("{:?} is above the log", found.watermark)) } else { Ok(()) }
+}
+
+/// The store goes on, and what is added is there the next time.
+fn judge_use(store: Arc<Disk>, directory: &Path) -> Result<(), String> {
+    let next = Slot::Refused(store.last().next());
+    store.append(slice::from_ref(&next)).map_err(|why| format!("it cannot be used: {why}"))?;
+    let before = Content::of(&*store).map_err(|why| format!("it cannot be read: {why}"))?;
+    store.close();
+    drop(store);
+    let store = open(directory).map_err(|why| format!("it does not open once more: {why}"))?;
+    let after = Content::of(&*store).map_err(|why| format!("it cannot be read once more: {why}"))?;
+    let is_same =
+        before == after && after.slots.last() == Some(&next) && store.last() == Id::new(after.slots.len() as u64);
+    if is_same { Ok(()) } else { Err("what was added is not there the next time".to_owned()) }
+}

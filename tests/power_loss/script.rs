@@ -1,0 +1,232 @@
+//! What is done to the store, and what must be found afterwards. The model knows nothing of files.
+
+use replicated_log::replication::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Slot};
+use replicated_log::store::{Identity, KnownMember, ReadLimit, Store, StoreError, Watermark};
+use std::sync::Arc;
+use std::time::Duration;
+
+const ALL: ReadLimit = ReadLimit { slots_max: usize::MAX, bytes_max: usize::MAX };
+/// In a list of message lengths: a slot that is appended as refused.
+const REFUSED: usize = 0;
+
+/// One call of the store, or a pause.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    Open,
+    Close,
+    /// Long enough for the housekeeper to move the write-ahead log and to sync the floor, or to notice that it may go.
+    Pause(Duration),
+    /// The log of an epoch, and of those before it.
+    Identity(u64),
+    /// Slots of an epoch with messages of these lengths.
+    Append(u64, Vec<usize>),
+    /// Ids, counted back from the last one.
+    RefuseBack(Vec<u64>),
+    /// An id, counted back from the last one.
+    NoteBack(u64),
+    DropFrom(u64),
+}
+
+const IDLE: Duration = Duration::from_millis(750);
+const GONE: Duration = Duration::from_millis(250);
+
+/// The life of a process that opens a new directory, closes it, opens it again, and ends without closing it.
+pub(super) fn first_life() -> Vec<Step> {
+    use Step::{Append, Close, DropFrom, Identity, NoteBack, Open, Pause, RefuseBack};
+    vec![
+        Open,
+        Identity(1),
+        Append(1, vec![20]),
+        Append(1, (1..=12).map(|number| number * 9).collect()),
+        Append(1, vec![15_000]),
+        NoteBack(9),
+        RefuseBack(vec![11, 5]),
+        Append(1, vec![300, REFUSED, 700]),
+        NoteBack(2),
+        Append(1, vec![9_000]),
+        RefuseBack(vec![0]),
+        NoteBack(2),
+        DropFrom(17),
+        Identity(2),
+        Append(2, vec![10, 200, 40, 60]),
+        Append(2, vec![30]),
+        Pause(IDLE),
+        Append(2, vec![50]),
+        Append(2, vec![2_000, 5_000]),
+        RefuseBack(vec![1]),
+        NoteBack(4),
+        DropFrom(22),
+        Append(2, vec![70]),
+        Pause(IDLE),
+        RefuseBack(vec![0]),
+        Append(2, vec![12_000, 90]),
+        Close,
+        Pause(GONE),
+        Open,
+        Append(2, vec![100]),
+        RefuseBack(vec![0, 1]),
+        NoteBack(2),
+        Append(2, vec![35, 45]),
+        DropFrom(25),
+        Append(2, vec![6_000, 55]),
+    ]
+}
+
+/// The life of the process after that one.
+pub(super) fn second_life() -> Vec<Step> {
+    use Step::{Append, Close, DropFrom, Identity, NoteBack, Open, RefuseBack};
+    vec![
+        Open,
+        Append(2, vec![65]),
+        RefuseBack(vec![0]),
+        Identity(3),
+        DropFrom(26),
+        Append(3, vec![8_000]),
+        NoteBack(0),
+        Close,
+    ]
+}
+
+/// The life of a process that finds what a killed one left. The master drops the end of the log, perhaps once more.
+pub(super) fn life_after_a_kill(dropped: u64) -> Vec<Step> {
+    use Step::{Append, DropFrom, NoteBack, Open, RefuseBack};
+    vec![Open, DropFrom(dropped), Append(4, vec![25]), RefuseBack(vec![0]), Append(4, vec![3_000]), NoteBack(0)]
+}
+
+/// What a node must read back.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct State {
+    pub(super) slots: Vec<Slot>,
+    pub(super) identity: Option<Identity>,
+    /// Every watermark that was noted so far; after a power loss an older one may be found.
+    pub(super) noted: Vec<Watermark>,
+}
+
+impl State {
+    pub(super) fn last(&self) -> u64 {
+        self.slots.len() as u64
+    }
+
+    pub(super) fn refused(&self) -> Vec<Id> {
+        self.slots.iter().filter(|slot| matches!(slot, Slot::Refused(_))).map(Slot::id).collect()
+    }
+
+    fn visible(&self, decided: u64) -> u64 {
+        self.slots.iter().filter(|slot| slot.id() <= Id::new(decided) && matches!(slot, Slot::Entry(_))).count() as u64
+    }
+
+    /// The state after one more step.
+    pub(super) fn after(&self, step: &Step) -> State {
+        let mut after = self.clone();
+        match step {
+            Step::Open | Step::Close | Step::Pause(_) => {}
+            Step::Identity(epoch) => after.identity = Some(identity(*epoch)),
+            Step::Append(epoch, lengths) => after.slots.extend(slots(self.last(), *epoch, lengths)),
+            Step::RefuseBack(back) => {
+                for id in ids_back(self.last(), back) {
+                    after.slots[id.get() as usize - 1] = Slot::Refused(id);
+                }
+            }
+            Step::NoteBack(back) => after.noted.push(self.watermark_back(*back)),
+            Step::DropFrom(id) => after.slots.truncate(*id as usize - 1),
+        }
+        after
+    }
+
+    fn watermark_back(&self, back: u64) -> Watermark {
+        let decided = self.last().saturating_sub(back);
+        Watermark { decided: Id::new(decided), visible: self.visible(decided) }
+    }
+
+    /// Does a step other than opening and closing to a store that is in this state.
+    pub(super) fn play(&self, step: &Step, store: &dyn Store) -> Result<(), StoreError> {
+        match step {
+            Step::Open | Step::Close | Step::Pause(_) => Ok(()),
+            Step::Identity(epoch) => store.set_identity(&identity(*epoch)),
+            Step::Append(epoch, lengths) => store.append(&slots(self.last(), *epoch, lengths)),
+            Step::RefuseBack(back) => store.refuse(&ids_back(self.last(), back)),
+            Step::NoteBack(back) => store.note_watermark(self.watermark_back(*back)),
+            Step::DropFrom(id) => store.drop_from(Id::new(*id)),
+        }
+    }
+
+    /// What is wrong with a store that should be in this state.
+    pub(super) fn differs_from(&self, found: &Content) -> Option<String> {
+        let ends = format!("the log ends at {} instead of {}", found.slots.len(), self.last());
+        if let Some(wrong) = self.slots.iter().zip(&found.slots).find(|(expected, found)| expected != found) {
+            return Some(format!("expected {}, found {}", brief(wrong.0), brief(wrong.1)));
+        }
+        if found.slots.len() != self.slots.len() {
+            return Some(ends);
+        }
+        if found.refused != self.refused() {
+            return Some(format!("the ids {:?} are refused instead of {:?}", found.refused, self.refused()));
+        }
+        (found.identity != self.identity).then(|| format!("it is {:?} instead of {:?}", found.identity, self.identity))
+    }
+
+    /// What is wrong with a watermark that was found.
+    pub(super) fn forbids(&self, found: Watermark) -> Option<String> {
+        let noted = found == Watermark::default() || self.noted.contains(&found);
+        (!noted).then(|| format!("the watermark {found:?} was never noted"))
+    }
+}
+
+fn brief(slot: &Slot) -> String {
+    match slot {
+        Slot::Refused(id) => format!("id {id} refused"),
+        Slot::Entry(entry) => format!("id {} of epoch {} with {} bytes", entry.id, entry.epoch, entry.message.len()),
+    }
+}
+
+fn identity(epoch: u64) -> Identity {
+    let mut history = EpochHistory::default();
+    (1..=epoch).for_each(|epoch| history.begin(Epoch::new(epoch), Id::new(epoch)));
+    let member = |number| KnownMember {
+        url: format!("http://localhost:{}", 5_000 + number),
+        name: format!("secondary-{number}"),
+    };
+    Identity {
+        log_id: LogId::new(42),
+        master: Incarnation::new(epoch),
+        history,
+        members: (1..=epoch).map(member).collect(),
+    }
+}
+
+fn slots(last: u64, epoch: u64, lengths: &[usize]) -> Vec<Slot> {
+    (last + 1..).zip(lengths).map(|(number, &length)| slot(number, epoch, length)).collect()
+}
+
+fn slot(number: u64, epoch: u64, length: usize) -> Slot {
+    let id = Id::new(number);
+    if length == REFUSED {
+        return Slot::Refused(id);
+    }
+    let message = format!("{number} of {epoch}; ").repeat(length.div_ceil(8))[..length].into();
+    Slot::Entry(Arc::new(Entry { id, epoch: Epoch::new(epoch), timestamp_ms: 1_700_000_000_000 + number, message }))
+}
+
+fn ids_back(last: u64, back: &[u64]) -> Vec<Id> {
+    back.iter().map(|back| Id::new(last - back)).collect()
+}
+
+/// Everything that a store reads back.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Content {
+    pub(super) slots: Vec<Slot>,
+    pub(super) refused: Vec<Id>,
+    pub(super) identity: Option<Identity>,
+    pub(super) watermark: Watermark,
+}
+
+impl Content {
+    pub(super) fn of(store: &dyn Store) -> Result<Content, StoreError> {
+        Ok(Content {
+            slots: store.read(Id::ZERO, Id::MAX, ALL)?,
+            refused: store.refused(Id::ZERO, Id::MAX)?,
+            identity: store.identity()?,
+            watermark: store.watermark(),
+        })
+    }
+}
