@@ -433,8 +433,7 @@ impl Cluster {
     }
 
     fn catch_up(&mut self, member: MemberId, entries_max: u64, report: &mut Report) -> Result<(), String> {
-        let stored = self.master.store.last();
-        let dispatch = self.master.ledger.dispatch_catch_up(member, stored, entries_max);
+        let dispatch = self.master.ledger.dispatch_catch_up(member, entries_max);
         self.send(dispatch.ok_or_else(|| format!("{member} is not catching up"))?, report);
         Ok(())
     }

@@ -243,6 +243,12 @@ impl Ledger {
         self.decided
     }
 
+    /// The id up to which the master's own store holds everything durably, and can be read.
+    #[must_use]
+    pub fn durable(&self) -> Id {
+        self.durable
+    }
+
     /// How many messages are visible.
     #[must_use]
     pub fn visible(&self) -> u64 {
@@ -327,8 +333,9 @@ impl Ledger {
     }
 
     /// What a secondary that is catching up has to get next: at most `entries_max` ids beyond what it holds, and no
-    /// further than `stored`, the end of what the master's store can read back.
-    pub fn dispatch_catch_up(&mut self, member: MemberId, stored: Id, entries_max: u64) -> Option<Dispatch> {
+    /// further than the master's store can read back.
+    pub fn dispatch_catch_up(&mut self, member: MemberId, entries_max: u64) -> Option<Dispatch> {
+        let stored = self.durable;
         let state = self.members.get_mut(&member).filter(|state| state.standing == Standing::CatchingUp)?;
         let after = state.durable;
         state.sent = after.max(stored.min(after.plus(entries_max)));

@@ -118,11 +118,9 @@ impl Master {
         Ok(())
     }
 
+    /// A call tells what is decided up to its own end: beyond, the secondary would need refusals that it is told later.
     fn head(&self, dispatch: &Dispatch, after: Id, through: Id) -> Result<CallHead, PeerError> {
-        let refused = self
-            .store
-            .refused(dispatch.told.min(after), dispatch.decided.max(through))
-            .map_err(|error| own_log_failed(&error))?;
+        let refused = self.store.refused(dispatch.told.min(after), through).map_err(|error| own_log_failed(&error))?;
         let state = self.lock();
         Ok(CallHead {
             envelope: Envelope { to: dispatch.incarnation, master_port: self.port },
@@ -133,7 +131,7 @@ impl Master {
             after,
             through,
             refused,
-            decided: dispatch.decided,
+            decided: dispatch.decided.min(through),
             admitted: dispatch.admitted,
         })
     }

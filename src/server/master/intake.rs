@@ -1,7 +1,7 @@
 //! From a posted message to its reply.
 
 use super::{Master, Queued, State, Writer};
-use crate::replication::{Effects, Entry, Id, MemberId, Outcome, Patience, Standing, WriteConcern};
+use crate::replication::{Effects, Entry, Id, MemberId, Outcome, Patience, Shortfall, Standing, WriteConcern};
 use crate::server::clock;
 use crate::server::http::{Exchange, Reply};
 use crate::server::reading;
@@ -12,6 +12,32 @@ use crate::wire::timestamp::rfc3339;
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
+
+/// Why a message is refused before it has an id.
+enum Objection {
+    ForGood(String),
+    ForNow(String),
+    /// Nodes are missing that it needs.
+    Shortfall {
+        shortfall: Shortfall,
+        nodes: usize,
+        secondaries: Vec<SecondaryReport>,
+    },
+}
+
+impl Objection {
+    fn into_reply(self) -> Reply {
+        match self {
+            Objection::ForGood(sentence) => Reply::problem(503, &sentence),
+            Objection::ForNow(sentence) => Reply::overloaded(&sentence),
+            Objection::Shortfall { shortfall: Shortfall { wanted, available, .. }, nodes, secondaries } => {
+                let error =
+                    format!("the message was refused: {available} of {nodes} nodes can take part, {wanted} are needed");
+                refused(error, None, secondaries).with_header("Retry-After", "1")
+            }
+        }
+    }
+}
 
 impl Master {
     /// Answers `POST /messages`, when the fate of the message is known.
@@ -33,9 +59,9 @@ impl Master {
     /// Gives the message its id and hands it to the rounds, or refuses it before it has one.
     fn take(&self, exchange: Exchange, posted: Posted) {
         let mut state = self.lock();
-        if let Err(refusal) = self.admit(&state) {
+        if let Err(objection) = self.admit(&state) {
             drop(state);
-            exchange.reply(refusal);
+            exchange.reply(objection.into_reply());
             return;
         }
         let id = state.ledger.append(WriteConcern::All, Patience::FailFast);
@@ -59,34 +85,26 @@ impl Master {
     }
 
     /// Whether a message can be taken now.
-    fn admit(&self, state: &State) -> Result<(), Reply> {
+    fn admit(&self, state: &State) -> Result<(), Objection> {
         if let Some(reason) = &state.halted {
-            return Err(Reply::problem(503, &format!("this master takes no writes: {reason}")));
+            return Err(Objection::ForGood(format!("this master takes no writes: {reason}")));
         }
         if state.stopping {
-            return Err(Reply::overloaded("this master is stopping; try again when it is back"));
+            return Err(Objection::ForNow("this master is stopping; try again when it is back".to_owned()));
         }
         if let Some(trouble) = self.store.trouble() {
-            return Err(Reply::overloaded(&format!("this master takes no writes: {trouble}")));
+            return Err(Objection::ForNow(format!("this master takes no writes: {trouble}")));
         }
-        if state.ledger.open() >= self.settings.pending_max {
-            return Err(Reply::overloaded(&format!(
-                "{} messages wait for their fate already; try again in a moment",
-                state.ledger.open()
+        let open = state.ledger.open();
+        if open >= self.settings.pending_max {
+            return Err(Objection::ForNow(format!(
+                "{open} messages wait for their fate already; try again in a moment"
             )));
         }
-        match state.ledger.shortfall(WriteConcern::All) {
-            Some(shortfall) => {
-                let error = format!(
-                    "the message was refused: {} of {} nodes can take part, {} are needed",
-                    shortfall.available,
-                    state.ledger.nodes(),
-                    shortfall.wanted
-                );
-                Err(refused(error, None, state.reports(None)).with_header("Retry-After", "1"))
-            }
-            None => Ok(()),
-        }
+        state.ledger.shortfall(WriteConcern::All).map_or(Ok(()), |shortfall| {
+            let nodes = state.ledger.nodes();
+            Err(Objection::Shortfall { shortfall, nodes, secondaries: state.reports(None) })
+        })
     }
 
     /// Does what an event in the ledger asks for: makes refusals durable, and answers writers.
@@ -143,7 +161,7 @@ impl Master {
         if let Some(&last) = ids.iter().max() {
             self.wait_for_store(last)?;
         }
-        self.store.refuse(ids)
+        self.insist(|| self.store.refuse(ids))
     }
 
     fn replies(&self, state: &mut State, settled: &[(Id, Outcome)]) -> Vec<(Exchange, Reply)> {

@@ -125,9 +125,7 @@ impl Keeper {
         let mut first_id = None;
         loop {
             let mut state = self.master.lock();
-            let stored = self.master.store.last();
-            let Some(dispatch) = state.ledger.dispatch_catch_up(self.member, stored, CALL_LIMIT.slots_max as u64)
-            else {
+            let Some(dispatch) = state.ledger.dispatch_catch_up(self.member, CALL_LIMIT.slots_max as u64) else {
                 return Duration::ZERO;
             };
             let (last, first_id) = (state.ledger.last(), *first_id.get_or_insert(dispatch.after));

@@ -38,6 +38,7 @@ use crate::wire::client::Dialect;
 use members::Member;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 pub(super) use routes::MasterService;
@@ -45,6 +46,8 @@ pub(super) use routes::MasterService;
 /// How long a stop waits for writes in flight, before it refuses them.
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
 
+/// How often a refusal is tried again that found no room on the disk.
+const ROOM_PAUSE: Duration = Duration::from_millis(100);
 /// How long a secondary may take to answer a question. One that takes longer hangs.
 const QUESTION_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -60,10 +63,8 @@ pub(super) struct Master {
     work: Condvar,
     /// Every writer has been answered.
     settled: Condvar,
-    /// Whether an append to the store failed. Later rounds would leave a hole, so nothing is appended after that.
-    store_failed: Mutex<bool>,
-    /// The store took another round, or failed to.
-    store_moved: Condvar,
+    /// The store took another round, or never will.
+    stored: Condvar,
     /// Held while the secondaries are put on record, so that an older list never replaces a newer one.
     record: Mutex<()>,
     /// Held while the replicas are compared.
@@ -108,6 +109,12 @@ struct Writer {
     master_unable: Option<String>,
 }
 
+impl State {
+    fn goes_on(&self) -> bool {
+        self.halted.is_none() && !self.stopping
+    }
+}
+
 impl Master {
     /// Makes a master that listens on `port`, begins its reign, and starts its threads.
     ///
@@ -146,8 +153,7 @@ impl Master {
             state: Mutex::new(state),
             work: Condvar::new(),
             settled: Condvar::new(),
-            store_failed: Mutex::new(false),
-            store_moved: Condvar::new(),
+            stored: Condvar::new(),
             record: Mutex::new(()),
             verification: Mutex::new(()),
             started: Instant::now(),
@@ -193,24 +199,31 @@ impl Master {
         state.halted = Some(reason.to_owned());
         let writers = std::mem::take(&mut state.writers);
         drop(state);
+        self.stored.notify_all();
         intake::answer_unknown(writers, reason);
     }
 
-    /// Waits until the store holds everything up to an id. Rounds run side by side, but the log grows in order.
+    /// Waits until the store holds everything up to an id, and the ledger knows. Rounds run side by side, but the log
+    /// grows in order, and so does what the ledger hears of it.
     fn wait_for_store(&self, id: Id) -> Result<(), StoreError> {
-        let mut failed = self.store_failed.lock().unwrap_or_else(PoisonError::into_inner);
-        while self.store.last() < id {
-            if *failed {
-                return Err(StoreError::new(format!("id {id} was not stored, because an earlier write failed")));
+        let mut state = self.lock();
+        while state.ledger.durable() < id {
+            if let Some(reason) = &state.halted {
+                return Err(StoreError::new(format!("id {id} was not stored: {reason}")));
             }
-            failed = self.store_moved.wait(failed).unwrap_or_else(PoisonError::into_inner);
+            state = self.stored.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         Ok(())
     }
 
-    /// The store took another round, or failed to.
-    fn store_moved(&self, failed: bool) {
-        *self.store_failed.lock().unwrap_or_else(PoisonError::into_inner) |= failed;
-        self.store_moved.notify_all();
+    /// Writes what has to be durable before anybody may be told, as often as it takes: on a full disk somebody else may
+    /// have taken even the room that was kept for this.
+    fn insist(&self, write: impl Fn() -> Result<(), StoreError>) -> Result<(), StoreError> {
+        loop {
+            match write() {
+                Err(error) if error.is_no_room() && self.lock().goes_on() => thread::sleep(ROOM_PAUSE),
+                other => return other,
+            }
+        }
     }
 }

@@ -125,9 +125,8 @@ impl Master {
         let no_room = appended.as_ref().err().filter(|error| error.is_no_room()).map(ToString::to_string);
         if no_room.is_some() {
             let refusals: Vec<Slot> = round.entries.iter().map(|entry| Slot::Refused(entry.id)).collect();
-            appended = self.store.append(&refusals);
+            appended = self.insist(|| self.store.append(&refusals));
         }
-        self.store_moved(appended.is_err());
         if let Err(error) = appended {
             self.halt(&format!("{} could not be stored: {error}", id_range(round.after, round.through())));
             return;
@@ -140,6 +139,7 @@ impl Master {
                 state.ledger.refused_for_want_of_room(round.through())
             }
         };
+        self.stored.notify_all();
         self.carry_out(state, effects);
     }
 }

@@ -224,6 +224,9 @@ impl Disk {
                 return Err(StoreError::no_room(trouble.to_string()));
             }
             done = commit(&mut writer, &work);
+            if done.as_ref().is_err_and(schema::is_no_room) {
+                return Err(StoreError::no_room(trouble.to_string()));
+            }
         }
         drop(writer);
         let mut activity = lock(&self.activity);
