@@ -98,22 +98,38 @@ impl Page {
         Ok(Page { from: Id::new(given("from")?.unwrap_or(1).max(1)), limit: given("limit")?, view })
     }
 
+    /// A page that fits into one piece is sent as a whole; of a longer one, the rest is read while it is sent.
     fn reply(&self, store: &Arc<dyn Store>, snapshot: &Snapshot) -> Reply {
-        Reply::json_stream(200, self.pieces(store, snapshot))
+        let mut writer = self.writer(snapshot);
+        let first = match writer.next_piece(&**store) {
+            Ok(first) => first.unwrap_or_default(),
+            Err(error) => return Reply::no_answer(500, &format!("the log cannot be read: {error}")),
+        };
+        if writer.state == Progress::Ended {
+            return Reply::json_text(200, first);
+        }
+        let (mut first, store) = (Some(first), Arc::clone(store));
+        Reply::json_stream(
+            200,
+            Box::new(move || first.take().map_or_else(|| writer.next_piece(&*store), |piece| Ok(Some(piece)))),
+        )
     }
 
-    /// Reads and writes the page piece by piece.
+    /// Reads and writes the page piece by piece, all of it while it is sent.
     fn pieces(&self, store: &Arc<dyn Store>, snapshot: &Snapshot) -> Pieces {
-        let mut writer = PageWriter {
+        let (mut writer, store) = (self.writer(snapshot), Arc::clone(store));
+        Box::new(move || writer.next_piece(&*store))
+    }
+
+    fn writer(&self, snapshot: &Snapshot) -> PageWriter {
+        PageWriter {
             page: *self,
             snapshot: snapshot.clone(),
             after: self.from.previous(),
             left: self.limit.map_or(u64::MAX, |limit| limit.min(PAGE_MESSAGES_MAX)),
             written: 0,
             state: Progress::Begins,
-        };
-        let store = Arc::clone(store);
-        Box::new(move || writer.next_piece(&*store))
+        }
     }
 }
 
@@ -154,10 +170,12 @@ impl PageWriter {
     }
 
     fn write_messages(&mut self, store: &dyn Store, piece: &mut Vec<u8>) -> io::Result<()> {
-        if self.after >= self.snapshot.decided {
+        if self.left == 0 || self.after >= self.snapshot.decided {
             return Ok(());
         }
-        let slots = store.read(self.after, self.snapshot.decided, PIECE).map_err(io::Error::other)?;
+        let slots_max = PIECE.slots_max.min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let piece_limit = ReadLimit { slots_max, ..PIECE };
+        let slots = store.read(self.after, self.snapshot.decided, piece_limit).map_err(io::Error::other)?;
         if slots.is_empty() {
             return Err(io::Error::other(format!("the store lacks id {}", self.after.next())));
         }

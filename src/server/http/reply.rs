@@ -30,6 +30,11 @@ impl Reply {
     pub(crate) fn json(status: u16, value: &impl Serialize) -> Reply {
         let mut body = serde_json::to_vec(value).expect("replies consist of strings, numbers and lists");
         body.push(b'\n');
+        Reply::json_text(status, body)
+    }
+
+    /// JSON that was written already.
+    pub(crate) fn json_text(status: u16, body: Vec<u8>) -> Reply {
         Reply { status, content_type: JSON, headers: Vec::new(), body: Body::Whole(body) }
     }
 

@@ -24,6 +24,7 @@ CREATE TABLE slots (
     message      TEXT,                 -- NULL: the id was refused
     checksum     INTEGER NOT NULL      -- CRC-32 over the columns before it
 ) STRICT;
+CREATE INDEX refusals ON slots (id) WHERE message IS NULL;  -- they are asked for often, and rare
 CREATE TABLE amendments (
     one          INTEGER PRIMARY KEY CHECK (one = 1),
     number       INTEGER NOT NULL      -- transactions so far that changed something else than the end of the log
@@ -252,8 +253,9 @@ fn slot_of(row: &Row<'_>, expected: Id) -> Result<Slot, Damage> {
 }
 
 pub(super) fn refused(reader: &Connection, after: Id, through: Id) -> Result<Vec<Id>, Damage> {
-    let mut statement =
-        reader.prepare_cached("SELECT id FROM slots WHERE id > ?1 AND id <= ?2 AND message IS NULL ORDER BY id")?;
+    let mut statement = reader.prepare_cached(
+        "SELECT id FROM slots INDEXED BY refusals WHERE id > ?1 AND id <= ?2 AND message IS NULL ORDER BY id",
+    )?;
     let ids =
         statement.query_map([after.get().cast_signed(), through.get().cast_signed()], |row| row.get::<_, i64>(0))?;
     let ids = ids.map(|id| id.map(|id| Id::new(id.cast_unsigned())));
