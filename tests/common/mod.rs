@@ -17,12 +17,13 @@ use ureq::Agent;
 /// How long anything may take that normally takes milliseconds: tests share slow machines.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A reply: its status, its body as JSON, and where it redirects to.
+/// A reply: its status, its body as JSON, where it redirects to, and when to try again.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) body: Value,
     pub(crate) location: Option<String>,
+    pub(crate) retry_after: Option<String>,
 }
 
 /// Calls a node.
@@ -47,7 +48,7 @@ fn try_read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Op
     let mut answer = answer.ok()?;
     let text = answer.body_mut().with_config().limit(u64::MAX).read_to_string().ok()?;
     let body = serde_json::from_str(&text).ok()?;
-    Some(Reply { status: answer.status().as_u16(), body, location: None })
+    Some(Reply { status: answer.status().as_u16(), body, location: None, retry_after: None })
 }
 
 /// The messages of a listing.
@@ -73,13 +74,14 @@ fn agent() -> Agent {
 fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Reply {
     let mut answer = answer.expect("the node answers");
     let status = answer.status().as_u16();
-    let location = answer.headers().get("Location").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (location, retry_after) = (header("Location"), header("Retry-After"));
     if (300..400).contains(&status) {
-        return Reply { status, body: Value::Null, location };
+        return Reply { status, body: Value::Null, location, retry_after };
     }
     let text = answer.body_mut().with_config().limit(u64::MAX).read_to_string().expect("the reply is whole");
     let body = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"));
-    Reply { status, body, location }
+    Reply { status, body, location, retry_after }
 }
 
 /// Waits until something holds, or fails with what it is.
@@ -95,6 +97,8 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 /// A node as a process.
 pub(crate) struct Node {
     program: &'static str,
+    /// A command that its command line is handed to, if any.
+    wrapper: Vec<String>,
     environment: Vec<(String, String)>,
     directory: PathBuf,
     pub(crate) name: String,
@@ -118,9 +122,13 @@ impl Node {
         get(&self.url("/health")).body
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("running").id()
+    }
+
     /// The memory that it occupies.
     pub(crate) fn resident_bytes(&self) -> usize {
-        let pid = self.child.as_ref().expect("running").id();
+        let pid = self.pid();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux tells it");
         let kilobytes: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
@@ -136,6 +144,11 @@ impl Node {
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Runs it through a command that becomes the node in the end, from its next start on.
+    pub(crate) fn run_through(&mut self, wrapper: Vec<String>) {
+        self.wrapper = wrapper;
     }
 
     pub(crate) fn move_to_another_port(&mut self) {
@@ -156,7 +169,9 @@ impl Node {
 
     /// Starts it, on the port that it always had. What it prints goes to a file beside its log.
     pub(crate) fn start(&mut self) {
-        let mut child = Command::new(self.program)
+        let mut words = self.wrapper.iter().map(String::as_str).chain([self.program]);
+        let mut child = Command::new(words.next().expect("at least the program"))
+            .args(words)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("LOG_DIR", self.directory.join("logs"))
             .env("DATA_DIR", self.data())
@@ -187,8 +202,7 @@ impl Node {
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let pid = self.child.as_ref().expect("running").id();
-        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
@@ -295,7 +309,15 @@ impl Cluster {
 fn node(directory: &TempDir, program: &'static str, name: &str, port: u16, environment: Vec<(String, String)>) -> Node {
     let mut environment = environment;
     environment.push(("SERVER_ID".to_owned(), name.to_owned()));
-    Node { program, environment, directory: directory.path().join(name), name: name.to_owned(), port, child: None }
+    Node {
+        program,
+        wrapper: Vec::new(),
+        environment,
+        directory: directory.path().join(name),
+        name: name.to_owned(),
+        port,
+        child: None,
+    }
 }
 
 /// Ports that nothing listens on. They are below the range from which the system takes ports for outgoing connections,

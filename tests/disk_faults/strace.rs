@@ -1,0 +1,146 @@
+//! The system calls of a running node, watched and made to fail with strace.
+//!
+//! What is needed may be missing: the program, or the right to attach it to a process. Then the tests say `skipped` and
+//! why, and pass; with `REQUIRE_STRACE=1` they fail instead.
+
+use super::common::{Node, PATIENCE};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use tempfile::TempDir;
+
+/// SQLite uses the one or the other, depending on how it was compiled.
+const SYNCS: [&str; 2] = ["fsync", "fdatasync"];
+/// A write-ahead log that is begun anew gets a header of so many bytes.
+const HEADER_BYTES: &str = "32";
+
+/// Whether strace can be attached to a process of ours.
+pub(crate) fn is_available() -> bool {
+    super::is_available("REQUIRE_STRACE", || {
+        let mut sleep = Command::new("sleep").arg("60").spawn().map_err(|error| format!("sleep: {error}"))?;
+        let attached = Strace::attach(sleep.id(), &[]);
+        sleep.kill().and_then(|()| sleep.wait()).map_err(|error| format!("sleep: {error}"))?;
+        attached.map(|_| ())
+    })
+}
+
+/// strace, attached to all threads of a process.
+pub(crate) struct Strace {
+    child: Child,
+    directory: TempDir,
+}
+
+impl Strace {
+    /// Records the syncs of a node, and what it writes at which place.
+    pub(crate) fn record(node: &Node) -> Recording {
+        let strace = Strace::attach(node.pid(), &["-y", "-s", "0", "-e", "trace=fsync,fdatasync,pwrite64"]);
+        Recording { strace: strace.unwrap(), housekeeper: thread_of(node, "housekeeper") }
+    }
+
+    /// Makes every sync of one file of a node fail, until this is dropped.
+    pub(crate) fn fail_syncs(node: &Node, file: &Path) -> Strace {
+        let file = file.to_str().unwrap();
+        let inject = "inject=fsync,fdatasync:error=EIO";
+        Strace::attach(node.pid(), &["-e", "trace=fsync,fdatasync", "-P", file, "-e", inject]).unwrap()
+    }
+
+    fn attach(pid: u32, arguments: &[&str]) -> Result<Strace, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let mut child = Command::new("strace")
+            .args(["-f", "-p", &pid.to_string(), "-o"])
+            .arg(directory.path().join("trace"))
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("strace cannot be started: {error}"))?;
+        let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let (said, says) = mpsc::channel();
+        // To the end, or strace would wait for somebody who reads what it says.
+        thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(said.send(line))));
+        let strace = Strace { child, directory };
+        match says.recv_timeout(PATIENCE) {
+            Ok(line) if line.contains("attached") => Ok(strace),
+            Ok(line) => Err(line),
+            Err(error) => Err(format!("strace does not attach: {error}")),
+        }
+    }
+
+    fn trace(&self) -> PathBuf {
+        self.directory.path().join("trace")
+    }
+
+    /// Lets the process go on undisturbed.
+    fn detach(&mut self) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        let _ = kill_process(pid, Signal::INT);
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Strace {
+    fn drop(&mut self) {
+        self.detach();
+    }
+}
+
+/// What a node does from now on.
+pub(crate) struct Recording {
+    strace: Strace,
+    housekeeper: String,
+}
+
+impl Recording {
+    /// How many syncs there were on the way of a write: all but the housekeeper's, which nobody waits for.
+    ///
+    /// When the write-ahead log has been moved into the database, SQLite begins it anew: it writes a header, syncs it,
+    /// and goes on. These syncs are as many as the headers, and are not counted: a log that is written to without a
+    /// pause has one for some MiB.
+    pub(crate) fn syncs_of_writes(mut self) -> usize {
+        self.strace.detach();
+        let trace = fs::read_to_string(self.strace.trace()).unwrap();
+        let calls = || trace.lines().filter_map(Call::parse).filter(|call| call.thread != self.housekeeper);
+        let syncs = || calls().filter(|call| SYNCS.contains(&call.name));
+        for sync in syncs() {
+            assert!(sync.is_of("log.sqlite-wal"), "a sync of something else than the write-ahead log: {sync:?}");
+        }
+        syncs().count() - calls().filter(Call::begins_write_ahead_log).count()
+    }
+}
+
+/// A line of a trace: `THREAD  NAME(DESCRIPTOR<PATH>, …`. Where another thread came in between, the call ends on a line of
+/// its own, which is not one of these.
+#[derive(Debug)]
+struct Call<'a> {
+    thread: &'a str,
+    name: &'a str,
+    arguments: Vec<&'a str>,
+}
+
+impl Call<'_> {
+    fn parse(line: &str) -> Option<Call<'_>> {
+        let (thread, rest) = line.split_once(' ')?;
+        let (name, arguments) = rest.trim_start().split_once('(')?;
+        let arguments = arguments.split([',', ')', ' ']).filter(|argument| !argument.is_empty()).collect();
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric()).then_some(Call { thread, name, arguments })
+    }
+
+    fn is_of(&self, file: &str) -> bool {
+        self.arguments[0].ends_with(&format!("/{file}>"))
+    }
+
+    /// `pwrite64(FILE, TEXT, BYTES, OFFSET)` of the header.
+    fn begins_write_ahead_log(&self) -> bool {
+        self.name == "pwrite64" && self.is_of("log.sqlite-wal") && self.arguments[2..4] == [HEADER_BYTES, "0"]
+    }
+}
+
+fn thread_of(node: &Node, name: &str) -> String {
+    let tasks = fs::read_dir(format!("/proc/{}/task", node.pid())).unwrap();
+    let is_named = |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name);
+    let task = tasks.map(|task| task.unwrap().path()).find(is_named).expect("a thread of this name");
+    task.file_name().unwrap().to_str().unwrap().to_owned()
+}
