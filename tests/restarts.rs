@@ -5,6 +5,8 @@
 mod common;
 
 use common::{Cluster, Node, get, post, try_post, wait_until};
+use replicated_log::replication::Id;
+use replicated_log::store::{Disk, Store};
 use rustix::process::Signal;
 use serde_json::json;
 use std::process::{Command, Output};
@@ -121,6 +123,26 @@ fn a_master_whose_log_is_older_than_its_secondaries_writes_nothing_and_says_what
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     std::fs::create_dir_all(to.parent().unwrap()).unwrap();
     assert!(Command::new("cp").arg("-r").arg(from).arg(to).status().unwrap().success());
+}
+
+#[test]
+fn what_the_masters_disk_lost_of_its_last_batch_is_taken_over_from_a_secondary() {
+    let mut cluster = Cluster::start(&["1.5"]);
+    let master = cluster.master.url("/messages");
+    let in_flight = thread::spawn(move || try_post(&master, &json!({ "message": "nobody knows" })));
+    wait_until("both hold it", || cluster.secondaries[0].health()["last"] == 1 && cluster.master.health()["last"] == 1);
+    cluster.master.kill();
+    assert!(in_flight.join().unwrap().is_none(), "the writer does not know");
+    let store = Disk::open(&cluster.master.data()).unwrap();
+    store.drop_from(Id::new(1)).unwrap();
+    store.close();
+    drop(store);
+    cluster.master.start();
+    assert!(cluster.master.log().contains("taken over from"), "the log says so");
+    wait_until("it is decided", || cluster.master.messages().len() == 1);
+    cluster.wait_writable();
+    assert_eq!(cluster.post("after").body["message_id"], 2);
+    assert_eq!(texts(&cluster.assert_same_everywhere()), ["nobody knows", "after"]);
 }
 
 #[test]
