@@ -614,7 +614,7 @@ impl Cluster {
                 self.store(Id::MAX, report);
             } else if !self.master.refusing.is_empty() {
                 self.store_refusals(report);
-            } else if self.master.ledger.owes() {
+            } else if self.master.ledger.members().any(|view| self.master.ledger.owes(view.member)) {
                 self.round(report);
             } else {
                 return;

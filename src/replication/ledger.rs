@@ -360,11 +360,26 @@ impl Ledger {
     }
 
     /// Whether an in-sync secondary lacks an entry, or is not known to know the high watermark, or that it is in sync.
-    /// Stays so while the round that tells it is under way.
+    /// Stays so while the call that tells it is under way.
     #[must_use]
-    pub fn owes(&self) -> bool {
+    pub fn owes(&self, member: MemberId) -> bool {
         let owes = |member: &Member| member.told < self.decided || member.sent < self.last || !member.knows_admission;
-        self.members.values().any(|member| member.standing == Standing::InSync && owes(member))
+        self.members.get(&member).is_some_and(|member| member.standing == Standing::InSync && owes(member))
+    }
+
+    /// Whether a message after an id, up to another, waits for its fate or for copies.
+    #[must_use]
+    pub fn has_open(&self, after: Id, through: Id) -> bool {
+        self.open.range(after.next()..).next().is_some_and(|(&id, _)| id <= through)
+    }
+
+    /// How many copies a concern means, the master's included.
+    #[must_use]
+    pub fn copies(&self, concern: WriteConcern) -> usize {
+        match concern {
+            WriteConcern::All => self.nodes(),
+            WriteConcern::Copies(copies) => copies,
+        }
     }
 
     /// The master's own disk holds everything up to `through`.
@@ -531,13 +546,6 @@ impl Ledger {
         let mut effects = self.settle(Vec::new());
         settled.append(&mut effects.settled);
         Effects { settled, ..effects }
-    }
-
-    fn copies(&self, concern: WriteConcern) -> usize {
-        match concern {
-            WriteConcern::All => self.nodes(),
-            WriteConcern::Copies(copies) => copies,
-        }
     }
 
     /// The id up to which a concern is met: the master's own disk, and the copies among the secondaries.

@@ -8,7 +8,7 @@ use super::http::Limits;
 use super::logging::LogSettings;
 use crate::store::CACHE_BYTES_DEFAULT;
 use crate::wire::address::NodeUrl;
-use crate::wire::client::View;
+use crate::wire::client::{Copies, View};
 use clap::{Args, Parser};
 use log::LevelFilter;
 use std::fmt::Display;
@@ -92,6 +92,10 @@ pub struct MasterFlags {
     /// Addresses of the secondaries, separated by commas. [env: SECONDARIES] [default: none]
     #[arg(long, value_name = "URLS")]
     pub secondaries: Option<String>,
+    /// Copies that a message needs unless it says otherwise: a number of nodes, "majority" or "all". [env: WRITE_CONCERN]
+    /// [default: all]
+    #[arg(long, value_name = "COPIES")]
+    pub write_concern: Option<String>,
     /// Seconds to wait for the acknowledgement of a secondary. [env: REPLICATION_TIMEOUT] [default: 30]
     #[arg(long, value_name = "SECONDS")]
     pub replication_timeout: Option<String>,
@@ -166,6 +170,8 @@ pub(crate) struct MasterSettings {
     pub(crate) secondaries: Vec<NodeUrl>,
     /// How long a secondary may take to acknowledge.
     pub(crate) replication_timeout: Duration,
+    /// What a message gets that does not say how many copies it needs.
+    pub(crate) write_concern: Copies,
     pub(crate) message_bytes_max: usize,
     pub(crate) pending_max: usize,
 }
@@ -221,6 +227,13 @@ impl MasterSettings {
                 "REPLICATION_TIMEOUT",
                 30.0,
                 0.01,
+            ),
+            write_concern: resolver.value(
+                &flags.write_concern,
+                "--write-concern",
+                &["WRITE_CONCERN"],
+                Copies::All,
+                Copies::parse,
             ),
             message_bytes_max,
             pending_max: resolver.number(&flags.max_pending, "--max-pending", &["MAX_PENDING"], 10_000, 1, 1_000_000),

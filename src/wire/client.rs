@@ -7,7 +7,9 @@ use super::read_object;
 use super::timestamp::rfc3339;
 use crate::replication::Entry;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Which of the two descriptions a client follows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -18,6 +20,88 @@ pub enum Dialect {
     Msg,
 }
 
+/// How many copies a client asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Copies {
+    /// Every node.
+    All,
+    /// More than half of the nodes.
+    Majority,
+    /// So many nodes, the master included.
+    Number(u64),
+}
+
+impl Copies {
+    /// Reads `all`, `majority` or a number from 1.
+    ///
+    /// # Errors
+    /// If it is none of them.
+    pub fn parse(text: &str) -> Result<Copies, String> {
+        match text {
+            "all" => Ok(Copies::All),
+            "majority" => Ok(Copies::Majority),
+            _ => match text.parse() {
+                Ok(number) if number > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                    Ok(Copies::Number(number))
+                }
+                _ => Err(format!(
+                    "\"{}\" is no number of copies; it must be a whole number from 1, \"majority\" or \"all\"",
+                    text.escape_debug()
+                )),
+            },
+        }
+    }
+
+    fn from_json(value: &Value) -> Result<Copies, String> {
+        match value {
+            Value::String(text) => Copies::parse(text),
+            other => Copies::parse(&other.to_string()),
+        }
+    }
+}
+
+/// The longest time that a writer may wait.
+const TIMEOUT_MAX_S: f64 = 86_400.0;
+
+/// Reads how long a writer waits, in seconds.
+///
+/// # Errors
+/// If it is no such number.
+pub fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=TIMEOUT_MAX_S).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(format!(
+            "\"{}\" is no timeout; it must be a number of seconds from 0 to {TIMEOUT_MAX_S}",
+            text.escape_debug()
+        )),
+    }
+}
+
+/// What a client wants of a write, beside the text. What is not given is the server's to choose.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Wishes {
+    /// How many copies it waits for.
+    pub copies: Option<Copies>,
+    /// How long it waits for nodes that are missing; otherwise it is refused at once.
+    pub timeout: Option<Duration>,
+}
+
+impl Wishes {
+    /// Puts two sources together.
+    ///
+    /// # Errors
+    /// If both say the same thing.
+    pub fn and(self, other: Wishes) -> Result<Wishes, String> {
+        if self.copies.is_some() && other.copies.is_some() {
+            return Err("the number of copies is given twice, in the body and in the query".to_owned());
+        }
+        if self.timeout.is_some() && other.timeout.is_some() {
+            return Err("the timeout is given twice, in the body and in the query".to_owned());
+        }
+        Ok(Wishes { copies: self.copies.or(other.copies), timeout: self.timeout.or(other.timeout) })
+    }
+}
+
 /// A message that a client posted.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Posted {
@@ -25,6 +109,8 @@ pub struct Posted {
     pub message: Arc<str>,
     /// How to answer.
     pub dialect: Dialect,
+    /// What else it wants.
+    pub wishes: Wishes,
 }
 
 #[derive(Deserialize)]
@@ -34,6 +120,21 @@ struct PostedFields {
     message: Option<Arc<str>>,
     #[serde(default, deserialize_with = "text")]
     msg: Option<Arc<str>>,
+    w: Option<Value>,
+    write_concern: Option<Value>,
+    timeout: Option<Value>,
+}
+
+impl PostedFields {
+    fn wishes(&self) -> Result<Wishes, String> {
+        let copies = match (&self.w, &self.write_concern) {
+            (Some(_), Some(_)) => return Err("the body has both \"w\" and \"write_concern\"; send one".to_owned()),
+            (Some(value), None) | (None, Some(value)) => Some(Copies::from_json(value)?),
+            (None, None) => None,
+        };
+        let timeout = self.timeout.as_ref().map(|value| parse_timeout(&value.to_string())).transpose()?;
+        Ok(Wishes { copies, timeout })
+    }
 }
 
 /// A string where the field is present: `null` is not one.
@@ -58,9 +159,10 @@ impl Posted {
     /// With a sentence for the client, naming the position where there is one.
     pub fn from_json(body: &[u8]) -> Result<Posted, String> {
         let fields: PostedFields = read_object(body).map_err(|error| format!("the body is not a message: {error}"))?;
+        let wishes = fields.wishes()?;
         match (fields.message, fields.msg) {
-            (Some(message), None) => Ok(Posted { message, dialect: Dialect::Message }),
-            (None, Some(message)) => Ok(Posted { message, dialect: Dialect::Msg }),
+            (Some(message), None) => Ok(Posted { message, dialect: Dialect::Message, wishes }),
+            (None, Some(message)) => Ok(Posted { message, dialect: Dialect::Msg, wishes }),
             (Some(_), Some(_)) => Err("the body has both \"message\" and \"msg\"; send one of them".to_owned()),
             (None, None) => {
                 Err("the body has neither \"message\" nor \"msg\"; send {\"message\": \"your text\"}".to_owned())
@@ -74,7 +176,7 @@ impl Posted {
     /// If it is not UTF-8.
     pub fn from_text(body: &[u8]) -> Result<Posted, String> {
         let text = std::str::from_utf8(body).map_err(|error| format!("the body is not UTF-8 text: {error}"))?;
-        Ok(Posted { message: text.into(), dialect: Dialect::Message })
+        Ok(Posted { message: text.into(), dialect: Dialect::Message, wishes: Wishes::default() })
     }
 }
 
@@ -137,12 +239,14 @@ pub struct Ack {
 /// The reply to a committed message, in the first dialect.
 #[derive(Debug, Serialize)]
 pub struct Committed {
-    /// `success`.
+    /// `success`; `short` if its time was over before all the copies were there that were asked for.
     pub status: &'static str,
     /// The id that the message got.
     pub message_id: u64,
-    /// How many secondaries hold it durably.
+    /// How many secondaries are known to hold it durably.
     pub replicated_to: usize,
+    /// The copies that were asked for, the master's included.
+    pub w: usize,
     /// When it was accepted.
     pub timestamp: String,
     /// From acceptance to this reply, in milliseconds.
@@ -241,6 +345,32 @@ mod tests {
         ] {
             let error = Posted::from_json(body).unwrap_err();
             assert!(error.contains(reason), "{}: {error}", String::from_utf8_lossy(body));
+        }
+    }
+
+    #[test]
+    fn a_client_may_say_how_many_copies_it_wants_and_how_long_it_waits() {
+        let wishes = |body: &str| Posted::from_json(body.as_bytes()).map(|posted| posted.wishes);
+        let copies = |copies| Ok(Wishes { copies: Some(copies), timeout: None });
+        assert_eq!(wishes(r#"{"message":"a"}"#), Ok(Wishes::default()));
+        assert_eq!(wishes(r#"{"message":"a","w":2}"#), copies(Copies::Number(2)));
+        assert_eq!(wishes(r#"{"message":"a","write_concern":"majority"}"#), copies(Copies::Majority));
+        assert_eq!(wishes(r#"{"message":"a","w":"all"}"#), copies(Copies::All));
+        let timeout = Some(Duration::from_millis(1_500));
+        assert_eq!(wishes(r#"{"msg":"a","timeout":1.5}"#), Ok(Wishes { copies: None, timeout }));
+        for wrong in [
+            "\"w\":0",
+            "\"w\":-1",
+            "\"w\":1.5",
+            "\"w\":\"most\"",
+            "\"w\":[1]",
+            "\"w\":true",
+            "\"w\":1,\"write_concern\":1",
+        ]
+        .into_iter()
+        .chain(["\"timeout\":-1", "\"timeout\":\"long\"", "\"timeout\":1e9", "\"timeout\":true"])
+        {
+            assert!(wishes(&format!("{{\"message\":\"a\",{wrong}}}")).is_err(), "{wrong}");
         }
     }
 

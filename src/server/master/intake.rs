@@ -7,7 +7,9 @@ use crate::server::http::{Exchange, Reply};
 use crate::server::reading;
 use crate::server::text::id_ranges;
 use crate::store::{StoreError, Watermark};
-use crate::wire::client::{self, Ack, Committed, Dialect, NotCommitted, Posted, SecondaryReport};
+use crate::wire::client::{
+    self, Ack, Committed, Copies, Dialect, NotCommitted, Posted, SecondaryReport, Wishes, parse_timeout,
+};
 use crate::wire::timestamp::rfc3339;
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 
 /// Why a message is refused before it has an id.
 enum Objection {
+    Nonsense(String),
     ForGood(String),
     ForNow(String),
     /// Nodes are missing that it needs.
@@ -28,6 +31,7 @@ enum Objection {
 impl Objection {
     fn into_reply(self) -> Reply {
         match self {
+            Objection::Nonsense(sentence) => Reply::problem(400, &sentence),
             Objection::ForGood(sentence) => Reply::problem(503, &sentence),
             Objection::ForNow(sentence) => Reply::overloaded(&sentence),
             Objection::Shortfall { shortfall: Shortfall { wanted, available, .. }, nodes, secondaries } => {
@@ -59,33 +63,53 @@ impl Master {
     /// Gives the message its id and hands it to the rounds, or refuses it before it has one.
     fn take(&self, exchange: Exchange, posted: Posted) {
         let mut state = self.lock();
-        if let Err(objection) = self.admit(&state) {
-            drop(state);
-            exchange.reply(objection.into_reply());
-            return;
-        }
-        let id = state.ledger.append(WriteConcern::All, Patience::FailFast);
+        let patience = match posted.wishes.timeout {
+            Some(timeout) if !timeout.is_zero() => Patience::UntilDeadline,
+            _ => Patience::FailFast,
+        };
+        let copies = posted.wishes.copies.unwrap_or(self.settings.write_concern);
+        let admitted =
+            state.concern(copies).and_then(|concern| self.admit(&state, concern, patience).map(|()| concern));
+        let concern = match admitted {
+            Ok(concern) => concern,
+            Err(objection) => {
+                drop(state);
+                exchange.reply(objection.into_reply());
+                return;
+            }
+        };
+        let id = state.ledger.append(concern, patience);
         let (timestamp_ms, now) = (clock::now_ms(), Instant::now());
+        let deadline =
+            posted.wishes.timeout.filter(|_| patience == Patience::UntilDeadline).map(|timeout| now + timeout);
         let entry = Entry { id, epoch: state.ledger.epoch(), timestamp_ms, message: posted.message };
         let writer = Writer {
             exchange,
             dialect: posted.dialect,
+            wanted: state.ledger.copies(concern),
             timestamp_ms,
             since: now,
+            deadline,
             acks: Vec::new(),
             master_unable: None,
         };
         state.writers.insert(id, writer);
-        state.queue.push_back(Queued { entry: Arc::new(entry), since: now });
-        let first_in_queue = state.queue.len() == 1;
+        let is_earliest = deadline.is_some_and(|deadline| state.set_deadline(deadline, id));
+        let below_all = concern != WriteConcern::All;
+        state.queue.push_back(Queued { entry: Arc::new(entry), since: now, below_all });
+        state.queued_below_all += usize::from(below_all);
+        let wakes = state.queue.len() == 1 || (below_all && state.queued_below_all == 1);
         drop(state);
-        if first_in_queue {
+        if wakes {
             self.work.notify_one();
+        }
+        if is_earliest {
+            self.sooner.notify_one();
         }
     }
 
     /// Whether a message can be taken now.
-    fn admit(&self, state: &State) -> Result<(), Objection> {
+    fn admit(&self, state: &State, concern: WriteConcern, patience: Patience) -> Result<(), Objection> {
         if let Some(reason) = &state.halted {
             return Err(Objection::ForGood(format!("this master takes no writes: {reason}")));
         }
@@ -101,7 +125,8 @@ impl Master {
                 "{open} messages wait for their fate already; try again in a moment"
             )));
         }
-        state.ledger.shortfall(WriteConcern::All).map_or(Ok(()), |shortfall| {
+        let shortfall = state.ledger.shortfall(concern).filter(|_| patience == Patience::FailFast);
+        shortfall.map_or(Ok(()), |shortfall| {
             let nodes = state.ledger.nodes();
             Err(Objection::Shortfall { shortfall, nodes, secondaries: state.reports(None) })
         })
@@ -118,9 +143,8 @@ impl Master {
             let replies = self.replies(&mut state, &effects.settled);
             if !effects.settled.is_empty() {
                 state.decided_at = Instant::now();
-                if state.rounds_in_flight == 0 {
-                    self.work.notify_one();
-                }
+                state.rounds_settled();
+                self.work.notify_one();
             }
             drop(state);
             self.send(replies);
@@ -169,6 +193,7 @@ impl Master {
         let mut replies = Vec::with_capacity(settled.len());
         for &(id, outcome) in settled {
             let Some(writer) = state.writers.remove(&id) else { continue };
+            state.forget_deadline(writer.deadline, id);
             let reply = match outcome {
                 Outcome::Committed => self.committed(201, state, id, &writer),
                 Outcome::CommittedShort => self.committed(202, state, id, &writer),
@@ -194,9 +219,10 @@ impl Master {
             })
             .collect();
         let committed = Committed {
-            status: "success",
+            status: if status == 201 { "success" } else { "short" },
             message_id: id.get(),
             replicated_to: acks.len(),
+            w: writer.wanted,
             timestamp: rfc3339(writer.timestamp_ms),
             ms: milliseconds(writer.since.elapsed()),
             acks,
@@ -217,6 +243,22 @@ impl State {
             for (_, writer) in self.writers.range_mut(before.next()..=durable) {
                 writer.acks.push((member, writer.since.elapsed()));
             }
+        }
+    }
+
+    /// What a number of copies means with the nodes that there are.
+    fn concern(&self, copies: Copies) -> Result<WriteConcern, Objection> {
+        let nodes = self.ledger.nodes();
+        match copies {
+            Copies::All => Ok(WriteConcern::All),
+            Copies::Majority => Ok(WriteConcern::Copies(nodes / 2 + 1)),
+            Copies::Number(number) => match usize::try_from(number) {
+                Ok(number) if number <= nodes => Ok(WriteConcern::Copies(number)),
+                _ => Err(Objection::Nonsense(format!(
+                    "{number} copies were asked for, but there {}; ask for fewer, for \"majority\" or for \"all\"",
+                    if nodes == 1 { "is only the master".to_owned() } else { format!("are {nodes} nodes") }
+                ))),
+            },
         }
     }
 
@@ -263,6 +305,8 @@ impl State {
 /// Reads a body by its type, which is looked at first: a client that asks before it sends is not told to go on in vain.
 /// What curl sends by default is called a form, and is JSON all the same.
 fn read_posted(exchange: &mut Exchange) -> Result<Posted, Reply> {
+    let bad = |why: String| Reply::problem(400, &why);
+    let asked = wishes_of(exchange).map_err(bad)?;
     let content_type = exchange.header("Content-Type").unwrap_or("application/json");
     let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let parse = match media_type.as_str() {
@@ -279,18 +323,35 @@ fn read_posted(exchange: &mut Exchange) -> Result<Posted, Reply> {
         }
     };
     let body = exchange.read_body()?;
-    parse(&body).map_err(|why| Reply::problem(400, &why))
+    let posted = parse(&body).map_err(bad)?;
+    Ok(Posted { wishes: posted.wishes.and(asked).map_err(bad)?, ..posted })
+}
+
+/// What the query asks for: the only place for it beside a body of plain text.
+fn wishes_of(exchange: &Exchange) -> Result<Wishes, String> {
+    if let Some(other) = exchange.query_names().find(|name| !matches!(*name, "w" | "write_concern" | "timeout")) {
+        return Err(format!("\"{}\" is not a parameter of a post; there are w and timeout", other.escape_debug()));
+    }
+    let copies = exchange.query("w").or_else(|| exchange.query("write_concern")).map(Copies::parse).transpose()?;
+    Ok(Wishes { copies, timeout: exchange.query("timeout").map(parse_timeout).transpose()? })
 }
 
 /// The reply to a message that had an id already.
 fn refusal(state: &State, id: Id, writer: &Writer) -> Reply {
     match &writer.master_unable {
         Some(reason) => Reply::overloaded(&format!("the message was refused: {reason}")),
-        None => refused(
-            "the message was refused: not every secondary acknowledged it".to_owned(),
-            Some(id),
-            state.reports(Some(&writer.acks)),
-        ),
+        None => {
+            let copies = writer.acks.len() + 1;
+            let late = writer.deadline.filter(|&deadline| deadline <= Instant::now());
+            let why = match late {
+                Some(_) => {
+                    format!("{copies} of the {} nodes it asked for had it when its time was over", writer.wanted)
+                }
+                None if writer.wanted == state.ledger.nodes() => "not every secondary acknowledged it".to_owned(),
+                None => format!("only {copies} of the {} nodes it asked for can have it", writer.wanted),
+            };
+            refused(format!("the message was refused: {why}"), Some(id), state.reports(Some(&writer.acks)))
+        }
     }
 }
 

@@ -26,6 +26,10 @@ pub(super) struct Member {
     pub(super) since_ms: u64,
     /// Its artificial delay, in milliseconds.
     pub(super) delay_ms: u64,
+    /// Replicate calls to it that have not returned.
+    pub(super) calls: usize,
+    /// One of them carries nothing but news.
+    pub(super) being_told: bool,
     origin: Origin,
     poke: Sender<()>,
 }
@@ -190,7 +194,9 @@ impl State {
         let name = name.unwrap_or_else(|| format!("{}:{}", url.host(), url.port()));
         log::info!("{name} ({url}) is registered; it takes part once it has caught up");
         let detail = "not heard of yet".to_owned();
-        self.members.insert(member, Member { name, url, detail, since_ms: clock::now_ms(), delay_ms: 0, origin, poke });
+        let since_ms = clock::now_ms();
+        let (delay_ms, calls, being_told) = (0, 0, false);
+        self.members.insert(member, Member { name, url, detail, since_ms, delay_ms, calls, being_told, origin, poke });
         self.ledger.join(member);
         (member, pokes)
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`intake`] | takes a posted message, and answers its writer when the fate is known |
 //! | [`reign`] | begins a reign on what the disk holds |
+//! | [`deadlines`] | ends the patience of writers who said how long they wait |
 //! | [`rounds`] | carries what waits to every secondary in parallel: a crossbeam scope, a thread per secondary |
 //! | [`delivery`] | sends one secondary what it lacks, call by call |
 //! | [`keeper`] | one thread per secondary that watches it and brings it up to date |
@@ -18,6 +19,7 @@
 //! waited for.
 
 mod comparison;
+mod deadlines;
 mod delivery;
 mod intake;
 mod keeper;
@@ -35,7 +37,9 @@ use crate::replication::{Entry, Id, Ledger, MemberId};
 use crate::store::{Store, StoreError};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Dialect;
+use deadlines::Deadlines;
 use members::Member;
+use rounds::RoundsUnderWay;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -61,6 +65,8 @@ pub(super) struct Master {
     state: Mutex<State>,
     /// Messages wait for a round, or there is something to tell.
     work: Condvar,
+    /// There is a deadline before all others.
+    sooner: Condvar,
     /// Every writer has been answered.
     settled: Condvar,
     /// The store took another round, or never will.
@@ -77,15 +83,16 @@ struct State {
     ledger: Ledger,
     /// Appended messages that no round carries yet, in the order of their ids.
     queue: VecDeque<Queued>,
-    rounds_in_flight: usize,
-    /// A round without messages is under way.
-    telling: bool,
+    /// How many of the queued messages need fewer copies than all.
+    queued_below_all: usize,
+    rounds: RoundsUnderWay,
     rounds_started: u64,
     /// When the high watermark last rose: what is not told soon after by a round is told by an empty one.
     decided_at: Instant,
     members: BTreeMap<MemberId, Member>,
     members_numbered: u32,
     writers: BTreeMap<Id, Writer>,
+    deadlines: Deadlines,
     /// Writers whose answer is on its way to the socket.
     being_answered: usize,
     /// Why this master takes no more writes, for good.
@@ -96,14 +103,19 @@ struct State {
 struct Queued {
     entry: Arc<Entry>,
     since: Instant,
+    /// It needs fewer copies than all.
+    below_all: bool,
 }
 
 /// Somebody who waits for the fate of a message.
 struct Writer {
     exchange: Exchange,
     dialect: Dialect,
+    /// The copies that it waits for, the master's included.
+    wanted: usize,
     timestamp_ms: u64,
     since: Instant,
+    deadline: Option<Instant>,
     acks: Vec<(MemberId, Duration)>,
     /// Why the master itself could not store the message.
     master_unable: Option<String>,
@@ -134,13 +146,14 @@ impl Master {
         let state = State {
             ledger,
             queue: VecDeque::new(),
-            rounds_in_flight: 0,
-            telling: false,
+            queued_below_all: 0,
+            rounds: RoundsUnderWay::default(),
             rounds_started: 0,
             decided_at: Instant::now(),
             members: BTreeMap::new(),
             members_numbered: 0,
             writers: BTreeMap::new(),
+            deadlines: Deadlines::default(),
             being_answered: 0,
             halted: None,
             stopping: false,
@@ -152,6 +165,7 @@ impl Master {
             store,
             state: Mutex::new(state),
             work: Condvar::new(),
+            sooner: Condvar::new(),
             settled: Condvar::new(),
             stored: Condvar::new(),
             record: Mutex::new(()),
@@ -162,6 +176,7 @@ impl Master {
             master.add_member(member);
         }
         master.start_rounds();
+        master.start_deadlines();
         Ok(master)
     }
 

@@ -2,15 +2,20 @@
 //!
 //! A round is a crossbeam scope with one thread per in-sync secondary; the thread that runs the round stores the
 //! master's copy meanwhile, and joins the others. Normally the next round begins when the last one has ended, so that
-//! writers who came in between share it. But nobody waits for a stranger's delay: when the oldest waiting message has
-//! waited [`PATIENCE`], doubled for each round in flight beyond the first, another round begins beside them. So a writer who
-//! comes when many rounds are in flight waits a fraction of the delay that those are waiting for, at most.
+//! writers who came in between share it. But nobody waits for a stranger's delay:
 //!
-//! A few threads take turns at running rounds. All but one of those without a round sleep; a message that finds the
-//! queue empty wakes one of them.
+//! - when the oldest waiting message has waited [`PATIENCE`], doubled for each round in flight beyond the first, another
+//!   round begins beside them. So a writer who comes when many rounds are in flight waits a fraction of the delay that
+//!   those are waiting for, at most;
+//! - a round whose messages all have their fate holds up nobody, even if a call of it has not returned;
+//! - a message that needs fewer copies than all begins a round as soon as the master's own disk is free.
+//!
+//! A secondary that does not answer gets [`CALLS_MAX`] calls and no more; what it misses meanwhile is sent when one of
+//! them has returned. The threads that run rounds are as many as rounds have not ended, and one that waits for the next.
 
+use super::members::Member;
 use super::{Master, State};
-use crate::replication::{Dispatch, Entry, Id, Slot};
+use crate::replication::{Dispatch, Entry, Id, MemberId, Slot};
 use crate::server::text::{count, id_range};
 use crate::wire::node::EntriesText;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,8 +27,10 @@ use std::time::{Duration, Instant};
 const ROUNDS_MAX: usize = 12;
 /// How long a message waits for the round in flight before it gets one of its own.
 const PATIENCE: Duration = Duration::from_millis(2);
+/// Calls to one secondary that have not returned, at most.
+const CALLS_MAX: usize = 12;
 /// How long the high watermark waits for a round to carry it before an empty one does. Such a round goes beside those
-/// that wait for a delay, and there is one of them at a time.
+/// that wait for a delay, and each secondary gets one of them at a time.
 const TELL_AFTER: Duration = Duration::from_millis(5);
 /// Messages of one round, and bytes of their text.
 const ROUND_MESSAGES_MAX: usize = 4_096;
@@ -46,15 +53,42 @@ impl Round {
     }
 }
 
+/// The rounds that have not ended.
+#[derive(Debug, Default)]
+pub(super) struct RoundsUnderWay {
+    /// Those for which new messages wait a while: their number, and the ids after the first up to the second.
+    blocking: Vec<(u64, Id, Id)>,
+    /// How many of them the master's own store has still to take.
+    storing: usize,
+    /// Threads that wait for a round to run.
+    idle: usize,
+}
+
+impl RoundsUnderWay {
+    /// How many there are that others wait for.
+    pub(super) fn under_way(&self) -> usize {
+        self.blocking.len()
+    }
+}
+
+impl State {
+    /// Some messages have their fate: a round whose messages all have theirs blocks no other, whatever it still waits for.
+    pub(super) fn rounds_settled(&mut self) {
+        let ledger = &self.ledger;
+        self.rounds.blocking.retain(|&(_, after, through)| ledger.has_open(after, through));
+    }
+}
+
 impl Master {
     pub(super) fn start_rounds(self: &Arc<Master>) {
-        for number in 1..=ROUNDS_MAX {
-            let master = Arc::clone(self);
-            let started = thread::Builder::new().name(format!("round-{number}")).spawn(move || master.run_rounds());
-            if let Err(error) = started {
-                log::error!("only {} rounds can be in flight: {error}", number - 1);
-                break;
-            }
+        self.add_runner();
+    }
+
+    /// Starts one more thread that runs rounds.
+    fn add_runner(self: &Arc<Master>) {
+        let master = Arc::clone(self);
+        if let Err(error) = thread::Builder::new().name("round".to_owned()).spawn(move || master.run_rounds()) {
+            log::error!("one round less can be in flight: {error}");
         }
     }
 
@@ -65,17 +99,17 @@ impl Master {
                 self.halt("a thread that ran a round panicked; the console says where");
             }
             let mut state = self.lock();
-            if round.entries.is_empty() {
-                state.telling = false;
-            } else {
-                state.rounds_in_flight -= 1;
+            state.rounds.blocking.retain(|&(number, ..)| number != round.number);
+            if state.rounds.idle >= ROUNDS_MAX {
+                return;
             }
         }
     }
 
     /// Waits until a round is due, and takes what waits.
-    fn next_round(&self) -> Round {
+    fn next_round(self: &Arc<Master>) -> Round {
         let mut state = self.lock();
+        state.rounds.idle += 1;
         loop {
             let now = Instant::now();
             match due(&state) {
@@ -88,10 +122,14 @@ impl Master {
             }
         }
         let round = take_round(&mut state);
-        if !state.queue.is_empty() {
+        state.rounds.idle -= 1;
+        let (nobody_is_left, more) = (state.rounds.idle == 0, !state.queue.is_empty());
+        drop(state);
+        if nobody_is_left {
+            self.add_runner();
+        } else if more {
             self.work.notify_one();
         }
-        drop(state);
         Round { text: EntriesText::new(&round.entries), ..round }
     }
 
@@ -107,13 +145,26 @@ impl Master {
         }
         let joined = crossbeam::thread::scope(|scope| {
             for dispatch in &round.dispatches {
-                scope.spawn(move |_| self.deliver_round(dispatch, round));
+                scope.spawn(move |_| {
+                    self.deliver_round(dispatch, round);
+                    self.call_returned(dispatch, round);
+                });
             }
             self.store_own_copy(round);
         });
         if joined.is_err() {
             self.halt("a thread that carried a round panicked; the log file says where");
         }
+    }
+
+    fn call_returned(&self, dispatch: &Dispatch, round: &Round) {
+        let mut state = self.lock();
+        if let Some(member) = state.members.get_mut(&dispatch.member) {
+            member.calls -= 1;
+            member.being_told &= !round.entries.is_empty();
+        }
+        drop(state);
+        self.work.notify_one();
     }
 
     fn store_own_copy(&self, round: &Round) {
@@ -132,6 +183,7 @@ impl Master {
             return;
         }
         let mut state = self.lock();
+        state.rounds.storing -= 1;
         let effects = match no_room {
             None => state.ledger.stored(round.through()),
             Some(reason) => {
@@ -155,18 +207,58 @@ impl State {
 
 /// When the next round is to begin; `None` if nothing waits.
 fn due(state: &State) -> Option<Instant> {
-    if state.halted.is_some() || state.rounds_in_flight >= ROUNDS_MAX {
+    if state.halted.is_some() {
         return None;
     }
-    let tell = (!state.telling && state.ledger.owes()).then(|| state.decided_at + TELL_AFTER);
+    let blocking = state.rounds.blocking.len();
     match state.queue.front() {
-        Some(oldest) if state.rounds_in_flight == 0 => Some(oldest.since),
-        Some(oldest) => Some(oldest.since + PATIENCE * (1 << (state.rounds_in_flight - 1))),
-        None => tell,
+        Some(oldest) if blocking == 0 => Some(oldest.since),
+        // A message that needs few copies does not wait for nodes that others need; only for the master's own disk.
+        Some(oldest) if state.queued_below_all > 0 && state.rounds.storing == 0 => Some(oldest.since),
+        Some(_) if blocking >= ROUNDS_MAX => None,
+        Some(oldest) => Some(oldest.since + PATIENCE * (1 << (blocking - 1))),
+        None => state
+            .members
+            .iter()
+            .any(|(&id, member)| is_to_be_told(state, id, member))
+            .then(|| state.decided_at + TELL_AFTER),
     }
 }
 
+/// Whether a secondary has to be told something, and a call may be made for that.
+fn is_to_be_told(state: &State, id: MemberId, member: &Member) -> bool {
+    !member.being_told && member.calls < CALLS_MAX && state.ledger.owes(id)
+}
+
 fn take_round(state: &mut MutexGuard<'_, State>) -> Round {
+    let state = &mut **state;
+    let entries = take_entries(state);
+    let after = entries.first().map_or_else(|| state.ledger.last(), |entry| entry.id.previous());
+    let through = entries.last().map_or(after, |entry| entry.id);
+    state.rounds_started += 1;
+    let number = state.rounds_started;
+    let members: Vec<MemberId> = match entries.is_empty() {
+        true => {
+            state.members.iter().filter(|(id, member)| is_to_be_told(state, **id, member)).map(|(&id, _)| id).collect()
+        }
+        false => state.members.iter().filter(|(_, member)| member.calls < CALLS_MAX).map(|(&id, _)| id).collect(),
+    };
+    let dispatch = |id: &MemberId| state.ledger.dispatch(*id, through).filter(Dispatch::has_news);
+    let dispatches: Vec<Dispatch> = members.iter().filter_map(dispatch).collect();
+    for dispatch in &dispatches {
+        if let Some(member) = state.members.get_mut(&dispatch.member) {
+            member.calls += 1;
+            member.being_told |= entries.is_empty();
+        }
+    }
+    if !entries.is_empty() {
+        state.rounds.blocking.push((number, after, through));
+        state.rounds.storing += 1;
+    }
+    Round { number, after, entries, text: EntriesText::new(&[]), dispatches }
+}
+
+fn take_entries(state: &mut State) -> Vec<Arc<Entry>> {
     let mut entries = Vec::with_capacity(state.queue.len().min(ROUND_MESSAGES_MAX));
     let mut bytes = 0;
     while let Some(queued) = state.queue.front() {
@@ -174,21 +266,10 @@ fn take_round(state: &mut MutexGuard<'_, State>) -> Round {
         if !entries.is_empty() && (entries.len() == ROUND_MESSAGES_MAX || bytes > ROUND_BYTES_MAX) {
             break;
         }
-        entries.extend(state.queue.pop_front().map(|queued| queued.entry));
+        if let Some(queued) = state.queue.pop_front() {
+            state.queued_below_all -= usize::from(queued.below_all);
+            entries.push(queued.entry);
+        }
     }
-    let after = entries.first().map_or_else(|| state.ledger.last(), |entry| entry.id.previous());
-    let through = entries.last().map_or(after, |entry| entry.id);
-    let members: Vec<_> = state.members.keys().copied().collect();
-    let dispatches = members
-        .into_iter()
-        .filter_map(|member| state.ledger.dispatch(member, through))
-        .filter(Dispatch::has_news)
-        .collect();
-    if entries.is_empty() {
-        state.telling = true;
-    } else {
-        state.rounds_in_flight += 1;
-    }
-    state.rounds_started += 1;
-    Round { number: state.rounds_started, after, entries, text: EntriesText::new(&[]), dispatches }
+    entries
 }

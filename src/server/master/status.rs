@@ -60,7 +60,7 @@ impl Master {
             writable: reason.is_none(),
             reason,
             rounds: state.rounds_started,
-            rounds_in_flight: state.rounds_in_flight,
+            rounds_in_flight: state.rounds.under_way(),
             uptime_s: self.started.elapsed().as_secs(),
             secondaries: state.secondaries(),
         }
