@@ -43,7 +43,13 @@ fn write_log(directory: &Path) -> Content {
             return Slot::Refused(id);
         }
         let message = format!("message {number} {}", "x".repeat(number as usize)).into();
-        Slot::Entry(Arc::new(Entry { id, epoch: Epoch::new(1), timestamp_ms: 1_700_000_000_000 + number, message }))
+        Slot::Entry(Arc::new(Entry {
+            id,
+            epoch: Epoch::new(1),
+            timestamp_ms: 1_700_000_000_000 + number,
+            message,
+            key: None,
+        }))
     };
     let mut history = EpochHistory::default();
     history.begin(Epoch::new(1), Id::new(1));

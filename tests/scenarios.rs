@@ -368,7 +368,7 @@ impl Cluster {
             return report.news(format!("{message} is not appended: {available} of {wanted} nodes, without {missing}"));
         }
         let id = master.ledger.append(concern, patience);
-        let entry = Entry { id, epoch: master.ledger.epoch(), timestamp_ms: 0, message: message.into() };
+        let entry = Entry { id, epoch: master.ledger.epoch(), timestamp_ms: 0, message: message.into(), key: None };
         master.tail.push(Arc::new(entry));
         master.asked.insert(id, (concern, self.secondaries.keys().copied().collect()));
         report.note(format!("{id}={message} is appended, w={concern}"));
@@ -681,7 +681,7 @@ impl Cluster {
     fn foreign(&mut self, member: MemberId, message: &str) {
         let secondary = self.secondaries.get_mut(&member).unwrap();
         let id = secondary.store.last().next();
-        let entry = Entry { id, epoch: Epoch::NONE, timestamp_ms: 0, message: message.into() };
+        let entry = Entry { id, epoch: Epoch::NONE, timestamp_ms: 0, message: message.into(), key: None };
         secondary.store.append(&[Slot::Entry(Arc::new(entry))]).unwrap();
         secondary.replica.foreign_stored(id);
     }
@@ -770,7 +770,13 @@ fn push_slot(call: &mut Call, id: Id, message: &str) {
     if message == "refused" {
         call.refused.push(id);
     } else {
-        call.entries.push(Arc::new(Entry { id, epoch: call.epoch, timestamp_ms: 0, message: message.into() }));
+        call.entries.push(Arc::new(Entry {
+            id,
+            epoch: call.epoch,
+            timestamp_ms: 0,
+            message: message.into(),
+            key: None,
+        }));
     }
 }
 

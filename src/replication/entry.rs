@@ -14,6 +14,8 @@ pub struct Entry {
     pub timestamp_ms: u64,
     /// The client's text, exactly as posted.
     pub message: Arc<str>,
+    /// The name that the client gave to this write, so that it can be posted again without being written twice.
+    pub key: Option<Arc<str>>,
 }
 
 /// What a log holds at one id.

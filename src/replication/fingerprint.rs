@@ -6,8 +6,9 @@ use std::fmt;
 
 /// The end of a hash chain over slots: SHA-256 over the fingerprint before a slot, 32 zero bytes at first, and the slot.
 ///
-/// A slot counts as its id and, for a message, the byte 1, its epoch, its timestamp, the length of its text, and the
-/// text in UTF-8; for a refused id, the byte 0. Numbers are eight bytes, little-endian.
+/// A slot counts as its id and, for a message, the byte 1, its epoch, its timestamp, the length of its text and the text
+/// in UTF-8, the length of its key and the key, 0 and nothing if it has none; for a refused id, the byte 0. Numbers are
+/// eight bytes, little-endian.
 #[derive(Clone, Copy, Default, Eq, PartialEq)]
 pub struct Fingerprint([u8; 32]);
 
@@ -22,8 +23,10 @@ impl Fingerprint {
                 hash.update([1]);
                 hash.update(entry.epoch.get().to_le_bytes());
                 hash.update(entry.timestamp_ms.to_le_bytes());
-                hash.update((entry.message.len() as u64).to_le_bytes());
-                hash.update(entry.message.as_bytes());
+                for text in [&*entry.message, entry.key.as_deref().unwrap_or_default()] {
+                    hash.update((text.len() as u64).to_le_bytes());
+                    hash.update(text.as_bytes());
+                }
             }
             Slot::Refused(_) => hash.update([0]),
         }
@@ -64,7 +67,13 @@ mod tests {
     use std::sync::Arc;
 
     fn entry(id: u64, message: &str) -> Slot {
-        Slot::Entry(Arc::new(Entry { id: Id::new(id), epoch: Epoch::new(1), timestamp_ms: 5, message: message.into() }))
+        Slot::Entry(Arc::new(Entry {
+            id: Id::new(id),
+            epoch: Epoch::new(1),
+            timestamp_ms: 5,
+            message: message.into(),
+            key: None,
+        }))
     }
 
     fn of(slots: &[Slot]) -> Fingerprint {
@@ -90,7 +99,7 @@ mod tests {
     /// Anybody can compute it: this is what `printf` and `sha256sum` make of the same bytes.
     #[test]
     fn it_is_the_sha_256_of_the_bytes_described() {
-        let known = "5f70fd0d1582fd3a044b687a35cb461d07874a9de8f639148c9a82f7a42e4e1c";
+        let known = "98a2dad57b01122caf1ed48d066043cae610cf3e86b49775e772d1efbd6ef886";
         assert_eq!(of(&[entry(1, "hello")]).to_string(), known);
     }
 

@@ -373,6 +373,12 @@ impl Ledger {
         self.open.range(after.next()..).next().is_some_and(|(&id, _)| id <= through)
     }
 
+    /// Whether a message was found undecided at the start of this reign, and still is: it is never refused.
+    #[must_use]
+    pub fn is_in_doubt(&self, id: Id) -> bool {
+        self.open.get(&id).is_some_and(|open| open.patience == Patience::Forever)
+    }
+
     /// How many copies a concern means, the master's included.
     #[must_use]
     pub fn copies(&self, concern: WriteConcern) -> usize {

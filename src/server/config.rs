@@ -96,6 +96,10 @@ pub struct MasterFlags {
     /// [default: all]
     #[arg(long, value_name = "COPIES")]
     pub write_concern: Option<String>,
+    /// Idempotency keys that are known, the latest ones; each takes some 200 bytes of memory. [env: IDEMPOTENCY_KEYS]
+    /// [default: 100000]
+    #[arg(long, value_name = "NUMBER")]
+    pub idempotency_keys: Option<String>,
     /// Seconds to wait for the acknowledgement of a secondary. [env: REPLICATION_TIMEOUT] [default: 30]
     #[arg(long, value_name = "SECONDS")]
     pub replication_timeout: Option<String>,
@@ -172,6 +176,8 @@ pub(crate) struct MasterSettings {
     pub(crate) replication_timeout: Duration,
     /// What a message gets that does not say how many copies it needs.
     pub(crate) write_concern: Copies,
+    /// Idempotency keys that are known.
+    pub(crate) keys_max: usize,
     pub(crate) message_bytes_max: usize,
     pub(crate) pending_max: usize,
 }
@@ -234,6 +240,14 @@ impl MasterSettings {
                 &["WRITE_CONCERN"],
                 Copies::All,
                 Copies::parse,
+            ),
+            keys_max: resolver.number(
+                &flags.idempotency_keys,
+                "--idempotency-keys",
+                &["IDEMPOTENCY_KEYS"],
+                100_000,
+                1,
+                100_000_000,
             ),
             message_bytes_max,
             pending_max: resolver.number(&flags.max_pending, "--max-pending", &["MAX_PENDING"], 10_000, 1, 1_000_000),

@@ -13,6 +13,8 @@ pub(super) enum Resource<'a> {
     Secondaries,
     /// `/secondaries/NAME`
     Secondary(&'a str),
+    /// `/writes/KEY`
+    Write(&'a str),
     /// `/backup`
     Backup,
     /// `/fingerprint`
@@ -57,6 +59,7 @@ impl Resource<'_> {
                 below("/messages/")
                     .map(Resource::Message)
                     .or_else(|| below("/secondaries/").map(Resource::Secondary))
+                    .or_else(|| below("/writes/").map(Resource::Write))
                     .unwrap_or(Resource::Unknown)
             }
         }

@@ -3,7 +3,7 @@
 use super::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark, check_order, weight};
 use crate::replication::{Id, Slot};
 use std::collections::BTreeSet;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A log in memory. "Durable" means here: held by this process.
 #[derive(Debug, Default)]
@@ -106,6 +106,15 @@ impl Store for Memory {
         Ok(self.read_log().refused.range(after.next()..=through).copied().collect())
     }
 
+    fn keys(&self, keys_max: usize) -> Result<Vec<(Id, Arc<str>)>, StoreError> {
+        let log = self.read_log();
+        let key = |slot: &Slot| match slot {
+            Slot::Entry(entry) => entry.key.clone().map(|key| (entry.id, key)),
+            Slot::Refused(_) => None,
+        };
+        Ok(log.slots.iter().rev().filter_map(key).take(keys_max).collect())
+    }
+
     fn identity(&self) -> Result<Option<Identity>, StoreError> {
         Ok(self.read_log().identity.clone())
     }
@@ -138,7 +147,13 @@ mod tests {
     use std::sync::Arc;
 
     fn entry(id: u64, message: &str) -> Slot {
-        Slot::Entry(Arc::new(Entry { id: Id::new(id), epoch: Epoch::new(1), timestamp_ms: 0, message: message.into() }))
+        Slot::Entry(Arc::new(Entry {
+            id: Id::new(id),
+            epoch: Epoch::new(1),
+            timestamp_ms: 0,
+            message: message.into(),
+            key: None,
+        }))
     }
 
     const ALL: ReadLimit = ReadLimit { slots_max: usize::MAX, bytes_max: usize::MAX };

@@ -14,6 +14,7 @@ pub use memory::Memory;
 
 use crate::replication::{EpochHistory, Id, Incarnation, LogId, Slot};
 use std::fmt;
+use std::sync::Arc;
 
 /// Why a store could not do what it was asked.
 #[derive(Debug)]
@@ -194,6 +195,12 @@ pub trait Store: Send + Sync {
         let one = ReadLimit { slots_max: 1, bytes_max: usize::MAX };
         Ok(self.read(id.previous(), id, one)?.pop())
     }
+
+    /// The latest idempotency keys and their ids, the latest first, at most so many.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn keys(&self, keys_max: usize) -> Result<Vec<(Id, Arc<str>)>, StoreError>;
 
     /// Whose log this is; `None` for a store that never belonged to one.
     ///

@@ -293,6 +293,30 @@ pub enum Outcome {
     Unknown,
 }
 
+/// What is known of a write by its idempotency key.
+#[derive(Debug, Serialize)]
+pub struct KnownWrite<'a> {
+    /// The key.
+    pub key: &'a str,
+    /// What became of it.
+    pub outcome: Fate,
+    /// The id of its message.
+    pub message_id: u64,
+    /// When it was accepted, once it is committed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<String>,
+}
+
+/// What became of a write that was not refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It is in the log.
+    Committed,
+    /// It may still be refused.
+    Pending,
+}
+
 /// Any other error.
 #[derive(Debug, Serialize)]
 pub struct Problem<'a> {

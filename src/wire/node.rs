@@ -65,6 +65,8 @@ pub(super) struct EntryBody {
     epoch: u64,
     timestamp_ms: u64,
     message: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<Arc<str>>,
 }
 
 impl From<&Entry> for EntryBody {
@@ -74,6 +76,7 @@ impl From<&Entry> for EntryBody {
             epoch: entry.epoch.get(),
             timestamp_ms: entry.timestamp_ms,
             message: Arc::clone(&entry.message),
+            key: entry.key.clone(),
         }
     }
 }
@@ -85,6 +88,7 @@ impl From<EntryBody> for Entry {
             epoch: Epoch::new(body.epoch),
             timestamp_ms: body.timestamp_ms,
             message: body.message,
+            key: body.key,
         }
     }
 }
@@ -552,7 +556,13 @@ mod tests {
 
     fn call() -> Call {
         let entry = |id, message: &str| {
-            Arc::new(Entry { id: Id::new(id), epoch: Epoch::new(2), timestamp_ms: 7, message: message.into() })
+            Arc::new(Entry {
+                id: Id::new(id),
+                epoch: Epoch::new(2),
+                timestamp_ms: 7,
+                message: message.into(),
+                key: None,
+            })
         };
         Call {
             log_id: LogId::new(u128::MAX - 5),

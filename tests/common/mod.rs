@@ -35,6 +35,14 @@ pub(crate) fn post(url: &str, body: &Value) -> Reply {
     read(agent().post(url).header("Content-Type", "application/json").send(body.to_string()))
 }
 
+/// Posts with an idempotency key. Tells, too, whether the answer is that of an earlier post.
+pub(crate) fn post_keyed(url: &str, key: &str, body: &Value) -> (Reply, bool) {
+    let request = agent().post(url).header("Content-Type", "application/json").header("Idempotency-Key", key);
+    let answer = request.send(body.to_string());
+    let replayed = answer.as_ref().is_ok_and(|answer| answer.headers().contains_key("Idempotent-Replayed"));
+    (read(answer), replayed)
+}
+
 /// Calls a node that may be down, or go down meanwhile; `None` if no whole reply came.
 pub(crate) fn try_get(url: &str) -> Option<Reply> {
     try_read(agent().get(url).call())

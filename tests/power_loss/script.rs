@@ -204,7 +204,13 @@ fn slot(number: u64, epoch: u64, length: usize) -> Slot {
         return Slot::Refused(id);
     }
     let message = format!("{number} of {epoch}; ").repeat(length.div_ceil(8))[..length].into();
-    Slot::Entry(Arc::new(Entry { id, epoch: Epoch::new(epoch), timestamp_ms: 1_700_000_000_000 + number, message }))
+    Slot::Entry(Arc::new(Entry {
+        id,
+        epoch: Epoch::new(epoch),
+        timestamp_ms: 1_700_000_000_000 + number,
+        message,
+        key: None,
+    }))
 }
 
 fn ids_back(last: u64, back: &[u64]) -> Vec<Id> {

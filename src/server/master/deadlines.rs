@@ -50,6 +50,7 @@ impl Master {
                     state.forget_deadline(Some(deadline), id);
                     let effects = state.ledger.expire(id);
                     self.carry_out(state, effects);
+                    self.leave_in_doubt(id);
                     state = self.lock();
                 }
                 Some((deadline, _)) => {

@@ -1,5 +1,6 @@
 //! From a posted message to its reply.
 
+use super::repeats::{parse_key, replayed};
 use super::{Master, Queued, State, Writer};
 use crate::replication::{Effects, Entry, Id, MemberId, Outcome, Patience, Shortfall, Standing, WriteConcern};
 use crate::server::clock;
@@ -14,6 +15,9 @@ use crate::wire::timestamp::rfc3339;
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
+
+/// The name that a client gives to a write.
+pub(super) const KEY_HEADER: &str = "Idempotency-Key";
 
 /// Why a message is refused before it has an id.
 enum Objection {
@@ -46,8 +50,11 @@ impl Objection {
 impl Master {
     /// Answers `POST /messages`, when the fate of the message is known.
     pub(super) fn post(&self, mut exchange: Exchange) {
-        match read_posted(&mut exchange).and_then(|posted| self.check_size(posted)) {
-            Ok(posted) => self.take(exchange, posted),
+        let key = exchange.header(KEY_HEADER).map(parse_key).transpose();
+        let key = key.map_err(|why| Reply::problem(400, &why));
+        let read = key.and_then(|key| Ok((self.check_size(read_posted(&mut exchange)?)?, key)));
+        match read {
+            Ok((posted, key)) => self.take(exchange, posted, key),
             Err(reply) => exchange.reply(reply),
         }
     }
@@ -61,8 +68,11 @@ impl Master {
     }
 
     /// Gives the message its id and hands it to the rounds, or refuses it before it has one.
-    fn take(&self, exchange: Exchange, posted: Posted) {
+    fn take(&self, exchange: Exchange, posted: Posted, key: Option<Arc<str>>) {
         let mut state = self.lock();
+        if let Some(first) = key.as_deref().and_then(|key| state.first_with(key)) {
+            return self.repeat(state, first, exchange, &posted);
+        }
         let patience = match posted.wishes.timeout {
             Some(timeout) if !timeout.is_zero() => Patience::UntilDeadline,
             _ => Patience::FailFast,
@@ -82,21 +92,17 @@ impl Master {
         let (timestamp_ms, now) = (clock::now_ms(), Instant::now());
         let deadline =
             posted.wishes.timeout.filter(|_| patience == Patience::UntilDeadline).map(|timeout| now + timeout);
-        let entry = Entry { id, epoch: state.ledger.epoch(), timestamp_ms, message: posted.message };
-        let writer = Writer {
-            exchange,
-            dialect: posted.dialect,
-            wanted: state.ledger.copies(concern),
-            timestamp_ms,
-            since: now,
-            deadline,
-            acks: Vec::new(),
-            master_unable: None,
-        };
+        let (epoch, message) = (state.ledger.epoch(), posted.message);
+        if let Some(key) = &key {
+            state.keys.remember(Arc::clone(key), id);
+        }
+        let entry = Arc::new(Entry { id, epoch, timestamp_ms, message, key });
+        let wanted = state.ledger.copies(concern);
+        let writer = Writer::new(exchange, posted.dialect, Arc::clone(&entry), wanted, now, deadline);
         state.writers.insert(id, writer);
         let is_earliest = deadline.is_some_and(|deadline| state.set_deadline(deadline, id));
         let below_all = concern != WriteConcern::All;
-        state.queue.push_back(Queued { entry: Arc::new(entry), since: now, below_all });
+        state.queue.push_back(Queued { entry, since: now, below_all });
         state.queued_below_all += usize::from(below_all);
         let wakes = state.queue.len() == 1 || (below_all && state.queued_below_all == 1);
         drop(state);
@@ -194,22 +200,28 @@ impl Master {
         for &(id, outcome) in settled {
             let Some(writer) = state.writers.remove(&id) else { continue };
             state.forget_deadline(writer.deadline, id);
-            let reply = match outcome {
-                Outcome::Committed => self.committed(201, state, id, &writer),
-                Outcome::CommittedShort => self.committed(202, state, id, &writer),
+            if outcome == Outcome::Refused {
+                state.keys.forget(id);
+            }
+            let reply = |dialect| match outcome {
+                Outcome::Committed => self.committed(201, state, id, &writer, dialect),
+                Outcome::CommittedShort => self.committed(202, state, id, &writer, dialect),
                 Outcome::Refused => refusal(state, id, &writer),
             };
-            replies.push((writer.exchange, reply));
+            let first = reply(writer.dialect);
+            let first = if writer.is_repeat { replayed(first) } else { first };
+            let others: Vec<Reply> =
+                writer.followers.iter().map(|follower| replayed(reply(follower.dialect))).collect();
+            replies.push((writer.exchange, first));
+            replies.extend(writer.followers.into_iter().map(|follower| follower.exchange).zip(others));
         }
         state.being_answered += replies.len();
         replies
     }
 
-    fn committed(&self, status: u16, state: &State, id: Id, writer: &Writer) -> Reply {
-        let location = format!("/messages/{id}");
-        if writer.dialect == Dialect::Msg {
-            let whole = reading::whole_log_as_text(status, &self.store, &self.snapshot_of(state));
-            return whole.with_header("Location", location);
+    fn committed(&self, status: u16, state: &State, id: Id, writer: &Writer, dialect: Dialect) -> Reply {
+        if dialect == Dialect::Msg {
+            return reading::whole_log_as_text(status, &self.store, &self.snapshot_of(state)).with_location(id);
         }
         let acks: Vec<Ack> = writer
             .acks
@@ -223,11 +235,11 @@ impl Master {
             message_id: id.get(),
             replicated_to: acks.len(),
             w: writer.wanted,
-            timestamp: rfc3339(writer.timestamp_ms),
+            timestamp: rfc3339(writer.entry.timestamp_ms),
             ms: milliseconds(writer.since.elapsed()),
             acks,
         };
-        Reply::json(status, &committed).with_header("Location", location)
+        Reply::json(status, &committed).with_location(id)
     }
 }
 
@@ -369,6 +381,9 @@ pub(super) fn answer_unknown(writers: BTreeMap<Id, Writer>, reason: &str) {
             message_id: Some(id.get()),
             secondaries: Vec::new(),
         };
+        for follower in writer.followers {
+            follower.exchange.reply(replayed(Reply::json(504, &body)));
+        }
         writer.exchange.reply(Reply::json(504, &body));
     }
 }

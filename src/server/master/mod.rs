@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`intake`] | takes a posted message, and answers its writer when the fate is known |
 //! | [`reign`] | begins a reign on what the disk holds |
+//! | [`repeats`] | answers messages that are posted again under the same key |
 //! | [`deadlines`] | ends the patience of writers who said how long they wait |
 //! | [`rounds`] | carries what waits to every secondary in parallel: a crossbeam scope, a thread per secondary |
 //! | [`delivery`] | sends one secondary what it lacks, call by call |
@@ -25,6 +26,7 @@ mod intake;
 mod keeper;
 mod members;
 mod reign;
+mod repeats;
 mod rounds;
 mod routes;
 mod status;
@@ -33,7 +35,7 @@ use super::config::MasterSettings;
 use super::http::Exchange;
 use super::logging::EpochOfLog;
 use super::peer::Peers;
-use crate::replication::{Entry, Id, Ledger, MemberId};
+use crate::replication::{Entry, Id, Keys, Ledger, MemberId};
 use crate::store::{Store, StoreError};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Dialect;
@@ -93,6 +95,7 @@ struct State {
     members_numbered: u32,
     writers: BTreeMap<Id, Writer>,
     deadlines: Deadlines,
+    keys: Keys,
     /// Writers whose answer is on its way to the socket.
     being_answered: usize,
     /// Why this master takes no more writes, for good.
@@ -111,14 +114,24 @@ struct Queued {
 struct Writer {
     exchange: Exchange,
     dialect: Dialect,
+    entry: Arc<Entry>,
     /// The copies that it waits for, the master's included.
     wanted: usize,
-    timestamp_ms: u64,
     since: Instant,
     deadline: Option<Instant>,
     acks: Vec<(MemberId, Duration)>,
     /// Why the master itself could not store the message.
     master_unable: Option<String>,
+    /// It was posted before, to an earlier start of this master.
+    is_repeat: bool,
+    /// Others who posted it under the same key.
+    followers: Vec<Follower>,
+}
+
+/// Somebody who gets the same answer as an earlier writer.
+struct Follower {
+    exchange: Exchange,
+    dialect: Dialect,
 }
 
 impl State {
@@ -143,6 +156,10 @@ impl Master {
         let addresses: Vec<NodeUrl> = members.iter().map(|member| member.url.clone()).collect();
         let ledger = reign::begin(&*store, &peers, &addresses).map_err(|error| error.to_string())?;
         log_epoch.set(ledger.epoch());
+        let mut keys = Keys::new(settings.keys_max);
+        for (id, key) in store.keys(settings.keys_max).map_err(|error| error.to_string())?.into_iter().rev() {
+            keys.remember(key, id);
+        }
         let state = State {
             ledger,
             queue: VecDeque::new(),
@@ -154,6 +171,7 @@ impl Master {
             members_numbered: 0,
             writers: BTreeMap::new(),
             deadlines: Deadlines::default(),
+            keys,
             being_answered: 0,
             halted: None,
             stopping: false,

@@ -1,6 +1,7 @@
 //! Which request of a client, or of a secondary, goes where.
 
 use super::Master;
+use super::intake::KEY_HEADER;
 use crate::replication::{Fate, Id};
 use crate::server::http::{Exchange, Method, Reply, Service};
 use crate::server::routing::{Resource, method_not_allowed, unknown_path};
@@ -17,10 +18,12 @@ pub(in crate::server) struct MasterService(pub(in crate::server) Arc<Master>);
 
 impl Service for MasterService {
     fn is_prompt(&self, exchange: &Exchange) -> bool {
-        matches!(
-            (exchange.method(), Resource::of(exchange.path())),
-            (Method::Post, Resource::Messages) | (Method::Get, Resource::Livez)
-        )
+        match (exchange.method(), Resource::of(exchange.path())) {
+            // One with a key may have to read the log.
+            (Method::Post, Resource::Messages) => exchange.header(KEY_HEADER).is_none(),
+            (Method::Get, Resource::Livez) => true,
+            _ => false,
+        }
     }
 
     fn call(&self, exchange: Exchange) {
@@ -42,6 +45,7 @@ impl Service for MasterService {
                 let reply = fingerprints::answer(&exchange, &*master.store, decided);
                 exchange.reply(reply);
             }
+            (Method::Get, Resource::Write(key)) => exchange.reply(master.known_write(key)),
             (Method::Get, Resource::Verify) => exchange.reply(master.verify()),
             (Method::Get, Resource::Health) => exchange.reply(Reply::json(200, &master.status())),
             (Method::Get, Resource::Livez) => exchange.reply(Reply::json(200, &json!({ "status": "alive" }))),
@@ -58,7 +62,7 @@ impl Service for MasterService {
             (_, Resource::Replicate | Resource::ReplicateState | Resource::ReplicateSlots | Resource::Unknown) => {
                 unknown_path(
                     exchange,
-                    "/messages, /messages/ID, /secondaries, /verify, /backup, /fingerprint, /health, /livez and /readyz",
+                    "/messages, /messages/ID, /writes/KEY, /secondaries, /verify, /backup, /fingerprint, /health, /livez and /readyz",
                 );
             }
             _ => method_not_allowed(exchange, "GET, HEAD"),

@@ -254,7 +254,7 @@ impl Secondary {
         if id.since(last) > PASSED_OVER_MAX {
             return Err(Reply::problem(409, &format!("id {id} is too far from {last}, the last one held")));
         }
-        let entry = Entry { id, epoch: Epoch::NONE, timestamp_ms: clock::now_ms(), message };
+        let entry = Entry { id, epoch: Epoch::NONE, timestamp_ms: clock::now_ms(), message, key: None };
         let mut slots: Vec<Slot> = last.until(id.previous()).map(Slot::Refused).collect();
         slots.push(Slot::Entry(Arc::new(entry)));
         self.store

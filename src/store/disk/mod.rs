@@ -373,6 +373,10 @@ impl Store for Disk {
         Ok(refused)
     }
 
+    fn keys(&self, keys_max: usize) -> Result<Vec<(Id, Arc<str>)>, StoreError> {
+        self.with_reader(|reader| schema::keys(reader, keys_max).map_err(|damage| self.damaged(&damage)))
+    }
+
     fn identity(&self) -> Result<Option<Identity>, StoreError> {
         self.with_reader(|reader| schema::identity(reader).map_err(|damage| self.damaged(&damage)))
     }

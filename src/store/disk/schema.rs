@@ -22,9 +22,11 @@ CREATE TABLE slots (
     epoch        INTEGER NOT NULL,     -- reign in which it was written; 0 for a refused id
     timestamp_ms INTEGER NOT NULL,     -- when the master accepted it, milliseconds since 1970; 0 for a refused id
     message      TEXT,                 -- NULL: the id was refused
+    key          TEXT,                 -- the idempotency key, if it has one
     checksum     INTEGER NOT NULL      -- CRC-32 over the columns before it
 ) STRICT;
 CREATE INDEX refusals ON slots (id) WHERE message IS NULL;  -- they are asked for often, and rare
+CREATE INDEX keys ON slots (id) WHERE key IS NOT NULL;          -- the latest are asked for at every start
 CREATE TABLE amendments (
     one          INTEGER PRIMARY KEY CHECK (one = 1),
     number       INTEGER NOT NULL      -- transactions so far that changed something else than the end of the log
@@ -167,16 +169,16 @@ pub(super) fn last(connection: &Connection) -> rusqlite::Result<Id> {
 }
 
 pub(super) fn insert(transaction: &Transaction<'_>, slots: &[Slot]) -> rusqlite::Result<()> {
-    let mut statement = transaction.prepare_cached("INSERT INTO slots VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut statement = transaction.prepare_cached("INSERT INTO slots VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     for slot in slots {
         let id = slot.id().get().cast_signed();
         let checksum = checksum_of(slot);
         match slot {
             Slot::Entry(entry) => {
                 let (epoch, timestamp_ms) = (entry.epoch.get().cast_signed(), entry.timestamp_ms.cast_signed());
-                statement.execute(params![id, epoch, timestamp_ms, &*entry.message, checksum])?
+                statement.execute(params![id, epoch, timestamp_ms, &*entry.message, entry.key.as_deref(), checksum])?
             }
-            Slot::Refused(_) => statement.execute(params![id, 0, 0, None::<&str>, checksum])?,
+            Slot::Refused(_) => statement.execute(params![id, 0, 0, None::<&str>, None::<&str>, checksum])?,
         };
     }
     Ok(())
@@ -194,8 +196,9 @@ pub(super) fn count_amendment(transaction: &Transaction<'_>) -> rusqlite::Result
 }
 
 pub(super) fn refuse(transaction: &Transaction<'_>, ids: &[Id]) -> rusqlite::Result<()> {
-    let mut statement = transaction
-        .prepare_cached("UPDATE slots SET epoch = 0, timestamp_ms = 0, message = NULL, checksum = ?2 WHERE id = ?1")?;
+    let mut statement = transaction.prepare_cached(
+        "UPDATE slots SET epoch = 0, timestamp_ms = 0, message = NULL, key = NULL, checksum = ?2 WHERE id = ?1",
+    )?;
     for &id in ids {
         statement.execute(params![id.get().cast_signed(), checksum_of(&Slot::Refused(id))])?;
     }
@@ -209,7 +212,7 @@ pub(super) fn drop_from(transaction: &Transaction<'_>, id: Id) -> rusqlite::Resu
 /// Reads slots that must follow each other, and checks each.
 pub(super) fn read(reader: &Connection, after: Id, through: Id, limit: ReadLimit) -> Result<Vec<Slot>, Damage> {
     let mut statement = reader.prepare_cached(
-        "SELECT id, epoch, timestamp_ms, message, checksum FROM slots WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3",
+        "SELECT id, epoch, timestamp_ms, message, key, checksum FROM slots WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3",
     )?;
     let slots_max = i64::try_from(limit.slots_max).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![after.get().cast_signed(), through.get().cast_signed(), slots_max])?;
@@ -244,9 +247,10 @@ fn slot_of(row: &Row<'_>, expected: Id) -> Result<Slot, Damage> {
             epoch: Epoch::new(row.get::<_, i64>(1)?.cast_unsigned()),
             timestamp_ms: row.get::<_, i64>(2)?.cast_unsigned(),
             message: message.into(),
+            key: row.get::<_, Option<String>>(4)?.map(Into::into),
         })),
     };
-    if row.get::<_, i64>(4)? != checksum_of(&slot) {
+    if row.get::<_, i64>(5)? != checksum_of(&slot) {
         return Err(Damage::Found(format!("id {id} does not have the checksum that it was written with")));
     }
     Ok(slot)
@@ -260,6 +264,17 @@ pub(super) fn refused(reader: &Connection, after: Id, through: Id) -> Result<Vec
         statement.query_map([after.get().cast_signed(), through.get().cast_signed()], |row| row.get::<_, i64>(0))?;
     let ids = ids.map(|id| id.map(|id| Id::new(id.cast_unsigned())));
     Ok(ids.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The latest keys, the latest first.
+pub(super) fn keys(reader: &Connection, keys_max: usize) -> Result<Vec<(Id, Arc<str>)>, Damage> {
+    let mut statement =
+        reader.prepare("SELECT id, key FROM slots INDEXED BY keys WHERE key IS NOT NULL ORDER BY id DESC LIMIT ?1")?;
+    let keys_max = i64::try_from(keys_max).unwrap_or(i64::MAX);
+    let keys = statement.query_map([keys_max], |row| {
+        Ok((Id::new(row.get::<_, i64>(0)?.cast_unsigned()), row.get::<_, String>(1)?.into()))
+    })?;
+    Ok(keys.collect::<rusqlite::Result<_>>()?)
 }
 
 pub(super) fn identity(reader: &Connection) -> Result<Option<Identity>, Damage> {
@@ -315,6 +330,7 @@ fn checksum_of(slot: &Slot) -> i64 {
             &entry.timestamp_ms.to_le_bytes(),
             b"message",
             entry.message.as_bytes(),
+            entry.key.as_deref().unwrap_or_default().as_bytes(),
         ]),
         Slot::Refused(_) => checksum(&[&id, b"refused"]),
     }
