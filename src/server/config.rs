@@ -96,6 +96,9 @@ pub struct MasterFlags {
     /// [default: all]
     #[arg(long, value_name = "COPIES")]
     pub write_concern: Option<String>,
+    /// Healthy nodes, the master included, without which no writes are taken. [env: QUORUM] [default: more than half]
+    #[arg(long, value_name = "NODES")]
+    pub quorum: Option<String>,
     /// Idempotency keys that are known, the latest ones; each takes some 200 bytes of memory. [env: IDEMPOTENCY_KEYS]
     /// [default: 100000]
     #[arg(long, value_name = "NUMBER")]
@@ -176,6 +179,8 @@ pub(crate) struct MasterSettings {
     pub(crate) replication_timeout: Duration,
     /// What a message gets that does not say how many copies it needs.
     pub(crate) write_concern: Copies,
+    /// Healthy nodes that are needed to take writes, unless that is more than half of them.
+    pub(crate) quorum: Option<usize>,
     /// Idempotency keys that are known.
     pub(crate) keys_max: usize,
     pub(crate) message_bytes_max: usize,
@@ -241,6 +246,10 @@ impl MasterSettings {
                 Copies::All,
                 Copies::parse,
             ),
+            quorum: resolver.value(&flags.quorum, "--quorum", &["QUORUM"], None, |text| match text.parse() {
+                Ok(nodes) if nodes > 0 => Ok(Some(nodes)),
+                _ => Err(format!("\"{}\" must be a number of nodes from 1", text.escape_debug())),
+            }),
             keys_max: resolver.number(
                 &flags.idempotency_keys,
                 "--idempotency-keys",

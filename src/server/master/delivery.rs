@@ -150,6 +150,7 @@ impl Master {
         if let Some(member) = state.members.get_mut(&dispatch.member) {
             member.set_detail(error.to_string());
             log::warn!("{} ({}) leaves the rounds: {error}", member.name, member.url);
+            member.missed(error);
             member.poke();
         }
         if is_overtaken(error) {

@@ -125,6 +125,9 @@ impl Master {
         if let Some(trouble) = self.store.trouble() {
             return Err(Objection::ForNow(format!("this master takes no writes: {trouble}")));
         }
+        if let Some(reason) = state.why_read_only(self.settings.quorum) {
+            return Err(Objection::ForNow(reason));
+        }
         let open = state.ledger.open();
         if open >= self.settings.pending_max {
             return Err(Objection::ForNow(format!(

@@ -3,6 +3,7 @@
 
 use super::Master;
 use super::delivery::{CALL_LIMIT, is_overtaken};
+use super::heartbeat::HEARTBEAT;
 use crate::replication::{Id, MemberId, Standing};
 use crate::server::clock;
 use crate::server::peer::PeerError;
@@ -12,8 +13,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often a secondary that takes part is asked for its state.
-const HEARTBEAT: Duration = Duration::from_secs(1);
 /// A secondary that does not answer is asked again after this time, doubled each time,
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// up to this.
@@ -80,8 +79,15 @@ impl Keeper {
 
     fn state_of_secondary(&self) -> Result<HoldingsBody, PeerError> {
         let url = self.master.lock().members.get(&self.member).map(|member| member.url.clone());
-        let mut state = url.map_or(Err(PeerError::Restarted), |url| self.master.peers.state(&url))?;
-        state.unable.take().map_or(Ok(state), |why| Err(PeerError::Unable(why)))
+        let asked = url.map_or(Err(PeerError::Restarted), |url| self.master.peers.state(&url));
+        let answer = asked.and_then(|mut body| body.unable.take().map_or(Ok(body), |why| Err(PeerError::Unable(why))));
+        if let Some(member) = self.master.lock().members.get_mut(&self.member) {
+            match &answer {
+                Ok(_) => member.answered(),
+                Err(error) => member.missed(error),
+            }
+        }
+        answer
     }
 
     /// Takes note of what a secondary holds, and lets it begin to catch up if it may take part.

@@ -1,10 +1,12 @@
 //! The secondaries of this master: who they are, and how they come and go.
 
+use super::heartbeat::Health;
 use super::{Master, State};
 use crate::replication::MemberId;
 use crate::server::clock;
 use crate::server::config::server_id;
 use crate::server::http::{Exchange, Reply};
+use crate::server::peer::PeerError;
 use crate::store::{Identity, KnownMember, Store, StoreError};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
@@ -26,6 +28,7 @@ pub(super) struct Member {
     pub(super) since_ms: u64,
     /// Its artificial delay, in milliseconds.
     pub(super) delay_ms: u64,
+    pub(super) health: Health,
     /// Replicate calls to it that have not returned.
     pub(super) calls: usize,
     /// One of them carries nothing but news.
@@ -56,6 +59,20 @@ impl Member {
         if self.detail != detail {
             self.detail = detail;
             self.since_ms = clock::now_ms();
+        }
+    }
+
+    /// It answered a question about its state.
+    pub(super) fn answered(&mut self) {
+        if self.health.answered() {
+            log::info!("{} ({}) is healthy", self.name, self.url);
+        }
+    }
+
+    /// It did not answer, or not as it should.
+    pub(super) fn missed(&mut self, error: &PeerError) {
+        if self.health.missed() {
+            log::warn!("{} ({}) is {}: {error}", self.name, self.url, self.health.level().name());
         }
     }
 
@@ -195,8 +212,9 @@ impl State {
         log::info!("{name} ({url}) is registered; it takes part once it has caught up");
         let detail = "not heard of yet".to_owned();
         let since_ms = clock::now_ms();
-        let (delay_ms, calls, being_told) = (0, 0, false);
-        self.members.insert(member, Member { name, url, detail, since_ms, delay_ms, calls, being_told, origin, poke });
+        let (delay_ms, health, calls, being_told) = (0, Health::unknown(), 0, false);
+        self.members
+            .insert(member, Member { name, url, detail, since_ms, delay_ms, health, calls, being_told, origin, poke });
         self.ledger.join(member);
         (member, pokes)
     }

@@ -10,6 +10,7 @@
 //! | [`delivery`] | sends one secondary what it lacks, call by call |
 //! | [`keeper`] | one thread per secondary that watches it and brings it up to date |
 //! | [`comparison`] | compares what all replicas hold |
+//! | [`heartbeat`] | whether a secondary can be relied on |
 //! | [`members`] | registration and removal of secondaries |
 //! | [`routes`] | which request goes where |
 //! | [`status`] | the state that `/health` and the logs show |
@@ -22,6 +23,7 @@
 mod comparison;
 mod deadlines;
 mod delivery;
+mod heartbeat;
 mod intake;
 mod keeper;
 mod members;

@@ -1,5 +1,7 @@
 //! One snapshot of the master's state, from which everything that reports it is made.
 
+use super::heartbeat::Level;
+use super::members::Member;
 use super::{Master, State};
 use crate::replication::Standing;
 use crate::server::reading::Snapshot;
@@ -13,6 +15,9 @@ pub(super) struct SecondaryStatus {
     url: String,
     /// `in_sync`, `catching_up` or `unreachable`.
     state: &'static str,
+    /// `healthy`, `suspected` or `unhealthy`.
+    health: &'static str,
+    health_since: String,
     /// The id up to which it is known to hold everything durably.
     durable: u64,
     /// The high watermark that it is known to know.
@@ -46,7 +51,12 @@ pub(super) struct MasterStatus {
 impl Master {
     pub(super) fn status(&self) -> MasterStatus {
         let state = self.lock();
-        let reason = self.store.trouble().map(|trouble| trouble.to_string()).or_else(|| state.why_not_writable());
+        let reason = self
+            .store
+            .trouble()
+            .map(|trouble| trouble.to_string())
+            .or_else(|| state.why_read_only(self.settings.quorum))
+            .or_else(|| state.why_not_writable());
         MasterStatus {
             status: "healthy",
             role: "master",
@@ -96,6 +106,23 @@ impl State {
         (!missing.is_empty()).then(|| missing.join("; "))
     }
 
+    /// Why no writes are taken, if fewer nodes are healthy than there should be.
+    pub(super) fn why_read_only(&self, quorum: Option<usize>) -> Option<String> {
+        let nodes = self.ledger.nodes();
+        let needed = quorum.unwrap_or(nodes / 2 + 1);
+        let unhealthy = |member: &&Member| member.health.level() == Level::Unhealthy;
+        let healthy = nodes - self.members.values().filter(unhealthy).count();
+        if healthy >= needed {
+            return None;
+        }
+        let reasons =
+            self.members.values().filter(unhealthy).map(|member| format!("; {}: {}", member.name, member.detail));
+        Some(format!(
+            "this master is read-only: {healthy} of {nodes} nodes are healthy, {needed} are needed{}",
+            reasons.collect::<String>()
+        ))
+    }
+
     pub(super) fn secondaries(&self) -> Vec<SecondaryStatus> {
         self.ledger
             .members()
@@ -109,6 +136,8 @@ impl State {
                         Standing::CatchingUp => "catching_up",
                         Standing::Unreachable => "unreachable",
                     },
+                    health: member.health.level().name(),
+                    health_since: rfc3339(member.health.since_ms()),
                     durable: view.durable.get(),
                     told: view.told.get(),
                     delay_ms: member.delay_ms,
