@@ -52,7 +52,7 @@ fn write_log(directory: &Path) -> Content {
         }))
     };
     let mut history = EpochHistory::default();
-    history.begin(Epoch::new(1), Id::new(1));
+    history.begin(Epoch::new(1), Id::new(1), Incarnation::new(1));
     let identity = Identity {
         log_id: LogId::new(42),
         master: Incarnation::new(7),

@@ -220,7 +220,7 @@ fn a_secondary_that_gives_up_its_copy_gets_everything_again() {
 fn long_log(directory: &Path, slots: u64) {
     let store = Disk::open(directory).unwrap();
     let mut history = EpochHistory::default();
-    history.begin(Epoch::new(1), Id::new(1));
+    history.begin(Epoch::new(1), Id::new(1), Incarnation::new(1));
     let identity = Identity { log_id: LogId::new(1), master: Incarnation::new(1), history, members: Vec::new() };
     store.set_identity(&identity).unwrap();
     let entry = |number| {

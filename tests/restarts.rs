@@ -225,7 +225,7 @@ fn a_data_directory_is_verified_offline() {
             .unwrap()
     };
     let in_use = verify(&cluster);
-    assert_eq!(in_use.status.code(), Some(1));
+    assert_eq!(in_use.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&in_use.stderr).contains("in use by process"));
     cluster.secondaries[0].kill();
     let whole = verify(&cluster);

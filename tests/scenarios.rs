@@ -703,7 +703,7 @@ impl Master {
     /// A master that starts: it opens the next epoch, and finds in doubt what is not decided.
     fn begin(log_id: LogId, incarnation: Incarnation, store: Memory, mut history: EpochHistory, decided: Id) -> Master {
         let last = store.last();
-        history.begin(history.latest().next(), last.next());
+        history.begin(history.latest().next(), last.next(), incarnation);
         let refused = store.refused(decided, last).unwrap().into_iter().collect();
         let shown = visible(&store, decided).len() as u64;
         let ledger = Ledger::begin(log_id, incarnation, history.clone(), last, decided, shown, refused);
@@ -722,6 +722,7 @@ impl Master {
             epoch: self.ledger.epoch(),
             master: self.ledger.incarnation(),
             opening,
+            history: opening.map(|_| self.ledger.history().clone()),
             after,
             through,
             entries: stored.into_iter().filter_map(into_entry).chain(tail).collect(),

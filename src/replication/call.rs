@@ -1,6 +1,6 @@
 //! What travels between master and secondary, and what each side may conclude from it.
 
-use super::{Entry, Epoch, Id, Incarnation, LogId};
+use super::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId};
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,6 +15,8 @@ pub struct Call {
     pub master: Incarnation,
     /// Present until the secondary is known to have entered `epoch`: where the reigns that it missed began.
     pub opening: Option<Opening>,
+    /// Every reign of this log so far, where `opening` is present.
+    pub history: Option<EpochHistory>,
     /// The id before the first one that this call covers. The secondary must hold everything up to it.
     pub after: Id,
     /// The last id that this call covers: each id in between is an entry or is refused.
@@ -70,6 +72,12 @@ pub enum Refusal {
         /// The reign that it serves.
         epoch: Epoch,
     },
+    /// The secondary followed another master in an epoch that this one has known too, or knows nothing of: two masters
+    /// went on from copies of one log. Nothing is dropped.
+    OtherReign {
+        /// The latest epoch that the secondary knows.
+        epoch: Epoch,
+    },
     /// The call's opening does not begin where this secondary stands. The master asks for its state and opens again.
     NotOpened {
         /// The latest epoch that the secondary knows.
@@ -102,11 +110,21 @@ impl fmt::Display for Refusal {
             Refusal::Gap { holds } => write!(formatter, "holds the log only up to id {holds}"),
             Refusal::OtherLog { holds } => write!(
                 formatter,
-                "belongs to another log, {holds}; give it its own master, or start it with an empty data directory"
+                "belongs to another log, {holds}. If this master lost its disk, stop it and make its log anew from that \
+                 secondary with \"master restore\"; if not, give the secondary its own master"
             ),
             Refusal::Fenced { epoch } => {
-                write!(formatter, "serves another master, in epoch {epoch}; stop one of the two masters")
+                write!(
+                    formatter,
+                    "serves another master, in epoch {epoch}; stop one of the two, or restore this one from that \
+                     secondary if it goes on from an older copy of its log"
+                )
             }
+            Refusal::OtherReign { epoch } => write!(
+                formatter,
+                "followed another master of this log in epoch {epoch}, so this one goes on from an older copy of it: restore \
+                 this master from that secondary, or let the secondary discard its copy if its messages may be given up"
+            ),
             Refusal::NotOpened { epoch } => write!(formatter, "is still in epoch {epoch}"),
             Refusal::MasterBehind { decided, begins } => write!(
                 formatter,

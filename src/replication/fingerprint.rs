@@ -33,6 +33,12 @@ impl Fingerprint {
         self.0 = hash.finalize().into();
     }
 
+    /// The SHA-256 of some bytes.
+    #[must_use]
+    pub fn of_bytes(bytes: &[u8]) -> Fingerprint {
+        Fingerprint(Sha256::digest(bytes).into())
+    }
+
     /// Reads 64 hexadecimal digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Fingerprint> {

@@ -1,54 +1,66 @@
 //! Which reign began where.
 
-use super::{Epoch, Id};
+use super::{Epoch, Id, Incarnation};
 
-/// The table of epochs: each with the first id that was written in it. A later epoch may begin before an earlier one,
-/// when the master lost the end of its log.
+/// One reign of a master.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Reign {
+    /// Its number.
+    pub epoch: Epoch,
+    /// The first id that was written in it.
+    pub start: Id,
+    /// The start of the master's process. Two masters that go on from copies of one log give the same numbers to their
+    /// reigns; this tells them apart.
+    pub master: Incarnation,
+}
+
+/// The table of reigns. A later one may begin before an earlier one, when the master lost the end of its log.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct EpochHistory {
-    starts: Vec<(Epoch, Id)>,
+    reigns: Vec<Reign>,
 }
 
 impl EpochHistory {
-    /// A history read back from where it was kept, oldest first.
-    ///
-    /// # Panics
-    /// If epochs go back: such a table was never written by us.
+    /// A history read back from where it was kept, oldest first; `None` if epochs go back: such a table is not ours.
     #[must_use]
-    pub fn new(starts: Vec<(Epoch, Id)>) -> EpochHistory {
-        let mut history = EpochHistory::default();
-        for (epoch, start) in starts {
-            history.begin(epoch, start);
-        }
-        history
+    pub fn new(reigns: Vec<Reign>) -> Option<EpochHistory> {
+        let ascending = reigns.windows(2).all(|pair| pair[0].epoch < pair[1].epoch);
+        let begins = reigns.first().is_none_or(|reign| reign.epoch > Epoch::NONE);
+        (ascending && begins).then_some(EpochHistory { reigns })
     }
 
     /// Adds a reign that begins at `start`.
     ///
     /// # Panics
     /// If the epoch is not later than the latest one.
-    pub fn begin(&mut self, epoch: Epoch, start: Id) {
+    pub fn begin(&mut self, epoch: Epoch, start: Id, master: Incarnation) {
         assert!(epoch > self.latest(), "epoch {epoch} from id {start} after epoch {}", self.latest());
-        self.starts.push((epoch, start));
+        self.reigns.push(Reign { epoch, start, master });
     }
 
     /// The latest epoch, or [`Epoch::NONE`].
     #[must_use]
     pub fn latest(&self) -> Epoch {
-        self.starts.last().map_or(Epoch::NONE, |&(epoch, _)| epoch)
+        self.reigns.last().map_or(Epoch::NONE, |reign| reign.epoch)
+    }
+
+    /// Who reigned in an epoch.
+    #[must_use]
+    pub fn master_of(&self, epoch: Epoch) -> Option<Incarnation> {
+        self.reigns.iter().find(|reign| reign.epoch == epoch).map(|reign| reign.master)
     }
 
     /// The lowest id at which an epoch after `epoch` began: from there on, what a node knows only from `epoch` and before
     /// may be overtaken. `None` if there is no later one.
     #[must_use]
     pub fn overtaken_from(&self, epoch: Epoch) -> Option<Id> {
-        self.starts.iter().filter(|&&(later, _)| later > epoch).map(|&(_, start)| start).min()
+        self.reigns.iter().filter(|reign| reign.epoch > epoch).map(|reign| reign.start).min()
     }
 
     /// The table, oldest first.
     #[must_use]
-    pub fn starts(&self) -> &[(Epoch, Id)] {
-        &self.starts
+    pub fn reigns(&self) -> &[Reign] {
+        &self.reigns
     }
 }
 
@@ -56,26 +68,36 @@ impl EpochHistory {
 mod tests {
     use super::*;
 
+    fn history(starts: &[(u64, u64)]) -> Option<EpochHistory> {
+        let reign = |&(epoch, start): &(u64, u64)| Reign {
+            epoch: Epoch::new(epoch),
+            start: Id::new(start),
+            master: Incarnation::new(100 + epoch),
+        };
+        EpochHistory::new(starts.iter().map(reign).collect())
+    }
+
     #[test]
     fn later_epochs_decide_what_is_overtaken() {
-        let history = EpochHistory::new(vec![
-            (Epoch::new(1), Id::new(1)),
-            (Epoch::new(2), Id::new(10)),
-            (Epoch::new(3), Id::new(20)),
-        ]);
+        let history = history(&[(1, 1), (2, 10), (3, 20)]).unwrap();
         assert_eq!(history.overtaken_from(Epoch::NONE), Some(Id::new(1)));
         assert_eq!(history.overtaken_from(Epoch::new(1)), Some(Id::new(10)), "a node that slept through epoch 2");
         assert_eq!(history.overtaken_from(Epoch::new(3)), None);
         assert_eq!(history.latest(), Epoch::new(3));
+        assert_eq!(history.master_of(Epoch::new(2)), Some(Incarnation::new(102)));
+        assert_eq!(history.master_of(Epoch::new(4)), None);
     }
 
     #[test]
     fn an_epoch_that_begins_earlier_overtakes_more() {
-        let history = EpochHistory::new(vec![
-            (Epoch::new(1), Id::new(1)),
-            (Epoch::new(2), Id::new(10)),
-            (Epoch::new(3), Id::new(7)),
-        ]);
+        let history = history(&[(1, 1), (2, 10), (3, 7)]).unwrap();
         assert_eq!(history.overtaken_from(Epoch::new(1)), Some(Id::new(7)));
+    }
+
+    #[test]
+    fn a_table_that_goes_back_is_not_ours() {
+        for starts in [&[(2, 1), (1, 1)][..], &[(1, 1), (1, 2)], &[(0, 1)]] {
+            assert_eq!(history(starts), None, "{starts:?}");
+        }
     }
 }

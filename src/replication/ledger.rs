@@ -152,6 +152,8 @@ pub struct Ledger {
     history: EpochHistory,
     /// The last id given.
     last: Id,
+    /// The end of the log at the start of this reign.
+    found: Id,
     /// The id up to which the master's own disk holds everything.
     durable: Id,
     /// The highest entry that was met: it and every entry before it that is not refused is committed.
@@ -201,6 +203,7 @@ impl Ledger {
             master,
             history,
             last,
+            found: last,
             durable: last,
             sealed: decided,
             decided,
@@ -229,6 +232,12 @@ impl Ledger {
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.history.latest()
+    }
+
+    /// Every reign so far.
+    #[must_use]
+    pub fn history(&self) -> &EpochHistory {
+        &self.history
     }
 
     /// The last id given.
@@ -373,6 +382,12 @@ impl Ledger {
         self.open.range(after.next()..).next().is_some_and(|(&id, _)| id <= through)
     }
 
+    /// Whether messages are left that were found undecided at the start of this reign. They may have been shown then.
+    #[must_use]
+    pub fn has_doubt(&self) -> bool {
+        self.decided < self.found && self.has_open(self.decided, self.found)
+    }
+
     /// Whether a message was found undecided at the start of this reign, and still is: it is never refused.
     #[must_use]
     pub fn is_in_doubt(&self, id: Id) -> bool {
@@ -477,6 +492,9 @@ impl Ledger {
         }
         if holdings.epoch > self.epoch() {
             return Err(Refusal::Fenced { epoch: holdings.epoch });
+        }
+        if holdings.last > Id::ZERO && self.history.master_of(holdings.epoch) != holdings.master {
+            return Err(Refusal::OtherReign { epoch: holdings.epoch });
         }
         let begins = self.history.overtaken_from(holdings.epoch).unwrap_or(self.last.next());
         if holdings.decided >= begins {

@@ -73,7 +73,7 @@ pub use call::{Acknowledgement, Call, Opening, Refusal};
 pub use concern::WriteConcern;
 pub use entry::{Entry, Slot};
 pub use fingerprint::Fingerprint;
-pub use history::EpochHistory;
+pub use history::{EpochHistory, Reign};
 pub use keys::Keys;
 pub use ledger::{Dispatch, Effects, Ledger, MemberView, Outcome, Patience, Shortfall, Standing};
 pub use names::{Epoch, Id, Incarnation, LogId, MemberId};

@@ -13,6 +13,8 @@ pub struct Holdings {
     pub log_id: Option<LogId>,
     /// The latest epoch that it knows.
     pub epoch: Epoch,
+    /// The start of the master's process that it followed in that epoch.
+    pub master: Option<Incarnation>,
     /// The id up to which it holds everything durably.
     pub last: Id,
     /// The high watermark that it knows.
@@ -166,6 +168,7 @@ impl Replica {
             incarnation: self.incarnation,
             log_id: self.log_id,
             epoch: self.epoch,
+            master: self.master,
             last: self.last,
             decided: self.decided,
             foreign: self.foreign,

@@ -34,6 +34,7 @@ fn pieces(store: Arc<dyn Store>, head: &Head) -> Pieces {
     let through = head.through();
     let mut first = Vec::new();
     write_line(&mut first, head);
+    let head_line = first.clone();
     let mut first = Some(first);
     let mut tally = Tally::default();
     let mut ended = false;
@@ -55,7 +56,7 @@ fn pieces(store: Arc<dyn Store>, head: &Head) -> Pieces {
                 write_slot(&mut lines, slot);
             }
         } else {
-            write_line(&mut lines, &tally.end());
+            write_line(&mut lines, &tally.end(&head_line));
             ended = true;
         }
         Ok(Some(lines))

@@ -54,15 +54,14 @@ impl fmt::Display for StoreError {
 pub enum Trouble {
     /// There is no room; what it holds can be read, and refusals can be written. It ends by itself.
     NoRoom(String),
-    /// A write failed: nothing is written any more. Only a restart helps.
+    /// A write failed, or damage was found: nothing is written any more.
     Failed(String),
 }
 
 impl fmt::Display for Trouble {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trouble::NoRoom(sentence) => formatter.write_str(sentence),
-            Trouble::Failed(sentence) => write!(formatter, "{sentence}; restart this node"),
+            Trouble::NoRoom(sentence) | Trouble::Failed(sentence) => formatter.write_str(sentence),
         }
     }
 }

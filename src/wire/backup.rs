@@ -4,10 +4,9 @@
 //! 2. A line for each id, from 1 to `through`: a message, or `{"id":7,"refused":true}`.
 //! 3. One [`End`]: how much there was, and the fingerprint of all of it. A backup without it was cut off.
 
-use super::node::{EntryBody, LogIdText};
+use super::node::{EntryBody, LogIdText, ReignBody, history_of, reigns_of};
 use super::read_object;
-use crate::replication::{Entry, Epoch};
-use crate::replication::{EpochHistory, Fingerprint, Id, LogId, Slot};
+use crate::replication::{Entry, EpochHistory, Fingerprint, Id, LogId, Slot};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -24,8 +23,8 @@ pub struct Head {
     /// The node that gave it.
     pub server_id: String,
     log_id: LogIdText,
-    /// Each epoch, and the id where it began.
-    epochs: Vec<(u64, u64)>,
+    /// Each epoch, the id where it began, and the start of its master.
+    epochs: Vec<ReignBody>,
     through: u64,
     /// The secondaries that had registered themselves with the master that gave it.
     pub secondaries: Vec<SecondaryLine>,
@@ -51,7 +50,7 @@ impl Head {
         through: Id,
         secondaries: Vec<SecondaryLine>,
     ) -> Head {
-        let epochs = history.starts().iter().map(|(epoch, start)| (epoch.get(), start.get())).collect();
+        let epochs = reigns_of(history);
         let log_id = LogIdText(log_id);
         Head { replicated_log_backup: VERSION, taken, server_id, log_id, epochs, through: through.get(), secondaries }
     }
@@ -75,9 +74,11 @@ impl Head {
     }
 
     /// The reigns.
-    #[must_use]
-    pub fn history(&self) -> EpochHistory {
-        EpochHistory::new(self.epochs.iter().map(|&(epoch, start)| (Epoch::new(epoch), Id::new(start))).collect())
+    ///
+    /// # Errors
+    /// If that is no table of reigns.
+    pub fn history(&self) -> Result<EpochHistory, String> {
+        history_of(&self.epochs).ok_or_else(|| "its first line has a table of epochs that cannot be".to_owned())
     }
 
     /// The last id.
@@ -96,6 +97,8 @@ pub struct End {
     /// Refused ids.
     pub refused: u64,
     fingerprint: String,
+    /// SHA-256 of the first line, its line feed included.
+    head: String,
 }
 
 /// What the lines amount to so far.
@@ -111,6 +114,11 @@ pub struct Tally {
     pub fingerprint: Fingerprint,
 }
 
+/// A line as the last line of a backup names it.
+fn hash(line: &[u8]) -> String {
+    Fingerprint::of_bytes(line).to_string()
+}
+
 impl Tally {
     /// Takes the next slot in.
     pub fn add(&mut self, slot: &Slot) {
@@ -122,11 +130,11 @@ impl Tally {
         }
     }
 
-    /// The last line after this.
+    /// The last line after this, for a backup with this first line.
     #[must_use]
-    pub fn end(&self) -> End {
+    pub fn end(&self, first_line: &[u8]) -> End {
         let fingerprint = self.fingerprint.to_string();
-        End { end: true, messages: self.messages, refused: self.refused, fingerprint }
+        End { end: true, messages: self.messages, refused: self.refused, fingerprint, head: hash(first_line) }
     }
 }
 

@@ -13,7 +13,8 @@
 use super::client::text;
 use super::read_object;
 use crate::replication::{
-    Acknowledgement, Call, Entry, Epoch, Fate, Fingerprint, Holdings, Id, Incarnation, LogId, Opening, Refusal, Slot,
+    Acknowledgement, Call, Entry, Epoch, EpochHistory, Fate, Fingerprint, Holdings, Id, Incarnation, LogId, Opening,
+    Refusal, Reign, Slot,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::sync::Arc;
@@ -93,6 +94,25 @@ impl From<EntryBody> for Entry {
     }
 }
 
+/// A reign as JSON: epoch, first id, and the start of the master's process.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(super) struct ReignBody(u64, u64, IncarnationText);
+
+/// Writes a table of reigns.
+pub(super) fn reigns_of(history: &EpochHistory) -> Vec<ReignBody> {
+    let body = |reign: &Reign| ReignBody(reign.epoch.get(), reign.start.get(), IncarnationText(reign.master));
+    history.reigns().iter().map(body).collect()
+}
+
+/// Reads a table of reigns; `None` if it is not one of ours.
+pub(super) fn history_of(reigns: &[ReignBody]) -> Option<EpochHistory> {
+    const EPOCH_MAX: u64 = 1 << 62;
+    let reign = |&ReignBody(epoch, start, master): &ReignBody| {
+        (epoch < EPOCH_MAX).then(|| Reign { epoch: Epoch::new(epoch), start: Id::new(start), master: master.0 })
+    };
+    EpochHistory::new(reigns.iter().map(reign).collect::<Option<_>>()?)
+}
+
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct OpeningBody {
@@ -113,6 +133,8 @@ pub struct CallHead {
     pub master: Incarnation,
     /// See [`Call`].
     pub opening: Option<Opening>,
+    /// See [`Call`].
+    pub history: Option<EpochHistory>,
     /// See [`Call`].
     pub after: Id,
     /// See [`Call`].
@@ -156,6 +178,8 @@ struct CallHeadBody {
     to: IncarnationText,
     #[serde(skip_serializing_if = "Option::is_none")]
     opening: Option<OpeningBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<Vec<ReignBody>>,
     after: u64,
     through: u64,
     decided: u64,
@@ -175,6 +199,7 @@ pub fn write_call(head: &CallHead, entries: &EntriesText) -> Vec<u8> {
         opening: head
             .opening
             .map(|opening| OpeningBody { since: opening.since.get(), overtaken_from: opening.overtaken_from.get() }),
+        history: head.history.as_ref().map(reigns_of),
         after: head.after.get(),
         through: head.through.get(),
         decided: head.decided.get(),
@@ -212,6 +237,7 @@ struct ReplicateFields {
     master_port: Option<u16>,
     to: Option<IncarnationText>,
     opening: Option<OpeningBody>,
+    history: Option<Vec<ReignBody>>,
     after: Option<u64>,
     through: Option<u64>,
     decided: Option<u64>,
@@ -258,6 +284,10 @@ impl ReplicateFields {
                 since: Epoch::new(opening.since),
                 overtaken_from: Id::new(opening.overtaken_from),
             }),
+            history: match self.history {
+                Some(reigns) => Some(history_of(&reigns).ok_or("the call has a history whose epochs go back")?),
+                None => None,
+            },
             after: Id::new(self.after.ok_or_else(|| missing("after"))?),
             through: Id::new(self.through.ok_or_else(|| missing("through"))?),
             entries: self.entries.into_iter().map(|body| Arc::new(body.into())).collect(),
@@ -339,6 +369,9 @@ pub enum RefusalReason {
     Fenced {
         epoch: u64,
     },
+    OtherReign {
+        epoch: u64,
+    },
     NotOpened {
         epoch: u64,
     },
@@ -365,6 +398,7 @@ impl From<&Refusal> for RefusalReason {
             Refusal::Gap { holds } => RefusalReason::Gap { last: holds.get() },
             Refusal::OtherLog { holds } => RefusalReason::OtherLog { log_id: LogIdText(*holds) },
             Refusal::Fenced { epoch } => RefusalReason::Fenced { epoch: epoch.get() },
+            Refusal::OtherReign { epoch } => RefusalReason::OtherReign { epoch: epoch.get() },
             Refusal::NotOpened { epoch } => RefusalReason::NotOpened { epoch: epoch.get() },
             Refusal::MasterBehind { decided, begins } => {
                 RefusalReason::MasterBehind { decided: decided.get(), begins: begins.get() }
@@ -384,6 +418,7 @@ impl RefusalReason {
             RefusalReason::Gap { last } => Refusal::Gap { holds: Id::new(last) },
             RefusalReason::OtherLog { log_id } => Refusal::OtherLog { holds: log_id.0 },
             RefusalReason::Fenced { epoch } => Refusal::Fenced { epoch: Epoch::new(epoch) },
+            RefusalReason::OtherReign { epoch } => Refusal::OtherReign { epoch: Epoch::new(epoch) },
             RefusalReason::NotOpened { epoch } => Refusal::NotOpened { epoch: Epoch::new(epoch) },
             RefusalReason::MasterBehind { decided, begins } => {
                 Refusal::MasterBehind { decided: Id::new(decided), begins: Id::new(begins) }
@@ -405,6 +440,8 @@ pub struct HoldingsBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     log_id: Option<LogIdText>,
     epoch: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    master: Option<IncarnationText>,
     last: u64,
     decided: u64,
     #[serde(default)]
@@ -428,6 +465,7 @@ impl HoldingsBody {
             incarnation: IncarnationText(holdings.incarnation),
             log_id: holdings.log_id.map(LogIdText),
             epoch: holdings.epoch.get(),
+            master: holdings.master.map(IncarnationText),
             last: holdings.last.get(),
             decided: holdings.decided.get(),
             foreign: holdings.foreign,
@@ -444,6 +482,7 @@ impl HoldingsBody {
             incarnation: self.incarnation.0,
             log_id: self.log_id.map(|text| text.0),
             epoch: Epoch::new(self.epoch),
+            master: self.master.map(|text| text.0),
             last: Id::new(self.last),
             decided: Id::new(self.decided),
             foreign: self.foreign,
@@ -569,6 +608,11 @@ mod tests {
             epoch: Epoch::new(2),
             master: Incarnation::new(u64::MAX - 1),
             opening: Some(Opening { since: Epoch::new(1), overtaken_from: Id::new(3) }),
+            history: EpochHistory::new(vec![Reign {
+                epoch: Epoch::new(2),
+                start: Id::new(3),
+                master: Incarnation::new(9),
+            }]),
             after: Id::new(2),
             through: Id::new(5),
             entries: vec![entry(3, "three\n"), entry(5, "🦀")],
@@ -587,6 +631,7 @@ mod tests {
             epoch: call.epoch,
             master: call.master,
             opening: call.opening,
+            history: call.history.clone(),
             after: call.after,
             through: call.through,
             refused: call.refused.clone(),

@@ -181,7 +181,7 @@ fn brief(slot: &Slot) -> String {
 
 fn identity(epoch: u64) -> Identity {
     let mut history = EpochHistory::default();
-    (1..=epoch).for_each(|epoch| history.begin(Epoch::new(epoch), Id::new(epoch)));
+    (1..=epoch).for_each(|epoch| history.begin(Epoch::new(epoch), Id::new(epoch), Incarnation::new(epoch)));
     let member = |number| KnownMember {
         url: format!("http://localhost:{}", 5_000 + number),
         name: format!("secondary-{number}"),

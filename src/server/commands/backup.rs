@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a node may take to begin its answer.
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a line: the largest message with every byte escaped, and more.
 const LINE_BYTES_MAX: u64 = 64 << 20;
 
@@ -21,6 +21,7 @@ const LINE_BYTES_MAX: u64 = 64 << 20;
 pub(super) struct BackupReader<R> {
     source: R,
     pub(super) head: Head,
+    first_line: Vec<u8>,
     tally: Tally,
     line: Vec<u8>,
 }
@@ -38,7 +39,7 @@ impl<R: BufRead> BackupReader<R> {
         let mut source = source;
         read_line(&mut source, &mut line)?;
         let head = Head::parse(&line)?;
-        Ok(BackupReader { source, head, tally: Tally::default(), line })
+        Ok(BackupReader { source, head, first_line: line.clone(), tally: Tally::default(), line })
     }
 
     /// The next slot; `None` after the last line, if that confirms everything before.
@@ -59,7 +60,7 @@ impl<R: BufRead> BackupReader<R> {
         if self.tally.last != self.head.through() {
             return Err(format!("it ends at id {}, but should go up to {}", self.tally.last, self.head.through()));
         }
-        if *end != self.tally.end() {
+        if *end != self.tally.end(&self.first_line) {
             return Err("its fingerprint does not match: something in it was changed".to_owned());
         }
         Ok(())

@@ -1,13 +1,17 @@
 //! Makes a data directory from a backup, or from a node that runs.
 //!
-//! The log is made in a directory below, checked against the fingerprint, and moved to its place as the last step. If
-//! that is cut off, what is there is refused by the next start, and restoring can be done again.
+//! The log is made in a directory below, checked against the fingerprint, and moved to its place as the last step. While
+//! that directory is there no node starts on it, and restoring can be done again.
+//!
+//! A backup holds what is decided. Of a secondary that runs, what is still pending comes along: it may have been
+//! acknowledged a moment before the master went away. The master decides it when it is started again.
 
 use super::Failure;
-use super::backup::{BackupReader, from_node};
+use super::backup::{BackupReader, TIMEOUT, from_node};
 use super::progress::Progress;
 use crate::replication::{Id, Slot};
 use crate::server::clock;
+use crate::server::peer::Peers;
 use crate::store::{Claim, Disk, Identity, KnownMember, Store, StoreError, Watermark};
 use crate::wire::address::NodeUrl;
 use std::fs::{self, File};
@@ -20,6 +24,18 @@ const BATCH_BYTES: usize = 4 << 20;
 
 /// Restores from a file or from a node.
 pub(super) fn restore(source: &str, directory: &Path) -> Result<String, Failure> {
+    if source.contains("://") || (!Path::new(source).exists() && source.contains(':')) {
+        let node = NodeUrl::parse(source).map_err(Failure::Usage)?;
+        let mut backup = from_node(&node)?;
+        return make(&mut backup, &claim(directory)?, Some(&node));
+    }
+    let file = File::open(source).map_err(|error| Failure::Usage(format!("{source} cannot be read: {error}")))?;
+    let backup = BackupReader::new(BufReader::new(file));
+    let mut backup = backup.map_err(|why| Failure::Failed(format!("{source}: {why}")))?;
+    make(&mut backup, &claim(directory)?, None)
+}
+
+fn claim(directory: &Path) -> Result<Claim, Failure> {
     let claim = Claim::take(directory).map_err(|error| Failure::Usage(error.to_string()))?;
     if claim.holds_log() {
         return Err(Failure::Usage(format!(
@@ -28,44 +44,37 @@ pub(super) fn restore(source: &str, directory: &Path) -> Result<String, Failure>
             directory.display()
         )));
     }
-    if source.starts_with("http://") {
-        let node = NodeUrl::parse(source).map_err(Failure::Usage)?;
-        make(&mut from_node(&node)?, &claim)
-    } else {
-        let file = File::open(source).map_err(|error| Failure::Usage(format!("{source} cannot be read: {error}")))?;
-        let mut backup =
-            BackupReader::new(BufReader::new(file)).map_err(|why| Failure::Failed(format!("{source}: {why}")))?;
-        make(&mut backup, &claim)
-    }
+    Ok(claim)
 }
 
-fn make(backup: &mut BackupReader<impl BufRead>, claim: &Claim) -> Result<String, Failure> {
-    let unfinished = claim.directory().join("restoring");
+fn make(backup: &mut BackupReader<impl BufRead>, claim: &Claim, node: Option<&NodeUrl>) -> Result<String, Failure> {
+    let unfinished = claim.unfinished();
     let removed = match fs::remove_dir_all(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     };
     removed.map_err(|error| Failure::Failed(format!("{} is in the way: {error}", unfinished.display())))?;
-    let written = write(backup, &unfinished).and_then(|()| claim.adopt(&unfinished).map_err(|error| error.to_string()));
+    let written =
+        write(backup, &unfinished, node).and_then(|()| claim.adopt(&unfinished).map_err(|error| error.to_string()));
     if let Err(why) = written {
         let _ = fs::remove_dir_all(&unfinished);
         return Err(Failure::Failed(format!("nothing was restored: {why}")));
     }
-    let next = if backup.head.secondaries.is_empty() {
-        "\nNo secondary is on record in it: start the master with SECONDARIES, or let them register before you write."
-    } else {
-        ""
-    };
-    Ok(format!("restored {} into {}{next}", backup.summary(), claim.directory().display()))
+    Ok(format!(
+        "restored {} into {}\nStart the master with the addresses of all its secondaries in SECONDARIES, and let them run: \
+         one that holds more than this log is not written over",
+        backup.summary(),
+        claim.directory().display()
+    ))
 }
 
-fn write(backup: &mut BackupReader<impl BufRead>, directory: &Path) -> Result<(), String> {
+fn write(backup: &mut BackupReader<impl BufRead>, directory: &Path, node: Option<&NodeUrl>) -> Result<(), String> {
     let store = Disk::open(directory).map_err(|error| error.to_string())?;
     let mut progress = Progress::new("restored", backup.head.through());
     let (mut batch, mut bytes) = (Vec::new(), 0);
     let (mut decided, mut visible) = (Id::ZERO, 0);
     let failed = |error: StoreError| error.to_string();
-    store.set_identity(&identity(backup)).map_err(failed)?;
+    store.set_identity(&identity(backup)?).map_err(failed)?;
     while let Some(slot) = backup.next()? {
         decided = slot.id();
         if let Slot::Entry(entry) = &slot {
@@ -82,17 +91,34 @@ fn write(backup: &mut BackupReader<impl BufRead>, directory: &Path) -> Result<()
     }
     store.append(&batch).map_err(failed)?;
     store.note_watermark(Watermark { decided, visible }).map_err(failed)?;
+    if let Some(node) = node {
+        append_pending(&*store, node)?;
+    }
     store.close();
+    store.trouble().map_or(Ok(()), |trouble| Err(trouble.to_string()))
+}
+
+/// Appends what a secondary holds beyond what it shows. A master has nothing to give here: it answers 404.
+fn append_pending(store: &dyn Store, node: &NodeUrl) -> Result<(), String> {
+    let peers = Peers::new(TIMEOUT, TIMEOUT);
+    let Ok(holdings) = peers.state(node).map(|body| body.holdings()) else { return Ok(()) };
+    while store.last() < holdings.last {
+        let slots = peers.slots(node, store.last()).map_err(|error| format!("{node} {error}"))?;
+        if slots.is_empty() {
+            break;
+        }
+        store.append(&slots).map_err(|error| error.to_string())?;
+    }
     Ok(())
 }
 
-fn identity<R>(backup: &BackupReader<R>) -> Identity {
+fn identity<R>(backup: &BackupReader<R>) -> Result<Identity, String> {
     let member =
         |line: &crate::wire::backup::SecondaryLine| KnownMember { url: line.url.clone(), name: line.server_id.clone() };
-    Identity {
+    Ok(Identity {
         log_id: backup.head.log_id(),
         master: clock::random_incarnation(),
-        history: backup.head.history(),
+        history: backup.head.history()?,
         members: backup.head.secondaries.iter().map(member).collect(),
-    }
+    })
 }

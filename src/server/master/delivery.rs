@@ -128,6 +128,7 @@ impl Master {
             epoch: state.ledger.epoch(),
             master: state.ledger.incarnation(),
             opening: dispatch.opening,
+            history: dispatch.opening.map(|_| state.ledger.history().clone()),
             after,
             through,
             refused,
@@ -174,7 +175,10 @@ impl Master {
 
 /// Whether a secondary knows better who may write.
 pub(super) fn is_overtaken(error: &PeerError) -> bool {
-    matches!(error, PeerError::Refused(Refusal::Fenced { .. } | Refusal::MasterBehind { .. }))
+    matches!(
+        error,
+        PeerError::Refused(Refusal::Fenced { .. } | Refusal::MasterBehind { .. } | Refusal::OtherReign { .. })
+    )
 }
 
 impl State {

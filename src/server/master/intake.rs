@@ -150,6 +150,11 @@ impl Master {
                 return;
             }
             let replies = self.replies(&mut state, &effects.settled);
+            let queued_from = state.queue.front().map_or(Id::MAX, |queued| queued.entry.id);
+            if effects.refuse.iter().any(|&id| id >= queued_from) {
+                state.hurry = true;
+                self.work.notify_one();
+            }
             if !effects.settled.is_empty() {
                 state.decided_at = Instant::now();
                 state.rounds_settled();

@@ -34,6 +34,8 @@ pub(super) struct Member {
     /// One of them carries nothing but news.
     pub(super) being_told: bool,
     origin: Origin,
+    /// It is on record, and known after a restart.
+    recorded: bool,
     poke: Sender<()>,
 }
 
@@ -94,10 +96,11 @@ enum Objection {
 pub(super) fn at_start(store: &dyn Store, configured: &[NodeUrl]) -> Result<Vec<FirstMember>, StoreError> {
     let known = store.identity()?.map(|identity| identity.members).unwrap_or_default();
     let configured_member = |url: &NodeUrl| FirstMember { url: url.clone(), name: None, origin: Origin::Configured };
-    let mut members: Vec<FirstMember> = configured.iter().map(configured_member).collect();
-    for KnownMember { url, name } in known {
+    let on_record = |url: &&NodeUrl| known.iter().any(|member| member.url == url.to_string());
+    let mut members: Vec<FirstMember> =
+        configured.iter().filter(|url| !on_record(url)).map(configured_member).collect();
+    for KnownMember { url, name } in known.iter().cloned() {
         match NodeUrl::parse(&url) {
-            Ok(url) if configured.contains(&url) => {}
             Ok(url) => members.push(FirstMember { url, name: Some(name), origin: Origin::Registered }),
             Err(why) => log::error!("a secondary on record is left out: {why}"),
         }
@@ -114,8 +117,13 @@ impl Master {
         let members = self.lock().members.values().filter(registered).map(known).collect();
         let identity = self.store.identity().map_err(|error| error.to_string())?;
         let identity = identity.map(|identity| Identity { members, ..identity });
-        let kept = identity.map_or(Ok(()), |identity| self.store.set_identity(&identity));
-        kept.map_err(|error| error.to_string())
+        let kept = identity.as_ref().map_or(Ok(()), |identity| self.store.set_identity(identity));
+        kept.map_err(|error| error.to_string())?;
+        let recorded = identity.map(|identity| identity.members).unwrap_or_default();
+        for member in self.lock().members.values_mut() {
+            member.recorded |= recorded.iter().any(|known| known.url == member.url.to_string());
+        }
+        Ok(())
     }
 
     /// Adds a secondary and starts its keeper.
@@ -159,7 +167,9 @@ impl Master {
                 member.name = name;
             }
             member.poke();
-            return Ok(());
+            let recorded = member.recorded || member.origin == Origin::Configured;
+            drop(state);
+            return if recorded { Ok(()) } else { self.remember_members().map_err(Objection::Failed) };
         }
         if state.members.len() >= MEMBERS_MAX {
             return Err(Objection::Conflict(format!(
@@ -212,9 +222,11 @@ impl State {
         log::info!("{name} ({url}) is registered; it takes part once it has caught up");
         let detail = "not heard of yet".to_owned();
         let since_ms = clock::now_ms();
-        let (delay_ms, health, calls, being_told) = (0, Health::unknown(), 0, false);
-        self.members
-            .insert(member, Member { name, url, detail, since_ms, delay_ms, health, calls, being_told, origin, poke });
+        let (delay_ms, health, calls, being_told, recorded) = (0, Health::unknown(), 0, false, false);
+        self.members.insert(
+            member,
+            Member { name, url, detail, since_ms, delay_ms, health, calls, being_told, origin, recorded, poke },
+        );
         self.ledger.join(member);
         (member, pokes)
     }

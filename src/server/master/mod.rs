@@ -89,6 +89,8 @@ struct State {
     queue: VecDeque<Queued>,
     /// How many of the queued messages need fewer copies than all.
     queued_below_all: usize,
+    /// A queued message is being refused: that has to be stored, so a round takes the queue at once.
+    hurry: bool,
     rounds: RoundsUnderWay,
     rounds_started: u64,
     /// When the high watermark last rose: what is not told soon after by a round is told by an empty one.
@@ -166,6 +168,7 @@ impl Master {
             ledger,
             queue: VecDeque::new(),
             queued_below_all: 0,
+            hurry: false,
             rounds: RoundsUnderWay::default(),
             rounds_started: 0,
             decided_at: Instant::now(),

@@ -25,7 +25,7 @@ pub(super) fn begin(store: &dyn Store, peers: &Peers, secondaries: &[NodeUrl]) -
         None => (clock::random_log_id(), EpochHistory::default(), Vec::new()),
     };
     let (last, master) = (store.last(), clock::random_incarnation());
-    history.begin(history.latest().next(), last.next());
+    history.begin(history.latest().next(), last.next(), master);
     store.set_identity(&Identity { log_id, master, history: history.clone(), members })?;
     let Watermark { decided, visible } = store.watermark();
     let refused = store.refused(decided, last)?.into_iter().collect();
@@ -58,7 +58,9 @@ fn take_over(store: &dyn Store, peers: &Peers, secondaries: &[NodeUrl], known: &
     .unwrap_or_default();
     for (url, answer) in answers {
         let Ok(holdings) = answer.map(|body| body.holdings()) else { continue };
-        let of_latest_epoch = holdings.log_id == Some(known.log_id) && holdings.epoch == known.history.latest();
+        let of_latest_epoch = holdings.log_id == Some(known.log_id)
+            && holdings.epoch == known.history.latest()
+            && holdings.master == known.history.master_of(holdings.epoch);
         // What a secondary knows as decided was acknowledged by this master: then its disk lost more than a last batch.
         let undecided = holdings.decided <= store.last();
         if of_latest_epoch && undecided && holdings.last > store.last() {

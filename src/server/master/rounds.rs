@@ -214,7 +214,7 @@ fn due(state: &State) -> Option<Instant> {
     match state.queue.front() {
         Some(oldest) if blocking == 0 => Some(oldest.since),
         // A message that needs few copies does not wait for nodes that others need; only for the master's own disk.
-        Some(oldest) if state.queued_below_all > 0 && state.rounds.storing == 0 => Some(oldest.since),
+        Some(oldest) if (state.hurry || state.queued_below_all > 0) && state.rounds.storing == 0 => Some(oldest.since),
         Some(_) if blocking >= ROUNDS_MAX => None,
         Some(oldest) => Some(oldest.since + PATIENCE * (1 << (blocking - 1))),
         None => state
@@ -233,6 +233,7 @@ fn is_to_be_told(state: &State, id: MemberId, member: &Member) -> bool {
 fn take_round(state: &mut MutexGuard<'_, State>) -> Round {
     let state = &mut **state;
     let entries = take_entries(state);
+    state.hurry &= !state.queue.is_empty();
     let after = entries.first().map_or_else(|| state.ledger.last(), |entry| entry.id.previous());
     let through = entries.last().map_or(after, |entry| entry.id);
     state.rounds_started += 1;

@@ -83,7 +83,7 @@ impl Master {
             visible: state.ledger.visible(),
             role: "master",
             server_id: self.settings.common.server_id.clone(),
-            possibly_stale: false,
+            possibly_stale: state.ledger.has_doubt(),
         }
     }
 }

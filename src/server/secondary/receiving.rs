@@ -122,7 +122,7 @@ impl Secondary {
         let _writer = self.write_lock();
         let accepted = self.replica().examine(call, |id| self.store.get(id))?.map_err(Failure::Refused)?;
         if let Some((log_id, epoch, master, begins)) = accepted.enter {
-            self.enter(log_id, epoch, master, begins)?;
+            self.enter(call, log_id, epoch, master, begins)?;
         }
         if let Some(from) = accepted.drop_from {
             log::warn!(
@@ -144,11 +144,19 @@ impl Secondary {
     }
 
     /// Enters a reign, durably, before anything of it is kept.
-    fn enter(&self, log_id: LogId, epoch: Epoch, master: Incarnation, begins: Id) -> Result<(), StoreError> {
+    fn enter(
+        &self,
+        call: &Call,
+        log_id: LogId,
+        epoch: Epoch,
+        master: Incarnation,
+        begins: Id,
+    ) -> Result<(), StoreError> {
         let known = self.store.identity()?.filter(|identity| identity.log_id == log_id);
-        let mut history = known.map(|identity| identity.history).unwrap_or_default();
+        let known = known.map(|identity| identity.history).unwrap_or_default();
+        let mut history = call.history.clone().filter(|history| history.latest() == epoch).unwrap_or(known);
         if epoch > history.latest() {
-            history.begin(epoch, begins);
+            history.begin(epoch, begins, master);
         }
         self.store.set_identity(&Identity { log_id, master, history, members: Vec::new() })
     }

@@ -4,7 +4,7 @@ use super::{Files, in_directory, sync_directory};
 use crate::store::StoreError;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A data directory that belongs to this process, as long as this is held. The files in it are not opened.
 #[derive(Debug)]
@@ -29,6 +29,12 @@ impl Claim {
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.files.directory
+    }
+
+    /// Where a log is made before it is moved here. No node starts while it is there.
+    #[must_use]
+    pub fn unfinished(&self) -> PathBuf {
+        self.directory().join("restoring")
     }
 
     /// Whether there is anything of a log in it.

@@ -26,6 +26,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"RLFLOOR1";
 /// A slot has a disk sector to itself, so that a torn write harms only one.
@@ -46,7 +47,7 @@ pub(super) struct Floor {
 /// The file, open for writing.
 #[derive(Debug)]
 pub(super) struct FloorFile {
-    file: File,
+    file: Arc<File>,
     number: u64,
     floor: Floor,
     synced: bool,
@@ -59,7 +60,7 @@ impl FloorFile {
         let slots = [0, 1].map(|slot| read_slot(&file, slot));
         let latest = slots.into_iter().flatten().max_by_key(|(number, _)| *number);
         let (number, floor) = latest.unwrap_or_default();
-        Ok((FloorFile { file, number, floor, synced: false }, latest.map(|(_, floor)| floor)))
+        Ok((FloorFile { file: Arc::new(file), number, floor, synced: false }, latest.map(|(_, floor)| floor)))
     }
 
     pub(super) fn floor(&self) -> Floor {
@@ -78,11 +79,21 @@ impl FloorFile {
     }
 
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        if !self.synced {
-            self.file.sync_data()?;
-            self.synced = true;
+        if let Some((file, number)) = self.to_sync() {
+            file.sync_data()?;
+            self.synced(number);
         }
         Ok(())
+    }
+
+    /// The file and the number of the write that is to be synced, for those who must not hold this up meanwhile.
+    pub(super) fn to_sync(&self) -> Option<(Arc<File>, u64)> {
+        (!self.synced).then(|| (Arc::clone(&self.file), self.number))
+    }
+
+    /// The write with this number was synced.
+    pub(super) fn synced(&mut self, number: u64) {
+        self.synced |= self.number == number;
     }
 }
 

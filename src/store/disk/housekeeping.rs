@@ -103,7 +103,12 @@ impl Housekeeper {
         if after >= through {
             return;
         }
-        let reached = disk.read(after, through, CHECK_STEP).ok().and_then(|slots| slots.last().map(Slot::id));
+        let read = disk.read(after, through, CHECK_STEP);
+        if read.is_err() && !matches!(disk.trouble(), Some(Trouble::Failed(_))) {
+            // Not read, but not known to be damaged: it is tried again.
+            return;
+        }
+        let reached = read.ok().and_then(|slots| slots.last().map(Slot::id));
         self.unchecked.0 = reached.unwrap_or(through);
         if reached == Some(through) {
             log::info!("all of {} was read and checked, up to id {through}", disk.files.database().display());

@@ -142,6 +142,13 @@ impl Disk {
     /// As [`Disk::open`].
     pub fn open_with_cache(directory: &Path, cache_bytes: usize) -> Result<Arc<Disk>, StoreError> {
         let claim = Claim::take(directory)?;
+        if claim.unfinished().exists() {
+            return Err(StoreError::new(format!(
+                "a restore into {} was cut off; run \"master restore\" again, or remove {}",
+                directory.display(),
+                claim.unfinished().display()
+            )));
+        }
         let files = Files { directory: directory.to_owned() };
         let existed = files.database().exists();
         let (mut floor, found) = FloorFile::open(&files.floor()).map_err(|error| in_directory(directory, &error))?;
@@ -149,6 +156,8 @@ impl Disk {
         let last = schema::last(&writer).map_err(|error| files.damaged(&error.to_string()))?;
         let amendments = schema::amendments(&writer).map_err(|error| files.damaged(&error.to_string()))?;
         check_floor(&files, found, last, amendments)?;
+        // SQLite takes what an earlier process left in the write-ahead log for durable, but only moving it makes it so.
+        schema::empty_write_ahead_log(&writer).map_err(|error| files.unusable(&error))?;
         // What a killed process left is read back, but may be nowhere else than in memory: it counts once it is synced. A
         // floor that can be read says that the names of all files are durable, so they are synced first.
         if found.is_none() {
@@ -233,8 +242,13 @@ impl Disk {
         activity.bytes_since_checkpoint += TRANSACTION_BYTES;
         activity.last_write = Instant::now();
         done.map_err(|error| {
-            self.latch(format!("{what} could not be written to {}: {error}", self.files.database().display()))
+            self.latch_write(&format!("{what} could not be written to {}: {error}", self.files.database().display()))
         })
+    }
+
+    /// A write or a sync failed. What the system kept of it is known only to the next start.
+    fn latch_write(&self, sentence: &str) -> StoreError {
+        self.latch(format!("{sentence}; restart this node"))
     }
 
     /// Remembers the first failure: nothing is written after it.
@@ -248,9 +262,9 @@ impl Disk {
 
     /// The disk is full: makes room for what must be written all the same.
     fn run_out_of_room(&self) -> Result<Trouble, StoreError> {
-        self.reserve
-            .give_up()
-            .map_err(|error| self.latch(format!("{} could not be removed: {error}", self.files.reserve().display())))?;
+        self.reserve.give_up().map_err(|error| {
+            self.latch_write(&format!("{} could not be removed: {error}", self.files.reserve().display()))
+        })?;
         let mut trouble = lock(&self.trouble);
         if trouble.is_none() {
             log::error!("no messages are stored until there is room: {}", self.files.full());
@@ -270,7 +284,7 @@ impl Disk {
     /// What a reader found. Damage is latched: a disk that lost one thing is not to be trusted with another.
     fn damaged(&self, damage: &Damage) -> StoreError {
         let error = self.files.damaged(&damage.to_string());
-        if damage.is_certain() && self.trouble().is_none() {
+        if damage.is_certain() && !matches!(self.trouble(), Some(Trouble::Failed(_))) {
             log::error!("{error}");
             return self.latch(error.to_string());
         }
@@ -296,14 +310,19 @@ impl Disk {
         let mut file = lock(&self.floor);
         let mut floor = file.floor();
         change(&mut floor);
-        file.write(floor)
-            .map_err(|error| self.latch(format!("{} could not be written: {error}", self.files.floor().display())))
+        file.write(floor).map_err(|error| {
+            self.latch_write(&format!("{} could not be written: {error}", self.files.floor().display()))
+        })
     }
 
+    /// Syncs the floor, without holding up those who write it.
     fn sync_floor(&self) -> Result<(), StoreError> {
-        lock(&self.floor)
-            .sync()
-            .map_err(|error| self.latch(format!("{} could not be synced: {error}", self.files.floor().display())))
+        let to_sync = lock(&self.floor).to_sync();
+        let synced =
+            to_sync.map_or(Ok(()), |(file, number)| file.sync_data().map(|()| lock(&self.floor).synced(number)));
+        synced.map_err(|error| {
+            self.latch_write(&format!("{} could not be synced: {error}", self.files.floor().display()))
+        })
     }
 }
 
@@ -426,6 +445,10 @@ impl Files {
 
     fn full(&self) -> Trouble {
         Trouble::NoRoom(format!("the disk is full: there is no room in {}", self.directory.display()))
+    }
+
+    fn unusable(&self, error: &rusqlite::Error) -> StoreError {
+        StoreError::new(format!("{} cannot be used: {error}", self.database().display()))
     }
 
     fn damaged(&self, why: &str) -> StoreError {

@@ -1,8 +1,9 @@
 //! The database: its tables, and the statements on them. Nothing outside of this file speaks SQL.
 
-use crate::replication::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Slot};
+use crate::replication::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Reign, Slot};
 use crate::store::{Identity, KnownMember, ReadLimit, StoreError, weight};
 use crc32fast::Hasher;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, ffi, params};
 use std::fmt;
 use std::path::Path;
@@ -36,7 +37,7 @@ CREATE TABLE node (
     one          INTEGER PRIMARY KEY CHECK (one = 1),
     log_id       TEXT NOT NULL,        -- 32 hexadecimal digits
     master       TEXT NOT NULL,        -- the start of the master's process, 16 hexadecimal digits
-    epochs       TEXT NOT NULL,        -- a line for each: EPOCH from FIRST-ID
+    epochs       TEXT NOT NULL,        -- a line for each: EPOCH from FIRST-ID by MASTER
     members      TEXT NOT NULL,        -- on a master, a line for each secondary: NAME at ADDRESS
     checksum     INTEGER NOT NULL      -- CRC-32 over the columns before it
 ) STRICT;
@@ -82,14 +83,11 @@ pub(super) fn is_no_room(error: &rusqlite::Error) -> bool {
     matches!(code, Some((ErrorCode::DiskFull, _) | (_, ffi::SQLITE_IOERR_SHMSIZE)))
 }
 
-/// Opens the database for its one writer. What an earlier process left in the write-ahead log is moved into the database
-/// first: SQLite would take it for durable, but only a checkpoint makes it so.
+/// Opens the database for its one writer. What an earlier process left in the write-ahead log stays there.
 pub(super) fn open(path: &Path, existed: bool, cache_bytes: usize) -> Result<Connection, StoreError> {
     let connection = open_writer(path, cache_bytes)?;
     let prepared = if existed { check_format(&connection, path) } else { create(&connection).map_err(Damage::from) };
-    prepared
-        .and_then(|()| empty_write_ahead_log(&connection).map_err(Damage::from))
-        .map_err(|damage| StoreError::new(format!("{} cannot be used: {damage}", path.display())))?;
+    prepared.map_err(|damage| StoreError::new(format!("{} cannot be used: {damage}", path.display())))?;
     Ok(connection)
 }
 
@@ -122,6 +120,8 @@ fn prepare(connection: &Connection, cache_bytes: usize) -> Result<(), Damage> {
         }
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        // Closing would move the write-ahead log, also of a database that was just found to be damaged.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let synchronous: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
         if synchronous != 2 {
             return Err(Damage::Found(format!("synchronous is {synchronous} and cannot be made full")));
@@ -293,8 +293,10 @@ pub(super) fn identity(reader: &Connection) -> Result<Option<Identity>, Damage> 
 
 fn parse_identity([log_id, master, epochs, members]: &[String; 4]) -> Option<Identity> {
     let epoch = |line: &str| {
-        let (epoch, start) = line.split_once(" from ")?;
-        Some((Epoch::new(epoch.parse().ok()?), Id::new(start.parse().ok()?)))
+        let (epoch, rest) = line.split_once(" from ")?;
+        let (start, master) = rest.split_once(" by ")?;
+        let (epoch, start) = (Epoch::new(epoch.parse().ok()?), Id::new(start.parse().ok()?));
+        Some(Reign { epoch, start, master: Incarnation::new(u64::from_str_radix(master, 16).ok()?) })
     };
     let member = |line: &str| {
         let (name, url) = line.split_once(" at ")?;
@@ -303,13 +305,14 @@ fn parse_identity([log_id, master, epochs, members]: &[String; 4]) -> Option<Ide
     Some(Identity {
         log_id: LogId::parse(log_id)?,
         master: Incarnation::new(u64::from_str_radix(master, 16).ok()?),
-        history: EpochHistory::new(epochs.lines().map(epoch).collect::<Option<_>>()?),
+        history: EpochHistory::new(epochs.lines().map(epoch).collect::<Option<_>>()?)?,
         members: members.lines().map(member).collect::<Option<_>>()?,
     })
 }
 
 pub(super) fn set_identity(transaction: &Transaction<'_>, identity: &Identity) -> rusqlite::Result<()> {
-    let epochs = identity.history.starts().iter().map(|(epoch, start)| format!("{epoch} from {start}\n"));
+    let line = |&Reign { epoch, start, master }: &Reign| format!("{epoch} from {start} by {master}\n");
+    let epochs = identity.history.reigns().iter().map(line);
     let members = identity.members.iter().map(|KnownMember { url, name }| format!("{name} at {url}\n"));
     let texts = [identity.log_id.to_string(), identity.master.to_string(), epochs.collect(), members.collect()];
     let [log_id, master, epochs, members] = &texts;
