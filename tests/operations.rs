@@ -199,6 +199,68 @@ fn a_master_that_lost_its_disk_is_made_anew_from_a_secondary() {
 }
 
 #[test]
+fn what_a_secondary_holds_pending_is_restored_with_the_rest() {
+    let mut cluster = Cluster::start(&["1.5"]);
+    let url = cluster.master.url("/messages");
+    let writer = thread::spawn(move || common::try_post(&url, &json!({ "message": "in flight" })));
+    wait_until("both hold it", || cluster.secondaries[0].health()["last"] == 1 && cluster.master.health()["last"] == 1);
+    cluster.master.kill();
+    assert!(writer.join().unwrap().is_none(), "the writer does not know");
+    cluster.master.lose_disk();
+    let secondary = cluster.secondaries[0].url("");
+    assert_done(&master_command(&cluster.master, &["restore", &secondary]));
+    cluster.master.start();
+    wait_until("it is decided", || cluster.master.messages().len() == 1);
+    cluster.wait_writable();
+    assert_eq!(cluster.assert_same_everywhere(), [(1, "in flight".to_owned())]);
+}
+
+/// Both masters give the number 2 to their reign, and the id 4 to a message.
+#[test]
+fn two_masters_of_copies_of_one_log_are_told_apart() {
+    let mut cluster = cluster_with(3);
+    let file = cluster.master.data().with_file_name("saved");
+    let path = file.to_str().unwrap();
+    assert_done(&master_command(&cluster.master, &["backup", path, "--from", &cluster.master.url("")]));
+    cluster.master.kill();
+    cluster.master.start();
+    cluster.wait_writable();
+    assert_eq!(cluster.post("acknowledged").body["message_id"], 4);
+    for node in cluster.nodes_mut() {
+        node.kill();
+    }
+    cluster.master.lose_disk();
+    assert_done(&master_command(&cluster.master, &["restore", path]));
+    let secondaries = cluster.secondaries.iter().map(|node| node.url("")).collect::<Vec<_>>().join(",");
+    cluster.master.set("SECONDARIES", "");
+    cluster.master.start();
+    assert_eq!(cluster.post("written alone").body["message_id"], 4);
+    cluster.master.kill();
+    cluster.master.set("SECONDARIES", &secondaries);
+    for node in cluster.nodes_mut() {
+        node.start();
+    }
+    let reason = || cluster.master.health()["reason"].as_str().unwrap_or_default().to_owned();
+    wait_until("the master is told", || reason().contains("followed another master of this log in epoch 2"));
+    assert_eq!(cluster.post("refused").status, 503);
+    for node in &cluster.secondaries {
+        assert_eq!(node.health()["last"], 4, "nothing is dropped on {}", node.name);
+    }
+}
+
+#[test]
+fn a_directory_without_a_log_is_neither_praised_nor_touched() {
+    let cluster = Cluster::prepare(&[]);
+    let directory = cluster.master.data();
+    fs::create_dir_all(&directory).unwrap();
+    assert_refused(&master_command(&cluster.master, &["verify"]), 2, "there is no log");
+    assert_refused(&master_command(&cluster.master, &["restore", "no such file"]), 2, "cannot be read");
+    fs::create_dir(directory.join("restoring")).unwrap();
+    let started = command(env!("CARGO_BIN_EXE_master"), &cluster.master, &["--port", "0"]);
+    assert_refused(&started, 2, "a restore into");
+}
+
+#[test]
 fn a_secondary_that_gives_up_its_copy_gets_everything_again() {
     let mut cluster = cluster_with(20);
     let secondary = env!("CARGO_BIN_EXE_secondary");
