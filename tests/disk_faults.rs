@@ -305,7 +305,7 @@ struct Writer {
 
 impl Writer {
     fn new(name: &str) -> Writer {
-        let last = Reply { status: 0, body: Value::Null, location: None, retry_after: None };
+        let last = Reply::default();
         Writer { name: name.to_owned(), posted: 0, kept: Vec::new(), last }
     }
 

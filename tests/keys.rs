@@ -4,10 +4,17 @@
 
 mod common;
 
-use common::{Cluster, Reply, get, post_keyed, wait_until};
+use common::{Cluster, Reply, get, post_with, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::thread;
+
+/// Posts under a key. Tells, too, whether the answer is that of an earlier post.
+fn post_keyed(url: &str, key: &str, body: &Value) -> (Reply, bool) {
+    let reply = post_with(url, "Idempotency-Key", key, body);
+    let replayed = reply.replayed;
+    (reply, replayed)
+}
 
 fn write(cluster: &Cluster, key: &str, body: &Value) -> (Reply, bool) {
     post_keyed(&cluster.master.url("/messages"), key, body)
@@ -30,11 +37,7 @@ fn a_retry_gets_the_first_answer_also_after_a_restart() {
             assert_eq!(again.body[field], first.body[field], "{field} in round {round}");
         }
         if round == 1 {
-            for node in cluster.nodes_mut() {
-                node.kill();
-                node.start();
-            }
-            cluster.wait_writable();
+            cluster.restart();
         }
     }
     let (text, replayed) = write(&cluster, "\"key-1\"", &json!({ "msg": "once" }));

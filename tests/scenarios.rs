@@ -7,8 +7,8 @@
 
 use goldenscript::{Context, Runner};
 use replicated_log::replication::{
-    Acknowledgement, Call, Dispatch, Effects, Entry, Epoch, EpochHistory, Fate, Id, Incarnation, Ledger, LogId,
-    MemberId, MemberView, Opening, Outcome, Patience, Refusal, Replica, Slot, Standing, WriteConcern,
+    Acknowledgement, Call, Dispatch, Effects, Entry, Epoch, EpochHistory, Fate, FoundLog, Id, Incarnation, Ledger,
+    LogId, MemberId, MemberView, Opening, Outcome, Patience, Refusal, Replica, Slot, Standing, WriteConcern,
 };
 use replicated_log::store::{Memory, ReadLimit, Store};
 use std::collections::{BTreeMap, BTreeSet};
@@ -705,8 +705,10 @@ impl Master {
         let last = store.last();
         history.begin(history.latest().next(), last.next(), incarnation);
         let refused = store.refused(decided, last).unwrap().into_iter().collect();
-        let shown = visible(&store, decided).len() as u64;
-        let ledger = Ledger::begin(log_id, incarnation, history.clone(), last, decided, shown, refused);
+        let shown = visible(&store, decided);
+        let last_visible = shown.last().map_or(Id::ZERO, |entry| entry.id);
+        let found = FoundLog { last, decided, visible: shown.len() as u64, last_visible, refused };
+        let ledger = Ledger::begin(log_id, incarnation, history.clone(), found);
         Master { ledger, store, history, tail: Vec::new(), refusing: Vec::new(), asked: BTreeMap::new() }
     }
 

@@ -138,6 +138,21 @@ struct Open {
     overdue: bool,
 }
 
+/// What a master finds in its store when it starts.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct FoundLog {
+    /// The id up to which everything is held durably.
+    pub last: Id,
+    /// The high watermark that was noted last.
+    pub decided: Id,
+    /// How many messages are visible up to it.
+    pub visible: u64,
+    /// The last of them; 0 if there is none.
+    pub last_visible: Id,
+    /// The refused ids above it.
+    pub refused: BTreeSet<Id>,
+}
+
 /// The state of one reign of a master.
 ///
 /// Invariants, asserted after every event:
@@ -162,6 +177,8 @@ pub struct Ledger {
     decided: Id,
     /// How many entries up to `decided` are visible.
     visible: u64,
+    /// The last of them; 0 if there is none.
+    last_visible: Id,
     open: BTreeMap<Id, Open>,
     /// Durable refusals above `decided`.
     refused: BTreeSet<Id>,
@@ -169,21 +186,13 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Begins a reign on a log that holds everything up to `last` durably and whose fates are known up to `decided`.
+    /// Begins a reign on what is found. `history` ends with the epoch of this reign, which is durable already.
     ///
-    /// `history` ends with the epoch of this reign, which is durable already; `refused` are the refusals above
-    /// `decided`; `visible` counts the entries up to it. What lies between and is not refused may have been
-    /// acknowledged: it stays pending, for ever if need be, and is replicated again.
+    /// What lies beyond `decided` and is not refused may have been acknowledged: it stays pending, for ever if need be, and
+    /// is replicated again.
     #[must_use]
-    pub fn begin(
-        log_id: LogId,
-        master: Incarnation,
-        history: EpochHistory,
-        last: Id,
-        decided: Id,
-        visible: u64,
-        refused: BTreeSet<Id>,
-    ) -> Ledger {
+    pub fn begin(log_id: LogId, master: Incarnation, history: EpochHistory, found: FoundLog) -> Ledger {
+        let FoundLog { last, decided, visible, last_visible, refused } = found;
         let open = decided
             .until(last)
             .filter(|id| !refused.contains(id))
@@ -208,6 +217,7 @@ impl Ledger {
             sealed: decided,
             decided,
             visible,
+            last_visible,
             open,
             refused,
             members: BTreeMap::new(),
@@ -262,6 +272,13 @@ impl Ledger {
     #[must_use]
     pub fn visible(&self) -> u64 {
         self.visible
+    }
+
+    /// The id of the newest message that is committed or may be: 0 if there is none.
+    #[must_use]
+    pub fn newest(&self) -> Id {
+        let pending = self.open.iter().rev().find(|(_, open)| !open.refusing).map(|(&id, _)| id);
+        pending.map_or(self.last_visible, |id| id.max(self.last_visible))
     }
 
     /// How many entries wait for their fate, or for the copies that their writers asked for.
@@ -628,6 +645,7 @@ impl Ledger {
             }
             self.decided = id;
             self.visible += 1;
+            self.last_visible = id;
         }
     }
 

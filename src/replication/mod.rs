@@ -75,6 +75,6 @@ pub use entry::{Entry, Slot};
 pub use fingerprint::Fingerprint;
 pub use history::{EpochHistory, Reign};
 pub use keys::Keys;
-pub use ledger::{Dispatch, Effects, Ledger, MemberView, Outcome, Patience, Shortfall, Standing};
+pub use ledger::{Dispatch, Effects, FoundLog, Ledger, MemberView, Outcome, Patience, Shortfall, Standing};
 pub use names::{Epoch, Id, Incarnation, LogId, MemberId};
 pub use replica::{Accepted, Fate, Found, Holdings, Learned, Replica, ReplicaView};

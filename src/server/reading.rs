@@ -66,7 +66,7 @@ pub(super) fn one(exchange: Exchange, store: &Arc<dyn Store>, snapshot: &Snapsho
 }
 
 /// Reads a number of digits only: Rust would take a sign, too.
-pub(super) fn number(text: &str) -> Option<u64> {
+pub(in crate::server) fn number(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| digits)
 }

@@ -17,12 +17,15 @@ use ureq::Agent;
 /// How long anything may take that normally takes milliseconds: tests share slow machines.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A reply: its status, its body as JSON, where it redirects to, and when to try again.
-#[derive(Debug)]
+/// A reply: its status, its body as JSON, and some of its headers.
+#[derive(Debug, Default)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) body: Value,
     pub(crate) location: Option<String>,
+    /// Whether it is the answer of an earlier post.
+    pub(crate) replayed: bool,
+    pub(crate) etag: Option<String>,
     pub(crate) retry_after: Option<String>,
 }
 
@@ -35,12 +38,9 @@ pub(crate) fn post(url: &str, body: &Value) -> Reply {
     read(agent().post(url).header("Content-Type", "application/json").send(body.to_string()))
 }
 
-/// Posts with an idempotency key. Tells, too, whether the answer is that of an earlier post.
-pub(crate) fn post_keyed(url: &str, key: &str, body: &Value) -> (Reply, bool) {
-    let request = agent().post(url).header("Content-Type", "application/json").header("Idempotency-Key", key);
-    let answer = request.send(body.to_string());
-    let replayed = answer.as_ref().is_ok_and(|answer| answer.headers().contains_key("Idempotent-Replayed"));
-    (read(answer), replayed)
+/// Posts with a header.
+pub(crate) fn post_with(url: &str, name: &str, value: &str, body: &Value) -> Reply {
+    read(agent().post(url).header("Content-Type", "application/json").header(name, value).send(body.to_string()))
 }
 
 /// Calls a node that may be down, or go down meanwhile; `None` if no whole reply came.
@@ -56,7 +56,7 @@ fn try_read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Op
     let mut answer = answer.ok()?;
     let text = answer.body_mut().with_config().limit(u64::MAX).read_to_string().ok()?;
     let body = serde_json::from_str(&text).ok()?;
-    Some(Reply { status: answer.status().as_u16(), body, location: None, retry_after: None })
+    Some(Reply { status: answer.status().as_u16(), body, ..Reply::default() })
 }
 
 /// The messages of a listing.
@@ -83,13 +83,15 @@ fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Reply 
     let mut answer = answer.expect("the node answers");
     let status = answer.status().as_u16();
     let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let (location, retry_after) = (header("Location"), header("Retry-After"));
+    let replayed = header("Idempotent-Replayed").is_some();
+    let (location, retry_after, etag) = (header("Location"), header("Retry-After"), header("ETag"));
+    let reply = Reply { status, body: Value::Null, location, replayed, etag, retry_after };
     if (300..400).contains(&status) {
-        return Reply { status, body: Value::Null, location, retry_after };
+        return reply;
     }
     let text = answer.body_mut().with_config().limit(u64::MAX).read_to_string().expect("the reply is whole");
     let body = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"));
-    Reply { status, body, location, retry_after }
+    Reply { body, ..reply }
 }
 
 /// Waits until something holds, or fails with what it is.
@@ -294,6 +296,13 @@ impl Cluster {
     /// The master first.
     pub(crate) fn nodes_mut(&mut self) -> impl Iterator<Item = &mut Node> {
         [&mut self.master].into_iter().chain(&mut self.secondaries)
+    }
+
+    /// Kills all nodes, starts them again, and waits until the cluster takes writes.
+    pub(crate) fn restart(&mut self) {
+        self.nodes_mut().for_each(Node::kill);
+        self.nodes_mut().for_each(Node::start);
+        self.wait_writable();
     }
 
     pub(crate) fn wait_writable(&self) {

@@ -101,6 +101,7 @@ pub(super) fn reason(status: u16) -> &'static str {
         405 => "Method Not Allowed",
         408 => "Request Timeout",
         409 => "Conflict",
+        412 => "Precondition Failed",
         411 => "Length Required",
         413 => "Content Too Large",
         414 => "URI Too Long",

@@ -22,6 +22,8 @@ pub(super) const KEY_HEADER: &str = "Idempotency-Key";
 /// Why a message is refused before it has an id.
 enum Objection {
     Nonsense(String),
+    /// Another message came in after the one that it was to follow; this is the newest.
+    Overtaken(Id),
     ForGood(String),
     ForNow(String),
     /// Nodes are missing that it needs.
@@ -36,6 +38,11 @@ impl Objection {
     fn into_reply(self) -> Reply {
         match self {
             Objection::Nonsense(sentence) => Reply::problem(400, &sentence),
+            Objection::Overtaken(newest) => {
+                let sentence =
+                    format!("the message was refused: id {newest} is the newest now; read on, and decide again");
+                Reply::problem(412, &sentence).with_header("ETag", format!("\"{newest}\""))
+            }
             Objection::ForGood(sentence) => Reply::problem(503, &sentence),
             Objection::ForNow(sentence) => Reply::overloaded(&sentence),
             Objection::Shortfall { shortfall: Shortfall { wanted, available, .. }, nodes, secondaries } => {
@@ -47,14 +54,37 @@ impl Objection {
     }
 }
 
+/// What a post says in its headers.
+struct Conditions {
+    /// The name of the write.
+    key: Option<Arc<str>>,
+    /// The id that its message is to follow directly.
+    follows: Option<Id>,
+}
+
+impl Conditions {
+    fn of(exchange: &Exchange) -> Result<Conditions, String> {
+        let key = exchange.header(KEY_HEADER).map(parse_key).transpose()?;
+        let follows = exchange.header("If-Match").map(parse_id).transpose()?;
+        Ok(Conditions { key, follows })
+    }
+}
+
+/// Reads the id in an `If-Match` header.
+fn parse_id(text: &str) -> Result<Id, String> {
+    let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    reading::number(digits).map(Id::new).ok_or_else(|| {
+        format!("If-Match is {}; it must be the id of the last message seen, such as \"7\"", text.escape_debug())
+    })
+}
+
 impl Master {
     /// Answers `POST /messages`, when the fate of the message is known.
     pub(super) fn post(&self, mut exchange: Exchange) {
-        let key = exchange.header(KEY_HEADER).map(parse_key).transpose();
-        let key = key.map_err(|why| Reply::problem(400, &why));
-        let read = key.and_then(|key| Ok((self.check_size(read_posted(&mut exchange)?)?, key)));
+        let conditions = Conditions::of(&exchange).map_err(|why| Reply::problem(400, &why));
+        let read = conditions.and_then(|conditions| Ok((self.check_size(read_posted(&mut exchange)?)?, conditions)));
         match read {
-            Ok((posted, key)) => self.take(exchange, posted, key),
+            Ok((posted, conditions)) => self.take(exchange, posted, conditions),
             Err(reply) => exchange.reply(reply),
         }
     }
@@ -68,7 +98,8 @@ impl Master {
     }
 
     /// Gives the message its id and hands it to the rounds, or refuses it before it has one.
-    fn take(&self, exchange: Exchange, posted: Posted, key: Option<Arc<str>>) {
+    fn take(&self, exchange: Exchange, posted: Posted, conditions: Conditions) {
+        let Conditions { key, follows } = conditions;
         let mut state = self.lock();
         if let Some(first) = key.as_deref().and_then(|key| state.first_with(key)) {
             return self.repeat(state, first, exchange, &posted);
@@ -78,8 +109,11 @@ impl Master {
             _ => Patience::FailFast,
         };
         let copies = posted.wishes.copies.unwrap_or(self.settings.write_concern);
-        let admitted =
-            state.concern(copies).and_then(|concern| self.admit(&state, concern, patience).map(|()| concern));
+        let admitted = state.concern(copies).and_then(|concern| {
+            self.admit(&state, concern, patience)?;
+            state.check_follows(follows)?;
+            Ok(concern)
+        });
         let concern = match admitted {
             Ok(concern) => concern,
             Err(objection) => {
@@ -264,6 +298,12 @@ impl State {
                 writer.acks.push((member, writer.since.elapsed()));
             }
         }
+    }
+
+    /// Whether nothing came in after the message that another is to follow.
+    fn check_follows(&self, follows: Option<Id>) -> Result<(), Objection> {
+        let newest = self.ledger.newest();
+        if follows.is_none_or(|id| id == newest) { Ok(()) } else { Err(Objection::Overtaken(newest)) }
     }
 
     /// What a number of copies means with the nodes that there are.

@@ -4,7 +4,7 @@
 //! secondaries that it can reach what they hold: entries of its latest epoch beyond its own end may be all that is left of
 //! a last batch that its own disk lost. It takes those over, as pending. Nobody decided them, so that promises nothing.
 
-use crate::replication::{Epoch, EpochHistory, Id, Ledger, Slot};
+use crate::replication::{Epoch, EpochHistory, FoundLog, Id, Ledger, Slot};
 use crate::server::clock;
 use crate::server::peer::{PeerError, Peers};
 use crate::server::text::id_range;
@@ -28,10 +28,21 @@ pub(super) fn begin(store: &dyn Store, peers: &Peers, secondaries: &[NodeUrl]) -
     history.begin(history.latest().next(), last.next(), master);
     store.set_identity(&Identity { log_id, master, history: history.clone(), members })?;
     let Watermark { decided, visible } = store.watermark();
+    let decided = decided.min(last);
+    let last_visible = last_entry(store, decided)?;
     let refused = store.refused(decided, last)?.into_iter().collect();
-    let ledger = Ledger::begin(log_id, master, history, last, decided.min(last), visible, refused);
+    let ledger = Ledger::begin(log_id, master, history, FoundLog { last, decided, visible, last_visible, refused });
     announce(&ledger);
     Ok(ledger)
+}
+
+/// The last message up to an id; 0 if there is none.
+fn last_entry(store: &dyn Store, through: Id) -> Result<Id, StoreError> {
+    let mut id = through;
+    while id > Id::ZERO && !matches!(store.get(id)?, Some(Slot::Entry(_))) {
+        id = id.previous();
+    }
+    Ok(id)
 }
 
 fn announce(ledger: &Ledger) {
