@@ -48,6 +48,10 @@ impl Master {
             match state.deadlines.next() {
                 Some((deadline, id)) if deadline <= now => {
                     state.forget_deadline(Some(deadline), id);
+                    if state.halted.is_some() {
+                        // The fate of what was in flight then is not this master's to decide.
+                        continue;
+                    }
                     let effects = state.ledger.expire(id);
                     self.carry_out(state, effects);
                     self.leave_in_doubt(id);

@@ -423,17 +423,22 @@ fn refused(error: String, id: Option<Id>, secondaries: Vec<SecondaryReport>) -> 
 /// The fate of these messages cannot be told by this master.
 pub(super) fn answer_unknown(writers: BTreeMap<Id, Writer>, reason: &str) {
     for (id, writer) in writers {
-        let body = NotCommitted {
-            error: format!("whether message {id} is in the log is not known: {reason}"),
-            outcome: client::Outcome::Unknown,
-            message_id: Some(id.get()),
-            secondaries: Vec::new(),
-        };
         for follower in writer.followers {
-            follower.exchange.reply(replayed(Reply::json(504, &body)));
+            follower.exchange.reply(replayed(unknown(id, reason)));
         }
-        writer.exchange.reply(Reply::json(504, &body));
+        writer.exchange.reply(unknown(id, reason));
     }
+}
+
+/// The fate of a message cannot be told by this master.
+pub(super) fn unknown(id: Id, reason: &str) -> Reply {
+    let body = NotCommitted {
+        error: format!("whether message {id} is in the log is not known: {reason}"),
+        outcome: client::Outcome::Unknown,
+        message_id: Some(id.get()),
+        secondaries: Vec::new(),
+    };
+    Reply::json(504, &body)
 }
 
 fn log_fates(state: &State, settled: &[(Id, Outcome)]) {

@@ -62,6 +62,9 @@ impl Master {
             let reply = self.known_commit(&state, first, dialect);
             drop(state);
             exchange.reply_aside(replayed(reply));
+        } else if let Some(reason) = state.halted.clone() {
+            drop(state);
+            exchange.reply(super::intake::unknown(id, &reason));
         } else {
             // In doubt since a restart: nobody else waits here. It is never refused, but may take long.
             let now = Instant::now();
