@@ -1,6 +1,6 @@
 //! Replicate calls: from a master of ours, and single messages from masters that are not.
 
-use super::Secondary;
+use super::{Secondary, recover};
 use crate::replication::{
     Accepted, Acknowledgement, Call, Entry, Epoch, Id, Incarnation, LogId, Refusal, Replica, Slot,
 };
@@ -117,9 +117,21 @@ impl Secondary {
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// Examines, stores, and publishes a call, in this order, and only then acknowledges it.
+    /// Accepts a call. If the store fails on the way, it may hold a part of it: the replica begins anew with what it holds,
+    /// as after a restart.
     fn accept(&self, call: &Call) -> Result<(Acknowledgement, Accepted), Failure> {
         let _writer = self.write_lock();
+        let accepted = self.store_call(call);
+        if matches!(accepted, Err(Failure::Store(_)))
+            && let Ok(replica) = recover(&*self.store)
+        {
+            *self.replica() = replica;
+        }
+        accepted
+    }
+
+    /// Examines, stores, and publishes a call, in this order, and only then acknowledges it.
+    fn store_call(&self, call: &Call) -> Result<(Acknowledgement, Accepted), Failure> {
         let accepted = self.replica().examine(call, |id| self.store.get(id))?.map_err(Failure::Refused)?;
         if let Some((log_id, epoch, master, begins)) = accepted.enter {
             self.enter(call, log_id, epoch, master, begins)?;
