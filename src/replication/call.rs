@@ -25,7 +25,8 @@ pub struct Call {
     pub entries: Vec<Arc<Entry>>,
     /// Refused ids, in order: durable on the master. May lie outside of `after..=through`.
     pub refused: Vec<Id>,
-    /// The master's high watermark, or the end of the call if that comes first. Every refusal up to it that the secondary may not know yet is in `refused`.
+    /// The master's high watermark, or the end of the call if that comes first. Every refusal up to it that the secondary
+    /// may not know yet is in `refused`.
     pub decided: Id,
     /// Whether the secondary takes part in the rounds, so that nothing is committed from now on that it does not hold.
     /// Until it has been told so it answers no reader alone: it does not know what it lacks.

@@ -13,6 +13,14 @@ use std::fmt;
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
+    /// The fingerprint of slots that follow each other.
+    #[must_use]
+    pub fn of(slots: &[Slot]) -> Fingerprint {
+        let mut fingerprint = Fingerprint::default();
+        slots.iter().for_each(|slot| fingerprint.extend(slot));
+        fingerprint
+    }
+
     /// Takes the next slot in.
     pub fn extend(&mut self, slot: &Slot) {
         let mut hash = Sha256::new();
@@ -82,21 +90,15 @@ mod tests {
         }))
     }
 
-    fn of(slots: &[Slot]) -> Fingerprint {
-        let mut fingerprint = Fingerprint::default();
-        slots.iter().for_each(|slot| fingerprint.extend(slot));
-        fingerprint
-    }
-
     #[test]
     fn whatever_differs_shows() {
-        let same = || of(&[entry(1, "a"), Slot::Refused(Id::new(2)), entry(3, "c")]);
+        let same = || Fingerprint::of(&[entry(1, "a"), Slot::Refused(Id::new(2)), entry(3, "c")]);
         assert_eq!(same(), same());
         for other in [
-            of(&[entry(1, "b"), Slot::Refused(Id::new(2)), entry(3, "c")]),
-            of(&[entry(1, "a"), entry(2, ""), entry(3, "c")]),
-            of(&[entry(1, "a"), entry(3, "c"), Slot::Refused(Id::new(2))]),
-            of(&[entry(1, "a"), Slot::Refused(Id::new(2))]),
+            Fingerprint::of(&[entry(1, "b"), Slot::Refused(Id::new(2)), entry(3, "c")]),
+            Fingerprint::of(&[entry(1, "a"), entry(2, ""), entry(3, "c")]),
+            Fingerprint::of(&[entry(1, "a"), entry(3, "c"), Slot::Refused(Id::new(2))]),
+            Fingerprint::of(&[entry(1, "a"), Slot::Refused(Id::new(2))]),
         ] {
             assert_ne!(same(), other);
         }
@@ -106,12 +108,12 @@ mod tests {
     #[test]
     fn it_is_the_sha_256_of_the_bytes_described() {
         let known = "98a2dad57b01122caf1ed48d066043cae610cf3e86b49775e772d1efbd6ef886";
-        assert_eq!(of(&[entry(1, "hello")]).to_string(), known);
+        assert_eq!(Fingerprint::of(&[entry(1, "hello")]).to_string(), known);
     }
 
     #[test]
     fn it_is_read_as_it_is_written() {
-        let fingerprint = of(&[entry(1, "a")]);
+        let fingerprint = Fingerprint::of(&[entry(1, "a")]);
         assert_eq!(Fingerprint::parse(&fingerprint.to_string()), Some(fingerprint));
         for wrong in ["", "12", &"g".repeat(64), &"é".repeat(32)] {
             assert_eq!(Fingerprint::parse(wrong), None, "{wrong}");

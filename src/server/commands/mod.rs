@@ -20,6 +20,7 @@ pub(super) use health::check_health;
 use super::config::CommonSettings;
 use super::http;
 use super::run::{EXIT_FAILED, EXIT_USAGE};
+use crate::store::Claim;
 use crate::wire::address::NodeUrl;
 use clap::Subcommand;
 use std::fmt::Display;
@@ -93,6 +94,24 @@ pub(super) fn of_secondary(command: &SecondaryCommand, settings: &CommonSettings
 fn data_directory(settings: &CommonSettings) -> Result<&Path, Failure> {
     let nothing = || Failure::Usage("nothing is kept with DATA_DIR=memory".to_owned());
     settings.data_dir.as_deref().ok_or_else(nothing)
+}
+
+/// Takes a data directory for this process.
+fn claim(directory: &Path) -> Result<Claim, Failure> {
+    Claim::take(directory).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+/// Takes a data directory that must hold a log already.
+fn claim_log(directory: &Path) -> Result<Claim, Failure> {
+    if !directory.is_dir() {
+        return Err(Failure::Usage(format!("there is no data directory {}", directory.display())));
+    }
+    let claim = claim(directory)?;
+    if claim.holds_log() {
+        Ok(claim)
+    } else {
+        Err(Failure::Usage(format!("there is no log in {}", directory.display())))
+    }
 }
 
 fn node(from: Option<&str>, settings: &CommonSettings) -> Result<NodeUrl, Failure> {

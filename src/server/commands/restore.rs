@@ -27,16 +27,16 @@ pub(super) fn restore(source: &str, directory: &Path) -> Result<String, Failure>
     if source.contains("://") || (!Path::new(source).exists() && source.contains(':')) {
         let node = NodeUrl::parse(source).map_err(Failure::Usage)?;
         let mut backup = from_node(&node)?;
-        return make(&mut backup, &claim(directory)?, Some(&node));
+        return make(&mut backup, &claim_empty(directory)?, Some(&node));
     }
     let file = File::open(source).map_err(|error| Failure::Usage(format!("{source} cannot be read: {error}")))?;
     let backup = BackupReader::new(BufReader::new(file));
     let mut backup = backup.map_err(|why| Failure::Failed(format!("{source}: {why}")))?;
-    make(&mut backup, &claim(directory)?, None)
+    make(&mut backup, &claim_empty(directory)?, None)
 }
 
-fn claim(directory: &Path) -> Result<Claim, Failure> {
-    let claim = Claim::take(directory).map_err(|error| Failure::Usage(error.to_string()))?;
+fn claim_empty(directory: &Path) -> Result<Claim, Failure> {
+    let claim = super::claim(directory)?;
     if claim.holds_log() {
         return Err(Failure::Usage(format!(
             "{} holds a log already; move it away first, for example to {}.old",

@@ -1,23 +1,16 @@
 //! Checks a data directory while no node uses it.
 
-use super::Failure;
 use super::progress::Progress;
+use super::{Failure, claim_log};
 use crate::replication::Id;
 use crate::server::text::messages;
-use crate::store::{Claim, Disk, Store, StoreError, Watermark, walk};
+use crate::store::{Disk, Store, StoreError, Watermark, walk};
 use crate::wire::backup::Tally;
 use std::path::Path;
 
 /// Reads everything; reading checks it.
 pub(super) fn verify(directory: &Path) -> Result<String, Failure> {
-    if !directory.is_dir() {
-        return Err(Failure::Usage(format!("there is no data directory {}", directory.display())));
-    }
-    let claim = Claim::take(directory).map_err(|error| Failure::Usage(error.to_string()))?;
-    if !claim.holds_log() {
-        return Err(Failure::Usage(format!("there is no log in {}", directory.display())));
-    }
-    drop(claim);
+    drop(claim_log(directory)?);
     summary(directory).map_err(Failure::failed)
 }
 

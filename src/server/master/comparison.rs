@@ -148,7 +148,7 @@ impl Master {
         let same = |after: Id, part: &[Slot]| {
             let through = part.last().map_or(after, Slot::id);
             let theirs = self.peers.fingerprint(url, after, through)?.of(log_id, after, through);
-            Ok(theirs == Some(fingerprint_of(part)))
+            Ok(theirs == Some(Fingerprint::of(part)))
         };
         if same(after, part)? {
             return Ok(None);
@@ -219,12 +219,6 @@ fn report(tally: &Tally, replicas: Vec<Replica>) -> Reply {
         replicas,
     };
     Reply::json(status, &report)
-}
-
-fn fingerprint_of(part: &[Slot]) -> Fingerprint {
-    let mut fingerprint = Fingerprint::default();
-    part.iter().for_each(|slot| fingerprint.extend(slot));
-    fingerprint
 }
 
 fn each_in_parallel(replicas: &mut [Replica], work: impl Fn(&mut Replica) + Sync) {

@@ -132,6 +132,31 @@ struct Writer {
     followers: Vec<Follower>,
 }
 
+impl Writer {
+    /// Somebody who waits for the fate of a message.
+    pub(super) fn new(
+        exchange: Exchange,
+        dialect: Dialect,
+        entry: Arc<Entry>,
+        wanted: usize,
+        since: Instant,
+        deadline: Option<Instant>,
+    ) -> Writer {
+        Writer {
+            exchange,
+            dialect,
+            entry,
+            wanted,
+            since,
+            deadline,
+            acks: Vec::new(),
+            master_unable: None,
+            is_repeat: false,
+            followers: Vec::new(),
+        }
+    }
+}
+
 /// Somebody who gets the same answer as an earlier writer.
 struct Follower {
     exchange: Exchange,

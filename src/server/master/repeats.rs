@@ -164,28 +164,3 @@ pub(super) fn parse_key(text: &str) -> Result<Arc<str>, String> {
         text.escape_debug()
     ))
 }
-
-impl Writer {
-    /// Somebody who waits for the fate of a message.
-    pub(super) fn new(
-        exchange: Exchange,
-        dialect: Dialect,
-        entry: Arc<Entry>,
-        wanted: usize,
-        since: Instant,
-        deadline: Option<Instant>,
-    ) -> Writer {
-        Writer {
-            exchange,
-            dialect,
-            entry,
-            wanted,
-            since,
-            deadline,
-            acks: Vec::new(),
-            master_unable: None,
-            is_repeat: false,
-            followers: Vec::new(),
-        }
-    }
-}
