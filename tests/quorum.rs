@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Cluster, Reply, post, wait_until};
+use common::{Cluster, Node, Reply, post, wait_until};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -30,7 +30,10 @@ fn assert_read_only(cluster: &Cluster) {
 
 #[test]
 fn without_a_majority_nothing_is_written_and_everything_is_read() {
-    let mut cluster = Cluster::start(&["0", "0"]);
+    let mut cluster = Cluster::prepare(&["0", "0"]);
+    cluster.master.set("HEARTBEAT_INTERVAL", "0.2");
+    cluster.nodes_mut().for_each(Node::start);
+    cluster.wait_writable();
     assert_eq!(write(&cluster, "before", 1).status, 201);
     cluster.secondaries[0].kill();
     wait_until("it is suspected, then unhealthy", || health_of(&cluster, 0) == "unhealthy");

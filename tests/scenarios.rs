@@ -30,6 +30,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    batch,
     dirty_read,
     divergence,
     duplicate_call,
@@ -82,7 +83,8 @@ const EVERYTHING: ReadLimit = ReadLimit { slots_max: usize::MAX, bytes_max: usiz
 enum Step {
     /// A new cluster with so many secondaries, all in sync.
     Start(u32),
-    /// A writer posts a message. Tagged `[wait]` it waits for missing copies until its time is over.
+    /// A writer posts a message, or several that are to have one fate (`a/b`). Tagged `[wait]` it waits for missing copies
+    /// until its time is over.
     Write {
         message: String,
         #[arg(key, optional)]
@@ -106,7 +108,7 @@ enum Step {
     Settle,
     /// The master gives up on a secondary.
     Unreachable(Node),
-    /// The time of a message is over.
+    /// The time of a write is over, which is named by the id of its last message.
     Expire(u64),
     /// The master asks a secondary what it holds.
     Report(Node),
@@ -208,6 +210,16 @@ impl Report {
     }
 }
 
+/// What a writer asked for.
+#[derive(Clone, Debug)]
+struct Asked {
+    /// The first id of his write.
+    first: Id,
+    concern: WriteConcern,
+    /// The secondaries that there were then.
+    members: BTreeSet<MemberId>,
+}
+
 /// The master: its ledger, its disk, and what its owner has to remember.
 struct Master {
     ledger: Ledger,
@@ -217,8 +229,8 @@ struct Master {
     tail: Vec<Arc<Entry>>,
     /// Refusals that the ledger asked for, not durable yet.
     refusing: Vec<Id>,
-    /// What each writer of this reign asked for, and the secondaries that there were then.
-    asked: BTreeMap<Id, (WriteConcern, BTreeSet<MemberId>)>,
+    /// What each writer of this reign asked for, by the last id of his write.
+    asked: BTreeMap<Id, Asked>,
 }
 
 /// A secondary: its replica and its disk.
@@ -367,11 +379,15 @@ impl Cluster {
             let (available, wanted) = (short.available, short.wanted);
             return report.news(format!("{message} is not appended: {available} of {wanted} nodes, without {missing}"));
         }
-        let id = master.ledger.append(concern, patience);
-        let entry = Entry { id, epoch: master.ledger.epoch(), timestamp_ms: 0, message: message.into(), key: None };
-        master.tail.push(Arc::new(entry));
-        master.asked.insert(id, (concern, self.secondaries.keys().copied().collect()));
-        report.note(format!("{id}={message} is appended, w={concern}"));
+        let messages: Vec<&str> = message.split('/').collect();
+        let first = master.ledger.append(messages.len() as u64, concern, patience);
+        let (last, epoch) = (master.ledger.last(), master.ledger.epoch());
+        let entry = |(id, message): (Id, &str)| {
+            Arc::new(Entry { id, epoch, timestamp_ms: 0, message: message.into(), key: None })
+        };
+        master.tail.extend(first.previous().until(last).zip(messages).map(entry));
+        master.asked.insert(last, Asked { first, concern, members: self.secondaries.keys().copied().collect() });
+        report.note(format!("{}={message} is appended, w={concern}", range(first, last)));
     }
 
     fn round(&mut self, report: &mut Report) {
@@ -493,23 +509,27 @@ impl Cluster {
         }
         self.master.refusing.extend(effects.refuse);
         for (id, outcome) in effects.settled {
-            self.witness_answer(id, outcome);
-            report.news(self.answer(id, outcome));
+            let first = self.master.asked.get(&id).map_or(id, |asked| asked.first);
+            for id in first.previous().until(id) {
+                self.witness_answer(id, outcome);
+            }
+            report.news(self.answer(first, id, outcome));
         }
     }
 
-    fn answer(&self, id: Id, outcome: Outcome) -> String {
+    fn answer(&self, first: Id, id: Id, outcome: Outcome) -> String {
         // An answered entry is on the master's disk: its own copy is one.
         let copies = self.master.ledger.members().filter(|view| view.durable >= id).count() + 1;
         let nodes = self.master.ledger.nodes();
         let in_doubt = !self.master.asked.contains_key(&id);
+        let ids = range(first, id);
         match outcome {
             Outcome::Committed if in_doubt => {
-                format!("{id} was in doubt and is committed, on {copies} of {nodes} nodes")
+                format!("{ids} was in doubt and is committed, on {copies} of {nodes} nodes")
             }
-            Outcome::Committed => format!("answer {id}: 201 committed, on {copies} of {nodes} nodes"),
-            Outcome::CommittedShort => format!("answer {id}: 202 committed, only on {copies} of {nodes} nodes"),
-            Outcome::Refused => format!("answer {id}: 502 refused"),
+            Outcome::Committed => format!("answer {ids}: 201 committed, on {copies} of {nodes} nodes"),
+            Outcome::CommittedShort => format!("answer {ids}: 202 committed, only on {copies} of {nodes} nodes"),
+            Outcome::Refused => format!("answer {ids}: 502 refused"),
         }
     }
 
@@ -836,6 +856,11 @@ fn name(entry: &Arc<Entry>) -> String {
     format!("{}={}", entry.id, entry.message)
 }
 
+/// `3`, or `3-5` for a write of several messages.
+fn range(first: Id, last: Id) -> String {
+    if first == last { last.to_string() } else { format!("{first}-{last}") }
+}
+
 fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(" ")
 }
@@ -882,6 +907,22 @@ impl Cluster {
         self.check_order(&nodes);
         self.check_acknowledged();
         self.check_refused();
+        self.check_whole();
+    }
+
+    /// The messages of a write have one fate on the master: all of them are shown, or none; all refused, or none.
+    fn check_whole(&self) {
+        let Master { ledger, store, asked, .. } = &self.master;
+        for (&last, write) in asked {
+            let ids = || write.first.previous().until(last);
+            let count = |fate: fn(&Slot) -> bool| {
+                ids().filter(|&id| store.get(id).unwrap().is_some_and(|slot| fate(&slot))).count()
+            };
+            let (all, refused) = (ids().count(), count(|slot| matches!(slot, Slot::Refused(_))));
+            assert!(refused == 0 || refused == all, "{refused} of {all} messages up to {last} are refused");
+            let decided = ids().filter(|&id| id <= ledger.decided()).count();
+            assert!(decided == 0 || decided == all, "{decided} of {all} messages up to {last} are decided");
+        }
     }
 
     fn visible_on_each_node(&self) -> BTreeMap<String, Vec<Arc<Entry>>> {
@@ -968,8 +1009,10 @@ impl Cluster {
         let entry = entry_at(&master.store, id).expect("an answered entry is on the master's disk");
         assert!(id <= master.ledger.decided(), "{id} was answered before it was visible");
         if outcome == Outcome::Committed {
-            let everyone = || (WriteConcern::All, self.secondaries.keys().copied().collect());
-            let (concern, members) = master.asked.get(&id).cloned().unwrap_or_else(everyone);
+            let everyone =
+                || Asked { first: id, concern: WriteConcern::All, members: self.secondaries.keys().copied().collect() };
+            let of_write = master.asked.range(id..).next().filter(|(_, asked)| asked.first <= id);
+            let Asked { concern, members, .. } = of_write.map_or_else(everyone, |(_, asked)| asked.clone());
             let holders = self.secondaries.values().filter(|secondary| secondary.holds(id)).count() + 1;
             let lacking: Vec<_> =
                 self.secondaries.iter().filter(|(member, node)| members.contains(member) && !node.holds(id)).collect();

@@ -1,5 +1,6 @@
 //! The master's half of the protocol: which node holds what, and what that means for each message.
 
+use super::writes::{Patience, Write, Writes};
 use super::{
     Acknowledgement, Epoch, EpochHistory, Holdings, Id, Incarnation, LogId, MemberId, Opening, Refusal, WriteConcern,
 };
@@ -11,7 +12,7 @@ const ADMISSION_LAG_MAX: u64 = 1_024;
 /// Entries found undecided at a start need every secondary, whoever was registered when they were written.
 const EVERY_MEMBER: MemberId = MemberId::new(u32::MAX);
 
-/// What became of a message, for the writer who waits for it. Each writer gets exactly one.
+/// What became of a write, for the writer who waits for it. Each writer gets exactly one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
     /// Its write concern is met and it is visible.
@@ -20,17 +21,6 @@ pub enum Outcome {
     CommittedShort,
     /// It is refused, durably: no node shows it, ever.
     Refused,
-}
-
-/// How a message takes the news that a secondary it needs is gone.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Patience {
-    /// It is refused at once.
-    FailFast,
-    /// It waits until its deadline, which its owner reports with [`Ledger::expire`].
-    UntilDeadline,
-    /// It waits for ever: found undecided at a start, it may have been acknowledged, and is never refused.
-    Forever,
 }
 
 /// A secondary's part in the rounds.
@@ -50,7 +40,7 @@ pub enum Standing {
 pub struct Effects {
     /// Make these refusals durable, then report them with [`Ledger::refusal_stored`]. Tell nobody before.
     pub refuse: Vec<Id>,
-    /// Answer these writers.
+    /// Answer these writers: each write is named by the id of its last message.
     pub settled: Vec<(Id, Outcome)>,
 }
 
@@ -125,19 +115,6 @@ struct Member {
     knows_admission: bool,
 }
 
-#[derive(Debug)]
-struct Open {
-    concern: WriteConcern,
-    /// "All" means the secondaries registered when the message came in, up to this one: a node that joins while it is
-    /// under way neither delays nor endangers it.
-    newest_member: MemberId,
-    patience: Patience,
-    /// Its refusal is on the way to the disk. It cannot be committed any more.
-    refusing: bool,
-    /// Its time is over, but it was sealed: answered as [`Outcome::CommittedShort`] as soon as it is decided.
-    overdue: bool,
-}
-
 /// What a master finds in its store when it starts.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct FoundLog {
@@ -158,8 +135,9 @@ pub struct FoundLog {
 /// Invariants, asserted after every event:
 /// - `decided ≤ durable ≤ last` and `decided`, `sealed`, `durable`, `last` never go back;
 /// - every id in `decided+1..=last` is open or in `refused`;
-/// - no open entry at or below `sealed` is refusing, unless its refusing began before it could be sealed: such an entry
-///   is stepped over by the seal and never committed.
+/// - no open write at or below `sealed` is refusing, unless its refusing began before it could be sealed: such a write
+///   is stepped over by the seal and never committed;
+/// - `decided` and `sealed` never stand between two messages of one write: a write has one fate.
 #[derive(Debug)]
 pub struct Ledger {
     log_id: LogId,
@@ -179,7 +157,7 @@ pub struct Ledger {
     visible: u64,
     /// The last of them; 0 if there is none.
     last_visible: Id,
-    open: BTreeMap<Id, Open>,
+    open: Writes,
     /// Durable refusals above `decided`.
     refused: BTreeSet<Id>,
     members: BTreeMap<MemberId, Member>,
@@ -193,20 +171,10 @@ impl Ledger {
     #[must_use]
     pub fn begin(log_id: LogId, master: Incarnation, history: EpochHistory, found: FoundLog) -> Ledger {
         let FoundLog { last, decided, visible, last_visible, refused } = found;
-        let open = decided
-            .until(last)
-            .filter(|id| !refused.contains(id))
-            .map(|id| {
-                let open = Open {
-                    concern: WriteConcern::All,
-                    newest_member: EVERY_MEMBER,
-                    patience: Patience::Forever,
-                    refusing: false,
-                    overdue: false,
-                };
-                (id, open)
-            })
-            .collect();
+        let mut open = Writes::default();
+        for id in decided.until(last).filter(|id| !refused.contains(id)) {
+            open.insert(id, Write::new(id, WriteConcern::All, EVERY_MEMBER, Patience::Forever));
+        }
         let ledger = Ledger {
             log_id,
             master,
@@ -277,14 +245,14 @@ impl Ledger {
     /// The id of the newest message that is committed or may be: 0 if there is none.
     #[must_use]
     pub fn newest(&self) -> Id {
-        let pending = self.open.iter().rev().find(|(_, open)| !open.refusing).map(|(&id, _)| id);
+        let pending = self.open.iter().rev().find(|(_, write)| !write.refusing).map(|(last, _)| last);
         pending.map_or(self.last_visible, |id| id.max(self.last_visible))
     }
 
-    /// How many entries wait for their fate, or for the copies that their writers asked for.
+    /// How many messages wait for their fate, or for the copies that their writers asked for.
     #[must_use]
-    pub fn open(&self) -> usize {
-        self.open.len()
+    pub fn open(&self) -> u64 {
+        self.open.messages()
     }
 
     /// How many nodes there are, the master included.
@@ -341,12 +309,18 @@ impl Ledger {
         (available < wanted).then_some(Shortfall { wanted, available, missing })
     }
 
-    /// Opens the next entry and gives its id. The caller hands it to the store and to a round.
-    pub fn append(&mut self, concern: WriteConcern, patience: Patience) -> Id {
-        self.last = self.last.next();
+    /// Opens a write of so many messages, which have one fate, and gives the id of the first; the others follow it. The
+    /// caller hands all of them to the store, and to one round, at once.
+    ///
+    /// # Panics
+    /// If it has no message.
+    pub fn append(&mut self, messages: u64, concern: WriteConcern, patience: Patience) -> Id {
+        assert!(messages > 0, "a write has at least one message");
+        let first = self.last.next();
         let newest_member = self.members.last_key_value().map_or(MemberId::new(0), |(&member, _)| member);
-        self.open.insert(self.last, Open { concern, newest_member, patience, refusing: false, overdue: false });
-        self.last
+        self.last = self.last.plus(messages);
+        self.open.insert(self.last, Write::new(first, concern, newest_member, patience));
+        first
     }
 
     /// What a round that ends with `through` has to carry to an in-sync secondary. The secondary's next round begins
@@ -396,7 +370,7 @@ impl Ledger {
     /// Whether a message after an id, up to another, waits for its fate or for copies.
     #[must_use]
     pub fn has_open(&self, after: Id, through: Id) -> bool {
-        self.open.range(after.next()..).next().is_some_and(|(&id, _)| id <= through)
+        self.open.range(after.next()..).next().is_some_and(|(_, write)| write.first <= through)
     }
 
     /// Whether messages are left that were found undecided at the start of this reign. They may have been shown then.
@@ -408,7 +382,7 @@ impl Ledger {
     /// Whether a message was found undecided at the start of this reign, and still is: it is never refused.
     #[must_use]
     pub fn is_in_doubt(&self, id: Id) -> bool {
-        self.open.get(&id).is_some_and(|open| open.patience == Patience::Forever)
+        self.open.of(id).is_some_and(|(_, write)| write.patience == Patience::Forever)
     }
 
     /// How many copies a concern means, the master's included.
@@ -436,15 +410,13 @@ impl Ledger {
     /// # Panics
     /// If that was never appended.
     pub fn refused_for_want_of_room(&mut self, through: Id) -> Effects {
-        let unstored: Vec<Id> = self.durable.until(through).collect();
+        // One that is being refused already is settled once that refusal is stored.
+        let unstored = self.open.range(self.durable.next()..=through).filter(|(_, write)| !write.refusing);
+        let unstored: Vec<Id> = unstored.map(|(last, _)| last).collect();
         let mut settled = Vec::with_capacity(unstored.len());
-        for id in unstored {
-            // One that is being refused already is settled once that refusal is stored.
-            if self.open.get(&id).is_some_and(|open| !open.refusing) {
-                self.open.remove(&id);
-                self.refused.insert(id);
-                settled.push((id, Outcome::Refused));
-            }
+        for last in unstored {
+            self.refused.extend(self.open.remove(last).iter().flat_map(|write| write.ids(last)));
+            settled.push((last, Outcome::Refused));
         }
         let mut effects = self.stored(through);
         settled.append(&mut effects.settled);
@@ -525,12 +497,12 @@ impl Ledger {
     pub fn admit(&mut self, member: MemberId) -> bool {
         let (epoch, decided, last) = (self.epoch(), self.decided, self.last);
         let Some(state) = self.members.get_mut(&member) else { return false };
-        let needed_for = |open: &Open| open.concern != WriteConcern::All || member <= open.newest_member;
+        let needed_for = |write: &Write| write.concern != WriteConcern::All || member <= write.newest_member;
         let caught_up = state.standing == Standing::CatchingUp
             && state.epoch == epoch
             && state.durable >= decided
             && last.since(state.durable) <= ADMISSION_LAG_MAX
-            && self.open.range(state.durable.next()..).all(|(_, open)| needed_for(open));
+            && self.open.range(state.durable.next()..).all(|(_, write)| needed_for(write));
         if caught_up {
             state.standing = Standing::InSync;
             state.sent = state.durable;
@@ -547,26 +519,29 @@ impl Ledger {
     }
 
     fn give_up_hopeless(&mut self) -> Effects {
-        self.give_up(|ledger, id, open| open.patience == Patience::FailFast && !ledger.attainable(id, open))
+        let is_hopeless =
+            |(last, write): &(Id, &Write)| write.patience == Patience::FailFast && !self.attainable(*last, write);
+        let hopeless: Vec<Id> = self.open.iter().filter(is_hopeless).map(|(last, _)| last).collect();
+        self.give_up(hopeless)
     }
 
-    /// The time of a message is over: it is refused, or answered short of its copies if it was sealed.
-    pub fn expire(&mut self, expired: Id) -> Effects {
-        self.give_up(|_, id, open| id == expired && open.patience != Patience::Forever)
+    /// The time of a write is over: it is refused, or answered short of its copies if it was sealed. It is named by the id
+    /// of its last message.
+    pub fn expire(&mut self, last: Id) -> Effects {
+        let expired = self.open.of(last).filter(|(_, write)| write.patience != Patience::Forever);
+        self.give_up(expired.map(|(last, _)| last))
     }
 
-    fn give_up(&mut self, hopeless: impl Fn(&Ledger, Id, &Open) -> bool) -> Effects {
-        let given_up: Vec<Id> =
-            self.open.iter().filter(|(id, open)| hopeless(self, **id, open)).map(|(&id, _)| id).collect();
+    fn give_up(&mut self, writes: impl IntoIterator<Item = Id>) -> Effects {
         let mut refuse = Vec::new();
-        for id in given_up {
-            let sealed = id <= self.sealed;
-            let Some(open) = self.open.get_mut(&id) else { continue };
+        for last in writes {
+            let sealed = last <= self.sealed;
+            let Some(write) = self.open.get_mut(last) else { continue };
             if sealed {
-                open.overdue = true;
-            } else if !open.refusing {
-                open.refusing = true;
-                refuse.push(id);
+                write.overdue = true;
+            } else if !write.refusing {
+                write.refusing = true;
+                refuse.extend(write.ids(last));
             }
         }
         self.settle(refuse)
@@ -577,12 +552,15 @@ impl Ledger {
     /// # Panics
     /// If one of them was not asked for.
     pub fn refusal_stored(&mut self, ids: &[Id]) -> Effects {
-        let mut settled = Vec::with_capacity(ids.len());
+        let mut settled = Vec::new();
         for &id in ids {
-            let open = self.open.remove(&id);
-            assert!(open.is_some_and(|open| open.refusing), "refusal of {id} was stored, but not asked for");
+            let write = self.open.of(id).filter(|(_, write)| write.refusing);
+            let (last, _) = write.unwrap_or_else(|| panic!("refusal of {id} was stored, but not asked for"));
             self.refused.insert(id);
-            settled.push((id, Outcome::Refused));
+            if id == last {
+                self.open.remove(last);
+                settled.push((last, Outcome::Refused));
+            }
         }
         let mut effects = self.settle(Vec::new());
         settled.append(&mut effects.settled);
@@ -605,11 +583,11 @@ impl Ledger {
         .min(self.durable)
     }
 
-    /// Whether the copies that a message lacks can still come from the secondaries that take part.
-    fn attainable(&self, id: Id, open: &Open) -> bool {
-        let hopeful = |member: &Member| member.durable >= id || member.standing == Standing::InSync;
-        match open.concern {
-            WriteConcern::All => self.members.range(..=open.newest_member).all(|(_, member)| hopeful(member)),
+    /// Whether the copies that a write lacks can still come from the secondaries that take part.
+    fn attainable(&self, last: Id, write: &Write) -> bool {
+        let hopeful = |member: &Member| member.durable >= last || member.standing == Standing::InSync;
+        match write.concern {
+            WriteConcern::All => self.members.range(..=write.newest_member).all(|(_, member)| hopeful(member)),
             WriteConcern::Copies(copies) => {
                 self.members.values().filter(|member| hopeful(member)).count() + 1 >= copies
             }
@@ -627,7 +605,7 @@ impl Ledger {
 
     fn seal(&mut self) {
         let mut marks = Marks::default();
-        let met = |(id, open): (&Id, &Open)| (!open.refusing && *id <= marks.of(self, open)).then_some(*id);
+        let met = |(last, write): (Id, &Write)| (!write.refusing && last <= marks.of(self, write)).then_some(last);
         let sealed = self.open.range(self.sealed.next()..).filter_map(met).next_back();
         self.sealed = sealed.unwrap_or(self.sealed);
     }
@@ -639,28 +617,26 @@ impl Ledger {
                 self.decided = id;
                 continue;
             }
-            let committed = id <= self.sealed && self.open.get(&id).is_some_and(|open| !open.refusing);
-            if !committed {
-                break;
-            }
-            self.decided = id;
-            self.visible += 1;
-            self.last_visible = id;
+            let committed = self.open.of(id).filter(|(last, write)| *last <= self.sealed && !write.refusing);
+            let Some((last, _)) = committed else { break };
+            self.visible += last.since(self.decided);
+            self.decided = last;
+            self.last_visible = last;
         }
     }
 
     fn answer(&mut self) -> Vec<(Id, Outcome)> {
         let mut marks = Marks::default();
-        let outcome = |(&id, open): (&Id, &Open)| {
-            if id <= marks.of(self, open) {
-                Some((id, Outcome::Committed))
+        let outcome = |(last, write): (Id, &Write)| {
+            if last <= marks.of(self, write) {
+                Some((last, Outcome::Committed))
             } else {
-                open.overdue.then_some((id, Outcome::CommittedShort))
+                write.overdue.then_some((last, Outcome::CommittedShort))
             }
         };
         let settled: Vec<(Id, Outcome)> = self.open.range(..=self.decided).filter_map(outcome).collect();
-        for (id, _) in &settled {
-            self.open.remove(id);
+        for (last, _) in &settled {
+            self.open.remove(*last);
         }
         settled
     }
@@ -678,8 +654,8 @@ impl Ledger {
             assert!(member.durable <= self.last, "a member holds {} of {}", member.durable, self.last);
         }
         debug_assert!(
-            self.decided.until(self.last).all(|id| self.open.contains_key(&id) || self.refused.contains(&id)),
-            "an id above {} has neither a fate nor an open entry",
+            self.decided.until(self.last).all(|id| self.open.of(id).is_some() || self.refused.contains(&id)),
+            "an id above {} has neither a fate nor an open write",
             self.decided
         );
     }
@@ -692,15 +668,15 @@ struct Marks {
 }
 
 impl Marks {
-    fn of(&mut self, ledger: &Ledger, open: &Open) -> Id {
+    fn of(&mut self, ledger: &Ledger, write: &Write) -> Id {
         let same = |(concern, newest, _): &&(WriteConcern, MemberId, Id)| {
-            *concern == open.concern && *newest == open.newest_member
+            *concern == write.concern && *newest == write.newest_member
         };
         if let Some(&(_, _, mark)) = self.known.iter().find(same) {
             return mark;
         }
-        let mark = ledger.met_up_to(open.concern, open.newest_member);
-        self.known.push((open.concern, open.newest_member, mark));
+        let mark = ledger.met_up_to(write.concern, write.newest_member);
+        self.known.push((write.concern, write.newest_member, mark));
         mark
     }
 }

@@ -8,7 +8,8 @@
 //! # The life of an entry
 //!
 //! 1. **Appended.** The master gives the message the next [`Id`] and opens it in its ledger ([`Ledger::append`]).
-//!    An id is never given twice: an entry that is refused leaves a gap.
+//!    An id is never given twice: an entry that is refused leaves a gap. Several messages may be one *write*, with ids
+//!    that follow each other and one fate: what is said here of an entry holds for them together.
 //! 2. **Sent.** A *round* carries it to every secondary that is in sync, in parallel, while the master makes its own
 //!    copy durable. A round is one [`Call`] per secondary; [`Ledger::dispatch`] says what each of them must get.
 //! 3. **Durable.** Each node reports the id up to which it holds *everything* durably: [`Ledger::stored`] for the
@@ -68,13 +69,15 @@ mod keys;
 mod ledger;
 mod names;
 mod replica;
+mod writes;
 
 pub use call::{Acknowledgement, Call, Opening, Refusal};
 pub use concern::WriteConcern;
 pub use entry::{Entry, Slot};
 pub use fingerprint::Fingerprint;
 pub use history::{EpochHistory, Reign};
-pub use keys::Keys;
-pub use ledger::{Dispatch, Effects, FoundLog, Ledger, MemberView, Outcome, Patience, Shortfall, Standing};
+pub use keys::{KeyedWrite, Keys};
+pub use ledger::{Dispatch, Effects, FoundLog, Ledger, MemberView, Outcome, Shortfall, Standing};
 pub use names::{Epoch, Id, Incarnation, LogId, MemberId};
 pub use replica::{Accepted, Fate, Found, Holdings, Learned, Replica, ReplicaView};
+pub use writes::Patience;

@@ -8,6 +8,7 @@ use super::http::Limits;
 use super::logging::LogSettings;
 use crate::store::CACHE_BYTES_DEFAULT;
 use crate::wire::address::NodeUrl;
+use crate::wire::batch::MESSAGES_MAX;
 use crate::wire::client::{Copies, View};
 use clap::{Args, Parser};
 use log::LevelFilter;
@@ -17,10 +18,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The largest message that may be allowed: even if every byte of it is escaped, a secondary takes the call.
-const MESSAGE_BYTES_CEILING: usize = 10 << 20;
-/// Bytes of a replicate call that a secondary takes: the largest message, each byte escaped as `\u0000`, and the rest.
-const CALL_BYTES_MAX: usize = 6 * MESSAGE_BYTES_CEILING + (1 << 20);
+/// Bytes of text in the largest write that may be allowed, one message or a batch: even if every byte of it is escaped, a
+/// secondary takes the call.
+pub(crate) const WRITE_BYTES_CEILING: usize = 10 << 20;
+/// Bytes of a replicate call that a secondary takes: the largest write, each byte escaped as `\u0000`, and what comes with
+/// each message of the largest batch: its id, epoch, time and key.
+const CALL_BYTES_MAX: usize = 6 * WRITE_BYTES_CEILING + MESSAGES_MAX * 320 + (1 << 20);
 /// Less would leave a reader without a page.
 const CACHE_BYTES_MIN: usize = 256 << 10;
 /// No artificial delay, time-out or interval is longer than this.
@@ -68,6 +71,9 @@ pub struct CommonFlags {
     /// Seconds for which a client may leave a reply unread. [env: WRITE_TIMEOUT] [default: 10]
     #[arg(long, value_name = "SECONDS")]
     pub write_timeout: Option<String>,
+    /// Show faults when asked to with PUT /faults: for demonstrations and tests. [env: ENABLE_FAULTS=1] [default: 0]
+    #[arg(long, value_name = "0 or 1", num_args = 0..=1, default_missing_value = "1")]
+    pub enable_faults: Option<String>,
     /// Start nothing; ask the node that runs here with this configuration whether it is alive, and exit with 0 or 1.
     #[arg(long)]
     pub check_health: bool,
@@ -103,6 +109,10 @@ pub struct MasterFlags {
     /// [default: 100000]
     #[arg(long, value_name = "NUMBER")]
     pub idempotency_keys: Option<String>,
+    /// Seconds between two questions to a secondary whether it is well; after three without an answer it is unhealthy.
+    /// [env: HEARTBEAT_INTERVAL] [default: 1]
+    #[arg(long, value_name = "SECONDS")]
+    pub heartbeat_interval: Option<String>,
     /// Seconds to wait for the acknowledgement of a secondary. [env: REPLICATION_TIMEOUT] [default: 30]
     #[arg(long, value_name = "SECONDS")]
     pub replication_timeout: Option<String>,
@@ -168,6 +178,8 @@ pub(crate) struct CommonSettings {
     pub(crate) log: LogSettings,
     pub(crate) view: View,
     pub(crate) limits: Limits,
+    /// Whether faults can be asked for.
+    pub(crate) faults_enabled: bool,
 }
 
 /// A master's configuration.
@@ -177,6 +189,8 @@ pub(crate) struct MasterSettings {
     pub(crate) secondaries: Vec<NodeUrl>,
     /// How long a secondary may take to acknowledge.
     pub(crate) replication_timeout: Duration,
+    /// How often a secondary that takes part is asked for its state.
+    pub(crate) heartbeat: Duration,
     /// What a message gets that does not say how many copies it needs.
     pub(crate) write_concern: Copies,
     /// Healthy nodes that are needed to take writes, unless that is more than half of them.
@@ -212,7 +226,7 @@ impl MasterSettings {
             &["MAX_MESSAGE_BYTES"],
             1 << 20,
             1,
-            MESSAGE_BYTES_CEILING,
+            WRITE_BYTES_CEILING,
         );
         let body_bytes_max =
             resolver.number(&flags.max_body_bytes, "--max-body-bytes", &["MAX_BODY_BYTES"], 8 << 20, 1, CALL_BYTES_MAX);
@@ -238,6 +252,13 @@ impl MasterSettings {
                 "REPLICATION_TIMEOUT",
                 30.0,
                 0.01,
+            ),
+            heartbeat: resolver.seconds(
+                &flags.heartbeat_interval,
+                "--heartbeat-interval",
+                "HEARTBEAT_INTERVAL",
+                1.0,
+                0.05,
             ),
             write_concern: resolver.value(
                 &flags.write_concern,
@@ -412,7 +433,14 @@ impl Resolver<'_> {
             ..Limits::default()
         };
         let view = self.value(&flags.message_view, "--message-view", &["MESSAGE_VIEW"], View::default(), View::parse);
-        CommonSettings { listen: SocketAddr::new(bind, port), server_id, data_dir, cache_bytes, log, view, limits }
+        let faults_enabled =
+            self.value(&flags.enable_faults, "--enable-faults", &["ENABLE_FAULTS"], false, |text| match text {
+                "1" | "true" => Ok(true),
+                "0" | "false" => Ok(false),
+                _ => Err(format!("\"{}\" must be 1 or 0", text.escape_debug())),
+            });
+        let listen = SocketAddr::new(bind, port);
+        CommonSettings { listen, server_id, data_dir, cache_bytes, log, view, limits, faults_enabled }
     }
 
     fn finish<T>(self, settings: T) -> Result<T, Faults> {

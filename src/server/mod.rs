@@ -6,6 +6,7 @@ mod backups;
 mod clock;
 mod commands;
 pub mod config;
+mod faults;
 mod fingerprints;
 mod http;
 mod logging;

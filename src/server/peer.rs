@@ -4,6 +4,7 @@
 //! between nodes. Its global time-out starts a thread per request, so connecting, sending and receiving are bounded one
 //! by one.
 
+use super::faults::Faults;
 use crate::replication::{Acknowledgement, Fate, Id, Refusal, Slot};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
@@ -11,6 +12,7 @@ use crate::wire::node::{AcknowledgementBody, FateBody, FingerprintBody, Holdings
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
 
@@ -40,6 +42,13 @@ pub(crate) enum PeerError {
     Unable(String),
 }
 
+impl PeerError {
+    /// Whether the node did not answer, or not as a node does.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(self, PeerError::Unanswered(_) | PeerError::Misunderstood(_))
+    }
+}
+
 impl fmt::Display for PeerError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -57,6 +66,7 @@ pub(crate) struct Peers {
     agent: Agent,
     replication_timeout: Duration,
     question_timeout: Duration,
+    faults: Arc<Faults>,
 }
 
 impl Peers {
@@ -76,7 +86,13 @@ impl Peers {
             .max_idle_age(IDLE_CONNECTION_AGE)
             .user_agent("replicated-log")
             .build();
-        Peers { agent: config.into(), replication_timeout, question_timeout }
+        let faults = Arc::default();
+        Peers { agent: config.into(), replication_timeout, question_timeout, faults }
+    }
+
+    /// The same, with the faults of its node: its network may be cut.
+    pub(crate) fn with_faults(self, faults: &Arc<Faults>) -> Peers {
+        Peers { faults: Arc::clone(faults), ..self }
     }
 
     /// Sends a replicate call.
@@ -151,7 +167,7 @@ impl Peers {
             let request = self.agent.get(url).config().timeout_recv_response(Some(timeout)).build();
             request.call()
         };
-        once_more_if_stale(request)
+        self.call(timeout, request)
     }
 
     fn post(&self, url: &str, body: &[u8], timeout: Duration) -> Result<Answer, PeerError> {
@@ -159,7 +175,15 @@ impl Peers {
             let request = self.agent.post(url).config().timeout_recv_response(Some(timeout)).build();
             request.header("Content-Type", "application/json").send(body)
         };
-        once_more_if_stale(request)
+        self.call(timeout, request)
+    }
+
+    fn call(
+        &self,
+        timeout: Duration,
+        request: impl Fn() -> Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<Answer, PeerError> {
+        self.faults.call(timeout, || once_more_if_stale(request)).map_err(PeerError::Unanswered)?
     }
 }
 

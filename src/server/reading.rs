@@ -8,6 +8,8 @@ use serde_json::Value;
 use std::io;
 use std::sync::Arc;
 
+/// What `GET /messages` can be asked for.
+const PARAMETERS: [&str; 4] = ["from", "limit", "view", "consistency"];
 /// Messages of a page, at most.
 const PAGE_MESSAGES_MAX: u64 = 10_000;
 /// How much is read from the store, and sent, at a time.
@@ -28,6 +30,38 @@ pub(super) struct Snapshot {
     pub(super) possibly_stale: bool,
 }
 
+/// How sure a reader wants to be that nothing is missing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Consistency {
+    /// What was acknowledged by every node is there, or the reply says that it may not be.
+    Usual,
+    /// What was acknowledged with any number of copies is there, or there is no answer.
+    Strong,
+    /// What this node knows: a prefix of the log.
+    Prefix,
+}
+
+impl Consistency {
+    fn of(exchange: &Exchange) -> Result<Consistency, Reply> {
+        match exchange.query("consistency") {
+            None => Ok(Consistency::Usual),
+            Some("strong") => Ok(Consistency::Strong),
+            Some("prefix") => Ok(Consistency::Prefix),
+            Some(other) => {
+                let sentence =
+                    format!("consistency is \"{}\"; it must be \"strong\" or \"prefix\"", other.escape_debug());
+                Err(Reply::no_answer(400, &sentence))
+            }
+        }
+    }
+}
+
+/// The reply to a reader who wants to be sure, when this node is not.
+pub(super) fn not_sure(why: &str) -> Reply {
+    let sentence = format!("{why}; ask again, or without consistency=strong for what this node knows");
+    Reply::no_answer(503, &sentence).with_header("Retry-After", "1")
+}
+
 /// Which messages are asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Page {
@@ -36,13 +70,20 @@ struct Page {
     view: View,
 }
 
-/// Answers `GET /messages`.
-pub(super) fn list(exchange: Exchange, store: &Arc<dyn Store>, snapshot: &Snapshot, default_view: View) {
-    let reply = match Page::parse(&exchange, default_view) {
-        Ok(page) => page.reply(store, snapshot),
-        Err(why) => Reply::no_answer(400, &why),
+/// Answers `GET /messages`. `snapshot` tells what may be shown.
+pub(super) fn list(
+    exchange: Exchange,
+    store: &Arc<dyn Store>,
+    snapshot: impl FnOnce(Consistency) -> Result<Snapshot, Reply>,
+    default_view: View,
+) {
+    let page = Page::parse(&exchange, default_view).map_err(|why| Reply::no_answer(400, &why));
+    let read = |page: Page| {
+        let snapshot = snapshot(Consistency::of(&exchange)?)?;
+        Ok(mark_stale(page.reply(store, &snapshot), &snapshot))
     };
-    exchange.reply(mark_stale(reply, snapshot));
+    let reply = page.and_then(read).unwrap_or_else(|refusal| refusal);
+    exchange.reply(reply);
 }
 
 /// The whole visible log as strings: the reply to a message that was posted as `msg`.
@@ -51,9 +92,20 @@ pub(super) fn whole_log_as_text(status: u16, store: &Arc<dyn Store>, snapshot: &
     Reply::json_stream(status, page.pieces(store, snapshot))
 }
 
-/// Answers `GET /messages/ID`.
-pub(super) fn one(exchange: Exchange, store: &Arc<dyn Store>, snapshot: &Snapshot, id: &str) {
-    let reply = match number(id).map(Id::new) {
+/// Answers `GET /messages/ID`. `snapshot` tells what may be shown.
+pub(super) fn one(
+    exchange: Exchange,
+    store: &Arc<dyn Store>,
+    snapshot: impl FnOnce(Consistency) -> Result<Snapshot, Reply>,
+    id: &str,
+) {
+    let snapshot = Consistency::of(&exchange).and_then(snapshot);
+    let reply = snapshot.map(|snapshot| mark_stale(one_of(store, &snapshot, id), &snapshot));
+    exchange.reply(reply.unwrap_or_else(|refusal| refusal));
+}
+
+fn one_of(store: &Arc<dyn Store>, snapshot: &Snapshot, id: &str) -> Reply {
+    match number(id).map(Id::new) {
         Some(id) if id <= snapshot.decided => match store.get(id) {
             Ok(Some(Slot::Entry(entry))) => Reply::json(200, &EntryObject::from(&*entry)),
             Ok(_) => no_message(id),
@@ -61,8 +113,7 @@ pub(super) fn one(exchange: Exchange, store: &Arc<dyn Store>, snapshot: &Snapsho
         },
         Some(id) => no_message(id),
         None => Reply::not_found("a message is found at /messages/ID, where ID is a number from 1"),
-    };
-    exchange.reply(mark_stale(reply, snapshot));
+    }
 }
 
 /// Reads a number of digits only: Rust would take a sign, too.
@@ -81,9 +132,9 @@ fn mark_stale(reply: Reply, snapshot: &Snapshot) -> Reply {
 
 impl Page {
     fn parse(exchange: &Exchange, default_view: View) -> Result<Page, String> {
-        if let Some(other) = exchange.query_names().find(|name| !matches!(*name, "from" | "limit" | "view")) {
+        if let Some(other) = exchange.query_names().find(|name| !PARAMETERS.contains(name)) {
             return Err(format!(
-                "\"{}\" is not a parameter of /messages; there are from, limit and view",
+                "\"{}\" is not a parameter of /messages; there are from, limit, view and consistency",
                 other.escape_debug()
             ));
         }

@@ -27,6 +27,8 @@ pub(super) enum Resource<'a> {
     Livez,
     /// `/readyz`
     Readyz,
+    /// `/faults`
+    Faults,
     /// `/replicate`
     Replicate,
     /// `/replicate/state`
@@ -50,6 +52,7 @@ impl Resource<'_> {
             "/health" => Resource::Health,
             "/livez" => Resource::Livez,
             "/readyz" => Resource::Readyz,
+            "/faults" => Resource::Faults,
             "/replicate" => Resource::Replicate,
             "/replicate/state" => Resource::ReplicateState,
             "/replicate/slots" => Resource::ReplicateSlots,

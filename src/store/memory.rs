@@ -1,9 +1,9 @@
 //! The store that keeps nothing: what it holds is gone when the process ends.
 
 use super::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark, check_order, weight};
-use crate::replication::{Id, Slot};
+use crate::replication::{Id, KeyedWrite, Slot};
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A log in memory. "Durable" means here: held by this process.
 #[derive(Debug, Default)]
@@ -106,13 +106,13 @@ impl Store for Memory {
         Ok(self.read_log().refused.range(after.next()..=through).copied().collect())
     }
 
-    fn keys(&self, keys_max: usize) -> Result<Vec<(Id, Arc<str>)>, StoreError> {
+    fn keyed_writes(&self, writes_max: usize) -> Result<Vec<KeyedWrite>, StoreError> {
         let log = self.read_log();
         let key = |slot: &Slot| match slot {
-            Slot::Entry(entry) => entry.key.clone().map(|key| (entry.id, key)),
+            Slot::Entry(entry) => entry.key.clone().map(|key| Ok((entry.id, key))),
             Slot::Refused(_) => None,
         };
-        Ok(log.slots.iter().rev().filter_map(key).take(keys_max).collect())
+        KeyedWrite::group(log.slots.iter().rev().filter_map(key), writes_max)
     }
 
     fn identity(&self) -> Result<Option<Identity>, StoreError> {

@@ -12,9 +12,8 @@ mod memory;
 pub use disk::{CACHE_BYTES_DEFAULT, Claim, Disk};
 pub use memory::Memory;
 
-use crate::replication::{EpochHistory, Id, Incarnation, LogId, Slot};
+use crate::replication::{EpochHistory, Id, Incarnation, KeyedWrite, LogId, Slot};
 use std::fmt;
-use std::sync::Arc;
 
 /// Why a store could not do what it was asked.
 #[derive(Debug)]
@@ -195,11 +194,11 @@ pub trait Store: Send + Sync {
         Ok(self.read(id.previous(), id, one)?.pop())
     }
 
-    /// The latest idempotency keys and their ids, the latest first, at most so many.
+    /// The latest writes with an idempotency key, the latest first, at most so many.
     ///
     /// # Errors
     /// If they cannot be read.
-    fn keys(&self, keys_max: usize) -> Result<Vec<(Id, Arc<str>)>, StoreError>;
+    fn keyed_writes(&self, writes_max: usize) -> Result<Vec<KeyedWrite>, StoreError>;
 
     /// Whose log this is; `None` for a store that never belonged to one.
     ///

@@ -1,11 +1,12 @@
 //! The API for people and programs.
 //!
 //! A message is posted as `{"message": …}` or as `{"msg": …}`. The two come from two descriptions of the same exercise;
-//! both are understood everywhere, and a reply speaks the dialect of its request.
+//! both are understood everywhere, and a reply speaks the dialect of its request. Several messages at once come as a list
+//! or as lines.
 
-use super::read_object;
 use super::timestamp::rfc3339;
-use crate::replication::Entry;
+use super::{batch, read_object};
+use crate::replication::{Entry, Id};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub enum Dialect {
     Message,
     /// `{"msg": …}`, answered with the whole log as strings.
     Msg,
+    /// Several messages at once, which neither of them knows; answered with the ids of the first and the last.
+    Batch,
 }
 
 /// How many copies a client asks for.
@@ -102,11 +105,11 @@ impl Wishes {
     }
 }
 
-/// A message that a client posted.
+/// What a client posted: one message, or several that are to have one fate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Posted {
-    /// The text, exactly as sent.
-    pub message: Arc<str>,
+    /// The texts, exactly as sent.
+    pub messages: Vec<Arc<str>>,
     /// How to answer.
     pub dialect: Dialect,
     /// What else it wants.
@@ -153,16 +156,19 @@ impl Registration {
 }
 
 impl Posted {
-    /// Reads a JSON body.
+    /// Reads a JSON body: an object with a message, or a list of messages.
     ///
     /// # Errors
     /// With a sentence for the client, naming the position where there is one.
     pub fn from_json(body: &[u8]) -> Result<Posted, String> {
+        if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+            return batch::from_json(body).map(Posted::batch);
+        }
         let fields: PostedFields = read_object(body).map_err(|error| format!("the body is not a message: {error}"))?;
         let wishes = fields.wishes()?;
         match (fields.message, fields.msg) {
-            (Some(message), None) => Ok(Posted { message, dialect: Dialect::Message, wishes }),
-            (None, Some(message)) => Ok(Posted { message, dialect: Dialect::Msg, wishes }),
+            (Some(message), None) => Ok(Posted { messages: vec![message], dialect: Dialect::Message, wishes }),
+            (None, Some(message)) => Ok(Posted { messages: vec![message], dialect: Dialect::Msg, wishes }),
             (Some(_), Some(_)) => Err("the body has both \"message\" and \"msg\"; send one of them".to_owned()),
             (None, None) => {
                 Err("the body has neither \"message\" nor \"msg\"; send {\"message\": \"your text\"}".to_owned())
@@ -176,7 +182,69 @@ impl Posted {
     /// If it is not UTF-8.
     pub fn from_text(body: &[u8]) -> Result<Posted, String> {
         let text = std::str::from_utf8(body).map_err(|error| format!("the body is not UTF-8 text: {error}"))?;
-        Ok(Posted { message: text.into(), dialect: Dialect::Message, wishes: Wishes::default() })
+        Ok(Posted { messages: vec![text.into()], dialect: Dialect::Message, wishes: Wishes::default() })
+    }
+
+    /// Reads a body of lines, each of which is a message in JSON.
+    ///
+    /// # Errors
+    /// With a sentence for the client, naming the line.
+    pub fn from_lines(body: &[u8]) -> Result<Posted, String> {
+        batch::from_lines(body).map(Posted::batch)
+    }
+
+    fn batch(messages: Vec<Arc<str>>) -> Posted {
+        Posted { messages, dialect: Dialect::Batch, wishes: Wishes::default() }
+    }
+}
+
+/// The ids of a write.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+pub enum WriteIds {
+    /// Of one message.
+    One {
+        /// Its id.
+        message_id: u64,
+    },
+    /// Of several messages, whose ids follow each other.
+    Several {
+        /// The first and the last of them.
+        message_ids: FirstAndLast,
+        /// How many messages there are.
+        count: u64,
+    },
+}
+
+/// The ends of a range of ids.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct FirstAndLast {
+    /// The first id.
+    pub first: u64,
+    /// The last id.
+    pub last: u64,
+}
+
+impl WriteIds {
+    /// The ids of a write, as its client expects them.
+    #[must_use]
+    pub fn new(dialect: Dialect, first: Id, last: Id) -> WriteIds {
+        match dialect {
+            Dialect::Message | Dialect::Msg => WriteIds::One { message_id: last.get() },
+            Dialect::Batch => WriteIds::Several {
+                message_ids: FirstAndLast { first: first.get(), last: last.get() },
+                count: last.since(first.previous()),
+            },
+        }
+    }
+
+    /// Where its messages are found.
+    #[must_use]
+    pub fn location(&self) -> String {
+        match self {
+            WriteIds::One { message_id } => format!("/messages/{message_id}"),
+            WriteIds::Several { message_ids, count } => format!("/messages?from={}&limit={count}", message_ids.first),
+        }
     }
 }
 
@@ -241,8 +309,9 @@ pub struct Ack {
 pub struct Committed {
     /// `success`; `short` if its time was over before all the copies were there that were asked for.
     pub status: &'static str,
-    /// The id that the message got.
-    pub message_id: u64,
+    /// The ids that it got.
+    #[serde(flatten)]
+    pub ids: WriteIds,
     /// How many secondaries are known to hold it durably.
     pub replicated_to: usize,
     /// The copies that were asked for, the master's included.
@@ -275,9 +344,9 @@ pub struct NotCommitted {
     pub error: String,
     /// `not_appended`: it is not in the log and never will be. `unknown`: it may be.
     pub outcome: Outcome,
-    /// The id, if one was given. No message will ever be shown under it if the outcome is `not_appended`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub message_id: Option<u64>,
+    /// The ids, if any were given. No message will ever be shown under them if the outcome is `not_appended`.
+    #[serde(flatten)]
+    pub ids: Option<WriteIds>,
     /// Every secondary's part.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secondaries: Vec<SecondaryReport>,
@@ -300,8 +369,9 @@ pub struct KnownWrite<'a> {
     pub key: &'a str,
     /// What became of it.
     pub outcome: Fate,
-    /// The id of its message.
-    pub message_id: u64,
+    /// The ids of its messages.
+    #[serde(flatten)]
+    pub ids: WriteIds,
     /// When it was accepted, once it is committed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<String>,
@@ -345,9 +415,9 @@ mod tests {
     #[test]
     fn either_field_is_a_message() {
         let posted = Posted::from_json(br#"{"message": "one"}"#).unwrap();
-        assert_eq!((&*posted.message, posted.dialect), ("one", Dialect::Message));
+        assert_eq!((&*posted.messages[0], posted.dialect), ("one", Dialect::Message));
         let posted = Posted::from_json(br#"{"msg": ""}"#).unwrap();
-        assert_eq!((&*posted.message, posted.dialect), ("", Dialect::Msg), "an empty string is a message");
+        assert_eq!((&*posted.messages[0], posted.dialect), ("", Dialect::Msg), "an empty string is a message");
     }
 
     #[test]
@@ -361,7 +431,7 @@ mod tests {
             (br#"{"message":"a","colour":"red"}"#, "unknown field"),
             (br#"{"message":"a"} x"#, "trailing characters"),
             (br#"{"message":"a"#, "EOF"),
-            (br#"["a"]"#, "column"),
+            (br#"["a",1]"#, "message 2"),
             (b"{\"message\":\"\xff\"}", "column"),
             (br#"{"message":"\ud800"}"#, "hex escape"),
             (br"null", "column"),
@@ -402,7 +472,7 @@ mod tests {
     fn every_text_survives() {
         let text = "NUL \0, line\r\nbreak, \u{1b}[31m, \u{202e}, 🦀";
         let body = serde_json::to_vec(&serde_json::json!({ "message": text })).unwrap();
-        assert_eq!(&*Posted::from_json(&body).unwrap().message, text);
-        assert_eq!(&*Posted::from_text(text.as_bytes()).unwrap().message, text);
+        assert_eq!(&*Posted::from_json(&body).unwrap().messages[0], text);
+        assert_eq!(&*Posted::from_text(text.as_bytes()).unwrap().messages[0], text);
     }
 }

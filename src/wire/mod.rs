@@ -2,13 +2,17 @@
 //!
 //! - [`address`]: where a node is reached.
 //! - [`backup`]: a log as a file.
+//! - [`batch`]: several messages in one request.
 //! - [`client`]: the API for people and programs, in the two dialects of a posted message.
+//! - [`fault`]: what a node is asked to do wrong, for demonstrations and tests.
 //! - [`node`]: what master and secondaries say to each other.
 //! - [`timestamp`]: how a moment is written.
 
 pub mod address;
 pub mod backup;
+pub mod batch;
 pub mod client;
+pub mod fault;
 pub mod node;
 pub mod timestamp;
 

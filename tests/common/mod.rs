@@ -65,6 +65,15 @@ pub(crate) fn pairs(listing: &Value) -> Vec<(u64, String)> {
     listing["messages"].as_array().expect("a list").iter().map(pair).collect()
 }
 
+pub(crate) fn put(url: &str, body: &Value) -> Reply {
+    read(agent().put(url).header("Content-Type", "application/json").send(body.to_string()))
+}
+
+/// Posts lines of JSON.
+pub(crate) fn post_lines(url: &str, lines: &str) -> Reply {
+    read(agent().post(url).header("Content-Type", "application/x-ndjson").send(lines))
+}
+
 pub(crate) fn delete(url: &str) -> Reply {
     read(agent().delete(url).call())
 }

@@ -36,6 +36,8 @@ pub(crate) enum Method {
     Get,
     /// POST.
     Post,
+    /// PUT.
+    Put,
     /// DELETE.
     Delete,
     /// A method of HTTP that nothing here answers to.
@@ -67,6 +69,7 @@ impl Exchange {
         match self.request().method() {
             tiny_http::Method::Get | tiny_http::Method::Head => Method::Get,
             tiny_http::Method::Post => Method::Post,
+            tiny_http::Method::Put => Method::Put,
             tiny_http::Method::Delete => Method::Delete,
             tiny_http::Method::NonStandard(_) => Method::Unknown,
             _ => Method::Other,

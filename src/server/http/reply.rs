@@ -1,6 +1,5 @@
 //! What is answered.
 
-use crate::replication::Id;
 use crate::wire::client::{Outcome, Problem};
 use serde::Serialize;
 use std::io;
@@ -74,11 +73,6 @@ impl Reply {
     pub(crate) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Reply {
         self.headers.push((name, value.into()));
         self
-    }
-
-    /// Says where the message is that was written.
-    pub(crate) fn with_location(self, id: Id) -> Reply {
-        self.with_header("Location", format!("/messages/{id}"))
     }
 
     /// Its status.

@@ -2,7 +2,7 @@
 
 use super::rounds::Round;
 use super::{Master, State};
-use crate::replication::{Dispatch, Id, MemberId, Refusal, Slot};
+use crate::replication::{Dispatch, Id, Incarnation, MemberId, Refusal, Slot};
 use crate::server::peer::PeerError;
 use crate::server::text::id_range;
 use crate::store::{ReadLimit, StoreError};
@@ -21,7 +21,7 @@ impl Master {
     /// Sends a secondary its part of a round. If that fails, the secondary leaves the rounds.
     pub(super) fn deliver_round(&self, dispatch: &Dispatch, round: &Round) {
         if let Err(error) = self.deliver(dispatch, Some(round)) {
-            self.lose(dispatch, &error);
+            self.lose(dispatch.member, dispatch.incarnation, &error);
         }
     }
 
@@ -141,25 +141,27 @@ impl Master {
         self.lock().members.get(&dispatch.member).map(|member| member.url.clone())
     }
 
-    /// A secondary did not acknowledge: it leaves the rounds, and its keeper looks after it.
-    pub(super) fn lose(&self, dispatch: &Dispatch, error: &PeerError) {
+    /// A secondary did not acknowledge, or cannot: it leaves the rounds, and its keeper looks after it. What concerns an
+    /// earlier start of it says nothing about this one.
+    pub(super) fn lose(&self, id: MemberId, incarnation: Incarnation, error: &PeerError) {
         let mut state = self.lock();
-        let current = state.ledger.members().find(|view| view.member == dispatch.member);
-        if current.is_none_or(|view| view.incarnation != Some(dispatch.incarnation)) {
-            return;
-        }
-        if let Some(member) = state.members.get_mut(&dispatch.member) {
+        let current = state.ledger.members().find(|view| view.member == id);
+        let Some(current) = current.filter(|view| view.incarnation == Some(incarnation)) else { return };
+        if let Some(member) = state.members.get_mut(&id) {
             member.set_detail(error.to_string());
             log::warn!("{} ({}) leaves the rounds: {error}", member.name, member.url);
-            member.missed(error);
+            if error.is_silence() {
+                member.missed(error);
+            }
             member.poke();
         }
+        state.note_loss(id, current.durable, error);
         if is_overtaken(error) {
             drop(state);
-            self.halt_if_overtaken(error, dispatch.member);
+            self.halt_if_overtaken(error, id);
             return;
         }
-        let effects = state.ledger.lost(dispatch.member);
+        let effects = state.ledger.lost(id);
         self.carry_out(state, effects);
     }
 

@@ -1,16 +1,14 @@
 //! Whether a secondary can be relied on, as its answers tell.
 //!
 //! A secondary that misses one answer is *suspected*, and *unhealthy* once it has missed all of them for
-//! [`UNHEALTHY_AFTER`]; one answer makes it *healthy* again. Writes that need it do not wait for that: they are refused as
+//! [`UNHEALTHY_AFTER`] heartbeats; one answer makes it *healthy* again. Writes that need it do not wait for that: they are refused as
 //! soon as it leaves the rounds. What depends on it is whether the master takes writes at all, see `QUORUM`.
 
 use crate::server::clock;
 use std::time::{Duration, Instant};
 
-/// How often a secondary that takes part is asked for its state.
-pub(super) const HEARTBEAT: Duration = Duration::from_secs(1);
-/// Without an answer for so long, a secondary is unhealthy.
-const UNHEALTHY_AFTER: Duration = Duration::from_secs(3);
+/// Without an answer for so many heartbeats, a secondary is unhealthy.
+const UNHEALTHY_AFTER: u32 = 3;
 
 /// What the answers of a secondary tell.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,6 +31,8 @@ impl Level {
 /// The health of one secondary.
 #[derive(Debug)]
 pub(super) struct Health {
+    /// How often it is asked.
+    heartbeat: Duration,
     level: Level,
     /// Milliseconds since 1970.
     since_ms: u64,
@@ -41,9 +41,9 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// Of a secondary that was not asked yet.
-    pub(super) fn unknown() -> Health {
-        Health { level: Level::Suspected, since_ms: clock::now_ms(), missed_since: Some(Instant::now()) }
+    /// Of a secondary that was not asked yet, and is asked so often from now on.
+    pub(super) fn unknown(heartbeat: Duration) -> Health {
+        Health { heartbeat, level: Level::Suspected, since_ms: clock::now_ms(), missed_since: Some(Instant::now()) }
     }
 
     pub(super) fn level(&self) -> Level {
@@ -63,7 +63,8 @@ impl Health {
     /// It did not answer, or not as it should. Tells whether that changes anything.
     pub(super) fn missed(&mut self) -> bool {
         let since = *self.missed_since.get_or_insert_with(Instant::now);
-        self.become_level(if since.elapsed() >= UNHEALTHY_AFTER { Level::Unhealthy } else { Level::Suspected })
+        let is_unhealthy = since.elapsed() >= self.heartbeat * UNHEALTHY_AFTER;
+        self.become_level(if is_unhealthy { Level::Unhealthy } else { Level::Suspected })
     }
 
     fn become_level(&mut self, level: Level) -> bool {

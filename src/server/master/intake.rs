@@ -1,19 +1,19 @@
-//! From a posted message to its reply.
+//! From what is posted to the queue for the next round.
 
-use super::repeats::{parse_key, replayed};
-use super::{Master, Queued, State, Writer};
-use crate::replication::{Effects, Entry, Id, MemberId, Outcome, Patience, Shortfall, Standing, WriteConcern};
+use super::answers::{refused, unknown};
+use super::repeats::parse_key;
+use super::{Entries, Master, Queued, State, Writer};
+use crate::replication::{Entry, Id, KeyedWrite, Patience, Shortfall, WriteConcern};
 use crate::server::clock;
+use crate::server::config::WRITE_BYTES_CEILING;
+use crate::server::faults::failed_before;
 use crate::server::http::{Exchange, Reply};
 use crate::server::reading;
-use crate::server::text::id_ranges;
-use crate::store::{StoreError, Watermark};
-use crate::wire::client::{
-    self, Ack, Committed, Copies, Dialect, NotCommitted, Posted, SecondaryReport, Wishes, parse_timeout,
-};
-use crate::wire::timestamp::rfc3339;
-use std::collections::BTreeMap;
-use std::sync::{Arc, MutexGuard};
+use crate::wire::batch::MESSAGES_MAX;
+use crate::wire::client::{Copies, Posted, SecondaryReport, Wishes, WriteIds, parse_timeout};
+use crate::wire::fault::Fail;
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The name that a client gives to a write.
@@ -62,6 +62,13 @@ struct Conditions {
     follows: Option<Id>,
 }
 
+/// What a write asks for.
+struct Write {
+    concern: WriteConcern,
+    /// How long it waits for nodes that are missing; otherwise it fails at once.
+    timeout: Option<Duration>,
+}
+
 impl Conditions {
     fn of(exchange: &Exchange) -> Result<Conditions, String> {
         let key = exchange.header(KEY_HEADER).map(parse_key).transpose()?;
@@ -90,66 +97,81 @@ impl Master {
     }
 
     fn check_size(&self, posted: Posted) -> Result<Posted, Reply> {
-        let (bytes, bytes_max) = (posted.message.len(), self.settings.message_bytes_max);
-        if bytes <= bytes_max {
-            return Ok(posted);
+        let too_large = |why: String| Err(Reply::problem(413, &why));
+        let (count, count_max) = (posted.messages.len(), MESSAGES_MAX.min(self.settings.pending_max));
+        if count == 0 {
+            return Err(Reply::problem(400, "the batch is empty; nothing was appended"));
         }
-        Err(Reply::problem(413, &format!("the message has {bytes} bytes; this master takes at most {bytes_max}")))
+        if count > count_max {
+            return too_large(format!("the batch has too many messages; this master takes at most {count_max}"));
+        }
+        let bytes_max = self.settings.message_bytes_max;
+        if let Some(index) = posted.messages.iter().position(|message| message.len() > bytes_max) {
+            let bytes = posted.messages[index].len();
+            let which =
+                if count == 1 { "the message".to_owned() } else { format!("message {} of the batch", index + 1) };
+            return too_large(format!("{which} has {bytes} bytes; this master takes at most {bytes_max}"));
+        }
+        let bytes: usize = posted.messages.iter().map(|message| message.len()).sum();
+        if bytes > WRITE_BYTES_CEILING {
+            return too_large(format!("the batch has {bytes} bytes of text; {WRITE_BYTES_CEILING} are the most"));
+        }
+        Ok(posted)
     }
 
-    /// Gives the message its id and hands it to the rounds, or refuses it before it has one.
+    /// Gives the messages their ids and hands them to the rounds, or refuses them before they have any.
     fn take(&self, exchange: Exchange, posted: Posted, conditions: Conditions) {
-        let Conditions { key, follows } = conditions;
+        let fault = self.faults.meet();
+        thread::sleep(fault.map_or(Duration::ZERO, |fault| fault.hold));
+        if fault.is_some_and(|fault| fault.fail == Some(Fail::Before)) {
+            exchange.reply(failed_before());
+            return;
+        }
         let mut state = self.lock();
-        if let Some(first) = key.as_deref().and_then(|key| state.first_with(key)) {
+        if let Some(first) = conditions.key.as_deref().and_then(|key| state.first_with(key)) {
             return self.repeat(state, first, exchange, &posted);
         }
-        let patience = match posted.wishes.timeout {
-            Some(timeout) if !timeout.is_zero() => Patience::UntilDeadline,
-            _ => Patience::FailFast,
-        };
-        let copies = posted.wishes.copies.unwrap_or(self.settings.write_concern);
-        let admitted = state.concern(copies).and_then(|concern| {
-            self.admit(&state, concern, patience)?;
-            state.check_follows(follows)?;
-            Ok(concern)
-        });
-        let concern = match admitted {
-            Ok(concern) => concern,
+        let write = match self.examine(&state, &posted, &conditions) {
+            Ok(write) => write,
             Err(objection) => {
                 drop(state);
                 exchange.reply(objection.into_reply());
                 return;
             }
         };
-        let id = state.ledger.append(concern, patience);
-        let (timestamp_ms, now) = (clock::now_ms(), Instant::now());
-        let deadline =
-            posted.wishes.timeout.filter(|_| patience == Patience::UntilDeadline).map(|timeout| now + timeout);
-        let (epoch, message) = (state.ledger.epoch(), posted.message);
-        if let Some(key) = &key {
-            state.keys.remember(Arc::clone(key), id);
+        let (entries, last) = state.append(posted.messages, conditions.key, &write);
+        let wakes = state.enqueue(Arc::clone(&entries), write.concern);
+        if fault.is_some_and(|fault| fault.fail == Some(Fail::After)) {
+            drop(state);
+            let ids = WriteIds::new(posted.dialect, entries[0].id, last);
+            exchange.reply(unknown(ids, "it was appended, but somebody asked this master to fail"));
+        } else {
+            let now = Instant::now();
+            let deadline = write.timeout.map(|timeout| now + timeout);
+            let wanted = state.ledger.copies(write.concern);
+            state.writers.insert(last, Writer::new(exchange, posted.dialect, entries, wanted, now, deadline));
+            let is_earliest = deadline.is_some_and(|deadline| state.set_deadline(deadline, last));
+            drop(state);
+            if is_earliest {
+                self.sooner.notify_one();
+            }
         }
-        let entry = Arc::new(Entry { id, epoch, timestamp_ms, message, key });
-        let wanted = state.ledger.copies(concern);
-        let writer = Writer::new(exchange, posted.dialect, Arc::clone(&entry), wanted, now, deadline);
-        state.writers.insert(id, writer);
-        let is_earliest = deadline.is_some_and(|deadline| state.set_deadline(deadline, id));
-        let below_all = concern != WriteConcern::All;
-        state.queue.push_back(Queued { entry, since: now, below_all });
-        state.queued_below_all += usize::from(below_all);
-        let wakes = state.queue.len() == 1 || (below_all && state.queued_below_all == 1);
-        drop(state);
         if wakes {
             self.work.notify_one();
         }
-        if is_earliest {
-            self.sooner.notify_one();
-        }
     }
 
-    /// Whether a message can be taken now.
-    fn admit(&self, state: &State, concern: WriteConcern, patience: Patience) -> Result<(), Objection> {
+    /// What the write asks for, if it can be taken now.
+    fn examine(&self, state: &State, posted: &Posted, conditions: &Conditions) -> Result<Write, Objection> {
+        let concern = state.concern(posted.wishes.copies.unwrap_or(self.settings.write_concern))?;
+        let write = Write { concern, timeout: posted.wishes.timeout.filter(|timeout| !timeout.is_zero()) };
+        self.admit(state, &write, posted.messages.len())?;
+        state.check_follows(conditions.follows)?;
+        Ok(write)
+    }
+
+    /// Whether so many messages can be taken now.
+    fn admit(&self, state: &State, write: &Write, messages: usize) -> Result<(), Objection> {
         if let Some(reason) = &state.halted {
             return Err(Objection::ForGood(format!("this master takes no writes: {reason}")));
         }
@@ -163,141 +185,42 @@ impl Master {
             return Err(Objection::ForNow(reason));
         }
         let open = state.ledger.open();
-        if open >= self.settings.pending_max {
+        if open + messages as u64 > self.settings.pending_max as u64 {
             return Err(Objection::ForNow(format!(
                 "{open} messages wait for their fate already; try again in a moment"
             )));
         }
-        let shortfall = state.ledger.shortfall(concern).filter(|_| patience == Patience::FailFast);
+        let shortfall = state.ledger.shortfall(write.concern).filter(|_| write.timeout.is_none());
         shortfall.map_or(Ok(()), |shortfall| {
             let nodes = state.ledger.nodes();
             Err(Objection::Shortfall { shortfall, nodes, secondaries: state.reports(None) })
         })
     }
-
-    /// Does what an event in the ledger asks for: makes refusals durable, and answers writers.
-    pub(super) fn carry_out<'a>(&'a self, mut state: MutexGuard<'a, State>, mut effects: Effects) {
-        loop {
-            if let Err(error) = self.note_watermark(&state) {
-                drop(state);
-                self.halt(&format!("what is decided could not be noted: {error}"));
-                return;
-            }
-            let replies = self.replies(&mut state, &effects.settled);
-            let queued_from = state.queue.front().map_or(Id::MAX, |queued| queued.entry.id);
-            if effects.refuse.iter().any(|&id| id >= queued_from) {
-                state.hurry = true;
-                self.work.notify_one();
-            }
-            if !effects.settled.is_empty() {
-                state.decided_at = Instant::now();
-                state.rounds_settled();
-                self.work.notify_one();
-            }
-            drop(state);
-            self.send(replies);
-            if effects.refuse.is_empty() {
-                return;
-            }
-            if let Err(error) = self.store_refusals(&effects.refuse) {
-                self.halt(&format!("a refusal could not be made durable: {error}"));
-                return;
-            }
-            state = self.lock();
-            effects = state.ledger.refusal_stored(&effects.refuse);
-        }
-    }
-
-    fn send(&self, replies: Vec<(Exchange, Reply)>) {
-        if replies.is_empty() {
-            return;
-        }
-        let count = replies.len();
-        for (exchange, reply) in replies {
-            exchange.reply_aside(reply);
-        }
-        let mut state = self.lock();
-        state.being_answered -= count;
-        if state.nobody_waits() {
-            self.settled.notify_all();
-        }
-    }
-
-    /// Notes what is shown from now on, before anybody is told or sees it.
-    fn note_watermark(&self, state: &State) -> Result<(), StoreError> {
-        let (decided, visible) = (state.ledger.decided(), state.ledger.visible());
-        self.store.note_watermark(Watermark { decided, visible })
-    }
-
-    fn store_refusals(&self, ids: &[Id]) -> Result<(), StoreError> {
-        if let Some(&last) = ids.iter().max() {
-            self.wait_for_store(last)?;
-        }
-        self.insist(|| self.store.refuse(ids))
-    }
-
-    fn replies(&self, state: &mut State, settled: &[(Id, Outcome)]) -> Vec<(Exchange, Reply)> {
-        log_fates(state, settled);
-        let mut replies = Vec::with_capacity(settled.len());
-        for &(id, outcome) in settled {
-            let Some(writer) = state.writers.remove(&id) else { continue };
-            state.forget_deadline(writer.deadline, id);
-            if outcome == Outcome::Refused {
-                state.keys.forget(id);
-            }
-            let reply = |dialect| match outcome {
-                Outcome::Committed => self.committed(201, state, id, &writer, dialect),
-                Outcome::CommittedShort => self.committed(202, state, id, &writer, dialect),
-                Outcome::Refused => refusal(state, id, &writer),
-            };
-            let first = reply(writer.dialect);
-            let first = if writer.is_repeat { replayed(first) } else { first };
-            let others: Vec<Reply> =
-                writer.followers.iter().map(|follower| replayed(reply(follower.dialect))).collect();
-            replies.push((writer.exchange, first));
-            replies.extend(writer.followers.into_iter().map(|follower| follower.exchange).zip(others));
-        }
-        state.being_answered += replies.len();
-        replies
-    }
-
-    fn committed(&self, status: u16, state: &State, id: Id, writer: &Writer, dialect: Dialect) -> Reply {
-        if dialect == Dialect::Msg {
-            return reading::whole_log_as_text(status, &self.store, &self.snapshot_of(state)).with_location(id);
-        }
-        let acks: Vec<Ack> = writer
-            .acks
-            .iter()
-            .filter_map(|(member, after)| {
-                Some(Ack { server_id: state.members.get(member)?.name.clone(), ms: milliseconds(*after) })
-            })
-            .collect();
-        let committed = Committed {
-            status: if status == 201 { "success" } else { "short" },
-            message_id: id.get(),
-            replicated_to: acks.len(),
-            w: writer.wanted,
-            timestamp: rfc3339(writer.entry.timestamp_ms),
-            ms: milliseconds(writer.since.elapsed()),
-            acks,
-        };
-        Reply::json(status, &committed).with_location(id)
-    }
 }
 
 impl State {
-    /// Whether every writer has got its answer.
-    pub(super) fn nobody_waits(&self) -> bool {
-        self.writers.is_empty() && self.being_answered == 0
+    /// Opens a write. Gives its entries, and the id of the last.
+    fn append(&mut self, messages: Vec<Arc<str>>, key: Option<Arc<str>>, write: &Write) -> (Entries, Id) {
+        let (epoch, timestamp_ms) = (self.ledger.epoch(), clock::now_ms());
+        let patience = if write.timeout.is_some() { Patience::UntilDeadline } else { Patience::FailFast };
+        let first = self.ledger.append(messages.len() as u64, write.concern, patience);
+        let last = self.ledger.last();
+        let entry = |(id, message)| Arc::new(Entry { id, epoch, timestamp_ms, message, key: key.clone() });
+        let entries = first.previous().until(last).zip(messages).map(entry).collect();
+        if let Some(key) = key {
+            self.keys.remember(KeyedWrite { first, last, key });
+        }
+        (entries, last)
     }
 
-    /// A secondary holds everything up to an id: notes it for the writers who wait for that.
-    pub(super) fn note_acknowledgement(&mut self, member: MemberId, before: Id, durable: Id) {
-        if durable > before {
-            for (_, writer) in self.writers.range_mut(before.next()..=durable) {
-                writer.acks.push((member, writer.since.elapsed()));
-            }
-        }
+    /// Lets a write wait for a round. Tells whether somebody has to look for it: whether it may be the first to wait for
+    /// what it waits for.
+    fn enqueue(&mut self, entries: Entries, concern: WriteConcern) -> bool {
+        let below_all = concern != WriteConcern::All;
+        let is_first = self.queue.is_empty() || (below_all && self.queued_below_all == 0);
+        self.queued_below_all += usize::from(below_all);
+        self.queue.push_back(Queued { entries, since: Instant::now(), below_all });
+        is_first
     }
 
     /// Whether nothing came in after the message that another is to follow.
@@ -321,45 +244,6 @@ impl State {
             },
         }
     }
-
-    fn takes_part(&self, member: MemberId) -> bool {
-        self.ledger.members().any(|view| view.member == member && view.standing == Standing::InSync)
-    }
-
-    fn why_refused(&self, id: Id) -> String {
-        let writer = self.writers.get(&id);
-        if let Some(reason) = writer.and_then(|writer| writer.master_unable.as_ref()) {
-            return reason.clone();
-        }
-        let reports = self.reports(writer.map(|writer| writer.acks.as_slice()));
-        let reasons: Vec<String> =
-            reports.into_iter().map(|report| format!("{}: {}", report.server_id, report.detail)).collect();
-        reasons.join("; ")
-    }
-
-    /// What each secondary has to say about a message that was refused.
-    fn reports(&self, acks: Option<&[(MemberId, Duration)]>) -> Vec<SecondaryReport> {
-        let ack_of = |member: &MemberId| acks?.iter().find(|(acked_by, _)| acked_by == member).map(|&(_, after)| after);
-        self.members
-            .iter()
-            .map(|(id, member)| {
-                let ack = ack_of(id);
-                let detail = match ack {
-                    Some(after) => format!("acknowledged after {} ms", milliseconds(after)),
-                    None if acks.is_some() && self.takes_part(*id) => {
-                        "had not acknowledged yet when the message was given up".to_owned()
-                    }
-                    None => member.detail.clone(),
-                };
-                SecondaryReport {
-                    server_id: member.name.clone(),
-                    url: member.url.to_string(),
-                    acknowledged: ack.is_some(),
-                    detail,
-                }
-            })
-            .collect()
-    }
 }
 
 /// Reads a body by its type, which is looked at first: a client that asks before it sends is not told to go on in vain.
@@ -371,14 +255,19 @@ fn read_posted(exchange: &mut Exchange) -> Result<Posted, Reply> {
     let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let parse = match media_type.as_str() {
         "application/json" | "application/x-www-form-urlencoded" => Posted::from_json,
-        "text/plain" if exchange.body_may_be_cut_off() => {
-            return Err(Reply::problem(411, "text needs a Content-Length, which tells whether all of it has arrived"));
+        "text/plain" | "application/x-ndjson" if exchange.body_may_be_cut_off() => {
+            let why = format!("{media_type} needs a Content-Length, which tells whether all of it has arrived");
+            return Err(Reply::problem(411, &why));
         }
         "text/plain" => Posted::from_text,
+        "application/x-ndjson" => Posted::from_lines,
         other => {
             return Err(Reply::problem(
                 415,
-                &format!("\"{}\" is not taken; send application/json or text/plain", other.escape_debug()),
+                &format!(
+                    "\"{}\" is not taken; send application/json, application/x-ndjson or text/plain",
+                    other.escape_debug()
+                ),
             ));
         }
     };
@@ -394,71 +283,4 @@ fn wishes_of(exchange: &Exchange) -> Result<Wishes, String> {
     }
     let copies = exchange.query("w").or_else(|| exchange.query("write_concern")).map(Copies::parse).transpose()?;
     Ok(Wishes { copies, timeout: exchange.query("timeout").map(parse_timeout).transpose()? })
-}
-
-/// The reply to a message that had an id already.
-fn refusal(state: &State, id: Id, writer: &Writer) -> Reply {
-    match &writer.master_unable {
-        Some(reason) => Reply::overloaded(&format!("the message was refused: {reason}")),
-        None => {
-            let copies = writer.acks.len() + 1;
-            let late = writer.deadline.filter(|&deadline| deadline <= Instant::now());
-            let why = match late {
-                Some(_) => {
-                    format!("{copies} of the {} nodes it asked for had it when its time was over", writer.wanted)
-                }
-                None if writer.wanted == state.ledger.nodes() => "not every secondary acknowledged it".to_owned(),
-                None => format!("only {copies} of the {} nodes it asked for can have it", writer.wanted),
-            };
-            refused(format!("the message was refused: {why}"), Some(id), state.reports(Some(&writer.acks)))
-        }
-    }
-}
-
-fn refused(error: String, id: Option<Id>, secondaries: Vec<SecondaryReport>) -> Reply {
-    let message_id = id.map(Id::get);
-    Reply::json(502, &NotCommitted { error, outcome: client::Outcome::NotAppended, message_id, secondaries })
-}
-
-/// The fate of these messages cannot be told by this master.
-pub(super) fn answer_unknown(writers: BTreeMap<Id, Writer>, reason: &str) {
-    for (id, writer) in writers {
-        for follower in writer.followers {
-            follower.exchange.reply(replayed(unknown(id, reason)));
-        }
-        writer.exchange.reply(unknown(id, reason));
-    }
-}
-
-/// The fate of a message cannot be told by this master.
-pub(super) fn unknown(id: Id, reason: &str) -> Reply {
-    let body = NotCommitted {
-        error: format!("whether message {id} is in the log is not known: {reason}"),
-        outcome: client::Outcome::Unknown,
-        message_id: Some(id.get()),
-        secondaries: Vec::new(),
-    };
-    Reply::json(504, &body)
-}
-
-fn log_fates(state: &State, settled: &[(Id, Outcome)]) {
-    for (outcome, words) in [
-        (Outcome::Committed, "committed"),
-        (Outcome::CommittedShort, "committed with fewer copies than asked for"),
-        (Outcome::Refused, "refused"),
-    ] {
-        let ids: Vec<Id> = settled.iter().filter(|(_, fate)| *fate == outcome).map(|&(id, _)| id).collect();
-        let Some(first) = ids.first() else { continue };
-        let after = state.writers.get(first).map_or(0, |writer| milliseconds(writer.since.elapsed()));
-        match outcome {
-            Outcome::Refused => {
-                log::warn!("{} {words} after {after} ms ({})", id_ranges(&ids), state.why_refused(*first));
-            }
-            _ => log::info!("{} {words} after {after} ms", id_ranges(&ids)),
-        }
-    }
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

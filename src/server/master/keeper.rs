@@ -3,7 +3,6 @@
 
 use super::Master;
 use super::delivery::{CALL_LIMIT, is_overtaken};
-use super::heartbeat::HEARTBEAT;
 use crate::replication::{Id, MemberId, Standing};
 use crate::server::clock;
 use crate::server::peer::PeerError;
@@ -25,7 +24,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 impl Master {
     pub(super) fn keep(self: &Arc<Master>, member: MemberId, pokes: Receiver<()>) {
         let master = Arc::clone(self);
-        let keeper = move || Keeper { master, member, pokes, backoff: BACKOFF_MIN }.run();
+        let heartbeat = master.settings.heartbeat;
+        let keeper = move || Keeper { master, member, pokes, heartbeat, backoff: BACKOFF_MIN }.run();
         if let Err(error) = thread::Builder::new().name("keeper".to_owned()).spawn(keeper) {
             log::error!("a secondary has no keeper and cannot take part: {error}");
         }
@@ -36,6 +36,8 @@ struct Keeper {
     master: Arc<Master>,
     member: MemberId,
     pokes: Receiver<()>,
+    /// How often it asks a secondary that takes part.
+    heartbeat: Duration,
     backoff: Duration,
 }
 
@@ -117,6 +119,8 @@ impl Keeper {
                 before.durable
             );
         }
+        let holds = state.ledger.members().find(|view| view.member == self.member).map(|view| view.durable);
+        state.note_acknowledgement(self.member, Id::ZERO, holds.unwrap_or_default());
         if let Some(member) = state.members.get_mut(&self.member) {
             member.set_detail("answers; is being brought up to date".to_owned());
         }
@@ -143,11 +147,11 @@ impl Keeper {
             }
             drop(state);
             if let Err(error) = self.master.deliver(&dispatch, None) {
-                self.master.lose(&dispatch, &error);
+                self.master.lose(dispatch.member, dispatch.incarnation, &error);
                 return BACKOFF_MIN;
             }
             if self.admit(first_id, began) {
-                return HEARTBEAT;
+                return self.heartbeat;
             }
             if dispatch.through == dispatch.after {
                 return ADMISSION_PAUSE;
@@ -176,26 +180,24 @@ impl Keeper {
     /// Makes sure that a secondary which takes part is alive, and still the process that it was.
     fn check(&mut self) -> Duration {
         let answer = self.state_of_secondary();
-        let mut state = self.master.lock();
-        let Some(view) = state.ledger.members().find(|view| view.member == self.member) else { return HEARTBEAT };
+        let state = self.master.lock();
+        let view = state.ledger.members().find(|view| view.member == self.member);
+        let Some(incarnation) = view.and_then(|view| view.incarnation) else { return self.heartbeat };
         let checked = answer.and_then(|body| {
             let holdings = body.holdings();
-            if Some(holdings.incarnation) != view.incarnation {
+            if holdings.incarnation != incarnation {
                 return Err(PeerError::Restarted);
             }
             state.ledger.may_take_part(&holdings).map_err(PeerError::Refused)
         });
-        let Err(error) = checked else { return HEARTBEAT };
-        if is_overtaken(&error) {
-            drop(state);
-            self.note(&error);
-            self.master.halt_if_overtaken(&error, self.member);
-            return HEARTBEAT;
+        drop(state);
+        match checked {
+            Ok(()) => self.heartbeat,
+            Err(error) => {
+                self.master.lose(self.member, incarnation, &error);
+                if is_overtaken(&error) { self.heartbeat } else { Duration::ZERO }
+            }
         }
-        let effects = state.ledger.lost(self.member);
-        self.master.carry_out(state, effects);
-        self.note(&error);
-        Duration::ZERO
     }
 
     /// Keeps in mind, and tells once, what is wrong with a secondary.

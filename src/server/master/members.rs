@@ -13,6 +13,7 @@ use crate::wire::client::Registration;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use serde_json::json;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 /// Secondaries of one master. Each costs a thread, and one more in every round.
 const MEMBERS_MAX: usize = 64;
@@ -128,13 +129,13 @@ impl Master {
 
     /// Adds a secondary and starts its keeper.
     pub(super) fn add_member(self: &Arc<Master>, first: FirstMember) {
-        let (member, pokes) = self.lock().enlist(first);
+        let (member, pokes) = self.lock().enlist(first, self.settings.heartbeat);
         self.keep(member, pokes);
     }
 
     /// Answers `POST /secondaries`. To register again is harmless, and wakes the keeper.
-    pub(super) fn register(self: &Arc<Master>, mut exchange: Exchange) {
-        let reply = exchange.read_body().map_or_else(
+    pub(super) fn register(self: &Arc<Master>, exchange: &mut Exchange) -> Reply {
+        exchange.read_body().map_or_else(
             |reply| reply,
             |body| match self.try_register(&body) {
                 Ok(()) => {
@@ -145,8 +146,7 @@ impl Master {
                 Err(Objection::Conflict(why)) => Reply::problem(409, &why),
                 Err(Objection::Failed(why)) => Reply::problem(503, &why),
             },
-        );
-        exchange.reply(reply);
+        )
     }
 
     fn try_register(self: &Arc<Master>, body: &[u8]) -> Result<(), Objection> {
@@ -176,7 +176,8 @@ impl Master {
                 "there are {MEMBERS_MAX} secondaries already, as many as one master takes"
             )));
         }
-        let (member, pokes) = state.enlist(FirstMember { url, name, origin: Origin::Registered });
+        let (member, pokes) =
+            state.enlist(FirstMember { url, name, origin: Origin::Registered }, self.settings.heartbeat);
         drop(state);
         self.keep(member, pokes);
         self.remember_members().map_err(Objection::Failed)
@@ -214,7 +215,8 @@ impl Master {
 
 impl State {
     /// Gives a secondary its number, and what its keeper is poked with.
-    fn enlist(&mut self, FirstMember { url, name, origin }: FirstMember) -> (MemberId, Receiver<()>) {
+    fn enlist(&mut self, first: FirstMember, heartbeat: Duration) -> (MemberId, Receiver<()>) {
+        let FirstMember { url, name, origin } = first;
         self.members_numbered += 1;
         let member = MemberId::new(self.members_numbered);
         let (poke, pokes) = bounded(1);
@@ -222,7 +224,7 @@ impl State {
         log::info!("{name} ({url}) is registered; it takes part once it has caught up");
         let detail = "not heard of yet".to_owned();
         let since_ms = clock::now_ms();
-        let (delay_ms, health, calls, being_told, recorded) = (0, Health::unknown(), 0, false, false);
+        let (delay_ms, health, calls, being_told, recorded) = (0, Health::unknown(heartbeat), 0, false, false);
         self.members.insert(
             member,
             Member { name, url, detail, since_ms, delay_ms, health, calls, being_told, origin, recorded, poke },

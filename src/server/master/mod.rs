@@ -2,7 +2,8 @@
 //!
 //! | File | What it does |
 //! |---|---|
-//! | [`intake`] | takes a posted message, and answers its writer when the fate is known |
+//! | [`intake`] | takes what is posted: gives it ids, and hands it to the rounds |
+//! | [`answers`] | answers its writer when the fate is known |
 //! | [`reign`] | begins a reign on what the disk holds |
 //! | [`repeats`] | answers messages that are posted again under the same key |
 //! | [`deadlines`] | ends the patience of writers who said how long they wait |
@@ -20,6 +21,7 @@
 //! There is one lock, around [`State`]. It is held for steps of the ledger and never while anything is written, sent or
 //! waited for.
 
+mod answers;
 mod comparison;
 mod deadlines;
 mod delivery;
@@ -34,6 +36,7 @@ mod routes;
 mod status;
 
 use super::config::MasterSettings;
+use super::faults::Faults;
 use super::http::Exchange;
 use super::logging::EpochOfLog;
 use super::peer::Peers;
@@ -56,8 +59,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(4);
 
 /// How often a refusal is tried again that found no room on the disk.
 const ROOM_PAUSE: Duration = Duration::from_millis(100);
-/// How long a secondary may take to answer a question. One that takes longer hangs.
-const QUESTION_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a secondary may take to answer a question: two heartbeats, but no longer than this. One that takes longer hangs.
+const QUESTION_PATIENCE_MAX: Duration = Duration::from_secs(2);
 
 /// A master in operation.
 pub(super) struct Master {
@@ -66,6 +69,7 @@ pub(super) struct Master {
     port: u16,
     store: Arc<dyn Store>,
     peers: Peers,
+    faults: Arc<Faults>,
     state: Mutex<State>,
     /// Messages wait for a round, or there is something to tell.
     work: Condvar,
@@ -85,11 +89,11 @@ pub(super) struct Master {
 /// Everything that changes.
 struct State {
     ledger: Ledger,
-    /// Appended messages that no round carries yet, in the order of their ids.
+    /// Appended writes that no round carries yet, in the order of their ids.
     queue: VecDeque<Queued>,
-    /// How many of the queued messages need fewer copies than all.
+    /// How many of the queued writes need fewer copies than all.
     queued_below_all: usize,
-    /// A queued message is being refused: that has to be stored, so a round takes the queue at once.
+    /// A queued write is being refused: that has to be stored, so a round takes the queue at once.
     hurry: bool,
     rounds: RoundsUnderWay,
     rounds_started: u64,
@@ -97,6 +101,7 @@ struct State {
     decided_at: Instant,
     members: BTreeMap<MemberId, Member>,
     members_numbered: u32,
+    /// Each under the id of the last message of its write.
     writers: BTreeMap<Id, Writer>,
     deadlines: Deadlines,
     keys: Keys,
@@ -107,24 +112,29 @@ struct State {
     stopping: bool,
 }
 
+/// The entries of one write, which one round carries.
+type Entries = Arc<[Arc<Entry>]>;
+
 struct Queued {
-    entry: Arc<Entry>,
+    entries: Entries,
     since: Instant,
     /// It needs fewer copies than all.
     below_all: bool,
 }
 
-/// Somebody who waits for the fate of a message.
+/// Somebody who waits for the fate of a write.
 struct Writer {
     exchange: Exchange,
     dialect: Dialect,
-    entry: Arc<Entry>,
+    entries: Entries,
     /// The copies that it waits for, the master's included.
     wanted: usize,
     since: Instant,
     deadline: Option<Instant>,
     acks: Vec<(MemberId, Duration)>,
-    /// Why the master itself could not store the message.
+    /// Secondaries that left the rounds while it waited for them, and why.
+    losses: Vec<(MemberId, String)>,
+    /// Why the master itself could not store the write.
     master_unable: Option<String>,
     /// It was posted before, to an earlier start of this master.
     is_repeat: bool,
@@ -133,11 +143,11 @@ struct Writer {
 }
 
 impl Writer {
-    /// Somebody who waits for the fate of a message.
+    /// Somebody who waits for the fate of a write.
     pub(super) fn new(
         exchange: Exchange,
         dialect: Dialect,
-        entry: Arc<Entry>,
+        entries: Entries,
         wanted: usize,
         since: Instant,
         deadline: Option<Instant>,
@@ -145,11 +155,12 @@ impl Writer {
         Writer {
             exchange,
             dialect,
-            entry,
+            entries,
             wanted,
             since,
             deadline,
             acks: Vec::new(),
+            losses: Vec::new(),
             master_unable: None,
             is_repeat: false,
             followers: Vec::new(),
@@ -180,15 +191,16 @@ impl Master {
         store: Arc<dyn Store>,
         log_epoch: &EpochOfLog,
     ) -> Result<Arc<Master>, String> {
-        let peers = Peers::new(settings.replication_timeout, QUESTION_PATIENCE);
+        let faults = Faults::new(settings.common.faults_enabled);
+        let question_patience = (settings.heartbeat * 2).min(QUESTION_PATIENCE_MAX);
+        let peers = Peers::new(settings.replication_timeout, question_patience).with_faults(&faults);
         let members = members::at_start(&*store, &settings.secondaries).map_err(|error| error.to_string())?;
         let addresses: Vec<NodeUrl> = members.iter().map(|member| member.url.clone()).collect();
         let ledger = reign::begin(&*store, &peers, &addresses).map_err(|error| error.to_string())?;
         log_epoch.set(ledger.epoch());
         let mut keys = Keys::new(settings.keys_max);
-        for (id, key) in store.keys(settings.keys_max).map_err(|error| error.to_string())?.into_iter().rev() {
-            keys.remember(key, id);
-        }
+        let keyed_writes = store.keyed_writes(settings.keys_max).map_err(|error| error.to_string())?;
+        keyed_writes.into_iter().rev().for_each(|write| keys.remember(write));
         let state = State {
             ledger,
             queue: VecDeque::new(),
@@ -208,6 +220,7 @@ impl Master {
         };
         let master = Arc::new(Master {
             peers,
+            faults,
             settings,
             port,
             store,
@@ -263,7 +276,7 @@ impl Master {
         let writers = std::mem::take(&mut state.writers);
         drop(state);
         self.stored.notify_all();
-        intake::answer_unknown(writers, reason);
+        answers::answer_unknown(writers, reason);
     }
 
     /// Waits until the store holds everything up to an id, and the ledger knows. Rounds run side by side, but the log

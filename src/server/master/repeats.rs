@@ -3,53 +3,68 @@
 //! The key is kept in the entry, so it is as durable as the message. A post whose key is known gets the answer of the
 //! first one: at once if that is committed, and otherwise together with it. After a refusal the key is free again.
 
-use super::{Follower, Master, State, Writer};
+use super::answers::{answer_unknown, unknown};
+use super::{Entries, Follower, Master, State, Writer};
 use crate::replication::{Entry, Id, Slot};
 use crate::server::http::{Exchange, Reply};
 use crate::server::reading;
-use crate::wire::client::{Committed, Dialect, Fate, KnownWrite, Posted};
+use crate::store::{ReadLimit, StoreError};
+use crate::wire::client::{Committed, Dialect, Fate, KnownWrite, Posted, WriteIds};
 use crate::wire::timestamp::rfc3339;
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
+/// A write is read as a whole; it was taken as a whole.
+const WHOLE_WRITE: ReadLimit = ReadLimit { slots_max: usize::MAX, bytes_max: usize::MAX };
+
 /// What a post with a known key finds.
 pub(super) enum First {
-    /// The message waits for its fate or for copies, and its writer for an answer.
-    Waits(Id, Arc<Entry>),
-    /// Nobody waits here: the message is committed, or in doubt since a restart.
-    Stored(Id),
+    /// The write waits for its fate or for copies, and its writer for an answer.
+    Waits(Entries),
+    /// Nobody waits here: the write is committed, or in doubt since a restart.
+    Stored {
+        /// The id of its first message.
+        first: Id,
+        /// The id of its last message.
+        last: Id,
+    },
 }
 
 impl Master {
     /// Answers a post whose key belongs to a message already.
     pub(super) fn repeat(&self, state: MutexGuard<'_, State>, first: First, exchange: Exchange, posted: &Posted) {
         match first {
-            First::Waits(id, entry) => self.follow(state, id, &entry, exchange, posted),
-            First::Stored(id) => {
+            First::Waits(entries) => self.follow(state, &entries, exchange, posted),
+            First::Stored { first, last } => {
                 drop(state);
-                self.repeat_from_store(id, exchange, posted);
+                self.repeat_from_store(first, last, exchange, posted);
             }
         }
     }
 
-    fn repeat_from_store(&self, id: Id, exchange: Exchange, posted: &Posted) {
-        match self.store.get(id) {
-            Ok(Some(Slot::Entry(entry))) => self.follow(self.lock(), id, &entry, exchange, posted),
-            Ok(_) => exchange.reply(Reply::overloaded("the first write with this key was just refused; try again")),
-            Err(error) => exchange.reply(Reply::no_answer(500, &format!("message {id} cannot be read: {error}"))),
+    fn repeat_from_store(&self, first: Id, last: Id, exchange: Exchange, posted: &Posted) {
+        match self.stored_write(first, last) {
+            Ok(Some(entries)) => self.follow(self.lock(), &entries, exchange, posted),
+            Ok(None) => exchange.reply(Reply::overloaded("the first write with this key was just refused; try again")),
+            Err(error) => exchange.reply(Reply::no_answer(500, &format!("message {last} cannot be read: {error}"))),
         }
     }
 
+    /// The entries of a write; `None` if it was refused.
+    fn stored_write(&self, first: Id, last: Id) -> Result<Option<Entries>, StoreError> {
+        let slots = self.store.read(first.previous(), last, WHOLE_WRITE)?;
+        let entry = |slot| match slot {
+            Slot::Entry(entry) => Some(entry),
+            Slot::Refused(_) => None,
+        };
+        let entries: Option<Entries> = slots.into_iter().map(entry).collect();
+        Ok(entries.filter(|entries| !entries.is_empty()))
+    }
+
     /// Answers with what is known of a message, or when its fate is known.
-    fn follow(
-        &self,
-        mut state: MutexGuard<'_, State>,
-        id: Id,
-        first: &Arc<Entry>,
-        exchange: Exchange,
-        posted: &Posted,
-    ) {
-        if first.message != posted.message {
+    fn follow(&self, mut state: MutexGuard<'_, State>, first: &Entries, exchange: Exchange, posted: &Posted) {
+        let id = first[first.len() - 1].id;
+        if !first.iter().map(|entry| &entry.message).eq(&posted.messages) {
             drop(state);
             let sentence = format!("this idempotency key belongs to message {id}, which is another one");
             exchange.reply(Reply::problem(422, &sentence));
@@ -59,12 +74,12 @@ impl Master {
         if let Some(writer) = state.writers.get_mut(&id) {
             writer.followers.push(Follower { exchange, dialect });
         } else if id <= state.ledger.decided() {
-            let reply = self.known_commit(&state, first, dialect);
+            let reply = self.known_commit(&state, &first[0], id, dialect);
             drop(state);
             exchange.reply_aside(replayed(reply));
         } else if let Some(reason) = state.halted.clone() {
             drop(state);
-            exchange.reply(super::intake::unknown(id, &reason));
+            exchange.reply(unknown(WriteIds::new(dialect, first[0].id, id), &reason));
         } else {
             // In doubt since a restart: nobody else waits here. It is never refused, but may take long.
             let now = Instant::now();
@@ -81,41 +96,42 @@ impl Master {
 
     /// Answers `GET /writes/KEY`.
     pub(super) fn known_write(&self, key: &str) -> Reply {
-        let known = |outcome, id: Id, timestamp| {
-            Reply::json(200, &KnownWrite { key, outcome, message_id: id.get(), timestamp })
-        };
         let state = self.lock();
-        let Some(id) = state.keys.find(key) else {
+        let Some((first, id)) = state.keys.find(key) else {
             let sentence = format!("no message has this key, as far as the latest {} keys go", self.settings.keys_max);
             return Reply::not_found(&sentence);
         };
+        let ids = WriteIds::new(if first == id { Dialect::Message } else { Dialect::Batch }, first, id);
+        let known = |outcome, timestamp| Reply::json(200, &KnownWrite { key, outcome, ids, timestamp });
         if id > state.ledger.decided() {
-            return known(Fate::Pending, id, None);
+            return known(Fate::Pending, None);
         }
         drop(state);
         match self.store.get(id) {
-            Ok(Some(Slot::Entry(entry))) => known(Fate::Committed, id, Some(rfc3339(entry.timestamp_ms))),
+            Ok(Some(Slot::Entry(entry))) => known(Fate::Committed, Some(rfc3339(entry.timestamp_ms))),
             Ok(_) => Reply::not_found("the message with this key was refused"),
             Err(error) => Reply::no_answer(500, &format!("message {id} cannot be read: {error}")),
         }
     }
 
     /// The answer to a post whose message was committed before.
-    fn known_commit(&self, state: &State, entry: &Entry, dialect: Dialect) -> Reply {
+    fn known_commit(&self, state: &State, first: &Entry, last: Id, dialect: Dialect) -> Reply {
+        let ids = WriteIds::new(dialect, first.id, last);
         if dialect == Dialect::Msg {
-            return reading::whole_log_as_text(201, &self.store, &self.snapshot_of(state)).with_location(entry.id);
+            let log = reading::whole_log_as_text(201, &self.store, &self.snapshot_of(state));
+            return log.with_header("Location", ids.location());
         }
-        let replicated_to = state.ledger.members().filter(|view| view.durable >= entry.id).count();
+        let replicated_to = state.ledger.members().filter(|view| view.durable >= last).count();
         let committed = Committed {
             status: "success",
-            message_id: entry.id.get(),
+            ids,
             replicated_to,
             w: replicated_to + 1,
-            timestamp: rfc3339(entry.timestamp_ms),
+            timestamp: rfc3339(first.timestamp_ms),
             ms: 0,
             acks: Vec::new(),
         };
-        Reply::json(201, &committed).with_location(entry.id)
+        Reply::json(201, &committed).with_header("Location", ids.location())
     }
 
     /// Tells a writer whose patience ended before a message in doubt had its fate.
@@ -125,10 +141,7 @@ impl Master {
             && let Some(writer) = state.writers.remove(&id)
         {
             drop(state);
-            super::intake::answer_unknown(
-                [(id, writer)].into(),
-                "it waits for secondaries since this master was started",
-            );
+            answer_unknown([(id, writer)].into(), "it waits for secondaries since this master was started");
         }
     }
 }
@@ -141,9 +154,9 @@ pub(super) fn replayed(reply: Reply) -> Reply {
 impl State {
     /// The first post with a key, if there was one.
     pub(super) fn first_with(&self, key: &str) -> Option<First> {
-        let id = self.keys.find(key)?;
-        let waits = |writer: &Writer| First::Waits(id, Arc::clone(&writer.entry));
-        Some(self.writers.get(&id).map_or(First::Stored(id), waits))
+        let (first, last) = self.keys.find(key)?;
+        let waits = |writer: &Writer| First::Waits(Arc::clone(&writer.entries));
+        Some(self.writers.get(&last).map_or(First::Stored { first, last }, waits))
     }
 }
 

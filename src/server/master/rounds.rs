@@ -32,7 +32,7 @@ const CALLS_MAX: usize = 12;
 /// How long the high watermark waits for a round to carry it before an empty one does. Such a round goes beside those
 /// that wait for a delay, and each secondary gets one of them at a time.
 const TELL_AFTER: Duration = Duration::from_millis(5);
-/// Messages of one round, and bytes of their text.
+/// Messages of one round, and bytes of their text, unless a single write has more.
 const ROUND_MESSAGES_MAX: usize = 4_096;
 const ROUND_BYTES_MAX: usize = 1 << 20;
 
@@ -182,6 +182,7 @@ impl Master {
             self.halt(&format!("{} could not be stored: {error}", id_range(round.after, round.through())));
             return;
         }
+        thread::sleep(self.faults.delay());
         let mut state = self.lock();
         state.rounds.storing -= 1;
         let effects = match no_room {
@@ -259,17 +260,19 @@ fn take_round(state: &mut MutexGuard<'_, State>) -> Round {
     Round { number, after, entries, text: EntriesText::new(&[]), dispatches }
 }
 
+/// Takes what fits into one round; a write is never divided.
 fn take_entries(state: &mut State) -> Vec<Arc<Entry>> {
     let mut entries = Vec::with_capacity(state.queue.len().min(ROUND_MESSAGES_MAX));
     let mut bytes = 0;
     while let Some(queued) = state.queue.front() {
-        bytes += queued.entry.message.len();
-        if !entries.is_empty() && (entries.len() == ROUND_MESSAGES_MAX || bytes > ROUND_BYTES_MAX) {
+        bytes += queued.entries.iter().map(|entry| entry.message.len()).sum::<usize>();
+        let is_full = entries.len() + queued.entries.len() > ROUND_MESSAGES_MAX || bytes > ROUND_BYTES_MAX;
+        if is_full && !entries.is_empty() {
             break;
         }
         if let Some(queued) = state.queue.pop_front() {
             state.queued_below_all -= usize::from(queued.below_all);
-            entries.push(queued.entry);
+            entries.extend(queued.entries.iter().cloned());
         }
     }
     entries

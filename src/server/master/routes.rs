@@ -4,6 +4,7 @@ use super::Master;
 use super::intake::KEY_HEADER;
 use crate::replication::{Fate, Id};
 use crate::server::http::{Exchange, Method, Reply, Service};
+use crate::server::reading::{Consistency, Snapshot, not_sure};
 use crate::server::routing::{Resource, method_not_allowed, unknown_path};
 use crate::server::{backups, fingerprints, reading};
 use crate::wire::node::FateBody;
@@ -20,7 +21,7 @@ impl Service for MasterService {
     fn is_prompt(&self, exchange: &Exchange) -> bool {
         match (exchange.method(), Resource::of(exchange.path())) {
             // One with a key may have to read the log.
-            (Method::Post, Resource::Messages) => exchange.header(KEY_HEADER).is_none(),
+            (Method::Post, Resource::Messages) => exchange.header(KEY_HEADER).is_none() && !self.0.faults.is_active(),
             (Method::Get, Resource::Livez) => true,
             _ => false,
         }
@@ -33,9 +34,16 @@ impl Service for MasterService {
         match (exchange.method(), resource) {
             (Method::Post, Resource::Messages) => master.post(exchange),
             (Method::Get, Resource::Messages) => {
-                reading::list(exchange, &master.store, &master.snapshot(), master.settings.common.view);
+                reading::list(
+                    exchange,
+                    &master.store,
+                    |consistency| master.snapshot(consistency),
+                    master.settings.common.view,
+                );
             }
-            (Method::Get, Resource::Message(id)) => reading::one(exchange, &master.store, &master.snapshot(), id),
+            (Method::Get, Resource::Message(id)) => {
+                reading::one(exchange, &master.store, |consistency| master.snapshot(consistency), id);
+            }
             (Method::Get, Resource::Backup) => {
                 let (decided, server_id) = (master.lock().ledger.decided(), &master.settings.common.server_id);
                 exchange.reply(backups::backup(&master.store, server_id, decided));
@@ -50,15 +58,19 @@ impl Service for MasterService {
             (Method::Get, Resource::Health) => exchange.reply(Reply::json(200, &master.status())),
             (Method::Get, Resource::Livez) => exchange.reply(Reply::json(200, &json!({ "status": "alive" }))),
             (Method::Get, Resource::Readyz) => exchange.reply(master.ready()),
-            (Method::Post, Resource::Secondaries) => master.register(exchange),
+            (Method::Post, Resource::Secondaries) => master.answer_node(exchange, Master::register),
             (Method::Get, Resource::Secondaries) => {
                 let secondaries = master.lock().secondaries();
                 exchange.reply(Reply::json(200, &json!({ "secondaries": secondaries })));
             }
             (Method::Delete, Resource::Secondary(name)) => master.remove(exchange, name),
-            (Method::Get, Resource::ReplicateFate) => master.fate(exchange),
+            (Method::Get, Resource::ReplicateFate) => {
+                master.answer_node(exchange, |master, exchange| master.fate(exchange));
+            }
+            (Method::Get | Method::Put | Method::Delete, Resource::Faults) => master.faults.answer(exchange),
             (_, Resource::Messages | Resource::Secondaries) => method_not_allowed(exchange, "GET, HEAD, POST"),
             (_, Resource::Secondary(_)) => method_not_allowed(exchange, "DELETE"),
+            (_, Resource::Faults) => method_not_allowed(exchange, "GET, HEAD, PUT, DELETE"),
             (_, Resource::Replicate | Resource::ReplicateState | Resource::ReplicateSlots | Resource::Unknown) => {
                 unknown_path(
                     exchange,
@@ -71,8 +83,30 @@ impl Service for MasterService {
 }
 
 impl Master {
-    fn snapshot(&self) -> reading::Snapshot {
-        self.snapshot_of(&self.lock())
+    /// Answers a call of another node, unless the network to it is cut.
+    fn answer_node(
+        self: &Arc<Master>,
+        mut exchange: Exchange,
+        answer: impl FnOnce(&Arc<Master>, &mut Exchange) -> Reply,
+    ) {
+        let reply = self.faults.let_in().map(|()| answer(self, &mut exchange));
+        exchange.reply(reply.map_or_else(|lost| lost, |reply| self.faults.let_out(reply)));
+    }
+
+    /// What a reader may see.
+    fn snapshot(&self, consistency: Consistency) -> Result<Snapshot, Reply> {
+        let state = self.lock();
+        let snapshot = self.snapshot_of(&state);
+        if consistency != Consistency::Strong {
+            return Ok(snapshot);
+        }
+        if let Some(reason) = &state.halted {
+            return Err(not_sure(&format!("this master may not be the latest: {reason}")));
+        }
+        if snapshot.possibly_stale {
+            return Err(not_sure("messages from before this master was started may still become visible"));
+        }
+        Ok(snapshot)
     }
 
     /// A master is ready when it can serve reads: always, unless it is stopping.
@@ -85,21 +119,20 @@ impl Master {
     }
 
     /// Answers a secondary that has a reader and pending entries: what is decided, and what was refused.
-    fn fate(&self, exchange: Exchange) {
+    fn fate(&self, exchange: &Exchange) -> Reply {
         let Some(after) = exchange.query("after").and_then(|after| after.parse().ok()).map(Id::new) else {
-            return exchange.reply(Reply::no_answer(400, "the parameter after must be an id"));
+            return Reply::no_answer(400, "the parameter after must be an id");
         };
         let (log_id, epoch, decided) = {
             let state = self.lock();
             (state.ledger.log_id(), state.ledger.epoch(), state.ledger.decided())
         };
-        let reply = match self.store.refused(after, decided) {
+        match self.store.refused(after, decided) {
             Ok(refused) if refused.len() <= REFUSALS_MAX => {
                 Reply::json(200, &FateBody::from(&Fate { log_id, epoch, decided, refused }))
             }
             Ok(_) => Reply::overloaded("too much was decided since; catch up first"),
             Err(error) => Reply::no_answer(500, &format!("the log cannot be read: {error}")),
-        };
-        exchange.reply(reply);
+        }
     }
 }

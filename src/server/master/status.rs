@@ -5,6 +5,7 @@ use super::members::Member;
 use super::{Master, State};
 use crate::replication::Standing;
 use crate::server::reading::Snapshot;
+use crate::wire::fault::ActiveFault;
 use crate::wire::timestamp::rfc3339;
 use serde::Serialize;
 
@@ -38,10 +39,13 @@ pub(super) struct MasterStatus {
     epoch: u64,
     last: u64,
     decided: u64,
-    pending: usize,
+    pending: u64,
     writable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// What it does wrong because somebody asked for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<ActiveFault>,
     rounds: u64,
     rounds_in_flight: usize,
     uptime_s: u64,
@@ -69,6 +73,7 @@ impl Master {
             pending: state.ledger.open(),
             writable: reason.is_none(),
             reason,
+            fault: self.faults.active(),
             rounds: state.rounds_started,
             rounds_in_flight: state.rounds.under_way(),
             uptime_s: self.started.elapsed().as_secs(),

@@ -3,11 +3,15 @@
 //! When nothing is pending here and nothing can be missing, this node answers alone. Otherwise it asks the master what
 //! is decided. One question is in flight at a time; it serves every reader who came before it was sent, never one who
 //! came later: that reader may know more than the master did then.
+//!
+//! Nothing can be missing, that is, of what was written for every node. A reader who wants to see what was acknowledged
+//! with fewer copies, too, asks for that (`consistency=strong`): then the master is always asked.
 
 use super::Secondary;
 use crate::replication::{Id, ReplicaView};
+use crate::server::http::Reply;
 use crate::server::peer::PeerError;
-use crate::server::reading::Snapshot;
+use crate::server::reading::{Consistency, Snapshot, not_sure};
 use crate::server::text::id_ranges;
 use crate::store::StoreError;
 use crate::wire::address::NodeUrl;
@@ -35,15 +39,23 @@ struct Asking {
 
 impl Secondary {
     /// What a reader who comes now may see.
-    pub(super) fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&self, consistency: Consistency) -> Result<Snapshot, Reply> {
         let view = self.view();
-        if view.clean() {
-            return self.snapshot_of(&view, false);
+        let alone = match consistency {
+            Consistency::Usual => view.clean(),
+            Consistency::Strong => view.holdings.foreign > 0,
+            Consistency::Prefix => true,
+        };
+        if alone {
+            return Ok(self.snapshot_of(&view, false));
         }
         let deadline = Instant::now() + READER_PATIENCE;
         let decided = self.ask_master(deadline);
         let reached = decided.is_some_and(|decided| self.wait_for(decided, deadline));
-        self.snapshot_of(&self.view(), !reached)
+        if !reached && consistency == Consistency::Strong {
+            return Err(not_sure("the master did not say in time what is decided, or this node does not hold it yet"));
+        }
+        Ok(self.snapshot_of(&self.view(), !reached))
     }
 
     fn snapshot_of(&self, view: &ReplicaView, possibly_stale: bool) -> Snapshot {

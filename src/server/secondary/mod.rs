@@ -17,6 +17,7 @@ mod routes;
 
 use super::clock;
 use super::config::SecondarySettings;
+use super::faults::Faults;
 use super::logging::EpochOfLog;
 use super::peer::Peers;
 use crate::replication::{Found, Replica, ReplicaView};
@@ -42,6 +43,7 @@ pub(super) struct Secondary {
     url: NodeUrl,
     store: Arc<dyn Store>,
     peers: Peers,
+    faults: Arc<Faults>,
     /// Held while a call is examined and stored.
     writer: Mutex<()>,
     replica: Mutex<Replica>,
@@ -51,6 +53,8 @@ pub(super) struct Secondary {
     master: Mutex<Option<NodeUrl>>,
     question: Question,
     calls_in_flight: AtomicUsize,
+    /// Calls that came before an earlier one.
+    early_calls: AtomicU64,
     /// The id up to which the artificial delay is over.
     released: AtomicU64,
     stopping: AtomicBool,
@@ -72,17 +76,20 @@ impl Secondary {
         let replica = recover(&*store).map_err(|error| error.to_string())?;
         log_epoch.set(replica.holdings().epoch);
         let released = replica.last().get();
+        let faults = Faults::new(settings.common.faults_enabled);
         let secondary = Arc::new(Secondary {
             url: NodeUrl::new(&settings.host, port)?,
             master: Mutex::new(settings.master_url.clone()),
             settings,
             store,
-            peers: Peers::new(QUESTION_PATIENCE, QUESTION_PATIENCE),
+            peers: Peers::new(QUESTION_PATIENCE, QUESTION_PATIENCE).with_faults(&faults),
+            faults,
             writer: Mutex::new(()),
             replica: Mutex::new(replica),
             grew: Condvar::new(),
             question: Question::default(),
             calls_in_flight: AtomicUsize::new(0),
+            early_calls: AtomicU64::new(0),
             released: AtomicU64::new(released),
             stopping: AtomicBool::new(false),
             log_epoch,

@@ -5,10 +5,12 @@ use crate::replication::{
     Accepted, Acknowledgement, Call, Entry, Epoch, Id, Incarnation, LogId, Refusal, Replica, Slot,
 };
 use crate::server::clock;
+use crate::server::faults::failed_before;
 use crate::server::http::{Exchange, Reply};
 use crate::server::text::{count, id_range, id_ranges};
 use crate::store::{Identity, StoreError, Watermark};
 use crate::wire::address::NodeUrl;
+use crate::wire::fault::Fail;
 use crate::wire::node::{AcknowledgementBody, Envelope, RefusalBody, RefusalReason, Replicate};
 use serde_json::json;
 use std::sync::atomic::Ordering;
@@ -33,19 +35,24 @@ impl From<StoreError> for Failure {
 
 impl Secondary {
     /// Answers `POST /replicate`.
-    pub(super) fn receive(&self, mut exchange: Exchange) {
-        self.calls_in_flight.fetch_add(1, Ordering::AcqRel);
+    pub(super) fn receive(&self, exchange: &mut Exchange) -> Reply {
         let reply = exchange.read_body().and_then(|body| {
             match Replicate::from_json(&body).map_err(|why| Reply::problem(400, &why))? {
-                Replicate::Call(call) => Ok(self.receive_call(&exchange, call.0, &call.1)),
+                Replicate::Call(call) => Ok(self.receive_call(exchange, call.0, &call.1)),
                 Replicate::Bare { id, message } => Ok(self.receive_bare(id, message)),
             }
         });
-        exchange.reply(reply.unwrap_or_else(|reply| reply));
-        self.calls_in_flight.fetch_sub(1, Ordering::AcqRel);
+        reply.unwrap_or_else(|reply| reply)
     }
 
     fn receive_call(&self, exchange: &Exchange, envelope: Envelope, call: &Call) -> Reply {
+        let fault = if call.entries.is_empty() { None } else { self.faults.meet() };
+        if let Some(fault) = fault {
+            thread::sleep(fault.hold);
+            if fault.fail == Some(Fail::Before) {
+                return failed_before();
+            }
+        }
         let holdings = self.replica().holdings();
         if envelope.to != holdings.incarnation {
             let body = RefusalBody {
@@ -56,10 +63,13 @@ impl Secondary {
             return Reply::json(409, &body);
         }
         match self.accept_in_order(call) {
-            Ok((acknowledgement, accepted)) => {
+            Ok(acknowledgement) => {
                 self.learn_master(exchange, envelope.master_port);
-                self.log_accepted(call, &accepted);
-                Reply::json(200, &AcknowledgementBody::from(self.acknowledge_late(call, acknowledgement)))
+                if fault.is_some_and(|fault| fault.fail == Some(Fail::After)) {
+                    return Reply::no_answer(500, "it was appended, but somebody asked this node to fail");
+                }
+                let delay = self.settings.delay + fault.map_or(Duration::ZERO, |fault| fault.delay);
+                Reply::json(200, &AcknowledgementBody::from(self.acknowledge_late(call, acknowledgement, delay)))
             }
             Err(Failure::Refused(refusal)) => {
                 if !matches!(refusal, Refusal::Gap { .. }) {
@@ -83,11 +93,11 @@ impl Secondary {
 
     /// Waits the artificial delay before an acknowledgement. A call without messages is answered at once, and does not
     /// acknowledge what another one is still waiting for: acknowledgements are cumulative.
-    fn acknowledge_late(&self, call: &Call, acknowledgement: Acknowledgement) -> Acknowledgement {
+    fn acknowledge_late(&self, call: &Call, acknowledgement: Acknowledgement, delay: Duration) -> Acknowledgement {
         if !call.entries.is_empty() {
-            thread::sleep(self.settings.delay);
+            thread::sleep(delay);
             let range = id_range(call.after, call.through);
-            log::info!("{range} acknowledged after a delay of {} ms", self.settings.delay.as_millis());
+            log::info!("{range} acknowledged after a delay of {} ms", delay.as_millis());
             self.released.fetch_max(acknowledgement.durable.get(), Ordering::AcqRel);
             return acknowledgement;
         }
@@ -99,12 +109,20 @@ impl Secondary {
     }
 
     /// Accepts a call; waits a moment for an earlier one if that is missing.
-    fn accept_in_order(&self, call: &Call) -> Result<(Acknowledgement, Accepted), Failure> {
+    fn accept_in_order(&self, call: &Call) -> Result<Acknowledgement, Failure> {
         let deadline = Instant::now() + GAP_PATIENCE;
+        let mut is_early = false;
         loop {
-            match self.accept(call) {
-                Err(Failure::Refused(Refusal::Gap { holds })) if self.wait_beyond(holds, call.after, deadline) => {}
-                other => return other,
+            let accepted = self.accept(call);
+            let Err(Failure::Refused(Refusal::Gap { holds })) = accepted else { return accepted };
+            if !is_early && !call.entries.is_empty() {
+                is_early = true;
+                self.early_calls.fetch_add(1, Ordering::Relaxed);
+                let range = id_range(call.after, call.through);
+                log::info!("{range} arrived early: this node holds the log up to id {holds}; waiting for the rest");
+            }
+            if !self.wait_beyond(holds, call.after, deadline) {
+                return accepted;
             }
         }
     }
@@ -119,7 +137,7 @@ impl Secondary {
 
     /// Accepts a call. If the store fails on the way, it may hold a part of it: the replica begins anew with what it holds,
     /// as after a restart.
-    fn accept(&self, call: &Call) -> Result<(Acknowledgement, Accepted), Failure> {
+    fn accept(&self, call: &Call) -> Result<Acknowledgement, Failure> {
         let _writer = self.write_lock();
         let accepted = self.store_call(call);
         if matches!(accepted, Err(Failure::Store(_)))
@@ -131,7 +149,7 @@ impl Secondary {
     }
 
     /// Examines, stores, and publishes a call, in this order, and only then acknowledges it.
-    fn store_call(&self, call: &Call) -> Result<(Acknowledgement, Accepted), Failure> {
+    fn store_call(&self, call: &Call) -> Result<Acknowledgement, Failure> {
         let accepted = self.replica().examine(call, |id| self.store.get(id))?.map_err(Failure::Refused)?;
         if let Some((log_id, epoch, master, begins)) = accepted.enter {
             self.enter(call, log_id, epoch, master, begins)?;
@@ -149,10 +167,11 @@ impl Secondary {
         if !accepted.refuse.is_empty() {
             self.store.refuse(&accepted.refuse)?;
         }
+        self.log_accepted(call, &accepted);
         let acknowledgement = self.publish(|replica| replica.applied(&accepted))?;
         self.log_epoch.set(call.epoch);
         self.grew.notify_all();
-        Ok((acknowledgement, accepted))
+        Ok(acknowledgement)
     }
 
     /// Enters a reign, durably, before anything of it is kept.

@@ -6,10 +6,12 @@ use crate::server::http::{Exchange, Method, Reply, Service};
 use crate::server::routing::{Resource, method_not_allowed, unknown_path};
 use crate::server::{backups, fingerprints, reading};
 use crate::store::{ReadLimit, Trouble};
+use crate::wire::fault::ActiveFault;
 use crate::wire::node::{HoldingsBody, SlotsBody};
 use serde::Serialize;
 use serde_json::json;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A secondary, as `/health` shows it.
 #[derive(Debug, Serialize)]
@@ -25,12 +27,17 @@ struct SecondaryStatus {
     decided: u64,
     pending: u64,
     caught_up: bool,
+    /// Replicate calls that came before an earlier one, and waited for it.
+    early_calls: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     diverged: Option<u64>,
     master: Option<String>,
     /// Why no messages are stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
+    /// What it does wrong because somebody asked for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<ActiveFault>,
     uptime_s: u64,
 }
 
@@ -45,40 +52,43 @@ impl Service for SecondaryService {
         matches!(
             (exchange.method(), Resource::of(exchange.path())),
             (Method::Get, Resource::Livez | Resource::ReplicateState)
-        )
+        ) && !self.0.faults.is_active()
     }
 
     fn call(&self, exchange: Exchange) {
         let secondary = &self.0;
         let path = exchange.path().to_owned();
         match (exchange.method(), Resource::of(&path)) {
-            (Method::Post, Resource::Replicate) => secondary.receive(exchange),
-            (Method::Get, Resource::ReplicateState) => exchange.reply(secondary.report_holdings()),
+            (Method::Post, Resource::Replicate) => secondary.answer_node(exchange, Secondary::receive),
+            (Method::Get, Resource::ReplicateState) => {
+                secondary.answer_node(exchange, |secondary, _| secondary.report_holdings());
+            }
             (Method::Get, Resource::ReplicateSlots) => {
-                let reply = secondary.report_slots(&exchange);
-                exchange.reply(reply);
+                secondary.answer_node(exchange, |secondary, exchange| secondary.report_slots(exchange));
             }
             (Method::Get, Resource::Messages) => {
-                reading::list(exchange, &secondary.store, &secondary.snapshot(), secondary.settings.common.view);
+                let snapshot = |consistency| secondary.snapshot(consistency);
+                reading::list(exchange, &secondary.store, snapshot, secondary.settings.common.view);
             }
             (Method::Get, Resource::Message(id)) => {
-                reading::one(exchange, &secondary.store, &secondary.snapshot(), id);
+                reading::one(exchange, &secondary.store, |consistency| secondary.snapshot(consistency), id);
             }
             (Method::Post, Resource::Messages) => exchange.reply(secondary.redirect()),
             (Method::Get, Resource::Backup) => {
                 let (decided, server_id) = (secondary.replica().decided(), &secondary.settings.common.server_id);
                 exchange.reply(backups::backup(&secondary.store, server_id, decided));
             }
-            (Method::Get, Resource::Fingerprint) => {
+            (Method::Get, Resource::Fingerprint) => secondary.answer_node(exchange, |secondary, exchange| {
                 let decided = secondary.replica().decided();
-                let reply = fingerprints::answer(&exchange, &*secondary.store, decided);
-                exchange.reply(reply);
-            }
+                fingerprints::answer(exchange, &*secondary.store, decided)
+            }),
+            (Method::Get | Method::Put | Method::Delete, Resource::Faults) => secondary.faults.answer(exchange),
             (Method::Get, Resource::Health) => exchange.reply(Reply::json(200, &secondary.status())),
             (Method::Get, Resource::Livez) => exchange.reply(Reply::json(200, &json!({ "status": "alive" }))),
             (Method::Get, Resource::Readyz) => exchange.reply(secondary.ready()),
             (_, Resource::Messages) => method_not_allowed(exchange, "GET, HEAD, POST"),
             (_, Resource::Replicate) => method_not_allowed(exchange, "POST"),
+            (_, Resource::Faults) => method_not_allowed(exchange, "GET, HEAD, PUT, DELETE"),
             (_, Resource::Secondaries | Resource::Secondary(_) | Resource::ReplicateFate | Resource::Unknown) => {
                 unknown_path(exchange, "/messages, /messages/ID, /replicate, /health, /livez and /readyz");
             }
@@ -88,6 +98,15 @@ impl Service for SecondaryService {
 }
 
 impl Secondary {
+    /// Answers a call of another node, unless the network to it is cut.
+    fn answer_node(&self, mut exchange: Exchange, answer: impl FnOnce(&Secondary, &mut Exchange) -> Reply) {
+        self.calls_in_flight.fetch_add(1, Ordering::AcqRel);
+        let reply = self.faults.let_in().map(|()| answer(self, &mut exchange));
+        let reply = reply.map_or_else(|lost| lost, |reply| self.faults.let_out(reply));
+        exchange.reply(reply);
+        self.calls_in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+
     fn report_holdings(&self) -> Reply {
         let server_id = self.settings.common.server_id.clone();
         let unable = self.store.trouble().map(|trouble| trouble.to_string());
@@ -145,9 +164,11 @@ impl Secondary {
             decided: view.holdings.decided.get(),
             pending: view.holdings.last.since(view.holdings.decided),
             caught_up: view.admitted,
+            early_calls: self.early_calls.load(Ordering::Relaxed),
             diverged: view.holdings.diverged.map(Id::get),
             master: self.known_master().map(|url| url.to_string()),
             failure: self.store.trouble().map(|trouble| trouble.to_string()),
+            fault: self.faults.active(),
             uptime_s: self.started.elapsed().as_secs(),
         }
     }

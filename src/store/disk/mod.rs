@@ -21,7 +21,7 @@ mod reserve;
 mod schema;
 
 use super::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark, walk};
-use crate::replication::{Id, Slot};
+use crate::replication::{Id, KeyedWrite, Slot};
 use floor::{Floor, FloorFile};
 use reserve::Reserve;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -392,8 +392,8 @@ impl Store for Disk {
         Ok(refused)
     }
 
-    fn keys(&self, keys_max: usize) -> Result<Vec<(Id, Arc<str>)>, StoreError> {
-        self.with_reader(|reader| schema::keys(reader, keys_max).map_err(|damage| self.damaged(&damage)))
+    fn keyed_writes(&self, writes_max: usize) -> Result<Vec<KeyedWrite>, StoreError> {
+        self.with_reader(|reader| schema::keyed_writes(reader, writes_max).map_err(|damage| self.damaged(&damage)))
     }
 
     fn identity(&self) -> Result<Option<Identity>, StoreError> {

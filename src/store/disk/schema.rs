@@ -1,6 +1,6 @@
 //! The database: its tables, and the statements on them. Nothing outside of this file speaks SQL.
 
-use crate::replication::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Reign, Slot};
+use crate::replication::{Entry, Epoch, EpochHistory, Id, Incarnation, KeyedWrite, LogId, Reign, Slot};
 use crate::store::{Identity, KnownMember, ReadLimit, StoreError, weight};
 use crc32fast::Hasher;
 use rusqlite::config::DbConfig;
@@ -266,15 +266,13 @@ pub(super) fn refused(reader: &Connection, after: Id, through: Id) -> Result<Vec
     Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The latest keys, the latest first.
-pub(super) fn keys(reader: &Connection, keys_max: usize) -> Result<Vec<(Id, Arc<str>)>, Damage> {
+/// The latest writes with a key, the latest first.
+pub(super) fn keyed_writes(reader: &Connection, writes_max: usize) -> Result<Vec<KeyedWrite>, Damage> {
     let mut statement =
-        reader.prepare("SELECT id, key FROM slots INDEXED BY keys WHERE key IS NOT NULL ORDER BY id DESC LIMIT ?1")?;
-    let keys_max = i64::try_from(keys_max).unwrap_or(i64::MAX);
-    let keys = statement.query_map([keys_max], |row| {
-        Ok((Id::new(row.get::<_, i64>(0)?.cast_unsigned()), row.get::<_, String>(1)?.into()))
-    })?;
-    Ok(keys.collect::<rusqlite::Result<_>>()?)
+        reader.prepare("SELECT id, key FROM slots INDEXED BY keys WHERE key IS NOT NULL ORDER BY id DESC")?;
+    let messages = statement
+        .query_map([], |row| Ok((Id::new(row.get::<_, i64>(0)?.cast_unsigned()), row.get::<_, String>(1)?.into())))?;
+    Ok(KeyedWrite::group(messages, writes_max)?)
 }
 
 pub(super) fn identity(reader: &Connection) -> Result<Option<Identity>, Damage> {

@@ -1,0 +1,139 @@
+//! Several messages in one request: a list in JSON, or a line of JSON for each (NDJSON).
+//!
+//! Each message is a string, or an object in one of the two dialects. How many copies are wanted and how long the writer
+//! waits concerns all of them, so that is said in the query.
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::fmt;
+use std::sync::Arc;
+
+/// Messages of one batch, at most. A client may send more; they are refused, and not kept until then.
+pub const MESSAGES_MAX: usize = 10_000;
+
+/// Reads a list of messages. Of a list that is too long, one message more than allowed is given.
+pub(super) fn from_json(body: &[u8]) -> Result<Vec<Arc<str>>, String> {
+    let List(messages) =
+        serde_json::from_slice(body).map_err(|error| format!("the body is not a list of messages: {error}"))?;
+    Ok(messages)
+}
+
+/// Reads a message from each line that is not empty. Of a body that is too long, one message more than allowed is given.
+pub(super) fn from_lines(body: &[u8]) -> Result<Vec<Arc<str>>, String> {
+    let lines = body.split(|&byte| byte == b'\n').enumerate();
+    let filled = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
+    let message = |(index, line): (usize, &[u8])| {
+        let message: Message = serde_json::from_slice(line)
+            .map_err(|error| format!("line {} is not a message: {}", index + 1, without_line(&error.to_string())))?;
+        Ok(message.0)
+    };
+    filled.map(message).take(MESSAGES_MAX + 1).collect()
+}
+
+/// The line is told already, and it is not always the first.
+fn without_line(error: &str) -> String {
+    error.replace("at line 1 column", "at column")
+}
+
+struct List(Vec<Arc<str>>);
+
+impl<'de> Deserialize<'de> for List {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<List, D::Error> {
+        deserializer.deserialize_seq(ListVisitor)
+    }
+}
+
+struct ListVisitor;
+
+impl<'de> Visitor<'de> for ListVisitor {
+    type Value = List;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list of messages")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List, A::Error> {
+        let mut messages = Vec::new();
+        while messages.len() <= MESSAGES_MAX {
+            let number = messages.len() + 1;
+            let message =
+                list.next_element().map_err(|error| A::Error::custom(format!("message {number}: {error}")))?;
+            let Some(Message(message)) = message else { return Ok(List(messages)) };
+            messages.push(message);
+        }
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(List(messages))
+    }
+}
+
+struct Message(Arc<str>);
+
+impl<'de> Deserialize<'de> for Message {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Message, D::Error> {
+        deserializer.deserialize_any(MessageVisitor)
+    }
+}
+
+/// An object with a message. Its name may be that of either dialect.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    #[serde(alias = "msg")]
+    message: Arc<str>,
+}
+
+struct MessageVisitor;
+
+impl<'de> Visitor<'de> for MessageVisitor {
+    type Value = Message;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a string, or an object with \"message\" or \"msg\"")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Message, E> {
+        Ok(Message(text.into()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Message, A::Error> {
+        Fields::deserialize(MapAccessDeserializer::new(map)).map(|fields| Message(fields.message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(messages: &[Arc<str>]) -> Vec<&str> {
+        messages.iter().map(|message| &**message).collect()
+    }
+
+    #[test]
+    fn lists_and_lines_are_read_in_order() {
+        let list = from_json(br#" ["a", {"message":"b"}, {"msg":"c"}, ""]"#).unwrap();
+        assert_eq!(texts(&list), ["a", "b", "c", ""]);
+        let lines = from_lines(b"\"a\"\r\n\n{\"message\":\"b\"}\n  {\"msg\":\"c\"}").unwrap();
+        assert_eq!(texts(&lines), ["a", "b", "c"]);
+        assert_eq!((from_json(b"[]").unwrap().len(), from_lines(b"\n").unwrap().len()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_its_number() {
+        for wrong in ["1", "null", "[\"a\"]", "{}", r#"{"message":"a","w":1}"#, r#"{"message":"a","msg":"b"}"#, "\"a"] {
+            let list = from_json(format!("[\"fine\",{wrong}]").as_bytes()).unwrap_err();
+            assert!(list.contains("message 2") || list.contains("EOF"), "{list}");
+            let lines = from_lines(format!("\"fine\"\n\n{wrong}\n").as_bytes()).unwrap_err();
+            assert!(lines.starts_with("line 3 is not a message"), "{lines}");
+        }
+        assert!(from_json(b"[\"a\"] x").is_err());
+    }
+
+    #[test]
+    fn one_more_than_allowed_is_enough_to_refuse() {
+        let many = MESSAGES_MAX + 5;
+        let list = format!("[{}]", vec!["\"\""; many].join(","));
+        assert_eq!(from_json(list.as_bytes()).unwrap().len(), MESSAGES_MAX + 1);
+        assert_eq!(from_lines("\"\"\n".repeat(many).as_bytes()).unwrap().len(), MESSAGES_MAX + 1);
+    }
+}

@@ -1,0 +1,202 @@
+//! A fault that a node is asked to show, for demonstrations and tests: the body of `PUT /faults`.
+
+use super::read_object;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// A fault always ends by itself: after this time at the latest.
+const LASTS_MAX_S: f64 = 3_600.0;
+/// How long it lasts if nothing else is asked for.
+const LASTS_DEFAULT_S: f64 = 60.0;
+
+/// At which end of an append a node answers with an error.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fail {
+    /// Nothing is appended.
+    Before,
+    /// It is appended, and yet the answer is an error.
+    After,
+}
+
+/// Which traffic between this node and other nodes is lost. A cut in one direction loses the answers that travel there, too.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cut {
+    /// What others send.
+    In,
+    /// What this node sends.
+    Out,
+    /// All of it.
+    Both,
+}
+
+impl Cut {
+    /// Whether what others send is lost.
+    #[must_use]
+    pub fn is_deaf(self) -> bool {
+        self != Cut::Out
+    }
+
+    /// Whether what this node sends is lost.
+    #[must_use]
+    pub fn is_mute(self) -> bool {
+        self != Cut::In
+    }
+}
+
+/// What a node does wrong, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fault {
+    /// How long a call that appends waits before it is looked at.
+    pub hold: Duration,
+    /// How long it waits before it is acknowledged, beside the delay that the node has anyway.
+    pub delay: Duration,
+    /// Whether it is answered with an error.
+    pub fail: Option<Fail>,
+    /// Which traffic is lost.
+    pub cut: Option<Cut>,
+    /// The fault ends after so many calls that append.
+    pub calls: Option<u64>,
+    /// The fault ends after this time.
+    pub lasts: Duration,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FaultFields {
+    hold: Option<f64>,
+    delay: Option<f64>,
+    fail: Option<Fail>,
+    cut: Option<Cut>,
+    calls: Option<u64>,
+    #[serde(rename = "for")]
+    lasts: Option<f64>,
+}
+
+impl Fault {
+    /// Reads a JSON body.
+    ///
+    /// # Errors
+    /// With a sentence for the client.
+    pub fn from_json(body: &[u8]) -> Result<Fault, String> {
+        let fields: FaultFields = read_object(body).map_err(|error| format!("the body is not a fault: {error}"))?;
+        let fault = Fault {
+            hold: seconds("hold", fields.hold.unwrap_or(0.0))?,
+            delay: seconds("delay", fields.delay.unwrap_or(0.0))?,
+            fail: fields.fail,
+            cut: fields.cut,
+            calls: fields.calls,
+            lasts: seconds("for", fields.lasts.unwrap_or(LASTS_DEFAULT_S))?,
+        };
+        let harmless = fault.hold.is_zero() && fault.delay.is_zero() && fault.fail.is_none() && fault.cut.is_none();
+        if harmless {
+            return Err("the fault does nothing; give it \"hold\", \"delay\", \"fail\" or \"cut\"".to_owned());
+        }
+        if fault.calls == Some(0) || fault.lasts.is_zero() {
+            return Err("the fault ends before it begins; \"calls\" and \"for\" must be more than 0".to_owned());
+        }
+        if fault.calls.is_some() && fault.cut.is_some() {
+            return Err(
+                "\"calls\" counts calls that arrive, which a cut does not let happen; send one of them".to_owned()
+            );
+        }
+        Ok(fault)
+    }
+}
+
+fn seconds(name: &str, given: f64) -> Result<Duration, String> {
+    if (0.0..=LASTS_MAX_S).contains(&given) {
+        return Ok(Duration::from_secs_f64(given));
+    }
+    Err(format!("\"{name}\" is {given}; it must be a number of seconds from 0 to {LASTS_MAX_S}"))
+}
+
+/// What a node says of its faults.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct FaultReport {
+    /// Whether faults can be asked for.
+    pub enabled: bool,
+    /// The fault that it shows now.
+    pub active: Option<ActiveFault>,
+    /// How often the latest fault did something.
+    pub hits: u64,
+}
+
+/// A fault that a node shows.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ActiveFault {
+    /// See [`Fault::hold`], in seconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub hold: f64,
+    /// See [`Fault::delay`], in seconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub delay: f64,
+    /// See [`Fault::fail`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fail: Option<Fail>,
+    /// See [`Fault::cut`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Cut>,
+    /// How many calls it still meets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls: Option<u64>,
+    /// When it ends at the latest, in milliseconds from now.
+    pub ends_in_ms: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(seconds: &f64) -> bool {
+    *seconds == 0.0
+}
+
+impl ActiveFault {
+    /// A fault that ends after so long.
+    #[must_use]
+    pub fn new(fault: &Fault, left: Duration) -> ActiveFault {
+        ActiveFault {
+            hold: fault.hold.as_secs_f64(),
+            delay: fault.delay.as_secs_f64(),
+            fail: fault.fail,
+            cut: fault.cut,
+            calls: fault.calls,
+            ends_in_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_read() {
+        let fault = Fault::from_json(br#"{"delay":1.5,"fail":"after","calls":2,"for":30}"#).unwrap();
+        let (delay, lasts) = (Duration::from_millis(1_500), Duration::from_secs(30));
+        let expected = Fault { hold: Duration::ZERO, delay, fail: Some(Fail::After), cut: None, calls: Some(2), lasts };
+        assert_eq!(fault, expected);
+        let cut = Fault::from_json(br#"{"cut":"in"}"#).unwrap();
+        assert_eq!((cut.cut, cut.lasts), (Some(Cut::In), Duration::from_secs(60)));
+        assert!(Cut::In.is_deaf() && !Cut::In.is_mute() && Cut::Both.is_deaf() && Cut::Both.is_mute());
+    }
+
+    #[test]
+    fn a_fault_that_makes_no_sense_is_refused() {
+        for wrong in [
+            "{}",
+            r#"{"for":3}"#,
+            r#"{"delay":-1}"#,
+            r#"{"delay":1e9}"#,
+            r#"{"delay":"1"}"#,
+            r#"{"delay":1,"for":3601}"#,
+            r#"{"delay":1,"for":0}"#,
+            r#"{"delay":1,"calls":0}"#,
+            r#"{"fail":"maybe"}"#,
+            r#"{"cut":"both","calls":1}"#,
+            r#"{"explode":true}"#,
+            "[]",
+        ] {
+            assert!(Fault::from_json(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Faults that nodes show when they are asked to.
+
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
+
+mod common;
+
+use common::{Cluster, Node, Reply, delete, get, post, post_with, put, wait_until};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// A cluster whose nodes show faults.
+fn start() -> Cluster {
+    let mut cluster = Cluster::prepare(&["0", "0"]);
+    for node in cluster.nodes_mut() {
+        node.set("ENABLE_FAULTS", "1");
+        node.start();
+    }
+    cluster.wait_writable();
+    cluster
+}
+
+fn ask(node: &Node, fault: &Value) -> Reply {
+    let reply = put(&node.url("/faults"), fault);
+    assert_eq!(reply.status, 200, "{reply:?}");
+    reply
+}
+
+fn hits(node: &Node) -> u64 {
+    get(&node.url("/faults")).body["hits"].as_u64().unwrap()
+}
+
+fn write(cluster: &Cluster, body: &Value) -> Reply {
+    post(&cluster.master.url("/messages"), body)
+}
+
+#[test]
+fn a_node_shows_no_faults_unless_it_was_started_for_that() {
+    let cluster = Cluster::start(&["0"]);
+    for node in cluster.nodes() {
+        let url = node.url("/faults");
+        assert_eq!(put(&url, &json!({ "delay": 1 })).status, 403);
+        assert_eq!(delete(&url).status, 403);
+        assert_eq!(get(&url).body, json!({ "enabled": false, "active": null, "hits": 0 }));
+    }
+}
+
+#[test]
+fn a_fault_is_shown_and_ends_by_itself() {
+    let cluster = start();
+    for node in cluster.nodes() {
+        let url = node.url("/faults");
+        for wrong in
+            [json!({}), json!({ "delay": -1 }), json!({ "fail": "maybe" }), json!({ "delay": 1, "for": 4_000 })]
+        {
+            assert_eq!(put(&url, &wrong).status, 400, "{wrong}");
+        }
+        let active = ask(node, &json!({ "delay": 0.5, "fail": "before", "for": 0.3 })).body["active"].clone();
+        assert_eq!((&active["delay"], &active["fail"]), (&json!(0.5), &json!("before")));
+        assert!(active["ends_in_ms"].as_u64().unwrap() <= 300, "{active}");
+        wait_until("it ends", || node.health()["fault"].is_null());
+        assert!(node.log().contains("the fault ended by itself"), "{}", node.log());
+        ask(node, &json!({ "delay": 3_000, "for": 3_600 }));
+        assert_eq!(node.health()["fault"]["delay"], 3_000.0);
+        assert_eq!(delete(&url).body["active"], Value::Null);
+        assert!(node.health()["fault"].is_null());
+    }
+    assert_eq!(cluster.post("all is well").status, 201);
+}
+
+#[test]
+fn an_acknowledgement_is_delayed_on_a_secondary_and_on_the_master() {
+    let cluster = start();
+    for node in [&cluster.secondaries[1], &cluster.master] {
+        ask(node, &json!({ "delay": 0.4, "calls": 2 }));
+        let began = Instant::now();
+        assert_eq!(write(&cluster, &json!({ "message": "late" })).status, 201);
+        assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
+        assert_eq!(hits(node), 1);
+        delete(&node.url("/faults"));
+    }
+    assert_eq!(cluster.assert_same_everywhere().len(), 2);
+}
+
+#[test]
+fn a_secondary_that_refuses_is_named_and_nothing_of_the_message_is_left() {
+    let cluster = start();
+    ask(&cluster.secondaries[1], &json!({ "fail": "before", "calls": 1 }));
+    let refused = write(&cluster, &json!({ "message": "refused" }));
+    assert_eq!((refused.status, &refused.body["outcome"]), (502, &json!("not_appended")), "{refused:?}");
+    let detail = refused.body["secondaries"][1]["detail"].as_str().unwrap();
+    assert!(detail.contains("nothing was appended"), "{detail}");
+    assert_eq!(write(&cluster, &json!({ "message": "kept", "timeout": 30 })).status, 201);
+    assert_eq!(cluster.assert_same_everywhere(), [(2, "kept".to_owned())]);
+}
+
+/// The exercise's test of deduplication.
+#[test]
+fn a_secondary_that_appends_and_answers_with_an_error_holds_the_message_once() {
+    let cluster = start();
+    ask(&cluster.secondaries[1], &json!({ "fail": "after", "calls": 1 }));
+    let reply = write(&cluster, &json!({ "message": "once", "timeout": 30 }));
+    assert_eq!((reply.status, &reply.body["replicated_to"]), (201, &json!(2)), "{reply:?}");
+    assert_eq!(hits(&cluster.secondaries[1]), 1);
+    assert_eq!(cluster.assert_same_everywhere(), [(1, "once".to_owned())]);
+}
+
+/// The exercise's test of total order: a later message arrives first, and stays hidden until the earlier one is there.
+#[test]
+fn a_message_that_arrives_before_an_earlier_one_is_not_shown_without_it() {
+    let cluster = start();
+    let secondary = &cluster.secondaries[1];
+    ask(secondary, &json!({ "hold": 0.3, "calls": 1 }));
+    for message in ["first", "second"] {
+        assert_eq!(write(&cluster, &json!({ "message": message, "w": 1 })).status, 201);
+    }
+    let all = [(1, "first".to_owned()), (2, "second".to_owned())];
+    wait_until("the second arrives early", || secondary.health()["early_calls"] == 1);
+    wait_until("both are shown", || {
+        let shown = common::pairs(&get(&secondary.url("/messages?consistency=prefix")).body);
+        assert!(all.starts_with(&shown), "{shown:?}");
+        shown.len() == 2
+    });
+    assert_eq!(cluster.assert_same_everywhere(), all);
+}
+
+#[test]
+fn a_cut_secondary_is_found_out_and_comes_back() {
+    let cluster = start();
+    for (index, cut) in ["in", "out", "both"].into_iter().enumerate() {
+        ask(&cluster.secondaries[1], &json!({ "cut": cut, "for": 60 }));
+        let health = || cluster.master.health()["secondaries"][1].clone();
+        wait_until("the master notices", || health()["state"] == "unreachable");
+        let message = format!("during {cut}");
+        assert_eq!(write(&cluster, &json!({ "message": message })).status, 502);
+        assert_eq!(write(&cluster, &json!({ "message": message, "w": 2 })).status, 201);
+        wait_until("it is known to be unhealthy", || health()["health"] == "unhealthy");
+        delete(&cluster.secondaries[1].url("/faults"));
+        cluster.wait_writable();
+        assert_eq!(cluster.assert_same_everywhere().len(), index + 1, "{cut}");
+    }
+}
+
+/// Its calls arrive and do what they should; only the answers are lost. So each of them is done twice, and counts once.
+#[test]
+fn a_master_that_hears_no_answers_writes_nothing_twice() {
+    let cluster = start();
+    ask(&cluster.master, &json!({ "cut": "in", "for": 1.5 }));
+    let reply = write(&cluster, &json!({ "message": "once", "timeout": 60 }));
+    assert_eq!(reply.status, 201, "{reply:?}");
+    assert_eq!(cluster.assert_same_everywhere(), [(1, "once".to_owned())]);
+}
+
+#[test]
+fn a_master_that_appends_and_answers_with_an_error_is_asked_by_key() {
+    let cluster = start();
+    let url = cluster.master.url("/messages");
+    let keyed = || post_with(&url, "Idempotency-Key", "once", &json!({ "message": "once" }));
+    ask(&cluster.master, &json!({ "fail": "after", "calls": 1 }));
+    let unknown = keyed();
+    assert_eq!((unknown.status, &unknown.body["outcome"]), (504, &json!("unknown")), "{unknown:?}");
+    wait_until("it is known", || get(&cluster.master.url("/writes/once")).body["outcome"] == "committed");
+    let again = keyed();
+    assert_eq!((again.status, again.replayed), (201, true), "{again:?}");
+    ask(&cluster.master, &json!({ "fail": "before", "calls": 1 }));
+    assert_eq!(write(&cluster, &json!({ "message": "never" })).status, 503);
+    assert_eq!(cluster.assert_same_everywhere(), [(1, "once".to_owned())]);
+}
+
+/// Readers are people: no fault touches what they ask for.
+#[test]
+fn readers_are_answered_whatever_the_fault() {
+    let cluster = start();
+    assert_eq!(cluster.post("shown").status, 201);
+    for node in cluster.nodes() {
+        for fault in [json!({ "cut": "both" }), json!({ "fail": "before" }), json!({ "hold": 60 })] {
+            ask(node, &fault);
+            for path in ["/health", "/livez", "/messages/1", "/messages?consistency=prefix"] {
+                assert_eq!(get(&node.url(path)).status, 200, "{path} under {fault}");
+            }
+        }
+        delete(&node.url("/faults"));
+    }
+}
