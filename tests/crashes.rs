@@ -8,13 +8,14 @@
 
 mod common;
 
+use common::random::{self, Random};
 use common::{Cluster, Reply, try_get, try_post};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 const WRITERS: u64 = 8;
 /// Between two messages of a writer, so that the log stays small enough to be read as a whole all the time.
@@ -44,29 +45,12 @@ impl Told {
     }
 }
 
-/// A small generator of random numbers (Marsaglia's xorshift), so that a seed repeats a run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-}
-
-fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|value| value.parse().ok())
-}
-
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_refused_appears_through_kill_9() {
-    let rounds = variable("CRASH_ROUNDS").unwrap_or(6);
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-    let seed = variable("CRASH_SEED").unwrap_or(clock | 1);
+    let rounds = random::variable("CRASH_ROUNDS").unwrap_or(6);
+    let seed = random::seed("CRASH_SEED");
     println!("CRASH_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut cluster = Cluster::start(&["0", "0"]);
     let urls: Vec<String> = cluster.nodes().map(|node| node.url("/messages")).collect();
     let (told, ended) = (Told::default(), AtomicBool::new(false));

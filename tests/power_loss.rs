@@ -24,12 +24,15 @@
 
 #[path = "power_loss/platter.rs"]
 mod platter;
+#[path = "common/random.rs"]
+mod random;
 #[path = "power_loss/script.rs"]
 mod script;
 #[path = "power_loss/trace.rs"]
 mod trace;
 
 use platter::{Changes, Entries, Image, Operation, Platter};
+use random::Random;
 use replicated_log::replication::{Id, Slot};
 use replicated_log::store::{Disk, Store, StoreError};
 use script::{Content, State, Step};
@@ -42,7 +45,7 @@ use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Which life the child is to play, and where.
@@ -336,11 +339,10 @@ impl Effort {
             io::stderr().write_all(line.as_bytes()).unwrap();
             return None;
         }
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-        let seed = std::env::var("POWER_LOSS_SEED").ok().and_then(|value| value.parse().ok()).unwrap_or(clock | 1);
+        let seed = random::seed("POWER_LOSS_SEED");
         let all = std::env::var("POWER_LOSS").is_ok_and(|value| value == "all");
         let by_chance = if all { BY_CHANCE_OF_ALL } else { BY_CHANCE };
-        Some(Effort { all, by_chance, seed, random: Random(seed) })
+        Some(Effort { all, by_chance, seed, random: Random::new(seed) })
     }
 
     /// What the disk may have kept, at a cut after this operation.
@@ -376,23 +378,6 @@ impl Effort {
     fn random_variant(&mut self) -> (Entries, Changes) {
         let likely = [5, 50, 95][self.random.below(3) as usize];
         (Entries::Random(self.random.next()), Changes::Sectors(self.random.next(), likely))
-    }
-}
-
-/// A small generator of random numbers (Marsaglia's xorshift), so that a seed repeats a run.
-#[derive(Clone)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
     }
 }
 

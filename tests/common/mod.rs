@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
+pub(crate) mod random;
+
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -50,6 +52,13 @@ pub(crate) fn try_get(url: &str) -> Option<Reply> {
 
 pub(crate) fn try_post(url: &str, body: &Value) -> Option<Reply> {
     try_read(agent().post(url).header("Content-Type", "application/json").send(body.to_string()))
+}
+
+/// Posts with or without an idempotency key to a node that may be down, or go down meanwhile.
+pub(crate) fn try_post_keyed(url: &str, key: Option<&str>, body: &Value) -> Option<Reply> {
+    let request = agent().post(url).header("Content-Type", "application/json");
+    let request = key.into_iter().fold(request, |request, key| request.header("Idempotency-Key", key));
+    try_read(request.send(body.to_string()))
 }
 
 fn try_read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Option<Reply> {

@@ -117,7 +117,7 @@ impl Master {
         let committed = Committed {
             status: if status == 201 { "success" } else { "short" },
             ids,
-            replicated_to: acks.len(),
+            replicated_to: state.copies_of(writer.ends().1),
             w: writer.wanted,
             timestamp: rfc3339(writer.entries[0].timestamp_ms),
             ms: milliseconds(writer.since.elapsed()),
@@ -144,6 +144,11 @@ impl State {
     /// Whether every writer has got its answer.
     pub(super) fn nobody_waits(&self) -> bool {
         self.writers.is_empty() && self.being_answered == 0
+    }
+
+    /// How many secondaries hold everything up to an id, as far as is known.
+    pub(super) fn copies_of(&self, last: Id) -> usize {
+        self.ledger.members().filter(|view| view.durable >= last).count()
     }
 
     /// The ids of a write. Of one that nobody waits for, the last is enough.

@@ -121,7 +121,7 @@ impl Master {
             let log = reading::whole_log_as_text(201, &self.store, &self.snapshot_of(state));
             return log.with_header("Location", ids.location());
         }
-        let replicated_to = state.ledger.members().filter(|view| view.durable >= last).count();
+        let replicated_to = state.copies_of(last);
         let committed = Committed {
             status: "success",
             ids,
