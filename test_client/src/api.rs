@@ -6,16 +6,21 @@
 use crate::address::Address;
 use crate::exit::Exit;
 use crate::screen::visible;
+use crate::wishes::Wishes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io::ErrorKind;
 use std::time::Duration;
 use ureq::http::Response;
-use ureq::{Agent, Body, Timeout};
+use ureq::typestate::WithBody;
+use ureq::{Agent, Body, RequestBuilder, Timeout};
 
 /// A host that is there accepts a connection at once; a longer `--timeout` is for slow answers.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// A master that was told how long to try answers then, but its answer has a way to go.
+const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 
 /// Replies about one message or one node. A refusal lists every secondary, so this is room for thousands.
 const REPLY_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -24,7 +29,7 @@ const REPLY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 const LOG_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Talks to the nodes of one cluster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Client {
     agent: Agent,
     master: Address,
@@ -67,21 +72,72 @@ impl Client {
         self.timeout
     }
 
+    /// The same client, waiting long enough for the answer to a post that may wait itself.
+    fn patient_enough(&self, wishes: &Wishes) -> Client {
+        let needed = wishes.wait.map_or(Duration::ZERO, |wait| wait + ANSWER_MARGIN);
+        Client::new(self.master.clone(), self.timeout.max(needed))
+    }
+
     /// How a node is.
     pub(crate) fn health(&self, node: &Address) -> Result<Reply<Health>, Failure> {
-        let call = Call { node, effect: Effect::Reads, bytes_max: REPLY_BYTES_MAX, timeout: self.timeout };
-        call.run(|| self.agent.get(node.url("/health")).call())?.parse()
+        self.read(node, "/health", REPLY_BYTES_MAX)
     }
 
     /// What a node shows. The view is named because a server may be set to list bare strings.
     pub(crate) fn messages(&self, node: &Address) -> Result<Reply<Messages>, Failure> {
-        let call = Call { node, effect: Effect::Reads, bytes_max: LOG_BYTES_MAX, timeout: self.timeout };
-        call.run(|| self.agent.get(node.url("/messages?view=objects")).call())?.parse()
+        self.read(node, "/messages?view=objects", LOG_BYTES_MAX)
     }
 
-    /// Appends a message; blocks until every secondary has acknowledged it.
-    pub(crate) fn post(&self, message: &str) -> Result<Reply<Posted>, Failure> {
-        self.change(|| self.send("/messages", &serde_json::json!({ "message": message })))?.parse()
+    /// What a node shows from an id on.
+    pub(crate) fn messages_from(&self, node: &Address, from: u64) -> Result<Reply<Messages>, Failure> {
+        self.read(node, &format!("/messages?view=objects&from={from}"), LOG_BYTES_MAX)
+    }
+
+    /// The same, content with any prefix of the log: the node asks nobody.
+    pub(crate) fn prefix_from(&self, node: &Address, from: u64) -> Result<Reply<Messages>, Failure> {
+        self.read(node, &format!("/messages?view=objects&from={from}&consistency=prefix"), LOG_BYTES_MAX)
+    }
+
+    /// What became of the write with this name.
+    pub(crate) fn write(&self, key: &str) -> Result<Reply<KnownWrite>, Failure> {
+        self.read(&self.master, &format!("/writes/{key}"), REPLY_BYTES_MAX)
+    }
+
+    /// Appends a message; blocks until it has its copies.
+    pub(crate) fn post(&self, message: &str, wishes: &Wishes) -> Result<Reply<Posted>, Failure> {
+        let client = self.patient_enough(wishes);
+        let body = wishes.body(message).to_string();
+        let request = || with_headers(client.agent.post(client.master.url("/messages")), wishes);
+        client.change(|| request().content_type("application/json").send(body))?.parse()
+    }
+
+    /// Appends several messages, all of them or none; blocks until they have their copies.
+    pub(crate) fn post_batch<'a>(
+        &self,
+        messages: impl Iterator<Item = &'a str>,
+        wishes: &Wishes,
+    ) -> Result<Reply<PostedBatch>, Failure> {
+        let client = self.patient_enough(wishes);
+        let body: String = messages.map(|message| format!("{}\n", serde_json::json!(message))).collect();
+        let path = format!("/messages{}", wishes.query());
+        let request = || with_headers(client.agent.post(client.master.url(&path)), wishes);
+        client.change(|| request().content_type("application/x-ndjson").send(body))?.parse()
+    }
+
+    /// What a node says of the faults that it was asked for.
+    pub(crate) fn faults(&self, node: &Address) -> Result<Reply<Faults>, Failure> {
+        self.read(node, "/faults", REPLY_BYTES_MAX)
+    }
+
+    /// Asks a node for a fault, instead of the one that it has.
+    pub(crate) fn set_fault(&self, node: &Address, fault: &serde_json::Value) -> Result<(), Failure> {
+        let request = || self.agent.put(node.url("/faults")).content_type("application/json");
+        self.change_at(node, || request().send(fault.to_string())).map(drop)
+    }
+
+    /// Ends the fault of a node.
+    pub(crate) fn end_fault(&self, node: &Address) -> Result<(), Failure> {
+        self.change_at(node, || self.agent.delete(node.url("/faults")).call()).map(drop)
     }
 
     /// Makes the master replicate to one more secondary.
@@ -100,13 +156,33 @@ impl Client {
         self.master.url(&format!("/secondaries/{server_id}"))
     }
 
+    fn read<T: DeserializeOwned>(&self, node: &Address, path: &str, bytes_max: u64) -> Result<Reply<T>, Failure> {
+        let call = Call { node, effect: Effect::Reads, bytes_max, timeout: self.timeout };
+        call.run(|| self.agent.get(node.url(path)).call())?.parse()
+    }
+
     fn change(&self, send: impl FnOnce() -> Sent) -> Result<Answer, Failure> {
-        let node = &self.master;
+        self.change_at(&self.master, send)
+    }
+
+    fn change_at(&self, node: &Address, send: impl FnOnce() -> Sent) -> Result<Answer, Failure> {
         Call { node, effect: Effect::Changes, bytes_max: REPLY_BYTES_MAX, timeout: self.timeout }.run(send)
     }
 
     fn send(&self, path: &str, body: &serde_json::Value) -> Sent {
         self.agent.post(self.master.url(path)).content_type("application/json").send(body.to_string())
+    }
+}
+
+/// What is asked for in the head of a post.
+fn with_headers(request: RequestBuilder<WithBody>, wishes: &Wishes) -> RequestBuilder<WithBody> {
+    let request = match &wishes.key {
+        Some(key) => request.header("Idempotency-Key", key),
+        None => request,
+    };
+    match wishes.after {
+        Some(id) => request.header("If-Match", format!("\"{id}\"")),
+        None => request,
     }
 }
 
@@ -127,15 +203,14 @@ impl Call<'_> {
         self.node.resolve().map_err(|error| {
             Failure::new(Kind::Unreachable, format!("the name in {} is not known here: {error}", self.node))
         })?;
-        let (status, body) =
-            send().and_then(|response| self.receive(response)).map_err(|error| self.explain(&error))?;
-        let answer = Answer { node: self.node.clone(), effect: self.effect, status, body };
-        if (200..300).contains(&status) { Ok(answer) } else { Err(answer.into_failure()) }
+        let answer = send().and_then(|response| self.receive(response)).map_err(|error| self.explain(&error))?;
+        if (200..300).contains(&answer.status) { Ok(answer) } else { Err(answer.into_failure()) }
     }
 
-    fn receive(&self, mut response: Response<Body>) -> Result<(u16, Vec<u8>), ureq::Error> {
+    fn receive(&self, mut response: Response<Body>) -> Result<Answer, ureq::Error> {
         let body = response.body_mut().with_config().limit(self.bytes_max).read_to_vec()?;
-        Ok((response.status().as_u16(), body))
+        let replayed = response.headers().contains_key("Idempotent-Replayed");
+        Ok(Answer { node: self.node.clone(), effect: self.effect, status: response.status().as_u16(), replayed, body })
     }
 
     /// A failure without an answer.
@@ -175,13 +250,14 @@ struct Answer {
     node: Address,
     effect: Effect,
     status: u16,
+    replayed: bool,
     body: Vec<u8>,
 }
 
 impl Answer {
     fn parse<T: DeserializeOwned>(self) -> Result<Reply<T>, Failure> {
         match serde_json::from_slice(&self.body) {
-            Ok(value) => Ok(Reply { value, body: self.body }),
+            Ok(value) => Ok(Reply { value, status: self.status, replayed: self.replayed, body: self.body }),
             Err(error) => Err(self.incomprehensible(&format!("unexpected JSON, {error}"))),
         }
     }
@@ -202,6 +278,7 @@ impl Answer {
             error: problem.error,
             status: Some(self.status),
             message_id: problem.message_id,
+            message_ids: problem.message_ids,
             secondaries: problem.secondaries,
         }
     }
@@ -227,6 +304,9 @@ impl Answer {
 #[derive(Debug)]
 pub(crate) struct Reply<T> {
     pub(crate) value: T,
+    pub(crate) status: u16,
+    /// It is the answer of an earlier post with the same key.
+    pub(crate) replayed: bool,
     /// For scripts, which may know fields that this client does not.
     pub(crate) body: Vec<u8>,
 }
@@ -266,6 +346,9 @@ pub(crate) struct Failure {
     /// The id that the message had, if it got as far as having one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) message_id: Option<u64>,
+    /// The ids that a batch had, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) message_ids: Option<Ids>,
     /// Each secondary's part, if the master tells.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) secondaries: Vec<SecondaryReport>,
@@ -273,7 +356,12 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(kind: Kind, error: String) -> Failure {
-        Failure { kind, error, status: None, message_id: None, secondaries: Vec::new() }
+        Failure { kind, error, status: None, message_id: None, message_ids: None, secondaries: Vec::new() }
+    }
+
+    /// Whether what was posted got as far as having an id: before that, it was sent to nobody.
+    pub(crate) fn had_an_id(&self) -> bool {
+        self.message_id.is_some() || self.message_ids.is_some()
     }
 }
 
@@ -289,6 +377,7 @@ struct Problem {
     error: String,
     outcome: Option<String>,
     message_id: Option<u64>,
+    message_ids: Option<Ids>,
     #[serde(default)]
     secondaries: Vec<SecondaryReport>,
 }
@@ -308,11 +397,85 @@ pub(crate) struct SecondaryReport {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Posted {
     pub(crate) message_id: u64,
+    #[serde(flatten)]
+    pub(crate) copies: Copied,
+}
+
+/// Several messages that were committed together.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct PostedBatch {
+    pub(crate) message_ids: Ids,
+    /// How many they are.
+    pub(crate) count: u64,
+    #[serde(flatten)]
+    pub(crate) copies: Copied,
+}
+
+/// The ids of a batch, without a gap.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct Ids {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+}
+
+/// Where what was committed is, as the master knew when it answered.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Copied {
     /// How many secondaries hold it.
     pub(crate) replicated_to: usize,
-    /// Each acknowledgement. A master of another make may not tell.
+    /// How many copies were asked for, the master's included. A master of another make may not tell.
+    pub(crate) w: Option<usize>,
+    /// Each acknowledgement, likewise.
     #[serde(default)]
     pub(crate) acks: Vec<Ack>,
+}
+
+/// A write that was given a name.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct KnownWrite {
+    pub(crate) outcome: Fate,
+    #[serde(flatten)]
+    pub(crate) ids: WriteIds,
+    /// When it was accepted, once it is committed.
+    pub(crate) timestamp: Option<String>,
+}
+
+/// What a write put into the log.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum WriteIds {
+    One { message_id: u64 },
+    Batch { message_ids: Ids },
+}
+
+impl WriteIds {
+    /// The newest of them.
+    pub(crate) fn last(self) -> u64 {
+        match self {
+            WriteIds::One { message_id } => message_id,
+            WriteIds::Batch { message_ids } => message_ids.last,
+        }
+    }
+}
+
+/// What became of a write that was not refused.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Fate {
+    /// It is in the log.
+    Committed,
+    /// It may still be refused.
+    Pending,
+}
+
+/// What a node says of the faults that it was asked for.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct Faults {
+    /// Whether it can be asked for any.
+    pub(crate) enabled: bool,
+    /// How many calls the latest one met.
+    #[serde(default)]
+    pub(crate) hits: u64,
 }
 
 /// One acknowledgement.
@@ -355,6 +518,11 @@ pub(crate) struct Health {
     /// A secondary's artificial delay before each acknowledgement.
     #[serde(default)]
     pub(crate) delay_ms: u64,
+    /// The newest id that it holds, visible or not.
+    #[serde(default)]
+    pub(crate) last: u64,
+    /// How many calls arrived at a secondary before an earlier one. An older version does not tell.
+    pub(crate) early_calls: Option<u64>,
     /// Whether a master would take a message now; if not, `reason` says why.
     pub(crate) writable: Option<bool>,
     pub(crate) reason: Option<String>,

@@ -1,13 +1,14 @@
 //! What may be typed, and the text that teaches it.
 
 use crate::address::Address;
+use crate::wishes::{SECONDS_MAX, Wishes, parse_key};
 use anstream::ColorChoice;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use std::time::Duration;
 
-/// Longest wait that may be asked for, in seconds. Nobody waits longer than an hour on purpose.
-const TIMEOUT_SECONDS_MAX: u64 = 3600;
+/// Where a master listens if nobody says otherwise.
+const DEFAULT_MASTER: &str = "http://localhost:5000";
 
 /// Demonstrates and uses a replicated log: one master, N secondaries, every acknowledgement awaited.
 #[derive(Debug, Parser)]
@@ -16,13 +17,14 @@ pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
 
-    /// Address of the master
-    #[arg(long, global = true, value_name = "URL", env = "MASTER_URL", default_value = "http://localhost:5000")]
-    pub(crate) master: Address,
+    /// Address of the master; http://localhost:5000 if left out. `acceptance` starts a cluster of its own then
+    #[arg(long, global = true, value_name = "URL", env = "MASTER_URL")]
+    pub(crate) master: Option<Address>,
 
-    /// How long to wait for a node's answer. A post waits for the slowest secondary, so be patient
+    /// How long to wait for a node's answer. A post waits for the slowest secondary, so be patient; with --wait, it
+    /// is given at least ten seconds more than that
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 60,
-          value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_SECONDS_MAX))]
+          value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
     timeout: u64,
 
     /// For scripts: print one JSON document and nothing else
@@ -35,6 +37,12 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// The master that was named, or the one that is there by default.
+    pub(crate) fn master(&self) -> Address {
+        let default = || DEFAULT_MASTER.parse().expect("the default is an address");
+        self.master.clone().unwrap_or_else(default)
+    }
+
     pub(crate) fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
@@ -52,11 +60,41 @@ pub(crate) enum Command {
         #[arg(long)]
         no_failure: bool,
     },
+    /// Play the exercise's acceptance against real nodes, and say of every step whether it held
+    ///
+    /// Without --master it starts a master and two secondaries of its own, in a directory that goes away; the
+    /// programs `master` and `secondary` must be beside this one, or on PATH.
+    ///
+    /// A cluster that is given with --master needs two secondaries or more, all of them in sync. The last one is
+    /// taken away and brought back by --down and --up, or, if its node was started with ENABLE_FAULTS=1, by a fault
+    /// that cuts it off. Steps that need faults are left out where there are none.
+    Acceptance {
+        /// Shell command that takes the last secondary away, such as 'docker compose pause secondary-2'
+        #[arg(long, value_name = "COMMAND", requires = "up")]
+        down: Option<String>,
+        /// Shell command that brings it back, such as 'docker compose unpause secondary-2'
+        #[arg(long, value_name = "COMMAND", requires = "down")]
+        up: Option<String>,
+    },
     /// Append one message and show how long each secondary took
     Post {
         /// The message. `-` reads it from the standard input, without a final line break. Put `--` before a text
         /// that begins with a hyphen
-        text: String,
+        #[arg(required_unless_present = "lines")]
+        text: Option<String>,
+        /// Append every line of the standard input as a message of its own: all of them, or none
+        #[arg(long)]
+        lines: bool,
+        #[command(flatten)]
+        wishes: Wishes,
+    },
+    /// Ask what became of a write that was posted with --key
+    ///
+    /// Exit code 0: committed. 1: no message has this key. 4: it is pending, so ask again.
+    Write {
+        /// The key
+        #[arg(value_parser = parse_key)]
+        key: String,
     },
     /// List the messages that a node shows
     Get {
@@ -79,8 +117,15 @@ const AFTER_HELP: &str = "\
 Examples:
   test_client demo                              the whole story, step by step
   test_client demo --no-failure                 the same, leaving the cluster as it is
+  test_client acceptance                        the exercise's acceptance, on nodes of its own
+  test_client acceptance --master URL           the same, on nodes that run (see acceptance --help)
   test_client post \"Hello World\"                append a message
   date | test_client post -                     append what another program says
+  test_client post --lines < FILE               append every line, all or none
+  test_client post --w 2 --wait 5 \"two will do\" wait up to 5 s for two copies
+  test_client post --key order-4711 \"once\"      append it once, however often this is run
+  test_client write order-4711                  what became of it
+  test_client post --after 7 \"the eighth\"       append only if 7 is the newest id
   test_client get                               what the master shows
   test_client get http://localhost:5001         what a secondary shows
   test_client --json get | jq .total            for scripts
@@ -90,9 +135,10 @@ A secondary whose name resolves only inside the cluster (http://secondary-1:5001
 master's host, at the same port, where a compose file publishes it.
 
 Exit codes:
-  0  success
+  0  success; also a message that has fewer copies than asked for when its time is over (202)
   1  the cluster refused: the message is not in the log and never will be, so retry freely
   2  wrong usage
   3  a node could not be reached, or what answered is not a node; a message did not arrive
   4  outcome unknown: a message was sent, then the connection broke or time ran out; look, then retry
-  5  the demonstration found something that must not be";
+  5  the demonstration, or the acceptance, found something that must not be
+  128 and the number of a signal: the acceptance was told to stop, and put back what it had changed";

@@ -5,8 +5,8 @@ use crate::api::{Message, Messages, Posted};
 /// Two clocks, read at slightly different moments and rounded, may disagree by this much without meaning anything.
 const ROUNDING_MS: u64 = 5;
 
-/// A message that the demonstration posted and the master confirmed.
-#[derive(Clone, Debug)]
+/// A message that this program posted and the master confirmed.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Written {
     pub(crate) id: u64,
     pub(crate) text: String,
@@ -17,17 +17,18 @@ pub(crate) fn confirmed_too_early(posted: &Posted, waited_ms: u64, secondaries: 
     let id = posted.message_id;
     let mut wrong = Vec::new();
     // More is no breach: a secondary may have joined since the list was asked for.
-    if posted.replicated_to < secondaries.len() {
-        let (some, all) = (posted.replicated_to, secondaries.len());
+    let copies = &posted.copies;
+    if copies.replicated_to < secondaries.len() {
+        let (some, all) = (copies.replicated_to, secondaries.len());
         wrong.push(format!("message {id} was confirmed with {some} acknowledgements; there are {all} secondaries"));
     }
-    if posted.acks.is_empty() {
+    if copies.acks.is_empty() {
         return wrong;
     }
-    for name in secondaries.iter().filter(|name| posted.acks.iter().all(|ack| ack.server_id != **name)) {
+    for name in secondaries.iter().filter(|name| copies.acks.iter().all(|ack| ack.server_id != **name)) {
         wrong.push(format!("message {id} was confirmed without an acknowledgement of {name}"));
     }
-    for ack in posted.acks.iter().filter(|ack| ack.ms > waited_ms + ROUNDING_MS) {
+    for ack in copies.acks.iter().filter(|ack| ack.ms > waited_ms + ROUNDING_MS) {
         let (name, ms) = (&ack.server_id, ack.ms);
         wrong
             .push(format!("message {id} was confirmed after {waited_ms} ms, before {name} acknowledged it at {ms} ms"));
@@ -87,6 +88,25 @@ pub(crate) fn shows(shown: &Messages, text: &str) -> bool {
     shown.messages.iter().any(|message| message.message == text)
 }
 
+/// The messages of a run, which bear its tag, as a node shows them.
+pub(crate) fn tagged(shown: &Messages, tag: &str) -> Vec<Written> {
+    let ours = shown.messages.iter().filter(|message| message.message.contains(tag));
+    ours.map(|message| Written { id: message.id, text: message.message.clone() }).collect()
+}
+
+/// A node may not show all of a sequence yet, but what it shows is the beginning of it: the same ids, in the same order,
+/// each once.
+pub(crate) fn out_of_sequence(shown: &[Written], wanted: &[Written]) -> Option<String> {
+    if wanted.starts_with(shown) {
+        return None;
+    }
+    let list = |written: &[Written]| {
+        let named: Vec<String> = written.iter().map(|one| format!("{} (id {})", one.text, one.id)).collect();
+        named.join(", ")
+    };
+    Some(format!("shows {}, which is not the beginning of {}", list(shown), list(wanted)))
+}
+
 /// Whether a node has come as far as an id.
 pub(crate) fn reaches(shown: &Messages, through: u64) -> bool {
     shown.messages.iter().any(|message| message.id >= through)
@@ -143,6 +163,19 @@ mod tests {
         let written = |id, text: &str| Written { id, text: text.to_owned() };
         assert_eq!(lost(&shown(&[3, 4]), &[written(3, "text 3"), written(4, "text 4")]), Vec::<String>::new());
         assert_eq!(lost(&shown(&[3]), &[written(3, "text"), written(4, "text 4")]).len(), 2);
+    }
+
+    #[test]
+    fn a_sequence_is_shown_from_its_beginning() {
+        let ours = |ids: &[u64]| tagged(&shown(ids), "text");
+        let wanted = ours(&[3, 4, 6]);
+        for part in [&[][..], &[3], &[3, 4], &[3, 4, 6]] {
+            assert_eq!(out_of_sequence(&ours(part), &wanted), None, "{part:?}");
+        }
+        for wrong in [&[4][..], &[3, 6], &[4, 3], &[3, 3], &[3, 4, 6, 7], &[2, 3]] {
+            assert!(out_of_sequence(&ours(wrong), &wanted).is_some(), "{wrong:?}");
+        }
+        assert_eq!(tagged(&shown(&[1, 12]), "text 12").len(), 1);
     }
 
     #[test]

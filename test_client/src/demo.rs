@@ -5,19 +5,20 @@
 //! refuses every message.
 
 use crate::address::Address;
-use crate::api::{Client, Failure, Health, Kind, Messages, State};
+use crate::api::{Client, Failure, Kind, Messages};
 use crate::checks::{self, Written};
-use crate::cluster::{self, Node};
+use crate::cluster;
 use crate::exit::Exit;
 use crate::health;
 use crate::patience::look_until;
 use crate::post::{bars, milliseconds_since, show_secondaries};
 use crate::report::{Comparison, RefusedReport, Report, WriteReport};
 use crate::screen::{BAD, DIM, GOOD, NO_TICK, STRONG, Screen, count, tick, visible};
+use crate::story::{self, Stop};
+use crate::wishes::Wishes;
 use serde_json::json;
 use std::io;
-use std::process;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 /// The secondary that does not exist: its name, and an address where nothing listens. The name is the
 /// demonstration's own, so whatever bears it is left over and may be removed.
@@ -35,7 +36,7 @@ pub(crate) fn run(client: &Client, screen: &mut Screen, with_failure: bool) -> i
     let mut story = Story {
         client,
         screen,
-        tag: tag(),
+        tag: story::tag("demo"),
         steps: 0,
         nodes: Vec::new(),
         written: Vec::new(),
@@ -50,32 +51,6 @@ pub(crate) fn run(client: &Client, screen: &mut Screen, with_failure: bool) -> i
     story.show_verdict(exit)?;
     story.screen.document(json!(story.report).to_string().as_bytes())?;
     Ok(exit)
-}
-
-/// Something that no other run of the demonstration writes, so that its messages can be told apart.
-fn tag() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("demo {:06x}", (now.as_millis() ^ u128::from(process::id())) & 0xff_ffff)
-}
-
-/// Why the story cannot go on.
-enum Stop {
-    /// Nobody listens any more.
-    Screen(io::Error),
-    /// The cluster does not let it.
-    Cluster(Exit, String),
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Stop {
-        Stop::Screen(error)
-    }
-}
-
-impl From<Failure> for Stop {
-    fn from(failure: Failure) -> Stop {
-        Stop::Cluster(failure.kind.exit(), failure.to_string())
-    }
 }
 
 struct Story<'a> {
@@ -107,7 +82,7 @@ impl Story<'_> {
         self.title("A secondary that does not acknowledge")?;
         if self.provoke_a_failure()? {
             self.title("And everything works again")?;
-            self.await_writable()?;
+            story::await_writable(self.client, self.screen)?;
             self.write(&format!("all is well again ({})", self.tag))?;
             self.compare_the_logs()?;
         }
@@ -119,52 +94,26 @@ impl Story<'_> {
     fn meet_the_nodes(&mut self) -> Result<(), Stop> {
         self.title("Who is there")?;
         self.find_the_master()?;
-        let writable = self.await_writable();
+        let writable = story::await_writable(self.client, self.screen);
         let nodes = cluster::survey(self.client);
         health::show(self.screen, &nodes)?;
         self.report.nodes = nodes.iter().map(health::document).collect();
         self.report.unread =
             nodes.iter().filter(|node| node.answer.is_err()).map(|node| node.server_id.clone()).collect();
         writable?;
-        self.nodes = nodes.into_iter().filter_map(readable).collect();
+        self.nodes = nodes.into_iter().filter_map(story::readable).collect();
         Ok(())
     }
 
     /// Makes sure that it is one, and that nothing is left over that would block it.
     fn find_the_master(&mut self) -> Result<(), Stop> {
-        let health = self.client.health(self.client.master())?.value;
-        if health.role != "master" {
-            let (url, role) = (self.client.master(), visible(&health.role));
-            return Err(Stop::Cluster(
-                Exit::Unreachable,
-                format!("{url} is a {role}; the master is wanted (--master)"),
-            ));
-        }
+        let health = story::find_the_master(self.client)?;
         if health.secondaries.iter().all(|listed| listed.server_id != ABSENT) {
             return Ok(());
         }
         self.screen
             .line(format_args!("  {ABSENT} is left over from an earlier demonstration; it is removed first."))?;
         self.remove_absent()
-    }
-
-    /// A cluster that has just started, or changed, needs a moment.
-    fn await_writable(&mut self) -> Result<(), Stop> {
-        let ask = || self.client.health(self.client.master()).map(|reply| reply.value);
-        let mut health = ask()?;
-        if health.writable == Some(false) {
-            self.screen
-                .line(format_args!("  The master {}. Giving it a moment …", cluster::describe_master(&health)))?;
-            let settled =
-                |health: &Result<Health, _>| health.as_ref().is_ok_and(|health| health.writable != Some(false));
-            health = look_until(self.client.timeout(), ask, settled)?;
-        }
-        if health.writable != Some(false) {
-            return Ok(());
-        }
-        let unreachable = health.secondaries.iter().any(|listed| listed.state == Some(State::Unreachable));
-        let exit = if unreachable { Exit::Unreachable } else { Exit::Refused };
-        Err(Stop::Cluster(exit, format!("the master {}", cluster::describe_master(&health))))
     }
 
     // Step: write.
@@ -186,14 +135,14 @@ impl Story<'_> {
         self.announce(text)?;
         let secondaries = self.secondaries()?;
         let begun = Instant::now();
-        let outcome = self.client.post(text);
+        let outcome = self.client.post(text, &Wishes::default());
         let waited_ms = milliseconds_since(begun);
         if let Err(failure) = &outcome {
             show_secondaries(self.screen, failure)?;
         }
         let posted = outcome?.value;
-        self.screen.bars(&bars(&posted, waited_ms))?;
-        let holders = count(posted.replicated_to, "secondary", "secondaries");
+        self.screen.bars(&bars(&posted.copies, waited_ms))?;
+        let holders = count(posted.copies.replicated_to, "secondary", "secondaries");
         self.screen.mark(true, format_args!("message {}, held by the master and {holders}", posted.message_id))?;
         for wrong in checks::confirmed_too_early(&posted, waited_ms, &secondaries) {
             self.violation(wrong)?;
@@ -274,7 +223,7 @@ impl Story<'_> {
                 Err(_) => false,
             });
             let name = visible(server_id);
-            readings.push((server_id.clone(), reading.map_err(|failure| unreadable(&name, &failure))?.value));
+            readings.push((server_id.clone(), reading.map_err(|failure| story::unreadable(&name, &failure))?.value));
         }
         Ok(readings)
     }
@@ -323,7 +272,7 @@ impl Story<'_> {
         let text = format!("this must not appear ({})", self.tag);
         self.announce(&text)?;
         let begun = Instant::now();
-        let outcome = self.client.post(&text);
+        let outcome = self.client.post(&text, &Wishes::default());
         let waited_ms = milliseconds_since(begun);
         match outcome {
             Err(failure @ Failure { kind: Kind::Refused, .. }) => self.show_refusal(text, waited_ms, failure),
@@ -437,14 +386,6 @@ impl Story<'_> {
         }
         Ok(())
     }
-}
-
-fn readable(node: Node) -> Option<(String, Address)> {
-    node.answer.is_ok().then_some(node.address).flatten().map(|address| (node.server_id, address))
-}
-
-fn unreadable(name: &str, failure: &Failure) -> Stop {
-    Stop::Cluster(failure.kind.exit(), format!("{name} cannot be read: {failure}"))
 }
 
 /// The secondary that was slowest most recently, how long the slowest took on average, and how long all of them

@@ -6,6 +6,7 @@
     reason = "a client lives at the edge: it measures waiting, and waits"
 )]
 
+mod acceptance;
 mod address;
 mod api;
 mod args;
@@ -19,6 +20,9 @@ mod patience;
 mod post;
 mod report;
 mod screen;
+mod story;
+mod wishes;
+mod write;
 
 use api::Client;
 use args::{Args, Command};
@@ -43,11 +47,17 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> io::Result<Exit> {
-    let client = Client::new(args.master.clone(), args.timeout());
+    let client = Client::new(args.master(), args.timeout());
     let mut screen = Screen::new(args.json);
     match &args.command {
         Command::Demo { no_failure } => demo::run(&client, &mut screen, !no_failure),
-        Command::Post { text } => post::run(&client, &mut screen, text),
+        Command::Acceptance { down, up } => {
+            let commands = down.clone().zip(up.clone());
+            acceptance::run(args.master.is_some().then_some(client), args.timeout(), &mut screen, commands)
+        }
+        Command::Post { text: Some(text), lines: false, wishes } => post::run(&client, &mut screen, text, wishes),
+        Command::Post { text, wishes, .. } => post::run_lines(&client, &mut screen, text.as_deref(), wishes),
+        Command::Write { key } => write::run(&client, &mut screen, key),
         Command::Get { url } => get::run(&client, &mut screen, url.as_ref()),
         Command::Health => health::run(&client, &mut screen),
     }

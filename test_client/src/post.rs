@@ -1,9 +1,10 @@
-//! `test_client post`: append one message.
+//! `test_client post`: append one message, or the lines of the standard input together.
 
-use crate::api::{Client, Failure, Kind, Posted, SecondaryReport};
+use crate::api::{Client, Copied, Failure, Kind, Posted, PostedBatch, Reply, SecondaryReport};
 use crate::exit::Exit;
 use crate::screen::{Bar, DIM, GOOD, NO_TICK, STRONG, Screen, count, tick, visible};
-use serde_json::json;
+use crate::wishes::Wishes;
+use serde_json::{Value, json};
 use std::io::{self, Read};
 use std::time::Instant;
 
@@ -12,26 +13,45 @@ use std::time::Instant;
 const INPUT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Appends a text, or the standard input if it is `-`.
-pub(crate) fn run(client: &Client, screen: &mut Screen, text: &str) -> io::Result<Exit> {
+pub(crate) fn run(client: &Client, screen: &mut Screen, text: &str, wishes: &Wishes) -> io::Result<Exit> {
     let message = match text {
         "-" => match from_input() {
-            Ok(message) => message,
-            Err(why) => {
-                screen.complain(&why);
-                screen.document(json!({ "error": why }).to_string().as_bytes())?;
-                return Ok(Exit::Usage);
-            }
+            Ok(message) => without_line_break(&message).to_owned(),
+            Err(why) => return refuse(screen, &why),
         },
         text => text.to_owned(),
     };
     let begun = Instant::now();
-    match client.post(&message) {
+    match client.post(&message, wishes) {
         Ok(reply) => {
-            show(screen, &reply.value, milliseconds_since(begun))?;
-            screen.document(&reply.body)?;
-            Ok(Exit::Success)
+            let Posted { message_id, copies } = &reply.value;
+            let what = format!("message {STRONG}{message_id}{STRONG:#}");
+            show(screen, &what, copies, &reply, milliseconds_since(begun))
         }
-        Err(failure) => fail(screen, &failure),
+        Err(failure) => fail(screen, &failure, wishes),
+    }
+}
+
+/// Appends every line of the standard input as a message of its own: all of them, or none.
+pub(crate) fn run_lines(client: &Client, screen: &mut Screen, text: Option<&str>, wishes: &Wishes) -> io::Result<Exit> {
+    if text.is_some_and(|text| text != "-") {
+        return refuse(screen, "with --lines the messages are the lines of the standard input; leave the text out");
+    }
+    let input = match from_input() {
+        Ok(input) if input.is_empty() => return refuse(screen, "the standard input is empty, so there is no message"),
+        Ok(input) => input,
+        Err(why) => return refuse(screen, &why),
+    };
+    let begun = Instant::now();
+    match client.post_batch(input.lines(), wishes) {
+        Ok(reply) => {
+            let PostedBatch { message_ids, count: messages, copies } = &reply.value;
+            let messages = count(*messages, "message", "messages");
+            let (first, last) = (message_ids.first, message_ids.last);
+            let what = format!("{messages}, {STRONG}{first}{STRONG:#} to {STRONG}{last}{STRONG:#}");
+            show(screen, &what, copies, &reply, milliseconds_since(begun))
+        }
+        Err(failure) => fail(screen, &failure, wishes),
     }
 }
 
@@ -42,36 +62,87 @@ fn from_input() -> Result<String, String> {
     if bytes.len() as u64 > INPUT_BYTES_MAX {
         return Err(format!("the standard input has more than {} MiB", INPUT_BYTES_MAX >> 20));
     }
-    let text = String::from_utf8(bytes).map_err(|error| format!("the standard input is not UTF-8 text: {error}"))?;
+    String::from_utf8(bytes).map_err(|error| format!("the standard input is not UTF-8 text: {error}"))
+}
+
+fn without_line_break(text: &str) -> &str {
     let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
-    Ok(line.unwrap_or(&text).to_owned())
+    line.unwrap_or(text)
 }
 
-fn show(screen: &mut Screen, posted: &Posted, waited_ms: u64) -> io::Result<()> {
-    let secondaries = count(posted.replicated_to, "secondary", "secondaries");
-    let id = posted.message_id;
-    screen.line(format_args!(
-        "{GOOD}Appended{GOOD:#} as message {STRONG}{id}{STRONG:#}, held by {secondaries} as well."
-    ))?;
-    screen.bars(&bars(posted, waited_ms))
+/// What was asked for makes no sense, so nothing was sent.
+fn refuse(screen: &mut Screen, why: &str) -> io::Result<Exit> {
+    screen.complain(why);
+    screen.document(json!({ "error": why }).to_string().as_bytes())?;
+    Ok(Exit::Usage)
 }
 
-fn fail(screen: &mut Screen, failure: &Failure) -> io::Result<Exit> {
+fn show<T>(screen: &mut Screen, what: &str, copies: &Copied, reply: &Reply<T>, waited_ms: u64) -> io::Result<Exit> {
+    screen.line(describe(what, copies, reply))?;
+    screen.bars(&bars(copies, waited_ms))?;
+    screen.document(&document(reply))?;
+    Ok(Exit::Success)
+}
+
+fn describe<T>(what: &str, copies: &Copied, reply: &Reply<T>) -> String {
+    let secondaries = count(copies.replicated_to, "secondary", "secondaries");
+    let done = if reply.replayed { "Written before" } else { "Appended" };
+    let held = format!("{GOOD}{done}{GOOD:#} as {what}, held by {secondaries} as well");
+    match (reply.status, copies.w) {
+        (202, Some(w)) => {
+            format!("{held}: fewer copies than the {w} that were asked for when its time was over. The others follow.")
+        }
+        (202, None) => format!("{held}: fewer copies than were asked for when its time was over. The others follow."),
+        _ if reply.replayed => format!("{held}. Nothing was appended now."),
+        _ => format!("{held}."),
+    }
+}
+
+/// The reply as it came; what its head says of an earlier post is put in.
+fn document<T>(reply: &Reply<T>) -> Vec<u8> {
+    let Ok(Value::Object(mut document)) = serde_json::from_slice(&reply.body) else {
+        return reply.body.clone();
+    };
+    if !reply.replayed {
+        return reply.body.clone();
+    }
+    document.insert("replayed".to_owned(), true.into());
+    Value::Object(document).to_string().into_bytes()
+}
+
+fn fail(screen: &mut Screen, failure: &Failure, wishes: &Wishes) -> io::Result<Exit> {
     screen.complain(failure);
     show_secondaries(screen, failure)?;
-    screen.complain(match failure.kind {
-        Kind::Unreachable | Kind::Refused => "Nothing was appended.",
-        Kind::Unknown => "Whether the message was appended is not known; look with `test_client get` before you retry.",
-    });
+    screen.complain(advice(failure, wishes));
     let mut document = json!(failure);
     document["outcome"] = json!(if failure.kind == Kind::Unknown { "unknown" } else { "not_appended" });
     screen.document(document.to_string().as_bytes())?;
     Ok(failure.kind.exit())
 }
 
+/// What may be concluded, and done.
+fn advice(failure: &Failure, wishes: &Wishes) -> String {
+    match (failure.kind, failure.status, &wishes.key) {
+        (Kind::Unknown, _, Some(key)) => {
+            format!(
+                "Whether it was appended is not known; ask with `test_client write {key}`, or post it again with --key {key}."
+            )
+        }
+        (Kind::Unknown, _, None) => {
+            "Whether the message was appended is not known; look with `test_client get` before you retry.".to_owned()
+        }
+        (_, Some(412), _) => {
+            "Nothing was appended: another message was first. See it with `test_client get`, and decide again."
+                .to_owned()
+        }
+        (_, Some(422), _) => "Nothing was appended: the key belongs to another message. Choose another key.".to_owned(),
+        _ => "Nothing was appended.".to_owned(),
+    }
+}
+
 /// Every acknowledgement, and the wait that they add up to.
-pub(crate) fn bars(posted: &Posted, waited_ms: u64) -> Vec<Bar> {
-    let acks = posted.acks.iter().map(|ack| Bar { label: visible(&ack.server_id), ms: ack.ms });
+pub(crate) fn bars(copies: &Copied, waited_ms: u64) -> Vec<Bar> {
+    let acks = copies.acks.iter().map(|ack| Bar { label: visible(&ack.server_id), ms: ack.ms });
     acks.chain([Bar { label: "you waited".to_owned(), ms: waited_ms }]).collect()
 }
 
@@ -84,7 +155,7 @@ pub(crate) fn show_secondaries(screen: &mut Screen, failure: &Failure) -> io::Re
     let (names, details) = (widest(|part| &part.server_id), widest(|part| &part.detail));
     for part in &failure.secondaries {
         let (name, detail, url) = (visible(&part.server_id), visible(&part.detail), visible(&part.url));
-        let asked = part.acknowledged || failure.message_id.is_some();
+        let asked = part.acknowledged || failure.had_an_id();
         let mark = if asked { tick(part.acknowledged) } else { NO_TICK.to_owned() };
         screen.line(format_args!("    {mark} {name:<names$}  {detail:<details$}  {DIM}{url}{DIM:#}"))?;
     }

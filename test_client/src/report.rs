@@ -61,7 +61,7 @@ pub(crate) struct WriteReport {
 
 impl WriteReport {
     pub(crate) fn new(message: &str, posted: &Posted, waited_ms: u64) -> WriteReport {
-        let acks = posted.acks.clone();
+        let acks = posted.copies.acks.clone();
         WriteReport { message: message.to_owned(), message_id: posted.message_id, waited_ms, acks }
     }
 

@@ -6,65 +6,16 @@
     reason = "a test of a program needs a stub with sockets and threads"
 )]
 
+mod common;
 mod stub;
 
+use common::{run, run_with_input};
 use serde_json::Value;
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
 use stub::{Cluster, Fault, Script, one_answer};
 
 /// Two secondaries, the first slower, as in the exercise, but in a hurry.
 fn cluster(faults: &[Fault]) -> Cluster {
     Cluster::start(Script { delays_ms: vec![40, 20], faults: faults.to_vec() })
-}
-
-/// What a run of the program gave.
-struct Run {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Run {
-    #[track_caller]
-    fn ends_with(self, code: i32) -> Run {
-        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
-        self
-    }
-
-    #[track_caller]
-    fn prints(self, text: &str) -> Run {
-        assert!(self.stdout.contains(text), "no {text:?} in\n{}", self.stdout);
-        self
-    }
-
-    #[track_caller]
-    fn complains(self, text: &str) -> Run {
-        assert!(self.stderr.contains(text), "no {text:?} in\n{}", self.stderr);
-        self
-    }
-
-    /// The one document on stdout.
-    #[track_caller]
-    fn json(self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {:?}", self.stdout))
-    }
-}
-
-fn run(master: &str, args: &[&str]) -> Run {
-    run_with_input(master, args, b"")
-}
-
-fn run_with_input(master: &str, args: &[&str], input: &[u8]) -> Run {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_test_client"));
-    command.args(args).env("MASTER_URL", master).env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
-    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = piped.spawn().expect("test_client starts");
-    // A command that does not read its input may be gone already.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
-    Run { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
 }
 
 #[test]

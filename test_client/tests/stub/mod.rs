@@ -1,5 +1,7 @@
 //! A cluster that only pretends: the nodes' HTTP interface on local ports, with scripted delays and faults.
 
+#![allow(dead_code, reason = "each test file uses its part of this")]
+
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -50,6 +52,8 @@ pub(crate) enum Fault {
     NoRemoval,
     /// `demo-absent` is registered from the beginning.
     LeftOver,
+    /// Nodes can be asked for faults.
+    Askable,
 }
 
 /// The running stub; its threads end with the test's process.
@@ -66,6 +70,8 @@ struct State {
     messages: Vec<Value>,
     refused: Vec<Value>,
     last_id: u64,
+    /// The faults that nodes were asked for, and their ends, in this order.
+    asked: Vec<String>,
 }
 
 impl Cluster {
@@ -74,7 +80,8 @@ impl Cluster {
         let ports: Vec<u16> = servers.iter().map(|server| server.server_addr().to_ip().unwrap().port()).collect();
         let urls: Vec<String> = ports.iter().map(|port| format!("http://127.0.0.1:{port}")).collect();
         let registered = registered(&script, &ports[1..]);
-        let state = State { script, registered, messages: Vec::new(), refused: Vec::new(), last_id: 0 };
+        let state =
+            State { script, registered, messages: Vec::new(), refused: Vec::new(), last_id: 0, asked: Vec::new() };
         let state = Arc::new(Mutex::new(state));
         for (number, server) in servers.into_iter().enumerate() {
             let state = Arc::clone(&state);
@@ -86,6 +93,11 @@ impl Cluster {
     /// The names of the registered secondaries.
     pub(crate) fn registered(&self) -> Vec<String> {
         self.state.lock().unwrap().registered.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The faults that nodes were asked for: the number of the node, the method and the body.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.state.lock().unwrap().asked.clone()
     }
 
     /// The texts that were committed.
@@ -130,6 +142,7 @@ fn answer(request: &mut Request, number: usize, state: &Mutex<State>) -> (u16, V
         (Method::Get, "/health", 0) => (200, state.master_health()),
         (Method::Get, "/health", _) => (200, state.secondary_health(number)),
         (Method::Get, "/messages", _) => (200, state.shown_by(number)),
+        (method, "/faults", _) => state.fault(number, method, &body),
         (Method::Post, "/messages", 0) => state.post(&serde_json::from_str(&body).unwrap()),
         (Method::Post, "/secondaries", 0) => state.register(&serde_json::from_str(&body).unwrap()),
         (Method::Delete, path, 0) => state.remove(path.strip_prefix("/secondaries/").unwrap()),
@@ -240,6 +253,14 @@ impl State {
         (502, reply)
     }
 
+    fn fault(&mut self, number: usize, method: &Method, body: &str) -> (u16, Value) {
+        let enabled = self.has(Fault::Askable);
+        if *method != Method::Get {
+            self.asked.push(format!("{number} {method} {body}").trim_end().to_owned());
+        }
+        (200, json!({ "enabled": enabled, "active": null, "hits": 0 }))
+    }
+
     fn register(&mut self, body: &Value) -> (u16, Value) {
         if self.has(Fault::NoRegistration) {
             return (403, json!({ "error": "the secondaries of this master are fixed" }));
@@ -259,6 +280,64 @@ impl State {
         self.registered.retain(|(registered, _)| registered != name);
         (200, json!({ "status": "removed", "total_secondaries": self.registered.len() }))
     }
+}
+
+/// A server that gives one answer to whatever it is asked, and keeps what it was asked.
+pub(crate) struct Recorder {
+    pub(crate) url: String,
+    requests: Arc<Mutex<Vec<Recorded>>>,
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorded {
+    /// Its method, path and query.
+    pub(crate) line: String,
+    headers: Vec<Header>,
+    pub(crate) body: String,
+}
+
+impl Recorded {
+    pub(crate) fn header(&self, name: &'static str) -> Option<&str> {
+        self.headers.iter().find(|header| header.field.equiv(name)).map(|header| header.value.as_str())
+    }
+}
+
+impl Recorder {
+    /// Answers after a while.
+    pub(crate) fn start(delay: Duration, status: u16, headers: &[(&str, &str)], body: &Value) -> Recorder {
+        let server = Server::http("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", server.server_addr().to_ip().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let recorder = Recorder { url, requests: Arc::clone(&requests) };
+        let header = |(name, value): &(&str, &str)| Header::from_bytes(*name, *value).unwrap();
+        let (headers, body): (Vec<Header>, _) = (headers.iter().map(header).collect(), body.to_string());
+        thread::spawn(move || {
+            for mut request in server.incoming_requests() {
+                requests.lock().unwrap().push(record(&mut request));
+                thread::sleep(delay);
+                let response = Response::from_string(&*body).with_status_code(status);
+                let response = headers.iter().cloned().fold(response, Response::with_header);
+                let _ = request.respond(response);
+            }
+        });
+        recorder
+    }
+
+    /// The only request.
+    pub(crate) fn request(&self) -> Recorded {
+        let requests = self.requests.lock().unwrap();
+        assert_eq!(requests.len(), 1, "{requests:?}");
+        requests[0].clone()
+    }
+}
+
+fn record(request: &mut Request) -> Recorded {
+    let line = format!("{} {}", request.method(), request.url());
+    let headers = request.headers().to_vec();
+    let mut body = String::new();
+    request.as_reader().read_to_string(&mut body).unwrap();
+    Recorded { line, headers, body }
 }
 
 /// A server that takes one request, answers with these bytes whatever it was, and closes. `None` never answers.

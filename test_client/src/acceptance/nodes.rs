@@ -1,0 +1,225 @@
+//! A cluster of our own: a master and two secondaries as processes, their logs and data in a directory that goes away.
+//!
+//! Each node holds the reading end of a pipe from here and stops when it closes, so none is left behind, however this
+//! process ends.
+
+use crate::address::Address;
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long a node may take until it serves.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a node may take to stop before it is killed.
+const STOP_PATIENCE: Duration = Duration::from_secs(8);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What a node prints when it serves.
+const SERVES: &str = " serves on http://";
+
+/// The master comes first.
+const NAMES: [&str; 3] = ["master", "secondary-1", "secondary-2"];
+
+/// The nodes, of which some run.
+pub(super) struct OwnCluster {
+    programs: Programs,
+    ports: Vec<u16>,
+    directory: Mutex<Option<TempDir>>,
+    running: Mutex<Vec<Running>>,
+}
+
+/// The nodes' programs.
+struct Programs {
+    master: PathBuf,
+    secondary: PathBuf,
+}
+
+/// A node in operation.
+struct Running {
+    name: &'static str,
+    child: Child,
+}
+
+impl OwnCluster {
+    /// Finds programs, ports and a directory. Nothing runs yet.
+    pub(super) fn prepare() -> Result<OwnCluster, String> {
+        let programs = Programs::find()?;
+        let directory = tempfile::Builder::new().prefix("acceptance-").tempdir();
+        let directory = directory.map_err(|error| format!("no directory could be made for the nodes: {error}"))?;
+        let ports = free_ports(NAMES.len());
+        if ports.len() < NAMES.len() {
+            return Err("there are no free ports on 127.0.0.1".to_owned());
+        }
+        Ok(OwnCluster { programs, ports, directory: Mutex::new(Some(directory)), running: Mutex::default() })
+    }
+
+    /// Name and address of each node, the master first.
+    pub(super) fn nodes(&self) -> Vec<(String, Address)> {
+        let address = |port: &u16| format!("localhost:{port}").parse().expect("host and port are an address");
+        NAMES.iter().zip(&self.ports).map(|(name, port)| ((*name).to_owned(), address(port))).collect()
+    }
+
+    /// Starts the node with this number, and waits until it serves.
+    pub(super) fn start(&self, number: usize) -> Result<(), String> {
+        let name = NAMES[number];
+        let home = match &*lock(&self.directory) {
+            Some(directory) => directory.path().join(name),
+            None => return Err(format!("{name} is not started: everything is being stopped")),
+        };
+        let mut child = self.spawn(number, &home).map_err(|error| format!("{name} could not be started: {error}"))?;
+        let served = wait_until_it_serves(&mut child);
+        lock(&self.running).push(Running { name, child });
+        served.map_err(|why| format!("{name} {why}{}", complaint(&home)))
+    }
+
+    fn spawn(&self, number: usize, home: &Path) -> io::Result<Child> {
+        fs::create_dir_all(home)?;
+        let port = self.ports[number].to_string();
+        let secondaries: Vec<String> = self.ports[1..].iter().map(|port| format!("http://localhost:{port}")).collect();
+        let mut command = match number {
+            0 => Command::new(&self.programs.master),
+            _ => Command::new(&self.programs.secondary),
+        };
+        // A clean environment: what the person has set for a cluster of his own is not meant for this one.
+        command.env_clear().env("SERVER_ID", NAMES[number]);
+        match number {
+            0 => command.env("MASTER_PORT", port).env("SECONDARIES", secondaries.join(",")),
+            _ => command.env("SECONDARY_PORT", port),
+        };
+        command
+            .env("DATA_DIR", home.join("data"))
+            .env("LOG_DIR", home.join("logs"))
+            .env("ENABLE_FAULTS", "1")
+            .env("STOP_WITH_PARENT", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(errors_of(home))?)
+            // Ctrl-C is for this process, which then stops the master before its secondaries.
+            .process_group(0)
+            .spawn()
+    }
+
+    /// Stops every node that runs, the master first, and removes the directory.
+    pub(super) fn stop(&self) {
+        let directory = lock(&self.directory).take();
+        self.stop_nodes();
+        drop(directory);
+    }
+
+    /// The same, and gives back the directory instead of removing it.
+    pub(super) fn stop_and_keep(&self) -> Option<PathBuf> {
+        let directory = lock(&self.directory).take();
+        self.stop_nodes();
+        directory.map(TempDir::keep)
+    }
+
+    fn stop_nodes(&self) {
+        let mut running = std::mem::take(&mut *lock(&self.running));
+        running.sort_by_key(|node| node.name != NAMES[0]);
+        running.iter_mut().for_each(Running::stop);
+    }
+}
+
+impl Running {
+    /// Closes the pipe, which asks the node to stop, and waits for it.
+    fn stop(&mut self) {
+        drop(self.child.stdin.take());
+        let begun = Instant::now();
+        while begun.elapsed() < STOP_PATIENCE {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Programs {
+    /// Looks beside this program, and then on PATH.
+    fn find() -> Result<Programs, String> {
+        let beside = env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned));
+        let path = env::var_os("PATH").unwrap_or_default();
+        let places: Vec<PathBuf> = beside.iter().cloned().chain(env::split_paths(&path)).collect();
+        let find = |name: &str| places.iter().map(|place| place.join(name)).find(|program| program.is_file());
+        match (find("master"), find("secondary")) {
+            (Some(master), Some(secondary)) => Ok(Programs { master, secondary }),
+            _ => Err(format!(
+                "the programs `master` and `secondary` are neither in {} nor on PATH; build them with `cargo build \
+                 --release --workspace`, put them on PATH with `cargo install --path .`, or name a cluster with --master",
+                beside.as_deref().map_or(OsStr::new("the directory of this program"), Path::as_os_str).display()
+            )),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where a node's last words go.
+fn errors_of(home: &Path) -> PathBuf {
+    home.join("errors.txt")
+}
+
+/// What a node said when it could not start.
+fn complaint(home: &Path) -> String {
+    let said = fs::read_to_string(errors_of(home)).unwrap_or_default();
+    said.lines().last().map_or_else(String::new, |line| format!("; it said: {line}"))
+}
+
+/// Reads what the node prints, to its end, so that it never waits for a reader.
+fn wait_until_it_serves(child: &mut Child) -> Result<(), String> {
+    let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let (serves, served) = mpsc::channel();
+    let read = move || {
+        for line in lines.map_while(Result::ok) {
+            if line.contains(SERVES) {
+                let _ = serves.send(());
+            }
+        }
+    };
+    thread::Builder::new().spawn(read).map_err(|error| format!("cannot be listened to: {error}"))?;
+    served.recv_timeout(START_PATIENCE).map_err(|error| match error {
+        RecvTimeoutError::Timeout => format!("does not serve {} s after its start", START_PATIENCE.as_secs()),
+        RecvTimeoutError::Disconnected => "ended before it served".to_owned(),
+    })
+}
+
+/// Ports that nothing listens on. They are below the range from which the system takes ports for outgoing connections,
+/// or such a connection could sit on the port of a node that is not started yet.
+fn free_ports(count: usize) -> Vec<u16> {
+    const PORTS: std::ops::Range<u32> = 10_000..32_000;
+    let first = process::id().wrapping_mul(7_919);
+    let port = |step: u32| PORTS.start + first.wrapping_add(step * 37) % (PORTS.end - PORTS.start);
+    let held: Vec<TcpListener> = (0..PORTS.end - PORTS.start)
+        .filter_map(|step| u16::try_from(port(step)).ok())
+        .filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())
+        .take(count)
+        .collect();
+    held.iter().filter_map(|listener| listener.local_addr().ok()).map(|address| address.port()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_ports_differ() {
+        let mut ports = free_ports(20);
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 20);
+    }
+}

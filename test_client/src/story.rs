@@ -1,0 +1,74 @@
+//! What the stories that this program tells have in common: how they begin, and why they end early.
+
+use crate::address::Address;
+use crate::api::{Client, Failure, Health, State};
+use crate::cluster::{self, Node};
+use crate::exit::Exit;
+use crate::patience::look_until;
+use crate::screen::{Screen, visible};
+use std::io;
+use std::process;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Something that no other run of a story writes, so that its messages can be told apart.
+pub(crate) fn tag(story: &str) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{story} {:06x}", (now.as_millis() ^ u128::from(process::id())) & 0xff_ffff)
+}
+
+/// Why the story cannot go on.
+pub(crate) enum Stop {
+    /// Nobody listens any more.
+    Screen(io::Error),
+    /// The cluster does not let it.
+    Cluster(Exit, String),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Stop {
+        Stop::Screen(error)
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Stop {
+        Stop::Cluster(failure.kind.exit(), failure.to_string())
+    }
+}
+
+/// How the master is. Stops if what is there is something else.
+pub(crate) fn find_the_master(client: &Client) -> Result<Health, Stop> {
+    let health = client.health(client.master())?.value;
+    if health.role == "master" {
+        return Ok(health);
+    }
+    let (url, role) = (client.master(), visible(&health.role));
+    Err(Stop::Cluster(Exit::Unreachable, format!("{url} is a {role}; the master is wanted (--master)")))
+}
+
+/// A cluster that has just started, or changed, needs a moment.
+pub(crate) fn await_writable(client: &Client, screen: &mut Screen) -> Result<(), Stop> {
+    let ask = || client.health(client.master()).map(|reply| reply.value);
+    let mut health = ask()?;
+    if health.writable == Some(false) {
+        screen.line(format_args!("  The master {}. Giving it a moment …", cluster::describe_master(&health)))?;
+        let settled = |health: &Result<Health, _>| health.as_ref().is_ok_and(|health| health.writable != Some(false));
+        health = look_until(client.timeout(), ask, settled)?;
+    }
+    if health.writable != Some(false) {
+        return Ok(());
+    }
+    let unreachable = health.secondaries.iter().any(|listed| listed.state == Some(State::Unreachable));
+    let exit = if unreachable { Exit::Unreachable } else { Exit::Refused };
+    Err(Stop::Cluster(exit, format!("the master {}", cluster::describe_master(&health))))
+}
+
+/// Name and address of a node that answered.
+pub(crate) fn readable(node: Node) -> Option<(String, Address)> {
+    node.answer.is_ok().then_some(node.address).flatten().map(|address| (node.server_id, address))
+}
+
+/// A node did not answer that has to.
+pub(crate) fn unreadable(name: &str, failure: &Failure) -> Stop {
+    Stop::Cluster(failure.kind.exit(), format!("{name} cannot be read: {failure}"))
+}

@@ -1,0 +1,166 @@
+//! What a post may ask for beside its text. What is not asked for is the master's to choose.
+
+use serde_json::{Value, json};
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Longest wait that may be asked for, in seconds. Nobody waits longer than an hour on purpose.
+pub(crate) const SECONDS_MAX: u64 = 3600;
+
+/// Longest name of a write that a master takes.
+const KEY_CHARACTERS_MAX: usize = 128;
+
+/// What a post asks for.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Wishes {
+    /// How many nodes must have it, the master included: a number from 1, `majority` or `all`. The master's own
+    /// choice if left out
+    #[arg(long = "w", value_name = "COPIES")]
+    pub(crate) copies: Option<Copies>,
+
+    /// How long the master goes on trying before it refuses, a fraction allowed. If left out, it refuses at once
+    /// when a node is missing that is needed
+    #[arg(long, value_name = "SECONDS", value_parser = parse_wait)]
+    pub(crate) wait: Option<Duration>,
+
+    /// A name for this write: posted again under the same name, it is not written again
+    #[arg(long, value_name = "KEY", value_parser = parse_key)]
+    pub(crate) key: Option<String>,
+
+    /// Append only if this is the id of the newest message, 0 for an empty log
+    #[arg(long, value_name = "ID")]
+    pub(crate) after: Option<u64>,
+}
+
+impl Wishes {
+    /// So many copies, and nothing else.
+    pub(crate) fn copies(copies: Copies) -> Wishes {
+        Wishes { copies: Some(copies), ..Wishes::default() }
+    }
+
+    /// The same, waiting so long for nodes that are missing.
+    pub(crate) fn waiting(self, wait: Duration) -> Wishes {
+        Wishes { wait: Some(wait), ..self }
+    }
+
+    /// The same under a name.
+    pub(crate) fn named(self, key: &str) -> Wishes {
+        Wishes { key: Some(key.to_owned()), ..self }
+    }
+
+    /// One message as the body of a post, with what is asked for it.
+    pub(crate) fn body(&self, message: &str) -> Value {
+        let mut body = json!({ "message": message });
+        if let Some(copies) = self.copies {
+            body["w"] = copies.into();
+        }
+        if let Some(wait) = self.wait {
+            body["timeout"] = json!(wait.as_secs_f64());
+        }
+        body
+    }
+
+    /// The same for a batch, whose body has no room for it: a query with its question mark, or nothing.
+    pub(crate) fn query(&self) -> String {
+        let copies = self.copies.map(|copies| format!("w={copies}"));
+        let wait = self.wait.map(|wait| format!("timeout={}", wait.as_secs_f64()));
+        let parts: Vec<String> = copies.into_iter().chain(wait).collect();
+        if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
+    }
+}
+
+/// How many nodes must have a message, the master included.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Copies {
+    Number(u64),
+    Majority,
+    All,
+}
+
+impl fmt::Display for Copies {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Copies::Number(number) => number.fmt(formatter),
+            Copies::Majority => formatter.write_str("majority"),
+            Copies::All => formatter.write_str("all"),
+        }
+    }
+}
+
+impl From<Copies> for Value {
+    fn from(copies: Copies) -> Value {
+        match copies {
+            Copies::Number(number) => number.into(),
+            word => word.to_string().into(),
+        }
+    }
+}
+
+impl FromStr for Copies {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Copies, &'static str> {
+        match (text, text.parse()) {
+            ("majority", _) => Ok(Copies::Majority),
+            ("all", _) => Ok(Copies::All),
+            (_, Ok(number)) if number > 0 => Ok(Copies::Number(number)),
+            _ => Err("it must be a number from 1, majority or all"),
+        }
+    }
+}
+
+fn parse_wait(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=SECONDS_MAX as f64).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(format!("it must be a number of seconds from 0 to {SECONDS_MAX}")),
+    }
+}
+
+/// Reads the name of a write. It is part of a path, too, so a master takes no other characters.
+pub(crate) fn parse_key(text: &str) -> Result<String, String> {
+    let usable = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte));
+    if usable && (1..=KEY_CHARACTERS_MAX).contains(&text.len()) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("it must have 1 to {KEY_CHARACTERS_MAX} letters, digits, or any of - . _ ~ :"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_a_number_or_one_of_two_words() {
+        for (typed, meant) in
+            [("1", json!(1)), ("12", json!(12)), ("majority", json!("majority")), ("all", json!("all"))]
+        {
+            assert_eq!(typed.parse().map(|copies: Copies| Value::from(copies)), Ok(meant), "{typed}");
+        }
+        for typed in ["", "0", "-1", "1.5", "most", "All"] {
+            assert!(typed.parse::<Copies>().is_err(), "{typed}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_not_sent() {
+        assert_eq!(Wishes::default().body("x"), json!({ "message": "x" }));
+        assert_eq!(Wishes::default().query(), "");
+        let both = Wishes::copies(Copies::Number(2)).waiting(Duration::from_millis(1500));
+        assert_eq!(both.body("x"), json!({ "message": "x", "w": 2, "timeout": 1.5 }));
+        assert_eq!(both.query(), "?w=2&timeout=1.5");
+        assert_eq!(Wishes::copies(Copies::All).query(), "?w=all");
+    }
+
+    #[test]
+    fn waits_and_keys_have_bounds() {
+        assert_eq!(parse_wait("0.25"), Ok(Duration::from_millis(250)));
+        for wrong in ["-1", "3601", "NaN", "inf", "soon", ""] {
+            assert!(parse_wait(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_key("order-4711.a_b~c:d").is_ok());
+        for wrong in ["", "a b", "a/b", "ü", &"k".repeat(129)] {
+            assert!(parse_key(wrong).is_err(), "{wrong}");
+        }
+    }
+}
