@@ -1,7 +1,7 @@
 //! `GET /fingerprint`: what a node holds in a part of the log, in 64 digits.
 
 use super::http::{Exchange, Reply};
-use super::reading::number;
+use super::text::number;
 use crate::replication::{Fingerprint, Id};
 use crate::store::{Store, StoreError, walk};
 use crate::wire::node::FingerprintBody;

@@ -1,6 +1,7 @@
 //! What readers get: the same on every node.
 
 use super::http::{Exchange, Pieces, Reply};
+use super::text::number;
 use crate::replication::{Id, Slot};
 use crate::store::{ReadLimit, Store};
 use crate::wire::client::{EntryObject, View, write_entry};
@@ -114,12 +115,6 @@ fn one_of(store: &Arc<dyn Store>, snapshot: &Snapshot, id: &str) -> Reply {
         Some(id) => no_message(id),
         None => Reply::not_found("a message is found at /messages/ID, where ID is a number from 1"),
     }
-}
-
-/// Reads a number of digits only: Rust would take a sign, too.
-pub(in crate::server) fn number(text: &str) -> Option<u64> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| digits)
 }
 
 fn no_message(id: Id) -> Reply {

@@ -1,6 +1,12 @@
-//! Words for people.
+//! Words for people, and numbers from them.
 
 use crate::replication::Id;
+
+/// Reads a number of digits only: Rust would take a sign, too.
+pub(crate) fn number(text: &str) -> Option<u64> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
+}
 
 /// Names ids, given in order, in as few words as possible: `id 3`, or `ids 3–7, 9`.
 pub(crate) fn id_ranges(ids: &[Id]) -> String {

@@ -2,13 +2,14 @@
 
 use super::answers::{refused, unknown};
 use super::repeats::parse_key;
+use super::status::Closed;
 use super::{Entries, Master, Queued, State, Writer};
 use crate::replication::{Entry, Id, KeyedWrite, Patience, Shortfall, WriteConcern};
 use crate::server::clock;
 use crate::server::config::WRITE_BYTES_CEILING;
 use crate::server::faults::failed_before;
 use crate::server::http::{Exchange, Reply};
-use crate::server::reading;
+use crate::server::text::number;
 use crate::wire::batch::MESSAGES_MAX;
 use crate::wire::client::{Copies, Posted, SecondaryReport, Wishes, WriteIds, parse_timeout};
 use crate::wire::fault::Fail;
@@ -24,8 +25,9 @@ enum Objection {
     Nonsense(String),
     /// Another message came in after the one that it was to follow; this is the newest.
     Overtaken(Id),
-    ForGood(String),
-    ForNow(String),
+    Closed(Closed),
+    /// Too much is under way.
+    Overloaded(String),
     /// Nodes are missing that it needs.
     Shortfall {
         shortfall: Shortfall,
@@ -43,8 +45,11 @@ impl Objection {
                     format!("the message was refused: id {newest} is the newest now; read on, and decide again");
                 Reply::problem(412, &sentence).with_header("ETag", format!("\"{newest}\""))
             }
-            Objection::ForGood(sentence) => Reply::problem(503, &sentence),
-            Objection::ForNow(sentence) => Reply::overloaded(&sentence),
+            Objection::Closed(Closed::ForGood(why)) => {
+                Reply::problem(503, &format!("this master takes no writes: {why}"))
+            }
+            Objection::Closed(Closed::ForNow(why)) => Reply::overloaded(&format!("this master takes no writes: {why}")),
+            Objection::Overloaded(sentence) => Reply::overloaded(&sentence),
             Objection::Shortfall { shortfall: Shortfall { wanted, available, .. }, nodes, secondaries } => {
                 let error =
                     format!("the message was refused: {available} of {nodes} nodes can take part, {wanted} are needed");
@@ -80,7 +85,7 @@ impl Conditions {
 /// Reads the id in an `If-Match` header.
 fn parse_id(text: &str) -> Result<Id, String> {
     let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    reading::number(digits).map(Id::new).ok_or_else(|| {
+    number(digits).map(Id::new).ok_or_else(|| {
         format!("If-Match is {}; it must be the id of the last message seen, such as \"7\"", text.escape_debug())
     })
 }
@@ -172,21 +177,12 @@ impl Master {
 
     /// Whether so many messages can be taken now.
     fn admit(&self, state: &State, write: &Write, messages: usize) -> Result<(), Objection> {
-        if let Some(reason) = &state.halted {
-            return Err(Objection::ForGood(format!("this master takes no writes: {reason}")));
-        }
-        if state.stopping {
-            return Err(Objection::ForNow("this master is stopping; try again when it is back".to_owned()));
-        }
-        if let Some(trouble) = self.store.trouble() {
-            return Err(Objection::ForNow(format!("this master takes no writes: {trouble}")));
-        }
-        if let Some(reason) = state.why_read_only(self.settings.quorum) {
-            return Err(Objection::ForNow(reason));
+        if let Some(closed) = self.why_closed(state) {
+            return Err(Objection::Closed(closed));
         }
         let open = state.ledger.open();
         if open + messages as u64 > self.settings.pending_max as u64 {
-            return Err(Objection::ForNow(format!(
+            return Err(Objection::Overloaded(format!(
                 "{open} messages wait for their fate already; try again in a moment"
             )));
         }

@@ -52,15 +52,27 @@ pub(super) struct MasterStatus {
     secondaries: Vec<SecondaryStatus>,
 }
 
+/// Why a master takes no messages.
+pub(super) enum Closed {
+    /// It never will again; it has to be started anew.
+    ForGood(String),
+    /// It will again, by itself.
+    ForNow(String),
+}
+
+impl Closed {
+    fn into_reason(self) -> String {
+        match self {
+            Closed::ForGood(reason) | Closed::ForNow(reason) => reason,
+        }
+    }
+}
+
 impl Master {
     pub(super) fn status(&self) -> MasterStatus {
         let state = self.lock();
-        let reason = self
-            .store
-            .trouble()
-            .map(|trouble| trouble.to_string())
-            .or_else(|| state.why_read_only(self.settings.quorum))
-            .or_else(|| state.why_not_writable());
+        let closed = self.why_closed(&state).map(Closed::into_reason);
+        let reason = closed.or_else(|| state.who_is_missing());
         MasterStatus {
             status: "healthy",
             role: "master",
@@ -81,6 +93,18 @@ impl Master {
         }
     }
 
+    /// Why no messages are taken now, whatever they ask for.
+    pub(super) fn why_closed(&self, state: &State) -> Option<Closed> {
+        if let Some(reason) = &state.halted {
+            return Some(Closed::ForGood(reason.clone()));
+        }
+        if state.stopping {
+            return Some(Closed::ForNow("it is stopping; try again when it is back".to_owned()));
+        }
+        let trouble = self.store.trouble().map(|trouble| trouble.to_string());
+        trouble.or_else(|| state.why_read_only(self.settings.quorum)).map(Closed::ForNow)
+    }
+
     /// What readers may see.
     pub(super) fn snapshot_of(&self, state: &State) -> Snapshot {
         Snapshot {
@@ -94,13 +118,8 @@ impl Master {
 }
 
 impl State {
-    fn why_not_writable(&self) -> Option<String> {
-        if let Some(reason) = &self.halted {
-            return Some(reason.clone());
-        }
-        if self.stopping {
-            return Some("the master is stopping".to_owned());
-        }
+    /// The secondaries without which a message for all nodes is not taken.
+    fn who_is_missing(&self) -> Option<String> {
         let missing: Vec<String> = self
             .ledger
             .members()
@@ -112,7 +131,7 @@ impl State {
     }
 
     /// Why no writes are taken, if fewer nodes are healthy than there should be.
-    pub(super) fn why_read_only(&self, quorum: Option<usize>) -> Option<String> {
+    fn why_read_only(&self, quorum: Option<usize>) -> Option<String> {
         let nodes = self.ledger.nodes();
         let needed = quorum.unwrap_or(nodes / 2 + 1);
         let unhealthy = |member: &&Member| member.health.level() == Level::Unhealthy;
@@ -123,7 +142,7 @@ impl State {
         let reasons =
             self.members.values().filter(unhealthy).map(|member| format!("; {}: {}", member.name, member.detail));
         Some(format!(
-            "this master is read-only: {healthy} of {nodes} nodes are healthy, {needed} are needed{}",
+            "it is read-only: {healthy} of {nodes} nodes are healthy, {needed} are needed{}",
             reasons.collect::<String>()
         ))
     }
