@@ -59,6 +59,7 @@ fn how_many_nodes_are_enough_can_be_set() {
     for (quorum, takes) in [("1", true), ("3", false)] {
         let mut cluster = Cluster::prepare(&["0", "0"]);
         cluster.master.set("QUORUM", quorum);
+        cluster.master.set("HEARTBEAT_INTERVAL", "0.2");
         for node in cluster.nodes_mut() {
             node.start();
         }
