@@ -64,7 +64,7 @@ pub(crate) fn start(settings: &LogSettings) -> EpochOfLog {
     let file = RotatingFile::open(&settings.file, settings.file_bytes_max, settings.files_max);
     let trouble = match file {
         Ok(file) => {
-            sinks.push(WriteLogger::new(settings.level, config, LineByLine(file)));
+            sinks.push(WriteLogger::new(settings.level, config, LineByLine { file, line: Vec::new() }));
             None
         }
         Err(error) => Some(error),
@@ -135,20 +135,26 @@ fn is_invisible(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Hands whole lines to a file: the logger writes a line in pieces.
-struct LineByLine(RotatingFile);
+/// Hands whole lines to a file, each with one call of the system: the logger writes a line in a dozen pieces.
+struct LineByLine {
+    file: RotatingFile,
+    line: Vec<u8>,
+}
 
 impl Write for LineByLine {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.0.write(bytes)?;
-        if bytes.ends_with(b"\n") {
-            self.0.flush()?;
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(piece);
+        if piece.ends_with(b"\n") {
+            let written = self.file.write_all(&self.line);
+            self.line.clear();
+            written?;
+            self.file.flush()?;
         }
-        Ok(written)
+        Ok(piece.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.file.flush()
     }
 }
 

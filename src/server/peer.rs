@@ -1,10 +1,11 @@
-//! Calls to other nodes: the only room that knows `ureq`.
+//! Calls to other nodes: the only room that knows `ureq`, but for the names of `names.rs`.
 //!
 //! The library would follow redirects, use a proxy from the environment, and wait for ever: none of that is wanted
 //! between nodes. Its global time-out starts a thread per request, so connecting, sending and receiving are bounded one
 //! by one.
 
 use super::faults::Faults;
+use super::names::RecentNames;
 use crate::replication::{Acknowledgement, Fate, Id, Refusal, Slot};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
@@ -15,6 +16,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
+use ureq::unversioned::transport::DefaultConnector;
 
 /// How long a connection may take to be made: between nodes of one cluster it takes milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -87,7 +89,8 @@ impl Peers {
             .user_agent("replicated-log")
             .build();
         let faults = Arc::default();
-        Peers { agent: config.into(), replication_timeout, question_timeout, faults }
+        let agent = Agent::with_parts(config, DefaultConnector::default(), RecentNames::default());
+        Peers { agent, replication_timeout, question_timeout, faults }
     }
 
     /// The same, with the faults of its node: its network may be cut.

@@ -144,8 +144,8 @@ impl Exchange {
         let too_slow = || Reply::problem(408, "the body did not arrive in time");
         let mut body = Vec::with_capacity(expected.unwrap_or(BODY_READ_AHEAD).min(READ_BYTES));
         let reader = self.request.as_mut().expect("not answered yet").as_reader();
-        loop {
-            let room = (bytes_max + 1).saturating_sub(body.len()).min(READ_BYTES);
+        while expected.is_none_or(|length| body.len() < length) {
+            let room = expected.unwrap_or(bytes_max + 1).saturating_sub(body.len()).min(READ_BYTES);
             match reader.take(room as u64).read_to_end_once(&mut body) {
                 Ok(0) => break,
                 Ok(_) if body.len() > bytes_max => return Err(admission::too_large(bytes_max)),
@@ -201,6 +201,9 @@ impl Exchange {
         let address = request.remote_addr().copied();
         let edge = Arc::clone(&self.edge);
         let send = move || {
+            // After a short reply the next request may come before this thread goes on; it is not made to wait for that.
+            let is_short = body_is_done && !ends && matches!(reply.body, Body::Whole(_));
+            let left = is_short.then(|| edge.connections.leave(address, false));
             let sent = if body_is_done {
                 write_reply(request, reply, ends)
             } else {
@@ -209,8 +212,12 @@ impl Exchange {
             if let Err(error) = &sent {
                 log::debug!("a reply did not reach {address:?}: {error}");
             }
-            // After a reply that was cut off, nothing else may be sent.
-            edge.answered(address, ends || sent.is_err());
+            edge.answered(match left {
+                Some(left) if sent.is_ok() => left,
+                // After a reply that was cut off, nothing else may be sent.
+                Some((next, _)) => (None, next.into_iter().chain(edge.connections.leave(address, true).1).collect()),
+                None => edge.connections.leave(address, ends || sent.is_err()),
+            });
         };
         if !body_is_done {
             self.edge.skippers.submit(Box::new(send));

@@ -27,14 +27,14 @@ impl Master {
             let queued_from = state.queue.front().map_or(Id::MAX, |queued| queued.entries[0].id);
             if effects.refuse.iter().any(|&id| id >= queued_from) {
                 state.hurry = true;
-                self.work.notify_one();
             }
             if !effects.settled.is_empty() {
                 state.decided_at = Instant::now();
                 state.rounds_settled();
-                self.work.notify_one();
             }
+            let sleeper = self.sleeper(&state);
             drop(state);
+            sleeper.inspect(|sleeper| sleeper.notify_one());
             self.send(replies);
             if effects.refuse.is_empty() {
                 return;
@@ -58,7 +58,7 @@ impl Master {
         }
         let mut state = self.lock();
         state.being_answered -= count;
-        if state.nobody_waits() {
+        if state.stopping && state.nobody_waits() {
             self.settled.notify_all();
         }
     }

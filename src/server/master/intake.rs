@@ -145,7 +145,8 @@ impl Master {
             }
         };
         let (entries, last) = state.append(posted.messages, conditions.key, &write);
-        let wakes = state.enqueue(Arc::clone(&entries), write.concern);
+        let is_first = state.enqueue(Arc::clone(&entries), write.concern);
+        let sleeper = if is_first { self.sleeper(&state) } else { None };
         if fault.is_some_and(|fault| fault.fail == Some(Fail::After)) {
             drop(state);
             let ids = WriteIds::new(posted.dialect, entries[0].id, last);
@@ -161,9 +162,7 @@ impl Master {
                 self.sooner.notify_one();
             }
         }
-        if wakes {
-            self.work.notify_one();
-        }
+        sleeper.inspect(|sleeper| sleeper.notify_one());
     }
 
     /// What the write asks for, if it can be taken now.

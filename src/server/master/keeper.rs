@@ -172,8 +172,9 @@ impl Keeper {
             let after = began.elapsed().as_millis();
             log::info!("{} takes part in epoch {epoch}; it was sent {sent} ids it lacked, in {after} ms", member.name);
         }
+        let sleeper = self.master.sleeper(&state);
         drop(state);
-        self.master.work.notify_one();
+        sleeper.inspect(|sleeper| sleeper.notify_one());
         true
     }
 

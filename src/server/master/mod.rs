@@ -71,8 +71,10 @@ pub(super) struct Master {
     peers: Peers,
     faults: Arc<Faults>,
     state: Mutex<State>,
-    /// Messages wait for a round, or there is something to tell.
-    work: Condvar,
+    /// A round is due: for a thread that waits for one.
+    spare: Condvar,
+    /// A round is due earlier than the thread knows that watches the clock.
+    clock: Condvar,
     /// There is a deadline before all others.
     sooner: Condvar,
     /// Every writer has been answered.
@@ -225,7 +227,8 @@ impl Master {
             port,
             store,
             state: Mutex::new(state),
-            work: Condvar::new(),
+            spare: Condvar::new(),
+            clock: Condvar::new(),
             sooner: Condvar::new(),
             settled: Condvar::new(),
             stored: Condvar::new(),
@@ -277,19 +280,6 @@ impl Master {
         drop(state);
         self.stored.notify_all();
         answers::answer_unknown(writers, reason);
-    }
-
-    /// Waits until the store holds everything up to an id, and the ledger knows. Rounds run side by side, but the log
-    /// grows in order, and so does what the ledger hears of it.
-    fn wait_for_store(&self, id: Id) -> Result<(), StoreError> {
-        let mut state = self.lock();
-        while state.ledger.durable() < id {
-            if let Some(reason) = &state.halted {
-                return Err(StoreError::new(format!("id {id} was not stored: {reason}")));
-            }
-            state = self.stored.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        Ok(())
     }
 
     /// Writes what has to be durable before anybody may be told, as often as it takes: on a full disk somebody else may

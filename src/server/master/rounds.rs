@@ -17,9 +17,10 @@ use super::members::Member;
 use super::{Master, State};
 use crate::replication::{Dispatch, Entry, Id, MemberId, Slot};
 use crate::server::text::{count, id_range};
+use crate::store::StoreError;
 use crate::wire::node::EntriesText;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -62,6 +63,12 @@ pub(super) struct RoundsUnderWay {
     storing: usize,
     /// Threads that wait for a round to run.
     idle: usize,
+    /// One of them watches the clock,
+    is_watched: bool,
+    /// and looks again at this moment, or when it is woken.
+    watched_until: Option<Instant>,
+    /// Threads that wait for the store to take an earlier round.
+    queue_for_store: usize,
 }
 
 impl RoundsUnderWay {
@@ -106,31 +113,54 @@ impl Master {
         }
     }
 
-    /// Waits until a round is due, and takes what waits.
+    /// Waits until a round is due, and takes what waits. Of the threads that wait, one watches the clock.
     fn next_round(self: &Arc<Master>) -> Round {
         let mut state = self.lock();
         state.rounds.idle += 1;
+        let mut watches = false;
         loop {
-            let now = Instant::now();
-            match due(&state) {
-                Some(due) if due <= now => break,
-                Some(due) => {
-                    let waited = self.work.wait_timeout(state, due - now);
-                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
-                }
-                None => state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+            let (now, due) = (Instant::now(), due(&state));
+            if due.is_some_and(|due| due <= now) {
+                break;
             }
+            watches |= !state.rounds.is_watched;
+            state.rounds.is_watched = true;
+            state = if watches { self.watch(state, due, now) } else { wait(&self.spare, state) };
         }
         let round = take_round(&mut state);
         state.rounds.idle -= 1;
-        let (nobody_is_left, more) = (state.rounds.idle == 0, !state.queue.is_empty());
+        state.rounds.is_watched &= !watches;
+        let (nobody_is_left, nobody_watches) = (state.rounds.idle == 0, !state.rounds.is_watched);
         drop(state);
         if nobody_is_left {
             self.add_runner();
-        } else if more {
-            self.work.notify_one();
+        } else if nobody_watches {
+            self.spare.notify_one();
         }
         Round { text: EntriesText::new(&round.entries), ..round }
+    }
+
+    /// Waits until something may be due. While rounds are under way that is looked at often, so that nobody has to be woken
+    /// for each message that comes in meanwhile.
+    fn watch<'a>(&self, mut state: MutexGuard<'a, State>, due: Option<Instant>, now: Instant) -> MutexGuard<'a, State> {
+        let look_again = (state.rounds.under_way() > 0).then(|| now + PATIENCE);
+        let until = due.into_iter().chain(look_again).min();
+        state.rounds.watched_until = until;
+        match until {
+            None => wait(&self.clock, state),
+            Some(until) => self.clock.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner).0,
+        }
+    }
+
+    /// Whom to wake, once the state is unlocked: a thread for a round that is due, or the one that watches the clock if it
+    /// would look too late.
+    pub(super) fn sleeper(&self, state: &State) -> Option<&Condvar> {
+        let (due, rounds) = (due(state)?, &state.rounds);
+        if due <= Instant::now() && rounds.idle > usize::from(rounds.is_watched) {
+            return Some(&self.spare);
+        }
+        let looks_too_late = rounds.is_watched && rounds.watched_until.is_none_or(|until| due < until);
+        looks_too_late.then_some(&self.clock)
     }
 
     fn run_round(&self, round: &Round) {
@@ -163,8 +193,24 @@ impl Master {
             member.calls -= 1;
             member.being_told &= !round.entries.is_empty();
         }
+        let sleeper = self.sleeper(&state);
         drop(state);
-        self.work.notify_one();
+        sleeper.inspect(|sleeper| sleeper.notify_one());
+    }
+
+    /// Waits until the store holds everything up to an id, and the ledger knows. Rounds run side by side, but the log
+    /// grows in order, and so does what the ledger hears of it.
+    pub(super) fn wait_for_store(&self, id: Id) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        while state.ledger.durable() < id {
+            if let Some(reason) = &state.halted {
+                return Err(StoreError::new(format!("id {id} was not stored: {reason}")));
+            }
+            state.rounds.queue_for_store += 1;
+            state = wait(&self.stored, state);
+            state.rounds.queue_for_store -= 1;
+        }
+        Ok(())
     }
 
     fn store_own_copy(&self, round: &Round) {
@@ -192,7 +238,9 @@ impl Master {
                 state.ledger.refused_for_want_of_room(round.through())
             }
         };
-        self.stored.notify_all();
+        if state.rounds.queue_for_store > 0 {
+            self.stored.notify_all();
+        }
         self.carry_out(state, effects);
     }
 }
@@ -204,6 +252,10 @@ impl State {
             writer.master_unable = Some(reason.to_owned());
         }
     }
+}
+
+fn wait<'a>(condition: &Condvar, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    condition.wait(state).unwrap_or_else(PoisonError::into_inner)
 }
 
 /// When the next round is to begin; `None` if nothing waits.
