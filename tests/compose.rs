@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::{get, post};
+use common::{Reply, get, post};
 use rustix::process::geteuid;
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -26,7 +26,8 @@ const BUILD_PATIENCE: Duration = Duration::from_secs(30 * 60);
 const PULL_PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// How long an engine may take for anything else.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(2 * 60);
-/// How long the cluster may take for what it does by itself: becoming healthy, coming back after a crash.
+/// How long the cluster may take for what it does by itself: becoming healthy, coming back after a crash. A writer waits
+/// as long for a node that is lost.
 const CLUSTER_PATIENCE: Duration = Duration::from_secs(2 * 60);
 
 /// The longest delay in the compose file: no write is faster.
@@ -40,8 +41,23 @@ const OTHER_USER: u32 = 12_345;
 /// The nodes by the names of their services, the master first.
 const SERVICES: [&str; 3] = ["master", "secondary-1", "secondary-2"];
 
+/// A way to lose secondary-2, and to get it back.
+struct Loss {
+    name: &'static str,
+    begin: fn(&Stack),
+    end: fn(&Stack),
+}
+
+/// The ways that an engine knows.
+const LOSSES: [Loss; 4] = [
+    Loss { name: "stop", begin: |stack| stack.say("stop"), end: |stack| stack.say("start") },
+    Loss { name: "pause", begin: |stack| stack.say("pause"), end: |stack| stack.say("unpause") },
+    Loss { name: "disconnect", begin: disconnect, end: connect },
+    Loss { name: "kill", begin: kill, end: |stack| stack.say("start") },
+];
+
 /// Every variable that the compose file reads: none may leak in from whoever runs the tests.
-const VARIABLES: [&str; 10] = [
+const VARIABLES: [&str; 11] = [
     "MASTER_PORT",
     "SECONDARY_1_PORT",
     "SECONDARY_2_PORT",
@@ -49,6 +65,7 @@ const VARIABLES: [&str; 10] = [
     "SECONDARY_2_DELAY",
     "MESSAGE_VIEW",
     "LOG_LEVEL",
+    "ENABLE_FAULTS",
     "LOGS",
     "PUBLISH_AT",
     "NODE_MEMORY",
@@ -73,11 +90,16 @@ fn the_cluster_of_the_compose_file_is_built_used_crashed_and_stopped() {
     stack.wait_until("every container is healthy", || {
         SERVICES.iter().all(|service| stack.inspect(service, "{{.State.Health.Status}}") == "healthy")
     });
-    stack.wait_until("the master takes writes", || get(&stack.url("master", "/health")).body["writable"] == true);
+    stack.wait_until("the master takes writes", || stack.health("master")["writable"] == true);
 
     a_write_waits_for_both_secondaries(&stack);
     the_logs_can_be_read_on_the_host(&stack);
     a_killed_secondary_comes_back_and_is_caught_up(&stack);
+    for loss in &LOSSES {
+        let began = Instant::now();
+        a_message_that_waits_for_a_lost_node_holds_up_no_other(&stack, loss);
+        println!("the acceptance with {} took {:.1} s", loss.name, began.elapsed().as_secs_f64());
+    }
     all_nodes_stop_as_asked(&stack);
 }
 
@@ -117,10 +139,7 @@ fn a_write_waits_for_both_secondaries(stack: &Stack) {
     assert_eq!(reply.status, 201, "{reply:?}");
     assert_eq!((&reply.body["message_id"], &reply.body["replicated_to"]), (&json!(1), &json!(2)), "{reply:?}");
     assert!(took >= SLOWEST_DELAY, "{took:?}");
-    stack.wait_until("all nodes show the message", || {
-        let shown = SERVICES.map(|service| stack.messages(service));
-        shown[0].len() == 1 && shown.iter().all(|messages| *messages == shown[0])
-    });
+    stack.wait_until("all nodes show the message", || stack.shown_by_all().is_some_and(|shown| shown.len() == 1));
 }
 
 fn the_logs_can_be_read_on_the_host(stack: &Stack) {
@@ -151,10 +170,91 @@ fn a_killed_secondary_comes_back_and_is_caught_up(stack: &Stack) {
     });
     assert_eq!(stack.inspect("secondary-2", "{{.RestartCount}}"), "1");
     stack.wait_until("all nodes show the same again", || {
-        let shown = SERVICES.map(|service| stack.messages(service));
-        let ends = [shown[0].first(), shown[0].last()].map(|message| message.map(|message| &message["message"]));
-        ends == [Some(&json!("first")), Some(&json!("second"))] && shown.iter().all(|messages| *messages == shown[0])
+        let shown = stack.shown_by_all().unwrap_or_default();
+        let ends = [shown.first(), shown.last()].map(|message| message.map(|message| &message["message"]));
+        ends == [Some(&json!("first")), Some(&json!("second"))]
     });
+}
+
+/// The exercise's own acceptance test.
+fn a_message_that_waits_for_a_lost_node_holds_up_no_other(stack: &Stack, loss: &Loss) {
+    let all = [1, 2, 3, 4].map(|number| format!("Msg{number} of {}", loss.name));
+    let [first, second, third, fourth] = &all;
+    stack.wait_until("all nodes take part", || stack.health("master")["writable"] == true);
+    (loss.begin)(stack);
+
+    assert_written(&write(stack, first, 1));
+    assert_written(&write(stack, second, 2));
+    let waiting = begin_write(stack, third, 3);
+    assert_eq!(texts(stack, "master", loss), all[..2], "nobody sees what may still be refused");
+    stack.wait_until("secondary-1 shows what is acknowledged", || texts(stack, "secondary-1", loss) == all[..2]);
+
+    assert_written(&write(stack, fourth, 1));
+    assert_eq!(texts(stack, "master", loss), all, "what is sealed is visible, in order");
+    stack.wait_until("secondary-1 is told", || texts(stack, "secondary-1", loss) == all);
+    assert!(!waiting.is_finished(), "its writer wants three copies");
+
+    (loss.end)(stack);
+    let reply = waiting.join().unwrap();
+    assert_written(&reply);
+    assert_eq!(reply.body["w"], 3, "{reply:?}");
+    stack.wait_until("all nodes show the same", || stack.shown_by_all().is_some());
+    assert_eq!(texts(stack, "secondary-2", loss), all);
+}
+
+/// Cut off from the other nodes. Its published port does not answer meanwhile.
+fn disconnect(stack: &Stack) {
+    engine(&["network", "disconnect", &stack.network(), &stack.container("secondary-2")]);
+}
+
+/// The other nodes know it by the name of its service. Compose gave it that name, and here it has to be given again.
+fn connect(stack: &Stack) {
+    let (network, container) = (stack.network(), stack.container("secondary-2"));
+    engine(&["network", "connect", "--alias", "secondary-2", &network, &container]);
+}
+
+/// The engine takes this for a wish, too: nothing starts the container again before we do.
+fn kill(stack: &Stack) {
+    stack.compose(&["kill", "-s", "KILL", "secondary-2"], ENGINE_PATIENCE);
+    stack.wait_until("it is down", || stack.inspect("secondary-2", "{{.State.Status}}") == "exited");
+}
+
+fn write(stack: &Stack, message: &str, w: u64) -> Reply {
+    post(&stack.url("master", "/messages"), &json!({ "message": message, "w": w }))
+}
+
+/// Posts on a thread of its own, and waits until the nodes that are there have the message.
+fn begin_write(stack: &Stack, message: &str, w: u64) -> JoinHandle<Reply> {
+    let last = |service| stack.health(service)["last"].as_u64().unwrap();
+    let (url, before) = (stack.url("master", "/messages"), last("master"));
+    let body = json!({ "message": message, "w": w, "timeout": CLUSTER_PATIENCE.as_secs() });
+    let writer = thread::spawn(move || post_patiently(&url, &body));
+    stack.wait_until("the master has it", || last("master") > before);
+    stack.wait_until("secondary-1 has it", || last("secondary-1") > before);
+    writer
+}
+
+/// Waits for the answer as long as the master may: the other tests give up earlier.
+fn post_patiently(url: &str, body: &Value) -> Reply {
+    let config = ureq::Agent::config_builder()
+        .proxy(None)
+        .http_status_as_error(false)
+        .timeout_global(Some(CLUSTER_PATIENCE + ENGINE_PATIENCE));
+    let request = config.build().new_agent().post(url).header("Content-Type", "application/json");
+    let mut answer = request.send(body.to_string()).expect("the master answers");
+    let text = answer.body_mut().read_to_string().expect("the reply is whole");
+    Reply { status: answer.status().as_u16(), body: serde_json::from_str(&text).unwrap(), ..Reply::default() }
+}
+
+#[track_caller]
+fn assert_written(reply: &Reply) {
+    assert_eq!(reply.status, 201, "{reply:?}");
+}
+
+/// What a node shows of the messages that were sent while secondary-2 was lost in this way.
+fn texts(stack: &Stack, service: &str, loss: &Loss) -> Vec<String> {
+    let texts = stack.messages(service).into_iter().map(|message| message["message"].as_str().unwrap().to_owned());
+    texts.filter(|text| text.ends_with(loss.name)).collect()
 }
 
 fn all_nodes_stop_as_asked(stack: &Stack) {
@@ -219,6 +319,21 @@ impl Stack {
         reply.body["messages"].as_array().cloned().unwrap_or_default()
     }
 
+    fn health(&self, service: &str) -> Value {
+        get(&self.url(service, "/health")).body
+    }
+
+    /// What all nodes show, ids included, if it is the same.
+    fn shown_by_all(&self) -> Option<Vec<Value>> {
+        let [master, first, second] = SERVICES.map(|service| self.messages(service));
+        (master == first && master == second).then_some(master)
+    }
+
+    /// Tells Compose what to do with secondary-2.
+    fn say(&self, command: &str) {
+        self.compose(&[command, "secondary-2"], ENGINE_PATIENCE);
+    }
+
     fn compose(&self, arguments: &[&str], patience: Duration) -> String {
         let began = Instant::now();
         let output = run(self.command().args(arguments), patience);
@@ -258,6 +373,11 @@ impl Stack {
         let id = run(docker().args(["ps", "--all", "--quiet"]).args(filters), ENGINE_PATIENCE);
         assert_eq!(id.lines().count(), 1, "containers of {service}: {id}");
         id
+    }
+
+    fn network(&self) -> String {
+        let filter = format!("--filter=label=com.docker.compose.project={}", self.project);
+        run(docker().args(["network", "ls", "--quiet", &filter]), ENGINE_PATIENCE)
     }
 
     fn inspect(&self, service: &str, format: &str) -> String {
@@ -311,6 +431,10 @@ fn base_images() -> Vec<String> {
     let text = fs::read_to_string(in_repository("Dockerfile.master")).unwrap();
     let images = text.lines().filter_map(|line| line.strip_prefix("FROM ")?.split_whitespace().next());
     images.map(str::to_owned).collect()
+}
+
+fn engine(arguments: &[&str]) {
+    run(docker().args(arguments), ENGINE_PATIENCE);
 }
 
 fn docker() -> Command {

@@ -140,6 +140,33 @@ fn a_cut_secondary_is_found_out_and_comes_back() {
     }
 }
 
+/// A call that hangs fails long after its secondary has come back: that says nothing of the secondary any more.
+#[test]
+fn a_call_that_fails_late_does_not_harm_a_secondary_that_came_back() {
+    let mut cluster = Cluster::prepare(&["0.4", "0"]);
+    cluster.master.set("REPLICATION_TIMEOUT", "1.5");
+    for node in cluster.nodes_mut() {
+        node.set("ENABLE_FAULTS", "1");
+        node.start();
+    }
+    cluster.wait_writable();
+    let began = Instant::now();
+    let secondary = &cluster.secondaries[1];
+    ask(secondary, &json!({ "hold": 5, "calls": 1 }));
+    assert_eq!(write(&cluster, &json!({ "message": "hangs there", "w": 1 })).status, 201);
+    wait_until("its call hangs", || hits(secondary) == 1);
+    ask(secondary, &json!({ "fail": "before", "calls": 1 }));
+    assert_eq!(write(&cluster, &json!({ "message": "makes it leave the rounds", "w": 1 })).status, 201);
+    wait_until("it left the rounds", || cluster.master.log().contains("leaves the rounds"));
+    cluster.wait_writable();
+    // One of them is always under way, also when the call that hangs is given up.
+    while began.elapsed() < Duration::from_millis(2_500) {
+        assert_eq!(write(&cluster, &json!({ "message": "for everybody" })).status, 201);
+    }
+    assert_eq!(cluster.master.log().matches("leaves the rounds").count(), 1, "{}", cluster.master.log());
+    cluster.assert_same_everywhere();
+}
+
 /// Its calls arrive and do what they should; only the answers are lost. So each of them is done twice, and counts once.
 #[test]
 fn a_master_that_hears_no_answers_writes_nothing_twice() {

@@ -758,6 +758,7 @@ impl Master {
         let nothing = Dispatch {
             member: MemberId::new(0),
             incarnation: Incarnation::new(0),
+            turn: 0,
             after: Id::ZERO,
             through: Id::ZERO,
             told: self.ledger.decided(),

@@ -51,6 +51,8 @@ pub struct Dispatch {
     pub member: MemberId,
     /// To which start of its process.
     pub incarnation: Incarnation,
+    /// In which turn: what becomes of the call says nothing of the secondary once it has reported anew.
+    pub turn: u64,
     /// The call begins after this id.
     pub after: Id,
     /// And ends with this one.
@@ -95,6 +97,8 @@ pub struct MemberView {
     pub standing: Standing,
     /// The start of its process that the master has verified.
     pub incarnation: Option<Incarnation>,
+    /// How often it has reported.
+    pub turn: u64,
     /// The id up to which it is known to hold everything durably.
     pub durable: Id,
     /// The high watermark that it is known to know.
@@ -105,6 +109,8 @@ pub struct MemberView {
 struct Member {
     standing: Standing,
     incarnation: Option<Incarnation>,
+    /// How often it has reported: each time, its part in the rounds begins anew.
+    turn: u64,
     /// The epoch that it reported; it has entered ours once the two are equal.
     epoch: Epoch,
     durable: Id,
@@ -267,6 +273,7 @@ impl Ledger {
             member,
             standing: state.standing,
             incarnation: state.incarnation,
+            turn: state.turn,
             durable: state.durable,
             told: state.told,
         })
@@ -280,6 +287,7 @@ impl Ledger {
         let state = Member {
             standing: Standing::Unreachable,
             incarnation: None,
+            turn: 0,
             epoch: Epoch::NONE,
             durable: Id::ZERO,
             told: Id::ZERO,
@@ -349,6 +357,7 @@ impl Ledger {
         Some(Dispatch {
             member,
             incarnation: state.incarnation?,
+            turn: state.turn,
             after,
             through: state.sent,
             told: state.told,
@@ -452,6 +461,7 @@ impl Ledger {
         *state = Member {
             standing: Standing::CatchingUp,
             incarnation: Some(holdings.incarnation),
+            turn: state.turn + 1,
             epoch,
             durable: holds,
             told: holdings.decided.min(decided),

@@ -37,7 +37,11 @@ impl Resolver for RecentNames {
         if let Some(addresses) = self.find(authority) {
             return Ok(addresses);
         }
-        let addresses = self.resolver.resolve(uri, config, timeout)?;
+        let addresses = self.resolver.resolve(uri, config, timeout).map_err(|error| match error {
+            // Of a name that nobody has, the system says so in its own words.
+            Error::Io(_) => Error::HostNotFound,
+            other => other,
+        })?;
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.insert(authority.as_str().to_owned(), (Instant::now(), addresses.clone()));
         Ok(addresses)

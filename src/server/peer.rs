@@ -216,7 +216,9 @@ fn explain(error: &ureq::Error) -> String {
         }
         ureq::Error::Io(error) if broke(error) => format!("the connection broke before an answer came ({error})"),
         ureq::Error::Timeout(stage) => format!("no answer in time ({stage})"),
-        ureq::Error::HostNotFound => "its host name is not known".to_owned(),
+        ureq::Error::HostNotFound => {
+            "its host name is not known: it is not running, or its address is wrong".to_owned()
+        }
         other => other.to_string(),
     }
 }

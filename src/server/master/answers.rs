@@ -24,6 +24,7 @@ impl Master {
                 return;
             }
             let replies = self.replies(&mut state, &effects.settled);
+            state.log_sealed();
             let queued_from = state.queue.front().map_or(Id::MAX, |queued| queued.entries[0].id);
             if effects.refuse.iter().any(|&id| id >= queued_from) {
                 state.hurry = true;
@@ -146,6 +147,20 @@ impl State {
         self.writers.is_empty() && self.being_answered == 0
     }
 
+    /// Tells of writes that have become visible, though their own writers still wait for copies.
+    fn log_sealed(&mut self) {
+        let before = std::mem::replace(&mut self.logged, self.ledger.decided());
+        if before == self.logged {
+            return;
+        }
+        let sealed = self.writers.range(before.next()..=self.logged).flat_map(|(_, writer)| writer.entries.iter());
+        let sealed: Vec<Id> = sealed.map(|entry| entry.id).collect();
+        if !sealed.is_empty() {
+            let ids = id_ranges(&sealed);
+            log::info!("{ids} committed: sealed by a later message; the writer goes on waiting for more copies");
+        }
+    }
+
     /// How many secondaries hold everything up to an id, as far as is known.
     pub(super) fn copies_of(&self, last: Id) -> usize {
         self.ledger.members().filter(|view| view.durable >= last).count()
@@ -198,7 +213,10 @@ impl State {
             .map(|(id, member)| {
                 let ack = writer.and_then(|writer| find(&writer.acks, *id));
                 let detail = match (ack, writer.and_then(|writer| find(&writer.losses, *id))) {
-                    (Some(after), _) => format!("acknowledged after {} ms", milliseconds(*after)),
+                    (Some(after), None) => format!("acknowledged after {} ms", milliseconds(*after)),
+                    (Some(after), Some(why)) => {
+                        format!("{why}; it acknowledged after {} ms, which was too late", milliseconds(*after))
+                    }
                     (None, Some(why)) => why.clone(),
                     (None, None) if writer.is_some() && self.takes_part(*id) => {
                         "had not acknowledged yet when the message was given up".to_owned()

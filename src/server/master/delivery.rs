@@ -2,7 +2,7 @@
 
 use super::rounds::Round;
 use super::{Master, State};
-use crate::replication::{Dispatch, Id, Incarnation, MemberId, Refusal, Slot};
+use crate::replication::{Dispatch, Id, MemberId, MemberView, Refusal, Slot, Standing};
 use crate::server::peer::PeerError;
 use crate::server::text::id_range;
 use crate::store::{ReadLimit, StoreError};
@@ -21,7 +21,7 @@ impl Master {
     /// Sends a secondary its part of a round. If that fails, the secondary leaves the rounds.
     pub(super) fn deliver_round(&self, dispatch: &Dispatch, round: &Round) {
         if let Err(error) = self.deliver(dispatch, Some(round)) {
-            self.lose(dispatch.member, dispatch.incarnation, &error);
+            self.lose(dispatch.member, dispatch.turn, &error);
         }
     }
 
@@ -142,11 +142,12 @@ impl Master {
     }
 
     /// A secondary did not acknowledge, or cannot: it leaves the rounds, and its keeper looks after it. What concerns an
-    /// earlier start of it says nothing about this one.
-    pub(super) fn lose(&self, id: MemberId, incarnation: Incarnation, error: &PeerError) {
+    /// earlier turn says nothing about this one: a call to a node that was cut off may fail long after it came back.
+    pub(super) fn lose(&self, id: MemberId, turn: u64, error: &PeerError) {
         let mut state = self.lock();
         let current = state.ledger.members().find(|view| view.member == id);
-        let Some(current) = current.filter(|view| view.incarnation == Some(incarnation)) else { return };
+        let takes_part = |view: &MemberView| view.turn == turn && view.standing != Standing::Unreachable;
+        let Some(current) = current.filter(takes_part) else { return };
         if let Some(member) = state.members.get_mut(&id) {
             member.set_detail(error.to_string());
             log::warn!("{} ({}) leaves the rounds: {error}", member.name, member.url);

@@ -122,6 +122,8 @@ impl Keeper {
         let holds = state.ledger.members().find(|view| view.member == self.member).map(|view| view.durable);
         state.note_acknowledgement(self.member, Id::ZERO, holds.unwrap_or_default());
         if let Some(member) = state.members.get_mut(&self.member) {
+            // Calls of earlier turns may hang for long; they stand in nobody's way.
+            (member.calls, member.being_told) = (0, false);
             member.set_detail("answers; is being brought up to date".to_owned());
         }
         self.master.carry_out(state, effects);
@@ -147,7 +149,7 @@ impl Keeper {
             }
             drop(state);
             if let Err(error) = self.master.deliver(&dispatch, None) {
-                self.master.lose(dispatch.member, dispatch.incarnation, &error);
+                self.master.lose(dispatch.member, dispatch.turn, &error);
                 return BACKOFF_MIN;
             }
             if self.admit(first_id, began) {
@@ -183,10 +185,10 @@ impl Keeper {
         let answer = self.state_of_secondary();
         let state = self.master.lock();
         let view = state.ledger.members().find(|view| view.member == self.member);
-        let Some(incarnation) = view.and_then(|view| view.incarnation) else { return self.heartbeat };
+        let Some(view) = view else { return self.heartbeat };
         let checked = answer.and_then(|body| {
             let holdings = body.holdings();
-            if holdings.incarnation != incarnation {
+            if Some(holdings.incarnation) != view.incarnation {
                 return Err(PeerError::Restarted);
             }
             state.ledger.may_take_part(&holdings).map_err(PeerError::Refused)
@@ -195,7 +197,7 @@ impl Keeper {
         match checked {
             Ok(()) => self.heartbeat,
             Err(error) => {
-                self.master.lose(self.member, incarnation, &error);
+                self.master.lose(self.member, view.turn, &error);
                 if is_overtaken(&error) { self.heartbeat } else { Duration::ZERO }
             }
         }

@@ -30,7 +30,7 @@ pub(super) struct Member {
     /// Its artificial delay, in milliseconds.
     pub(super) delay_ms: u64,
     pub(super) health: Health,
-    /// Replicate calls to it that have not returned.
+    /// Replicate calls of this turn that have not returned.
     pub(super) calls: usize,
     /// One of them carries nothing but news.
     pub(super) being_told: bool,

@@ -15,7 +15,7 @@
 
 use super::members::Member;
 use super::{Master, State};
-use crate::replication::{Dispatch, Entry, Id, MemberId, Slot};
+use crate::replication::{Dispatch, Entry, Id, MemberId, MemberView, Slot};
 use crate::server::text::{count, id_range};
 use crate::store::StoreError;
 use crate::wire::node::EntriesText;
@@ -189,7 +189,10 @@ impl Master {
 
     fn call_returned(&self, dispatch: &Dispatch, round: &Round) {
         let mut state = self.lock();
-        if let Some(member) = state.members.get_mut(&dispatch.member) {
+        let is_of_this_turn = |view: MemberView| view.member == dispatch.member && view.turn == dispatch.turn;
+        if state.ledger.members().any(is_of_this_turn)
+            && let Some(member) = state.members.get_mut(&dispatch.member)
+        {
             member.calls -= 1;
             member.being_told &= !round.entries.is_empty();
         }
