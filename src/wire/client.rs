@@ -4,7 +4,7 @@
 //! both are understood everywhere, and a reply speaks the dialect of its request. Several messages at once come as a list
 //! or as lines.
 
-use super::timestamp::rfc3339;
+use super::timestamp::Timestamp;
 use super::{batch, read_object};
 use crate::replication::{Entry, Id};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -277,12 +277,12 @@ impl View {
 pub struct EntryObject<'a> {
     id: u64,
     message: &'a str,
-    timestamp: String,
+    timestamp: Timestamp,
 }
 
 impl<'a> From<&'a Entry> for EntryObject<'a> {
     fn from(entry: &'a Entry) -> EntryObject<'a> {
-        EntryObject { id: entry.id.get(), message: &entry.message, timestamp: rfc3339(entry.timestamp_ms) }
+        EntryObject { id: entry.id.get(), message: &entry.message, timestamp: Timestamp(entry.timestamp_ms) }
     }
 }
 
@@ -299,7 +299,7 @@ pub fn write_entry(json: &mut Vec<u8>, entry: &Entry, view: View) {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Ack {
     /// The node.
-    pub server_id: String,
+    pub server_id: Arc<str>,
     /// How long after the message was accepted its acknowledgement arrived, in milliseconds.
     pub ms: u64,
 }
@@ -317,7 +317,7 @@ pub struct Committed {
     /// The copies that were asked for, the master's included.
     pub w: usize,
     /// When it was accepted.
-    pub timestamp: String,
+    pub timestamp: Timestamp,
     /// From acceptance to this reply, in milliseconds.
     pub ms: u64,
     /// Each acknowledgement, in the order of arrival.

@@ -1,5 +1,6 @@
 //! Moments travel as milliseconds between nodes and as RFC 3339 text to people.
 
+use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::FormatItem;
 use time::macros::format_description;
@@ -16,6 +17,16 @@ pub fn rfc3339(timestamp_ms: u64) -> String {
         .ok()
         .and_then(|moment| moment.format(MILLISECONDS).ok())
         .unwrap_or_else(|| timestamp_ms.to_string())
+}
+
+/// Milliseconds since 1970 that become text where they are written as JSON.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Timestamp(pub u64);
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&rfc3339(self.0))
+    }
 }
 
 #[cfg(test)]

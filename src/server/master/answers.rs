@@ -1,7 +1,7 @@
 //! From the fate of a write to the reply that its writer gets.
 
 use super::repeats::replayed;
-use super::{Master, State, Writer};
+use super::{Follower, Master, State, Writer};
 use crate::replication::{Effects, Id, MemberId, Outcome, Standing};
 use crate::server::http::{Exchange, Reply};
 use crate::server::peer::PeerError;
@@ -9,22 +9,25 @@ use crate::server::reading;
 use crate::server::text::id_ranges;
 use crate::store::{StoreError, Watermark};
 use crate::wire::client::{self, Ack, Committed, Dialect, NotCommitted, SecondaryReport, WriteIds};
-use crate::wire::timestamp::rfc3339;
+use crate::wire::timestamp::Timestamp;
+use log::Level;
 use std::collections::BTreeMap;
-use std::sync::MutexGuard;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 impl Master {
     /// Does what an event in the ledger asks for: makes refusals durable, and answers writers.
     pub(super) fn carry_out<'a>(&'a self, mut state: MutexGuard<'a, State>, mut effects: Effects) {
         loop {
-            if let Err(error) = self.note_watermark(&state) {
+            let shown_before = state.noted;
+            if let Err(error) = self.note_watermark(&mut state) {
                 drop(state);
                 self.halt(&format!("what is decided could not be noted: {error}"));
                 return;
             }
-            let replies = self.replies(&mut state, &effects.settled);
-            state.log_sealed();
+            let mut news = state.fates(&effects.settled);
+            let answers = self.answers(&mut state, &effects.settled);
+            news.extend(state.sealed(shown_before));
             let queued_from = state.queue.front().map_or(Id::MAX, |queued| queued.entries[0].id);
             if effects.refuse.iter().any(|&id| id >= queued_from) {
                 state.hurry = true;
@@ -36,7 +39,10 @@ impl Master {
             let sleeper = self.sleeper(&state);
             drop(state);
             sleeper.inspect(|sleeper| sleeper.notify_one());
-            self.send(replies);
+            for (level, line) in news {
+                log::log!(level, "{line}");
+            }
+            self.send(answers);
             if effects.refuse.is_empty() {
                 return;
             }
@@ -49,13 +55,14 @@ impl Master {
         }
     }
 
-    fn send(&self, replies: Vec<(Exchange, Reply)>) {
-        if replies.is_empty() {
+    fn send(&self, answers: Vec<Answer>) {
+        if answers.is_empty() {
             return;
         }
-        let count = replies.len();
-        for (exchange, reply) in replies {
-            exchange.reply_aside(reply);
+        let count = answers.len();
+        for Answer { exchange, content, is_replay } in answers {
+            let reply = content.into_reply();
+            exchange.reply_aside(if is_replay { replayed(reply) } else { reply });
         }
         let mut state = self.lock();
         state.being_answered -= count;
@@ -65,9 +72,13 @@ impl Master {
     }
 
     /// Notes what is shown from now on, before anybody is told or sees it.
-    fn note_watermark(&self, state: &State) -> Result<(), StoreError> {
+    fn note_watermark(&self, state: &mut State) -> Result<(), StoreError> {
         let (decided, visible) = (state.ledger.decided(), state.ledger.visible());
-        self.store.note_watermark(Watermark { decided, visible })
+        if decided > state.noted {
+            self.store.note_watermark(Watermark { decided, visible })?;
+            state.noted = decided;
+        }
+        Ok(())
     }
 
     fn store_refusals(&self, ids: &[Id]) -> Result<(), StoreError> {
@@ -77,54 +88,73 @@ impl Master {
         self.insist(|| self.store.refuse(ids))
     }
 
-    fn replies(&self, state: &mut State, settled: &[(Id, Outcome)]) -> Vec<(Exchange, Reply)> {
-        log_fates(state, settled);
-        let mut replies = Vec::with_capacity(settled.len());
+    /// What the writers are to be told. It is put into words later: everybody waits for the state meanwhile.
+    fn answers(&self, state: &mut State, settled: &[(Id, Outcome)]) -> Vec<Answer> {
+        let mut answers = Vec::with_capacity(settled.len());
         for &(id, outcome) in settled {
             if outcome == Outcome::Refused {
                 state.keys.forget(id);
             }
-            let Some(writer) = state.writers.remove(&id) else { continue };
+            let Some(mut writer) = state.writers.remove(&id) else { continue };
             state.forget_deadline(writer.deadline, id);
-            let reply = |dialect| match outcome {
-                Outcome::Committed => self.committed(201, state, &writer, dialect),
-                Outcome::CommittedShort => self.committed(202, state, &writer, dialect),
-                Outcome::Refused => refusal(state, &writer, dialect),
+            let content = |writer: &Writer, dialect| match outcome {
+                Outcome::Committed => self.committed(201, state, writer, dialect),
+                Outcome::CommittedShort => self.committed(202, state, writer, dialect),
+                Outcome::Refused => Content::Reply(refusal(state, writer, dialect)),
             };
-            let first = reply(writer.dialect);
-            let first = if writer.is_repeat { replayed(first) } else { first };
-            let others: Vec<Reply> =
-                writer.followers.iter().map(|follower| replayed(reply(follower.dialect))).collect();
-            replies.push((writer.exchange, first));
-            replies.extend(writer.followers.into_iter().map(|follower| follower.exchange).zip(others));
+            for Follower { exchange, dialect } in std::mem::take(&mut writer.followers) {
+                answers.push(Answer { exchange, content: content(&writer, dialect), is_replay: true });
+            }
+            let content = content(&writer, writer.dialect);
+            answers.push(Answer { exchange: writer.exchange, content, is_replay: writer.is_repeat });
         }
-        state.being_answered += replies.len();
-        replies
+        state.being_answered += answers.len();
+        answers
     }
 
-    fn committed(&self, status: u16, state: &State, writer: &Writer, dialect: Dialect) -> Reply {
+    fn committed(&self, status: u16, state: &State, writer: &Writer, dialect: Dialect) -> Content {
         let ids = writer.ids(dialect);
         if dialect == Dialect::Msg {
             let log = reading::whole_log_as_text(status, &self.store, &self.snapshot_of(state));
-            return log.with_header("Location", ids.location());
+            return Content::Reply(log.with_header("Location", ids.location()));
         }
-        let acks: Vec<Ack> = writer
-            .acks
-            .iter()
-            .filter_map(|(member, after)| {
-                Some(Ack { server_id: state.members.get(member)?.name.clone(), ms: milliseconds(*after) })
-            })
-            .collect();
+        let ack = |(member, after): &(MemberId, Duration)| {
+            Some(Ack { server_id: Arc::clone(&state.members.get(member)?.name), ms: milliseconds(*after) })
+        };
         let committed = Committed {
             status: if status == 201 { "success" } else { "short" },
             ids,
             replicated_to: state.copies_of(writer.ends().1),
             w: writer.wanted,
-            timestamp: rfc3339(writer.entries[0].timestamp_ms),
+            timestamp: Timestamp(writer.entries[0].timestamp_ms),
             ms: milliseconds(writer.since.elapsed()),
-            acks,
+            acks: writer.acks.iter().filter_map(ack).collect(),
         };
-        Reply::json(status, &committed).with_header("Location", ids.location())
+        Content::Committed(status, committed)
+    }
+}
+
+/// An answer on its way to a writer.
+struct Answer {
+    exchange: Exchange,
+    content: Content,
+    /// Somebody else has been given it before.
+    is_replay: bool,
+}
+
+enum Content {
+    Committed(u16, Committed),
+    Reply(Reply),
+}
+
+impl Content {
+    fn into_reply(self) -> Reply {
+        match self {
+            Content::Reply(reply) => reply,
+            Content::Committed(status, committed) => {
+                Reply::json(status, &committed).with_header("Location", committed.ids.location())
+            }
+        }
     }
 }
 
@@ -148,17 +178,39 @@ impl State {
     }
 
     /// Tells of writes that have become visible, though their own writers still wait for copies.
-    fn log_sealed(&mut self) {
-        let before = std::mem::replace(&mut self.logged, self.ledger.decided());
-        if before == self.logged {
-            return;
+    fn sealed(&self, shown_before: Id) -> Option<News> {
+        if shown_before == self.noted {
+            return None;
         }
-        let sealed = self.writers.range(before.next()..=self.logged).flat_map(|(_, writer)| writer.entries.iter());
-        let sealed: Vec<Id> = sealed.map(|entry| entry.id).collect();
-        if !sealed.is_empty() {
+        let writers = self.writers.range(shown_before.next()..=self.noted);
+        let sealed: Vec<Id> = writers.flat_map(|(_, writer)| writer.entries.iter().map(|entry| entry.id)).collect();
+        (!sealed.is_empty()).then(|| {
             let ids = id_ranges(&sealed);
-            log::info!("{ids} committed: sealed by a later message; the writer goes on waiting for more copies");
+            let line =
+                format!("{ids} committed: sealed by a later message; the writer goes on waiting for more copies");
+            (Level::Info, line)
+        })
+    }
+
+    /// Tells what became of writes.
+    fn fates(&self, settled: &[(Id, Outcome)]) -> Vec<News> {
+        let mut news = Vec::new();
+        for (outcome, words) in [
+            (Outcome::Committed, "committed"),
+            (Outcome::CommittedShort, "committed with fewer copies than asked for"),
+            (Outcome::Refused, "refused"),
+        ] {
+            let writes: Vec<Id> = settled.iter().filter(|(_, fate)| *fate == outcome).map(|&(last, _)| last).collect();
+            let Some(first) = writes.first() else { continue };
+            let ids: Vec<Id> = writes.iter().flat_map(|&last| self.ids_of(last)).collect();
+            let after = self.writers.get(first).map_or(0, |writer| milliseconds(writer.since.elapsed()));
+            let line = format!("{} {words} after {after} ms", id_ranges(&ids));
+            news.push(match outcome {
+                Outcome::Refused => (Level::Warn, format!("{line} ({})", self.why_refused(*first))),
+                _ => (Level::Info, line),
+            });
         }
+        news
     }
 
     /// How many secondaries hold everything up to an id, as far as is known.
@@ -224,7 +276,7 @@ impl State {
                     (None, None) => member.detail.clone(),
                 };
                 SecondaryReport {
-                    server_id: member.name.clone(),
+                    server_id: member.name.to_string(),
                     url: member.url.to_string(),
                     acknowledged: ack.is_some(),
                     detail,
@@ -233,6 +285,9 @@ impl State {
             .collect()
     }
 }
+
+/// A line for the log.
+type News = (Level, String);
 
 /// What was noted about a secondary.
 fn find<T>(notes: &[(MemberId, T)], member: MemberId) -> Option<&T> {
@@ -285,25 +340,6 @@ pub(super) fn unknown(ids: WriteIds, reason: &str) -> Reply {
         secondaries: Vec::new(),
     };
     Reply::json(504, &body)
-}
-
-fn log_fates(state: &State, settled: &[(Id, Outcome)]) {
-    for (outcome, words) in [
-        (Outcome::Committed, "committed"),
-        (Outcome::CommittedShort, "committed with fewer copies than asked for"),
-        (Outcome::Refused, "refused"),
-    ] {
-        let writes: Vec<Id> = settled.iter().filter(|(_, fate)| *fate == outcome).map(|&(last, _)| last).collect();
-        let Some(first) = writes.first() else { continue };
-        let ids: Vec<Id> = writes.iter().flat_map(|&last| state.ids_of(last)).collect();
-        let after = state.writers.get(first).map_or(0, |writer| milliseconds(writer.since.elapsed()));
-        match outcome {
-            Outcome::Refused => {
-                log::warn!("{} {words} after {after} ms ({})", id_ranges(&ids), state.why_refused(*first));
-            }
-            _ => log::info!("{} {words} after {after} ms", id_ranges(&ids)),
-        }
-    }
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -87,7 +87,7 @@ impl Master {
 
     fn replicas(&self, log_id: LogId, through: Id) -> Vec<Replica> {
         let members: Vec<(String, NodeUrl)> =
-            self.lock().members.values().map(|member| (member.name.clone(), member.url.clone())).collect();
+            self.lock().members.values().map(|member| (member.name.to_string(), member.url.clone())).collect();
         let mut replicas: Vec<Replica> = members
             .into_iter()
             .map(|(name, url)| Replica {

@@ -170,7 +170,7 @@ impl Master {
     /// this master's to decide any more.
     pub(super) fn halt_if_overtaken(&self, error: &PeerError, member: MemberId) {
         if is_overtaken(error) {
-            let name = self.lock().members.get(&member).map_or_else(String::new, |member| member.name.clone());
+            let name = self.lock().members.get(&member).map_or_else(String::new, |member| member.name.to_string());
             self.halt(&format!("{name} {error}"));
         }
     }
@@ -190,7 +190,7 @@ impl State {
     }
 
     fn name_of(&self, dispatch: &Dispatch) -> &str {
-        self.members.get(&dispatch.member).map_or("a removed secondary", |member| member.name.as_str())
+        self.members.get(&dispatch.member).map_or("a removed secondary", |member| &*member.name)
     }
 }
 

@@ -103,7 +103,7 @@ impl Keeper {
             )));
         }
         if let Some(member) = state.members.get_mut(&self.member) {
-            member.name.clone_from(&body.server_id);
+            member.name = body.server_id.as_str().into();
             member.delay_ms = body.delay_ms;
         }
         let before = state.ledger.members().find(|view| view.member == self.member);

@@ -21,7 +21,7 @@ const MEMBERS_MAX: usize = 64;
 /// A secondary, as the master knows it.
 pub(super) struct Member {
     /// Given when it was registered, or learned from it; until then its host and port.
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     pub(super) url: NodeUrl,
     /// What was last heard of it, in a few words.
     pub(super) detail: String,
@@ -113,7 +113,7 @@ impl Master {
     /// Puts the registered secondaries on record, so that they are known after a restart.
     pub(super) fn remember_members(&self) -> Result<(), String> {
         let _one_at_a_time = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = |member: &Member| KnownMember { url: member.url.to_string(), name: member.name.clone() };
+        let known = |member: &Member| KnownMember { url: member.url.to_string(), name: member.name.to_string() };
         let registered = |member: &&Member| member.origin == Origin::Registered;
         let members = self.lock().members.values().filter(registered).map(known).collect();
         let identity = self.store.identity().map_err(|error| error.to_string())?;
@@ -158,13 +158,13 @@ impl Master {
         }
         let mut state = self.lock();
         if let Some(name) = &name
-            && let Some(other) = state.members.values().find(|member| member.name == *name && member.url != url)
+            && let Some(other) = state.members.values().find(|member| *member.name == **name && member.url != url)
         {
             return Err(Objection::Conflict(format!("the name {name} is in use at {}; choose another", other.url)));
         }
         if let Some(member) = state.members.values_mut().find(|member| member.url == url) {
             if let Some(name) = name {
-                member.name = name;
+                member.name = name.into();
             }
             member.poke();
             let recorded = member.recorded || member.origin == Origin::Configured;
@@ -192,7 +192,7 @@ impl Master {
     /// Answers `DELETE /secondaries/NAME`: from now on "every secondary" means the others.
     pub(super) fn remove(&self, exchange: Exchange, name: &str) {
         let mut state = self.lock();
-        let found = state.members.iter().find(|(_, member)| member.name == name).map(|(&id, _)| id);
+        let found = state.members.iter().find(|(_, member)| *member.name == *name).map(|(&id, _)| id);
         let Some(id) = found else {
             drop(state);
             exchange.reply(Reply::not_found("there is no secondary of that name; GET /secondaries lists them"));
@@ -220,7 +220,7 @@ impl State {
         self.members_numbered += 1;
         let member = MemberId::new(self.members_numbered);
         let (poke, pokes) = bounded(1);
-        let name = name.unwrap_or_else(|| format!("{}:{}", url.host(), url.port()));
+        let name: Arc<str> = name.unwrap_or_else(|| format!("{}:{}", url.host(), url.port())).into();
         log::info!("{name} ({url}) is registered; it takes part once it has caught up");
         let detail = "not heard of yet".to_owned();
         let since_ms = clock::now_ms();
@@ -235,6 +235,6 @@ impl State {
 
     /// Another member that turned out to be the same node: two addresses of one node must not count as two copies.
     pub(super) fn twin_of(&self, member: MemberId, name: &str) -> Option<&Member> {
-        self.members.iter().find(|(id, other)| **id != member && other.name == name).map(|(_, other)| other)
+        self.members.iter().find(|(id, other)| **id != member && *other.name == *name).map(|(_, other)| other)
     }
 }

@@ -99,8 +99,8 @@ struct State {
     hurry: bool,
     rounds: RoundsUnderWay,
     rounds_started: u64,
-    /// The high watermark up to which the log file tells what became of messages.
-    logged: Id,
+    /// The high watermark that is noted: what everybody may see.
+    noted: Id,
     /// When the high watermark last rose: what is not told soon after by a round is told by an empty one.
     decided_at: Instant,
     members: BTreeMap<MemberId, Member>,
@@ -205,7 +205,7 @@ impl Master {
         let mut keys = Keys::new(settings.keys_max);
         let keyed_writes = store.keyed_writes(settings.keys_max).map_err(|error| error.to_string())?;
         keyed_writes.into_iter().rev().for_each(|write| keys.remember(write));
-        let logged = ledger.decided();
+        let noted = ledger.decided();
         let state = State {
             ledger,
             queue: VecDeque::new(),
@@ -213,7 +213,7 @@ impl Master {
             hurry: false,
             rounds: RoundsUnderWay::default(),
             rounds_started: 0,
-            logged,
+            noted,
             decided_at: Instant::now(),
             members: BTreeMap::new(),
             members_numbered: 0,

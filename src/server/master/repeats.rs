@@ -10,7 +10,7 @@ use crate::server::http::{Exchange, Reply};
 use crate::server::reading;
 use crate::store::{ReadLimit, StoreError};
 use crate::wire::client::{Committed, Dialect, Fate, KnownWrite, Posted, WriteIds};
-use crate::wire::timestamp::rfc3339;
+use crate::wire::timestamp::{Timestamp, rfc3339};
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
@@ -127,7 +127,7 @@ impl Master {
             ids,
             replicated_to,
             w: replicated_to + 1,
-            timestamp: rfc3339(first.timestamp_ms),
+            timestamp: Timestamp(first.timestamp_ms),
             ms: 0,
             acks: Vec::new(),
         };

@@ -153,7 +153,7 @@ impl State {
             .filter_map(|view| {
                 let member = self.members.get(&view.member)?;
                 Some(SecondaryStatus {
-                    server_id: member.name.clone(),
+                    server_id: member.name.to_string(),
                     url: member.url.to_string(),
                     state: match view.standing {
                         Standing::InSync => "in_sync",
