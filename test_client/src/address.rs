@@ -26,6 +26,11 @@ impl Address {
         Address { host: other.host.clone(), port: self.port }
     }
 
+    /// Host and port, as the head of a request names them.
+    pub(crate) fn authority(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
     /// The URL of a path, which begins with a slash.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{self}{path}")

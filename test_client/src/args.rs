@@ -1,6 +1,7 @@
 //! What may be typed, and the text that teaches it.
 
 use crate::address::Address;
+use crate::bench::Options;
 use crate::wishes::{SECONDS_MAX, Wishes, parse_key};
 use anstream::ColorChoice;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -76,6 +77,18 @@ pub(crate) enum Command {
         #[arg(long, value_name = "COMMAND", requires = "down")]
         up: Option<String>,
     },
+    /// Load a cluster, and tell how many messages a second it takes, and how long each one takes
+    ///
+    /// Closed loop, unless --rate is given: each writer posts its next message when the last one was answered. That
+    /// tells what the cluster can do for so many writers; but when it stalls, the writers stall with it, and the
+    /// percentiles make light of the stall. Open loop, with --rate: messages are due on schedule, and latency counts
+    /// from the scheduled time, so stalls and lines count in full.
+    ///
+    /// The messages stay in the log. Percentiles are those of successes; everything else is counted by its kind. It
+    /// says how much of a core it used itself, and warns when it was busy all the time: then the figures are a lower
+    /// bound. Ctrl-C ends it early and still tells what was measured; a second one ends it at once.
+    #[command(after_long_help = BENCH_HELP)]
+    Bench(Options),
     /// Append one message and show how long each secondary took
     Post {
         /// The message. `-` reads it from the standard input, without a final line break. Put `--` before a text
@@ -113,6 +126,19 @@ fn color_parser() -> impl TypedValueParser<Value = ColorChoice> {
     })
 }
 
+const BENCH_HELP: &str = "\
+Examples:
+  test_client bench --writers 64                     what 64 writers get
+  test_client bench --writers 64 --rate 5000         latency at 5,000 messages a second
+  test_client bench --writers 16 --readers 4 --read-from http://localhost:5001
+  test_client bench --writers 0 --readers 8 --page 1000
+  test_client bench --writers 8 --batch 100 --w 1 --seconds 60 --plot bench.svg
+  test_client --json bench --seconds 5 | jq .writes.latency_ms.p99
+
+Exit codes: 0 it was measured; 1 every message was refused; 2 wrong usage; 3 the master, or a node to
+read from, cannot be reached; 4 no message was acknowledged, and some may have been appended; 5 an id
+was acknowledged twice, or out of order.";
+
 const AFTER_HELP: &str = "\
 Examples:
   test_client demo                              the whole story, step by step
@@ -126,6 +152,7 @@ Examples:
   test_client post --key order-4711 \"once\"      append it once, however often this is run
   test_client write order-4711                  what became of it
   test_client post --after 7 \"the eighth\"       append only if 7 is the newest id
+  test_client bench --writers 64                how fast it is (see bench --help)
   test_client get                               what the master shows
   test_client get http://localhost:5001         what a secondary shows
   test_client --json get | jq .total            for scripts
@@ -140,5 +167,5 @@ Exit codes:
   2  wrong usage
   3  a node could not be reached, or what answered is not a node; a message did not arrive
   4  outcome unknown: a message was sent, then the connection broke or time ran out; look, then retry
-  5  the demonstration, or the acceptance, found something that must not be
+  5  the demonstration, the acceptance or the bench found something that must not be
   128 and the number of a signal: the acceptance was told to stop, and put back what it had changed";

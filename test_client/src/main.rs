@@ -10,6 +10,7 @@ mod acceptance;
 mod address;
 mod api;
 mod args;
+mod bench;
 mod checks;
 mod cluster;
 mod demo;
@@ -55,6 +56,7 @@ fn run(args: &Args) -> io::Result<Exit> {
             let commands = down.clone().zip(up.clone());
             acceptance::run(args.master.is_some().then_some(client), args.timeout(), &mut screen, commands)
         }
+        Command::Bench(options) => bench::run(&client, &mut screen, args.json, options),
         Command::Post { text: Some(text), lines: false, wishes } => post::run(&client, &mut screen, text, wishes),
         Command::Post { text, wishes, .. } => post::run_lines(&client, &mut screen, text.as_deref(), wishes),
         Command::Write { key } => write::run(&client, &mut screen, key),

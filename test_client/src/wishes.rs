@@ -110,7 +110,8 @@ impl FromStr for Copies {
     }
 }
 
-fn parse_wait(text: &str) -> Result<Duration, String> {
+/// Reads a wait.
+pub(crate) fn parse_wait(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=SECONDS_MAX as f64).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
         _ => Err(format!("it must be a number of seconds from 0 to {SECONDS_MAX}")),

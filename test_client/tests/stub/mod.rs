@@ -324,6 +324,11 @@ impl Recorder {
         recorder
     }
 
+    /// All requests.
+    pub(crate) fn requests(&self) -> Vec<Recorded> {
+        self.requests.lock().unwrap().clone()
+    }
+
     /// The only request.
     pub(crate) fn request(&self) -> Recorded {
         let requests = self.requests.lock().unwrap();

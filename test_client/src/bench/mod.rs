@@ -1,0 +1,198 @@
+//! `test_client bench`: load for a cluster, and figures.
+//!
+//! It speaks HTTP/1.1 itself, over kept connections that never block, so that one thread drives hundreds of them and
+//! leaves the cores to the nodes: requests are built once, answers are read in place, ids are kept as bits.
+//!
+//! - In a **closed loop**, a writer sends its next message when the last one was answered. That tells what a cluster can
+//!   do for so many writers. When the cluster stalls, so do the writers: few messages meet the stall, and the percentiles
+//!   make light of it (coordinated omission).
+//! - In an **open loop** (`--rate`), messages are due on schedule, as those of many independent users are. Latency counts
+//!   from the scheduled time, so whatever makes a message late is in it: a stall, a line, this program.
+//!
+//! Latencies are those of successes. Everything is counted where its answer is complete; what is still open at the end is
+//! in no percentile, and told. It looks at no text that comes back: `acceptance` and the tests do.
+
+mod connection;
+mod ids;
+mod load;
+mod options;
+mod plot;
+mod report;
+mod request;
+mod response;
+mod schedule;
+mod summary;
+mod tally;
+
+use crate::address::Address;
+use crate::api::{Client, Failure, Kind};
+use crate::exit::Exit;
+use crate::screen::{Screen, visible};
+use crate::story;
+use load::{Load, Node, Run};
+pub(crate) use options::Options;
+use report::Progress;
+use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+use summary::{Summary, Verdict};
+
+/// A host that is there accepts a connection at once.
+const CONNECT_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// A master that was told how long to try answers then, but its answer has a way to go.
+const ANSWER_MARGIN: Duration = Duration::from_secs(10);
+
+/// Loads the cluster, and tells what came of it.
+pub(crate) fn run(client: &Client, screen: &mut Screen, json: bool, options: &Options) -> io::Result<Exit> {
+    let (run, plot) = match prepare(client, options) {
+        Ok(prepared) => prepared,
+        Err((exit, why)) => return give_up(screen, exit, &why),
+    };
+    let summary = match measure(&run, &Progress::new(json, options.seconds)) {
+        Ok(summary) => summary,
+        Err(error) => return give_up(screen, Exit::Unreachable, &format!("the load cannot be made: {error}")),
+    };
+    report::show(screen, &run, &summary)?;
+    let (exit, verdict) = judge(&summary);
+    if let Some(verdict) = verdict {
+        screen.complain(verdict);
+    }
+    if let Some(mut file) = plot {
+        file.write_all(plot::svg(options, &summary).as_bytes())?;
+    }
+    let mut document = report::document(&run, &summary);
+    document["exit_code"] = exit.code().into();
+    screen.document(document.to_string().as_bytes())?;
+    Ok(exit)
+}
+
+fn give_up(screen: &mut Screen, exit: Exit, why: &str) -> io::Result<Exit> {
+    screen.complain(why);
+    screen.document(json!({ "error": why, "exit_code": exit.code() }).to_string().as_bytes())?;
+    Ok(exit)
+}
+
+/// What a run ended as, and what has to be said of it.
+fn judge(summary: &Summary) -> (Exit, Option<&'static str>) {
+    if !summary.ids().violations().is_empty() {
+        return (Exit::Broken, Some("the master acknowledged what must not be"));
+    }
+    let writes = Verdict::of(&summary.total.writes, summary.rest.unanswered);
+    let reads = Verdict::of(&summary.total.reads, 0);
+    match (writes, reads) {
+        (Verdict::AllRefused, _) => (Exit::Refused, Some("every message was refused; nothing was appended")),
+        (Verdict::NobodyThere, _) => (Exit::Unreachable, Some("the master was gone")),
+        (Verdict::AllUnknown, _) if !summary.measured.is_zero() => {
+            (Exit::Unknown, Some("no message was acknowledged, and some may have been appended"))
+        }
+        (_, Verdict::Done) => (Exit::Success, None),
+        _ => (Exit::Unreachable, Some("no page was read")),
+    }
+}
+
+// Before.
+
+/// Finds the nodes, and opens the file for the plot, so that no long run ends in a disappointment.
+fn prepare(client: &Client, options: &Options) -> Result<(Run, Option<File>), (Exit, String)> {
+    options.check().map_err(|why| (Exit::Usage, why.to_owned()))?;
+    let plot = match &options.plot {
+        Some(path) => {
+            let file = File::create(path);
+            Some(file.map_err(|error| (Exit::Usage, format!("cannot write {}: {error}", path.display())))?)
+        }
+        None => None,
+    };
+    let mut addresses = options.read_from.clone();
+    if addresses.is_empty() {
+        addresses.push(client.master().clone());
+    }
+    let first = if options.writers > 0 { client.master() } else { &addresses[0] };
+    let newest = newest(client, first).map_err(|failure| (failure.kind.exit(), visible(&failure.error)))?;
+    let master = if options.writers > 0 { reach(client.master())? } else { reach(&addresses[0])? };
+    let read_from = addresses.iter().filter(|_| options.readers > 0).map(reach).collect::<Result<_, _>>()?;
+    let stop = stop_on_signal().map_err(|error| (Exit::Unreachable, format!("no signals: {error}")))?;
+    let run = Run {
+        options: options.clone(),
+        master,
+        read_from,
+        timeout: client.timeout().max(options.wait.map_or(Duration::ZERO, |wait| wait + ANSWER_MARGIN)),
+        tag: story::tag("bench"),
+        newest: AtomicU64::new(newest),
+        stop,
+    };
+    Ok((run, plot))
+}
+
+/// The newest id of a node. A server that does not tell may still be measured; a secondary takes no messages.
+fn newest(client: &Client, node: &Address) -> Result<u64, Failure> {
+    match client.health(node) {
+        Ok(reply) if node == client.master() && reply.value.role == "secondary" => {
+            Err(Failure::new(Kind::Unreachable, format!("{node} is a secondary; the master is wanted (--master)")))
+        }
+        Ok(reply) => Ok(reply.value.last.max(reply.value.message_count)),
+        Err(Failure { status: Some(_), .. }) => Ok(0),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The first of a node's addresses that takes a connection.
+fn reach(address: &Address) -> Result<Node, (Exit, String)> {
+    let fail = |why: String| (Exit::Unreachable, format!("{address} cannot be reached: {why}"));
+    let sockets = address.resolve().map_err(|error| fail(error.to_string()))?;
+    let mut why = "its name stands for no address".to_owned();
+    for socket in sockets {
+        match TcpStream::connect_timeout(&socket, CONNECT_WAIT_MAX) {
+            Ok(_) => return Ok(Node { address: address.clone(), socket }),
+            Err(error) => why = error.to_string(),
+        }
+    }
+    Err(fail(why))
+}
+
+/// The first signal ends the run early; the second ends the program.
+fn stop_on_signal() -> io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
+        flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+// Meanwhile.
+
+fn measure(run: &Run, progress: &Progress) -> io::Result<Summary> {
+    let threads = run.options.threads;
+    let mut summary = Summary::new(threads, run.options.warm_up);
+    thread::scope(|scope| {
+        let (sender, reports) = mpsc::channel();
+        let loads =
+            (0..threads).map(|number| Load::new(run, number, sender.clone())).collect::<io::Result<Vec<_>>>()?;
+        drop(sender);
+        let begun = Instant::now();
+        let loads = loads.into_iter().map(|load| {
+            let builder = thread::Builder::new().name("load".to_owned());
+            builder.spawn_scoped(scope, move || load.play(begun))
+        });
+        let loads = loads.collect::<io::Result<Vec<_>>>()?;
+        for interval in reports {
+            if let Some(second) = summary.take(&interval) {
+                progress.show(&second);
+            }
+        }
+        progress.end();
+        for load in loads {
+            summary.finish(load.join().expect("a thread of load does not panic")?);
+        }
+        Ok(summary)
+    })
+}

@@ -1,0 +1,182 @@
+//! What may be asked of a run, and its limits.
+
+use super::request::COUNTER_DIGITS;
+use crate::address::Address;
+use crate::wishes::{Copies, SECONDS_MAX, Wishes, parse_wait};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Most connections. Each costs a descriptor here and at a node.
+const CONNECTIONS_MAX: u64 = 4096;
+
+/// Most messages a second that may be asked for: more than a node answers.
+const RATE_MAX: f64 = 10_000_000.0;
+
+/// Longest text, and most texts of a batch. A master's own limits are lower or the same; its refusal says more.
+const SIZE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const BATCH_MAX: u64 = 10_000;
+
+/// Memory for the requests: every writer has its own.
+const REQUESTS_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// Messages of the longest page that a node gives.
+const PAGE_MAX: u64 = 10_000;
+
+/// What is asked of a run.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Connections that post. Each posts the next message when the last one was answered (closed loop)
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(0..=CONNECTIONS_MAX))]
+    pub(super) writers: u64,
+
+    /// Post so many messages a second, on schedule, over these connections (open loop). The latency counts from the
+    /// scheduled time, so the wait for a free connection is part of it
+    #[arg(long, value_name = "MESSAGES", value_parser = parse_rate)]
+    pub(super) rate: Option<f64>,
+
+    /// Connections that read random pages, each the next one when it has the last one, beside the writers
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=CONNECTIONS_MAX))]
+    pub(super) readers: u64,
+
+    /// A node to read from; the master if left out. Several: the readers are dealt out to them
+    #[arg(long, value_name = "URL")]
+    pub(super) read_from: Vec<Address>,
+
+    /// Messages of a page
+    #[arg(long, value_name = "MESSAGES", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=PAGE_MAX))]
+    pub(super) page: u64,
+
+    /// Length of a message's text. No two texts are the same
+    #[arg(long, value_name = "BYTES", default_value = "100", value_parser = parse_size)]
+    pub(super) size: usize,
+
+    /// Messages of a post: more than one are posted as a list
+    #[arg(long, value_name = "MESSAGES", default_value = "1", value_parser = parse_batch)]
+    pub(super) batch: usize,
+
+    /// How many nodes must have a message, the master included: a number from 1, `majority` or `all`. The master's
+    /// own choice if left out
+    #[arg(long = "w", value_name = "COPIES")]
+    pub(super) copies: Option<Copies>,
+
+    /// How long the master goes on trying before it refuses, a fraction allowed
+    #[arg(long, value_name = "SECONDS", value_parser = parse_wait)]
+    pub(super) wait: Option<Duration>,
+
+    /// How long to measure
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
+    pub(super) seconds: u64,
+
+    /// How long to run before that
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=SECONDS_MAX))]
+    pub(super) warm_up: u64,
+
+    /// Threads of this program. One drives hundreds of connections; it says when that is not enough
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub(super) threads: u64,
+
+    /// Draw throughput and latency over time into this file, as SVG
+    #[arg(long, value_name = "FILE.svg")]
+    pub(super) plot: Option<PathBuf>,
+}
+
+impl Options {
+    /// What the single options do not say of each other.
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        if self.writers + self.readers == 0 {
+            return Err("without writers and readers there is nothing to measure");
+        }
+        if self.rate.is_some() && self.writers == 0 {
+            return Err("--rate is for writers, and there are none");
+        }
+        if !self.read_from.is_empty() && self.readers == 0 {
+            return Err("--read-from is for readers; say how many with --readers");
+        }
+        if self.size * self.batch * usize::try_from(self.writers).unwrap_or(usize::MAX) > REQUESTS_BYTES_MAX {
+            return Err("the posts of all writers together are more than 1 GiB: ask for fewer, or smaller ones");
+        }
+        Ok(())
+    }
+
+    /// What every post asks for.
+    pub(super) fn wishes(&self) -> Wishes {
+        Wishes { copies: self.copies, wait: self.wait, ..Wishes::default() }
+    }
+
+    /// Posts a second, if there is a schedule.
+    pub(super) fn posts_per_second(&self) -> Option<f64> {
+        self.rate.map(|rate| rate / self.batch as f64)
+    }
+
+    /// For scripts.
+    pub(super) fn document(&self) -> Value {
+        json!({
+            "writers": self.writers, "loop": if self.rate.is_some() { "open" } else { "closed" }, "rate": self.rate,
+            "readers": self.readers, "read_from": self.read_from.iter().map(Address::to_string).collect::<Vec<_>>(),
+            "page": self.page, "size": self.size, "batch": self.batch, "w": self.copies.map(Value::from),
+            "wait": self.wait.map(|wait| wait.as_secs_f64()), "seconds": self.seconds, "warm_up": self.warm_up,
+            "threads": self.threads,
+        })
+    }
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if rate > 0.0 && rate <= RATE_MAX => Ok(rate),
+        _ => Err(format!("it must be a number of messages a second, {RATE_MAX} at most")),
+    }
+}
+
+fn parse_size(text: &str) -> Result<usize, String> {
+    parse_within(text, COUNTER_DIGITS as u64, SIZE_BYTES_MAX)
+}
+
+fn parse_batch(text: &str) -> Result<usize, String> {
+    parse_within(text, 1, BATCH_MAX)
+}
+
+fn parse_within(text: &str, min: u64, max: u64) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (min..=max).contains(number));
+    let number = number.and_then(|number| usize::try_from(number).ok());
+    number.ok_or_else(|| format!("it must be a number from {min} to {max}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    impl Options {
+        /// The options of a command line.
+        pub(in super::super) fn of(arguments: &[&str]) -> Options {
+            Typed::parse_from([&["bench"], arguments].concat()).options
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let check = |arguments: &[&str]| Options::of(arguments).check();
+        assert_eq!(check(&[]), Ok(()));
+        assert_eq!(check(&["--writers", "0", "--readers", "1", "--read-from", "localhost:5001"]), Ok(()));
+        assert!(check(&["--writers", "0"]).is_err());
+        assert!(check(&["--writers", "0", "--readers", "1", "--rate", "10"]).is_err());
+        assert!(check(&["--read-from", "localhost:5001"]).is_err());
+        assert!(check(&["--size", "1000000", "--batch", "1000"]).is_err());
+        for wrong in [["--rate", "0"], ["--rate", "NaN"], ["--size", "11"], ["--batch", "0"], ["--w", "0"]] {
+            assert!(Typed::try_parse_from([&["bench"], &wrong[..]].concat()).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_rate_of_messages_is_one_of_batches() {
+        assert_eq!(Options::of(&["--rate", "1000", "--batch", "50"]).posts_per_second(), Some(20.0));
+        assert_eq!(Options::of(&[]).posts_per_second(), None);
+    }
+}

@@ -1,0 +1,316 @@
+//! What a person sees while it runs and at its end, and the document for scripts.
+
+use super::load::Run;
+use super::options::Options;
+use super::summary::{Figures, Second, Summary, per_second};
+use super::tally::{Latency, Outcome, Side};
+use crate::screen::{BAD, DIM, GOOD, STRONG, Screen, count, visible};
+use serde_json::{Map, Value, json};
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+/// A line that is written over once a second, on a terminal.
+pub(super) struct Progress {
+    is_shown: bool,
+    seconds: u64,
+}
+
+impl Progress {
+    pub(super) fn new(json: bool, seconds: u64) -> Progress {
+        Progress { is_shown: !json && io::stderr().is_terminal(), seconds }
+    }
+
+    pub(super) fn show(&self, second: &Second) {
+        if !self.is_shown {
+            return;
+        }
+        let left = self.seconds.cast_signed() - second.begins - 1;
+        let phase = match second.begins {
+            ..-1 => "warming up".to_owned(),
+            -1 => count(self.seconds, "second to measure", "seconds to measure"),
+            _ => count(left.max(0).cast_unsigned(), "second left", "seconds left"),
+        };
+        let mut line = phase;
+        for (figures, what) in [(&second.writes, "messages"), (&second.reads, "pages")] {
+            let Some(latency) = figures.latency else { continue };
+            line += &format!(" · {} {what}/s, p99 {}", grouped(figures.per_second), Time(latency.p99));
+        }
+        let failed = second.writes.failed + second.reads.failed;
+        if failed > 0 {
+            line += &format!(" · {} failed", grouped(failed as f64));
+        }
+        // Whoever cannot see it does not miss it.
+        let _ = write!(io::stderr(), "\r\x1b[K{line}");
+    }
+
+    pub(super) fn end(&self) {
+        if self.is_shown {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+/// The table, and what has to be said about it.
+pub(super) fn show(screen: &mut Screen, run: &Run, summary: &Summary) -> io::Result<()> {
+    let options = &run.options;
+    screen.line(headline(options, summary))?;
+    screen.gap()?;
+    let columns = ["a second", "p50", "p90", "p99", "p99.9", "max", "mean"];
+    screen.line(format_args!("{DIM}{}{DIM:#}", row("", &columns.map(str::to_owned))))?;
+    let sides =
+        [(&summary.total.writes, "messages", options.writers), (&summary.total.reads, "pages", options.readers)];
+    for (side, what, clients) in sides {
+        if clients > 0 {
+            let rate = grouped(per_second(side.done, summary.measured));
+            let times = side.latency().map_or([const { None }; 6], |latency| in_order(latency).map(Some));
+            let times = times.map(|time| time.map_or_else(|| "–".to_owned(), |time| Time(time).to_string()));
+            screen.line(row(what, &[vec![rate], times.to_vec()].concat()))?;
+        }
+    }
+    screen.gap()?;
+    for (side, what, clients) in sides {
+        if clients > 0 {
+            show_outcomes(screen, side, what, options)?;
+        }
+    }
+    show_reading(screen, summary)?;
+    show_rest(screen, options, summary)?;
+    show_checks(screen, options, summary)?;
+    show_own_share(screen, summary)
+}
+
+fn headline(options: &Options, summary: &Summary) -> String {
+    let writers = count(options.writers, "writer", "writers");
+    let posts = match options.batch {
+        1 => format!("messages of {} bytes", grouped(options.size as f64)),
+        batch => format!("batches of {batch} messages of {} bytes", grouped(options.size as f64)),
+    };
+    let writing = match options.rate {
+        Some(rate) => format!("{} {posts} a second on schedule over {writers} (open loop)", grouped(rate)),
+        None => format!("{writers}, {posts}, one after the other (closed loop)"),
+    };
+    let reading = format!("{}, pages of {}", count(options.readers, "reader", "readers"), options.page);
+    let both = match (options.writers, options.readers) {
+        (_, 0) => writing,
+        (0, _) => reading,
+        _ => format!("{writing}; {reading}"),
+    };
+    let early = if summary.measured < Duration::from_secs(options.seconds) { ", ended early" } else { "" };
+    format!("{STRONG}{both}; {:.1} s measured{early}{STRONG:#}", summary.measured.as_secs_f64())
+}
+
+fn row(what: &str, cells: &[String]) -> String {
+    cells.iter().fold(format!("  {what:<10}"), |line, cell| format!("{line}{cell:>10}"))
+}
+
+fn show_outcomes(screen: &mut Screen, side: &Side, what: &str, options: &Options) -> io::Result<()> {
+    let requests = match what {
+        "messages" if options.batch > 1 => "batches",
+        what => what,
+    };
+    for (outcome, count) in &side.outcomes {
+        let colour = if outcome.is_success() { GOOD } else { BAD };
+        let number = grouped(count.requests as f64);
+        let why = count.explanation.as_ref().map_or_else(String::new, |why| format!("  {}", visible(why)));
+        let meaning = meaning(*outcome);
+        screen.line(format_args!("  {colour}{number:>12}{colour:#} {requests:<8}  {meaning}{DIM}{why}{DIM:#}"))?;
+    }
+    Ok(())
+}
+
+fn meaning(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Status(200) => "200".to_owned(),
+        Outcome::Status(201) => "201, committed".to_owned(),
+        Outcome::Status(202) => "202, committed with fewer copies".to_owned(),
+        Outcome::Status(status) if outcome.is_refusal() => format!("{status}, refused"),
+        Outcome::Status(status) => format!("{status}, unknown outcome"),
+        Outcome::Broken => "connection broken, unknown outcome".to_owned(),
+        Outcome::TimedOut => "no answer in time, unknown outcome".to_owned(),
+        Outcome::NotConnected => "not sent, no connection".to_owned(),
+    }
+}
+
+fn show_reading(screen: &mut Screen, summary: &Summary) -> io::Result<()> {
+    let bytes = per_second(summary.total.reads.bytes, summary.measured);
+    if bytes > 0.0 {
+        screen.line(format_args!("  {:.1} MB of pages a second", bytes / 1e6))?;
+    }
+    Ok(())
+}
+
+/// What the percentiles do not know of.
+fn show_rest(screen: &mut Screen, options: &Options, summary: &Summary) -> io::Result<()> {
+    let rest = &summary.rest;
+    if rest.unanswered > 0 {
+        let requests = count(rest.unanswered, "request was", "requests were");
+        let oldest = Time(u64::try_from(rest.oldest.as_micros()).unwrap_or(u64::MAX));
+        screen.line(format_args!(
+            "  {BAD}{requests} not answered{BAD:#} when it ended, the oldest after {oldest}: the figures do not have them"
+        ))?;
+    }
+    if rest.in_line > 0 {
+        let behind = summary.fell_behind(options.posts_per_second());
+        let number = grouped(rest.in_line as f64);
+        let posts = if rest.in_line == 1 { "post that was due" } else { "posts that were due" };
+        let advice = if behind { ": the rate is more than the cluster, or so many writers, can do" } else { "" };
+        screen.line(format_args!("  {number} {posts} still waited for a connection at the end{advice}"))?;
+    }
+    Ok(())
+}
+
+fn show_checks(screen: &mut Screen, options: &Options, summary: &Summary) -> io::Result<()> {
+    let ids = summary.ids();
+    for violation in ids.violations() {
+        screen.mark(false, visible(violation))?;
+    }
+    if options.writers > 0 && ids.violations().is_empty() && ids.count() > 0 {
+        let number = grouped(ids.count() as f64);
+        screen.mark(
+            true,
+            format_args!("{number} ids, with those of the warm-up: each once, rising on every connection"),
+        )?;
+    }
+    Ok(())
+}
+
+fn show_own_share(screen: &mut Screen, summary: &Summary) -> io::Result<()> {
+    let (cpu, waited) = (percent(summary.cpu_share()), percent(summary.without_core_share()));
+    screen.line(format_args!(
+        "  test_client used {cpu:.0} % of one core, and waited for one {waited:.0} % of the time"
+    ))?;
+    if summary.is_bottleneck() {
+        let (why, advice) = if summary.lacks_cores() {
+            ("The cores have too much to do, and test_client had to wait for one", "Give it a machine of its own")
+        } else {
+            ("A thread of test_client was busy all the time", "Give it more --threads")
+        };
+        screen.line(format_args!("  {BAD}{why}:{BAD:#} the figures are a lower bound. {advice}"))?;
+    }
+    Ok(())
+}
+
+/// Everything, for scripts.
+pub(super) fn document(run: &Run, summary: &Summary) -> Value {
+    let options = &run.options;
+    let (total, ids) = (&summary.total, summary.ids());
+    json!({
+        "master": run.master.address.to_string(),
+        "run": run.tag,
+        "options": options.document(),
+        "measured_seconds": summary.measured.as_secs_f64(),
+        "ended_early": summary.measured < Duration::from_secs(options.seconds),
+        "writes": (options.writers > 0).then(|| side_document(&total.writes, "messages", summary)),
+        "reads": (options.readers > 0).then(|| side_document(&total.reads, "pages", summary)),
+        "seconds": summary.seconds.iter().map(second_document).collect::<Vec<_>>(),
+        "unanswered": { "requests": summary.rest.unanswered, "oldest_ms": summary.rest.oldest.as_secs_f64() * 1e3 },
+        "still_in_line": summary.rest.in_line,
+        "checks": { "acknowledged_ids": ids.count(), "violations": ids.violations() },
+        "client": {
+            "cpu_percent": percent(summary.cpu_share()),
+            "busiest_thread_percent": percent(summary.busiest_share()),
+            "without_core_percent": percent(summary.without_core_share()),
+            "is_bottleneck": summary.is_bottleneck(),
+        },
+    })
+}
+
+fn side_document(side: &Side, what: &str, summary: &Summary) -> Value {
+    let outcomes: Map<String, Value> =
+        side.outcomes.iter().map(|(outcome, count)| (outcome.to_string(), count.requests.into())).collect();
+    let explained = side.outcomes.iter().filter_map(|(outcome, count)| Some((outcome, count.explanation.as_ref()?)));
+    let explanations: Map<String, Value> =
+        explained.map(|(outcome, why)| (outcome.to_string(), why.as_str().into())).collect();
+    let mut document = json!({
+        "per_second": rounded(per_second(side.done, summary.measured)),
+        "outcomes": outcomes,
+        "first_explanations": explanations,
+        "latency_ms": latency_document(side.latency()),
+        "answer_bytes": side.bytes,
+    });
+    document[what] = side.done.into();
+    document
+}
+
+fn second_document(second: &Second) -> Value {
+    let figures = |figures: &Figures| {
+        let latency = latency_document(figures.latency);
+        json!({ "per_second": rounded(figures.per_second), "failed": figures.failed, "latency_ms": latency })
+    };
+    json!({
+        "begins": second.begins, "length": second.length.as_secs_f64(), "writes": figures(&second.writes),
+        "reads": figures(&second.reads),
+    })
+}
+
+fn latency_document(latency: Option<Latency>) -> Value {
+    let names = ["p50", "p90", "p99", "p99_9", "max", "mean"];
+    let milliseconds = |latency| names.into_iter().zip(in_order(latency).map(|micros| micros as f64 / 1e3));
+    latency
+        .map_or(Value::Null, |latency| milliseconds(latency).map(|(name, ms)| (name.to_owned(), json!(ms))).collect())
+}
+
+fn in_order(latency: Latency) -> [u64; 6] {
+    let Latency { p50, p90, p99, p999, max, mean } = latency;
+    [p50, p90, p99, p999, max, mean]
+}
+
+fn percent(share: f64) -> f64 {
+    rounded(share * 100.0)
+}
+
+/// To a tenth: the rest is noise.
+fn rounded(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
+}
+
+/// A number that can be read: `21,034`, and small ones with a decimal: `3.5`.
+pub(super) fn grouped(number: f64) -> String {
+    if number < 100.0 && (number - number.round()).abs() > 0.05 {
+        return format!("{number:.1}");
+    }
+    let digits = format!("{:.0}", number.max(0.0));
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Microseconds, shown with three digits or so.
+pub(super) struct Time(pub(super) u64);
+
+impl fmt::Display for Time {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0 as f64 / 1e3;
+        match self.0 {
+            0..10_000 => write!(formatter, "{ms:.2} ms"),
+            10_000..100_000 => write!(formatter, "{ms:.1} ms"),
+            100_000..10_000_000 => write!(formatter, "{ms:.0} ms"),
+            _ => write!(formatter, "{:.1} s", ms / 1e3),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_can_be_read() {
+        for (number, shown) in
+            [(0.0, "0"), (3.46, "3.5"), (3.0, "3"), (999.6, "1,000"), (21_034.2, "21,034"), (1_234_567.0, "1,234,567")]
+        {
+            assert_eq!(grouped(number), shown);
+        }
+        for (micros, shown) in
+            [(70, "0.07 ms"), (2934, "2.93 ms"), (29_340, "29.3 ms"), (293_400, "293 ms"), (61_000_000, "61.0 s")]
+        {
+            assert_eq!(Time(micros).to_string(), shown);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! What all threads measured, put together: second by second, and in all.
+
+use super::ids::Ids;
+use super::load::{Interval, Rest};
+use super::tally::{Latency, Outcome, Side, Tally};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A thread that is busy for more of the time than this holds the nodes up, or answers wait for it.
+const BUSY_MAX: f64 = 0.8;
+
+/// A line of as many posts as are due in this time is no hiccup.
+const LINE_SECONDS_MAX: f64 = 0.5;
+
+/// Everything that was measured.
+pub(super) struct Summary {
+    pub(super) total: Tally,
+    /// How long was measured.
+    pub(super) measured: Duration,
+    pub(super) seconds: Vec<Second>,
+    threads: Vec<Use>,
+    pub(super) rest: Rest,
+    /// Intervals of the second that some threads have not reported yet.
+    open: BTreeMap<u64, (usize, Second, Tally)>,
+    warm_up: u64,
+}
+
+/// What a thread cost, in the measured time.
+#[derive(Clone, Copy, Default)]
+struct Use {
+    length: Duration,
+    cpu: Duration,
+    busy: Duration,
+    without_core: Duration,
+}
+
+/// One second of all threads, or what there is of it.
+#[derive(Clone, Debug)]
+pub(super) struct Second {
+    /// From the beginning of the measured time; less than zero in the warm-up.
+    pub(super) begins: i64,
+    pub(super) length: Duration,
+    pub(super) writes: Figures,
+    pub(super) reads: Figures,
+}
+
+/// One side in one second.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Figures {
+    /// Messages, or pages.
+    pub(super) per_second: f64,
+    pub(super) latency: Option<Latency>,
+    pub(super) failed: u64,
+}
+
+impl Figures {
+    fn of(side: &Side, length: Duration) -> Figures {
+        Figures {
+            per_second: per_second(side.done, length),
+            latency: side.latency(),
+            failed: side.ended(|outcome| !outcome.is_success()),
+        }
+    }
+}
+
+/// So many in this time are so many a second.
+pub(super) fn per_second(number: u64, time: Duration) -> f64 {
+    if time.is_zero() { 0.0 } else { number as f64 / time.as_secs_f64() }
+}
+
+impl Summary {
+    /// Of so many threads, after a warm-up of so many seconds.
+    pub(super) fn new(threads: u64, warm_up: u64) -> Summary {
+        let threads = vec![Use::default(); usize::try_from(threads).unwrap_or(usize::MAX)];
+        Summary {
+            total: Tally::new(),
+            measured: Duration::ZERO,
+            seconds: Vec::new(),
+            threads,
+            rest: Rest::default(),
+            open: BTreeMap::new(),
+            warm_up,
+        }
+    }
+
+    /// Takes what a thread measured. Gives back the second if it is complete now.
+    pub(super) fn take(&mut self, interval: &Interval) -> Option<Second> {
+        if interval.number >= self.warm_up {
+            self.total.merge(&interval.tally);
+            let thread = &mut self.threads[usize::try_from(interval.thread).expect("a number of a thread")];
+            thread.length += interval.length;
+            thread.cpu += interval.cpu;
+            thread.busy += interval.busy;
+            thread.without_core += interval.without_core;
+        }
+        let begins = interval.number.cast_signed() - self.warm_up.cast_signed();
+        let none = Figures::default();
+        let second = Second { begins, length: Duration::ZERO, writes: none, reads: none };
+        let (reported, second, tally) = self.open.entry(interval.number).or_insert_with(|| (0, second, Tally::new()));
+        *reported += 1;
+        second.length = second.length.max(interval.length);
+        tally.merge(&interval.tally);
+        if *reported < self.threads.len() {
+            return None;
+        }
+        let (_, mut second, tally) = self.open.remove(&interval.number)?;
+        second.writes = Figures::of(&tally.writes, second.length);
+        second.reads = Figures::of(&tally.reads, second.length);
+        if second.begins >= 0 {
+            self.measured += second.length;
+            self.seconds.push(second.clone());
+        }
+        Some(second)
+    }
+
+    /// Takes what is known at the end of a thread.
+    pub(super) fn finish(&mut self, rest: Rest) {
+        self.rest.ids.merge(rest.ids);
+        self.rest.unanswered += rest.unanswered;
+        self.rest.oldest = self.rest.oldest.max(rest.oldest);
+        self.rest.in_line += rest.in_line;
+    }
+
+    pub(super) fn ids(&self) -> &Ids {
+        &self.rest.ids
+    }
+
+    /// What all threads used of a core, 1.0 being one whole core.
+    pub(super) fn cpu_share(&self) -> f64 {
+        self.threads.iter().map(|thread| share(thread.cpu, thread.length)).sum()
+    }
+
+    /// How busy the busiest thread was, 1.0 being all the time.
+    pub(super) fn busiest_share(&self) -> f64 {
+        self.greatest(|thread| thread.busy)
+    }
+
+    /// For how much of the time the thread that fared worst could have gone on, and had no core.
+    pub(super) fn without_core_share(&self) -> f64 {
+        self.greatest(|thread| thread.without_core)
+    }
+
+    /// Whether this program may have been what limited the figures: a thread had no time to wait for the nodes, because
+    /// it worked, or wanted to.
+    pub(super) fn is_bottleneck(&self) -> bool {
+        self.busiest_share().max(self.greatest(|thread| thread.cpu + thread.without_core)) > BUSY_MAX
+    }
+
+    /// Whether threads wait for a core more than they work: then more threads are no help.
+    pub(super) fn lacks_cores(&self) -> bool {
+        self.without_core_share() > self.greatest(|thread| thread.cpu)
+    }
+
+    fn greatest(&self, time: impl Fn(&Use) -> Duration) -> f64 {
+        self.threads.iter().map(|thread| share(time(thread), thread.length)).fold(0.0, f64::max)
+    }
+
+    /// Whether so many posts a second were more than there was room for.
+    pub(super) fn fell_behind(&self, posts_per_second: Option<f64>) -> bool {
+        posts_per_second.is_some_and(|rate| self.rest.in_line as f64 > rate * LINE_SECONDS_MAX)
+    }
+}
+
+fn share(part: Duration, whole: Duration) -> f64 {
+    if whole.is_zero() { 0.0 } else { part.as_secs_f64() / whole.as_secs_f64() }
+}
+
+/// How a side ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Verdict {
+    /// Something was done, or nothing was asked.
+    Done,
+    /// Everything was refused, for certain.
+    AllRefused,
+    /// Nothing could be connected to.
+    NobodyThere,
+    /// Nothing is known to have been done, and some of it may have been.
+    AllUnknown,
+}
+
+impl Verdict {
+    /// The verdict on a side that has so many requests without an answer.
+    pub(super) fn of(side: &Side, unanswered: u64) -> Verdict {
+        let ended = side.ended(|_| true);
+        match () {
+            () if side.ended(Outcome::is_success) > 0 || ended + unanswered == 0 => Verdict::Done,
+            () if ended == 0 || side.ended(Outcome::is_refusal) < ended => Verdict::AllUnknown,
+            () if side.ended(|outcome| outcome == Outcome::NotConnected) == ended => Verdict::NobodyThere,
+            () => Verdict::AllRefused,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interval(number: u64, thread: u64, messages: u64) -> Interval {
+        let mut tally = Tally::new();
+        (0..messages).for_each(|_| tally.writes.succeed(201, 1, 0, Duration::from_millis(number + 1)));
+        let ms = Duration::from_millis;
+        Interval {
+            number,
+            length: ms(1000),
+            thread,
+            tally,
+            cpu: ms(310),
+            busy: ms(if thread == 1 { 850 } else { 400 }),
+            without_core: ms(50),
+        }
+    }
+
+    #[test]
+    fn the_warm_up_does_not_count() {
+        let mut summary = Summary::new(2, 1);
+        assert!(summary.take(&interval(0, 0, 1000)).is_none(), "the other thread is not so far");
+        assert!(summary.take(&interval(1, 0, 10)).is_none());
+        let second = summary.take(&interval(0, 1, 1000)).unwrap();
+        assert_eq!((second.begins, second.writes.per_second), (-1, 2000.0));
+        let second = summary.take(&interval(1, 1, 20)).unwrap();
+        assert_eq!((second.begins, second.writes.per_second), (0, 30.0));
+        assert_eq!(
+            (summary.total.writes.done, summary.measured, summary.seconds.len()),
+            (30, Duration::from_secs(1), 1)
+        );
+        assert_eq!(summary.total.writes.latency().unwrap().p50, 2000);
+        assert!((summary.cpu_share() - 0.62).abs() < 1e-9);
+        assert!((summary.busiest_share() - 0.85).abs() < 1e-9 && summary.is_bottleneck() && !summary.lacks_cores());
+    }
+
+    #[test]
+    fn a_part_of_a_second_counts_as_such() {
+        let mut summary = Summary::new(1, 0);
+        let second = summary.take(&Interval { length: Duration::from_millis(500), ..interval(0, 0, 50) }).unwrap();
+        assert_eq!((second.writes.per_second, summary.measured), (100.0, Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn the_verdict_is_bad_only_if_nothing_succeeded() {
+        let side = |outcomes: &[Outcome]| {
+            let mut side = Side::new();
+            for &outcome in outcomes {
+                match outcome {
+                    Outcome::Status(status @ 200..=299) => side.succeed(status, 1, 0, Duration::ZERO),
+                    outcome => side.fail(outcome, String::new),
+                }
+            }
+            side
+        };
+        use Outcome::{Broken, NotConnected, Status};
+        assert_eq!(Verdict::of(&side(&[]), 0), Verdict::Done);
+        assert_eq!(Verdict::of(&side(&[]), 3), Verdict::AllUnknown);
+        assert_eq!(Verdict::of(&side(&[Status(503), Status(202), Broken]), 0), Verdict::Done);
+        assert_eq!(Verdict::of(&side(&[Status(503), Status(502), NotConnected]), 0), Verdict::AllRefused);
+        assert_eq!(Verdict::of(&side(&[NotConnected]), 0), Verdict::NobodyThere);
+        assert_eq!(Verdict::of(&side(&[Status(503), Status(504)]), 0), Verdict::AllUnknown);
+        assert_eq!(Verdict::of(&side(&[Status(503), Broken]), 0), Verdict::AllUnknown);
+    }
+}
