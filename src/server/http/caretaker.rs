@@ -2,12 +2,13 @@
 //!
 //! Three weaknesses of the library need somebody who connects from time to time. Its accept loop ends for good when
 //! `accept` times out, or when the process is out of descriptors. Its thread pool can leave connections of a burst
-//! waiting when it believes that idle threads will take them; any thread that ends a connection takes one, so short
-//! connections are made all the time. And with idle threads in the pool it believes that more often, so a few
-//! connections are held open to keep them busy.
+//! waiting when it believes that idle threads will take them; any thread that ends a connection takes one, so as many short
+//! connections are made as new descriptors have been opened. And with idle threads in the pool it believes that more often,
+//! so a few connections are held open to keep them busy.
 
 use super::listener::reachable;
 use super::{Server, lock};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::Ordering;
@@ -16,8 +17,12 @@ use std::time::{Duration, Instant};
 
 /// How often a sign of life is asked for. Shorter than any time after which `accept` gives up.
 const BEAT: Duration = Duration::from_millis(250);
-/// Short connections at each beat: as many forgotten ones are remembered.
+/// Short connections at each beat: as many forgotten ones are remembered, also where descriptors cannot be counted.
 const KNOCKS: usize = 4;
+/// How often new connections are looked for, and
+const GLANCE: Duration = Duration::from_millis(25);
+/// how many short ones are made for them at once, at most.
+const KNOCKS_MAX: usize = 1_024;
 /// How long the answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// So many failures in a row make the listener be replaced.
@@ -36,13 +41,15 @@ pub(super) struct Caretaker {
     held: Vec<TcpStream>,
     held_since: Instant,
     failures: u32,
+    /// Descriptors that were open when it last looked.
+    descriptors: usize,
 }
 
 impl Caretaker {
     pub(super) fn start(server: Server, listener: TcpListener) {
         let address = reachable(server.address());
-        let mut caretaker =
-            Caretaker { server, listener, address, held: Vec::new(), held_since: Instant::now(), failures: 0 };
+        let (held, held_since) = (Vec::new(), Instant::now());
+        let mut caretaker = Caretaker { server, listener, address, held, held_since, failures: 0, descriptors: 0 };
         let started = thread::Builder::new().name("caretaker".to_owned()).spawn(move || caretaker.run());
         if let Err(error) = started {
             log::error!("the listener has no caretaker: {error}");
@@ -60,8 +67,20 @@ impl Caretaker {
             }
             (0..KNOCKS).for_each(|_| self.knock());
             self.server.edge.connections.sweep();
-            thread::sleep(BEAT);
+            let next_beat = Instant::now() + BEAT;
+            while Instant::now() < next_beat {
+                self.remember_the_new();
+                thread::sleep(GLANCE);
+            }
         }
+    }
+
+    /// Makes sure that nobody of those who came since it last looked is left waiting.
+    fn remember_the_new(&mut self) {
+        let before = self.descriptors;
+        self.descriptors = open_descriptors();
+        let knocks = self.descriptors.saturating_sub(before).min(KNOCKS_MAX);
+        (0..knocks).for_each(|_| self.knock());
     }
 
     /// Asks for a sign of life, over a connection of its own, and goes on knocking while it waits.
@@ -122,4 +141,9 @@ impl Caretaker {
         drop(spare);
         self.server.listen(self.listener.try_clone()?)
     }
+}
+
+/// How many descriptors this process has open; 0 where the system does not tell.
+fn open_descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }

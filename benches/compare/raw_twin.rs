@@ -1,0 +1,185 @@
+//! The floor of `benches/compare`: what the protocol costs without a server library, a store or a line of care.
+//!
+//! A master and its secondaries, as ours: every message is on the disk of all of them before the client gets its 201,
+//! and messages that arrive meanwhile share the next round. Everything else is left out: no fates, no restarts, no
+//! time-outs, no checks of what comes in. Requests are read by hand, a connection to each secondary lasts for ever, and
+//! one thread runs all rounds. So it is not a log to use; it shows what physics and the kernel take.
+//!
+//! ```text
+//! raw_twin secondary PORT FILE
+//! raw_twin master PORT FILE SECONDARY:PORT...
+//! ```
+
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a program made of sockets, files and threads")]
+
+use serde::Deserialize;
+use std::env;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Messages of one round, as in ours.
+const ROUND_MESSAGES_MAX: usize = 4_096;
+
+fn main() -> io::Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["secondary", port, file] => serve_as_secondary(port, file),
+        ["master", port, file, ref secondaries @ ..] => serve_as_master(port, file, secondaries),
+        _ => Err(io::Error::other("raw_twin secondary PORT FILE, or raw_twin master PORT FILE SECONDARY:PORT...")),
+    }
+}
+
+fn listen(port: &str) -> io::Result<TcpListener> {
+    TcpListener::bind(("127.0.0.1", port.parse().map_err(io::Error::other)?))
+}
+
+/// A file that only grows.
+struct Log(File);
+
+impl Log {
+    fn open(path: &str) -> io::Result<Log> {
+        OpenOptions::new().create(true).append(true).open(path).map(Log)
+    }
+
+    /// Appends a round: each message with its checksum, all of them durable when this returns.
+    fn append(&mut self, round: &[u8]) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(round.len() + 4);
+        bytes.extend_from_slice(&crc32fast::hash(round).to_le_bytes());
+        bytes.extend_from_slice(round);
+        self.0.write_all(&bytes)?;
+        self.0.sync_data()
+    }
+}
+
+fn serve_as_secondary(port: &str, file: &str) -> io::Result<()> {
+    let mut log = Log::open(file)?;
+    let (mut master, _) = listen(port)?.accept()?;
+    master.set_nodelay(true)?;
+    loop {
+        let mut length = [0; 4];
+        master.read_exact(&mut length)?;
+        let mut round = vec![0; u32::from_le_bytes(length) as usize];
+        master.read_exact(&mut round)?;
+        log.append(&round)?;
+        master.write_all(&[1])?;
+    }
+}
+
+/// A message, and whom to answer.
+struct Waiting {
+    message: String,
+    client: Arc<TcpStream>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Vec<Waiting>>,
+    filled: Condvar,
+}
+
+fn serve_as_master(port: &str, file: &str, secondaries: &[&str]) -> io::Result<()> {
+    let connect = |address: &&str| TcpStream::connect(address).and_then(|peer| peer.set_nodelay(true).map(|()| peer));
+    let peers: Vec<TcpStream> = secondaries.iter().map(connect).collect::<io::Result<_>>()?;
+    let (log, queue) = (Log::open(file)?, Arc::new(Queue::default()));
+    let listener = listen(port)?;
+    let rounds = Arc::clone(&queue);
+    thread::spawn(move || run_rounds(log, peers, &rounds).expect("a round does not fail"));
+    for client in listener.incoming() {
+        let (client, queue) = (client?, Arc::clone(&queue));
+        client.set_nodelay(true)?;
+        thread::spawn(move || read_requests(&Arc::new(client), &queue));
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Posted {
+    message: String,
+}
+
+/// Reads posts until the client goes away.
+fn read_requests(client: &Arc<TcpStream>, queue: &Queue) -> io::Result<()> {
+    let mut reader = BufReader::new(&**client);
+    loop {
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            match line.trim_end().split_once(": ") {
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.parse().map_err(io::Error::other)?;
+                }
+                None if line.trim_end().is_empty() => break,
+                _ => {}
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        let Posted { message } = serde_json::from_slice(&body)?;
+        let mut waiting = queue.waiting.lock().expect("nobody panics with it");
+        waiting.push(Waiting { message, client: Arc::clone(client) });
+        let is_first = waiting.len() == 1;
+        drop(waiting);
+        if is_first {
+            queue.filled.notify_one();
+        }
+    }
+}
+
+/// Sends each round to all secondaries, makes it durable here meanwhile, and answers when all have it.
+fn run_rounds(mut log: Log, mut peers: Vec<TcpStream>, queue: &Queue) -> io::Result<()> {
+    let mut id: u64 = 0;
+    loop {
+        let mut waiting = queue.waiting.lock().expect("nobody panics with it");
+        while waiting.is_empty() {
+            waiting = queue.filled.wait(waiting).expect("nobody panics with it");
+        }
+        let taken = waiting.len().min(ROUND_MESSAGES_MAX);
+        let messages: Vec<Waiting> = waiting.drain(..taken).collect();
+        drop(waiting);
+        let timestamp_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let round = frame(&messages, id, timestamp_ms);
+        for peer in &mut peers {
+            peer.write_all(&round)?;
+        }
+        log.append(&round[4..])?;
+        for peer in &mut peers {
+            peer.read_exact(&mut [0])?;
+        }
+        for Waiting { client, .. } in messages {
+            id += 1;
+            // A client that went away misses its answer, as everywhere.
+            let _ = (&*client).write_all(created(id, peers.len(), timestamp_ms).as_bytes());
+        }
+    }
+}
+
+fn frame(messages: &[Waiting], after: u64, timestamp_ms: u128) -> Vec<u8> {
+    let mut round = vec![0; 4];
+    for (id, Waiting { message, .. }) in (after + 1..).zip(messages) {
+        round.extend_from_slice(&id.to_le_bytes());
+        round.extend_from_slice(&timestamp_ms.to_le_bytes());
+        round.extend_from_slice(&u32::try_from(message.len()).expect("messages are short").to_le_bytes());
+        round.extend_from_slice(message.as_bytes());
+    }
+    let length = u32::try_from(round.len() - 4).expect("rounds are short");
+    round[..4].copy_from_slice(&length.to_le_bytes());
+    round
+}
+
+fn created(id: u64, secondaries: usize, timestamp_ms: u128) -> String {
+    let body = format!(
+        "{{\"status\":\"success\",\"message_id\":{id},\"replicated_to\":{secondaries},\"w\":{},\"timestamp\":{timestamp_ms}}}\n",
+        secondaries + 1
+    );
+    format!(
+        "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nLocation: /messages/{id}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
