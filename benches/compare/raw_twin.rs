@@ -21,6 +21,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// What is answered to whatever has no body: those who measure ask for a sign of life first.
+const HEALTHY: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 59\r\n\r\n\
+                       {\"status\":\"healthy\",\"role\":\"master\",\"server_id\":\"raw-twin\"}";
+
 /// Messages of one round, as in ours.
 const ROUND_MESSAGES_MAX: usize = 4_096;
 
@@ -118,6 +122,10 @@ fn read_requests(client: &Arc<TcpStream>, queue: &Queue) -> io::Result<()> {
                 None if line.trim_end().is_empty() => break,
                 _ => {}
             }
+        }
+        if length == 0 {
+            (&**client).write_all(HEALTHY.as_bytes())?;
+            continue;
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
