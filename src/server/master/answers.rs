@@ -34,7 +34,7 @@ impl Master {
             }
             if !effects.settled.is_empty() {
                 state.decided_at = Instant::now();
-                state.rounds_settled();
+                state.rounds_settled(answers.len());
             }
             let sleeper = self.sleeper(&state);
             drop(state);

@@ -215,7 +215,8 @@ impl State {
         let is_first = self.queue.is_empty() || (below_all && self.queued_below_all == 0);
         self.queued_below_all += usize::from(below_all);
         self.queue.push_back(Queued { entries, since: Instant::now(), below_all });
-        is_first
+        let is_last = self.rounds.company.as_ref().is_some_and(|company| self.queue.len() == company.writes);
+        is_first || is_last
     }
 
     /// Whether nothing came in after the message that another is to follow.

@@ -2,7 +2,9 @@
 //!
 //! A round is a crossbeam scope with one thread per in-sync secondary; the thread that runs the round stores the
 //! master's copy meanwhile, and joins the others. Normally the next round begins when the last one has ended, so that
-//! writers who came in between share it. But nobody waits for a stranger's delay:
+//! writers who came in between share it, and a moment later if others have just been answered: they are likely to write
+//! again at once, and without that moment writers fall into two halves that wait for each other's rounds. A lone writer
+//! waits for nobody. And nobody waits for a stranger's delay:
 //!
 //! - when the oldest waiting message has waited [`PATIENCE`], doubled for each round in flight beyond the first, another
 //!   round begins beside them. So a writer who comes when many rounds are in flight waits a fraction of the delay that
@@ -26,6 +28,8 @@ use std::time::{Duration, Instant};
 
 /// Rounds in flight at most. With doubled patience the last of them begins seconds after the first.
 const ROUNDS_MAX: usize = 12;
+/// How long a round waits for writers who have just been answered: less than a round takes on the fastest disk.
+const GATHER: Duration = Duration::from_micros(300);
 /// How long a message waits for the round in flight before it gets one of its own.
 const PATIENCE: Duration = Duration::from_millis(2);
 /// Calls to one secondary that have not returned, at most.
@@ -61,6 +65,8 @@ pub(super) struct RoundsUnderWay {
     blocking: Vec<(u64, Id, Id)>,
     /// How many of them the master's own store has still to take.
     storing: usize,
+    /// Writers who may come in time for the next one.
+    pub(super) company: Option<Company>,
     /// Threads that wait for a round to run.
     idle: usize,
     /// One of them watches the clock,
@@ -69,6 +75,15 @@ pub(super) struct RoundsUnderWay {
     watched_until: Option<Instant>,
     /// Threads that wait for the store to take an earlier round.
     queue_for_store: usize,
+}
+
+/// Writers who were answered a moment ago.
+#[derive(Debug)]
+pub(super) struct Company {
+    /// How many writes there will be when all of them have come back.
+    pub(super) writes: usize,
+    /// Nobody waits for them any longer than this.
+    until: Instant,
 }
 
 impl RoundsUnderWay {
@@ -80,9 +95,13 @@ impl RoundsUnderWay {
 
 impl State {
     /// Some messages have their fate: a round whose messages all have theirs blocks no other, whatever it still waits for.
-    pub(super) fn rounds_settled(&mut self) {
+    ///
+    /// So many writers are being answered: those among them who write again do so soon, and may share the next round.
+    pub(super) fn rounds_settled(&mut self, answered: usize) {
         let ledger = &self.ledger;
         self.rounds.blocking.retain(|&(_, after, through)| ledger.has_open(after, through));
+        let writes = self.queue.len() + answered;
+        self.rounds.company = (writes > 1).then(|| Company { writes, until: Instant::now() + GATHER });
     }
 }
 
@@ -268,7 +287,10 @@ fn due(state: &State) -> Option<Instant> {
     }
     let blocking = state.rounds.blocking.len();
     match state.queue.front() {
-        Some(oldest) if blocking == 0 => Some(oldest.since),
+        Some(oldest) if blocking == 0 => match &state.rounds.company {
+            Some(company) if state.queue.len() < company.writes => Some(oldest.since.max(company.until)),
+            _ => Some(oldest.since),
+        },
         // A message that needs few copies does not wait for nodes that others need; only for the master's own disk.
         Some(oldest) if (state.hurry || state.queued_below_all > 0) && state.rounds.storing == 0 => Some(oldest.since),
         Some(_) if blocking >= ROUNDS_MAX => None,
@@ -290,6 +312,7 @@ fn take_round(state: &mut MutexGuard<'_, State>) -> Round {
     let state = &mut **state;
     let entries = take_entries(state);
     state.hurry &= !state.queue.is_empty();
+    state.rounds.company = None;
     let after = entries.first().map_or_else(|| state.ledger.last(), |entry| entry.id.previous());
     let through = entries.last().map_or(after, |entry| entry.id);
     state.rounds_started += 1;
