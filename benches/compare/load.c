@@ -139,7 +139,8 @@ static size_t write_request(char *to, int client) {
         return length + (size_t)sprintf(to + length, "\r\n*3\r\n$4\r\nWAIT\r\n$1\r\n2\r\n$4\r\n1000\r\n");
     }
     if (!strcmp(protocol, "nats")) {
-        length = (size_t)sprintf(to, "PUB log.all _INBOX.%llx.%d %zu\r\n", (unsigned long long)tag, client, message_bytes);
+        unsigned long long inbox = tag;
+        length = (size_t)sprintf(to, "PUB log.all _INBOX.%llx.%d %zu\r\n", inbox, client, message_bytes);
         memcpy(to + length, text, message_bytes);
         length += message_bytes;
         return length + (size_t)sprintf(to + length, "\r\n");
@@ -444,7 +445,8 @@ int main(int arguments, char **argument) {
     clients = atoi(argument[3]);
     double seconds = atof(argument[4]);
     message_bytes = (size_t)atoi(argument[5]);
-    if (clients < 1 || clients > CLIENTS_MAX || message_bytes < BYTES_MIN || message_bytes > BYTES_MAX || seconds <= 0) {
+    int is_size = message_bytes >= BYTES_MIN && message_bytes <= BYTES_MAX;
+    if (clients < 1 || clients > CLIENTS_MAX || !is_size || seconds <= 0) {
         fprintf(stderr, "load: 1 to %d clients, messages of %d to %d bytes\n", CLIENTS_MAX, BYTES_MIN, BYTES_MAX);
         return 2;
     }
@@ -490,8 +492,8 @@ int main(int arguments, char **argument) {
         }
     }
     qsort(latencies, done, sizeof *latencies, order);
-    printf("{\"writes\": %zu, \"seconds\": %.6f, \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"failed\": %llu, \"unanswered\": %d, "
-           "\"first_failure\": \"%s\"}\n",
+    printf("{\"writes\": %zu, \"seconds\": %.6f, \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"failed\": %llu, "
+           "\"unanswered\": %d, \"first_failure\": \"%s\"}\n",
         done, seconds, percentile(0.5), percentile(0.99), (unsigned long long)failed, in_flight, first_failure);
     return 0;
 }
