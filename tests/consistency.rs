@@ -45,3 +45,28 @@ fn a_strong_read_that_cannot_be_sure_gets_no_answer() {
     }
     assert_eq!(get(&secondary.url("/messages?consistency=prefix")).status, 200);
 }
+
+/// What a master found when it started again may have been acknowledged: until its fate is known, nobody is sure.
+#[test]
+fn nobody_is_sure_while_the_master_is_in_doubt() {
+    let mut cluster = Cluster::prepare(&["0", "0"]);
+    cluster.nodes_mut().for_each(common::Node::start);
+    cluster.wait_writable();
+    cluster.secondaries[1].kill();
+    let (url, last) = (cluster.master.url("/messages"), |cluster: &Cluster| cluster.master.health()["last"].clone());
+    let writer = std::thread::spawn(move || common::try_post(&url, &json!({ "message": "?", "timeout": 60 })));
+    common::wait_until("it is pending", || last(&cluster) == 1 && cluster.secondaries[0].health()["last"] == 1);
+    cluster.master.kill();
+    assert!(writer.join().unwrap().is_none(), "its outcome is unknown");
+    cluster.master.start();
+    common::wait_until("the first takes part", || cluster.master.health()["secondaries"][0]["state"] == "in_sync");
+    for node in [&cluster.master, &cluster.secondaries[0]] {
+        assert_eq!(get(&node.url("/messages?consistency=strong")).status, 503, "{}", node.name);
+        assert_eq!(get(&node.url("/messages")).body["possibly_stale"], true, "{}", node.name);
+    }
+    cluster.secondaries[1].start();
+    cluster.wait_writable();
+    common::wait_until("it is decided", || get(&cluster.master.url("/messages?consistency=strong")).status == 200);
+    let strong = get(&cluster.secondaries[0].url("/messages?consistency=strong"));
+    assert_eq!((strong.status, pairs(&strong.body).len()), (200, 1), "{strong:?}");
+}

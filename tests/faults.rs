@@ -70,8 +70,10 @@ fn a_fault_is_shown_and_ends_by_itself() {
 #[test]
 fn an_acknowledgement_is_delayed_on_a_secondary_and_on_the_master() {
     let cluster = start();
-    for node in [&cluster.secondaries[1], &cluster.master] {
-        ask(node, &json!({ "delay": 0.4, "calls": 2 }));
+    for (node, calls) in
+        [(&cluster.secondaries[1], json!({ "delay": 0.4, "calls": 2 })), (&cluster.master, json!({ "delay": 0.4 }))]
+    {
+        ask(node, &calls);
         let began = Instant::now();
         assert_eq!(write(&cluster, &json!({ "message": "late" })).status, 201);
         assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
@@ -144,27 +146,45 @@ fn a_cut_secondary_is_found_out_and_comes_back() {
 #[test]
 fn a_call_that_fails_late_does_not_harm_a_secondary_that_came_back() {
     let mut cluster = Cluster::prepare(&["0.4", "0"]);
-    cluster.master.set("REPLICATION_TIMEOUT", "1.5");
+    cluster.master.set("REPLICATION_TIMEOUT", "2.5");
+    cluster.master.set("HEARTBEAT_INTERVAL", "0.1");
     for node in cluster.nodes_mut() {
         node.set("ENABLE_FAULTS", "1");
         node.start();
     }
     cluster.wait_writable();
+    let (master, secondary) = (&cluster.master, &cluster.secondaries[1]);
+    let losses = || master.log().lines().filter(|line| line.contains("leaves the rounds")).count();
     let began = Instant::now();
-    let secondary = &cluster.secondaries[1];
-    ask(secondary, &json!({ "hold": 5, "calls": 1 }));
+    ask(secondary, &json!({ "hold": 60, "calls": 1 }));
     assert_eq!(write(&cluster, &json!({ "message": "hangs there", "w": 1 })).status, 201);
     wait_until("its call hangs", || hits(secondary) == 1);
-    ask(secondary, &json!({ "fail": "before", "calls": 1 }));
-    assert_eq!(write(&cluster, &json!({ "message": "makes it leave the rounds", "w": 1 })).status, 201);
-    wait_until("it left the rounds", || cluster.master.log().contains("leaves the rounds"));
+    ask(master, &json!({ "cut": "in", "for": 0.5 }));
+    wait_until("both left the rounds", || losses() >= 2);
     cluster.wait_writable();
+    let before = losses();
     // One of them is always under way, also when the call that hangs is given up.
-    while began.elapsed() < Duration::from_millis(2_500) {
+    while began.elapsed() < Duration::from_millis(3_500) {
         assert_eq!(write(&cluster, &json!({ "message": "for everybody" })).status, 201);
     }
-    assert_eq!(cluster.master.log().matches("leaves the rounds").count(), 1, "{}", cluster.master.log());
+    assert_eq!(losses(), before, "{}", master.log());
     cluster.assert_same_everywhere();
+}
+
+/// It lasts no longer than its fault.
+#[test]
+fn what_is_held_goes_on_when_the_fault_ends() {
+    let cluster = start();
+    ask(&cluster.master, &json!({ "hold": 3_000, "for": 0.3 }));
+    assert_eq!(write(&cluster, &json!({ "message": "held" })).status, 201);
+    ask(&cluster.secondaries[0], &json!({ "hold": 3_000, "for": 3_000 }));
+    let url = cluster.master.url("/messages");
+    let held = std::thread::spawn(move || post(&url, &json!({ "message": "held there", "timeout": 20 })));
+    wait_until("it is held", || hits(&cluster.secondaries[0]) == 1);
+    delete(&cluster.secondaries[0].url("/faults"));
+    assert_eq!(held.join().unwrap().status, 201);
+    let both = put(&cluster.master.url("/faults"), &json!({ "delay": 1, "calls": 1 }));
+    assert_eq!(both.status, 400, "{both:?}");
 }
 
 /// Its calls arrive and do what they should; only the answers are lost. So each of them is done twice, and counts once.

@@ -681,7 +681,8 @@ impl Cluster {
         let secondary = self.secondaries.get_mut(&member).unwrap();
         let ledger = &self.master.ledger;
         let refused = self.master.store.refused(secondary.replica.decided(), ledger.decided()).unwrap();
-        let fate = Fate { log_id: ledger.log_id(), epoch: ledger.epoch(), decided: ledger.decided(), refused };
+        let fate =
+            Fate { log_id: ledger.log_id(), epoch: ledger.epoch(), decided: ledger.decided(), refused, sure: true };
         if let Some(learned) = secondary.replica.learn(&fate) {
             secondary.store.refuse(&learned.refuse).unwrap();
             secondary.replica.learned(&learned);

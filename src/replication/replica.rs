@@ -72,6 +72,9 @@ pub struct Fate {
     pub decided: Id,
     /// Every refusal between what the secondary knew as decided and that high watermark, in order.
     pub refused: Vec<Id>,
+    /// Whether nothing beyond it can have been acknowledged: not so while messages are in doubt since a restart of the
+    /// master, nor once it knows that another one may write.
+    pub sure: bool,
 }
 
 /// What the owner of a replica has to store, durably, before it calls [`Replica::learned`].

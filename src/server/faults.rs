@@ -22,6 +22,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     enabled: bool,
+    /// Of a master: its delay concerns its own copies, which nobody counts.
+    is_master: bool,
     /// There is a fault: all that is asked while there is none.
     active: AtomicBool,
     state: Mutex<State>,
@@ -44,12 +46,12 @@ struct Active {
 }
 
 impl Faults {
-    /// Of a node that shows faults when it is asked to, or never does.
-    pub(super) fn new(enabled: bool) -> Arc<Faults> {
+    /// Of a master or a secondary that shows faults when it is asked to, or never does.
+    pub(super) fn new(enabled: bool, is_master: bool) -> Arc<Faults> {
         if enabled {
             log::warn!("faults can be asked for with PUT /faults: ENABLE_FAULTS is set");
         }
-        Arc::new(Faults { enabled, ..Faults::default() })
+        Arc::new(Faults { enabled, is_master, ..Faults::default() })
     }
 
     /// Answers `GET`, `PUT` and `DELETE /faults`.
@@ -68,6 +70,10 @@ impl Faults {
 
     fn set(self: &Arc<Faults>, body: &[u8]) -> Result<Reply, Reply> {
         let fault = Fault::from_json(body).map_err(|why| Reply::problem(400, &why))?;
+        if self.is_master && fault.calls.is_some() && !fault.delay.is_zero() {
+            let why = "on a master, \"delay\" concerns rounds, which \"calls\" does not count; send one of them";
+            return Err(Reply::problem(400, why));
+        }
         let until = Instant::now() + fault.lasts;
         let number = {
             let mut state = self.lock();
@@ -103,11 +109,28 @@ impl Faults {
 
     fn end(&self, which: impl Fn(&State) -> bool, how: &str) {
         let mut state = self.lock();
-        if which(&state) && state.fault.take().is_some() {
+        if which(&state) {
+            self.end_now(&mut state, how);
+        }
+    }
+
+    fn end_now(&self, state: &mut State, how: &str) {
+        if state.fault.take().is_some() {
             log::warn!("the fault ended {how}; it did something {} times", state.hits);
             self.active.store(false, Ordering::Release);
             self.changed.notify_all();
         }
+    }
+
+    /// Waits so long, but no longer than the fault lasts that it is for. One that ended with this call lasts for it.
+    pub(super) fn sleep(&self, duration: Duration) {
+        if duration.is_zero() {
+            return;
+        }
+        let state = self.lock();
+        let (number, was_over) = (state.number, state.fault.is_none());
+        let goes_on = |state: &mut State| state.number == number && state.fault.is_none() == was_over;
+        drop(self.changed.wait_timeout_while(state, duration, goes_on).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// What this node says of its faults.
@@ -139,10 +162,8 @@ impl Faults {
         active.fault.calls = active.fault.calls.map(|calls| calls - 1);
         let was_last = active.fault.calls == Some(0);
         state.hits += 1;
-        let number = state.number;
-        drop(state);
         if was_last {
-            self.end(|state| state.number == number, "after the calls it was for");
+            self.end_now(&mut state, "after the calls it was for");
         }
         Some(met)
     }

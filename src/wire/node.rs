@@ -565,6 +565,7 @@ pub struct FateBody {
     epoch: u64,
     decided: u64,
     refused: Vec<u64>,
+    sure: bool,
 }
 
 impl From<&Fate> for FateBody {
@@ -574,6 +575,7 @@ impl From<&Fate> for FateBody {
             epoch: fate.epoch.get(),
             decided: fate.decided.get(),
             refused: fate.refused.iter().map(|id| id.get()).collect(),
+            sure: fate.sure,
         }
     }
 }
@@ -585,6 +587,7 @@ impl From<FateBody> for Fate {
             epoch: Epoch::new(body.epoch),
             decided: Id::new(body.decided),
             refused: body.refused.into_iter().map(Id::new).collect(),
+            sure: body.sure,
         }
     }
 }

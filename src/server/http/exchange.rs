@@ -201,9 +201,6 @@ impl Exchange {
         let address = request.remote_addr().copied();
         let edge = Arc::clone(&self.edge);
         let send = move || {
-            // After a short reply the next request may come before this thread goes on; it is not made to wait for that.
-            let is_short = body_is_done && !ends && matches!(reply.body, Body::Whole(_));
-            let left = is_short.then(|| edge.connections.leave(address, false));
             let sent = if body_is_done {
                 write_reply(request, reply, ends)
             } else {
@@ -212,12 +209,8 @@ impl Exchange {
             if let Err(error) = &sent {
                 log::debug!("a reply did not reach {address:?}: {error}");
             }
-            edge.answered(match left {
-                Some(left) if sent.is_ok() => left,
-                // After a reply that was cut off, nothing else may be sent.
-                Some((next, _)) => (None, next.into_iter().chain(edge.connections.leave(address, true).1).collect()),
-                None => edge.connections.leave(address, ends || sent.is_err()),
-            });
+            // After a reply that was cut off, nothing else may be sent.
+            edge.answered(address, ends || sent.is_err());
         };
         if !body_is_done {
             self.edge.skippers.submit(Box::new(send));

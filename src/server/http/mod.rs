@@ -39,7 +39,6 @@ use caretaker::Caretaker;
 use connections::{Admission, Connections, ENDED_MEMORY};
 use pool::Pool;
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -253,7 +252,8 @@ impl Edge {
     }
 
     /// A request was answered: the next one of its connection may come in, unless the connection has ended.
-    fn answered(self: &Arc<Edge>, (next, dropped): (Option<tiny_http::Request>, VecDeque<tiny_http::Request>)) {
+    fn answered(self: &Arc<Edge>, address: Option<SocketAddr>, ends: bool) {
+        let (next, dropped) = self.connections.leave(address, ends);
         for request in dropped {
             self.discard(request);
         }

@@ -302,6 +302,12 @@ fn refusal(state: &State, writer: &Writer, dialect: Dialect) -> Reply {
             let copies = writer.acks.len() + 1;
             let late = writer.deadline.filter(|&deadline| deadline <= Instant::now());
             let why = match late {
+                Some(_) if copies >= writer.wanted => {
+                    format!(
+                        "not all of the {} nodes it asked for had it in time, or an earlier message waits for its fate",
+                        writer.wanted
+                    )
+                }
                 Some(_) => {
                     format!("{copies} of the {} nodes it asked for had it when its time was over", writer.wanted)
                 }

@@ -14,7 +14,6 @@ use crate::wire::batch::MESSAGES_MAX;
 use crate::wire::client::{Copies, Posted, SecondaryReport, Wishes, WriteIds, parse_timeout};
 use crate::wire::fault::Fail;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// The name that a client gives to a write.
@@ -127,7 +126,7 @@ impl Master {
     /// Gives the messages their ids and hands them to the rounds, or refuses them before they have any.
     fn take(&self, exchange: Exchange, posted: Posted, conditions: Conditions) {
         let fault = self.faults.meet();
-        thread::sleep(fault.map_or(Duration::ZERO, |fault| fault.hold));
+        self.faults.sleep(fault.map_or(Duration::ZERO, |fault| fault.hold));
         if fault.is_some_and(|fault| fault.fail == Some(Fail::Before)) {
             exchange.reply(failed_before());
             return;
@@ -147,22 +146,25 @@ impl Master {
         let (entries, last) = state.append(posted.messages, conditions.key, &write);
         let is_first = state.enqueue(Arc::clone(&entries), write.concern);
         let sleeper = if is_first { self.sleeper(&state) } else { None };
-        if fault.is_some_and(|fault| fault.fail == Some(Fail::After)) {
-            drop(state);
-            let ids = WriteIds::new(posted.dialect, entries[0].id, last);
-            exchange.reply(unknown(ids, "it was appended, but somebody asked this master to fail"));
+        let now = Instant::now();
+        let deadline = write.timeout.map(|timeout| now + timeout);
+        let is_earliest = deadline.is_some_and(|deadline| state.set_deadline(deadline, last));
+        let ids = WriteIds::new(posted.dialect, entries[0].id, last);
+        let unanswered = if fault.is_some_and(|fault| fault.fail == Some(Fail::After)) {
+            Some(exchange)
         } else {
-            let now = Instant::now();
-            let deadline = write.timeout.map(|timeout| now + timeout);
             let wanted = state.ledger.copies(write.concern);
             state.writers.insert(last, Writer::new(exchange, posted.dialect, entries, wanted, now, deadline));
-            let is_earliest = deadline.is_some_and(|deadline| state.set_deadline(deadline, last));
-            drop(state);
-            if is_earliest {
-                self.sooner.notify_one();
-            }
+            None
+        };
+        drop(state);
+        if is_earliest {
+            self.sooner.notify_one();
         }
         sleeper.inspect(|sleeper| sleeper.notify_one());
+        if let Some(exchange) = unanswered {
+            exchange.reply(unknown(ids, "it was appended, but somebody asked this master to fail"));
+        }
     }
 
     /// What the write asks for, if it can be taken now.
@@ -181,8 +183,10 @@ impl Master {
         }
         let open = state.ledger.open();
         if open + messages as u64 > self.settings.pending_max as u64 {
+            let most = self.settings.pending_max;
             return Err(Objection::Overloaded(format!(
-                "{open} messages wait for their fate already; try again in a moment"
+                "{open} messages wait for their fate already, and with these {messages} there would be more than {most}; \
+                 try again in a moment"
             )));
         }
         let shortfall = state.ledger.shortfall(write.concern).filter(|_| write.timeout.is_none());

@@ -195,7 +195,7 @@ impl Master {
         store: Arc<dyn Store>,
         log_epoch: &EpochOfLog,
     ) -> Result<Arc<Master>, String> {
-        let faults = Faults::new(settings.common.faults_enabled);
+        let faults = Faults::new(settings.common.faults_enabled, true);
         let question_patience = (settings.heartbeat * 2).min(QUESTION_PATIENCE_MAX);
         let peers = Peers::new(settings.replication_timeout, question_patience).with_faults(&faults);
         let members = members::at_start(&*store, &settings.secondaries).map_err(|error| error.to_string())?;

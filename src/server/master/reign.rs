@@ -85,13 +85,19 @@ fn take_over(store: &dyn Store, peers: &Peers, secondaries: &[NodeUrl], known: &
     Ok(())
 }
 
+/// Copies all of it or nothing: a write of several messages must not be divided.
 fn copy_from(store: &dyn Store, peers: &Peers, url: &NodeUrl, through: Id) -> Result<(), PeerError> {
-    while store.last() < through {
-        let slots: Vec<Slot> = peers.slots(url, store.last())?;
-        if slots.is_empty() {
+    let mut slots: Vec<Slot> = Vec::new();
+    loop {
+        let last = slots.last().map_or(store.last(), Slot::id);
+        if last >= through {
             break;
         }
-        store.append(&slots).map_err(|error| PeerError::Misunderstood(error.to_string()))?;
+        let more = peers.slots(url, last)?;
+        if more.is_empty() {
+            break;
+        }
+        slots.extend(more);
     }
-    Ok(())
+    store.append(&slots).map_err(|error| PeerError::Misunderstood(error.to_string()))
 }

@@ -126,7 +126,11 @@ impl Master {
             }
             let mut state = self.lock();
             state.rounds.blocking.retain(|&(number, ..)| number != round.number);
-            if state.rounds.idle >= ROUNDS_MAX {
+            let sleeper = self.sleeper(&state);
+            let enough = state.rounds.idle >= ROUNDS_MAX;
+            drop(state);
+            sleeper.inspect(|sleeper| sleeper.notify_one());
+            if enough {
                 return;
             }
         }
@@ -250,7 +254,7 @@ impl Master {
             self.halt(&format!("{} could not be stored: {error}", id_range(round.after, round.through())));
             return;
         }
-        thread::sleep(self.faults.delay());
+        self.faults.sleep(self.faults.delay());
         let mut state = self.lock();
         state.rounds.storing -= 1;
         let effects = match no_room {

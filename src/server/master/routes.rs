@@ -123,13 +123,14 @@ impl Master {
         let Some(after) = exchange.query("after").and_then(|after| after.parse().ok()).map(Id::new) else {
             return Reply::no_answer(400, "the parameter after must be an id");
         };
-        let (log_id, epoch, decided) = {
+        let (log_id, epoch, decided, sure) = {
             let state = self.lock();
-            (state.ledger.log_id(), state.ledger.epoch(), state.ledger.decided())
+            let sure = state.halted.is_none() && !state.ledger.has_doubt();
+            (state.ledger.log_id(), state.ledger.epoch(), state.ledger.decided(), sure)
         };
         match self.store.refused(after, decided) {
             Ok(refused) if refused.len() <= REFUSALS_MAX => {
-                Reply::json(200, &FateBody::from(&Fate { log_id, epoch, decided, refused }))
+                Reply::json(200, &FateBody::from(&Fate { log_id, epoch, decided, refused, sure }))
             }
             Ok(_) => Reply::overloaded("too much was decided since; catch up first"),
             Err(error) => Reply::no_answer(500, &format!("the log cannot be read: {error}")),

@@ -99,7 +99,7 @@ impl Secondary {
     fn ask_and_apply(&self) -> Option<Id> {
         let master = self.known_master()?;
         match self.learn_fate(&master) {
-            Ok(decided) => Some(decided),
+            Ok(decided) => decided,
             Err(error) => {
                 log::warn!("readers may get an older state: the master at {master} was asked, and {error}");
                 None
@@ -107,18 +107,22 @@ impl Secondary {
         }
     }
 
-    /// Asks the master, and shows what it has decided.
-    fn learn_fate(&self, master: &NodeUrl) -> Result<Id, PeerError> {
+    /// Asks the master, and shows what it has decided. Gives how far that is, if the master is sure that it is all.
+    fn learn_fate(&self, master: &NodeUrl) -> Result<Option<Id>, PeerError> {
         let before = self.view().holdings;
         let fate = self.peers.fate(master, before.decided)?;
         let _writer = self.write_lock();
         let learned = self.replica().learn(&fate);
+        let decided = fate.sure.then_some(fate.decided);
         let Some(learned) = learned else {
             return match before.log_id {
                 Some(ours) if ours != fate.log_id => {
                     Err(PeerError::Misunderstood(format!("it serves another log, {}", fate.log_id)))
                 }
-                _ => Ok(fate.decided),
+                Some(_) if fate.epoch < before.epoch => {
+                    Err(PeerError::Misunderstood(format!("it is still in epoch {}", fate.epoch)))
+                }
+                _ => Ok(decided),
             };
         };
         let own_log_failed = |error: StoreError| PeerError::Misunderstood(error.to_string());
@@ -128,7 +132,7 @@ impl Secondary {
         }
         self.publish(|replica| replica.learned(&learned)).map_err(own_log_failed)?;
         self.grew.notify_all();
-        Ok(fate.decided)
+        Ok(decided)
     }
 
     /// Waits until this node shows everything up to an id; `false` if the deadline comes first.

@@ -76,7 +76,7 @@ impl Secondary {
         let replica = recover(&*store).map_err(|error| error.to_string())?;
         log_epoch.set(replica.holdings().epoch);
         let released = replica.last().get();
-        let faults = Faults::new(settings.common.faults_enabled);
+        let faults = Faults::new(settings.common.faults_enabled, false);
         let secondary = Arc::new(Secondary {
             url: NodeUrl::new(&settings.host, port)?,
             master: Mutex::new(settings.master_url.clone()),

@@ -48,7 +48,7 @@ impl Secondary {
     fn receive_call(&self, exchange: &Exchange, envelope: Envelope, call: &Call) -> Reply {
         let fault = if call.entries.is_empty() { None } else { self.faults.meet() };
         if let Some(fault) = fault {
-            thread::sleep(fault.hold);
+            self.faults.sleep(fault.hold);
             if fault.fail == Some(Fail::Before) {
                 return failed_before();
             }
