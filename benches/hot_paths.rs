@@ -7,8 +7,8 @@
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use replicated_log::replication::{
-    Acknowledgement, Entry, Epoch, EpochHistory, FoundLog, Holdings, Id, Incarnation, Ledger, LogId, MemberId,
-    Patience, Slot, WriteConcern,
+    Acknowledgement, Entry, Epoch, EpochHistory, FoundLog, Id, Incarnation, Ledger, LogId, MemberId, Patience, Replica,
+    Slot, WriteConcern,
 };
 use replicated_log::store::{Disk, ReadLimit, Store};
 use replicated_log::wire::client::{Posted, View, write_entry};
@@ -79,18 +79,8 @@ mod ledger {
         let mut ledger = Ledger::begin(log_id, master, history, FoundLog::default());
         for number in MEMBERS {
             let (member, incarnation) = (MemberId::new(number), Incarnation::new(number.into()));
-            let holdings = Holdings {
-                incarnation,
-                log_id: None,
-                epoch: Epoch::NONE,
-                master: None,
-                last: Id::ZERO,
-                decided: Id::ZERO,
-                foreign: 0,
-                diverged: None,
-            };
             ledger.join(member);
-            let _ = ledger.reported(member, &holdings).unwrap();
+            let _ = ledger.reported(member, &Replica::empty(incarnation).holdings()).unwrap();
             let _ = ledger.dispatch_catch_up(member, 1);
             let _ = ledger.acknowledged(member, acknowledgement(number, Id::ZERO));
             assert!(ledger.admit(member));

@@ -9,12 +9,7 @@ use serde_json::json;
 
 /// A secondary that looks at the first call with messages half a second late, and one that was acknowledged without it.
 fn with_a_late_secondary() -> Cluster {
-    let mut cluster = Cluster::prepare(&["0"]);
-    for node in cluster.nodes_mut() {
-        node.set("ENABLE_FAULTS", "1");
-        node.start();
-    }
-    cluster.wait_writable();
+    let cluster = Cluster::start_with(&["0"], &[("ENABLE_FAULTS", "1")]);
     let late = put(&cluster.secondaries[0].url("/faults"), &json!({ "hold": 0.5, "calls": 1 }));
     assert_eq!(late.status, 200, "{late:?}");
     assert_eq!(post(&cluster.master.url("/messages"), &json!({ "message": "early", "w": 1 })).status, 201);
@@ -49,9 +44,7 @@ fn a_strong_read_that_cannot_be_sure_gets_no_answer() {
 /// What a master found when it started again may have been acknowledged: until its fate is known, nobody is sure.
 #[test]
 fn nobody_is_sure_while_the_master_is_in_doubt() {
-    let mut cluster = Cluster::prepare(&["0", "0"]);
-    cluster.nodes_mut().for_each(common::Node::start);
-    cluster.wait_writable();
+    let mut cluster = Cluster::start(&["0", "0"]);
     cluster.secondaries[1].kill();
     let (url, last) = (cluster.master.url("/messages"), |cluster: &Cluster| cluster.master.health()["last"].clone());
     let writer = std::thread::spawn(move || common::try_post(&url, &json!({ "message": "?", "timeout": 60 })));

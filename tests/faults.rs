@@ -10,13 +10,7 @@ use std::time::{Duration, Instant};
 
 /// A cluster whose nodes show faults.
 fn start() -> Cluster {
-    let mut cluster = Cluster::prepare(&["0", "0"]);
-    for node in cluster.nodes_mut() {
-        node.set("ENABLE_FAULTS", "1");
-        node.start();
-    }
-    cluster.wait_writable();
-    cluster
+    Cluster::start_with(&["0", "0"], &[("ENABLE_FAULTS", "1")])
 }
 
 fn ask(node: &Node, fault: &Value) -> Reply {
@@ -145,14 +139,8 @@ fn a_cut_secondary_is_found_out_and_comes_back() {
 /// A call that hangs fails long after its secondary has come back: that says nothing of the secondary any more.
 #[test]
 fn a_call_that_fails_late_does_not_harm_a_secondary_that_came_back() {
-    let mut cluster = Cluster::prepare(&["0.4", "0"]);
-    cluster.master.set("REPLICATION_TIMEOUT", "2.5");
-    cluster.master.set("HEARTBEAT_INTERVAL", "0.1");
-    for node in cluster.nodes_mut() {
-        node.set("ENABLE_FAULTS", "1");
-        node.start();
-    }
-    cluster.wait_writable();
+    let variables = [("ENABLE_FAULTS", "1"), ("REPLICATION_TIMEOUT", "2.5"), ("HEARTBEAT_INTERVAL", "0.1")];
+    let cluster = Cluster::start_with(&["0.4", "0"], &variables);
     let (master, secondary) = (&cluster.master, &cluster.secondaries[1]);
     let losses = || master.log().lines().filter(|line| line.contains("leaves the rounds")).count();
     let began = Instant::now();

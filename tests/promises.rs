@@ -134,7 +134,8 @@ fn the_promises_hold_whatever_writers_want_and_whatever_fails() {
     let lasts = Duration::from_secs(random::variable("PROMISES_SECONDS").unwrap_or(8));
     let seed = random::seed("PROMISES_SEED");
     println!("PROMISES_SEED={seed}");
-    let mut cluster = start();
+    let variables = [("ENABLE_FAULTS", "1"), ("HEARTBEAT_INTERVAL", "0.2"), ("REPLICATION_TIMEOUT", "2")];
+    let mut cluster = Cluster::start_with(&["0", "0"], &variables);
     let urls: Vec<String> = cluster.nodes().map(|node| node.url("/messages")).collect();
     let (history, ended) = (History::default(), AtomicBool::new(false));
     let faults = thread::scope(|scope| {
@@ -154,18 +155,6 @@ fn the_promises_hold_whatever_writers_want_and_whatever_fails() {
     assert_eq!(cluster.post("the end").status, 201);
     let log = cluster.assert_same_everywhere();
     println!("PROMISES_SEED={seed}: {faults} faults; {}", judge(&history, &log));
-}
-
-fn start() -> Cluster {
-    let mut cluster = Cluster::prepare(&["0", "0"]);
-    for node in cluster.nodes_mut() {
-        for (name, value) in [("ENABLE_FAULTS", "1"), ("HEARTBEAT_INTERVAL", "0.2"), ("REPLICATION_TIMEOUT", "2")] {
-            node.set(name, value);
-        }
-        node.start();
-    }
-    cluster.wait_writable();
-    cluster
 }
 
 /// One fault after another, with a moment of peace in between.

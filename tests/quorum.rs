@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Cluster, Node, Reply, post, wait_until};
+use common::{Cluster, Reply, post, wait_until};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -30,10 +30,7 @@ fn assert_read_only(cluster: &Cluster) {
 
 #[test]
 fn without_a_majority_nothing_is_written_and_everything_is_read() {
-    let mut cluster = Cluster::prepare(&["0", "0"]);
-    cluster.master.set("HEARTBEAT_INTERVAL", "0.2");
-    cluster.nodes_mut().for_each(Node::start);
-    cluster.wait_writable();
+    let mut cluster = Cluster::start_with(&["0", "0"], &[("HEARTBEAT_INTERVAL", "0.2")]);
     assert_eq!(write(&cluster, "before", 1).status, 201);
     cluster.secondaries[0].kill();
     wait_until("it is suspected, then unhealthy", || health_of(&cluster, 0) == "unhealthy");
@@ -57,13 +54,7 @@ fn without_a_majority_nothing_is_written_and_everything_is_read() {
 #[test]
 fn how_many_nodes_are_enough_can_be_set() {
     for (quorum, takes) in [("1", true), ("3", false)] {
-        let mut cluster = Cluster::prepare(&["0", "0"]);
-        cluster.master.set("QUORUM", quorum);
-        cluster.master.set("HEARTBEAT_INTERVAL", "0.2");
-        for node in cluster.nodes_mut() {
-            node.start();
-        }
-        cluster.wait_writable();
+        let cluster = Cluster::start_with(&["0", "0"], &[("QUORUM", quorum), ("HEARTBEAT_INTERVAL", "0.2")]);
         cluster.secondaries[0].signal(Signal::STOP);
         wait_until("a hanging one is unhealthy", || health_of(&cluster, 0) == "unhealthy");
         if takes {

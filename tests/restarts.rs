@@ -91,6 +91,8 @@ fn a_secondary_that_lost_its_disk_is_filled_again() {
     cluster.secondaries[0].kill();
     cluster.secondaries[0].lose_disk();
     cluster.secondaries[0].start();
+    // Until its master has noticed the restart, the cluster counts as writable, and this node does not know whom to ask.
+    wait_until("it is filled again", || cluster.secondaries[0].messages().len() == 10);
     cluster.wait_writable();
     assert_eq!(cluster.assert_same_everywhere().len(), 10);
 }

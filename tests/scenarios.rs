@@ -748,7 +748,7 @@ impl Master {
             history: opening.map(|_| self.ledger.history().clone()),
             after,
             through,
-            entries: stored.into_iter().filter_map(into_entry).chain(tail).collect(),
+            entries: stored.into_iter().filter_map(Slot::into_entry).chain(tail).collect(),
             refused: refused.into_iter().collect(),
             decided,
             admitted,
@@ -845,7 +845,7 @@ fn describe(call: &Call) -> String {
 /// The slots of a node, by their fate as far as the node knows it.
 fn contents(store: &Memory, decided: Id) -> String {
     let slots = store.read(Id::ZERO, Id::MAX, EVERYTHING).unwrap();
-    let pending = slots.into_iter().filter_map(into_entry).filter(|entry| entry.id > decided);
+    let pending = slots.into_iter().filter_map(Slot::into_entry).filter(|entry| entry.id > decided);
     let parts = [
         ("visible", list(visible(store, decided).iter().map(name))),
         ("pending", list(pending.map(|entry| name(&entry)))),
@@ -875,20 +875,13 @@ fn standing(standing: Standing) -> &'static str {
     }
 }
 
-fn into_entry(slot: Slot) -> Option<Arc<Entry>> {
-    match slot {
-        Slot::Entry(entry) => Some(entry),
-        Slot::Refused(_) => None,
-    }
-}
-
 fn entry_at(store: &Memory, id: Id) -> Option<Arc<Entry>> {
-    store.get(id).unwrap().and_then(into_entry)
+    store.get(id).unwrap().and_then(Slot::into_entry)
 }
 
 /// What a node shows whose high watermark is `decided`.
 fn visible(store: &Memory, decided: Id) -> Vec<Arc<Entry>> {
-    store.read(Id::ZERO, decided, EVERYTHING).unwrap().into_iter().filter_map(into_entry).collect()
+    store.read(Id::ZERO, decided, EVERYTHING).unwrap().into_iter().filter_map(Slot::into_entry).collect()
 }
 
 /// What the harness checks, from the disks and from what was said.

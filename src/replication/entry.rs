@@ -36,4 +36,13 @@ impl Slot {
             Slot::Refused(id) => *id,
         }
     }
+
+    /// The message in this slot; `None` if its id was refused.
+    #[must_use]
+    pub fn into_entry(self) -> Option<Arc<Entry>> {
+        match self {
+            Slot::Entry(entry) => Some(entry),
+            Slot::Refused(_) => None,
+        }
+    }
 }

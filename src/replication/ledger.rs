@@ -121,6 +121,19 @@ struct Member {
     knows_admission: bool,
 }
 
+impl Member {
+    fn view(&self, member: MemberId) -> MemberView {
+        MemberView {
+            member,
+            standing: self.standing,
+            incarnation: self.incarnation,
+            turn: self.turn,
+            durable: self.durable,
+            told: self.told,
+        }
+    }
+}
+
 /// What a master finds in its store when it starts.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct FoundLog {
@@ -269,14 +282,13 @@ impl Ledger {
 
     /// Every secondary, in the order of registration.
     pub fn members(&self) -> impl Iterator<Item = MemberView> + '_ {
-        self.members.iter().map(|(&member, state)| MemberView {
-            member,
-            standing: state.standing,
-            incarnation: state.incarnation,
-            turn: state.turn,
-            durable: state.durable,
-            told: state.told,
-        })
+        self.members.iter().map(|(&member, state)| state.view(member))
+    }
+
+    /// One secondary; `None` if it is not registered any more.
+    #[must_use]
+    pub fn member(&self, member: MemberId) -> Option<MemberView> {
+        self.members.get(&member).map(|state| state.view(member))
     }
 
     /// A secondary is registered. It counts for nothing until it has reported and is admitted.

@@ -176,15 +176,13 @@ impl Faults {
         self.lock().fault.map_or(Duration::ZERO, |active| active.fault.delay)
     }
 
-    /// A call of another node has come: if it is lost, this returns after a silence, with what to answer to whoever still
-    /// listens.
-    pub(super) fn let_in(&self) -> Result<(), Reply> {
-        self.pass(Cut::is_deaf, SILENCE_MAX).map_err(|()| lost())
-    }
-
-    /// Another node is to be answered: if the answer is lost, this returns after a silence, with another one.
-    pub(super) fn let_out(&self, reply: Reply) -> Reply {
-        self.pass(Cut::is_mute, SILENCE_MAX).map_or_else(|()| lost(), |()| reply)
+    /// Answers a call of another node. If the call or its answer is lost, whoever still listens after a silence is told so.
+    pub(super) fn answer_node(&self, mut exchange: Exchange, answer: impl FnOnce(&mut Exchange) -> Reply) {
+        let answered = self.pass(Cut::is_deaf, SILENCE_MAX).and_then(|()| {
+            let reply = answer(&mut exchange);
+            self.pass(Cut::is_mute, SILENCE_MAX).map(|()| reply)
+        });
+        exchange.reply(answered.unwrap_or_else(|()| lost()));
     }
 
     /// Calls another node. If the call or its answer is lost, this fails when the patience of the caller ends, or the cut.

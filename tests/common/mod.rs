@@ -262,8 +262,14 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts a master and a secondary for each delay (in seconds), and waits until it takes writes.
     pub(crate) fn start(delays: &[&str]) -> Cluster {
+        Cluster::start_with(delays, &[])
+    }
+
+    /// The same, with these variables in the environment of every node.
+    pub(crate) fn start_with(delays: &[&str], variables: &[(&str, &str)]) -> Cluster {
         let mut cluster = Cluster::prepare(delays);
         for node in cluster.secondaries.iter_mut().chain([&mut cluster.master]) {
+            variables.iter().for_each(|(name, value)| node.set(name, value));
             node.start();
         }
         cluster.wait_writable();

@@ -36,9 +36,7 @@ impl Master {
                 state.decided_at = Instant::now();
                 state.rounds_settled(answers.len());
             }
-            let sleeper = self.sleeper(&state);
-            drop(state);
-            sleeper.inspect(|sleeper| sleeper.notify_one());
+            self.unlock_and_wake(state);
             for (level, line) in news {
                 log::log!(level, "{line}");
             }
@@ -244,7 +242,7 @@ impl State {
     }
 
     fn takes_part(&self, member: MemberId) -> bool {
-        self.ledger.members().any(|view| view.member == member && view.standing == Standing::InSync)
+        self.ledger.member(member).is_some_and(|view| view.standing == Standing::InSync)
     }
 
     fn why_refused(&self, id: Id) -> String {

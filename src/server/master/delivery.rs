@@ -78,13 +78,7 @@ impl Master {
             .and_then(|()| self.store.read(after, through, CALL_LIMIT))
             .map_err(|error| own_log_failed(&error))?;
         let through = slots.last().map_or(after, Slot::id);
-        let entries: Vec<_> = slots
-            .into_iter()
-            .filter_map(|slot| match slot {
-                Slot::Entry(entry) => Some(entry),
-                Slot::Refused(_) => None,
-            })
-            .collect();
+        let entries: Vec<_> = slots.into_iter().filter_map(Slot::into_entry).collect();
         Ok((through, EntriesText::new(&entries)))
     }
 
@@ -145,7 +139,7 @@ impl Master {
     /// earlier turn says nothing about this one: a call to a node that was cut off may fail long after it came back.
     pub(super) fn lose(&self, id: MemberId, turn: u64, error: &PeerError) {
         let mut state = self.lock();
-        let current = state.ledger.members().find(|view| view.member == id);
+        let current = state.ledger.member(id);
         let takes_part = |view: &MemberView| view.turn == turn && view.standing != Standing::Unreachable;
         let Some(current) = current.filter(takes_part) else { return };
         if let Some(member) = state.members.get_mut(&id) {
@@ -186,7 +180,7 @@ pub(super) fn is_overtaken(error: &PeerError) -> bool {
 
 impl State {
     fn durable_of(&self, dispatch: &Dispatch) -> Id {
-        self.ledger.members().find(|view| view.member == dispatch.member).map_or(Id::ZERO, |view| view.durable)
+        self.ledger.member(dispatch.member).map_or(Id::ZERO, |view| view.durable)
     }
 
     fn name_of(&self, dispatch: &Dispatch) -> &str {

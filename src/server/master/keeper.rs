@@ -58,7 +58,7 @@ impl Keeper {
     /// Its part in the rounds; `None` once it was removed.
     fn standing(&self) -> Option<Standing> {
         let state = self.master.lock();
-        state.ledger.members().find(|view| view.member == self.member).map(|view| view.standing)
+        state.ledger.member(self.member).map(|view| view.standing)
     }
 
     /// Asks a lost secondary for its state. Gives the time until the next step.
@@ -106,7 +106,7 @@ impl Keeper {
             member.name = body.server_id.as_str().into();
             member.delay_ms = body.delay_ms;
         }
-        let before = state.ledger.members().find(|view| view.member == self.member);
+        let before = state.ledger.member(self.member);
         let effects = state.ledger.reported(self.member, &holdings).map_err(PeerError::Refused)?;
         if let Some(before) = before
             && before.incarnation == Some(holdings.incarnation)
@@ -119,7 +119,7 @@ impl Keeper {
                 before.durable
             );
         }
-        let holds = state.ledger.members().find(|view| view.member == self.member).map(|view| view.durable);
+        let holds = state.ledger.member(self.member).map(|view| view.durable);
         state.note_acknowledgement(self.member, Id::ZERO, holds.unwrap_or_default());
         if let Some(member) = state.members.get_mut(&self.member) {
             // Calls of earlier turns may hang for long; they stand in nobody's way.
@@ -167,16 +167,14 @@ impl Keeper {
             return false;
         }
         let epoch = state.ledger.epoch();
-        let durable = state.ledger.members().find(|view| view.member == self.member).map(|view| view.durable);
+        let durable = state.ledger.member(self.member).map(|view| view.durable);
         let sent = durable.unwrap_or_default().since(first_id);
         if let Some(member) = state.members.get_mut(&self.member) {
             member.set_detail("takes part".to_owned());
             let after = began.elapsed().as_millis();
             log::info!("{} takes part in epoch {epoch}; it was sent {sent} ids it lacked, in {after} ms", member.name);
         }
-        let sleeper = self.master.sleeper(&state);
-        drop(state);
-        sleeper.inspect(|sleeper| sleeper.notify_one());
+        self.master.unlock_and_wake(state);
         true
     }
 
@@ -184,7 +182,7 @@ impl Keeper {
     fn check(&mut self) -> Duration {
         let answer = self.state_of_secondary();
         let state = self.master.lock();
-        let view = state.ledger.members().find(|view| view.member == self.member);
+        let view = state.ledger.member(self.member);
         let Some(view) = view else { return self.heartbeat };
         let checked = answer.and_then(|body| {
             let holdings = body.holdings();

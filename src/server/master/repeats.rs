@@ -53,11 +53,7 @@ impl Master {
     /// The entries of a write; `None` if it was refused.
     fn stored_write(&self, first: Id, last: Id) -> Result<Option<Entries>, StoreError> {
         let slots = self.store.read(first.previous(), last, WHOLE_WRITE)?;
-        let entry = |slot| match slot {
-            Slot::Entry(entry) => Some(entry),
-            Slot::Refused(_) => None,
-        };
-        let entries: Option<Entries> = slots.into_iter().map(entry).collect();
+        let entries: Option<Entries> = slots.into_iter().map(Slot::into_entry).collect();
         Ok(entries.filter(|entries| !entries.is_empty()))
     }
 

@@ -17,7 +17,7 @@
 
 use super::members::Member;
 use super::{Master, State};
-use crate::replication::{Dispatch, Entry, Id, MemberId, MemberView, Slot};
+use crate::replication::{Dispatch, Entry, Id, MemberId, Slot};
 use crate::server::text::{count, id_range};
 use crate::store::StoreError;
 use crate::wire::node::EntriesText;
@@ -126,10 +126,8 @@ impl Master {
             }
             let mut state = self.lock();
             state.rounds.blocking.retain(|&(number, ..)| number != round.number);
-            let sleeper = self.sleeper(&state);
             let enough = state.rounds.idle >= ROUNDS_MAX;
-            drop(state);
-            sleeper.inspect(|sleeper| sleeper.notify_one());
+            self.unlock_and_wake(state);
             if enough {
                 return;
             }
@@ -186,6 +184,13 @@ impl Master {
         looks_too_late.then_some(&self.clock)
     }
 
+    /// Unlocks the state after a change, and wakes whoever has to run a round because of it.
+    pub(super) fn unlock_and_wake(&self, state: MutexGuard<'_, State>) {
+        let sleeper = self.sleeper(&state);
+        drop(state);
+        sleeper.inspect(|sleeper| sleeper.notify_one());
+    }
+
     fn run_round(&self, round: &Round) {
         if !round.entries.is_empty() {
             log::info!(
@@ -212,16 +217,13 @@ impl Master {
 
     fn call_returned(&self, dispatch: &Dispatch, round: &Round) {
         let mut state = self.lock();
-        let is_of_this_turn = |view: MemberView| view.member == dispatch.member && view.turn == dispatch.turn;
-        if state.ledger.members().any(is_of_this_turn)
+        if state.ledger.member(dispatch.member).is_some_and(|view| view.turn == dispatch.turn)
             && let Some(member) = state.members.get_mut(&dispatch.member)
         {
             member.calls -= 1;
             member.being_told &= !round.entries.is_empty();
         }
-        let sleeper = self.sleeper(&state);
-        drop(state);
-        sleeper.inspect(|sleeper| sleeper.notify_one());
+        self.unlock_and_wake(state);
     }
 
     /// Waits until the store holds everything up to an id, and the ledger knows. Rounds run side by side, but the log

@@ -58,14 +58,16 @@ impl Service for MasterService {
             (Method::Get, Resource::Health) => exchange.reply(Reply::json(200, &master.status())),
             (Method::Get, Resource::Livez) => exchange.reply(Reply::json(200, &json!({ "status": "alive" }))),
             (Method::Get, Resource::Readyz) => exchange.reply(master.ready()),
-            (Method::Post, Resource::Secondaries) => master.answer_node(exchange, Master::register),
+            (Method::Post, Resource::Secondaries) => {
+                master.faults.answer_node(exchange, |exchange| master.register(exchange));
+            }
             (Method::Get, Resource::Secondaries) => {
                 let secondaries = master.lock().secondaries();
                 exchange.reply(Reply::json(200, &json!({ "secondaries": secondaries })));
             }
             (Method::Delete, Resource::Secondary(name)) => master.remove(exchange, name),
             (Method::Get, Resource::ReplicateFate) => {
-                master.answer_node(exchange, |master, exchange| master.fate(exchange));
+                master.faults.answer_node(exchange, |exchange| master.fate(exchange));
             }
             (Method::Get | Method::Put | Method::Delete, Resource::Faults) => master.faults.answer(exchange),
             (_, Resource::Messages | Resource::Secondaries) => method_not_allowed(exchange, "GET, HEAD, POST"),
@@ -83,16 +85,6 @@ impl Service for MasterService {
 }
 
 impl Master {
-    /// Answers a call of another node, unless the network to it is cut.
-    fn answer_node(
-        self: &Arc<Master>,
-        mut exchange: Exchange,
-        answer: impl FnOnce(&Arc<Master>, &mut Exchange) -> Reply,
-    ) {
-        let reply = self.faults.let_in().map(|()| answer(self, &mut exchange));
-        exchange.reply(reply.map_or_else(|lost| lost, |reply| self.faults.let_out(reply)));
-    }
-
     /// What a reader may see.
     fn snapshot(&self, consistency: Consistency) -> Result<Snapshot, Reply> {
         let state = self.lock();

@@ -98,12 +98,10 @@ impl Service for SecondaryService {
 }
 
 impl Secondary {
-    /// Answers a call of another node, unless the network to it is cut.
-    fn answer_node(&self, mut exchange: Exchange, answer: impl FnOnce(&Secondary, &mut Exchange) -> Reply) {
+    /// Answers a call of another node. A stop waits a while for it.
+    fn answer_node(&self, exchange: Exchange, answer: impl FnOnce(&Secondary, &mut Exchange) -> Reply) {
         self.calls_in_flight.fetch_add(1, Ordering::AcqRel);
-        let reply = self.faults.let_in().map(|()| answer(self, &mut exchange));
-        let reply = reply.map_or_else(|lost| lost, |reply| self.faults.let_out(reply));
-        exchange.reply(reply);
+        self.faults.answer_node(exchange, |exchange| answer(self, exchange));
         self.calls_in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 
