@@ -3,11 +3,12 @@
 //! A master and its secondaries, as ours: every message is on the disk of all of them before the client gets its 201,
 //! and messages that arrive meanwhile share the next round. Everything else is left out: no fates, no restarts, no
 //! time-outs, no checks of what comes in. Requests are read by hand, a connection to each secondary lasts for ever, and
-//! one thread runs all rounds. So it is not a log to use; it shows what physics and the kernel take.
+//! one thread runs all rounds. So it is not a log to use; it shows what physics and the kernel take. Its master can also
+//! listen through `tiny_http`, and do everything else in the same way: the difference is what that library takes.
 //!
 //! ```text
 //! raw_twin secondary PORT FILE
-//! raw_twin master PORT FILE SECONDARY:PORT...
+//! raw_twin master|master-tiny-http PORT FILE SECONDARY:PORT...
 //! ```
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a program made of sockets, files and threads")]
@@ -32,8 +33,17 @@ fn main() -> io::Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["secondary", port, file] => serve_as_secondary(port, file),
-        ["master", port, file, ref secondaries @ ..] => serve_as_master(port, file, secondaries),
-        _ => Err(io::Error::other("raw_twin secondary PORT FILE, or raw_twin master PORT FILE SECONDARY:PORT...")),
+        ["master", port, file, ref secondaries @ ..] => {
+            let queue = start_rounds(file, secondaries)?;
+            serve_over_sockets(port, &queue)
+        }
+        ["master-tiny-http", port, file, ref secondaries @ ..] => {
+            let queue = start_rounds(file, secondaries)?;
+            serve_over_tiny_http(port, &queue)
+        }
+        _ => Err(io::Error::other(
+            "raw_twin secondary PORT FILE, or raw_twin master|master-tiny-http PORT FILE SECONDARY:PORT...",
+        )),
     }
 }
 
@@ -76,7 +86,25 @@ fn serve_as_secondary(port: &str, file: &str) -> io::Result<()> {
 /// A message, and whom to answer.
 struct Waiting {
     message: String,
-    client: Arc<TcpStream>,
+    client: Client,
+}
+
+enum Client {
+    Socket(Arc<TcpStream>),
+    TinyHttp(tiny_http::Request),
+}
+
+impl Client {
+    fn answer(self, answer: &str) -> io::Result<()> {
+        match self {
+            Client::Socket(socket) => (&*socket).write_all(answer.as_bytes()),
+            Client::TinyHttp(request) => {
+                let mut writer = request.into_writer();
+                writer.write_all(answer.as_bytes())?;
+                writer.flush()
+            }
+        }
+    }
 }
 
 #[derive(Default)]
@@ -85,19 +113,48 @@ struct Queue {
     filled: Condvar,
 }
 
-fn serve_as_master(port: &str, file: &str, secondaries: &[&str]) -> io::Result<()> {
+impl Queue {
+    fn push(&self, message: String, client: Client) {
+        let mut waiting = self.waiting.lock().expect("nobody panics with it");
+        waiting.push(Waiting { message, client });
+        let is_first = waiting.len() == 1;
+        drop(waiting);
+        if is_first {
+            self.filled.notify_one();
+        }
+    }
+}
+
+fn start_rounds(file: &str, secondaries: &[&str]) -> io::Result<Arc<Queue>> {
     let connect = |address: &&str| TcpStream::connect(address).and_then(|peer| peer.set_nodelay(true).map(|()| peer));
     let peers: Vec<TcpStream> = secondaries.iter().map(connect).collect::<io::Result<_>>()?;
     let (log, queue) = (Log::open(file)?, Arc::new(Queue::default()));
-    let listener = listen(port)?;
     let rounds = Arc::clone(&queue);
     thread::spawn(move || run_rounds(log, peers, &rounds).expect("a round does not fail"));
-    for client in listener.incoming() {
-        let (client, queue) = (client?, Arc::clone(&queue));
+    Ok(queue)
+}
+
+fn serve_over_sockets(port: &str, queue: &Arc<Queue>) -> io::Result<()> {
+    for client in listen(port)?.incoming() {
+        let (client, queue) = (client?, Arc::clone(queue));
         client.set_nodelay(true)?;
         thread::spawn(move || read_requests(&Arc::new(client), &queue));
     }
     Ok(())
+}
+
+/// One thread takes the requests, as in ours.
+fn serve_over_tiny_http(port: &str, queue: &Queue) -> io::Result<()> {
+    let server = tiny_http::Server::from_listener(listen(port)?, None).map_err(io::Error::other)?;
+    loop {
+        let mut request = server.recv()?;
+        if request.body_length().is_none_or(|length| length == 0) {
+            Client::TinyHttp(request).answer(HEALTHY)?;
+            continue;
+        }
+        let Posted { message } = serde_json::from_reader(request.as_reader())?;
+        queue.push(message, Client::TinyHttp(request));
+    }
 }
 
 #[derive(Deserialize)]
@@ -130,13 +187,7 @@ fn read_requests(client: &Arc<TcpStream>, queue: &Queue) -> io::Result<()> {
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
         let Posted { message } = serde_json::from_slice(&body)?;
-        let mut waiting = queue.waiting.lock().expect("nobody panics with it");
-        waiting.push(Waiting { message, client: Arc::clone(client) });
-        let is_first = waiting.len() == 1;
-        drop(waiting);
-        if is_first {
-            queue.filled.notify_one();
-        }
+        queue.push(message, Client::Socket(Arc::clone(client)));
     }
 }
 
@@ -163,7 +214,7 @@ fn run_rounds(mut log: Log, mut peers: Vec<TcpStream>, queue: &Queue) -> io::Res
         for Waiting { client, .. } in messages {
             id += 1;
             // A client that went away misses its answer, as everywhere.
-            let _ = (&*client).write_all(created(id, peers.len(), timestamp_ms).as_bytes());
+            let _ = client.answer(&created(id, peers.len(), timestamp_ms));
         }
     }
 }

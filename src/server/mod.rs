@@ -11,7 +11,6 @@ mod fingerprints;
 mod http;
 mod logging;
 mod master;
-mod names;
 mod peer;
 mod reading;
 mod rotating_file;

@@ -143,7 +143,10 @@ impl Caretaker {
     }
 }
 
-/// How many descriptors this process has open; 0 where the system does not tell.
+/// How many descriptors this process has open; 0 where the system does not tell. Linux 6.2 and later tell it as the size
+/// of the directory; before, its entries have to be counted.
 fn open_descriptors() -> usize {
-    fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+    const DIRECTORY: &str = "/proc/self/fd";
+    let told = fs::metadata(DIRECTORY).map_or(0, |directory| usize::try_from(directory.len()).unwrap_or(0));
+    if told > 0 { told } else { fs::read_dir(DIRECTORY).map_or(0, Iterator::count) }
 }

@@ -8,8 +8,8 @@
 //! Dropping a request with a declared body of a terabyte makes the library allocate a terabyte. Such a request is
 //! answered and then *buried*: kept for ever, with the thread and the descriptors of its connection. They are counted.
 //!
-//! Who gives a reply must not pay for a client that does not read: the receiver leaves the sending to others, and a
-//! body that was not read is skipped by threads that do nothing else.
+//! Nobody must pay for a client that does not read: the receiver lets another receive before it sends, and a body that
+//! was not read is skipped by threads that do nothing else.
 
 use super::Edge;
 use super::admission::{self, Framing};
@@ -214,10 +214,10 @@ impl Exchange {
         };
         if !body_is_done {
             self.edge.skippers.submit(Box::new(send));
-        } else if super::is_receiver() {
-            self.edge.senders.submit(Box::new(send));
-        } else {
+        } else if self.edge.hand_over() {
             send();
+        } else {
+            self.edge.senders.submit(Box::new(send));
         }
     }
 }

@@ -1,15 +1,16 @@
 //! The HTTP edge: the only room that knows `tiny_http`.
 //!
-//! The server of that library reads requests on a thread per connection and queues them; one *receiver* takes them
-//! from the queue in their order, examines each head ([`admission`]), and either runs the service at once, for what
-//! never blocks, or hands it to a [`pool`] that grows while all its threads are busy. A request may be answered from
-//! any thread, so a writer whose message waits for a slow secondary occupies none.
+//! The server of that library reads requests on a thread per connection and queues them; one thread, the *receiver*,
+//! takes them from the queue in their order and examines each head ([`admission`]). What never blocks it serves at once.
+//! Before anything else it hands the queue over to another thread of the [`pool`], and serves the request itself: a
+//! request changes threads no more often than it must (the pattern *leader/followers*: Schmidt et al., 2000). A request
+//! may be answered from any thread, so a writer whose message waits for a slow secondary occupies none.
 //!
 //! What the library leaves open is closed here, as far as that can be done from outside:
 //!
 //! - **Smuggling.** A request whose length is ambiguous ends its connection: what follows it there is not acted on.
 //!   [`connections`] lets one request of a connection in at a time, so nothing overtakes the examination.
-//! - **Slow clients.** Reading a body or sending a reply never happens on the receiver, is bounded in time, and costs one
+//! - **Slow clients.** Whoever waits for a client is not the receiver any more; it is bounded in time, and costs one
 //!   thread of a pool at most. Silent connections end after [`Limits::silence`].
 //! - **Bodies that are declared and never sent.** They are answered from their declared length, and skipped by threads
 //!   that serve nobody else; see [`exchange`].
@@ -38,12 +39,11 @@ pub(crate) use reply::{Pieces, Reply};
 use caretaker::Caretaker;
 use connections::{Admission, Connections, ENDED_MEMORY};
 use pool::Pool;
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 /// The named limits of the edge, with their reasons.
@@ -57,8 +57,8 @@ pub(crate) struct Limits {
     pub(crate) headers_max: usize,
     /// Bytes of all header lines together.
     pub(crate) head_bytes_max: usize,
-    /// Threads that read bodies, wait for disks and peers, and write long replies; as many that send what the receiver
-    /// replies; and as many that skip bodies nobody wants.
+    /// Threads that receive, read bodies, wait for disks and peers, and write replies; as many that send the receiver's
+    /// replies when all of those are busy; and as many that skip bodies nobody wants.
     pub(crate) threads_max: usize,
     /// How long a connection may be silent between requests; see also [`Limits::silence`].
     pub(crate) idle_timeout: Duration,
@@ -97,7 +97,7 @@ pub(crate) trait Service: Send + Sync {
     /// Answers one request, now or later, on this thread or another.
     fn call(&self, exchange: Exchange);
 
-    /// Whether `call` never blocks for this request: then it runs on the receiver, without a hop to the pool.
+    /// Whether `call` never blocks for this request: then it runs while nobody else receives.
     fn is_prompt(&self, exchange: &Exchange) -> bool;
 }
 
@@ -105,9 +105,9 @@ pub(crate) trait Service: Send + Sync {
 struct Edge {
     service: Arc<dyn Service>,
     connections: Connections,
-    /// Runs the service where that may block.
+    /// Receives, and runs the service.
     pool: Pool,
-    /// Sends the replies that the receiver gives.
+    /// Sends the replies of a receiver that finds nobody to take its place.
     senders: Pool,
     /// Refuses requests whose body was not read, and skips it.
     skippers: Pool,
@@ -168,8 +168,8 @@ impl Server {
             .map_err(|error| io::Error::other(format!("cannot serve on {}: {error}", self.address)))?;
         lock(&self.listeners).push(Arc::clone(&server));
         let edge = Arc::clone(&self.edge);
-        thread::Builder::new().name("receiver".to_owned()).spawn(move || edge.receive(&server))?;
-        Ok(())
+        let receives = self.edge.pool.try_submit(Box::new(move || edge.receive(&server)));
+        receives.map_err(|_| io::Error::other("no thread could be started that receives requests"))
     }
 }
 
@@ -178,24 +178,33 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 thread_local! {
-    static IS_RECEIVER: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether this thread is a receiver, for which every client waits.
-fn is_receiver() -> bool {
-    IS_RECEIVER.get()
+    /// The server whose queue this thread empties: everybody waits for it.
+    static RECEIVES_FROM: RefCell<Option<Arc<tiny_http::Server>>> = const { RefCell::new(None) };
 }
 
 impl Edge {
-    fn receive(self: &Arc<Edge>, server: &tiny_http::Server) {
-        IS_RECEIVER.set(true);
-        while !self.stopping.load(Ordering::Acquire) {
+    /// Takes requests from the queue until another thread does.
+    fn receive(self: &Arc<Edge>, server: &Arc<tiny_http::Server>) {
+        RECEIVES_FROM.set(Some(Arc::clone(server)));
+        while !self.stopping.load(Ordering::Acquire) && RECEIVES_FROM.with_borrow(Option::is_some) {
             match server.recv() {
                 Ok(request) => self.arrive(request),
                 Err(error) if self.stopping.load(Ordering::Acquire) => log::debug!("the receiver ends: {error}"),
                 Err(error) => log::error!("the listener failed ({error}); a new one will take its place"),
             }
         }
+        RECEIVES_FROM.take();
+    }
+
+    /// If this thread is the receiver, lets another be. `false` if there is none: then this thread must not block.
+    fn hand_over(self: &Arc<Edge>) -> bool {
+        let Some(server) = RECEIVES_FROM.take() else { return true };
+        let (edge, queue) = (Arc::clone(self), Arc::clone(&server));
+        let taken = self.pool.try_submit(Box::new(move || edge.receive(&queue))).is_ok();
+        if !taken {
+            RECEIVES_FROM.set(Some(server));
+        }
+        taken
     }
 
     /// A request was read. It waits if an earlier one of its connection is not answered yet.
@@ -218,16 +227,18 @@ impl Edge {
                 return Exchange::new(request, admission::Framing::Ambiguous, Arc::clone(self)).reply(rejection);
             }
         };
-        if exchange.body_is_here() {
-            if self.service.is_prompt(&exchange) {
-                return self.serve(exchange);
-            }
-            if self.pool.is_saturated() {
-                return exchange.reply(Reply::overloaded(&format!(
-                    "this node is answering {} other requests; try again in a moment",
-                    self.limits.threads_max
-                )));
-            }
+        let body_is_here = exchange.body_is_here();
+        if body_is_here && self.service.is_prompt(&exchange) {
+            return self.serve(exchange);
+        }
+        if self.hand_over() {
+            return self.serve_after_body(exchange);
+        }
+        if body_is_here {
+            return exchange.reply(Reply::overloaded(&format!(
+                "this node is answering {} other requests; try again in a moment",
+                self.limits.threads_max
+            )));
         }
         let edge = Arc::clone(self);
         self.pool.submit(Box::new(move || edge.serve_after_body(exchange)));

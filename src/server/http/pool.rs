@@ -40,32 +40,36 @@ impl Pool {
         Pool { shared: Arc::new(shared) }
     }
 
-    /// Whether a job would have to wait for another one to end.
-    pub(super) fn is_saturated(&self) -> bool {
-        let state = lock(&self.shared.state);
-        state.jobs.len() >= state.idle && state.threads >= self.shared.threads_max
+    /// Takes a job if a thread is free for it.
+    pub(super) fn try_submit(&self, job: Job) -> Result<(), Job> {
+        let mut state = lock(&self.shared.state);
+        if state.jobs.len() >= state.idle {
+            if state.threads >= self.shared.threads_max || !self.grow() {
+                return Err(job);
+            }
+            state.threads += 1;
+        }
+        state.jobs.push_back(job);
+        drop(state);
+        self.shared.work_came.notify_one();
+        Ok(())
     }
 
+    /// Takes a job. If no thread is free, it waits for the next.
     pub(super) fn submit(&self, job: Job) {
-        let mut state = lock(&self.shared.state);
-        state.jobs.push_back(job);
-        if state.jobs.len() > state.idle && state.threads < self.shared.threads_max {
-            state.threads += 1;
-            drop(state);
-            self.grow();
-        } else {
-            drop(state);
+        if let Err(job) = self.try_submit(job) {
+            lock(&self.shared.state).jobs.push_back(job);
             self.shared.work_came.notify_one();
         }
     }
 
-    fn grow(&self) {
+    fn grow(&self) -> bool {
         let shared = Arc::clone(&self.shared);
         let spawned = thread::Builder::new().name(self.shared.name.to_owned()).spawn(move || shared.work());
-        if let Err(error) = spawned {
-            lock(&self.shared.state).threads -= 1;
+        if let Err(error) = &spawned {
             log::warn!("no thread could be started ({error}); requests wait for another one to end");
         }
+        spawned.is_ok()
     }
 }
 
@@ -112,7 +116,7 @@ mod tests {
                     meeting.wait();
                 }));
             }
-            assert!(pool.is_saturated());
+            assert!(pool.try_submit(Box::new(|| ())).is_err());
             meeting.wait();
         }
     }

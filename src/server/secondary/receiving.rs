@@ -95,9 +95,11 @@ impl Secondary {
     /// acknowledge what another one is still waiting for: acknowledgements are cumulative.
     fn acknowledge_late(&self, call: &Call, acknowledgement: Acknowledgement, delay: Duration) -> Acknowledgement {
         if !call.entries.is_empty() {
-            thread::sleep(delay);
-            let range = id_range(call.after, call.through);
-            log::info!("{range} acknowledged after a delay of {} ms", delay.as_millis());
+            if !delay.is_zero() {
+                thread::sleep(delay);
+                let range = id_range(call.after, call.through);
+                log::info!("{range} acknowledged after a delay of {} ms", delay.as_millis());
+            }
             self.released.fetch_max(acknowledgement.durable.get(), Ordering::AcqRel);
             return acknowledgement;
         }

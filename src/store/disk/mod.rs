@@ -24,8 +24,8 @@ use super::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark, walk};
 use crate::replication::{Id, KeyedWrite, Slot};
 use floor::{Floor, FloorFile};
 use reserve::Reserve;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
-use schema::Damage;
+use rusqlite::Connection;
+use schema::{Damage, Transaction};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
@@ -225,14 +225,14 @@ impl Disk {
             Some(Trouble::NoRoom(reason)) if purpose == Purpose::Messages => return Err(StoreError::no_room(reason)),
             _ => {}
         }
-        let mut writer = lock(&self.writer);
-        let mut done = commit(&mut writer, &work);
+        let writer = lock(&self.writer);
+        let mut done = commit(&writer, &work);
         if done.as_ref().is_err_and(schema::is_no_room) {
             let trouble = self.run_out_of_room()?;
             if purpose == Purpose::Messages {
                 return Err(StoreError::no_room(trouble.to_string()));
             }
-            done = commit(&mut writer, &work);
+            done = commit(&writer, &work);
             if done.as_ref().is_err_and(schema::is_no_room) {
                 return Err(StoreError::no_room(trouble.to_string()));
             }
@@ -431,8 +431,8 @@ impl Store for Disk {
 }
 
 /// One transaction: all of it is durable, or nothing of it is there.
-fn commit<T>(writer: &mut Connection, work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
-    let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+fn commit<T>(writer: &Connection, work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let transaction = Transaction::begin(writer)?;
     let done = work(&transaction)?;
     transaction.commit()?;
     Ok(done)

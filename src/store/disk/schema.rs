@@ -4,7 +4,7 @@ use crate::replication::{Entry, Epoch, EpochHistory, Id, Incarnation, KeyedWrite
 use crate::store::{Identity, KnownMember, ReadLimit, StoreError, weight};
 use crc32fast::Hasher;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, ffi, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, ffi, params};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -163,13 +163,36 @@ pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
 }
 
+/// A transaction, which is undone unless it is committed. The library has one, too, but parses its statements each time.
+pub(super) struct Transaction<'a>(&'a Connection);
+
+impl Transaction<'_> {
+    pub(super) fn begin(connection: &Connection) -> rusqlite::Result<Transaction<'_>> {
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(Transaction(connection))
+    }
+
+    pub(super) fn commit(self) -> rusqlite::Result<()> {
+        self.0.prepare_cached("COMMIT")?.execute([]).map(|_| ())
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        let is_open = !self.0.is_autocommit();
+        if is_open && let Err(error) = self.0.execute_batch("ROLLBACK") {
+            log::error!("a transaction could not be undone: {error}");
+        }
+    }
+}
+
 pub(super) fn last(connection: &Connection) -> rusqlite::Result<Id> {
     let last: Option<i64> = connection.query_row("SELECT max(id) FROM slots", [], |row| row.get(0))?;
     Ok(Id::new(last.unwrap_or(0).cast_unsigned()))
 }
 
 pub(super) fn insert(transaction: &Transaction<'_>, slots: &[Slot]) -> rusqlite::Result<()> {
-    let mut statement = transaction.prepare_cached("INSERT INTO slots VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    let mut statement = transaction.0.prepare_cached("INSERT INTO slots VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     for slot in slots {
         let id = slot.id().get().cast_signed();
         let checksum = checksum_of(slot);
@@ -191,12 +214,12 @@ pub(super) fn amendments(connection: &Connection) -> rusqlite::Result<u64> {
 /// Counts a transaction that changes something else than the end of the log. Only the floor can tell later whether it
 /// is still there: the last id of the log does not.
 pub(super) fn count_amendment(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
-    transaction.execute("UPDATE amendments SET number = number + 1", [])?;
-    amendments(transaction)
+    transaction.0.execute("UPDATE amendments SET number = number + 1", [])?;
+    amendments(transaction.0)
 }
 
 pub(super) fn refuse(transaction: &Transaction<'_>, ids: &[Id]) -> rusqlite::Result<()> {
-    let mut statement = transaction.prepare_cached(
+    let mut statement = transaction.0.prepare_cached(
         "UPDATE slots SET epoch = 0, timestamp_ms = 0, message = NULL, key = NULL, checksum = ?2 WHERE id = ?1",
     )?;
     for &id in ids {
@@ -206,7 +229,7 @@ pub(super) fn refuse(transaction: &Transaction<'_>, ids: &[Id]) -> rusqlite::Res
 }
 
 pub(super) fn drop_from(transaction: &Transaction<'_>, id: Id) -> rusqlite::Result<()> {
-    transaction.execute("DELETE FROM slots WHERE id >= ?1", [id.get().cast_signed()]).map(|_| ())
+    transaction.0.execute("DELETE FROM slots WHERE id >= ?1", [id.get().cast_signed()]).map(|_| ())
 }
 
 /// Reads slots that must follow each other, and checks each.
@@ -315,7 +338,7 @@ pub(super) fn set_identity(transaction: &Transaction<'_>, identity: &Identity) -
     let texts = [identity.log_id.to_string(), identity.master.to_string(), epochs.collect(), members.collect()];
     let [log_id, master, epochs, members] = &texts;
     let row = params![log_id, master, epochs, members, checksum_of_texts(&texts)];
-    transaction.execute("INSERT OR REPLACE INTO node VALUES (1, ?1, ?2, ?3, ?4, ?5)", row).map(|_| ())
+    transaction.0.execute("INSERT OR REPLACE INTO node VALUES (1, ?1, ?2, ?3, ?4, ?5)", row).map(|_| ())
 }
 
 fn checksum_of_texts(texts: &[String; 4]) -> i64 {

@@ -1,22 +1,26 @@
-//! Calls to other nodes: the only room that knows `ureq`, but for the names of `names.rs`.
+//! Calls to other nodes: the only room that knows `ureq`.
 //!
 //! The library would follow redirects, use a proxy from the environment, and wait for ever: none of that is wanted
 //! between nodes. Its global time-out starts a thread per request, so connecting, sending and receiving are bounded one
-//! by one.
+//! by one. It would also look a name up for every call ([`names`]), and send a call in two pieces ([`one_piece`]).
+
+mod names;
+mod one_piece;
 
 use super::faults::Faults;
-use super::names::RecentNames;
 use crate::replication::{Acknowledgement, Fate, Id, Refusal, Slot};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
 use crate::wire::node::{AcknowledgementBody, FateBody, FingerprintBody, HoldingsBody, RefusalBody, SlotsBody};
 use serde::de::DeserializeOwned;
+use names::RecentNames;
+use one_piece::OnePiece;
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
-use ureq::unversioned::transport::DefaultConnector;
+use ureq::unversioned::transport::{Connector, TcpConnector};
 
 /// How long a connection may take to be made: between nodes of one cluster it takes milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -89,7 +93,8 @@ impl Peers {
             .user_agent("replicated-log")
             .build();
         let faults = Arc::default();
-        let agent = Agent::with_parts(config, DefaultConnector::default(), RecentNames::default());
+        let connector = ().chain(TcpConnector::default()).chain(OnePiece);
+        let agent = Agent::with_parts(config, connector, RecentNames::default());
         Peers { agent, replication_timeout, question_timeout, faults }
     }
 
