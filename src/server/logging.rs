@@ -58,17 +58,16 @@ pub(crate) fn start(settings: &LogSettings) -> EpochOfLog {
         .set_location_level(LevelFilter::Off)
         .set_thread_level(LevelFilter::Off);
     let config = config.build();
-    let color = if io::stdout().is_terminal() { ColorChoice::Auto } else { ColorChoice::Never };
-    let mut sinks: Vec<Box<dyn SharedLogger>> =
-        vec![TermLogger::new(settings.level, config.clone(), TerminalMode::Stdout, color)];
-    let file = RotatingFile::open(&settings.file, settings.file_bytes_max, settings.files_max);
-    let trouble = match file {
-        Ok(file) => {
-            sinks.push(WriteLogger::new(settings.level, config, LineByLine { file, line: Vec::new() }));
-            None
-        }
-        Err(error) => Some(error),
+    let is_terminal = io::stdout().is_terminal();
+    let (file, trouble) = match RotatingFile::open(&settings.file, settings.file_bytes_max, settings.files_max) {
+        Ok(file) => (Some(file), None),
+        Err(error) => (None, Some(error)),
     };
+    let mut sinks: Vec<Box<dyn SharedLogger>> = Vec::new();
+    if is_terminal {
+        sinks.push(TermLogger::new(settings.level, config.clone(), TerminalMode::Stdout, ColorChoice::Auto));
+    }
+    sinks.push(WriteLogger::new(settings.level, config, LineByLine { console: !is_terminal, file, line: Vec::new() }));
     let epoch = EpochOfLog::default();
     let log = NodeLog {
         node: settings.node.clone(),
@@ -135,26 +134,36 @@ fn is_invisible(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Hands whole lines to a file, each with one call of the system: the logger writes a line in a dozen pieces.
+/// Hands whole lines to the console and to a file, each with one call of the system: the logger writes a line in a dozen
+/// pieces.
 struct LineByLine {
-    file: RotatingFile,
+    /// Whether the console gets them, too. Without it, and as it is: on a terminal another logger adds colours.
+    console: bool,
+    file: Option<RotatingFile>,
     line: Vec<u8>,
+}
+
+impl LineByLine {
+    fn write_line(&mut self) -> io::Result<()> {
+        let shown = if self.console { io::stdout().write_all(&self.line) } else { Ok(()) };
+        let kept = self.file.as_mut().map_or(Ok(()), |file| file.write_all(&self.line).and_then(|()| file.flush()));
+        shown.and(kept)
+    }
 }
 
 impl Write for LineByLine {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
         self.line.extend_from_slice(piece);
         if piece.ends_with(b"\n") {
-            let written = self.file.write_all(&self.line);
+            let written = self.write_line();
             self.line.clear();
             written?;
-            self.file.flush()?;
         }
         Ok(piece.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.file.as_mut().map_or(Ok(()), RotatingFile::flush)
     }
 }
 

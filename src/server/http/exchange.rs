@@ -29,6 +29,9 @@ const BODY_READ_AHEAD: usize = 1_024;
 
 const READ_BYTES: usize = 64 << 10;
 
+/// Fewer replies than this are not worth another thread.
+const REPLIES_PER_THREAD_MIN: usize = 16;
+
 /// The method of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Method {
@@ -58,6 +61,7 @@ pub(crate) struct Exchange {
 impl Exchange {
     pub(super) fn new(request: Request, framing: Framing, edge: Arc<Edge>) -> Exchange {
         let body_consumed = matches!(framing, Framing::Absent | Framing::Length(0));
+        edge.unanswered.fetch_add(1, Ordering::Relaxed);
         Exchange { request: Some(request), framing, body_consumed, edge }
     }
 
@@ -185,6 +189,20 @@ impl Exchange {
         }
     }
 
+    /// Answers many. Each core sends a part, and puts it into words.
+    pub(crate) fn reply_to_all(mut answers: Vec<(Exchange, impl FnOnce() -> Reply + Send + 'static)>) {
+        let Some((exchange, _)) = answers.first() else { return };
+        let edge = Arc::clone(&exchange.edge);
+        let part = answers.len().div_ceil(edge.cores).max(REPLIES_PER_THREAD_MIN);
+        while answers.len() > part {
+            let others = answers.split_off(answers.len() - part);
+            if let Err(job) = edge.pool.try_submit(Box::new(move || reply_to_each(others))) {
+                job();
+            }
+        }
+        reply_to_each(answers);
+    }
+
     /// Reads a body that nobody asked for, so that it is out of the way of the reply.
     pub(super) fn skip_body(&mut self) -> Result<(), Reply> {
         if self.body_is_done() { Ok(()) } else { self.read_body().map(|_| ()) }
@@ -211,6 +229,7 @@ impl Exchange {
             }
             // After a reply that was cut off, nothing else may be sent.
             edge.answered(address, ends || sent.is_err());
+            edge.unanswered.fetch_sub(1, Ordering::Release);
         };
         if !body_is_done {
             self.edge.skippers.submit(Box::new(send));
@@ -219,6 +238,12 @@ impl Exchange {
         } else {
             self.edge.senders.submit(Box::new(send));
         }
+    }
+}
+
+fn reply_to_each(answers: Vec<(Exchange, impl FnOnce() -> Reply)>) {
+    for (exchange, reply) in answers {
+        exchange.reply_aside(reply());
     }
 }
 

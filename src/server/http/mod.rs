@@ -42,9 +42,16 @@ use pool::Pool;
 use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a stop waits for replies that are on their way,
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
+/// and how often it looks for them.
+const STOP_PAUSE: Duration = Duration::from_millis(1);
 
 /// The named limits of the edge, with their reasons.
 #[derive(Clone, Debug)]
@@ -112,7 +119,11 @@ struct Edge {
     /// Refuses requests whose body was not read, and skips it.
     skippers: Pool,
     limits: Limits,
+    /// As many threads send replies that are given at once.
+    cores: usize,
     stopping: AtomicBool,
+    /// Requests that are not answered yet.
+    unanswered: AtomicUsize,
     /// Requests that could not be dropped, see [`exchange`].
     buried: AtomicU64,
 }
@@ -135,7 +146,9 @@ impl Server {
             senders: Pool::new("sender", limits.threads_max),
             skippers: Pool::new("skipper", limits.threads_max),
             limits,
+            cores: thread::available_parallelism().map_or(1, NonZero::get),
             stopping: AtomicBool::new(false),
+            unanswered: AtomicUsize::new(0),
             buried: AtomicU64::new(0),
         });
         let server = Server { edge, listeners: Arc::new(Mutex::new(Vec::new())), address };
@@ -149,11 +162,15 @@ impl Server {
         self.address
     }
 
-    /// Takes no more requests. Those that are being answered may still be.
+    /// Takes no more requests, and lets those that are being answered go on for a moment.
     pub(crate) fn stop(&self) {
         self.edge.stopping.store(true, Ordering::Release);
         for server in lock(&self.listeners).iter() {
             server.unblock();
+        }
+        let deadline = Instant::now() + STOP_PATIENCE;
+        while self.edge.unanswered.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
+            thread::sleep(STOP_PAUSE);
         }
     }
 

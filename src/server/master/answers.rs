@@ -36,11 +36,14 @@ impl Master {
                 state.decided_at = Instant::now();
                 state.rounds_settled(answers.len());
             }
+            if state.stopping && state.writers.is_empty() {
+                self.settled.notify_all();
+            }
             self.unlock_and_wake(state);
             for (level, line) in news {
                 log::log!(level, "{line}");
             }
-            self.send(answers);
+            Exchange::reply_to_all(answers);
             if effects.refuse.is_empty() {
                 return;
             }
@@ -50,22 +53,6 @@ impl Master {
             }
             state = self.lock();
             effects = state.ledger.refusal_stored(&effects.refuse);
-        }
-    }
-
-    fn send(&self, answers: Vec<Answer>) {
-        if answers.is_empty() {
-            return;
-        }
-        let count = answers.len();
-        for Answer { exchange, content, is_replay } in answers {
-            let reply = content.into_reply();
-            exchange.reply_aside(if is_replay { replayed(reply) } else { reply });
-        }
-        let mut state = self.lock();
-        state.being_answered -= count;
-        if state.stopping && state.nobody_waits() {
-            self.settled.notify_all();
         }
     }
 
@@ -87,7 +74,11 @@ impl Master {
     }
 
     /// What the writers are to be told. It is put into words later: everybody waits for the state meanwhile.
-    fn answers(&self, state: &mut State, settled: &[(Id, Outcome)]) -> Vec<Answer> {
+    fn answers(
+        &self,
+        state: &mut State,
+        settled: &[(Id, Outcome)],
+    ) -> Vec<(Exchange, impl FnOnce() -> Reply + Send + use<>)> {
         let mut answers = Vec::with_capacity(settled.len());
         for &(id, outcome) in settled {
             if outcome == Outcome::Refused {
@@ -101,13 +92,12 @@ impl Master {
                 Outcome::Refused => Content::Reply(refusal(state, writer, dialect)),
             };
             for Follower { exchange, dialect } in std::mem::take(&mut writer.followers) {
-                answers.push(Answer { exchange, content: content(&writer, dialect), is_replay: true });
+                answers.push((exchange, Answer { content: content(&writer, dialect), is_replay: true }));
             }
             let content = content(&writer, writer.dialect);
-            answers.push(Answer { exchange: writer.exchange, content, is_replay: writer.is_repeat });
+            answers.push((writer.exchange, Answer { content, is_replay: writer.is_repeat }));
         }
-        state.being_answered += answers.len();
-        answers
+        answers.into_iter().map(|(exchange, answer)| (exchange, move || answer.into_reply())).collect()
     }
 
     fn committed(&self, status: u16, state: &State, writer: &Writer, dialect: Dialect) -> Content {
@@ -132,9 +122,8 @@ impl Master {
     }
 }
 
-/// An answer on its way to a writer.
+/// What a writer is told.
 struct Answer {
-    exchange: Exchange,
     content: Content,
     /// Somebody else has been given it before.
     is_replay: bool,
@@ -145,14 +134,15 @@ enum Content {
     Reply(Reply),
 }
 
-impl Content {
+impl Answer {
     fn into_reply(self) -> Reply {
-        match self {
+        let reply = match self.content {
             Content::Reply(reply) => reply,
             Content::Committed(status, committed) => {
                 Reply::json(status, &committed).with_header("Location", committed.ids.location())
             }
-        }
+        };
+        if self.is_replay { replayed(reply) } else { reply }
     }
 }
 
@@ -170,11 +160,6 @@ impl Writer {
 }
 
 impl State {
-    /// Whether every writer has got its answer.
-    pub(super) fn nobody_waits(&self) -> bool {
-        self.writers.is_empty() && self.being_answered == 0
-    }
-
     /// Tells of writes that have become visible, though their own writers still wait for copies.
     fn sealed(&self, shown_before: Id) -> Option<News> {
         if shown_before == self.noted {

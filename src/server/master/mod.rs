@@ -77,7 +77,7 @@ pub(super) struct Master {
     clock: Condvar,
     /// There is a deadline before all others.
     sooner: Condvar,
-    /// Every writer has been answered.
+    /// Every write has its fate.
     settled: Condvar,
     /// The store took another round, or never will.
     stored: Condvar,
@@ -109,8 +109,6 @@ struct State {
     writers: BTreeMap<Id, Writer>,
     deadlines: Deadlines,
     keys: Keys,
-    /// Writers whose answer is on its way to the socket.
-    being_answered: usize,
     /// Why this master takes no more writes, for good.
     halted: Option<String>,
     stopping: bool,
@@ -220,7 +218,6 @@ impl Master {
             writers: BTreeMap::new(),
             deadlines: Deadlines::default(),
             keys,
-            being_answered: 0,
             halted: None,
             stopping: false,
         };
@@ -254,7 +251,7 @@ impl Master {
         state.stopping = true;
         let waiting = state.writers.len();
         log::info!("stopping: no new writes; {waiting} in flight");
-        let patience = self.settled.wait_timeout_while(state, STOP_PATIENCE, |state| !state.nobody_waits());
+        let patience = self.settled.wait_timeout_while(state, STOP_PATIENCE, |state| !state.writers.is_empty());
         state = patience.unwrap_or_else(PoisonError::into_inner).0;
         let late: Vec<Id> = state.writers.keys().copied().collect();
         for id in late {

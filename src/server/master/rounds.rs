@@ -3,8 +3,8 @@
 //! A round is a crossbeam scope with one thread per in-sync secondary; the thread that runs the round stores the
 //! master's copy meanwhile, and joins the others. Normally the next round begins when the last one has ended, so that
 //! writers who came in between share it, and a moment later if others have just been answered: they are likely to write
-//! again at once, and without that moment writers fall into two halves that wait for each other's rounds. A lone writer
-//! waits for nobody. And nobody waits for a stranger's delay:
+//! again at once, and without that moment writers fall into two halves that wait for each other's rounds. If they do not
+//! come, the moment is soon given up. A lone writer waits for nobody. And nobody waits for a stranger's delay:
 //!
 //! - when the oldest waiting message has waited [`PATIENCE`], doubled for each round in flight beyond the first, another
 //!   round begins beside them. So a writer who comes when many rounds are in flight waits a fraction of the delay that
@@ -28,8 +28,12 @@ use std::time::{Duration, Instant};
 
 /// Rounds in flight at most. With doubled patience the last of them begins seconds after the first.
 const ROUNDS_MAX: usize = 12;
-/// How long a round waits for writers who have just been answered: less than a round takes on the fastest disk.
-const GATHER: Duration = Duration::from_micros(300);
+/// How long a round waits at most for writers who have just been answered: about as long as a round takes.
+const GATHER: Duration = Duration::from_millis(1);
+/// After so many times in vain it does not wait any more,
+const VAIN_WAITS_MAX: u32 = 3;
+/// except every so many times, to see whether it would be worth it again.
+const GATHER_AGAIN: u32 = 16;
 /// How long a message waits for the round in flight before it gets one of its own.
 const PATIENCE: Duration = Duration::from_millis(2);
 /// Calls to one secondary that have not returned, at most.
@@ -56,6 +60,18 @@ impl Round {
     fn through(&self) -> Id {
         self.entries.last().map_or(self.after, |entry| entry.id)
     }
+
+    fn log_start(&self) {
+        if !self.entries.is_empty() {
+            log::info!(
+                "{} received ({}), sent to {} in round {}",
+                id_range(self.after, self.through()),
+                count(self.entries.len(), "message", "messages"),
+                count(self.dispatches.len(), "secondary", "secondaries"),
+                self.number
+            );
+        }
+    }
 }
 
 /// The rounds that have not ended.
@@ -67,6 +83,8 @@ pub(super) struct RoundsUnderWay {
     storing: usize,
     /// Writers who may come in time for the next one.
     pub(super) company: Option<Company>,
+    /// So many times in a row most of them did not come.
+    vain: u32,
     /// Threads that wait for a round to run.
     idle: usize,
     /// One of them watches the clock,
@@ -101,7 +119,17 @@ impl State {
         let ledger = &self.ledger;
         self.rounds.blocking.retain(|&(_, after, through)| ledger.has_open(after, through));
         let writes = self.queue.len() + answered;
-        self.rounds.company = (writes > 1).then(|| Company { writes, until: Instant::now() + GATHER });
+        let vain = self.rounds.vain;
+        let is_worth_it = vain < VAIN_WAITS_MAX || vain.is_multiple_of(GATHER_AGAIN);
+        let until = Instant::now() + if is_worth_it { GATHER } else { Duration::ZERO };
+        self.rounds.company = (writes > 1).then_some(Company { writes, until });
+    }
+
+    /// A round begins. Was it worth waiting for company?
+    fn learn_from_company(&mut self) {
+        let Some(company) = self.rounds.company.take() else { return };
+        let most_came = self.queue.len() * 4 >= company.writes * 3;
+        self.rounds.vain = if most_came { 0 } else { self.rounds.vain.wrapping_add(1) };
     }
 }
 
@@ -192,15 +220,6 @@ impl Master {
     }
 
     fn run_round(&self, round: &Round) {
-        if !round.entries.is_empty() {
-            log::info!(
-                "{} received ({}), sent to {} in round {}",
-                id_range(round.after, round.through()),
-                count(round.entries.len(), "message", "messages"),
-                count(round.dispatches.len(), "secondary", "secondaries"),
-                round.number
-            );
-        }
         let joined = crossbeam::thread::scope(|scope| {
             for dispatch in &round.dispatches {
                 scope.spawn(move |_| {
@@ -208,6 +227,7 @@ impl Master {
                     self.call_returned(dispatch, round);
                 });
             }
+            round.log_start();
             self.store_own_copy(round);
         });
         if joined.is_err() {
@@ -316,9 +336,11 @@ fn is_to_be_told(state: &State, id: MemberId, member: &Member) -> bool {
 
 fn take_round(state: &mut MutexGuard<'_, State>) -> Round {
     let state = &mut **state;
+    if !state.queue.is_empty() {
+        state.learn_from_company();
+    }
     let entries = take_entries(state);
     state.hurry &= !state.queue.is_empty();
-    state.rounds.company = None;
     let after = entries.first().map_or_else(|| state.ledger.last(), |entry| entry.id.previous());
     let through = entries.last().map_or(after, |entry| entry.id);
     state.rounds_started += 1;

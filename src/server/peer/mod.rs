@@ -12,15 +12,16 @@ use crate::replication::{Acknowledgement, Fate, Id, Refusal, Slot};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
 use crate::wire::node::{AcknowledgementBody, FateBody, FingerprintBody, HoldingsBody, RefusalBody, SlotsBody};
-use serde::de::DeserializeOwned;
 use names::RecentNames;
 use one_piece::OnePiece;
+use serde::de::DeserializeOwned;
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
-use ureq::Agent;
+use ureq::typestate::WithBody;
 use ureq::unversioned::transport::{Connector, TcpConnector};
+use ureq::{Agent, RequestBuilder};
 
 /// How long a connection may take to be made: between nodes of one cluster it takes milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -105,7 +106,8 @@ impl Peers {
 
     /// Sends a replicate call.
     pub(crate) fn replicate(&self, node: &NodeUrl, call: &[u8]) -> Result<Acknowledgement, PeerError> {
-        let answer = self.post(&format!("{node}/replicate"), call, self.replication_timeout)?;
+        let url = format!("{node}/replicate");
+        let answer = self.call(self.replication_timeout, || send_json(self.agent.post(&url), call))?;
         match answer.status {
             200 => answer.read::<AcknowledgementBody>().map(Acknowledgement::from),
             409 => {
@@ -150,7 +152,9 @@ impl Peers {
     /// Registers with a master.
     pub(crate) fn register(&self, master: &NodeUrl, registration: &Registration) -> Result<(), PeerError> {
         let body = serde_json::to_vec(registration).expect("strings always serialise");
-        let answer = self.post(&format!("{master}/secondaries"), &body, self.question_timeout)?;
+        let (url, timeout) = (format!("{master}/secondaries"), self.question_timeout);
+        let request = || self.agent.post(&url).config().timeout_recv_response(Some(timeout)).build();
+        let answer = self.call(timeout, || send_json(request(), &body))?;
         if answer.status == 200 { Ok(()) } else { Err(answer.unexpected()) }
     }
 
@@ -178,14 +182,6 @@ impl Peers {
         self.call(timeout, request)
     }
 
-    fn post(&self, url: &str, body: &[u8], timeout: Duration) -> Result<Answer, PeerError> {
-        let request = || {
-            let request = self.agent.post(url).config().timeout_recv_response(Some(timeout)).build();
-            request.header("Content-Type", "application/json").send(body)
-        };
-        self.call(timeout, request)
-    }
-
     fn call(
         &self,
         timeout: Duration,
@@ -193,6 +189,10 @@ impl Peers {
     ) -> Result<Answer, PeerError> {
         self.faults.call(timeout, || once_more_if_stale(request)).map_err(PeerError::Unanswered)?
     }
+}
+
+fn send_json(request: RequestBuilder<WithBody>, body: &[u8]) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+    request.header("Content-Type", "application/json").send(body)
 }
 
 /// A kept connection may have been closed by the other side at the moment it is used. Every call of ours may be

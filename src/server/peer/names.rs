@@ -34,9 +34,20 @@ impl RecentNames {
 impl Resolver for RecentNames {
     fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
         let Some(authority) = uri.authority() else { return self.resolver.resolve(uri, config, timeout) };
-        if let Some(addresses) = self.find(authority) {
-            return Ok(addresses);
-        }
+        self.find(authority).map_or_else(|| self.look_up(authority, uri, config, timeout), Ok)
+    }
+}
+
+impl RecentNames {
+    /// Apart from the usual way, whose stack it would make larger.
+    #[cold]
+    fn look_up(
+        &self,
+        authority: &Authority,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
         let addresses = self.resolver.resolve(uri, config, timeout).map_err(|error| match error {
             // Of a name that nobody has, the system says so in its own words.
             Error::Io(_) => Error::HostNotFound,

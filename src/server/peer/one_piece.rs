@@ -76,3 +76,65 @@ impl<T: Transport> Transport for Gathering<T> {
         self.connection.is_open()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ureq::unversioned::transport::LazyBuffers;
+
+    /// A connection that notes what was sent, piece by piece.
+    #[derive(Debug)]
+    struct Notes {
+        buffers: LazyBuffers,
+        sent: Vec<String>,
+    }
+
+    impl Transport for Notes {
+        fn buffers(&mut self) -> &mut dyn Buffers {
+            &mut self.buffers
+        }
+
+        fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), Error> {
+            let piece = String::from_utf8_lossy(&self.buffers.output()[..amount]).into_owned();
+            self.sent.push(piece);
+            Ok(())
+        }
+
+        fn await_input(&mut self, _: NextTimeout) -> Result<bool, Error> {
+            Ok(true)
+        }
+
+        fn is_open(&mut self) -> bool {
+            true
+        }
+    }
+
+    /// Sends these pieces as `ureq` does, and reads an answer after each request.
+    fn sent(output_bytes: usize, requests: &[&[&str]]) -> Vec<String> {
+        let connection = Notes { buffers: LazyBuffers::new(16, output_bytes), sent: Vec::new() };
+        let mut gathering = Gathering { connection, head: Vec::new(), begins: true };
+        for request in requests {
+            for piece in *request {
+                gathering.buffers().output()[..piece.len()].copy_from_slice(piece.as_bytes());
+                gathering.transmit_output(piece.len(), NextTimeout::default()).unwrap();
+            }
+            gathering.await_input(NextTimeout::default()).unwrap();
+        }
+        gathering.connection.sent
+    }
+
+    #[test]
+    fn a_request_goes_out_in_one_piece() {
+        assert_eq!(sent(64, &[&["head1 ", "body1"], &["head2 ", "body2"]]), ["head1 body1", "head2 body2"]);
+    }
+
+    #[test]
+    fn a_head_without_a_body_goes_out_when_the_answer_is_wanted() {
+        assert_eq!(sent(64, &[&["head1"], &["head2"]]), ["head1", "head2"]);
+    }
+
+    #[test]
+    fn what_does_not_fit_goes_out_as_it_comes() {
+        assert_eq!(sent(8, &[&["head ", "12345678", "9"], &["h ", "b"]]), ["head ", "12345678", "9", "h b"]);
+    }
+}
