@@ -7,8 +7,8 @@
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use replicated_log::replication::{
-    Acknowledgement, Entry, Epoch, EpochHistory, FoundLog, Id, Incarnation, Ledger, LogId, MemberId, Patience, Replica,
-    Slot, WriteConcern,
+    Acknowledgement, Entry, EntryRef, Epoch, EpochHistory, FoundLog, Id, Incarnation, Ledger, LogId, MemberId,
+    Patience, Replica, Slot, WriteConcern,
 };
 use replicated_log::store::{Disk, ReadLimit, Store};
 use replicated_log::wire::client::{Posted, View, write_entry};
@@ -156,7 +156,7 @@ mod wire {
         let entries = entries(Id::ZERO, 100);
         bencher.counter(ItemsCount::new(100_u64)).bench(|| {
             let mut json = Vec::with_capacity(32 << 10);
-            entries.iter().for_each(|entry| write_entry(&mut json, black_box(entry), view));
+            entries.iter().for_each(|entry| write_entry(&mut json, EntryRef::from(black_box(&**entry)), view));
             json
         });
     }

@@ -27,6 +27,65 @@ pub enum Slot {
     Refused(Id),
 }
 
+/// A slot of which somebody else keeps the text, for as long as it is looked at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SlotRef<'a> {
+    /// A message.
+    Entry(EntryRef<'a>),
+    /// A refused id.
+    Refused(Id),
+}
+
+/// An entry of which somebody else keeps the text: see [`Entry`].
+#[allow(missing_docs, reason = "the fields of an entry")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct EntryRef<'a> {
+    pub id: Id,
+    pub epoch: Epoch,
+    pub timestamp_ms: u64,
+    pub message: &'a str,
+    pub key: Option<&'a str>,
+}
+
+impl<'a> From<&'a Entry> for EntryRef<'a> {
+    fn from(entry: &'a Entry) -> EntryRef<'a> {
+        let &Entry { id, epoch, timestamp_ms, ref message, ref key } = entry;
+        EntryRef { id, epoch, timestamp_ms, message, key: key.as_deref() }
+    }
+}
+
+impl<'a> From<&'a Slot> for SlotRef<'a> {
+    fn from(slot: &'a Slot) -> SlotRef<'a> {
+        match slot {
+            Slot::Entry(entry) => SlotRef::Entry(EntryRef::from(&**entry)),
+            Slot::Refused(id) => SlotRef::Refused(*id),
+        }
+    }
+}
+
+impl SlotRef<'_> {
+    /// The id that this slot fills.
+    #[must_use]
+    pub fn id(&self) -> Id {
+        match self {
+            SlotRef::Entry(entry) => entry.id,
+            SlotRef::Refused(id) => *id,
+        }
+    }
+
+    /// The same with its own text.
+    #[must_use]
+    pub fn to_slot(self) -> Slot {
+        match self {
+            SlotRef::Entry(EntryRef { id, epoch, timestamp_ms, message, key }) => {
+                let (message, key) = (message.into(), key.map(Into::into));
+                Slot::Entry(Arc::new(Entry { id, epoch, timestamp_ms, message, key }))
+            }
+            SlotRef::Refused(id) => Slot::Refused(id),
+        }
+    }
+}
+
 impl Slot {
     /// The id that this slot fills.
     #[must_use]

@@ -73,7 +73,7 @@ mod writes;
 
 pub use call::{Acknowledgement, Call, Opening, Refusal};
 pub use concern::WriteConcern;
-pub use entry::{Entry, Slot};
+pub use entry::{Entry, EntryRef, Slot, SlotRef};
 pub use fingerprint::Fingerprint;
 pub use history::{EpochHistory, Reign};
 pub use keys::{KeyedWrite, Keys};

@@ -2,7 +2,7 @@
 
 use super::http::{Exchange, Pieces, Reply};
 use super::text::number;
-use crate::replication::{Id, Slot};
+use crate::replication::{EntryRef, Id, Slot, SlotRef};
 use crate::store::{ReadLimit, Store};
 use crate::wire::client::{EntryObject, View, write_entry};
 use serde_json::Value;
@@ -13,6 +13,8 @@ use std::sync::Arc;
 const PARAMETERS: [&str; 4] = ["from", "limit", "view", "consistency"];
 /// Messages of a page, at most.
 const PAGE_MESSAGES_MAX: u64 = 10_000;
+/// Room that is made for each message of a page before its length is known.
+const MESSAGE_BYTES_EXPECTED: usize = 256;
 /// How much is read from the store, and sent, at a time.
 const PIECE: ReadLimit = ReadLimit { slots_max: 1_000, bytes_max: 256 << 10 };
 
@@ -108,7 +110,7 @@ pub(super) fn one(
 fn one_of(store: &Arc<dyn Store>, snapshot: &Snapshot, id: &str) -> Reply {
     match number(id).map(Id::new) {
         Some(id) if id <= snapshot.decided => match store.get(id) {
-            Ok(Some(Slot::Entry(entry))) => Reply::json(200, &EntryObject::from(&*entry)),
+            Ok(Some(Slot::Entry(entry))) => Reply::json(200, &EntryObject::from(EntryRef::from(&*entry))),
             Ok(_) => no_message(id),
             Err(error) => Reply::no_answer(500, &format!("message {id} cannot be read: {error}")),
         },
@@ -200,7 +202,8 @@ struct PageWriter {
 
 impl PageWriter {
     fn next_piece(&mut self, store: &dyn Store) -> io::Result<Option<Vec<u8>>> {
-        let mut piece = Vec::with_capacity(PIECE.bytes_max / 2);
+        let expected = usize::try_from(self.left).unwrap_or(usize::MAX).saturating_mul(MESSAGE_BYTES_EXPECTED);
+        let mut piece = Vec::with_capacity(expected.min(PIECE.bytes_max / 2));
         match self.state {
             Progress::Begins => piece.extend_from_slice(b"{\"messages\":["),
             Progress::Continues => {}
@@ -221,25 +224,26 @@ impl PageWriter {
         }
         let slots_max = PIECE.slots_max.min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let piece_limit = ReadLimit { slots_max, ..PIECE };
-        let slots = store.read(self.after, self.snapshot.decided, piece_limit).map_err(io::Error::other)?;
-        if slots.is_empty() {
-            return Err(io::Error::other(format!("the store lacks id {}", self.after.next())));
-        }
-        for slot in &slots {
-            if self.left == 0 {
-                break;
-            }
-            self.after = slot.id();
-            if let Slot::Entry(entry) = slot {
-                if self.written > 0 {
-                    piece.push(b',');
-                }
-                write_entry(piece, entry, self.page.view);
-                self.written += 1;
-                self.left -= 1;
-            }
+        let before = self.after;
+        store
+            .visit(before, self.snapshot.decided, piece_limit, &mut |slot| self.write_slot(slot, piece))
+            .map_err(io::Error::other)?;
+        if self.after == before {
+            return Err(io::Error::other(format!("the store lacks id {}", before.next())));
         }
         Ok(())
+    }
+
+    fn write_slot(&mut self, slot: SlotRef<'_>, piece: &mut Vec<u8>) {
+        self.after = slot.id();
+        if let SlotRef::Entry(entry) = slot {
+            if self.written > 0 {
+                piece.push(b',');
+            }
+            write_entry(piece, entry, self.page.view);
+            self.written += 1;
+            self.left -= 1;
+        }
     }
 
     fn write_end(&self, json: &mut Vec<u8>) {

@@ -1,7 +1,7 @@
 //! The store that keeps nothing: what it holds is gone when the process ends.
 
 use super::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark, check_order, weight};
-use crate::replication::{Id, KeyedWrite, Slot};
+use crate::replication::{Id, KeyedWrite, Slot, SlotRef};
 use std::collections::BTreeSet;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -82,21 +82,26 @@ impl Store for Memory {
         self.read_log().last()
     }
 
-    fn read(&self, after: Id, through: Id, limit: ReadLimit) -> Result<Vec<Slot>, StoreError> {
+    fn visit(
+        &self,
+        after: Id,
+        through: Id,
+        limit: ReadLimit,
+        each: &mut dyn FnMut(SlotRef<'_>),
+    ) -> Result<(), StoreError> {
         let log = self.read_log();
         let through = through.min(log.last());
-        let Ok(first) = log.index(after.next()) else { return Ok(Vec::new()) };
+        let Ok(first) = log.index(after.next()) else { return Ok(()) };
         let held = log.slots[first..].iter().take(usize::try_from(through.since(after)).unwrap_or(usize::MAX));
         let mut bytes = 0;
-        let mut slots = Vec::new();
-        for slot in held.take(limit.slots_max) {
+        for (index, slot) in held.take(limit.slots_max).map(SlotRef::from).enumerate() {
             bytes += weight(slot);
-            if bytes > limit.bytes_max && !slots.is_empty() {
+            if bytes > limit.bytes_max && index > 0 {
                 break;
             }
-            slots.push(slot.clone());
+            each(slot);
         }
-        Ok(slots)
+        Ok(())
     }
 
     fn refused(&self, after: Id, through: Id) -> Result<Vec<Id>, StoreError> {

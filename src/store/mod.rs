@@ -12,7 +12,7 @@ mod memory;
 pub use disk::{CACHE_BYTES_DEFAULT, Claim, Disk};
 pub use memory::Memory;
 
-use crate::replication::{EpochHistory, Id, Incarnation, KeyedWrite, LogId, Slot};
+use crate::replication::{EpochHistory, Id, Incarnation, KeyedWrite, LogId, Slot, SlotRef};
 use std::fmt;
 
 /// Why a store could not do what it was asked.
@@ -120,10 +120,10 @@ fn check_order(last: Id, slots: &[Slot]) -> Result<(), StoreError> {
 }
 
 /// Bytes of text that a slot brings along.
-fn weight(slot: &Slot) -> usize {
+fn weight(slot: SlotRef<'_>) -> usize {
     match slot {
-        Slot::Entry(entry) => entry.message.len(),
-        Slot::Refused(_) => 0,
+        SlotRef::Entry(entry) => entry.message.len(),
+        SlotRef::Refused(_) => 0,
     }
 }
 
@@ -173,11 +173,28 @@ pub trait Store: Send + Sync {
     /// The last id held.
     fn last(&self) -> Id;
 
+    /// Visits the slots after an id, up to and including another, in order, as far as the limit goes. The store waits
+    /// meanwhile: `each` must not.
+    ///
+    /// # Errors
+    /// If they cannot be read. Some may have been visited before that.
+    fn visit(
+        &self,
+        after: Id,
+        through: Id,
+        limit: ReadLimit,
+        each: &mut dyn FnMut(SlotRef<'_>),
+    ) -> Result<(), StoreError>;
+
     /// The slots after an id, up to and including another, in order, as far as the limit goes.
     ///
     /// # Errors
     /// If they cannot be read.
-    fn read(&self, after: Id, through: Id, limit: ReadLimit) -> Result<Vec<Slot>, StoreError>;
+    fn read(&self, after: Id, through: Id, limit: ReadLimit) -> Result<Vec<Slot>, StoreError> {
+        let mut slots = Vec::new();
+        self.visit(after, through, limit, &mut |slot| slots.push(slot.to_slot()))?;
+        Ok(slots)
+    }
 
     /// The refused ids after an id, up to and including another, in order.
     ///

@@ -6,7 +6,7 @@
 
 use super::timestamp::Timestamp;
 use super::{batch, read_object};
-use crate::replication::{Entry, Id};
+use crate::replication::{EntryRef, Id};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
@@ -280,17 +280,17 @@ pub struct EntryObject<'a> {
     timestamp: Timestamp,
 }
 
-impl<'a> From<&'a Entry> for EntryObject<'a> {
-    fn from(entry: &'a Entry) -> EntryObject<'a> {
-        EntryObject { id: entry.id.get(), message: &entry.message, timestamp: Timestamp(entry.timestamp_ms) }
+impl<'a> From<EntryRef<'a>> for EntryObject<'a> {
+    fn from(entry: EntryRef<'a>) -> EntryObject<'a> {
+        EntryObject { id: entry.id.get(), message: entry.message, timestamp: Timestamp(entry.timestamp_ms) }
     }
 }
 
 /// Appends an entry to a JSON text, as the view asks.
-pub fn write_entry(json: &mut Vec<u8>, entry: &Entry, view: View) {
+pub fn write_entry(json: &mut Vec<u8>, entry: EntryRef<'_>, view: View) {
     let written = match view {
         View::Objects => serde_json::to_writer(json, &EntryObject::from(entry)),
-        View::Text => serde_json::to_writer(json, &*entry.message),
+        View::Text => serde_json::to_writer(json, entry.message),
     };
     written.expect("strings and numbers always serialise into memory");
 }

@@ -2,21 +2,36 @@
 
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
-use time::format_description::FormatItem;
-use time::macros::format_description;
-
-const MILLISECONDS: &[FormatItem<'static>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
 /// Writes milliseconds since 1970 as `2026-11-21T22:44:09.123Z`.
 ///
 /// A value beyond the year 9999 is written as that number of milliseconds, so that nothing a peer sends can fail here.
 #[must_use]
 pub fn rfc3339(timestamp_ms: u64) -> String {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(timestamp_ms) * 1_000_000)
-        .ok()
-        .and_then(|moment| moment.format(MILLISECONDS).ok())
-        .unwrap_or_else(|| timestamp_ms.to_string())
+    in_utc(timestamp_ms).map_or_else(|| timestamp_ms.to_string(), |text| text.iter().copied().map(char::from).collect())
+}
+
+/// The same as ASCII characters. Every message that is read needs them, so they are written by hand: the formatter of the
+/// `time` crate would take longer than everything else about a message.
+fn in_utc(timestamp_ms: u64) -> Option<[u8; 24]> {
+    let moment = OffsetDateTime::from_unix_timestamp(i64::try_from(timestamp_ms / 1_000).ok()?).ok()?;
+    let (year, month, day) = moment.to_calendar_date();
+    let (hour, minute, second) = moment.to_hms();
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    let mut write = |end: usize, digits: usize, mut number: u32| {
+        for place in text[end - digits..end].iter_mut().rev() {
+            *place = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+    };
+    write(4, 4, year.unsigned_abs());
+    write(7, 2, u8::from(month).into());
+    write(10, 2, day.into());
+    write(13, 2, hour.into());
+    write(16, 2, minute.into());
+    write(19, 2, second.into());
+    write(23, 3, (timestamp_ms % 1_000) as u32);
+    Some(text)
 }
 
 /// Milliseconds since 1970 that become text where they are written as JSON.
@@ -25,7 +40,10 @@ pub struct Timestamp(pub u64);
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&rfc3339(self.0))
+        match in_utc(self.0).as_ref().map(|text| str::from_utf8(text)) {
+            Some(Ok(text)) => serializer.serialize_str(text),
+            _ => serializer.collect_str(&self.0),
+        }
     }
 }
 

@@ -29,6 +29,9 @@ const BODY_READ_AHEAD: usize = 1_024;
 
 const READ_BYTES: usize = 64 << 10;
 
+/// Room that is made for the head of a reply before its length is known.
+const HEAD_BYTES_EXPECTED: usize = 256;
+
 /// Fewer replies than this are not worth another thread.
 const REPLIES_PER_THREAD_MIN: usize = 16;
 
@@ -279,7 +282,7 @@ impl<R: Read> ReadOnce for io::Take<R> {
 fn write_reply(request: Request, reply: Reply, ends: bool) -> io::Result<()> {
     let is_head = *request.method() == tiny_http::Method::Head;
     let chunks_understood = *request.http_version() >= HTTPVersion(1, 1);
-    let mut bytes = Vec::with_capacity(512);
+    let mut bytes = Vec::with_capacity(HEAD_BYTES_EXPECTED + reply.body.bytes_at_once());
     write!(bytes, "HTTP/1.1 {} {}\r\nContent-Type: {}\r\n", reply.status, reason(reply.status), reply.content_type)?;
     for (name, value) in &reply.headers {
         write!(bytes, "{name}: {value}\r\n")?;

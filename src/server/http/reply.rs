@@ -15,6 +15,16 @@ pub(crate) enum Body {
     Streamed(Pieces),
 }
 
+impl Body {
+    /// How much of it is in memory.
+    pub(super) fn bytes_at_once(&self) -> usize {
+        match self {
+            Body::Whole(body) => body.len(),
+            Body::Streamed(_) => 0,
+        }
+    }
+}
+
 /// A reply: status, headers, content.
 pub(crate) struct Reply {
     pub(super) status: u16,

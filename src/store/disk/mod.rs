@@ -21,7 +21,7 @@ mod reserve;
 mod schema;
 
 use super::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark, walk};
-use crate::replication::{Id, KeyedWrite, Slot};
+use crate::replication::{Id, KeyedWrite, Slot, SlotRef};
 use floor::{Floor, FloorFile};
 use reserve::Reserve;
 use rusqlite::Connection;
@@ -337,7 +337,7 @@ impl Store for Disk {
         self.write(&what, purpose, |transaction| schema::insert(transaction, slots))?;
         self.last.store(last.get(), Ordering::Release);
         lock(&self.refused).extend(&refused);
-        let bytes: usize = slots.iter().map(super::weight).sum();
+        let bytes: usize = slots.iter().map(|slot| super::weight(slot.into())).sum();
         lock(&self.activity).bytes_since_checkpoint += bytes as u64;
         self.set_floor(|floor| floor.durable = last)
     }
@@ -366,12 +366,20 @@ impl Store for Disk {
         Id::new(self.last.load(Ordering::Acquire))
     }
 
-    fn read(&self, after: Id, through: Id, limit: ReadLimit) -> Result<Vec<Slot>, StoreError> {
+    fn visit(
+        &self,
+        after: Id,
+        through: Id,
+        limit: ReadLimit,
+        each: &mut dyn FnMut(SlotRef<'_>),
+    ) -> Result<(), StoreError> {
         let through = through.min(self.last());
         if through <= after {
-            return Ok(Vec::new());
+            return Ok(());
         }
-        self.with_reader(|reader| schema::read(reader, after, through, limit).map_err(|damage| self.damaged(&damage)))
+        self.with_reader(|reader| {
+            schema::visit(reader, after, through, limit, each).map_err(|damage| self.damaged(&damage))
+        })
     }
 
     fn refused(&self, after: Id, through: Id) -> Result<Vec<Id>, StoreError> {

@@ -1,13 +1,12 @@
 //! The database: its tables, and the statements on them. Nothing outside of this file speaks SQL.
 
-use crate::replication::{Entry, Epoch, EpochHistory, Id, Incarnation, KeyedWrite, LogId, Reign, Slot};
+use crate::replication::{EntryRef, Epoch, EpochHistory, Id, Incarnation, KeyedWrite, LogId, Reign, Slot, SlotRef};
 use crate::store::{Identity, KnownMember, ReadLimit, StoreError, weight};
 use crc32fast::Hasher;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, ffi, params};
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The version of the tables, in SQLite's `user_version`.
@@ -112,6 +111,8 @@ fn connect(path: &Path, flags: OpenFlags, cache_bytes: usize) -> Result<Connecti
 fn prepare(connection: &Connection, cache_bytes: usize) -> Result<(), Damage> {
     let cache_kib = i64::try_from(cache_bytes >> 10).unwrap_or(i64::MAX);
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Otherwise a statement is parsed again when its parameters change, in case another plan were better for them.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     if !connection.is_readonly("main")? {
         let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
@@ -195,7 +196,7 @@ pub(super) fn insert(transaction: &Transaction<'_>, slots: &[Slot]) -> rusqlite:
     let mut statement = transaction.0.prepare_cached("INSERT INTO slots VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     for slot in slots {
         let id = slot.id().get().cast_signed();
-        let checksum = checksum_of(slot);
+        let checksum = checksum_of(slot.into());
         match slot {
             Slot::Entry(entry) => {
                 let (epoch, timestamp_ms) = (entry.epoch.get().cast_signed(), entry.timestamp_ms.cast_signed());
@@ -223,7 +224,7 @@ pub(super) fn refuse(transaction: &Transaction<'_>, ids: &[Id]) -> rusqlite::Res
         "UPDATE slots SET epoch = 0, timestamp_ms = 0, message = NULL, key = NULL, checksum = ?2 WHERE id = ?1",
     )?;
     for &id in ids {
-        statement.execute(params![id.get().cast_signed(), checksum_of(&Slot::Refused(id))])?;
+        statement.execute(params![id.get().cast_signed(), checksum_of(SlotRef::Refused(id))])?;
     }
     Ok(())
 }
@@ -232,48 +233,52 @@ pub(super) fn drop_from(transaction: &Transaction<'_>, id: Id) -> rusqlite::Resu
     transaction.0.execute("DELETE FROM slots WHERE id >= ?1", [id.get().cast_signed()]).map(|_| ())
 }
 
-/// Reads slots that must follow each other, and checks each.
-pub(super) fn read(reader: &Connection, after: Id, through: Id, limit: ReadLimit) -> Result<Vec<Slot>, Damage> {
+/// Visits slots that must follow each other, and checks each.
+pub(super) fn visit(
+    reader: &Connection,
+    after: Id,
+    through: Id,
+    limit: ReadLimit,
+    each: &mut dyn FnMut(SlotRef<'_>),
+) -> Result<(), Damage> {
     let mut statement = reader.prepare_cached(
         "SELECT id, epoch, timestamp_ms, message, key, checksum FROM slots WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3",
     )?;
     let slots_max = i64::try_from(limit.slots_max).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![after.get().cast_signed(), through.get().cast_signed(), slots_max])?;
-    let mut slots = Vec::new();
-    let mut bytes = 0;
-    let mut expected = after;
+    let (mut last, mut bytes) = (after, 0);
     while let Some(row) = rows.next()? {
-        expected = expected.next();
-        let slot = slot_of(row, expected)?;
-        bytes += weight(&slot);
-        if bytes > limit.bytes_max && !slots.is_empty() {
-            return Ok(slots);
+        let slot = slot_of(row, last.next())?;
+        bytes += weight(slot);
+        if bytes > limit.bytes_max && last > after {
+            return Ok(());
         }
-        slots.push(slot);
+        last = slot.id();
+        each(slot);
     }
-    if slots.len() < limit.slots_max && expected < through {
-        return Err(Damage::Found(format!("id {} is missing", expected.next())));
+    if last < through && last.since(after) < limit.slots_max as u64 {
+        return Err(Damage::Found(format!("id {} is missing", last.next())));
     }
-    Ok(slots)
+    Ok(())
 }
 
-fn slot_of(row: &Row<'_>, expected: Id) -> Result<Slot, Damage> {
+fn slot_of<'a>(row: &'a Row<'_>, expected: Id) -> Result<SlotRef<'a>, Damage> {
     let id = Id::new(row.get::<_, i64>(0)?.cast_unsigned());
     if id != expected {
         return Err(Damage::Found(format!("id {expected} is missing")));
     }
-    let message: Option<String> = row.get(3)?;
-    let slot = match message {
-        None => Slot::Refused(id),
-        Some(message) => Slot::Entry(Arc::new(Entry {
+    let text = |column: usize| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str_or_null()?);
+    let slot = match text(3)? {
+        None => SlotRef::Refused(id),
+        Some(message) => SlotRef::Entry(EntryRef {
             id,
             epoch: Epoch::new(row.get::<_, i64>(1)?.cast_unsigned()),
             timestamp_ms: row.get::<_, i64>(2)?.cast_unsigned(),
-            message: message.into(),
-            key: row.get::<_, Option<String>>(4)?.map(Into::into),
-        })),
+            message,
+            key: text(4)?,
+        }),
     };
-    if row.get::<_, i64>(5)? != checksum_of(&slot) {
+    if row.get::<_, i64>(5)? != checksum_of(slot) {
         return Err(Damage::Found(format!("id {id} does not have the checksum that it was written with")));
     }
     Ok(slot)
@@ -345,27 +350,60 @@ fn checksum_of_texts(texts: &[String; 4]) -> i64 {
     checksum(&texts.each_ref().map(String::as_bytes))
 }
 
-fn checksum_of(slot: &Slot) -> i64 {
+fn checksum_of(slot: SlotRef<'_>) -> i64 {
     let id = slot.id().get().to_le_bytes();
     match slot {
-        Slot::Entry(entry) => checksum(&[
+        SlotRef::Entry(entry) => checksum(&[
             &id,
             &entry.epoch.get().to_le_bytes(),
             &entry.timestamp_ms.to_le_bytes(),
             b"message",
             entry.message.as_bytes(),
-            entry.key.as_deref().unwrap_or_default().as_bytes(),
+            entry.key.unwrap_or_default().as_bytes(),
         ]),
-        Slot::Refused(_) => checksum(&[&id, b"refused"]),
+        SlotRef::Refused(_) => checksum(&[&id, b"refused"]),
     }
 }
 
-/// CRC-32 over parts, each preceded by its length, so that no byte can move from one part to the next unnoticed.
+/// CRC-32 over parts, each preceded by its length, so that no byte can move from one part to the next unnoticed. Small
+/// parts are gathered first: a sum over many bytes costs hardly more than one over a few.
 fn checksum(parts: &[&[u8]]) -> i64 {
+    const GATHERED_BYTES: usize = 128;
     let mut hasher = Hasher::new();
+    let (mut gathered, mut length) = ([0; GATHERED_BYTES], 0);
     for part in parts {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
+        for bytes in [&(part.len() as u64).to_le_bytes(), *part] {
+            if length + bytes.len() > GATHERED_BYTES {
+                hasher.update(&gathered[..length]);
+                length = 0;
+            }
+            if bytes.len() > GATHERED_BYTES {
+                hasher.update(bytes);
+            } else {
+                gathered[length..length + bytes.len()].copy_from_slice(bytes);
+                length += bytes.len();
+            }
+        }
     }
+    hasher.update(&gathered[..length]);
     i64::from(hasher.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gathering_does_not_change_a_checksum() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        for (first, second) in (0..=255).flat_map(|first| (0..=255).step_by(17).map(move |second| (first, second))) {
+            let parts = [&bytes[..first], b"message", &bytes[..second]];
+            let mut straight = Hasher::new();
+            for part in parts {
+                straight.update(&(part.len() as u64).to_le_bytes());
+                straight.update(part);
+            }
+            assert_eq!(checksum(&parts), i64::from(straight.finalize()), "parts of {first}, 7 and {second} bytes");
+        }
+    }
 }
