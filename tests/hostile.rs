@@ -360,23 +360,50 @@ fn a_body_that_is_cut_off_is_not_stored() {
     master.assert_alive();
 }
 
+/// What a new client is told, if it is told anything within a second.
+fn status_of(master: &Node) -> Option<u16> {
+    let patience = Duration::from_secs(1);
+    let mut connection = master.try_connect(patience)?;
+    let _ = connection.send(get("/livez"));
+    if connection.is_answered_within(patience) { connection.reply().map(|reply| reply.status) } else { None }
+}
+
+/// Fills a node with silent connections until it refuses more, and empties it again.
+fn crowd_and_leave(master: &Node) {
+    let mut early = master.connect();
+    assert_eq!(early.ask(get("/livez")).status, 200);
+    let mut crowd = Vec::new();
+    wait_until("the node refuses more connections", || {
+        crowd.extend((0..8).filter_map(|_| master.try_connect(Duration::from_millis(100))));
+        status_of(master) == Some(503)
+    });
+    assert_eq!(early.ask(get("/livez")).status, 200, "who is inside is served");
+    drop(crowd);
+    wait_until("the node takes connections again", || status_of(master) == Some(200));
+    assert_eq!(early.ask(get("/livez")).status, 200, "who came before is still served");
+}
+
+#[test]
+fn a_crowded_node_refuses_more_and_serves_again_when_there_is_room() {
+    let mut master = Node::master(&[("MAX_CONNECTIONS", "100")]);
+    let _secondary = Node::secondary_of(&master);
+    for _ in 0..3 {
+        crowd_and_leave(&master);
+        assert_honest_client_is_served(&master);
+    }
+    master.assert_alive();
+}
+
 #[test]
 fn a_node_without_descriptors_serves_again_when_it_has_some() {
     let mut master = Node::master_with_descriptors(64, &[]);
-    let answers = || {
-        let connection = master.try_connect(Duration::from_secs(1));
-        connection.is_some_and(|mut connection| {
-            let _ = connection.send(get("/livez"));
-            connection.is_answered_within(Duration::from_secs(1))
-        })
-    };
     let mut crowd = Vec::new();
-    wait_until("the node has no descriptor left for anybody", || {
+    wait_until("the node has no descriptor left for anybody, or says so in time", || {
         crowd.extend((0..8).filter_map(|_| master.try_connect(Duration::from_millis(100))));
-        !answers()
+        status_of(&master) != Some(200)
     });
     drop(crowd);
-    wait_until("the node serves again", answers);
+    wait_until("the node serves again", || status_of(&master) == Some(200));
     assert_honest_client_is_served(&master);
     master.assert_alive();
 }

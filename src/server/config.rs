@@ -62,6 +62,9 @@ pub struct CommonFlags {
     /// Threads for slow requests. [env: MAX_THREADS] [default: 1024]
     #[arg(long, value_name = "NUMBER")]
     pub max_threads: Option<String>,
+    /// Open connections, about; each costs two open files. [env: MAX_CONNECTIONS] [default: 10000]
+    #[arg(long, value_name = "NUMBER")]
+    pub max_connections: Option<String>,
     /// Seconds after which a silent connection ends, or BODY_TIMEOUT if that is shorter. [env: IDLE_TIMEOUT] [default: 30]
     #[arg(long, value_name = "SECONDS")]
     pub idle_timeout: Option<String>,
@@ -427,6 +430,14 @@ impl Resolver<'_> {
         let limits = Limits {
             body_bytes_max,
             threads_max: self.number(&flags.max_threads, "--max-threads", &["MAX_THREADS"], 1_024, 16, 65_536),
+            connections_max: self.number(
+                &flags.max_connections,
+                "--max-connections",
+                &["MAX_CONNECTIONS"],
+                10_000,
+                16,
+                1_000_000,
+            ),
             idle_timeout: self.seconds(&flags.idle_timeout, "--idle-timeout", "IDLE_TIMEOUT", 30.0, 1.0),
             body_timeout: self.seconds(&flags.body_timeout, "--body-timeout", "BODY_TIMEOUT", 30.0, 0.1),
             write_timeout: self.seconds(&flags.write_timeout, "--write-timeout", "WRITE_TIMEOUT", 10.0, 0.1),

@@ -93,10 +93,14 @@ struct NodeLog {
 }
 
 impl Log for NodeLog {
-    /// Libraries speak only when something is wrong with them.
+    /// Libraries speak only when something is wrong with them; when it is `tiny_http`, the caretaker does.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let ours = metadata.target().starts_with("replicated_log");
-        metadata.level() <= self.level && (ours || metadata.level() <= Level::Warn)
+        let is_heard = match metadata.target().split("::").next() {
+            Some("replicated_log") => true,
+            Some("tiny_http") => false,
+            _ => metadata.level() <= Level::Warn,
+        };
+        is_heard && metadata.level() <= self.level
     }
 
     fn log(&self, record: &Record<'_>) {

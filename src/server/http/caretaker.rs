@@ -5,10 +5,12 @@
 //! waiting when it believes that idle threads will take them; any thread that ends a connection takes one, so as many short
 //! connections are made as new descriptors have been opened. And with idle threads in the pool it believes that more often,
 //! so a few connections are held open to keep them busy.
+//!
+//! It also watches the [`Door`], which closes when there are too many connections.
 
+use super::Server;
+use super::door::{Door, open_descriptors};
 use super::listener::reachable;
-use super::{Server, lock};
-use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::Ordering;
@@ -23,20 +25,24 @@ const KNOCKS: usize = 4;
 const GLANCE: Duration = Duration::from_millis(25);
 /// how many short ones are made for them at once, at most.
 const KNOCKS_MAX: usize = 1_024;
+/// How many are made before the door closes.
+const LAST_KNOCKS: usize = 8;
 /// How long the answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// So many failures in a row make the listener be replaced.
 const FAILURES_MAX: u32 = 3;
 /// So many threads the library keeps idle: as many connections are held open.
 const HELD: usize = 4;
-/// Replacements over the life of a process. Each keeps a thread; more than this, and something else is wrong.
-const SERVERS_MAX: usize = 64;
+/// Gates that have connections. Each keeps a thread; more than this, and something else is wrong.
+const GATES_MAX: usize = 64;
+/// How often those who come are refused while the door is closed.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(5);
 /// So many descriptors must be free before a replacement: one without them would end with its first connections.
 const SPARE_DESCRIPTORS: usize = 32;
 
 pub(super) struct Caretaker {
     server: Server,
-    listener: TcpListener,
+    door: Door,
     address: SocketAddr,
     held: Vec<TcpStream>,
     held_since: Instant,
@@ -48,8 +54,9 @@ pub(super) struct Caretaker {
 impl Caretaker {
     pub(super) fn start(server: Server, listener: TcpListener) {
         let address = reachable(server.address());
+        let door = Door::new(listener, server.edge.limits.connections_max);
         let (held, held_since) = (Vec::new(), Instant::now());
-        let mut caretaker = Caretaker { server, listener, address, held, held_since, failures: 0, descriptors: 0 };
+        let mut caretaker = Caretaker { server, door, address, held, held_since, failures: 0, descriptors: 0 };
         let started = thread::Builder::new().name("caretaker".to_owned()).spawn(move || caretaker.run());
         if let Err(error) = started {
             log::error!("the listener has no caretaker: {error}");
@@ -58,20 +65,64 @@ impl Caretaker {
 
     fn run(&mut self) {
         while !self.server.edge.stopping.load(Ordering::Acquire) {
-            if self.failures == 0 {
-                self.hold();
+            match self.door.closed_since() {
+                Some(since) => self.turn_away(since),
+                None => self.listen(),
             }
-            match self.ask() {
-                Ok(()) => self.failures = 0,
-                Err(error) => self.failed(&error),
-            }
-            (0..KNOCKS).for_each(|_| self.knock());
             self.server.edge.connections.sweep();
-            let next_beat = Instant::now() + BEAT;
-            while Instant::now() < next_beat {
-                self.remember_the_new();
-                thread::sleep(GLANCE);
+            self.server.sweep_gates();
+        }
+    }
+
+    /// Looks after the listener for one beat.
+    fn listen(&mut self) {
+        if self.failures == 0 {
+            self.hold();
+        }
+        match self.ask() {
+            Ok(()) => self.failures = 0,
+            Err(error) => self.failed(&error),
+        }
+        (0..KNOCKS).for_each(|_| self.knock());
+        let next_beat = Instant::now() + BEAT;
+        while Instant::now() < next_beat {
+            self.remember_the_new();
+            if self.door.is_crowded(self.descriptors) {
+                return self.close_door();
             }
+            thread::sleep(GLANCE);
+        }
+    }
+
+    /// Lets nobody in any more. Those who came last must be remembered now, because nobody can knock afterwards; the accept
+    /// loop takes who is in line before it ends. If somebody came in between, a thread that is not held any more will
+    /// find them.
+    fn close_door(&mut self) {
+        if let Err(error) = self.door.close() {
+            log::error!("the door cannot be closed: {error}");
+            return;
+        }
+        (0..LAST_KNOCKS).for_each(|_| self.knock());
+        self.remember_the_new();
+        let deadline = Instant::now() + BEAT;
+        while self.server.count_gates().1 && Instant::now() < deadline {
+            thread::sleep(REFUSAL_PAUSE);
+        }
+        self.held.clear();
+    }
+
+    /// Refuses connections until there is room.
+    fn turn_away(&mut self, since: Instant) {
+        self.door.turn_away();
+        thread::sleep(REFUSAL_PAUSE);
+        if !self.door.has_room(open_descriptors()) {
+            return;
+        }
+        if self.server.count_gates().1 && since.elapsed() < PATIENCE {
+            // The accept loop has to end first, or there would be two. If it panicked, it cannot say so.
+            self.knock();
+        } else if let Err(error) = self.door.open().and_then(|()| self.replace()) {
+            log::error!("the door cannot be opened again: {error}");
         }
     }
 
@@ -123,12 +174,7 @@ impl Caretaker {
             return;
         }
         self.failures = 0;
-        let servers = lock(&self.server.listeners).len();
         log::error!("this node does not hear its own requests ({error}); its listener has to be replaced");
-        if servers >= SERVERS_MAX {
-            log::error!("the listener was replaced {servers} times; restart this node");
-            return;
-        }
         self.held.clear();
         if let Err(error) = self.replace() {
             log::error!("the listener could not be replaced: {error}");
@@ -136,17 +182,14 @@ impl Caretaker {
     }
 
     fn replace(&self) -> io::Result<()> {
+        let (gates, _) = self.server.count_gates();
+        if gates >= GATES_MAX {
+            return Err(io::Error::other(format!("it was replaced {gates} times already; restart this node")));
+        }
+        let listener = self.door.listener();
         let spare: Vec<TcpListener> =
-            (0..SPARE_DESCRIPTORS).map(|_| self.listener.try_clone()).collect::<io::Result<_>>()?;
+            (0..SPARE_DESCRIPTORS).map(|_| listener.try_clone()).collect::<io::Result<_>>()?;
         drop(spare);
-        self.server.listen(self.listener.try_clone()?)
+        self.server.open_gate(listener)
     }
-}
-
-/// How many descriptors this process has open; 0 where the system does not tell. Linux 6.2 and later tell it as the size
-/// of the directory; before, its entries have to be counted.
-fn open_descriptors() -> usize {
-    const DIRECTORY: &str = "/proc/self/fd";
-    let told = fs::metadata(DIRECTORY).map_or(0, |directory| usize::try_from(directory.len()).unwrap_or(0));
-    if told > 0 { told } else { fs::read_dir(DIRECTORY).map_or(0, Iterator::count) }
 }

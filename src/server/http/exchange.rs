@@ -11,8 +11,8 @@
 //! Nobody must pay for a client that does not read: the receiver lets another receive before it sends, and a body that
 //! was not read is skipped by threads that do nothing else.
 
-use super::Edge;
 use super::admission::{self, Framing};
+use super::gate::Gate;
 use super::reply::{Body, Reply, reason};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -58,14 +58,14 @@ pub(crate) struct Exchange {
     request: Option<Request>,
     framing: Framing,
     body_consumed: bool,
-    edge: Arc<Edge>,
+    gate: Arc<Gate>,
 }
 
 impl Exchange {
-    pub(super) fn new(request: Request, framing: Framing, edge: Arc<Edge>) -> Exchange {
+    pub(super) fn new(request: Request, framing: Framing, gate: Arc<Gate>) -> Exchange {
         let body_consumed = matches!(framing, Framing::Absent | Framing::Length(0));
-        edge.unanswered.fetch_add(1, Ordering::Relaxed);
-        Exchange { request: Some(request), framing, body_consumed, edge }
+        gate.answering();
+        Exchange { request: Some(request), framing, body_consumed, gate }
     }
 
     fn request(&self) -> &Request {
@@ -138,7 +138,7 @@ impl Exchange {
     /// # Errors
     /// With the reply that says what is wrong with it: missing (411), too large (413), too slow (408), cut off (400).
     pub(crate) fn read_body(&mut self) -> Result<Vec<u8>, Reply> {
-        let limits = &self.edge.limits;
+        let limits = &self.gate.edge.limits;
         let expected = match self.framing {
             Framing::Absent => {
                 return Err(Reply::problem(411, "the request has no body; send one with a Content-Length"));
@@ -186,7 +186,7 @@ impl Exchange {
         match reply.body {
             Body::Whole(_) => self.reply(reply),
             Body::Streamed(_) => {
-                let edge = Arc::clone(&self.edge);
+                let edge = Arc::clone(&self.gate.edge);
                 edge.pool.submit(Box::new(move || self.reply(reply)));
             }
         }
@@ -195,7 +195,7 @@ impl Exchange {
     /// Answers many. Each core sends a part, and puts it into words.
     pub(crate) fn reply_to_all(mut answers: Vec<(Exchange, impl FnOnce() -> Reply + Send + 'static)>) {
         let Some((exchange, _)) = answers.first() else { return };
-        let edge = Arc::clone(&exchange.edge);
+        let edge = Arc::clone(&exchange.gate.edge);
         let part = answers.len().div_ceil(edge.cores).max(REPLIES_PER_THREAD_MIN);
         while answers.len() > part {
             let others = answers.split_off(answers.len() - part);
@@ -220,26 +220,25 @@ impl Exchange {
         let ends = matches!(self.framing, Framing::Ambiguous | Framing::Chunked) || !body_is_done;
         let Some(request) = self.request.take() else { return };
         let address = request.remote_addr().copied();
-        let edge = Arc::clone(&self.edge);
+        let gate = Arc::clone(&self.gate);
         let send = move || {
             let sent = if body_is_done {
                 write_reply(request, reply, ends)
             } else {
-                reply_unread(request, reply, &edge.buried)
+                reply_unread(request, reply, &gate.edge.buried)
             };
             if let Err(error) = &sent {
                 log::debug!("a reply did not reach {address:?}: {error}");
             }
             // After a reply that was cut off, nothing else may be sent.
-            edge.answered(address, ends || sent.is_err());
-            edge.unanswered.fetch_sub(1, Ordering::Release);
+            gate.answered(address, ends || sent.is_err());
         };
         if !body_is_done {
-            self.edge.skippers.submit(Box::new(send));
-        } else if self.edge.hand_over() {
+            self.gate.edge.skippers.submit(Box::new(send));
+        } else if self.gate.hand_over() {
             send();
         } else {
-            self.edge.senders.submit(Box::new(send));
+            self.gate.edge.senders.submit(Box::new(send));
         }
     }
 }
@@ -279,9 +278,8 @@ impl<R: Read> ReadOnce for io::Take<R> {
     }
 }
 
-fn write_reply(request: Request, reply: Reply, ends: bool) -> io::Result<()> {
-    let is_head = *request.method() == tiny_http::Method::Head;
-    let chunks_understood = *request.http_version() >= HTTPVersion(1, 1);
+/// What goes out before the length of the body.
+fn begin(reply: &Reply, ends: bool) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(HEAD_BYTES_EXPECTED + reply.body.bytes_at_once());
     write!(bytes, "HTTP/1.1 {} {}\r\nContent-Type: {}\r\n", reply.status, reason(reply.status), reply.content_type)?;
     for (name, value) in &reply.headers {
@@ -290,6 +288,23 @@ fn write_reply(request: Request, reply: Reply, ends: bool) -> io::Result<()> {
     if ends {
         bytes.extend_from_slice(b"Connection: close\r\n");
     }
+    Ok(bytes)
+}
+
+/// All of a reply that has no request, for a connection that ends with it.
+pub(super) fn farewell(reply: &Reply) -> io::Result<Vec<u8>> {
+    let mut bytes = begin(reply, true)?;
+    if let Body::Whole(body) = &reply.body {
+        write!(bytes, "Content-Length: {}\r\n\r\n", body.len())?;
+        bytes.extend_from_slice(body);
+    }
+    Ok(bytes)
+}
+
+fn write_reply(request: Request, reply: Reply, ends: bool) -> io::Result<()> {
+    let is_head = *request.method() == tiny_http::Method::Head;
+    let chunks_understood = *request.http_version() >= HTTPVersion(1, 1);
+    let mut bytes = begin(&reply, ends)?;
     let mut writer = request.into_writer();
     match reply.body {
         Body::Whole(body) => {
