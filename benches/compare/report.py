@@ -156,7 +156,7 @@ kept connections, each sending its next message of {facts['bytes']} bytes when t
 {how_often}.
 In each run and for each number of clients: {facts['warm_up']} s of warm-up, then {facts['seconds']} s measured.
 Figures are medians, with the least and the greatest of the runs in brackets. Each system that can be asked how much it
-holds (all but the two twins) was asked after each load, and held at least what it had acknowledged.
+holds (all but the twins) was asked after each load, and held at least what it had acknowledged.
 
 | Fact | Value |
 | --- | --- |
@@ -182,8 +182,9 @@ processes of a system while it is loaded, pages that processes share counted onc
   this log does neither by default.
 - Redis is acknowledged by replicas when they received a write, before their own disks have it.
 - PostgreSQL, etcd and Redis do more than a log does: tables with an index, keys with a history, data types.
-- The Flask twin and the raw-socket twin are not products. The first shows what the obvious program does, the second
-  what this protocol costs without a server library, a store, time-outs or restarts.
+- The twins are not products. The Flask twin shows what the obvious program does; the raw-socket twin what this protocol
+  costs without a server library, a store, time-outs or restarts; the same behind `tiny_http` what of that difference
+  is the library's: what is left between it and this log is this log's own.
 - The load programs differ: `test_client bench` where `POST /messages` is spoken, pgbench for PostgreSQL (one thread,
   its own log of transactions switched on for the percentiles), `benches/compare/load.c` for the others. Their cost is
   in the tables.
