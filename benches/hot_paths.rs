@@ -35,6 +35,17 @@ fn slots(after: Id, count: u64) -> Vec<Slot> {
     entries(after, count).into_iter().map(Slot::Entry).collect()
 }
 
+/// What a round has for its shape: a thread for each secondary, started and joined.
+#[divan::bench(args = [1, 2, 5])]
+fn threads_of_a_scope(secondaries: usize) {
+    crossbeam::thread::scope(|scope| {
+        for secondary in 0..secondaries {
+            scope.spawn(move |_| black_box(secondary));
+        }
+    })
+    .unwrap();
+}
+
 /// A log on disk: an append is durable when it returns.
 mod store {
     use super::*;
