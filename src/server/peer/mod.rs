@@ -2,18 +2,19 @@
 //!
 //! The library would follow redirects, use a proxy from the environment, and wait for ever: none of that is wanted
 //! between nodes. Its global time-out starts a thread per request, so connecting, sending and receiving are bounded one
-//! by one. It would also look a name up for every call ([`names`]), and send a call in two pieces ([`one_piece`]).
+//! by one. It would also look a name up for every call ([`names`]), and use more calls of the system than it needs
+//! ([`frugal`]).
 
+mod frugal;
 mod names;
-mod one_piece;
 
 use super::faults::Faults;
 use crate::replication::{Acknowledgement, Fate, Id, Refusal, Slot};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
 use crate::wire::node::{AcknowledgementBody, FateBody, FingerprintBody, HoldingsBody, RefusalBody, SlotsBody};
+use frugal::FrugalConnector;
 use names::RecentNames;
-use one_piece::OnePiece;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::io::{self, Read};
@@ -94,7 +95,7 @@ impl Peers {
             .user_agent("replicated-log")
             .build();
         let faults = Arc::default();
-        let connector = ().chain(TcpConnector::default()).chain(OnePiece);
+        let connector = ().chain(TcpConnector::default()).chain(FrugalConnector);
         let agent = Agent::with_parts(config, connector, RecentNames::default());
         Peers { agent, replication_timeout, question_timeout, faults }
     }

@@ -1,35 +1,47 @@
-//! Connections that send a small request in one piece.
+//! Connections that ask little of the system.
 //!
-//! `ureq` hands over the head of a request and its body one after the other, and each would be a call of the system and a
-//! packet of its own, for which the other node has to wake up. Here the head waits for what follows: the body, or the
-//! wish to read the answer.
+//! A call between nodes is short, and every message waits for it. `ureq` hands over the head of a request and its body one
+//! after the other, and each would be a call of the system and a packet of its own, for which the other node has to wake
+//! up: here the head waits for what follows, the body or the wish to read the answer. It counts its time-outs down, and
+//! would tell the system of each new value: here they are rounded up by a few per cent. And it looks whether a kept
+//! connection is still good when it is put away and when it is taken: here only when it is taken.
 
+use std::time::Duration;
 use ureq::Error;
-use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport, time};
 
-/// Makes the connections of the connector before it send in one piece.
+/// How many values a time-out can have between a power of two and the next.
+const STEPS: u64 = 32;
+
+/// Makes the connections of the connector before it frugal.
 #[derive(Debug)]
-pub(super) struct OnePiece;
+pub(super) struct FrugalConnector;
 
-impl<In: Transport> Connector<In> for OnePiece {
-    type Out = Gathering<In>;
+impl<In: Transport> Connector<In> for FrugalConnector {
+    type Out = Frugal<In>;
 
-    fn connect(&self, _: &ConnectionDetails<'_>, connection: Option<In>) -> Result<Option<Gathering<In>>, Error> {
-        Ok(connection.map(|connection| Gathering { connection, head: Vec::new(), begins: true }))
+    fn connect(&self, _: &ConnectionDetails<'_>, connection: Option<In>) -> Result<Option<Frugal<In>>, Error> {
+        Ok(connection.map(Frugal::new))
     }
 }
 
 /// A connection that keeps the head of a request back for a moment.
 #[derive(Debug)]
-pub(super) struct Gathering<T> {
+pub(super) struct Frugal<T> {
     connection: T,
     /// The head that waits.
     head: Vec<u8>,
     /// What is sent next is the head of a request.
     begins: bool,
+    /// It was read from since somebody looked whether it is open.
+    is_in_use: bool,
 }
 
-impl<T: Transport> Gathering<T> {
+impl<T: Transport> Frugal<T> {
+    fn new(connection: T) -> Frugal<T> {
+        Frugal { connection, head: Vec::new(), begins: true, is_in_use: false }
+    }
+
     /// Sends the head, and as much of the output behind it.
     fn send_behind_head(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         let head = std::mem::take(&mut self.head);
@@ -47,12 +59,13 @@ impl<T: Transport> Gathering<T> {
     }
 }
 
-impl<T: Transport> Transport for Gathering<T> {
+impl<T: Transport> Transport for Frugal<T> {
     fn buffers(&mut self) -> &mut dyn Buffers {
         self.connection.buffers()
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        let timeout = rounded_up(timeout);
         if self.begins {
             self.head.extend_from_slice(&self.connection.buffers().output()[..amount]);
             self.begins = false;
@@ -65,16 +78,27 @@ impl<T: Transport> Transport for Gathering<T> {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let timeout = rounded_up(timeout);
         if !self.head.is_empty() {
             self.send_behind_head(0, timeout)?;
         }
         self.begins = true;
+        self.is_in_use = true;
         self.connection.await_input(timeout)
     }
 
     fn is_open(&mut self) -> bool {
-        self.connection.is_open()
+        std::mem::take(&mut self.is_in_use) || self.connection.is_open()
     }
+}
+
+/// The same time-out, up to a thirtieth longer.
+fn rounded_up(timeout: NextTimeout) -> NextTimeout {
+    let time::Duration::Exact(after) = timeout.after else { return timeout };
+    let nanoseconds = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
+    let step = (1 << nanoseconds.checked_ilog2().unwrap_or(0)) / STEPS;
+    let rounded = nanoseconds.checked_next_multiple_of(step.max(1)).unwrap_or(u64::MAX);
+    NextTimeout { after: time::Duration::Exact(Duration::from_nanos(rounded)), ..timeout }
 }
 
 #[cfg(test)]
@@ -112,15 +136,15 @@ mod tests {
     /// Sends these pieces as `ureq` does, and reads an answer after each request.
     fn sent(output_bytes: usize, requests: &[&[&str]]) -> Vec<String> {
         let connection = Notes { buffers: LazyBuffers::new(16, output_bytes), sent: Vec::new() };
-        let mut gathering = Gathering { connection, head: Vec::new(), begins: true };
+        let mut frugal = Frugal::new(connection);
         for request in requests {
             for piece in *request {
-                gathering.buffers().output()[..piece.len()].copy_from_slice(piece.as_bytes());
-                gathering.transmit_output(piece.len(), NextTimeout::default()).unwrap();
+                frugal.buffers().output()[..piece.len()].copy_from_slice(piece.as_bytes());
+                frugal.transmit_output(piece.len(), NextTimeout::default()).unwrap();
             }
-            gathering.await_input(NextTimeout::default()).unwrap();
+            frugal.await_input(NextTimeout::default()).unwrap();
         }
-        gathering.connection.sent
+        frugal.connection.sent
     }
 
     #[test]
@@ -136,5 +160,18 @@ mod tests {
     #[test]
     fn what_does_not_fit_goes_out_as_it_comes() {
         assert_eq!(sent(8, &[&["head ", "12345678", "9"], &["h ", "b"]]), ["head ", "12345678", "9", "h b"]);
+    }
+
+    #[test]
+    fn a_timeout_that_is_counted_down_stays_the_same_for_a_while() {
+        let rounded = |after| {
+            let timeout = NextTimeout { after: time::Duration::Exact(after), ..NextTimeout::default() };
+            *rounded_up(timeout).after
+        };
+        assert_eq!(rounded(Duration::from_millis(29_990)), rounded(Duration::from_millis(29_999)));
+        for after in [0, 1, 31, 32, 33, 10_000_000, 1_999_999_999, 30_000_000_000].map(Duration::from_nanos) {
+            assert!(rounded(after) >= after && rounded(after) <= after + after / 30, "{after:?}: {:?}", rounded(after));
+        }
+        assert_eq!(rounded_up(NextTimeout::default()), NextTimeout::default(), "never is never");
     }
 }
