@@ -35,6 +35,8 @@ const FAILURES_MAX: u32 = 3;
 const HELD: usize = 4;
 /// Gates that have connections. Each keeps a thread; more than this, and something else is wrong.
 const GATES_MAX: usize = 64;
+/// The door stays closed so long at least, and longer when there are many gates: each time it opens makes another.
+const CLOSED_MIN: Duration = Duration::from_secs(1);
 /// How often those who come are refused while the door is closed.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(5);
 /// So many descriptors must be free before a replacement: one without them would end with its first connections.
@@ -83,7 +85,7 @@ impl Caretaker {
             Ok(()) => self.failures = 0,
             Err(error) => self.failed(&error),
         }
-        (0..KNOCKS).for_each(|_| self.knock());
+        self.knock_often(KNOCKS);
         let next_beat = Instant::now() + BEAT;
         while Instant::now() < next_beat {
             self.remember_the_new();
@@ -102,8 +104,12 @@ impl Caretaker {
             log::error!("the door cannot be closed: {error}");
             return;
         }
-        (0..LAST_KNOCKS).for_each(|_| self.knock());
-        self.remember_the_new();
+        let newcomers = open_descriptors().saturating_sub(self.descriptors);
+        for _ in 0..newcomers.min(KNOCKS_MAX) + LAST_KNOCKS {
+            if !self.server.count_gates().1 || !self.knock() {
+                break;
+            }
+        }
         let deadline = Instant::now() + BEAT;
         while self.server.count_gates().1 && Instant::now() < deadline {
             thread::sleep(REFUSAL_PAUSE);
@@ -115,14 +121,17 @@ impl Caretaker {
     fn turn_away(&mut self, since: Instant) {
         self.door.turn_away();
         thread::sleep(REFUSAL_PAUSE);
-        if !self.door.has_room(open_descriptors()) {
+        let (gates, one_accepts) = self.server.count_gates();
+        let closed_long_enough = since.elapsed() > CLOSED_MIN * (1 + gates as u32 / 4);
+        if gates >= GATES_MAX || !closed_long_enough || !self.door.has_room(open_descriptors()) {
             return;
         }
-        if self.server.count_gates().1 && since.elapsed() < PATIENCE {
+        if one_accepts && since.elapsed() < PATIENCE {
             // The accept loop has to end first, or there would be two. If it panicked, it cannot say so.
             self.knock();
         } else if let Err(error) = self.door.open().and_then(|()| self.replace()) {
-            log::error!("the door cannot be opened again: {error}");
+            log::error!("no connections can be taken: {error}");
+            self.close_door();
         }
     }
 
@@ -131,7 +140,7 @@ impl Caretaker {
         let before = self.descriptors;
         self.descriptors = open_descriptors();
         let knocks = self.descriptors.saturating_sub(before).min(KNOCKS_MAX);
-        (0..knocks).for_each(|_| self.knock());
+        self.knock_often(knocks);
     }
 
     /// Asks for a sign of life, over a connection of its own, and goes on knocking while it waits.
@@ -145,18 +154,24 @@ impl Caretaker {
             match stream.read(&mut [0; 64]) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => self.knock(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                    self.knock_often(1);
+                }
                 Err(error) => return Err(error),
             }
         }
     }
 
+    fn knock_often(&self, times: usize) {
+        for _ in 0..times {
+            self.knock();
+        }
+    }
+
     /// Connects and goes away again. A listener that seems dead is spared: whoever comes next would have to accept all
     /// of these before anybody else.
-    fn knock(&self) {
-        if self.failures == 0 {
-            drop(TcpStream::connect_timeout(&self.address, BEAT));
-        }
+    fn knock(&self) -> bool {
+        self.failures == 0 && TcpStream::connect_timeout(&self.address, BEAT).is_ok()
     }
 
     /// Holds connections open, and makes new ones before their silence ends them.

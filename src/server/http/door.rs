@@ -37,6 +37,8 @@ pub(super) struct Door {
     listener: TcpListener,
     /// It closes when more descriptors are in use than this.
     closes_above: usize,
+    /// So many are kept free.
+    spare: usize,
     /// There were more when it was last asked.
     is_full: bool,
     /// Since when nobody is let in.
@@ -65,6 +67,7 @@ impl Door {
         Door {
             listener,
             closes_above: wanted.min(available),
+            spare,
             is_full: false,
             closed_since: None,
             farewell: farewell(&refusal).unwrap_or_default(),
@@ -82,10 +85,11 @@ impl Door {
         self.closed_since
     }
 
-    /// Whether there are more connections than there may be, and were when it was asked before: some are very short.
+    /// Whether there are more connections than there may be: far more, or also when it was asked before. Some are very
+    /// short.
     pub(super) fn is_crowded(&mut self, descriptors: usize) -> bool {
         let was_full = std::mem::replace(&mut self.is_full, descriptors > self.closes_above);
-        self.is_full && was_full
+        self.is_full && (was_full || descriptors > self.closes_above + self.spare / 2)
     }
 
     /// Whether there is room again, and for more than a few.

@@ -8,8 +8,9 @@
 //! Dropping a request with a declared body of a terabyte makes the library allocate a terabyte. Such a request is
 //! answered and then *buried*: kept for ever, with the thread and the descriptors of its connection. They are counted.
 //!
-//! Nobody must pay for a client that does not read: the receiver lets another receive before it sends, and a body that
-//! was not read is skipped by threads that do nothing else.
+//! Nobody should pay for a client that does not read: the receiver lets another receive before it sends, and a body that
+//! was not read is skipped by threads that do nothing else. One case is left: of replies that are given at once, a
+//! thread sends several, and one that finds its connection full holds up those behind it for the write time-out.
 
 use super::admission::{self, Framing};
 use super::gate::Gate;
@@ -220,18 +221,18 @@ impl Exchange {
         let ends = matches!(self.framing, Framing::Ambiguous | Framing::Chunked) || !body_is_done;
         let Some(request) = self.request.take() else { return };
         let address = request.remote_addr().copied();
-        let gate = Arc::clone(&self.gate);
+        let departure = Departure { gate: Arc::clone(&self.gate), address, ends: true };
         let send = move || {
             let sent = if body_is_done {
                 write_reply(request, reply, ends)
             } else {
-                reply_unread(request, reply, &gate.edge.buried)
+                reply_unread(request, reply, &departure.gate.edge.buried)
             };
             if let Err(error) = &sent {
                 log::debug!("a reply did not reach {address:?}: {error}");
             }
             // After a reply that was cut off, nothing else may be sent.
-            gate.answered(address, ends || sent.is_err());
+            departure.with_end(ends || sent.is_err());
         };
         if !body_is_done {
             self.gate.edge.skippers.submit(Box::new(send));
@@ -240,6 +241,25 @@ impl Exchange {
         } else {
             self.gate.edge.senders.submit(Box::new(send));
         }
+    }
+}
+
+/// Says that a request was answered, also when writing the answer panicked: then its connection ends.
+struct Departure {
+    gate: Arc<Gate>,
+    address: Option<SocketAddr>,
+    ends: bool,
+}
+
+impl Departure {
+    fn with_end(mut self, ends: bool) {
+        self.ends = ends;
+    }
+}
+
+impl Drop for Departure {
+    fn drop(&mut self) {
+        self.gate.answered(self.address, self.ends);
     }
 }
 

@@ -49,6 +49,7 @@ impl Gate {
             heard: AtomicU64::new(edge.age_ms()),
             is_closed: AtomicBool::new(false),
         });
+        edge.pool.widen();
         let receiver = Arc::clone(&gate);
         let receives = edge.pool.try_submit(Box::new(move || receiver.receive()));
         receives.map_err(|_| "no thread could be started that receives requests")?;
@@ -59,6 +60,11 @@ impl Gate {
     pub(super) fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
         self.server.unblock();
+    }
+
+    /// The library does not accept connections here any more, or another gate does in its place.
+    pub(super) fn give_up(&self) {
+        self.accepts.store(false, Ordering::Release);
     }
 
     /// Whether the library still accepts connections here.
@@ -85,7 +91,7 @@ impl Gate {
                 Err(_) if self.is_closed.load(Ordering::Acquire) => break,
                 Err(error) => {
                     log::debug!("nothing is accepted at this gate any more: {error}");
-                    self.accepts.store(false, Ordering::Release);
+                    self.give_up();
                 }
             }
         }
@@ -188,5 +194,11 @@ impl Gate {
         } else {
             exchange::discard(request, &edge.buried);
         }
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.edge.pool.narrow();
     }
 }

@@ -191,19 +191,22 @@ impl Server {
     fn open_gate(&self, listener: &TcpListener) -> io::Result<()> {
         let gate = Gate::open(listener.try_clone()?, &self.edge)
             .map_err(|error| io::Error::other(format!("cannot serve on {}: {error}", self.address)))?;
-        lock(&self.gates).push(gate);
+        let mut gates = lock(&self.gates);
+        gates.iter().for_each(|gate| gate.give_up());
+        gates.push(gate);
         Ok(())
     }
 
-    /// Forgets gates that nobody comes through any more.
+    /// Forgets gates that nobody comes through any more. Dropping one connects to ourselves, which may take a while.
     fn sweep_gates(&self) {
-        lock(&self.gates).retain(|gate| {
-            let is_deserted = gate.is_deserted();
-            if is_deserted {
-                gate.close();
-            }
-            !is_deserted
-        });
+        let mut gates = lock(&self.gates);
+        let (deserted, kept) = gates.drain(..).partition::<Vec<_>, _>(|gate| gate.is_deserted());
+        *gates = kept;
+        drop(gates);
+        if !deserted.is_empty() {
+            deserted.iter().for_each(|gate| gate.close());
+            self.edge.pool.submit(Box::new(move || drop(deserted)));
+        }
     }
 
     /// How many gates there are, and whether one of them accepts connections.

@@ -21,7 +21,6 @@ pub(super) struct Pool {
 
 struct Shared {
     name: &'static str,
-    threads_max: usize,
     state: Mutex<State>,
     work_came: Condvar,
 }
@@ -30,21 +29,33 @@ struct Shared {
 struct State {
     jobs: VecDeque<Job>,
     threads: usize,
+    threads_max: usize,
     /// Threads that wait for a job. Some of them may be promised to the jobs that wait already.
     idle: usize,
 }
 
 impl Pool {
     pub(super) fn new(name: &'static str, threads_max: usize) -> Pool {
-        let shared = Shared { name, threads_max, state: Mutex::default(), work_came: Condvar::new() };
+        let state = Mutex::new(State { threads_max, ..State::default() });
+        let shared = Shared { name, state, work_came: Condvar::new() };
         Pool { shared: Arc::new(shared) }
+    }
+
+    /// From now on there may be one thread more: for a job that does not end.
+    pub(super) fn widen(&self) {
+        lock(&self.shared.state).threads_max += 1;
+    }
+
+    /// Takes back one [`Pool::widen`].
+    pub(super) fn narrow(&self) {
+        lock(&self.shared.state).threads_max -= 1;
     }
 
     /// Takes a job if a thread is free for it.
     pub(super) fn try_submit(&self, job: Job) -> Result<(), Job> {
         let mut state = lock(&self.shared.state);
         if state.jobs.len() >= state.idle {
-            if state.threads >= self.shared.threads_max || !self.grow() {
+            if state.threads >= state.threads_max || !self.grow() {
                 return Err(job);
             }
             state.threads += 1;
@@ -119,6 +130,21 @@ mod tests {
             assert!(pool.try_submit(Box::new(|| ())).is_err());
             meeting.wait();
         }
+    }
+
+    #[test]
+    fn a_job_that_does_not_end_takes_no_thread_from_others() {
+        let pool = Pool::new("test", 1);
+        pool.widen();
+        let (end, ended) = channel::<()>();
+        let endless = move || {
+            let _ = ended.recv();
+        };
+        assert!(pool.try_submit(Box::new(endless)).is_ok());
+        let (sent, received) = channel();
+        assert!(pool.try_submit(Box::new(move || sent.send(()).unwrap())).is_ok());
+        received.recv().unwrap();
+        drop(end);
     }
 
     #[test]
