@@ -106,27 +106,38 @@ impl Caretaker {
         }
         let newcomers = open_descriptors().saturating_sub(self.descriptors);
         for _ in 0..newcomers.min(KNOCKS_MAX) + LAST_KNOCKS {
-            if !self.server.count_gates().1 || !self.knock() {
+            if !self.server.accepts() || !self.knock() {
                 break;
             }
         }
         let deadline = Instant::now() + BEAT;
-        while self.server.count_gates().1 && Instant::now() < deadline {
+        while self.server.accepts() && Instant::now() < deadline {
             thread::sleep(REFUSAL_PAUSE);
         }
         self.held.clear();
     }
 
-    /// Refuses connections until there is room.
+    /// Refuses connections for one beat, or until there is room.
     fn turn_away(&mut self, since: Instant) {
-        self.door.turn_away();
-        thread::sleep(REFUSAL_PAUSE);
-        let (gates, one_accepts) = self.server.count_gates();
-        let closed_long_enough = since.elapsed() > CLOSED_MIN * (1 + gates as u32 / 4);
-        if gates >= GATES_MAX || !closed_long_enough || !self.door.has_room(open_descriptors()) {
-            return;
+        let next_beat = Instant::now() + BEAT;
+        while Instant::now() < next_beat {
+            self.door.turn_away();
+            thread::sleep(REFUSAL_PAUSE);
+            if self.may_open_door(since) {
+                return self.open_door(since);
+            }
         }
-        if one_accepts && since.elapsed() < PATIENCE {
+    }
+
+    fn may_open_door(&self, closed_since: Instant) -> bool {
+        let gates = self.server.gates();
+        gates < GATES_MAX
+            && closed_since.elapsed() > CLOSED_MIN * (1 + gates as u32 / 4)
+            && self.door.has_room(open_descriptors())
+    }
+
+    fn open_door(&mut self, closed_since: Instant) {
+        if self.server.accepts() && closed_since.elapsed() < PATIENCE {
             // The accept loop has to end first, or there would be two. If it panicked, it cannot say so.
             self.knock();
         } else if let Err(error) = self.door.open().and_then(|()| self.replace()) {
@@ -197,7 +208,7 @@ impl Caretaker {
     }
 
     fn replace(&self) -> io::Result<()> {
-        let (gates, _) = self.server.count_gates();
+        let gates = self.server.gates();
         if gates >= GATES_MAX {
             return Err(io::Error::other(format!("it was replaced {gates} times already; restart this node")));
         }

@@ -298,8 +298,8 @@ impl<R: Read> ReadOnce for io::Take<R> {
     }
 }
 
-/// What goes out before the length of the body.
-fn begin(reply: &Reply, ends: bool) -> io::Result<Vec<u8>> {
+/// What is sent at once: the head, and with it the body if it is there as a whole.
+fn opening(reply: &Reply, ends: bool, is_head: bool, chunks_understood: bool) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(HEAD_BYTES_EXPECTED + reply.body.bytes_at_once());
     write!(bytes, "HTTP/1.1 {} {}\r\nContent-Type: {}\r\n", reply.status, reason(reply.status), reply.content_type)?;
     for (name, value) in &reply.headers {
@@ -308,43 +308,37 @@ fn begin(reply: &Reply, ends: bool) -> io::Result<Vec<u8>> {
     if ends {
         bytes.extend_from_slice(b"Connection: close\r\n");
     }
+    match &reply.body {
+        Body::Whole(body) => {
+            write!(bytes, "Content-Length: {}\r\n\r\n", body.len())?;
+            if !is_head {
+                bytes.extend_from_slice(body);
+            }
+        }
+        Body::Streamed(_) if chunks_understood => bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n"),
+        Body::Streamed(_) => bytes.extend_from_slice(b"\r\n"),
+    }
     Ok(bytes)
 }
 
-/// All of a reply that has no request, for a connection that ends with it.
+/// All of a whole reply that has no request, for a connection that ends with it.
 pub(super) fn farewell(reply: &Reply) -> io::Result<Vec<u8>> {
-    let mut bytes = begin(reply, true)?;
-    if let Body::Whole(body) = &reply.body {
-        write!(bytes, "Content-Length: {}\r\n\r\n", body.len())?;
-        bytes.extend_from_slice(body);
-    }
-    Ok(bytes)
+    opening(reply, true, false, false)
 }
 
 fn write_reply(request: Request, reply: Reply, ends: bool) -> io::Result<()> {
     let is_head = *request.method() == tiny_http::Method::Head;
     let chunks_understood = *request.http_version() >= HTTPVersion(1, 1);
-    let mut bytes = begin(&reply, ends)?;
     let mut writer = request.into_writer();
-    match reply.body {
-        Body::Whole(body) => {
-            write!(bytes, "Content-Length: {}\r\n\r\n", body.len())?;
-            if !is_head {
-                bytes.extend_from_slice(&body);
-            }
-            writer.write_all(&bytes)?;
+    writer.write_all(&opening(&reply, ends, is_head, chunks_understood)?)?;
+    if let Body::Streamed(mut pieces) = reply.body
+        && !is_head
+    {
+        while let Some(piece) = pieces()? {
+            write_piece(&mut writer, &piece, chunks_understood)?;
         }
-        Body::Streamed(mut pieces) => {
-            bytes.extend_from_slice(if chunks_understood { b"Transfer-Encoding: chunked\r\n\r\n" } else { b"\r\n" });
-            writer.write_all(&bytes)?;
-            if !is_head {
-                while let Some(piece) = pieces()? {
-                    write_piece(&mut writer, &piece, chunks_understood)?;
-                }
-                if chunks_understood {
-                    writer.write_all(b"0\r\n\r\n")?;
-                }
-            }
+        if chunks_understood {
+            writer.write_all(b"0\r\n\r\n")?;
         }
     }
     writer.flush()

@@ -72,6 +72,11 @@ impl Gate {
         self.accepts.load(Ordering::Acquire)
     }
 
+    /// Whether a request that came in here is not answered yet.
+    pub(super) fn is_answering(&self) -> bool {
+        self.unanswered.load(Ordering::Acquire) > 0
+    }
+
     /// Whether it has no connections any more, and gets none: every one that is silent for so long ends, unless its
     /// request is being answered. (A client that sends a head byte by byte is forgotten all the same.)
     pub(super) fn is_deserted(&self) -> bool {
@@ -79,7 +84,7 @@ impl Gate {
             return false;
         }
         let silent = Duration::from_millis(self.edge.age_ms().saturating_sub(self.heard.load(Ordering::Relaxed)));
-        self.unanswered.load(Ordering::Acquire) == 0 && silent > self.edge.limits.silence() * 2
+        !self.is_answering() && silent > self.edge.limits.silence() * 2
     }
 
     /// Takes requests from the queue until another thread does.
@@ -169,7 +174,6 @@ impl Gate {
     /// A request is going to be answered.
     pub(super) fn answering(&self) {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
-        self.edge.unanswered.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A request was answered: the next one of its connection may come in, unless the connection has ended.
@@ -184,7 +188,6 @@ impl Gate {
         }
         self.heard.store(self.edge.age_ms(), Ordering::Relaxed);
         self.unanswered.fetch_sub(1, Ordering::Release);
-        self.edge.unanswered.fetch_sub(1, Ordering::Release);
     }
 
     fn discard(&self, request: tiny_http::Request) {

@@ -45,7 +45,7 @@ use pool::Pool;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -128,8 +128,6 @@ struct Edge {
     cores: usize,
     started: Instant,
     stopping: AtomicBool,
-    /// Requests that are not answered yet.
-    unanswered: AtomicUsize,
     /// Requests that could not be dropped, see [`exchange`].
     buried: AtomicU64,
 }
@@ -163,7 +161,6 @@ impl Server {
             cores: thread::available_parallelism().map_or(1, NonZero::get),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
-            unanswered: AtomicUsize::new(0),
             buried: AtomicU64::new(0),
         });
         let server = Server { edge, gates: Arc::default(), address };
@@ -182,7 +179,7 @@ impl Server {
         self.edge.stopping.store(true, Ordering::Release);
         lock(&self.gates).iter().for_each(|gate| gate.close());
         let deadline = Instant::now() + STOP_PATIENCE;
-        while self.edge.unanswered.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
+        while lock(&self.gates).iter().any(|gate| gate.is_answering()) && Instant::now() < deadline {
             thread::sleep(STOP_PAUSE);
         }
     }
@@ -209,10 +206,13 @@ impl Server {
         }
     }
 
-    /// How many gates there are, and whether one of them accepts connections.
-    fn count_gates(&self) -> (usize, bool) {
-        let gates = lock(&self.gates);
-        (gates.len(), gates.iter().any(|gate| gate.accepts()))
+    fn gates(&self) -> usize {
+        lock(&self.gates).len()
+    }
+
+    /// Whether connections are accepted at a gate.
+    fn accepts(&self) -> bool {
+        lock(&self.gates).iter().any(|gate| gate.accepts())
     }
 }
 
