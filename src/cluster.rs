@@ -247,7 +247,7 @@ fn watch(nodes: &Arc<Mutex<Vec<Node>>>, screen: &Arc<Screen>) {
 fn introduce(flags: &ClusterFlags, nodes: &Mutex<Vec<Node>>, screen: &Arc<Screen>) -> Result<(), String> {
     let port = flags.port;
     let master = NodeUrl::new("localhost", port)?;
-    let peers = Peers::new(START_PATIENCE, START_PATIENCE);
+    let peers = Peers::new(START_PATIENCE, START_PATIENCE, run::own_token().as_ref());
     let deadline = Instant::now() + START_PATIENCE;
     loop {
         if let Some(ended) = lock(nodes).iter_mut().find_map(Node::ended) {
@@ -264,7 +264,7 @@ fn introduce(flags: &ClusterFlags, nodes: &Mutex<Vec<Node>>, screen: &Arc<Screen
     }
     let last = port + flags.secondaries;
     screen.say(&format!(
-        "the cluster is up: the master on http://localhost:{port}, {} secondaries behind it. Try\n  \
+        "the cluster is up: the master on http://localhost:{port}, {} secondaries behind it. Open that in a browser, or try\n  \
          curl -X POST http://localhost:{port}/messages -d '{{\"message\": \"hello\"}}'\n  \
          curl http://localhost:{port}/messages\n  \
          curl http://localhost:{last}/messages\n  \

@@ -7,12 +7,11 @@
 
 mod common;
 
-use common::{Reply, get, post};
+use common::{Reply, free_ports, get, post};
 use rustix::process::geteuid;
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -280,7 +279,8 @@ impl Stack {
         // Given by name, so that an .env file in the repository does not count.
         File::create(directory.path().join("empty.env")).unwrap();
         let project = format!("replicated-log-test-{}", std::process::id());
-        let stack = Stack { program, project, ports: free_ports(), directory };
+        let ports = free_ports(3).try_into().unwrap();
+        let stack = Stack { program, project, ports, directory };
         stack.prepare_log_directories();
         stack
     }
@@ -443,12 +443,6 @@ fn docker() -> Command {
 
 fn in_repository(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
-
-/// Three ports that nothing uses at the moment.
-fn free_ports() -> [u16; 3] {
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
 #[track_caller]

@@ -9,8 +9,9 @@ mod small_disk;
 #[path = "disk_faults/strace.rs"]
 mod strace;
 
-use common::{Cluster, Node, Reply, get, wait_until};
-use serde_json::Value;
+use common::{Cluster, Node, Reply, get, post, try_post, try_post_keyed, wait_until};
+use rustix::process::Signal;
+use serde_json::{Value, json};
 use small_disk::SmallDisk;
 use std::fs;
 use std::io::{self, Write};
@@ -108,9 +109,15 @@ fn a_failed_sync_is_the_last_write_of_a_master() {
     let mut cluster = Cluster::start(&["0", "0"]);
     assert_eq!(cluster.post("before").status, 201);
     let fault = Strace::fail_syncs(&cluster.master, &cluster.master.data().join("log.sqlite-wal"));
-    let failed = cluster.post("on a broken disk");
+    let post_with_key = || {
+        let body = json!({ "message": "on a broken disk" });
+        try_post_keyed(&cluster.master.url("/messages"), Some("broken"), &body).unwrap()
+    };
+    let failed = post_with_key();
     drop(fault);
     assert_eq!(outcome(&failed.body), "unknown", "{failed:?}");
+    let again = post_with_key();
+    assert_eq!((again.status, outcome(&again.body)), (504, "unknown"), "a secondary may hold it: {again:?}");
 
     for _ in 0..3 {
         let refused = cluster.post("refused");
@@ -131,6 +138,39 @@ fn a_failed_sync_is_the_last_write_of_a_master() {
     let mut messages = texts(&cluster);
     messages.retain(|message| message != "on a broken disk");
     assert_eq!(messages, ["before", "after"]);
+}
+
+/// The secondary holds a message that the master lost when it was killed, and the master has given its id to another one.
+/// In the call that says so, the secondary drops the old message; the sync of the floor belongs to that.
+#[test]
+fn a_secondary_killed_while_it_enters_an_epoch_holds_nothing_of_the_one_before() {
+    if !strace::is_available() {
+        return;
+    }
+    let mut cluster = Cluster::start(&["0"]);
+    assert_eq!(cluster.post("first").status, 201);
+    let slow = Strace::delay_writes(&cluster.master, &cluster.master.data().join("log.sqlite-wal"));
+    thread::scope(|scope| {
+        let url = cluster.master.url("/messages");
+        scope.spawn(move || try_post(&url, &json!({ "message": "never written by the master" })));
+        wait_until("the secondary holds the message", || cluster.secondaries[0].health()["last"] == 2);
+        cluster.master.signal(Signal::KILL);
+    });
+    drop(slow);
+    cluster.nodes_mut().for_each(Node::kill);
+    cluster.master.start();
+    assert_eq!(post(&cluster.master.url("/messages?w=1"), &json!({ "message": "second" })).body["message_id"], 2);
+
+    cluster.master.signal(Signal::STOP);
+    cluster.secondaries[0].start();
+    let killer = Strace::kill_at_sync(&cluster.secondaries[0], &cluster.secondaries[0].data().join("floor"));
+    cluster.master.signal(Signal::CONT);
+    cluster.secondaries[0].wait();
+    drop(killer);
+    cluster.secondaries[0].start();
+    cluster.wait_writable();
+    assert_eq!(cluster.post("third").status, 201);
+    assert_eq!(texts(&cluster), ["first", "second", "third"]);
 }
 
 #[test]

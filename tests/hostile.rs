@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::{Connection, Node, PATIENCE, get, post, post_with, wait_until};
@@ -227,11 +228,15 @@ fn three_hundred_slow_clients_hold_up_nobody() {
     assert_honest_client_is_served(&master);
 }
 
+/// A request that is refused at once, with as many bytes as it has.
+fn refused_at_length() -> String {
+    post_with(&format!("Content-Length: 2\r\nContent-Type: {}\r\n", "x".repeat(8_000)), "{}")
+}
+
 #[test]
 fn who_asks_on_and_on_and_never_reads_holds_up_nobody() {
     let mut master = Node::master(&[]);
-    // Each of these is refused at once, with as many bytes as it sends.
-    let request = post_with(&format!("Content-Length: 2\r\nContent-Type: {}\r\n", "x".repeat(8_000)), "{}");
+    let request = refused_at_length();
     let deaf: Vec<Connection> = (0..4)
         .map(|_| {
             let mut connection = master.connect_narrow();
@@ -265,6 +270,43 @@ fn a_writer_who_does_not_read_the_log_it_asked_for_holds_up_no_other() {
         assert_honest_client_is_served(&master);
     }
     drop(deaf);
+}
+
+#[test]
+fn writers_who_do_not_read_hold_up_no_writer_of_their_rounds() {
+    const WRITES: usize = 1_000;
+    let mut master = Node::master(&[]);
+    let _secondary = Node::secondary_of(&master);
+    let mut deaf: Vec<Connection> = (0..32).map(|_| master.connect_narrow()).collect();
+    for connection in &mut deaf {
+        (0..8).for_each(|_| connection.send(refused_at_length()).unwrap());
+    }
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut connection = master.connect();
+                while !is_over.load(Ordering::Relaxed) {
+                    let began = Instant::now();
+                    assert_eq!(connection.ask(post(r#"{"message":"honest"}"#)).status, 201);
+                    let took = began.elapsed();
+                    assert!(
+                        took < HONEST_PATIENCE,
+                        "a reply took {took:?}, as long as the write time-out of somebody else"
+                    );
+                }
+            });
+        }
+        for _ in 0..WRITES {
+            deaf.iter_mut().for_each(|connection| drop(connection.send(post(r#"{"message":"deaf"}"#))));
+            thread::sleep(Duration::from_millis(2));
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    let written = master.messages_from(1).iter().filter(|message| *message == "deaf").count();
+    assert!(written < deaf.len() * WRITES, "no connection was ever full");
+    assert!(written > deaf.len(), "only {written} of the deaf writers' messages came in");
+    master.assert_alive();
 }
 
 #[test]
@@ -569,9 +611,10 @@ fn a_secondary_takes_no_call_that_is_not_its_masters() {
         master.commit("good");
     }
     let entry = |id: u64, text: &str| json!({ "id": id, "epoch": 1, "timestamp_ms": 0, "message": text });
-    let changes: [(&str, u16, Value); 17] = [
+    let changes: [(&str, u16, Value); 18] = [
         ("another log", 409, json!({ "log_id": "00000000000000000000000000000007" })),
         ("an older epoch", 409, json!({ "epoch": 0 })),
+        ("an epoch that no master can have", 400, json!({ "epoch": u64::MAX })),
         ("another start of the secondary", 409, json!({ "to": "7" })),
         ("a gap", 409, json!({ "after": 9, "through": 10, "entries": [entry(10, "bad")] })),
         ("another content under an id", 409, json!({ "after": 2, "through": 3, "entries": [entry(3, "bad")] })),

@@ -25,7 +25,7 @@ struct Running {
 impl Running {
     fn start(arguments: &[&str]) -> Running {
         let directory = tempfile::tempdir().unwrap();
-        let port = three_ports();
+        let port = free_ports(3)[0];
         let mut child = Command::new(env!("CARGO_BIN_EXE_local_cluster"))
             .args(["--port", &port.to_string()])
             .args(arguments)
@@ -65,12 +65,6 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The first of three free ports in a row.
-fn three_ports() -> u16 {
-    let in_a_row = |port: &u16| (1..3).all(|next| TcpListener::bind(("127.0.0.1", port + next)).is_ok());
-    (0..100).map(|_| free_ports(1)[0]).find(in_a_row).expect("three free ports in a row")
 }
 
 fn signal(process: u32, signal: Signal) {
@@ -123,7 +117,7 @@ fn a_wrong_setting_of_a_node_stops_all_of_it() {
 
 #[test]
 fn a_port_that_is_taken_is_named_with_a_way_out() {
-    let port = three_ports();
+    let port = free_ports(3)[0];
     let _taken = TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
     let mut refused = Command::new(env!("CARGO_BIN_EXE_local_cluster"))
         .args(["--port", &port.to_string()])

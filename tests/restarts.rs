@@ -9,6 +9,7 @@ use replicated_log::replication::Id;
 use replicated_log::store::{Disk, Store};
 use rustix::process::Signal;
 use serde_json::json;
+use std::fs;
 use std::process::{Command, Output};
 use std::thread;
 
@@ -145,6 +146,20 @@ fn what_the_masters_disk_lost_of_its_last_batch_is_taken_over_from_a_secondary()
     cluster.wait_writable();
     assert_eq!(cluster.post("after").body["message_id"], 2);
     assert_eq!(texts(&cluster.assert_same_everywhere()), ["nobody knows", "after"]);
+}
+
+/// As after a power loss, which the note of what is decided need not survive.
+#[test]
+fn a_master_without_secondaries_shows_what_it_has_as_soon_as_it_starts() {
+    let mut cluster = Cluster::start(&[]);
+    let floor = cluster.master.data().join("floor");
+    let before = fs::read(&floor).unwrap();
+    assert_eq!(cluster.post("one").status, 201);
+    assert_eq!(cluster.post("two").status, 201);
+    cluster.master.kill();
+    fs::write(&floor, before).unwrap();
+    cluster.master.start();
+    assert_eq!(texts(&cluster.master.messages()), ["one", "two"]);
 }
 
 #[test]

@@ -31,8 +31,10 @@ macro_rules! scenarios {
 
 scenarios! {
     batch,
+    batch_in_doubt,
     dirty_read,
     divergence,
+    doubt_before_admission,
     duplicate_call,
     fail_fast_or_wait,
     fencing,

@@ -185,9 +185,9 @@ processes of a system while it is loaded, pages that processes share counted onc
 - The twins are not products. The Flask twin shows what the obvious program does; the raw-socket twin what this protocol
   costs without a server library, a store, time-outs or restarts; the same behind `tiny_http` what of that difference
   is the library's: what is left between it and this log is this log's own.
-- The load programs differ: `test_client bench` where `POST /messages` is spoken, pgbench for PostgreSQL (one thread,
-  its own log of transactions switched on for the percentiles), `benches/compare/load.c` for the others. Their cost is
-  in the tables.
+- The load programs differ: pgbench for PostgreSQL (one thread, its own log of transactions switched on for the
+  percentiles), `test_client bench` for Flask, whose server ends a connection with each reply, and
+  `benches/compare/load.c` for all others. Their cost is in the tables.
 - PostgreSQL gets the same text each time, the others a different one. etcd over gRPC shares one connection, all others
   have one for each client. pgbench opens them within its time; what happens until then is not counted, neither writes
   nor CPU.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Master to secondary: entries, refusals and the high watermark. Sent in rounds, by catch-up, and empty to tell.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Call {
     /// The log that the master serves. A secondary that holds another log refuses.
     pub log_id: LogId,
@@ -34,7 +34,7 @@ pub struct Call {
 }
 
 /// The beginning of a reign, as a secondary learns it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Opening {
     /// The epoch that the secondary reported, on which the next field is based.
     pub since: Epoch,
@@ -43,7 +43,7 @@ pub struct Opening {
 }
 
 /// Secondary to master: everything up to `durable` is on its disk (in memory, for a store that keeps nothing).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Acknowledgement {
     /// The start of the secondary's process: an acknowledgement of an earlier one does not count.
     pub incarnation: Incarnation,
@@ -56,7 +56,7 @@ pub struct Acknowledgement {
 }
 
 /// Secondary to master: the call was not accepted, and nothing of it was kept.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Refusal {
     /// An earlier call is missing. The master sends again from `holds`.
     Gap {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// How many nodes must hold an entry durably. The master's own disk is always one of them.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum WriteConcern {
     /// The master and every registered secondary: the default, and the promise that any node can be lost.
     All,

@@ -4,7 +4,7 @@ use super::{Epoch, Id};
 use std::sync::Arc;
 
 /// One message with its place in the log.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Entry {
     /// Its position.
     pub id: Id,
@@ -19,7 +19,7 @@ pub struct Entry {
 }
 
 /// What a log holds at one id.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Slot {
     /// A message; whether it is visible depends on the high watermark.
     Entry(Arc<Entry>),

@@ -3,7 +3,7 @@
 use super::{Epoch, Id, Incarnation};
 
 /// One reign of a master.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Reign {
     /// Its number.
     pub epoch: Epoch,
@@ -15,7 +15,7 @@ pub struct Reign {
 }
 
 /// The table of reigns. A later one may begin before an earlier one, when the master lost the end of its log.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct EpochHistory {
     reigns: Vec<Reign>,
 }

@@ -45,7 +45,7 @@ impl KeyedWrite {
 ///
 /// Bounded: when there are more than so many, the key with the lowest id is forgotten. A message that is posted again
 /// under a forgotten key is written again.
-#[derive(Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Keys {
     /// First and last id of the write with a key.
     ids: BTreeMap<Arc<str>, (Id, Id)>,

@@ -13,7 +13,7 @@ const ADMISSION_LAG_MAX: u64 = 1_024;
 const EVERY_MEMBER: MemberId = MemberId::new(u32::MAX);
 
 /// What became of a write, for the writer who waits for it. Each writer gets exactly one.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Outcome {
     /// Its write concern is met and it is visible.
     Committed,
@@ -24,7 +24,7 @@ pub enum Outcome {
 }
 
 /// A secondary's part in the rounds.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Standing {
     /// It gets every round, and writes may count on it.
     InSync,
@@ -45,7 +45,7 @@ pub struct Effects {
 }
 
 /// What one call to one secondary has to carry.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Dispatch {
     /// To whom.
     pub member: MemberId,
@@ -105,7 +105,7 @@ pub struct MemberView {
     pub told: Id,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Member {
     standing: Standing,
     incarnation: Option<Incarnation>,
@@ -156,8 +156,9 @@ pub struct FoundLog {
 /// - every id in `decided+1..=last` is open or in `refused`;
 /// - no open write at or below `sealed` is refusing, unless its refusing began before it could be sealed: such a write
 ///   is stepped over by the seal and never committed;
-/// - `decided` and `sealed` never stand between two messages of one write: a write has one fate.
-#[derive(Debug)]
+/// - `decided` and `sealed` never stand between two messages of one write: a write has one fate. Which messages found
+///   undecided at the start were one write is not on record, so `decided` passes all of them at once.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Ledger {
     log_id: LogId,
     master: Incarnation,
@@ -211,6 +212,11 @@ impl Ledger {
         };
         ledger.assert_invariants();
         ledger
+    }
+
+    /// Every secondary on record has joined. What was found is decided now if there is none: nobody will report.
+    pub fn assembled(&mut self) -> Effects {
+        self.settle(Vec::new())
     }
 
     /// The log that this master serves.
@@ -514,15 +520,16 @@ impl Ledger {
         Ok(())
     }
 
-    /// Admits a secondary to the rounds if it has caught up: it knows this epoch, holds everything that is decided, and
-    /// lacks little of the rest, and nothing that could be committed without it: a reader there would miss that.
+    /// Admits a secondary to the rounds if it has caught up: it knows this epoch, holds everything that is decided or was
+    /// found at the start, which may have been acknowledged, and lacks little of the rest, and nothing that could be
+    /// committed without it: a reader there would miss that.
     pub fn admit(&mut self, member: MemberId) -> bool {
-        let (epoch, decided, last) = (self.epoch(), self.decided, self.last);
+        let (epoch, needed, last) = (self.epoch(), self.decided.max(self.found), self.last);
         let Some(state) = self.members.get_mut(&member) else { return false };
         let needed_for = |write: &Write| write.concern != WriteConcern::All || member <= write.newest_member;
         let caught_up = state.standing == Standing::CatchingUp
             && state.epoch == epoch
-            && state.durable >= decided
+            && state.durable >= needed
             && last.since(state.durable) <= ADMISSION_LAG_MAX
             && self.open.range(state.durable.next()..).all(|(_, write)| needed_for(write));
         if caught_up {
@@ -633,6 +640,10 @@ impl Ledger {
     }
 
     fn decide(&mut self) {
+        let in_doubt = || self.open.range(..=self.found).next_back();
+        if self.decided < self.found && in_doubt().is_some_and(|(last, _)| last > self.sealed) {
+            return;
+        }
         while self.decided < self.durable {
             let id = self.decided.next();
             if self.refused.remove(&id) {

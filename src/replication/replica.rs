@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What a secondary answers when the master asks for its state.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Holdings {
     /// The start of its process.
     pub incarnation: Incarnation,
@@ -45,10 +45,11 @@ pub struct Found {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use = "an accepted call has to be stored"]
 pub struct Accepted {
+    /// Drop every entry from this id on: an epoch has begun that overtook them. What is left of them once the epoch is
+    /// entered would be taken for entries of that epoch.
+    pub drop_from: Option<Id>,
     /// Enter this reign: the log, the epoch, the start of the master's process, and the id from which it overtakes.
     pub enter: Option<(LogId, Epoch, Incarnation, Id)>,
-    /// Drop every entry from this id on: an epoch has begun that overtook them.
-    pub drop_from: Option<Id>,
     /// Append these, in order.
     pub append: Vec<Slot>,
     /// Mark these entries, held already, as refused.
@@ -62,7 +63,7 @@ pub struct Accepted {
 }
 
 /// What the master answers a secondary that asks for the fate of its pending entries.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Fate {
     /// The log that the master serves.
     pub log_id: LogId,
@@ -111,7 +112,7 @@ impl ReplicaView {
 /// Invariants, asserted after every event:
 /// - `decided ≤ last`; neither goes back, except that undecided entries are dropped when a later epoch overtook them;
 /// - what is at or below `decided` never changes: not its content, not its fate.
-#[derive(Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Replica {
     incarnation: Incarnation,
     log_id: Option<LogId>,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeBounds;
 
 /// How a write takes the news that a secondary it needs is gone.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Patience {
     /// It is refused at once.
     FailFast,
@@ -16,7 +16,7 @@ pub enum Patience {
 }
 
 /// A write of one message, or of several that have one fate. Their ids follow each other.
-#[derive(Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Write {
     /// The id of its first message. It is known by that of its last.
     pub(super) first: Id,
@@ -43,7 +43,7 @@ impl Write {
 }
 
 /// The open writes, each under the id of its last message.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub(super) struct Writes {
     by_last: BTreeMap<Id, Write>,
     /// How many messages they have.

@@ -3,9 +3,11 @@
 //! A flag wins over the specific variable, that over the general one, that over the default. Every fault is found
 //! before anything starts, and all of them are told at once.
 
+use super::access::{Access, Token};
 use super::commands::{MasterCommand, SecondaryCommand};
 use super::http::Limits;
 use super::logging::LogSettings;
+use super::reading::FollowLimits;
 use crate::store::CACHE_BYTES_DEFAULT;
 use crate::wire::address::NodeUrl;
 use crate::wire::batch::MESSAGES_MAX;
@@ -13,6 +15,7 @@ use crate::wire::client::{Copies, View};
 use clap::{Args, Parser};
 use log::LevelFilter;
 use std::fmt::Display;
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -74,6 +77,22 @@ pub struct CommonFlags {
     /// Seconds for which a client may leave a reply unread. [env: WRITE_TIMEOUT] [default: 10]
     #[arg(long, value_name = "SECONDS")]
     pub write_timeout: Option<String>,
+    /// Followers, and readers who wait, at the same time. [env: MAX_FOLLOWERS] [default: 10000]
+    #[arg(long, value_name = "NUMBER")]
+    pub max_followers: Option<String>,
+    /// Seconds without a message after which a follower is sent a sign of life. [env: FOLLOW_HEARTBEAT] [default: 10]
+    #[arg(long, value_name = "SECONDS")]
+    pub follow_heartbeat: Option<String>,
+    /// File with the token that nodes of this cluster show each other. [env: CLUSTER_TOKEN_FILE, or CLUSTER_TOKEN itself]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub cluster_token_file: Option<String>,
+    /// File with the token that clients show. [env: CLIENT_TOKEN_FILE, or CLIENT_TOKEN itself] [default: none is needed]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub client_token_file: Option<String>,
+    /// Listen on an address that others reach without a cluster token: anybody there can change the cluster.
+    /// [env: INSECURE=1] [default: 0]
+    #[arg(long, global = true, value_name = "0 or 1", num_args = 0..=1, default_missing_value = "1")]
+    pub insecure: Option<String>,
     /// Show faults when asked to with PUT /faults: for demonstrations and tests. [env: ENABLE_FAULTS=1] [default: 0]
     #[arg(long, value_name = "0 or 1", num_args = 0..=1, default_missing_value = "1")]
     pub enable_faults: Option<String>,
@@ -181,6 +200,8 @@ pub(crate) struct CommonSettings {
     pub(crate) log: LogSettings,
     pub(crate) view: View,
     pub(crate) limits: Limits,
+    pub(crate) follow: FollowLimits,
+    pub(crate) access: Access,
     /// Whether faults can be asked for.
     pub(crate) faults_enabled: bool,
 }
@@ -443,15 +464,60 @@ impl Resolver<'_> {
             write_timeout: self.seconds(&flags.write_timeout, "--write-timeout", "WRITE_TIMEOUT", 10.0, 0.1),
             ..Limits::default()
         };
+        let follow = FollowLimits {
+            followers_max: self.number(
+                &flags.max_followers,
+                "--max-followers",
+                &["MAX_FOLLOWERS"],
+                10_000,
+                0,
+                1_000_000,
+            ),
+            heartbeat: self.seconds(&flags.follow_heartbeat, "--follow-heartbeat", "FOLLOW_HEARTBEAT", 10.0, 0.1),
+        };
         let view = self.value(&flags.message_view, "--message-view", &["MESSAGE_VIEW"], View::default(), View::parse);
-        let faults_enabled =
-            self.value(&flags.enable_faults, "--enable-faults", &["ENABLE_FAULTS"], false, |text| match text {
-                "1" | "true" => Ok(true),
-                "0" | "false" => Ok(false),
-                _ => Err(format!("\"{}\" must be 1 or 0", text.escape_debug())),
-            });
+        let faults_enabled = self.flag(&flags.enable_faults, "--enable-faults", "ENABLE_FAULTS");
+        let access = Access {
+            cluster: self.token(&flags.cluster_token_file, "--cluster-token-file", "CLUSTER_TOKEN"),
+            client: self.token(&flags.client_token_file, "--client-token-file", "CLIENT_TOKEN"),
+        };
+        if access.client.is_some() && access.cluster.is_none() {
+            self.faults
+                .push("there is a CLIENT_TOKEN and no CLUSTER_TOKEN: nodes could not be told from others".to_owned());
+        }
+        let insecure = self.flag(&flags.insecure, "--insecure", "INSECURE");
+        if !bind.is_loopback() && access.cluster.is_none() && !insecure {
+            self.faults.push(format!(
+                "BIND is {bind}, where others reach this node, and there is no CLUSTER_TOKEN: anybody could change the \
+                 cluster. Set one, the same on every node, or say --insecure (INSECURE=1)"
+            ));
+        }
         let listen = SocketAddr::new(bind, port);
-        CommonSettings { listen, server_id, data_dir, cache_bytes, log, view, limits, faults_enabled }
+        CommonSettings { listen, server_id, data_dir, cache_bytes, log, view, limits, follow, access, faults_enabled }
+    }
+
+    /// Yes or no; no by default.
+    fn flag(&mut self, flag: &Option<String>, flag_name: &str, variable: &str) -> bool {
+        self.value(flag, flag_name, &[variable], false, |text| match text {
+            "1" | "true" => Ok(true),
+            "0" | "false" => Ok(false),
+            _ => Err(format!("\"{}\" must be 1 or 0", text.escape_debug())),
+        })
+    }
+
+    /// A token, from a file or from a variable: the command line of a process can be read by everybody.
+    fn token(&mut self, file: &Option<String>, flag_name: &str, variable: &str) -> Option<Token> {
+        let file_variable = format!("{variable}_FILE");
+        let from_file = self.value(file, flag_name, &[&file_variable], None, |path| {
+            let text = fs::read_to_string(path)
+                .map_err(|error| format!("\"{}\" cannot be read: {error}", path.escape_debug()))?;
+            Token::parse(&text).map(Some)
+        });
+        let itself = self.value(&None, "", &[variable], None, |text| Token::parse(text).map(Some));
+        if from_file.is_some() && itself.is_some() {
+            self.faults.push(format!("{variable} and a file with the token are both given; give one"));
+        }
+        from_file.or(itself)
     }
 
     fn finish<T>(self, settings: T) -> Result<T, Faults> {

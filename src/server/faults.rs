@@ -54,6 +54,11 @@ impl Faults {
         Arc::new(Faults { enabled, is_master, ..Faults::default() })
     }
 
+    /// Whether faults can be asked for.
+    pub(super) fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
     /// Answers `GET`, `PUT` and `DELETE /faults`.
     pub(super) fn answer(self: &Arc<Faults>, mut exchange: Exchange) {
         let reply = match exchange.method() {
@@ -146,6 +151,11 @@ impl Faults {
         if self.is_active() { self.report().active } else { None }
     }
 
+    /// The fault that there is now, in words.
+    pub(super) fn in_words(&self) -> Option<String> {
+        if self.is_active() { self.lock().fault.map(|active| words(&active.fault)) } else { None }
+    }
+
     /// Whether there is a fault now.
     pub(super) fn is_active(&self) -> bool {
         self.active.load(Ordering::Acquire)
@@ -225,6 +235,11 @@ pub(super) fn failed_before() -> Reply {
 }
 
 fn describe(fault: &Fault) -> String {
+    let calls = fault.calls.map_or_else(String::new, |calls| format!(", or {calls} calls"));
+    format!("{}; for {} s{calls}", words(fault), fault.lasts.as_secs_f64())
+}
+
+fn words(fault: &Fault) -> String {
     let mut words = Vec::new();
     let seconds = |duration: Duration| duration.as_secs_f64();
     if !fault.hold.is_zero() {
@@ -244,6 +259,5 @@ fn describe(fault: &Fault) -> String {
         Some(Cut::Both) => words.push("the network to other nodes is cut".to_owned()),
         None => {}
     }
-    let calls = fault.calls.map_or_else(String::new, |calls| format!(", or {calls} calls"));
-    format!("{}; for {} s{calls}", words.join(", "), seconds(fault.lasts))
+    words.join(", ")
 }

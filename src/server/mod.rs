@@ -2,6 +2,7 @@
 //!
 //! Everything that happens is here; everything that is decided is decided by [`crate::replication`].
 
+mod access;
 mod backups;
 mod clock;
 mod commands;
@@ -9,15 +10,20 @@ pub mod config;
 mod faults;
 mod fingerprints;
 mod http;
+mod live;
 mod logging;
 mod master;
+mod metrics;
 mod peer;
+mod places;
+mod readiness;
 mod reading;
 mod rotating_file;
 mod routing;
 pub mod run;
 mod secondary;
 mod shutdown;
+mod status;
 mod text;
 
 pub(crate) use peer::Peers;

@@ -1,18 +1,29 @@
 //! The paths of the API, the same on both kinds of node.
 
+use super::access::Guard;
 use super::http::{Exchange, Method, Reply};
 
 /// What a path names. Paths are compared as sent: nothing in them is decoded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Resource<'a> {
+    /// `/`
+    Page,
+    /// `/live`
+    Live,
+    /// `/openapi.json`
+    OpenApi,
     /// `/messages`
     Messages,
     /// `/messages/ID`
     Message(&'a str),
+    /// `/messages/ID/trace`
+    Trace(&'a str),
     /// `/secondaries`
     Secondaries,
     /// `/secondaries/NAME`
     Secondary(&'a str),
+    /// `/secondaries/NAME/faults`
+    SecondaryFaults(&'a str),
     /// `/writes/KEY`
     Write(&'a str),
     /// `/backup`
@@ -23,10 +34,16 @@ pub(super) enum Resource<'a> {
     Verify,
     /// `/health`
     Health,
+    /// `/metrics`
+    Metrics,
     /// `/livez`
     Livez,
     /// `/readyz`
     Readyz,
+    /// `/safe-to-stop`
+    SafeToStop,
+    /// `/writable`
+    Writable,
     /// `/faults`
     Faults,
     /// `/replicate`
@@ -44,29 +61,68 @@ pub(super) enum Resource<'a> {
 impl Resource<'_> {
     pub(super) fn of(path: &str) -> Resource<'_> {
         match path {
+            "/" => Resource::Page,
+            "/live" => Resource::Live,
+            "/openapi.json" => Resource::OpenApi,
             "/messages" => Resource::Messages,
             "/secondaries" => Resource::Secondaries,
             "/backup" => Resource::Backup,
             "/fingerprint" => Resource::Fingerprint,
             "/verify" => Resource::Verify,
             "/health" => Resource::Health,
+            "/metrics" => Resource::Metrics,
             "/livez" => Resource::Livez,
             "/readyz" => Resource::Readyz,
+            "/safe-to-stop" => Resource::SafeToStop,
+            "/writable" => Resource::Writable,
             "/faults" => Resource::Faults,
             "/replicate" => Resource::Replicate,
             "/replicate/state" => Resource::ReplicateState,
             "/replicate/slots" => Resource::ReplicateSlots,
             "/replicate/fate" => Resource::ReplicateFate,
             _ => {
-                let below = |parent| path.strip_prefix(parent).filter(|rest| !rest.is_empty() && !rest.contains('/'));
-                below("/messages/")
+                // What lies between two parts of a path, if that is one part.
+                let between = |parent, end| {
+                    let part: Option<&str> = path.strip_prefix(parent).and_then(|rest| rest.strip_suffix(end));
+                    part.filter(|part| !part.is_empty() && !part.contains('/'))
+                };
+                between("/messages/", "")
                     .map(Resource::Message)
-                    .or_else(|| below("/secondaries/").map(Resource::Secondary))
-                    .or_else(|| below("/writes/").map(Resource::Write))
+                    .or_else(|| between("/messages/", "/trace").map(Resource::Trace))
+                    .or_else(|| between("/secondaries/", "").map(Resource::Secondary))
+                    .or_else(|| between("/secondaries/", "/faults").map(Resource::SecondaryFaults))
+                    .or_else(|| between("/writes/", "").map(Resource::Write))
                     .unwrap_or(Resource::Unknown)
             }
         }
     }
+}
+
+impl Resource<'_> {
+    /// Who may use it.
+    pub(super) fn guard(self, method: Method) -> Guard {
+        match (self, method) {
+            (Resource::Livez | Resource::Readyz | Resource::Unknown, _) => Guard::Open,
+            (
+                Resource::Replicate
+                | Resource::ReplicateState
+                | Resource::ReplicateSlots
+                | Resource::ReplicateFate
+                | Resource::SecondaryFaults(_),
+                _,
+            )
+            | (
+                Resource::Secondary(_) | Resource::Secondaries | Resource::Faults,
+                Method::Post | Method::Put | Method::Delete,
+            ) => Guard::Cluster,
+            _ => Guard::Client,
+        }
+    }
+}
+
+/// Answers `GET /openapi.json`: all that clients may ask, on both kinds of node.
+pub(super) fn openapi() -> Reply {
+    Reply::json_text(200, include_bytes!("openapi.json").to_vec())
 }
 
 /// Refuses a method that HTTP knows and this path does not, or that HTTP does not know.

@@ -1,5 +1,6 @@
 //! From the command line to a node in operation, and to its exit code.
 
+use super::access::Token;
 use super::commands;
 use super::config::{CommonSettings, Faults, MasterFlags, MasterSettings, SecondaryFlags, SecondarySettings};
 use super::http::{self, Server, Service};
@@ -59,6 +60,12 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// What this process shows to nodes that it asks something, as the configuration says that a master would have here.
+pub(crate) fn own_token() -> Option<Token> {
+    let settings = MasterSettings::resolve(&MasterFlags::default(), &environment).ok()?;
+    settings.common.access.own().cloned()
+}
+
 /// What a node serves with, and how it is stopped.
 type Node = (Arc<dyn Service>, Box<dyn FnOnce()>);
 
@@ -88,6 +95,9 @@ fn run(
     };
     let epoch = logging::start(&common.log);
     http::raise_descriptor_limit();
+    if !common.listen.ip().is_loopback() && common.access.cluster.is_none() {
+        log::warn!("whoever reaches {} can change this cluster: there is no CLUSTER_TOKEN", common.listen);
+    }
     let served = listener.local_addr().map_err(|error| error.to_string()).and_then(|address| {
         let store = open_store(common)?;
         let (service, stop) = start(address.port(), store, epoch)?;

@@ -2,6 +2,11 @@
 
 use crate::replication::Id;
 
+/// The version of these programs.
+pub(crate) fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
 /// Reads a number of digits only: Rust would take a sign, too.
 pub(crate) fn number(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());

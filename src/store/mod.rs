@@ -77,7 +77,7 @@ pub struct ReadLimit {
 }
 
 /// Whose log a node holds, and what it must know when it starts again.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Identity {
     /// The log.
     pub log_id: LogId,
@@ -90,7 +90,7 @@ pub struct Identity {
 }
 
 /// A secondary that a master knows.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct KnownMember {
     /// Its address.
     pub url: String,
@@ -99,7 +99,7 @@ pub struct KnownMember {
 }
 
 /// What a node shows.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Watermark {
     /// Every id up to this one has its fate.
     pub decided: Id,

@@ -5,10 +5,12 @@
 //! or as lines.
 
 use super::timestamp::Timestamp;
+use super::trace::{CallTimes, Millis};
 use super::{batch, read_object};
 use crate::replication::{EntryRef, Id};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +60,11 @@ impl Copies {
     fn from_json(value: &Value) -> Result<Copies, String> {
         match value {
             Value::String(text) => Copies::parse(text),
-            other => Copies::parse(&other.to_string()),
+            // To JSON, 3.0 is the number 3.
+            other => match other.as_f64().filter(|number| number.fract() == 0.0 && (1.0..=1e9).contains(number)) {
+                Some(number) => Ok(Copies::Number(number as u64)),
+                None => Copies::parse(&other.to_string()),
+            },
         }
     }
 }
@@ -238,6 +244,15 @@ impl WriteIds {
         }
     }
 
+    /// The first id.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        match self {
+            WriteIds::One { message_id } => *message_id,
+            WriteIds::Several { message_ids, .. } => message_ids.first,
+        }
+    }
+
     /// Where its messages are found.
     #[must_use]
     pub fn location(&self) -> String {
@@ -296,12 +311,17 @@ pub fn write_entry(json: &mut Vec<u8>, entry: EntryRef<'_>, view: View) {
 }
 
 /// One secondary's part in a write, as the reply tells it.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Ack {
     /// The node.
     pub server_id: Arc<str>,
-    /// How long after the message was accepted its acknowledgement arrived, in milliseconds.
+    /// How long after the message was accepted its acknowledgement arrived, in whole milliseconds.
     pub ms: u64,
+    /// The call that it answered.
+    #[serde(flatten)]
+    pub call: Option<CallTimes>,
+    /// The same as `ms`, more exactly.
+    pub acknowledged_ms: Millis,
 }
 
 /// The reply to a committed message, in the first dialect.
@@ -320,8 +340,31 @@ pub struct Committed {
     pub timestamp: Timestamp,
     /// From acceptance to this reply, in milliseconds.
     pub ms: u64,
+    /// When the master's own copy was on disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored_ms: Option<Millis>,
+    /// The node whose copy was the last one waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slowest: Option<Arc<str>>,
     /// Each acknowledgement, in the order of arrival.
     pub acks: Vec<Ack>,
+}
+
+impl Committed {
+    /// Where the time went, as browsers show it (W3C Server Timing).
+    #[must_use]
+    pub fn server_timing(&self) -> String {
+        let mut timing = format!("total;dur={}", self.ms);
+        let mut add = |name: &str, Millis(span): Millis| {
+            let (ms, us) = (span.as_millis() as u64, span.subsec_micros() % 1_000);
+            let _ = write!(timing, ", {name};dur={ms}.{us:03}");
+        };
+        if let Some(stored) = self.stored_ms {
+            add("master", stored);
+        }
+        self.acks.iter().for_each(|ack| add(&ack.server_id, ack.acknowledged_ms));
+        timing
+    }
 }
 
 /// One secondary's part in a write that was refused.
@@ -448,6 +491,7 @@ mod tests {
         let copies = |copies| Ok(Wishes { copies: Some(copies), timeout: None });
         assert_eq!(wishes(r#"{"message":"a"}"#), Ok(Wishes::default()));
         assert_eq!(wishes(r#"{"message":"a","w":2}"#), copies(Copies::Number(2)));
+        assert_eq!(wishes(r#"{"message":"a","w":2.0}"#), copies(Copies::Number(2)));
         assert_eq!(wishes(r#"{"message":"a","write_concern":"majority"}"#), copies(Copies::Majority));
         assert_eq!(wishes(r#"{"message":"a","w":"all"}"#), copies(Copies::All));
         let timeout = Some(Duration::from_millis(1_500));

@@ -7,6 +7,7 @@
 //! - [`fault`]: what a node is asked to do wrong, for demonstrations and tests.
 //! - [`node`]: what master and secondaries say to each other.
 //! - [`timestamp`]: how a moment is written.
+//! - [`trace`]: where the time of one write went.
 
 pub mod address;
 pub mod backup;
@@ -15,6 +16,7 @@ pub mod client;
 pub mod fault;
 pub mod node;
 pub mod timestamp;
+pub mod trace;
 
 use serde::de::DeserializeOwned;
 

@@ -12,6 +12,7 @@
 
 use super::client::text;
 use super::read_object;
+use super::trace::Took;
 use crate::replication::{
     Acknowledgement, Call, Entry, Epoch, EpochHistory, Fate, Fingerprint, Holdings, Id, Incarnation, LogId, Opening,
     Refusal, Reign, Slot,
@@ -104,11 +105,13 @@ pub(super) fn reigns_of(history: &EpochHistory) -> Vec<ReignBody> {
     history.reigns().iter().map(body).collect()
 }
 
+/// No master has started so often. A node that took a later epoch for one could never be led again.
+const EPOCHS_MAX: u64 = 1 << 62;
+
 /// Reads a table of reigns; `None` if it is not one of ours.
 pub(super) fn history_of(reigns: &[ReignBody]) -> Option<EpochHistory> {
-    const EPOCH_MAX: u64 = 1 << 62;
     let reign = |&ReignBody(epoch, start, master): &ReignBody| {
-        (epoch < EPOCH_MAX).then(|| Reign { epoch: Epoch::new(epoch), start: Id::new(start), master: master.0 })
+        (epoch < EPOCHS_MAX).then(|| Reign { epoch: Epoch::new(epoch), start: Id::new(start), master: master.0 })
     };
     EpochHistory::new(reigns.iter().map(reign).collect::<Option<_>>()?)
 }
@@ -276,9 +279,13 @@ impl ReplicateFields {
             to: self.to.ok_or_else(|| missing("to"))?.0,
             master_port: self.master_port.ok_or_else(|| missing("master_port"))?,
         };
+        let epoch = self.epoch.ok_or_else(|| missing("epoch"))?;
+        if epoch >= EPOCHS_MAX {
+            return Err(format!("epoch {epoch} cannot be: no master has started so often"));
+        }
         let call = Call {
             log_id: self.log_id.ok_or_else(|| missing("log_id"))?.0,
-            epoch: Epoch::new(self.epoch.ok_or_else(|| missing("epoch"))?),
+            epoch: Epoch::new(epoch),
             master: self.master.ok_or_else(|| missing("master"))?.0,
             opening: self.opening.map(|opening| Opening {
                 since: Epoch::new(opening.since),
@@ -319,21 +326,33 @@ pub struct AcknowledgementBody {
     durable: u64,
     decided: u64,
     admitted: bool,
+    /// For a call with messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    took: Option<Took>,
 }
 
-impl From<Acknowledgement> for AcknowledgementBody {
-    fn from(acknowledgement: Acknowledgement) -> AcknowledgementBody {
+impl AcknowledgementBody {
+    /// What a secondary answers, and how long it took.
+    #[must_use]
+    pub fn new(acknowledgement: Acknowledgement, took: Option<Took>) -> AcknowledgementBody {
         AcknowledgementBody {
             incarnation: IncarnationText(acknowledgement.incarnation),
             durable: acknowledgement.durable.get(),
             decided: acknowledgement.decided.get(),
             admitted: acknowledgement.admitted,
+            took,
         }
+    }
+
+    /// How long the secondary took, if it says so.
+    #[must_use]
+    pub fn took(&self) -> Option<Took> {
+        self.took
     }
 }
 
-impl From<AcknowledgementBody> for Acknowledgement {
-    fn from(body: AcknowledgementBody) -> Acknowledgement {
+impl From<&AcknowledgementBody> for Acknowledgement {
+    fn from(body: &AcknowledgementBody) -> Acknowledgement {
         Acknowledgement {
             incarnation: body.incarnation.0,
             durable: Id::new(body.durable),
@@ -454,6 +473,9 @@ pub struct HoldingsBody {
     /// Why it cannot store messages, if that is so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unable: Option<String>,
+    /// What it does wrong because somebody asked for that, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
 }
 
 impl HoldingsBody {
@@ -472,6 +494,7 @@ impl HoldingsBody {
             diverged: holdings.diverged.map(Id::get),
             delay_ms,
             unable,
+            fault: None,
         }
     }
 

@@ -4,17 +4,20 @@
 //! [`Kind::Unknown`], however likely the good case may be.
 
 use crate::address::Address;
+use crate::credentials::Credentials;
 use crate::exit::Exit;
 use crate::screen::visible;
 use crate::wishes::Wishes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::time::Duration;
-use ureq::http::Response;
+use ureq::http::header::{AUTHORIZATION, HeaderValue};
+use ureq::http::{Request, Response};
+use ureq::middleware::MiddlewareNext;
 use ureq::typestate::WithBody;
-use ureq::{Agent, Body, RequestBuilder, Timeout};
+use ureq::{Agent, Body, RequestBuilder, SendBody, Timeout};
 
 /// A host that is there accepts a connection at once; a longer `--timeout` is for slow answers.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -34,6 +37,7 @@ pub(crate) struct Client {
     agent: Agent,
     master: Address,
     timeout: Duration,
+    token: Option<Credentials>,
 }
 
 /// Whether a request, once sent, may have changed something.
@@ -45,10 +49,18 @@ enum Effect {
 
 impl Client {
     /// A client that waits this long for an answer.
-    pub(crate) fn new(master: Address, timeout: Duration) -> Client {
+    pub(crate) fn new(master: Address, timeout: Duration, token: Option<Credentials>) -> Client {
+        let credentials = token.as_ref().and_then(|token| HeaderValue::from_str(&token.header()).ok());
+        let show = move |mut request: Request<SendBody>, next: MiddlewareNext| {
+            if let Some(credentials) = &credentials {
+                request.headers_mut().insert(AUTHORIZATION, credentials.clone());
+            }
+            next.handle(request)
+        };
         // No overall limit: sending, waiting and receiving each have their own, so that a large log that flows is not
         // cut off. No idle connections: a node would keep a thread waiting for our next request.
         let agent = Agent::config_builder()
+            .middleware(show)
             .proxy(None)
             .http_status_as_error(false)
             .max_redirects(0)
@@ -61,7 +73,7 @@ impl Client {
             .user_agent(concat!("test_client/", env!("CARGO_PKG_VERSION")))
             .build()
             .into();
-        Client { agent, master, timeout }
+        Client { agent, master, timeout, token }
     }
 
     pub(crate) fn master(&self) -> &Address {
@@ -72,10 +84,19 @@ impl Client {
         self.timeout
     }
 
+    pub(crate) fn token(&self) -> Option<&Credentials> {
+        self.token.as_ref()
+    }
+
+    /// The same client, but not so patient.
+    pub(crate) fn with_timeout(&self, timeout: Duration) -> Client {
+        Client::new(self.master.clone(), timeout, self.token.clone())
+    }
+
     /// The same client, waiting long enough for the answer to a post that may wait itself.
     fn patient_enough(&self, wishes: &Wishes) -> Client {
         let needed = wishes.wait.map_or(Duration::ZERO, |wait| wait + ANSWER_MARGIN);
-        Client::new(self.master.clone(), self.timeout.max(needed))
+        self.with_timeout(self.timeout.max(needed))
     }
 
     /// How a node is.
@@ -96,6 +117,48 @@ impl Client {
     /// The same, content with any prefix of the log: the node asks nobody.
     pub(crate) fn prefix_from(&self, node: &Address, from: u64) -> Result<Reply<Messages>, Failure> {
         self.read(node, &format!("/messages?view=objects&from={from}&consistency=prefix"), LOG_BYTES_MAX)
+    }
+
+    /// A part of what a node shows: from an id on, at most so many messages, under a consistency if one is named.
+    pub(crate) fn page(
+        &self,
+        node: &Address,
+        from: u64,
+        limit: Option<u64>,
+        consistency: Option<&str>,
+    ) -> Result<Reply<Messages>, Failure> {
+        let limit = limit.map_or_else(String::new, |limit| format!("&limit={limit}"));
+        let consistency = consistency.map_or_else(String::new, |word| format!("&consistency={word}"));
+        self.read(node, &format!("/messages?view=objects&from={from}{limit}{consistency}"), LOG_BYTES_MAX)
+    }
+
+    /// Where the time of a message went.
+    pub(crate) fn trace(&self, id: u64) -> Result<Reply<Trace>, Failure> {
+        self.read(&self.master, &format!("/messages/{id}/trace"), REPLY_BYTES_MAX)
+    }
+
+    /// The messages of a node from an id on, a line of JSON for each, as they become visible. Empty lines are signs of
+    /// life.
+    pub(crate) fn follow(&self, node: &Address, from: u64) -> Result<impl BufRead + use<>, Failure> {
+        self.lines(node, &format!("/messages?follow=true&view=objects&from={from}"))
+    }
+
+    /// The messages that a node shows now, from an id on, a line of JSON for each.
+    pub(crate) fn export(&self, node: &Address, from: u64) -> Result<impl BufRead + use<>, Failure> {
+        self.lines(node, &format!("/messages?view=objects&from={from}"))
+    }
+
+    fn lines(&self, node: &Address, path: &str) -> Result<impl BufRead + use<>, Failure> {
+        let url = node.url(path);
+        let request = self.agent.get(url).header("Accept", "application/x-ndjson");
+        let request = request.config().timeout_recv_body(None).build();
+        let call = Call { node, effect: Effect::Reads, bytes_max: REPLY_BYTES_MAX, timeout: self.timeout };
+        let response = request.call().map_err(|error| call.explain(&error))?;
+        if response.status() != 200 {
+            return Err(call.receive(response).map_err(|error| call.explain(&error))?.into_failure());
+        }
+        let body = response.into_body().into_with_config().limit(u64::MAX).reader();
+        Ok(BufReader::new(body))
     }
 
     /// What became of the write with this name.
@@ -230,7 +293,8 @@ impl Call<'_> {
             ureq::Error::BodyExceedsLimit(limit) => format!("{node} answered with more than {} MiB", limit >> 20),
             other => format!("{node} did not answer as a node does: {other}"),
         };
-        Failure::new(kind, sentence)
+        let gave_up = kind == Kind::Unknown && matches!(error, ureq::Error::Timeout(_));
+        Failure { gave_up, ..Failure::new(kind, sentence) }
     }
 }
 
@@ -276,6 +340,7 @@ impl Answer {
         Failure {
             kind,
             error: problem.error,
+            gave_up: false,
             status: Some(self.status),
             message_id: problem.message_id,
             message_ids: problem.message_ids,
@@ -340,6 +405,9 @@ pub(crate) struct Failure {
     pub(crate) kind: Kind,
     /// What happened, in a sentence.
     pub(crate) error: String,
+    /// There was no answer as long as this client waited, so that what it sent may still be on its way.
+    #[serde(skip)]
+    pub(crate) gave_up: bool,
     /// The HTTP status, if there was an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<u16>,
@@ -356,7 +424,8 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(kind: Kind, error: String) -> Failure {
-        Failure { kind, error, status: None, message_id: None, message_ids: None, secondaries: Vec::new() }
+        let (status, message_id, message_ids) = (None, None, None);
+        Failure { kind, error, gave_up: false, status, message_id, message_ids, secondaries: Vec::new() }
     }
 
     /// Whether what was posted got as far as having an id: before that, it was sent to nobody.
@@ -521,6 +590,9 @@ pub(crate) struct Health {
     /// The newest id that it holds, visible or not.
     #[serde(default)]
     pub(crate) last: u64,
+    /// Everything up to this id that is not refused is visible.
+    #[serde(default)]
+    pub(crate) decided: u64,
     /// How many calls arrived at a secondary before an earlier one. An older version does not tell.
     pub(crate) early_calls: Option<u64>,
     /// Whether a master would take a message now; if not, `reason` says why.
@@ -537,6 +609,42 @@ pub(crate) struct Listed {
     pub(crate) server_id: String,
     pub(crate) url: String,
     pub(crate) state: Option<State>,
+    pub(crate) detail: Option<String>,
+    /// Everything up to this id is known to be on its disk.
+    pub(crate) durable: Option<u64>,
+    pub(crate) delay_ms: Option<u64>,
+}
+
+impl Listed {
+    pub(crate) fn is_in_sync(&self) -> bool {
+        self.state == Some(State::InSync)
+    }
+}
+
+/// Where the time of a write went.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Trace {
+    #[serde(flatten)]
+    pub(crate) ids: WriteIds,
+    pub(crate) outcome: String,
+    pub(crate) timestamp: String,
+    pub(crate) w: u64,
+    pub(crate) ms: f64,
+    pub(crate) replicas: Vec<Replica>,
+}
+
+/// One node's part in it; moments in milliseconds after the write was accepted.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Replica {
+    pub(crate) server_id: String,
+    pub(crate) state: String,
+    pub(crate) stored_ms: Option<f64>,
+    pub(crate) sent_ms: Option<f64>,
+    pub(crate) received_ms: Option<f64>,
+    pub(crate) durable_ms: Option<f64>,
+    pub(crate) delay_ms: Option<f64>,
+    pub(crate) acknowledged_ms: Option<f64>,
+    pub(crate) attempts: Option<u32>,
     pub(crate) detail: Option<String>,
 }
 

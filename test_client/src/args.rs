@@ -2,10 +2,16 @@
 
 use crate::address::Address;
 use crate::bench::Options;
+use crate::check;
+use crate::credentials::Credentials;
+use crate::export;
+use crate::tail;
+use crate::torture;
 use crate::wishes::{SECONDS_MAX, Wishes, parse_key};
 use anstream::ColorChoice;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 use std::time::Duration;
 
 /// Where a master listens if nobody says otherwise.
@@ -18,7 +24,7 @@ pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
 
-    /// Address of the master; http://localhost:5000 if left out. `acceptance` starts a cluster of its own then
+    /// Address of the master; http://localhost:5000 if left out. `acceptance` and `torture` start their own then
     #[arg(long, global = true, value_name = "URL", env = "MASTER_URL")]
     pub(crate) master: Option<Address>,
 
@@ -27,6 +33,11 @@ pub(crate) struct Args {
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
     timeout: u64,
+
+    /// What nodes want to see that are guarded: the token of clients, or of the cluster for what changes it, as `demo` and
+    /// `acceptance` do. Better in the variable: others can read command lines
+    #[arg(long, global = true, value_name = "TOKEN", env = "CLIENT_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<Credentials>,
 
     /// For scripts: print one JSON document and nothing else
     #[arg(long, global = true)]
@@ -89,6 +100,21 @@ pub(crate) enum Command {
     /// bound. Ctrl-C ends it early and still tells what was measured; a second one ends it at once.
     #[command(after_long_help = BENCH_HELP)]
     Bench(Options),
+    /// Write and read while everything goes wrong, and prove from what clients saw that every promise was kept
+    ///
+    /// Starts a master and two secondaries of its own, unless --cluster says otherwise, writes in every way that there
+    /// is, reads every node in every consistency, and lets nodes, networks, disks and clocks fail meanwhile. Then all
+    /// faults are ended, the cluster has to come back, and an independent checker judges the history of what clients
+    /// were told. The messages stay in the log.
+    ///
+    /// Ctrl-C ends it early and still judges; a second one ends it at once. What was changed is put back in any case.
+    #[command(after_long_help = TORTURE_HELP)]
+    Torture(torture::Options),
+    /// Judge the history of a `torture` again: whether every promise was kept
+    ///
+    /// Reads the file and nothing else, and shares no code with the nodes. Exit codes: 0 every promise held; 2 the
+    /// file is no whole history; 5 a promise was broken.
+    Check(check::Options),
     /// Append one message and show how long each secondary took
     Post {
         /// The message. `-` reads it from the standard input, without a final line break. Put `--` before a text
@@ -114,8 +140,44 @@ pub(crate) enum Command {
         /// Address of the node; the master if left out
         url: Option<Address>,
     },
+    /// Show a node's messages as they become visible, until Ctrl-C
+    ///
+    /// If the connection breaks, or the node is started again, it goes on where it was: nothing is missing and nothing
+    /// comes twice. With --json, each message is a line of JSON.
+    Tail(tail::Options),
+    /// Write what a node shows into a file, a message a line
+    Export(export::ExportOptions),
+    /// Append the messages of a file, in batches; run again, it writes nothing twice
+    Import(export::ImportOptions),
+    /// Show where the time of a write went: when each copy was sent, received, on disk and acknowledged
+    Trace {
+        /// The id of a message
+        id: u64,
+    },
+    /// List the secondaries that the master knows, and how far each is
+    Secondaries,
     /// Ask the master, and every secondary that it knows, how they are
     Health,
+    /// The same in a table that refreshes, with how far each secondary is
+    Status {
+        /// Seconds between two looks
+        #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = parse_every)]
+        every: f64,
+    },
+    /// Print a script that completes what is typed: bash, zsh, fish, elvish or powershell
+    ///
+    /// For bash: test_client completions bash > ~/.local/share/bash-completion/completions/test_client
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+fn parse_every(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=3_600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("it must be a number of seconds from 0.1 to 3600".to_owned()),
+    }
 }
 
 fn color_parser() -> impl TypedValueParser<Value = ColorChoice> {
@@ -139,6 +201,19 @@ Exit codes: 0 it was measured; 1 every message was refused; 2 wrong usage; 3 the
 read from, cannot be reached; 4 no message was acknowledged, and some may have been appended; 5 an id
 was acknowledged twice, or out of order.";
 
+const TORTURE_HELP: &str = "\
+Examples:
+  test_client torture                                own nodes, all faults that can be made, 30 s
+  test_client torture --faults kill,pause --seconds 120 --plot torture.svg
+  test_client torture --cluster compose              the docker compose project of this directory
+  test_client torture --cluster given --master http://localhost:5000 --faults none
+  test_client torture --history run.ndjson           keep what was seen
+  test_client check run.ndjson                       judge it again
+
+Exit codes: 0 every promise held; 2 wrong usage, or a class of faults that was asked for by name
+cannot be made; 3 the cluster cannot be reached or started; 5 a promise was broken, or the cluster did
+not come back.";
+
 const AFTER_HELP: &str = "\
 Examples:
   test_client demo                              the whole story, step by step
@@ -153,8 +228,15 @@ Examples:
   test_client write order-4711                  what became of it
   test_client post --after 7 \"the eighth\"       append only if 7 is the newest id
   test_client bench --writers 64                how fast it is (see bench --help)
+  test_client torture                           whether it keeps its promises while everything fails
+  test_client check run.ndjson                  judge such a run again
   test_client get                               what the master shows
   test_client get http://localhost:5001         what a secondary shows
+  test_client tail http://localhost:5001        what it shows, as it grows
+  test_client export log.ndjson                 all of it, as a file
+  test_client import log.ndjson                 such a file into a log; again is harmless
+  test_client trace 7                           where the time of message 7 went
+  test_client status                            all nodes, again and again
   test_client --json get | jq .total            for scripts
   MASTER_URL=http://10.0.0.7:5000 test_client health
 
@@ -167,5 +249,5 @@ Exit codes:
   2  wrong usage
   3  a node could not be reached, or what answered is not a node; a message did not arrive
   4  outcome unknown: a message was sent, then the connection broke or time ran out; look, then retry
-  5  the demonstration, the acceptance or the bench found something that must not be
+  5  the demonstration, the acceptance, the bench, torture or a check found what must not be
   128 and the number of a signal: the acceptance was told to stop, and put back what it had changed";

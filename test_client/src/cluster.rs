@@ -108,7 +108,7 @@ pub(crate) fn describe(node: &Node) -> String {
 pub(crate) fn describe_master(health: &Health) -> String {
     let reason = || health.reason.as_deref().map_or_else(String::new, |reason| format!(": {}", visible(reason)));
     match health.writable {
-        Some(false) => format!("takes no messages{}", reason()),
+        Some(false) => format!("takes no messages for all nodes{}", reason()),
         Some(true) => "takes messages".to_owned(),
         None => visible(&health.status),
     }

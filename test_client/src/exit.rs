@@ -15,7 +15,7 @@ pub(crate) enum Exit {
     Unreachable = 3,
     /// A message was sent and nobody can say whether it was appended.
     Unknown = 4,
-    /// The demonstration, the acceptance or the bench saw what must not be.
+    /// The demonstration, the acceptance, the bench, torture or a check saw what must not be.
     Broken = 5,
 }
 

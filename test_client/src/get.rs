@@ -1,10 +1,9 @@
 //! `test_client get`: the messages that one node shows.
 
 use crate::address::Address;
-use crate::api::{Client, Failure, Messages};
+use crate::api::{Client, Messages};
 use crate::exit::Exit;
 use crate::screen::{DIM, STRONG, Screen, count, visible};
-use serde_json::json;
 use std::io;
 
 /// Lists the messages of a node; of the master if none is named.
@@ -16,7 +15,7 @@ pub(crate) fn run(client: &Client, screen: &mut Screen, url: Option<&Address>) -
             screen.document(&reply.body)?;
             Ok(Exit::Success)
         }
-        Err(failure) => fail(screen, &failure),
+        Err(failure) => screen.fail(&failure),
     }
 }
 
@@ -38,10 +37,4 @@ fn show(screen: &mut Screen, node: &Address, shown: &Messages) -> io::Result<()>
         screen.line(format_args!("{:>ids$}  {DIM}{time:<24}{DIM:#}  {text}", message.id))?;
     }
     Ok(())
-}
-
-fn fail(screen: &mut Screen, failure: &Failure) -> io::Result<Exit> {
-    screen.complain(failure);
-    screen.document(json!(failure).to_string().as_bytes())?;
-    Ok(failure.kind.exit())
 }

@@ -11,23 +11,34 @@ mod address;
 mod api;
 mod args;
 mod bench;
+mod check;
 mod checks;
 mod cluster;
+mod credentials;
 mod demo;
 mod exit;
+mod export;
 mod get;
 mod health;
+mod history;
+mod own_nodes;
 mod patience;
 mod post;
+mod random;
 mod report;
 mod screen;
+mod status;
 mod story;
+mod tail;
+mod torture;
+mod trace;
 mod wishes;
 mod write;
 
 use api::Client;
 use args::{Args, Command};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use credentials::Credentials;
 use exit::Exit;
 use screen::Screen;
 use std::io;
@@ -48,7 +59,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> io::Result<Exit> {
-    let client = Client::new(args.master(), args.timeout());
+    let client = Client::new(args.master(), args.timeout(), args.token.clone().filter(Credentials::is_given));
     let mut screen = Screen::new(args.json);
     match &args.command {
         Command::Demo { no_failure } => demo::run(&client, &mut screen, !no_failure),
@@ -56,11 +67,23 @@ fn run(args: &Args) -> io::Result<Exit> {
             let commands = down.clone().zip(up.clone());
             acceptance::run(args.master.is_some().then_some(client), args.timeout(), &mut screen, commands)
         }
+        Command::Check(options) => check::run(&mut screen, options),
+        Command::Torture(options) => torture::run(&client, args.master.is_some(), &mut screen, options),
         Command::Bench(options) => bench::run(&client, &mut screen, args.json, options),
         Command::Post { text: Some(text), lines: false, wishes } => post::run(&client, &mut screen, text, wishes),
         Command::Post { text, wishes, .. } => post::run_lines(&client, &mut screen, text.as_deref(), wishes),
         Command::Write { key } => write::run(&client, &mut screen, key),
         Command::Get { url } => get::run(&client, &mut screen, url.as_ref()),
+        Command::Tail(options) => tail::run(&client, &mut screen, options),
+        Command::Export(options) => export::export(&client, &mut screen, options),
+        Command::Import(options) => export::import(&client, &mut screen, options),
+        Command::Trace { id } => trace::run(&client, &mut screen, *id),
+        Command::Secondaries => status::run_secondaries(&client, &mut screen),
         Command::Health => health::run(&client, &mut screen),
+        Command::Status { every } => status::run(&client, &mut screen, args.json, *every),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Args::command(), "test_client", &mut io::stdout());
+            Ok(Exit::Success)
+        }
     }
 }

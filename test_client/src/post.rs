@@ -17,7 +17,7 @@ pub(crate) fn run(client: &Client, screen: &mut Screen, text: &str, wishes: &Wis
     let message = match text {
         "-" => match from_input() {
             Ok(message) => without_line_break(&message).to_owned(),
-            Err(why) => return refuse(screen, &why),
+            Err(why) => return screen.refuse(&why),
         },
         text => text.to_owned(),
     };
@@ -35,12 +35,12 @@ pub(crate) fn run(client: &Client, screen: &mut Screen, text: &str, wishes: &Wis
 /// Appends every line of the standard input as a message of its own: all of them, or none.
 pub(crate) fn run_lines(client: &Client, screen: &mut Screen, text: Option<&str>, wishes: &Wishes) -> io::Result<Exit> {
     if text.is_some_and(|text| text != "-") {
-        return refuse(screen, "with --lines the messages are the lines of the standard input; leave the text out");
+        return screen.refuse("with --lines the messages are the lines of the standard input; leave the text out");
     }
     let input = match from_input() {
-        Ok(input) if input.is_empty() => return refuse(screen, "the standard input is empty, so there is no message"),
+        Ok(input) if input.is_empty() => return screen.refuse("the standard input is empty, so there is no message"),
         Ok(input) => input,
-        Err(why) => return refuse(screen, &why),
+        Err(why) => return screen.refuse(&why),
     };
     let begun = Instant::now();
     match client.post_batch(input.lines(), wishes) {
@@ -68,13 +68,6 @@ fn from_input() -> Result<String, String> {
 fn without_line_break(text: &str) -> &str {
     let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
     line.unwrap_or(text)
-}
-
-/// What was asked for makes no sense, so nothing was sent.
-fn refuse(screen: &mut Screen, why: &str) -> io::Result<Exit> {
-    screen.complain(why);
-    screen.document(json!({ "error": why }).to_string().as_bytes())?;
-    Ok(Exit::Usage)
 }
 
 fn show<T>(screen: &mut Screen, what: &str, copies: &Copied, reply: &Reply<T>, waited_ms: u64) -> io::Result<Exit> {

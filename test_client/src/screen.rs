@@ -1,7 +1,10 @@
 //! What a person sees: lines, marks, bars, and text that cannot play tricks on the terminal.
 
+use crate::api::Failure;
+use crate::exit::Exit;
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
+use serde_json::json;
 use std::fmt::Display;
 use std::io::{self, Write};
 
@@ -62,6 +65,20 @@ impl Screen {
         if !self.json {
             anstream::eprintln!("{BAD}test_client:{BAD:#} {text}");
         }
+    }
+
+    /// A call that failed, for a person or for a script. Gives the exit code that says so.
+    pub(crate) fn fail(&mut self, failure: &Failure) -> io::Result<Exit> {
+        self.complain(failure);
+        self.document(json!(failure).to_string().as_bytes())?;
+        Ok(failure.kind.exit())
+    }
+
+    /// What was asked for makes no sense, so nothing was sent.
+    pub(crate) fn refuse(&mut self, why: &str) -> io::Result<Exit> {
+        self.complain(why);
+        self.document(json!({ "error": why }).to_string().as_bytes())?;
+        Ok(Exit::Usage)
     }
 
     /// Durations side by side, the longest filling the width.

@@ -3,7 +3,6 @@
 use crate::api::{Client, Fate, Ids, KnownWrite, WriteIds};
 use crate::exit::Exit;
 use crate::screen::{GOOD, STRONG, Screen, visible};
-use serde_json::json;
 use std::io;
 
 /// Asks the master for the write with this key.
@@ -14,11 +13,7 @@ pub(crate) fn run(client: &Client, screen: &mut Screen, key: &str) -> io::Result
             screen.document(&reply.body)?;
             Ok(exit(reply.value.outcome))
         }
-        Err(failure) => {
-            screen.complain(&failure);
-            screen.document(json!(failure).to_string().as_bytes())?;
-            Ok(failure.kind.exit())
-        }
+        Err(failure) => screen.fail(&failure),
     }
 }
 

@@ -123,7 +123,9 @@ fn an_absent_secondary_that_cannot_be_removed_is_told_loudly() {
 #[test]
 fn the_demonstration_stops_where_nothing_would_make_sense() {
     let run = |faults| run(&cluster(faults).master, &["demo", "--timeout", "1"]);
-    run(&[Fault::NotWritable]).ends_with(1).prints("the master takes no messages: secondary-2 is catching up");
+    run(&[Fault::NotWritable])
+        .ends_with(1)
+        .prints("the master takes no messages for all nodes: secondary-2 is catching up");
     run(&[Fault::RefuseAll])
         .ends_with(1)
         .prints("✓ secondary-1  acknowledged after 40 ms")

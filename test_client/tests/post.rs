@@ -55,6 +55,20 @@ fn what_is_asked_for_is_sent() {
 }
 
 #[test]
+fn a_token_is_shown_to_the_node_and_to_nobody_else() {
+    let master = answering(201, &[], &committed());
+    run(&master.url, &["post", "x"]).ends_with(0);
+    assert_eq!(master.request().header("Authorization"), None);
+    let master = answering(201, &[], &committed());
+    run(&master.url, &["post", "x", "--token", "secret-0123456789"]).ends_with(0);
+    assert_eq!(master.request().header("Authorization"), Some("Bearer secret-0123456789"));
+    let mut program = common::program();
+    program.args(["--help"]).env("CLIENT_TOKEN", "secret-0123456789");
+    let help = common::finish(program, b"").ends_with(0);
+    assert!(!help.stdout.contains("secret-0123456789"), "{}", help.stdout);
+}
+
+#[test]
 fn the_client_waits_longer_than_the_master() {
     let slow = |status, body: &Value| Recorder::start(Duration::from_millis(1500), status, &[], body);
     run(&slow(201, &committed()).url, &["post", "x", "--wait", "1", "--timeout", "1"]).ends_with(0);

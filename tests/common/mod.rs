@@ -1,13 +1,16 @@
 //! Real nodes for tests: processes on ports of their own, in a directory of their own, gone when the test ends.
 
-#![allow(dead_code, reason = "each test file uses its part of this")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its part of this")]
 
+mod ports;
 pub(crate) mod random;
+
+pub(crate) use ports::free_ports;
 
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -29,6 +32,7 @@ pub(crate) struct Reply {
     pub(crate) replayed: bool,
     pub(crate) etag: Option<String>,
     pub(crate) retry_after: Option<String>,
+    pub(crate) server_timing: Option<String>,
 }
 
 /// Calls a node.
@@ -103,7 +107,8 @@ fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Reply 
     let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let replayed = header("Idempotent-Replayed").is_some();
     let (location, retry_after, etag) = (header("Location"), header("Retry-After"), header("ETag"));
-    let reply = Reply { status, body: Value::Null, location, replayed, etag, retry_after };
+    let server_timing = header("Server-Timing");
+    let reply = Reply { status, body: Value::Null, location, replayed, etag, retry_after, server_timing };
     if (300..400).contains(&status) {
         return reply;
     }
@@ -144,6 +149,17 @@ impl Node {
         let reply = get(&self.url("/messages"));
         assert_eq!(reply.status, 200, "{reply:?}");
         pairs(&reply.body)
+    }
+
+    /// Asks for what is not JSON. Gives the head and the body.
+    pub(crate) fn get_text(&self, path: &str) -> (String, String) {
+        let mut connection = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(connection, "GET {path} HTTP/1.0\r\nHost: node\r\n\r\n").unwrap();
+        let mut reply = String::new();
+        connection.read_to_string(&mut reply).unwrap();
+        let (head, body) = reply.split_once("\r\n\r\n").expect("a head and a body");
+        (head.to_owned(), body.to_owned())
     }
 
     pub(crate) fn health(&self) -> Value {
@@ -359,25 +375,4 @@ fn node(directory: &TempDir, program: &'static str, name: &str, port: u16, envir
         port,
         child: None,
     }
-}
-
-/// Ports that nothing listens on. They are below the range from which the system takes ports for outgoing connections,
-/// or a connection of another test could sit on one of them.
-pub(crate) fn free_ports(count: usize) -> Vec<u16> {
-    const FIRST: u16 = 10_000;
-    const LAST: u16 = 32_000;
-    let seed = u64::from(std::process::id()) * 7_919 + Instant::now().elapsed().as_nanos() as u64;
-    let held: Vec<TcpListener> = (0..u16::MAX)
-        .map(|step| FIRST + ((seed + u64::from(step) * 37 + next_offset()) % u64::from(LAST - FIRST)) as u16)
-        .filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())
-        .take(count)
-        .collect();
-    held.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
-}
-
-/// Tests of one process run side by side: each call begins elsewhere.
-fn next_offset() -> u64 {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static OFFSET: AtomicU64 = AtomicU64::new(0);
-    OFFSET.fetch_add(101, Ordering::Relaxed)
 }

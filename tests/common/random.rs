@@ -15,21 +15,22 @@ pub(crate) fn seed(name: &str) -> u64 {
     variable(name).unwrap_or(clock)
 }
 
-/// A small generator of random numbers (Marsaglia's xorshift).
-#[derive(Clone)]
+/// A small generator of random numbers: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014). Seeds that follow each other
+/// give choices that have nothing in common.
+#[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 
 impl Random {
     /// Begins with a seed. Any will do.
     pub(crate) fn new(seed: u64) -> Random {
-        Random(seed | 1)
+        Random(seed)
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
 
     pub(crate) fn below(&mut self, bound: u64) -> u64 {

@@ -48,6 +48,20 @@ impl Strace {
         Strace::attach(node.pid(), &["-e", "trace=fsync,fdatasync", "-P", file, "-e", inject]).unwrap()
     }
 
+    /// Lets a node wait for ten seconds before each write to one file, until this is dropped.
+    pub(crate) fn delay_writes(node: &Node, file: &Path) -> Strace {
+        let file = file.to_str().unwrap();
+        let inject = "inject=pwrite64:delay_enter=10000000";
+        Strace::attach(node.pid(), &["-e", "trace=pwrite64", "-P", file, "-e", inject]).unwrap()
+    }
+
+    /// Kills a node when it syncs one file, before it does.
+    pub(crate) fn kill_at_sync(node: &Node, file: &Path) -> Strace {
+        let file = file.to_str().unwrap();
+        let inject = "inject=fsync,fdatasync:signal=KILL:when=1";
+        Strace::attach(node.pid(), &["-e", "trace=fsync,fdatasync", "-P", file, "-e", inject]).unwrap()
+    }
+
     fn attach(pid: u32, arguments: &[&str]) -> Result<Strace, String> {
         let directory = tempfile::tempdir().unwrap();
         let mut child = Command::new("strace")

@@ -183,7 +183,6 @@ pub(crate) fn bad_heads() -> Vec<Row> {
         row("a path of 2,049 bytes", RefusedAtLast(414), get(&format!("/{}", "a".repeat(2_048)))),
         row("a path of 1 MiB", RefusedAtLast(414), get(&format!("/{}", "a".repeat(1 << 20)))),
         row("an unknown path", Refused(404), get("/nowhere")),
-        row("the root", Refused(404), get("/")),
         row("two slashes", Refused(404), get("//messages")),
         row("a slash at the end", Refused(404), get("/messages/")),
         row("a way up", Refused(404), get("/messages/../health")),

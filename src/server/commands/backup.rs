@@ -27,9 +27,8 @@ pub(super) struct BackupReader<R> {
 }
 
 /// Asks a node for its log.
-pub(super) fn from_node(node: &NodeUrl) -> Result<BackupReader<impl BufRead + use<>>, Failure> {
-    let source =
-        Peers::new(TIMEOUT, TIMEOUT).backup(node).map_err(|error| Failure::Failed(format!("{node} {error}")))?;
+pub(super) fn from_node(peers: &Peers, node: &NodeUrl) -> Result<BackupReader<impl BufRead + use<>>, Failure> {
+    let source = peers.backup(node).map_err(|error| Failure::Failed(format!("{node} {error}")))?;
     BackupReader::new(BufReader::new(source)).map_err(|why| Failure::Failed(format!("what {node} sent: {why}")))
 }
 
@@ -91,11 +90,11 @@ fn read_line(source: &mut impl BufRead, line: &mut Vec<u8>) -> Result<(), String
 }
 
 /// Saves the log of a node. The file appears under its name when it is whole and on disk.
-pub(super) fn save(node: &NodeUrl, file: &Path) -> Result<String, Failure> {
+pub(super) fn save(peers: &Peers, node: &NodeUrl, file: &Path) -> Result<String, Failure> {
     if file.exists() {
         return Err(Failure::Usage(format!("{} exists; choose another name", file.display())));
     }
-    let mut backup = from_node(node)?;
+    let mut backup = from_node(peers, node)?;
     let unfinished = unfinished(file);
     let saved = write(&mut backup, &unfinished).and_then(|()| {
         let named = fs::rename(&unfinished, file).and_then(|()| sync_directory_of(file));

@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 pub(in crate::server) fn check_health(role: &str, settings: &CommonSettings) -> ExitCode {
     let alive = node(None, settings)
         .map_err(|_| "the address cannot be asked".to_owned())
-        .and_then(|node| Peers::new(TIMEOUT, TIMEOUT).live(&node).map_err(|error| format!("{node} {error}")));
+        .and_then(|node| Peers::new(TIMEOUT, TIMEOUT, None).live(&node).map_err(|error| format!("{node} {error}")));
     match alive {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {

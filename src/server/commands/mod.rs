@@ -19,6 +19,7 @@ pub(super) use health::check_health;
 
 use super::config::CommonSettings;
 use super::http;
+use super::peer::Peers;
 use super::run::{EXIT_FAILED, EXIT_USAGE};
 use crate::store::Claim;
 use crate::wire::address::NodeUrl;
@@ -75,9 +76,11 @@ pub(super) fn of_master(command: &MasterCommand, settings: &CommonSettings) -> E
     let done = match command {
         MasterCommand::Verify => data_directory(settings).and_then(verify::verify),
         MasterCommand::Backup { file, from } => {
-            node(from.as_deref(), settings).and_then(|node| backup::save(&node, file))
+            node(from.as_deref(), settings).and_then(|node| backup::save(&peers(settings), &node, file))
         }
-        MasterCommand::Restore { source } => data_directory(settings).and_then(|to| restore::restore(source, to)),
+        MasterCommand::Restore { source } => {
+            data_directory(settings).and_then(|to| restore::restore(source, &peers(settings), to))
+        }
     };
     end("master", done)
 }
@@ -112,6 +115,10 @@ fn claim_log(directory: &Path) -> Result<Claim, Failure> {
     } else {
         Err(Failure::Usage(format!("there is no log in {}", directory.display())))
     }
+}
+
+fn peers(settings: &CommonSettings) -> Peers {
+    Peers::new(backup::TIMEOUT, backup::TIMEOUT, settings.access.own())
 }
 
 fn node(from: Option<&str>, settings: &CommonSettings) -> Result<NodeUrl, Failure> {

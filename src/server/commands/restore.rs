@@ -7,13 +7,15 @@
 //! acknowledged a moment before the master went away. The master decides it when it is started again.
 
 use super::Failure;
-use super::backup::{BackupReader, TIMEOUT, from_node};
+use super::backup::{BackupReader, from_node};
 use super::progress::Progress;
 use crate::replication::{Id, Slot};
 use crate::server::clock;
+use crate::server::config::server_id;
 use crate::server::peer::Peers;
 use crate::store::{Claim, Disk, Identity, KnownMember, Store, StoreError, Watermark};
 use crate::wire::address::NodeUrl;
+use crate::wire::backup::SecondaryLine;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
@@ -23,11 +25,11 @@ const BATCH_SLOTS: usize = 10_000;
 const BATCH_BYTES: usize = 4 << 20;
 
 /// Restores from a file or from a node.
-pub(super) fn restore(source: &str, directory: &Path) -> Result<String, Failure> {
+pub(super) fn restore(source: &str, peers: &Peers, directory: &Path) -> Result<String, Failure> {
     if source.contains("://") || (!Path::new(source).exists() && source.contains(':')) {
         let node = NodeUrl::parse(source).map_err(Failure::Usage)?;
-        let mut backup = from_node(&node)?;
-        return make(&mut backup, &claim_empty(directory)?, Some(&node));
+        let mut backup = from_node(peers, &node)?;
+        return make(&mut backup, &claim_empty(directory)?, Some((peers, &node)));
     }
     let file = File::open(source).map_err(|error| Failure::Usage(format!("{source} cannot be read: {error}")))?;
     let backup = BackupReader::new(BufReader::new(file));
@@ -47,7 +49,11 @@ fn claim_empty(directory: &Path) -> Result<Claim, Failure> {
     Ok(claim)
 }
 
-fn make(backup: &mut BackupReader<impl BufRead>, claim: &Claim, node: Option<&NodeUrl>) -> Result<String, Failure> {
+fn make(
+    backup: &mut BackupReader<impl BufRead>,
+    claim: &Claim,
+    node: Option<(&Peers, &NodeUrl)>,
+) -> Result<String, Failure> {
     let unfinished = claim.unfinished();
     let removed = match fs::remove_dir_all(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -68,7 +74,11 @@ fn make(backup: &mut BackupReader<impl BufRead>, claim: &Claim, node: Option<&No
     ))
 }
 
-fn write(backup: &mut BackupReader<impl BufRead>, directory: &Path, node: Option<&NodeUrl>) -> Result<(), String> {
+fn write(
+    backup: &mut BackupReader<impl BufRead>,
+    directory: &Path,
+    node: Option<(&Peers, &NodeUrl)>,
+) -> Result<(), String> {
     let store = Disk::open(directory).map_err(|error| error.to_string())?;
     let mut progress = Progress::new("restored", backup.head.through());
     let (mut batch, mut bytes) = (Vec::new(), 0);
@@ -91,17 +101,17 @@ fn write(backup: &mut BackupReader<impl BufRead>, directory: &Path, node: Option
     }
     store.append(&batch).map_err(failed)?;
     store.note_watermark(Watermark { decided, visible }).map_err(failed)?;
-    if let Some(node) = node {
-        append_pending(&*store, node)?;
+    if let Some((peers, node)) = node {
+        append_pending(&*store, peers, node)?;
     }
     store.close();
     store.trouble().map_or(Ok(()), |trouble| Err(trouble.to_string()))
 }
 
-/// Appends what a secondary holds beyond what it shows. A master has nothing to give here: it answers 404.
-fn append_pending(store: &dyn Store, node: &NodeUrl) -> Result<(), String> {
-    let peers = Peers::new(TIMEOUT, TIMEOUT);
-    let Ok(holdings) = peers.state(node).map(|body| body.holdings()) else { return Ok(()) };
+/// Appends what a secondary holds beyond what it shows. A master has nothing to give here.
+fn append_pending(store: &dyn Store, peers: &Peers, node: &NodeUrl) -> Result<(), String> {
+    let held = peers.state_of_secondary(node).map_err(|error| format!("{node} {error}"))?;
+    let Some(holdings) = held.map(|body| body.holdings()) else { return Ok(()) };
     while store.last() < holdings.last {
         let slots = peers.slots(node, store.last()).map_err(|error| format!("{node} {error}"))?;
         if slots.is_empty() {
@@ -113,12 +123,17 @@ fn append_pending(store: &dyn Store, node: &NodeUrl) -> Result<(), String> {
 }
 
 fn identity<R>(backup: &BackupReader<R>) -> Result<Identity, String> {
-    let member =
-        |line: &crate::wire::backup::SecondaryLine| KnownMember { url: line.url.clone(), name: line.server_id.clone() };
     Ok(Identity {
         log_id: backup.head.log_id(),
         master: clock::random_incarnation(),
         history: backup.head.history()?,
-        members: backup.head.secondaries.iter().map(member).collect(),
+        members: backup.head.secondaries.iter().map(member).collect::<Result<_, _>>()?,
     })
+}
+
+/// A secondary that could have registered itself.
+fn member(line: &SecondaryLine) -> Result<KnownMember, String> {
+    let known = NodeUrl::parse(&line.url)
+        .and_then(|url| Ok(KnownMember { url: url.to_string(), name: server_id(&line.server_id)? }));
+    known.map_err(|why| format!("its first line has a secondary that cannot be: {why}"))
 }

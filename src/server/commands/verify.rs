@@ -2,9 +2,8 @@
 
 use super::progress::Progress;
 use super::{Failure, claim_log};
-use crate::replication::Id;
 use crate::server::text::messages;
-use crate::store::{Disk, Store, StoreError, Watermark, walk};
+use crate::store::{Disk, Store, StoreError, Watermark};
 use crate::wire::backup::Tally;
 use std::path::Path;
 
@@ -24,14 +23,15 @@ fn summary(directory: &Path) -> Result<String, StoreError> {
     let Watermark { decided, .. } = store.watermark();
     let mut progress = Progress::new("checked", last);
     let (mut all, mut fingerprint) = (Tally::default(), None);
-    walk(&*store, Id::ZERO, last, |slot| {
-        all.add(&slot);
-        if slot.id() <= decided {
-            fingerprint = Some(all.fingerprint);
-        }
-        progress.show(slot.id());
-        Ok::<(), StoreError>(())
-    })?;
+    while all.last < last {
+        store.check(all.last, last, &mut |slot| {
+            all.add(&slot.to_slot());
+            if all.last <= decided {
+                fingerprint = Some(all.fingerprint);
+            }
+            progress.show(all.last);
+        })?;
+    }
     Ok(format!(
         "{}: {log}, ids up to {last}: {}, {} refused; decided up to id {decided}.\n\
          Every checksum matches, and nothing is missing. The fingerprint of what is decided is {}",

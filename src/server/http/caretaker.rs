@@ -121,7 +121,8 @@ impl Caretaker {
     fn turn_away(&mut self, since: Instant) {
         let next_beat = Instant::now() + BEAT;
         while Instant::now() < next_beat {
-            self.door.turn_away();
+            let refused = self.door.turn_away();
+            self.server.edge.refused.fetch_add(refused, Ordering::Relaxed);
             thread::sleep(REFUSAL_PAUSE);
             if self.may_open_door(since) {
                 return self.open_door(since);

@@ -9,8 +9,8 @@
 //! Connections are counted by the descriptors of the process, which the system tells at once; a few dozen of them are
 //! something else.
 
-use super::exchange::farewell;
 use super::reply::Reply;
+use super::sending::farewell;
 use rustix::process::{Resource, getrlimit};
 use std::collections::VecDeque;
 use std::fs;
@@ -117,8 +117,9 @@ impl Door {
         Ok(())
     }
 
-    /// Tells everybody who waits that there is no room.
-    pub(super) fn turn_away(&mut self) {
+    /// Tells everybody who waits that there is no room. Gives how many they were.
+    pub(super) fn turn_away(&mut self) -> u64 {
+        let before = self.turned_away;
         let had_time = self.leaving.partition_point(|(since, _)| since.elapsed() > FAREWELL);
         self.leaving.drain(..had_time).for_each(|(_, stream)| part_from(&stream));
         for (stream, _) in iter::from_fn(|| self.listener.accept().ok()).take(AT_ONCE) {
@@ -132,6 +133,7 @@ impl Door {
                 self.leaving.push_back((Instant::now(), stream));
             }
         }
+        self.turned_away - before
     }
 }
 

@@ -1,26 +1,27 @@
 //! One request and its one reply.
 //!
-//! Replies are written by ourselves, head and body in one piece, because the library sends them in two and does not
-//! let a server say `Connection: close`. The exception is a reply to a request whose body was not read: the library
-//! reads the rest of such a body when the request is dropped, so the reply has to go out before that, and only the
-//! library can do it in this order.
+//! A request whose body was not read is answered by the library itself: it reads the rest of such a body when the
+//! request is dropped, so the reply has to go out before that, and only the library can do it in this order.
 //!
 //! Dropping a request with a declared body of a terabyte makes the library allocate a terabyte. Such a request is
 //! answered and then *buried*: kept for ever, with the thread and the descriptors of its connection. They are counted.
 //!
-//! Nobody should pay for a client that does not read: the receiver lets another receive before it sends, and a body that
-//! was not read is skipped by threads that do nothing else. One case is left: of replies that are given at once, a
-//! thread sends several, and one that finds its connection full holds up those behind it for the write time-out.
+//! Nobody should pay for a client that does not read: the receiver lets another receive before it sends, a reply whose
+//! client takes no more of it for a moment goes on elsewhere, and a body that was not read is skipped by threads that do
+//! nothing else.
 
 use super::admission::{self, Framing};
 use super::gate::Gate;
-use super::reply::{Body, Reply, reason};
+use super::reply::{Body, Reply};
+use super::sending::Sending;
+use super::stream::carry;
+use super::{Edge, Figures};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-use tiny_http::{HTTPVersion, Header, Request, Response};
+use tiny_http::{Header, Request, Response};
 
 /// An unread body up to this size is read and thrown away by the library; beyond, its request is buried.
 pub(super) const DRAIN_BYTES_MAX: usize = 64 << 20;
@@ -29,9 +30,6 @@ pub(super) const DRAIN_BYTES_MAX: usize = 64 << 20;
 const BODY_READ_AHEAD: usize = 1_024;
 
 const READ_BYTES: usize = 64 << 10;
-
-/// Room that is made for the head of a reply before its length is known.
-const HEAD_BYTES_EXPECTED: usize = 256;
 
 /// Fewer replies than this are not worth another thread.
 const REPLIES_PER_THREAD_MIN: usize = 16;
@@ -79,6 +77,8 @@ impl Exchange {
             tiny_http::Method::Post => Method::Post,
             tiny_http::Method::Put => Method::Put,
             tiny_http::Method::Delete => Method::Delete,
+            // One of HTTP that the library does not know.
+            tiny_http::Method::NonStandard(name) if name.as_str() == "QUERY" => Method::Other,
             tiny_http::Method::NonStandard(_) => Method::Unknown,
             _ => Method::Other,
         }
@@ -117,6 +117,11 @@ impl Exchange {
     /// The host that sent it.
     pub(crate) fn client_host(&self) -> Option<std::net::IpAddr> {
         self.request().remote_addr().map(SocketAddr::ip)
+    }
+
+    /// How busy the edge is.
+    pub(crate) fn figures(&self) -> Figures {
+        self.gate.edge.figures()
     }
 
     /// Whether a body that was cut off looks like a whole one: the library takes the end of the connection for the last
@@ -182,15 +187,24 @@ impl Exchange {
         self.send(reply);
     }
 
+    /// Answers with what is made of the request.
+    pub(crate) fn reply_with(self, answer: impl FnOnce(&Exchange) -> Reply) {
+        let reply = answer(&self);
+        self.reply(reply);
+    }
+
     /// Answers from a thread that nobody waits for, if sending may take long.
     pub(crate) fn reply_aside(self, reply: Reply) {
         match reply.body {
             Body::Whole(_) => self.reply(reply),
-            Body::Streamed(_) => {
-                let edge = Arc::clone(&self.gate.edge);
-                edge.pool.submit(Box::new(move || self.reply(reply)));
-            }
+            Body::Streamed(_) => self.aside(move |exchange| exchange.reply(reply)),
         }
+    }
+
+    /// Answers later, on a thread that may block.
+    pub(crate) fn aside(self, answer: impl FnOnce(Exchange) + Send + 'static) {
+        let edge = Arc::clone(&self.gate.edge);
+        edge.pool.submit(Box::new(move || answer(self)));
     }
 
     /// Answers many. Each core sends a part, and puts it into words.
@@ -216,50 +230,87 @@ impl Exchange {
         self.body_consumed || self.body_is_here()
     }
 
+    /// Whether only the head of a reply is wanted.
+    pub(super) fn is_head(&self) -> bool {
+        *self.request().method() == tiny_http::Method::Head
+    }
+
+    /// Gives the request away, to be answered.
+    pub(super) fn depart(&mut self) -> Option<(Request, Departure)> {
+        let ends = matches!(self.framing, Framing::Ambiguous | Framing::Chunked) || !self.body_is_done();
+        let request = self.request.take()?;
+        let (gate, address) = (Arc::clone(&self.gate), request.remote_addr().copied());
+        let edge = Arc::clone(&gate.edge);
+        Some((request, Departure { edge, gate: Some(gate), address, ends, is_complete: false }))
+    }
+
     fn send(&mut self, reply: Reply) {
         let body_is_done = self.body_is_done();
-        let ends = matches!(self.framing, Framing::Ambiguous | Framing::Chunked) || !body_is_done;
-        let Some(request) = self.request.take() else { return };
-        let address = request.remote_addr().copied();
-        let departure = Departure { gate: Arc::clone(&self.gate), address, ends: true };
-        let send = move || {
-            let sent = if body_is_done {
-                write_reply(request, reply, ends)
-            } else {
-                reply_unread(request, reply, &departure.gate.edge.buried)
-            };
-            if let Err(error) = &sent {
-                log::debug!("a reply did not reach {address:?}: {error}");
-            }
-            // After a reply that was cut off, nothing else may be sent.
-            departure.with_end(ends || sent.is_err());
-        };
+        let Some((request, departure)) = self.depart() else { return };
+        let edge = &self.gate.edge;
         if !body_is_done {
-            self.gate.edge.skippers.submit(Box::new(send));
+            let skip = move || {
+                let sent = reply_unread(request, reply, &departure.edge().buried);
+                departure.after(&sent);
+            };
+            edge.skippers.submit(Box::new(skip));
         } else if self.gate.hand_over() {
-            send();
+            send(request, reply, departure);
         } else {
-            self.gate.edge.senders.submit(Box::new(send));
+            edge.senders.submit(Box::new(move || send(request, reply, departure)));
         }
     }
 }
 
-/// Says that a request was answered, also when writing the answer panicked: then its connection ends.
-struct Departure {
-    gate: Arc<Gate>,
+fn send(request: Request, reply: Reply, departure: Departure) {
+    let edge = Arc::clone(departure.edge());
+    match Sending::new(request, reply, departure.ends) {
+        Ok((sending, pieces)) => {
+            carry(&edge, sending, pieces, |_, sent| departure.after(&sent.map(drop)));
+        }
+        Err(error) => departure.after(&Err(error)),
+    }
+}
+
+/// Says that a request was answered, also when writing the answer panicked: then its connection ends, because after a
+/// reply that was cut off nothing else may be sent.
+pub(super) struct Departure {
+    edge: Arc<Edge>,
+    /// Where the request came in; none once somebody else has to say that it was answered.
+    gate: Option<Arc<Gate>>,
     address: Option<SocketAddr>,
     ends: bool,
+    is_complete: bool,
 }
 
 impl Departure {
-    fn with_end(mut self, ends: bool) {
-        self.ends = ends;
+    pub(super) fn edge(&self) -> &Arc<Edge> {
+        &self.edge
+    }
+
+    /// The reply goes on for an unknown time: the gate does not wait for it. Gives whose connection it is, which has to be
+    /// left in the end.
+    pub(super) fn into_stream(mut self) -> (Arc<Edge>, Option<SocketAddr>) {
+        if let Some(gate) = self.gate.take() {
+            gate.streams();
+        }
+        (Arc::clone(&self.edge), self.address)
+    }
+
+    /// The reply was sent, or could not be. By now nothing may hold the request any more.
+    pub(super) fn after(mut self, sent: &io::Result<()>) {
+        if let Err(error) = sent {
+            log::debug!("a reply did not reach {:?}: {error}", self.address);
+        }
+        self.is_complete = sent.is_ok();
     }
 }
 
 impl Drop for Departure {
     fn drop(&mut self) {
-        self.gate.answered(self.address, self.ends);
+        if let Some(gate) = &self.gate {
+            gate.answered(self.address, self.ends || !self.is_complete);
+        }
     }
 }
 
@@ -296,65 +347,6 @@ impl<R: Read> ReadOnce for io::Take<R> {
         into.truncate(before + read.as_ref().copied().unwrap_or(0));
         read
     }
-}
-
-/// What is sent at once: the head, and with it the body if it is there as a whole.
-fn opening(reply: &Reply, ends: bool, is_head: bool, chunks_understood: bool) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(HEAD_BYTES_EXPECTED + reply.body.bytes_at_once());
-    write!(bytes, "HTTP/1.1 {} {}\r\nContent-Type: {}\r\n", reply.status, reason(reply.status), reply.content_type)?;
-    for (name, value) in &reply.headers {
-        write!(bytes, "{name}: {value}\r\n")?;
-    }
-    if ends {
-        bytes.extend_from_slice(b"Connection: close\r\n");
-    }
-    match &reply.body {
-        Body::Whole(body) => {
-            write!(bytes, "Content-Length: {}\r\n\r\n", body.len())?;
-            if !is_head {
-                bytes.extend_from_slice(body);
-            }
-        }
-        Body::Streamed(_) if chunks_understood => bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n"),
-        Body::Streamed(_) => bytes.extend_from_slice(b"\r\n"),
-    }
-    Ok(bytes)
-}
-
-/// All of a whole reply that has no request, for a connection that ends with it.
-pub(super) fn farewell(reply: &Reply) -> io::Result<Vec<u8>> {
-    opening(reply, true, false, false)
-}
-
-fn write_reply(request: Request, reply: Reply, ends: bool) -> io::Result<()> {
-    let is_head = *request.method() == tiny_http::Method::Head;
-    let chunks_understood = *request.http_version() >= HTTPVersion(1, 1);
-    let mut writer = request.into_writer();
-    writer.write_all(&opening(&reply, ends, is_head, chunks_understood)?)?;
-    if let Body::Streamed(mut pieces) = reply.body
-        && !is_head
-    {
-        while let Some(piece) = pieces()? {
-            write_piece(&mut writer, &piece, chunks_understood)?;
-        }
-        if chunks_understood {
-            writer.write_all(b"0\r\n\r\n")?;
-        }
-    }
-    writer.flush()
-}
-
-/// A chunk (RFC 9112, section 7.1), or the bare bytes for a client that reads to the end of the connection.
-fn write_piece(writer: &mut impl Write, piece: &[u8], chunked: bool) -> io::Result<()> {
-    if piece.is_empty() {
-        return Ok(());
-    }
-    if !chunked {
-        return writer.write_all(piece);
-    }
-    write!(writer, "{:x}\r\n", piece.len())?;
-    writer.write_all(piece)?;
-    writer.write_all(b"\r\n")
 }
 
 /// Answers a request whose body was not read, and ends its connection. Returns when the client has sent the rest of

@@ -11,7 +11,7 @@
 use super::Edge;
 use super::admission;
 use super::connections::Admission;
-use super::exchange::{self, Exchange, Method};
+use super::exchange::{Exchange, Method};
 use super::reply::Reply;
 use std::cell::RefCell;
 use std::error::Error;
@@ -120,7 +120,7 @@ impl Gate {
         match self.edge.connections.enter(request.remote_addr().copied(), request) {
             Admission::Now(request) => self.dispatch(request),
             Admission::Later => {}
-            Admission::Never(request) => self.discard(request),
+            Admission::Never(request) => self.edge.discard(request),
             Admission::TooSoon(request) => {
                 let reply = Reply::overloaded("the connection from your address and port was ended; connect again");
                 Exchange::new(request, admission::Framing::Ambiguous, Arc::clone(self)).reply(reply);
@@ -174,29 +174,22 @@ impl Gate {
     /// A request is going to be answered.
     pub(super) fn answering(&self) {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
+        self.edge.unanswered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request is answered by a stream, which does not need this gate.
+    pub(super) fn streams(&self) {
+        self.unanswered.fetch_sub(1, Ordering::Release);
     }
 
     /// A request was answered: the next one of its connection may come in, unless the connection has ended.
     pub(super) fn answered(self: &Arc<Gate>, address: Option<SocketAddr>, ends: bool) {
-        let (next, dropped) = self.edge.connections.leave(address, ends);
-        for request in dropped {
-            self.discard(request);
-        }
-        if let Some(request) = next {
+        if let Some(request) = self.edge.leave(address, ends) {
             let gate = Arc::clone(self);
             self.edge.pool.submit(Box::new(move || gate.dispatch(request)));
         }
         self.heard.store(self.edge.age_ms(), Ordering::Relaxed);
         self.unanswered.fetch_sub(1, Ordering::Release);
-    }
-
-    fn discard(&self, request: tiny_http::Request) {
-        let edge = Arc::clone(&self.edge);
-        if exchange::has_rest(&request) {
-            self.edge.skippers.submit(Box::new(move || exchange::discard(request, &edge.buried)));
-        } else {
-            exchange::discard(request, &edge.buried);
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The listening socket, prepared before the library sees it: on Linux every accepted connection inherits its options.
 
 use super::Limits;
+use super::sending::MOMENT;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
@@ -31,12 +32,13 @@ fn backlog() -> i32 {
 }
 
 /// Without `TCP_NODELAY` a reply that leaves in two writes takes 40 ms; without time-outs a silent connection stays for
-/// ever. The receive time-out holds for `accept`, too: the caretaker connects more often than that.
+/// ever, and so does who writes to a client that does not read. The receive time-out holds for `accept`, too: the
+/// caretaker connects more often than that.
 fn prepare(listener: &TcpListener, limits: &Limits) -> io::Result<()> {
     let socket = SockRef::from(listener);
     socket.set_tcp_nodelay(true)?;
     socket.set_read_timeout(Some(limits.silence()))?;
-    socket.set_write_timeout(Some(limits.write_timeout))
+    socket.set_write_timeout(Some(MOMENT))
 }
 
 /// Raises the number of descriptors that this process may have to what the system allows: each connection costs two.

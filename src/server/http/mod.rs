@@ -10,7 +10,8 @@
 //! - **Smuggling.** A request whose length is ambiguous ends its connection: what follows it there is not acted on.
 //!   [`connections`] lets one request of a connection in at a time, so nothing overtakes the examination.
 //! - **Slow clients.** Whoever waits for a client is not the receiver any more; it is bounded in time, and costs one
-//!   thread of a pool at most. Silent connections end after [`Limits::silence`].
+//!   thread of a pool at most. A client that does not read its reply has a thread wait for it that does nothing else;
+//!   see [`sending`]. Silent connections end after [`Limits::silence`].
 //! - **Bodies that are declared and never sent.** They are answered from their declared length, and skipped by threads
 //!   that serve nobody else; see [`exchange`].
 //! - **Deaf listeners.** The [`caretaker`] asks the server for a sign of life over a fresh connection four times a
@@ -21,11 +22,13 @@
 //! Caveats, which only another server library or a proxy in front can remove: a head, or the size of a chunk, is read
 //! without a bound on its length; a client that sends one of them byte by byte keeps a connection for as long as it
 //! likes; a request line with `HTTP/2.0` or `HTTP/3.0` costs one thread and two descriptors for good; so does a declared
-//! body of more than [`exchange::DRAIN_BYTES_MAX`]; and a connection that is to end stays open until it has been silent
-//! for a while, unless the client closes it. `README.md` says so, too.
+//! body of more than [`exchange::DRAIN_BYTES_MAX`]; an expectation other than `100-continue` is answered with 417 before,
+//! or amid, the replies to earlier requests of its connection; and a connection that is to end stays open until it has been
+//! silent for a while, unless the client closes it. `README.md` says so, too.
 
 mod admission;
 mod caretaker;
+mod census;
 mod connections;
 mod door;
 mod exchange;
@@ -33,10 +36,13 @@ mod gate;
 mod listener;
 mod pool;
 mod reply;
+mod sending;
+mod stream;
 
 pub(crate) use exchange::{Exchange, Method};
 pub(crate) use listener::{bind, raise_descriptor_limit, reachable};
 pub(crate) use reply::{Pieces, Reply};
+pub(crate) use stream::{Source, Stream};
 
 use caretaker::Caretaker;
 use connections::{Connections, ENDED_MEMORY};
@@ -45,7 +51,7 @@ use pool::Pool;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -66,8 +72,8 @@ pub(crate) struct Limits {
     pub(crate) headers_max: usize,
     /// Bytes of all header lines together.
     pub(crate) head_bytes_max: usize,
-    /// Threads that receive, read bodies, wait for disks and peers, and write replies; as many that send the receiver's
-    /// replies when all of those are busy; and as many that skip bodies nobody wants.
+    /// Threads that receive, read bodies, wait for disks and peers, and write replies; as many that send what clients are
+    /// slow to take, or the receiver's replies when all of those are busy; and as many that skip bodies nobody wants.
     pub(crate) threads_max: usize,
     /// Connections, about. Each costs two descriptors and a thread. Beyond, new ones are refused.
     pub(crate) connections_max: usize,
@@ -113,26 +119,69 @@ pub(crate) trait Service: Send + Sync {
     fn is_prompt(&self, exchange: &Exchange) -> bool;
 }
 
+/// How busy the edge is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figures {
+    /// Open connections, about.
+    pub(crate) connections: usize,
+    /// Connections that found no room, since the start.
+    pub(crate) refused: u64,
+    /// Requests that are not answered yet.
+    pub(crate) unanswered: usize,
+}
+
 /// What every thread of the edge shares.
 struct Edge {
     service: Arc<dyn Service>,
     connections: Connections,
     /// Receives, and runs the service.
     pool: Pool,
-    /// Sends the replies of a receiver that finds nobody to take its place.
+    /// Sends what clients are slow to take, and the replies of a receiver that finds nobody to take its place.
     senders: Pool,
     /// Refuses requests whose body was not read, and skips it.
     skippers: Pool,
     limits: Limits,
     /// As many threads send replies that are given at once.
     cores: usize,
+    /// Where it listens.
+    port: u16,
     started: Instant,
     stopping: AtomicBool,
     /// Requests that could not be dropped, see [`exchange`].
     buried: AtomicU64,
+    /// Connections that were told that there is no room.
+    refused: AtomicU64,
+    /// Requests that are not answered yet, at any gate.
+    unanswered: AtomicUsize,
 }
 
 impl Edge {
+    fn figures(&self) -> Figures {
+        Figures {
+            connections: census::connections(self.port),
+            refused: self.refused.load(Ordering::Relaxed),
+            unanswered: self.unanswered.load(Ordering::Relaxed),
+        }
+    }
+
+    /// A request was answered. Gives the next one of its connection, if that goes on.
+    fn leave(self: &Arc<Edge>, address: Option<SocketAddr>, ends: bool) -> Option<tiny_http::Request> {
+        let (next, dropped) = self.connections.leave(address, ends);
+        dropped.into_iter().for_each(|request| self.discard(request));
+        self.unanswered.fetch_sub(1, Ordering::Release);
+        next
+    }
+
+    /// Forgets a request that is not to be answered.
+    fn discard(self: &Arc<Edge>, request: tiny_http::Request) {
+        if exchange::has_rest(&request) {
+            let edge = Arc::clone(self);
+            self.skippers.submit(Box::new(move || exchange::discard(request, &edge.buried)));
+        } else {
+            exchange::discard(request, &self.buried);
+        }
+    }
+
     fn age_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
     }
@@ -159,9 +208,12 @@ impl Server {
             skippers: Pool::new("skipper", limits.threads_max),
             limits,
             cores: thread::available_parallelism().map_or(1, NonZero::get),
+            port: address.port(),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
             buried: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            unanswered: AtomicUsize::new(0),
         });
         let server = Server { edge, gates: Arc::default(), address };
         server.open_gate(&listener)?;
@@ -179,7 +231,7 @@ impl Server {
         self.edge.stopping.store(true, Ordering::Release);
         lock(&self.gates).iter().for_each(|gate| gate.close());
         let deadline = Instant::now() + STOP_PATIENCE;
-        while lock(&self.gates).iter().any(|gate| gate.is_answering()) && Instant::now() < deadline {
+        while self.edge.unanswered.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
             thread::sleep(STOP_PAUSE);
         }
     }

@@ -59,6 +59,18 @@ impl Reply {
         Reply { status: 200, content_type: "application/x-ndjson", headers: Vec::new(), body }
     }
 
+    /// Text of a type.
+    pub(crate) fn text(content_type: &'static str, text: String) -> Reply {
+        Reply { status: 200, content_type, headers: Vec::new(), body: Body::Whole(text.into_bytes()) }
+    }
+
+    /// The head of a stream. No proxy is to keep anything of it, or to hold it back.
+    pub(crate) fn stream_head(content_type: &'static str) -> Reply {
+        Reply { status: 200, content_type, headers: Vec::new(), body: Body::Streamed(Box::new(|| Ok(None))) }
+            .with_header("Cache-Control", "no-cache")
+            .with_header("X-Accel-Buffering", "no")
+    }
+
     /// An error, in a sentence. What it refuses was not done.
     pub(crate) fn problem(status: u16, sentence: &str) -> Reply {
         Reply::json(status, &Problem { error: sentence, outcome: Some(Outcome::NotAppended) })
@@ -83,6 +95,11 @@ impl Reply {
     pub(crate) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Reply {
         self.headers.push((name, value.into()));
         self
+    }
+
+    /// The same with another status.
+    pub(crate) fn with_status(self, status: u16) -> Reply {
+        Reply { status, ..self }
     }
 
     /// Its status.

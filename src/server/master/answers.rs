@@ -1,18 +1,19 @@
 //! From the fate of a write to the reply that its writer gets.
 
 use super::repeats::replayed;
+use super::timeline::What;
 use super::{Follower, Master, State, Writer};
 use crate::replication::{Effects, Id, MemberId, Outcome, Standing};
 use crate::server::http::{Exchange, Reply};
-use crate::server::peer::PeerError;
+use crate::server::metrics::WriteOutcome;
 use crate::server::reading;
 use crate::server::text::id_ranges;
 use crate::store::{StoreError, Watermark};
-use crate::wire::client::{self, Ack, Committed, Dialect, NotCommitted, SecondaryReport, WriteIds};
+use crate::wire::client::{self, Committed, Dialect, NotCommitted, SecondaryReport, WriteIds};
 use crate::wire::timestamp::Timestamp;
 use log::Level;
 use std::collections::BTreeMap;
-use std::sync::{Arc, MutexGuard};
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 impl Master {
@@ -62,8 +63,22 @@ impl Master {
         if decided > state.noted {
             self.store.note_watermark(Watermark { decided, visible })?;
             state.noted = decided;
+            self.reading.following.show(decided);
         }
         Ok(())
+    }
+
+    /// The fate of these writes cannot be told by this master.
+    pub(super) fn answer_unknown(&self, writers: BTreeMap<Id, Writer>, reason: &str) {
+        for writer in writers.into_values() {
+            self.metrics.write_ended(WriteOutcome::Unknown);
+            let (first, last) = writer.ends();
+            let reply = |dialect| unknown(WriteIds::new(dialect, first, last), reason);
+            for follower in writer.followers {
+                follower.exchange.reply(replayed(reply(follower.dialect)));
+            }
+            writer.exchange.reply(reply(writer.dialect));
+        }
     }
 
     fn store_refusals(&self, ids: &[Id]) -> Result<(), StoreError> {
@@ -80,6 +95,7 @@ impl Master {
         settled: &[(Id, Outcome)],
     ) -> Vec<(Exchange, impl FnOnce() -> Reply + Send + use<>)> {
         let mut answers = Vec::with_capacity(settled.len());
+        let now = Instant::now();
         for &(id, outcome) in settled {
             if outcome == Outcome::Refused {
                 state.keys.forget(id);
@@ -95,7 +111,17 @@ impl Master {
                 answers.push((exchange, Answer { content: content(&writer, dialect), is_replay: true }));
             }
             let content = content(&writer, writer.dialect);
-            answers.push((writer.exchange, Answer { content, is_replay: writer.is_repeat }));
+            let what = What::of(&writer);
+            let Writer { exchange, is_repeat, timeline, .. } = writer;
+            self.metrics.write_ended(match outcome {
+                Outcome::Committed => WriteOutcome::Committed,
+                Outcome::CommittedShort => WriteOutcome::Short,
+                Outcome::Refused => WriteOutcome::Refused,
+            });
+            state.pace.count(outcome != Outcome::Refused, now, now.saturating_duration_since(timeline.since));
+            self.metrics.write_took(now.saturating_duration_since(timeline.since));
+            answers.push((exchange, Answer { content, is_replay: is_repeat }));
+            state.keep_trace(id, what, outcome, now, timeline);
         }
         answers.into_iter().map(|(exchange, answer)| (exchange, move || answer.into_reply())).collect()
     }
@@ -106,17 +132,17 @@ impl Master {
             let log = reading::whole_log_as_text(status, &self.store, &self.snapshot_of(state));
             return Content::Reply(log.with_header("Location", ids.location()));
         }
-        let ack = |(member, after): &(MemberId, Duration)| {
-            Some(Ack { server_id: Arc::clone(&state.members.get(member)?.name), ms: milliseconds(*after) })
-        };
+        let timeline = &writer.timeline;
         let committed = Committed {
             status: if status == 201 { "success" } else { "short" },
             ids,
             replicated_to: state.copies_of(writer.ends().1),
             w: writer.wanted,
             timestamp: Timestamp(writer.entries[0].timestamp_ms),
-            ms: milliseconds(writer.since.elapsed()),
-            acks: writer.acks.iter().filter_map(ack).collect(),
+            ms: milliseconds(timeline.since.elapsed()),
+            stored_ms: timeline.stored_after(),
+            slowest: timeline.slowest(writer.wanted, &self.name, &state.members),
+            acks: timeline.acks(&state.members),
         };
         Content::Committed(status, committed)
     }
@@ -138,9 +164,9 @@ impl Answer {
     fn into_reply(self) -> Reply {
         let reply = match self.content {
             Content::Reply(reply) => reply,
-            Content::Committed(status, committed) => {
-                Reply::json(status, &committed).with_header("Location", committed.ids.location())
-            }
+            Content::Committed(status, committed) => Reply::json(status, &committed)
+                .with_header("Location", committed.ids.location())
+                .with_header("Server-Timing", committed.server_timing()),
         };
         if self.is_replay { replayed(reply) } else { reply }
     }
@@ -148,7 +174,7 @@ impl Answer {
 
 impl Writer {
     /// The ids of the first and the last message.
-    fn ends(&self) -> (Id, Id) {
+    pub(super) fn ends(&self) -> (Id, Id) {
         let first = self.entries[0].id;
         (first, self.entries.last().map_or(first, |entry| entry.id))
     }
@@ -186,7 +212,7 @@ impl State {
             let writes: Vec<Id> = settled.iter().filter(|(_, fate)| *fate == outcome).map(|&(last, _)| last).collect();
             let Some(first) = writes.first() else { continue };
             let ids: Vec<Id> = writes.iter().flat_map(|&last| self.ids_of(last)).collect();
-            let after = self.writers.get(first).map_or(0, |writer| milliseconds(writer.since.elapsed()));
+            let after = self.writers.get(first).map_or(0, |writer| milliseconds(writer.timeline.since.elapsed()));
             let line = format!("{} {words} after {after} ms", id_ranges(&ids));
             news.push(match outcome {
                 Outcome::Refused => (Level::Warn, format!("{line} ({})", self.why_refused(*first))),
@@ -205,25 +231,6 @@ impl State {
     fn ids_of(&self, last: Id) -> Vec<Id> {
         let entries = self.writers.get(&last).map(|writer| &writer.entries);
         entries.map_or_else(|| vec![last], |entries| entries.iter().map(|entry| entry.id).collect())
-    }
-
-    /// A secondary holds everything up to an id: notes it for the writers who wait for that.
-    pub(super) fn note_acknowledgement(&mut self, member: MemberId, before: Id, durable: Id) {
-        if durable > before {
-            for (_, writer) in self.writers.range_mut(before.next()..=durable) {
-                if find(&writer.acks, member).is_none() {
-                    writer.acks.push((member, writer.since.elapsed()));
-                }
-            }
-        }
-    }
-
-    /// A secondary has left the rounds: notes it for the writers who waited for it.
-    pub(super) fn note_loss(&mut self, member: MemberId, durable: Id, error: &PeerError) {
-        for (_, writer) in self.writers.range_mut(durable.next()..) {
-            writer.losses.retain(|(lost, _)| *lost != member);
-            writer.losses.push((member, error.to_string()));
-        }
     }
 
     fn takes_part(&self, member: MemberId) -> bool {
@@ -246,13 +253,14 @@ impl State {
         self.members
             .iter()
             .map(|(id, member)| {
-                let ack = writer.and_then(|writer| find(&writer.acks, *id));
-                let detail = match (ack, writer.and_then(|writer| find(&writer.losses, *id))) {
-                    (Some(after), None) => format!("acknowledged after {} ms", milliseconds(*after)),
+                let timeline = writer.map(|writer| &writer.timeline);
+                let ack = timeline.and_then(|timeline| timeline.acknowledged_after(*id));
+                let detail = match (ack, timeline.and_then(|timeline| timeline.why_lost(*id))) {
+                    (Some(after), None) => format!("acknowledged after {} ms", milliseconds(after)),
                     (Some(after), Some(why)) => {
-                        format!("{why}; it acknowledged after {} ms, which was too late", milliseconds(*after))
+                        format!("{why}; it acknowledged after {} ms, which was too late", milliseconds(after))
                     }
-                    (None, Some(why)) => why.clone(),
+                    (None, Some(why)) => why.to_owned(),
                     (None, None) if writer.is_some() && self.takes_part(*id) => {
                         "had not acknowledged yet when the message was given up".to_owned()
                     }
@@ -272,17 +280,12 @@ impl State {
 /// A line for the log.
 type News = (Level, String);
 
-/// What was noted about a secondary.
-fn find<T>(notes: &[(MemberId, T)], member: MemberId) -> Option<&T> {
-    notes.iter().find(|(noted, _)| *noted == member).map(|(_, note)| note)
-}
-
 /// The reply to a write that had its ids already.
 fn refusal(state: &State, writer: &Writer, dialect: Dialect) -> Reply {
     match &writer.master_unable {
         Some(reason) => Reply::overloaded(&format!("the message was refused: {reason}")),
         None => {
-            let copies = writer.acks.len() + 1;
+            let copies = writer.timeline.copies() + 1;
             let late = writer.deadline.filter(|&deadline| deadline <= Instant::now());
             let why = match late {
                 Some(_) if copies >= writer.wanted => {
@@ -308,18 +311,6 @@ pub(super) fn refused(error: String, ids: Option<WriteIds>, secondaries: Vec<Sec
     Reply::json(502, &NotCommitted { error, outcome: client::Outcome::NotAppended, ids, secondaries })
 }
 
-/// The fate of these writes cannot be told by this master.
-pub(super) fn answer_unknown(writers: BTreeMap<Id, Writer>, reason: &str) {
-    for writer in writers.into_values() {
-        let (first, last) = writer.ends();
-        let reply = |dialect| unknown(WriteIds::new(dialect, first, last), reason);
-        for follower in writer.followers {
-            follower.exchange.reply(replayed(reply(follower.dialect)));
-        }
-        writer.exchange.reply(reply(writer.dialect));
-    }
-}
-
 /// The fate of a write cannot be told by this master.
 pub(super) fn unknown(ids: WriteIds, reason: &str) -> Reply {
     let body = NotCommitted {
@@ -331,6 +322,6 @@ pub(super) fn unknown(ids: WriteIds, reason: &str) -> Reply {
     Reply::json(504, &body)
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,6 +1,7 @@
 //! Brings one secondary what it lacks.
 
 use super::rounds::Round;
+use super::timeline::{CallMade, Flight};
 use super::{Master, State};
 use crate::replication::{Dispatch, Id, MemberId, MemberView, Refusal, Slot, Standing};
 use crate::server::peer::PeerError;
@@ -32,7 +33,8 @@ impl Master {
         let mut after = dispatch.after;
         let mut resends = 0;
         loop {
-            let (through, sent) = self.deliver_call(dispatch, round, after, &node);
+            let attempts = 1 + resends as u32;
+            let (through, sent) = self.deliver_call(dispatch, round, after, attempts, &node);
             match sent {
                 Ok(()) => after = through,
                 Err(PeerError::Refused(Refusal::Gap { holds })) if holds < after && resends < RESENDS_MAX => {
@@ -53,6 +55,7 @@ impl Master {
         dispatch: &Dispatch,
         round: Option<&Round>,
         after: Id,
+        attempts: u32,
         node: &NodeUrl,
     ) -> (Id, Result<(), PeerError>) {
         let shared = round.filter(|round| round.after == after);
@@ -67,7 +70,7 @@ impl Master {
                 Err(error) => return (after, Err(error)),
             },
         };
-        (through, self.call(dispatch, node, after, through, text))
+        (through, self.call(dispatch, node, (after, through), text, attempts))
     }
 
     /// Reads from the store what a secondary lacks, up to where the round's own entries begin.
@@ -86,21 +89,26 @@ impl Master {
         &self,
         dispatch: &Dispatch,
         node: &NodeUrl,
-        after: Id,
-        through: Id,
+        (after, through): (Id, Id),
         text: &EntriesText,
+        attempts: u32,
     ) -> Result<(), PeerError> {
-        let head = self.head(dispatch, after, through)?;
         let sent = Instant::now();
-        let acknowledgement = self.peers.replicate(node, &write_call(&head, text))?;
+        let flight = Flight { after, through, sent };
+        let head = self.head(dispatch, flight)?;
+        let answer = self.peers.replicate(node, &write_call(&head, text));
         let mut state = self.lock();
+        state.landed(dispatch.member, flight);
+        let (acknowledgement, took) = answer?;
         let before = state.durable_of(dispatch);
         let (counted, effects) = state.ledger.acknowledged(dispatch.member, acknowledgement);
         if !counted {
             return Err(PeerError::Restarted);
         }
-        state.note_acknowledgement(dispatch.member, before, acknowledgement.durable);
+        let call = CallMade { sent, took, attempts };
+        state.note_acknowledgement(dispatch.member, before, acknowledgement.durable, Some(call));
         if through > after {
+            self.metrics.acknowledged(state.name_of(dispatch), sent.elapsed());
             log::info!(
                 "{} acknowledged by {} after {} ms",
                 id_range(after, through),
@@ -113,9 +121,13 @@ impl Master {
     }
 
     /// A call tells what is decided up to its own end: beyond, the secondary would need refusals that it is told later.
-    fn head(&self, dispatch: &Dispatch, after: Id, through: Id) -> Result<CallHead, PeerError> {
+    fn head(&self, dispatch: &Dispatch, flight: Flight) -> Result<CallHead, PeerError> {
+        let Flight { after, through, .. } = flight;
         let refused = self.store.refused(dispatch.told.min(after), through).map_err(|error| own_log_failed(&error))?;
-        let state = self.lock();
+        let mut state = self.lock();
+        if let Some(member) = state.members.get_mut(&dispatch.member) {
+            member.flights.push(flight);
+        }
         Ok(CallHead {
             envelope: Envelope { to: dispatch.incarnation, master_port: self.port },
             log_id: state.ledger.log_id(),
@@ -150,7 +162,7 @@ impl Master {
             }
             member.poke();
         }
-        state.note_loss(id, current.durable, error);
+        state.note_loss(id, current.durable, &error.to_string());
         if is_overtaken(error) {
             drop(state);
             self.halt_if_overtaken(error, id);
@@ -179,6 +191,15 @@ pub(super) fn is_overtaken(error: &PeerError) -> bool {
 }
 
 impl State {
+    /// A call has returned.
+    fn landed(&mut self, member: MemberId, flight: Flight) {
+        if let Some(member) = self.members.get_mut(&member)
+            && let Some(place) = member.flights.iter().position(|other| *other == flight)
+        {
+            member.flights.swap_remove(place);
+        }
+    }
+
     fn durable_of(&self, dispatch: &Dispatch) -> Id {
         self.ledger.member(dispatch.member).map_or(Id::ZERO, |view| view.durable)
     }

@@ -9,10 +9,12 @@ use crate::server::clock;
 use crate::server::config::WRITE_BYTES_CEILING;
 use crate::server::faults::failed_before;
 use crate::server::http::{Exchange, Reply};
+use crate::server::metrics::WriteOutcome;
 use crate::server::text::number;
 use crate::wire::batch::MESSAGES_MAX;
 use crate::wire::client::{Copies, Posted, SecondaryReport, Wishes, WriteIds, parse_timeout};
 use crate::wire::fault::Fail;
+use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,23 +38,33 @@ enum Objection {
 }
 
 impl Objection {
-    fn into_reply(self) -> Reply {
+    fn reply(&self) -> Reply {
         match self {
-            Objection::Nonsense(sentence) => Reply::problem(400, &sentence),
+            Objection::Nonsense(sentence) => Reply::problem(400, sentence),
             Objection::Overtaken(newest) => {
-                let sentence =
-                    format!("the message was refused: id {newest} is the newest now; read on, and decide again");
-                Reply::problem(412, &sentence).with_header("ETag", format!("\"{newest}\""))
+                Reply::problem(412, &self.reason()).with_header("ETag", format!("\"{newest}\""))
             }
-            Objection::Closed(Closed::ForGood(why)) => {
-                Reply::problem(503, &format!("this master takes no writes: {why}"))
+            Objection::Closed(Closed::ForGood(_)) => Reply::problem(503, &self.reason()),
+            Objection::Closed(Closed::ForNow(_)) | Objection::Overloaded(_) => Reply::overloaded(&self.reason()),
+            Objection::Shortfall { secondaries, .. } => {
+                let error = format!("the message was refused: {}", self.reason());
+                refused(error, None, secondaries.clone()).with_header("Retry-After", "1")
             }
-            Objection::Closed(Closed::ForNow(why)) => Reply::overloaded(&format!("this master takes no writes: {why}")),
-            Objection::Overloaded(sentence) => Reply::overloaded(&sentence),
-            Objection::Shortfall { shortfall: Shortfall { wanted, available, .. }, nodes, secondaries } => {
-                let error =
-                    format!("the message was refused: {available} of {nodes} nodes can take part, {wanted} are needed");
-                refused(error, None, secondaries).with_header("Retry-After", "1")
+        }
+    }
+
+    /// The same in a sentence.
+    fn reason(&self) -> String {
+        match self {
+            Objection::Nonsense(sentence) | Objection::Overloaded(sentence) => sentence.clone(),
+            Objection::Overtaken(newest) => {
+                format!("the message was refused: id {newest} is the newest now; read on, and decide again")
+            }
+            Objection::Closed(Closed::ForGood(why) | Closed::ForNow(why)) => {
+                format!("this master takes no writes: {why}")
+            }
+            Objection::Shortfall { shortfall: Shortfall { wanted, available, .. }, nodes, .. } => {
+                format!("{available} of {nodes} nodes can take part, {wanted} are needed")
             }
         }
     }
@@ -81,10 +93,11 @@ impl Conditions {
     }
 }
 
-/// Reads the id in an `If-Match` header.
+/// Reads the id in an `If-Match` header. A number that no id can have is not the newest one.
 fn parse_id(text: &str) -> Result<Id, String> {
     let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    number(digits).map(Id::new).ok_or_else(|| {
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| number(digits).map_or(Id::MAX, Id::new)).ok_or_else(|| {
         format!("If-Match is {}; it must be the id of the last message seen, such as \"7\"", text.escape_debug())
     })
 }
@@ -96,7 +109,10 @@ impl Master {
         let read = conditions.and_then(|conditions| Ok((self.check_size(read_posted(&mut exchange)?)?, conditions)));
         match read {
             Ok((posted, conditions)) => self.take(exchange, posted, conditions),
-            Err(reply) => exchange.reply(reply),
+            Err(reply) => {
+                self.metrics.write_ended(WriteOutcome::Rejected);
+                exchange.reply(reply);
+            }
         }
     }
 
@@ -139,7 +155,8 @@ impl Master {
             Ok(write) => write,
             Err(objection) => {
                 drop(state);
-                exchange.reply(objection.into_reply());
+                self.metrics.write_ended(WriteOutcome::Rejected);
+                exchange.reply(objection.reply());
                 return;
             }
         };
@@ -164,6 +181,28 @@ impl Master {
         sleeper.inspect(|sleeper| sleeper.notify_one());
         if let Some(exchange) = unanswered {
             exchange.reply(unknown(ids, "it was appended, but somebody asked this master to fail"));
+        }
+    }
+
+    /// Answers `GET /writable`: whether a message would be taken now that asks for the copies in `?w=`.
+    pub(super) fn writable(&self, exchange: &Exchange) -> Reply {
+        let wishes = match wishes_of(exchange) {
+            Ok(wishes) => wishes,
+            Err(why) => return Reply::no_answer(400, &why),
+        };
+        let state = self.lock();
+        let concern = state.concern(wishes.copies.unwrap_or(self.settings.write_concern));
+        let taken = concern.and_then(|concern| {
+            self.admit(&state, &Write { concern, timeout: None }, 1)?;
+            Ok(state.ledger.copies(concern))
+        });
+        match taken {
+            Ok(w) => Reply::json(200, &json!({ "writable": true, "w": w })),
+            Err(Objection::Nonsense(why)) => Reply::no_answer(400, &why),
+            Err(objection) => {
+                let body = json!({ "writable": false, "reason": objection.reason() });
+                Reply::json(503, &body).with_header("Retry-After", "1")
+            }
         }
     }
 

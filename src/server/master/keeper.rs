@@ -5,6 +5,7 @@ use super::Master;
 use super::delivery::{CALL_LIMIT, is_overtaken};
 use crate::replication::{Id, MemberId, Standing};
 use crate::server::clock;
+use crate::server::config::server_id;
 use crate::server::peer::PeerError;
 use crate::wire::node::HoldingsBody;
 use crossbeam::channel::{Receiver, RecvTimeoutError};
@@ -84,6 +85,7 @@ impl Keeper {
         let asked = url.map_or(Err(PeerError::Restarted), |url| self.master.peers.state(&url));
         let answer = asked.and_then(|mut body| body.unable.take().map_or(Ok(body), |why| Err(PeerError::Unable(why))));
         if let Some(member) = self.master.lock().members.get_mut(&self.member) {
+            member.fault = answer.as_ref().ok().and_then(|body| body.fault.clone());
             match &answer {
                 Ok(_) => member.answered(),
                 Err(error) => member.missed(error),
@@ -95,6 +97,7 @@ impl Keeper {
     /// Takes note of what a secondary holds, and lets it begin to catch up if it may take part.
     fn welcome(&self, body: &HoldingsBody) -> Result<(), PeerError> {
         let holdings = body.holdings();
+        server_id(&body.server_id).map_err(PeerError::Misunderstood)?;
         let mut state = self.master.lock();
         if let Some(twin) = state.twin_of(self.member, &body.server_id) {
             return Err(PeerError::Misunderstood(format!(
@@ -103,7 +106,7 @@ impl Keeper {
             )));
         }
         if let Some(member) = state.members.get_mut(&self.member) {
-            member.name = body.server_id.as_str().into();
+            member.rename(&body.server_id, &self.master.metrics);
             member.delay_ms = body.delay_ms;
         }
         let before = state.ledger.member(self.member);
@@ -120,7 +123,7 @@ impl Keeper {
             );
         }
         let holds = state.ledger.member(self.member).map(|view| view.durable);
-        state.note_acknowledgement(self.member, Id::ZERO, holds.unwrap_or_default());
+        state.note_acknowledgement(self.member, Id::ZERO, holds.unwrap_or_default(), None);
         if let Some(member) = state.members.get_mut(&self.member) {
             // Calls of earlier turns may hang for long; they stand in nobody's way.
             (member.calls, member.being_told) = (0, false);

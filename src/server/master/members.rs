@@ -1,17 +1,20 @@
 //! The secondaries of this master: who they are, and how they come and go.
 
 use super::heartbeat::Health;
+use super::timeline::Flight;
 use super::{Master, State};
 use crate::replication::MemberId;
 use crate::server::clock;
 use crate::server::config::server_id;
-use crate::server::http::{Exchange, Reply};
+use crate::server::http::{Exchange, Method, Reply};
+use crate::server::metrics::MasterMetrics;
 use crate::server::peer::PeerError;
 use crate::store::{Identity, KnownMember, Store, StoreError};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use serde_json::json;
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -29,9 +32,13 @@ pub(super) struct Member {
     pub(super) since_ms: u64,
     /// Its artificial delay, in milliseconds.
     pub(super) delay_ms: u64,
+    /// What it does wrong because somebody asked for that, as it last said.
+    pub(super) fault: Option<String>,
     pub(super) health: Health,
     /// Replicate calls of this turn that have not returned.
     pub(super) calls: usize,
+    /// All calls that have not returned, also of earlier turns.
+    pub(super) flights: Vec<Flight>,
     /// One of them carries nothing but news.
     pub(super) being_told: bool,
     origin: Origin,
@@ -65,6 +72,14 @@ impl Member {
         }
     }
 
+    /// It is called so from now on; figures under another name are not its own any more.
+    pub(super) fn rename(&mut self, name: &str, metrics: &MasterMetrics) {
+        if *self.name != *name {
+            metrics.forget(&self.name);
+            self.name = name.into();
+        }
+    }
+
     /// It answered a question about its state.
     pub(super) fn answered(&mut self) {
         if self.health.answered() {
@@ -89,6 +104,7 @@ impl Member {
 /// Why a secondary was not registered.
 enum Objection {
     Invalid(String),
+    Forbidden(String),
     Conflict(String),
     Failed(String),
 }
@@ -137,22 +153,24 @@ impl Master {
     pub(super) fn register(self: &Arc<Master>, exchange: &mut Exchange) -> Reply {
         exchange.read_body().map_or_else(
             |reply| reply,
-            |body| match self.try_register(&body) {
+            |body| match self.try_register(&body, exchange.client_host()) {
                 Ok(()) => {
                     let total = self.lock().members.len();
                     Reply::json(200, &json!({ "status": "registered", "total_secondaries": total }))
                 }
                 Err(Objection::Invalid(why)) => Reply::problem(400, &why),
+                Err(Objection::Forbidden(why)) => Reply::problem(403, &why),
                 Err(Objection::Conflict(why)) => Reply::problem(409, &why),
                 Err(Objection::Failed(why)) => Reply::problem(503, &why),
             },
         )
     }
 
-    fn try_register(self: &Arc<Master>, body: &[u8]) -> Result<(), Objection> {
+    fn try_register(self: &Arc<Master>, body: &[u8], client: Option<IpAddr>) -> Result<(), Objection> {
         let registration = Registration::from_json(body).map_err(Objection::Invalid)?;
         let url = NodeUrl::parse(&registration.url).map_err(Objection::Invalid)?;
         let name = registration.server_id.as_deref().map(server_id).transpose().map_err(Objection::Invalid)?;
+        self.settings.common.access.admit_registration(client, &url).map_err(Objection::Forbidden)?;
         if self.is_self(&url) {
             return Err(Objection::Invalid(format!("{url} is this master itself; register a secondary")));
         }
@@ -164,7 +182,7 @@ impl Master {
         }
         if let Some(member) = state.members.values_mut().find(|member| member.url == url) {
             if let Some(name) = name {
-                member.name = name.into();
+                member.rename(&name, &self.metrics);
             }
             member.poke();
             let recorded = member.recorded || member.origin == Origin::Configured;
@@ -181,6 +199,32 @@ impl Master {
         drop(state);
         self.keep(member, pokes);
         self.remember_members().map_err(Objection::Failed)
+    }
+
+    /// Answers `PUT` and `DELETE /secondaries/NAME/faults`: asks a secondary for a fault, as the page of this master does.
+    pub(super) fn disturb(&self, mut exchange: Exchange, name: &str) {
+        let node = self.lock().members.values().find(|member| *member.name == *name).map(|member| member.url.clone());
+        let reply = match node {
+            _ if !self.faults.is_enabled() => {
+                Reply::problem(403, "this master asks for no faults; start it with ENABLE_FAULTS=1")
+            }
+            None => Reply::not_found("there is no secondary of that name; GET /secondaries lists them"),
+            Some(node) => {
+                let fault = match exchange.method() {
+                    Method::Put => exchange.read_body().map(Some),
+                    _ => Ok(None),
+                };
+                fault.map_or_else(|reply| reply, |fault| self.ask_for_fault(&node, fault.as_deref()))
+            }
+        };
+        exchange.reply(reply);
+    }
+
+    fn ask_for_fault(&self, node: &NodeUrl, fault: Option<&[u8]>) -> Reply {
+        match self.peers.disturb(node, fault) {
+            Ok((status, body)) => Reply::json_text(status, body),
+            Err(error) => Reply::no_answer(502, &format!("the secondary at {node} {error}")),
+        }
     }
 
     fn is_self(&self, url: &NodeUrl) -> bool {
@@ -201,7 +245,9 @@ impl Master {
         if let Some(member) = state.members.remove(&id) {
             log::warn!("{} ({}) was removed; writes no longer wait for it", member.name, member.url);
             member.poke();
+            self.metrics.forget(name);
         }
+        state.traces.forget(id);
         let total = state.members.len();
         let effects = state.ledger.leave(id);
         self.carry_out(state, effects);
@@ -227,7 +273,21 @@ impl State {
         let (delay_ms, health, calls, being_told, recorded) = (0, Health::unknown(heartbeat), 0, false, false);
         self.members.insert(
             member,
-            Member { name, url, detail, since_ms, delay_ms, health, calls, being_told, origin, recorded, poke },
+            Member {
+                name,
+                url,
+                detail,
+                since_ms,
+                delay_ms,
+                fault: None,
+                health,
+                calls,
+                flights: Vec::new(),
+                being_told,
+                origin,
+                recorded,
+                poke,
+            },
         );
         self.ledger.join(member);
         (member, pokes)

@@ -14,6 +14,9 @@
 //! | [`heartbeat`] | whether a secondary can be relied on |
 //! | [`members`] | registration and removal of secondaries |
 //! | [`routes`] | which request goes where |
+//! | [`readiness`] | what orchestrators ask |
+//! | [`timeline`] | where the time of a write went |
+//! | [`figures`] | what `/metrics` tells |
 //! | [`status`] | the state that `/health` and the logs show |
 //!
 //! Rounds carry the present, keepers repair the past.
@@ -25,21 +28,27 @@ mod answers;
 mod comparison;
 mod deadlines;
 mod delivery;
+mod figures;
 mod heartbeat;
 mod intake;
 mod keeper;
 mod members;
+mod readiness;
 mod reign;
 mod repeats;
 mod rounds;
 mod routes;
 mod status;
+mod timeline;
 
 use super::config::MasterSettings;
 use super::faults::Faults;
 use super::http::Exchange;
+use super::live::{Live, Pace};
 use super::logging::EpochOfLog;
+use super::metrics::MasterMetrics;
 use super::peer::Peers;
+use super::reading::Reading;
 use crate::replication::{Entry, Id, Keys, Ledger, MemberId};
 use crate::store::{Store, StoreError};
 use crate::wire::address::NodeUrl;
@@ -51,6 +60,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+use timeline::{Timeline, Traces};
 
 pub(super) use routes::MasterService;
 
@@ -65,9 +75,13 @@ const QUESTION_PATIENCE_MAX: Duration = Duration::from_secs(2);
 /// A master in operation.
 pub(super) struct Master {
     settings: MasterSettings,
+    name: Arc<str>,
     /// Where it listens; secondaries that were not told ask it there.
     port: u16,
     store: Arc<dyn Store>,
+    reading: Reading,
+    live: Arc<Live>,
+    metrics: MasterMetrics,
     peers: Peers,
     faults: Arc<Faults>,
     state: Mutex<State>,
@@ -107,6 +121,9 @@ struct State {
     members_numbered: u32,
     /// Each under the id of the last message of its write.
     writers: BTreeMap<Id, Writer>,
+    /// What happened to those who were answered.
+    traces: Traces,
+    pace: Pace,
     deadlines: Deadlines,
     keys: Keys,
     /// Why this master takes no more writes, for good.
@@ -131,11 +148,8 @@ struct Writer {
     entries: Entries,
     /// The copies that it waits for, the master's included.
     wanted: usize,
-    since: Instant,
     deadline: Option<Instant>,
-    acks: Vec<(MemberId, Duration)>,
-    /// Secondaries that left the rounds while it waited for them, and why.
-    losses: Vec<(MemberId, String)>,
+    timeline: Timeline,
     /// Why the master itself could not store the write.
     master_unable: Option<String>,
     /// It was posted before, to an earlier start of this master.
@@ -159,10 +173,8 @@ impl Writer {
             dialect,
             entries,
             wanted,
-            since,
             deadline,
-            acks: Vec::new(),
-            losses: Vec::new(),
+            timeline: Timeline::new(since),
             master_unable: None,
             is_repeat: false,
             followers: Vec::new(),
@@ -195,7 +207,9 @@ impl Master {
     ) -> Result<Arc<Master>, String> {
         let faults = Faults::new(settings.common.faults_enabled, true);
         let question_patience = (settings.heartbeat * 2).min(QUESTION_PATIENCE_MAX);
-        let peers = Peers::new(settings.replication_timeout, question_patience).with_faults(&faults);
+        let peers =
+            Peers::new(settings.replication_timeout, question_patience, settings.common.access.cluster.as_ref());
+        let peers = peers.with_faults(&faults);
         let members = members::at_start(&*store, &settings.secondaries).map_err(|error| error.to_string())?;
         let addresses: Vec<NodeUrl> = members.iter().map(|member| member.url.clone()).collect();
         let ledger = reign::begin(&*store, &peers, &addresses).map_err(|error| error.to_string())?;
@@ -204,6 +218,7 @@ impl Master {
         let keyed_writes = store.keyed_writes(settings.keys_max).map_err(|error| error.to_string())?;
         keyed_writes.into_iter().rev().for_each(|write| keys.remember(write));
         let noted = ledger.decided();
+        let reading = Reading::start(&store, &settings.common, noted).map_err(|error| error.to_string())?;
         let state = State {
             ledger,
             queue: VecDeque::new(),
@@ -216,17 +231,24 @@ impl Master {
             members: BTreeMap::new(),
             members_numbered: 0,
             writers: BTreeMap::new(),
+            traces: Traces::default(),
+            pace: Pace::default(),
             deadlines: Deadlines::default(),
             keys,
             halted: None,
             stopping: false,
         };
+        let live = Live::new(settings.common.limits.write_timeout);
         let master = Arc::new(Master {
             peers,
             faults,
+            name: settings.common.server_id.as_str().into(),
             settings,
             port,
             store,
+            reading,
+            live,
+            metrics: MasterMetrics::new(),
             state: Mutex::new(state),
             spare: Condvar::new(),
             clock: Condvar::new(),
@@ -240,8 +262,12 @@ impl Master {
         for member in members {
             master.add_member(member);
         }
+        let mut state = master.lock();
+        let effects = state.ledger.assembled();
+        master.carry_out(state, effects);
         master.start_rounds();
         master.start_deadlines();
+        master.live.start(&master).map_err(|error| error.to_string())?;
         Ok(master)
     }
 
@@ -260,6 +286,8 @@ impl Master {
             state = self.lock();
         }
         drop(state);
+        self.reading.following.stop();
+        self.live.stop();
         self.store.close();
         let state = self.lock();
         log::info!("stopped in epoch {} with messages up to id {}", state.ledger.epoch(), state.ledger.decided());
@@ -280,7 +308,7 @@ impl Master {
         let writers = std::mem::take(&mut state.writers);
         drop(state);
         self.stored.notify_all();
-        answers::answer_unknown(writers, reason);
+        self.answer_unknown(writers, reason);
     }
 
     /// Writes what has to be durable before anybody may be told, as often as it takes: on a full disk somebody else may

@@ -18,7 +18,7 @@ pub(super) fn begin(store: &dyn Store, peers: &Peers, secondaries: &[NodeUrl]) -
         return Err(StoreError::new("the data directory holds messages of another master, as a secondary's"));
     }
     if let Some(known) = &known {
-        take_over(store, peers, secondaries, known)?;
+        take_over(store, peers, secondaries, known);
     }
     let (log_id, mut history, members) = match known {
         Some(known) => (known.log_id, known.history, known.members),
@@ -61,7 +61,7 @@ fn announce(ledger: &Ledger) {
 }
 
 /// Takes over what secondaries hold of the latest epoch beyond the end of the store.
-fn take_over(store: &dyn Store, peers: &Peers, secondaries: &[NodeUrl], known: &Identity) -> Result<(), StoreError> {
+fn take_over(store: &dyn Store, peers: &Peers, secondaries: &[NodeUrl], known: &Identity) {
     let answers = crossbeam::thread::scope(|scope| {
         let asked: Vec<_> = secondaries.iter().map(|url| scope.spawn(move |_| (url, peers.state(url)))).collect();
         asked.into_iter().filter_map(|asked| asked.join().ok()).collect::<Vec<_>>()
@@ -79,10 +79,11 @@ fn take_over(store: &dyn Store, peers: &Peers, secondaries: &[NodeUrl], known: &
                 "{} are taken over from {url}: they are of this master's latest epoch, and missing here",
                 id_range(store.last(), holdings.last)
             );
-            copy_from(store, peers, url, holdings.last).map_err(|error| StoreError::new(format!("{url} {error}")))?;
+            if let Err(error) = copy_from(store, peers, url, holdings.last) {
+                log::warn!("nothing is taken over from {url}: it {error}");
+            }
         }
     }
-    Ok(())
 }
 
 /// Copies all of it or nothing: a write of several messages must not be divided.
@@ -95,9 +96,11 @@ fn copy_from(store: &dyn Store, peers: &Peers, url: &NodeUrl, through: Id) -> Re
         }
         let more = peers.slots(url, last)?;
         if more.is_empty() {
-            break;
+            return Err(PeerError::Misunderstood(format!("gave its log only up to id {last}, and had said {through}")));
         }
         slots.extend(more);
     }
+    // It may have been given more since it was asked: where that ends, a write may be cut.
+    slots.retain(|slot| slot.id() <= through);
     store.append(&slots).map_err(|error| PeerError::Misunderstood(error.to_string()))
 }

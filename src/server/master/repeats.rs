@@ -3,7 +3,7 @@
 //! The key is kept in the entry, so it is as durable as the message. A post whose key is known gets the answer of the
 //! first one: at once if that is committed, and otherwise together with it. After a refusal the key is free again.
 
-use super::answers::{answer_unknown, unknown};
+use super::answers::unknown;
 use super::{Entries, Follower, Master, State, Writer};
 use crate::replication::{Entry, Id, Slot};
 use crate::server::http::{Exchange, Reply};
@@ -30,6 +30,14 @@ pub(super) enum First {
     },
 }
 
+/// What the store holds of a write.
+enum StoredWrite {
+    Whole(Entries),
+    Refused,
+    /// It is on its way to the disk, or the disk failed before it had it. Secondaries may hold it, so it may come back.
+    NotYet,
+}
+
 impl Master {
     /// Answers a post whose key belongs to a message already.
     pub(super) fn repeat(&self, state: MutexGuard<'_, State>, first: First, exchange: Exchange, posted: &Posted) {
@@ -44,17 +52,28 @@ impl Master {
 
     fn repeat_from_store(&self, first: Id, last: Id, exchange: Exchange, posted: &Posted) {
         match self.stored_write(first, last) {
-            Ok(Some(entries)) => self.follow(self.lock(), &entries, exchange, posted),
-            Ok(None) => exchange.reply(Reply::overloaded("the first write with this key was just refused; try again")),
+            Ok(StoredWrite::Whole(entries)) => self.follow(self.lock(), &entries, exchange, posted),
+            Ok(StoredWrite::Refused) => {
+                exchange.reply(Reply::overloaded("the first write with this key was just refused; try again"));
+            }
+            Ok(StoredWrite::NotYet) => {
+                let ids = WriteIds::new(posted.dialect, first, last);
+                exchange.reply(unknown(
+                    ids,
+                    "the first write with this key is not on this master's disk yet, or never will be",
+                ));
+            }
             Err(error) => exchange.reply(Reply::no_answer(500, &format!("message {last} cannot be read: {error}"))),
         }
     }
 
-    /// The entries of a write; `None` if it was refused.
-    fn stored_write(&self, first: Id, last: Id) -> Result<Option<Entries>, StoreError> {
+    fn stored_write(&self, first: Id, last: Id) -> Result<StoredWrite, StoreError> {
         let slots = self.store.read(first.previous(), last, WHOLE_WRITE)?;
+        if slots.last().is_none_or(|slot| slot.id() < last) {
+            return Ok(StoredWrite::NotYet);
+        }
         let entries: Option<Entries> = slots.into_iter().map(Slot::into_entry).collect();
-        Ok(entries.filter(|entries| !entries.is_empty()))
+        Ok(entries.map_or(StoredWrite::Refused, StoredWrite::Whole))
     }
 
     /// Answers with what is known of a message, or when its fate is known.
@@ -125,6 +144,8 @@ impl Master {
             w: replicated_to + 1,
             timestamp: Timestamp(first.timestamp_ms),
             ms: 0,
+            stored_ms: None,
+            slowest: None,
             acks: Vec::new(),
         };
         Reply::json(201, &committed).with_header("Location", ids.location())
@@ -137,7 +158,7 @@ impl Master {
             && let Some(writer) = state.writers.remove(&id)
         {
             drop(state);
-            answer_unknown([(id, writer)].into(), "it waits for secondaries since this master was started");
+            self.answer_unknown([(id, writer)].into(), "it waits for secondaries since this master was started");
         }
     }
 }

@@ -48,6 +48,8 @@ const ROUND_BYTES_MAX: usize = 1 << 20;
 /// What one round carries.
 pub(super) struct Round {
     number: u64,
+    /// When it took what waited.
+    began: Instant,
     /// The round's entries follow this id.
     pub(super) after: Id,
     entries: Vec<Arc<Entry>>,
@@ -105,6 +107,11 @@ pub(super) struct Company {
 }
 
 impl RoundsUnderWay {
+    /// The round that carries an id and is not over.
+    pub(super) fn carrying(&self, id: Id) -> Option<u64> {
+        self.blocking.iter().find(|&&(_, after, through)| after < id && id <= through).map(|&(number, ..)| number)
+    }
+
     /// How many there are that others wait for.
     pub(super) fn under_way(&self) -> usize {
         self.blocking.len()
@@ -228,6 +235,9 @@ impl Master {
                 });
             }
             round.log_start();
+            if !round.entries.is_empty() {
+                self.metrics.round(round.entries.len());
+            }
             self.store_own_copy(round);
         });
         if joined.is_err() {
@@ -266,7 +276,10 @@ impl Master {
             return;
         }
         let slots: Vec<Slot> = round.entries.iter().cloned().map(Slot::Entry).collect();
-        let mut appended = self.wait_for_store(round.after).and_then(|()| self.store.append(&slots));
+        let mut appended = self.wait_for_store(round.after).and_then(|()| {
+            let began = Instant::now();
+            self.store.append(&slots).inspect(|()| self.metrics.appended(began.elapsed()))
+        });
         let no_room = appended.as_ref().err().filter(|error| error.is_no_room()).map(ToString::to_string);
         if no_room.is_some() {
             let refusals: Vec<Slot> = round.entries.iter().map(|entry| Slot::Refused(entry.id)).collect();
@@ -280,7 +293,10 @@ impl Master {
         let mut state = self.lock();
         state.rounds.storing -= 1;
         let effects = match no_room {
-            None => state.ledger.stored(round.through()),
+            None => {
+                state.note_stored(round.after, round.through(), (round.number, round.began));
+                state.ledger.stored(round.through())
+            }
             Some(reason) => {
                 state.tell_writers(round.after, round.through(), &reason);
                 state.ledger.refused_for_want_of_room(round.through())
@@ -363,7 +379,7 @@ fn take_round(state: &mut MutexGuard<'_, State>) -> Round {
         state.rounds.blocking.push((number, after, through));
         state.rounds.storing += 1;
     }
-    Round { number, after, entries, text: EntriesText::new(&[]), dispatches }
+    Round { number, began: Instant::now(), after, entries, text: EntriesText::new(&[]), dispatches }
 }
 
 /// Takes what fits into one round; a write is never divided.

@@ -4,9 +4,9 @@ use super::Master;
 use super::intake::KEY_HEADER;
 use crate::replication::{Fate, Id};
 use crate::server::http::{Exchange, Method, Reply, Service};
-use crate::server::reading::{Consistency, Snapshot, not_sure};
-use crate::server::routing::{Resource, method_not_allowed, unknown_path};
-use crate::server::{backups, fingerprints, reading};
+use crate::server::reading::{Consistency, Log, Reading, Snapshot, not_sure};
+use crate::server::routing::{Resource, method_not_allowed, openapi, unknown_path};
+use crate::server::{backups, fingerprints, live, reading};
 use crate::wire::node::FateBody;
 use serde_json::json;
 use std::sync::Arc;
@@ -31,33 +31,33 @@ impl Service for MasterService {
         let master = &self.0;
         let path = exchange.path().to_owned();
         let resource = Resource::of(&path);
+        if let Err(refusal) = master.settings.common.access.admit(&exchange, resource) {
+            return exchange.reply(refusal);
+        }
         match (exchange.method(), resource) {
             (Method::Post, Resource::Messages) => master.post(exchange),
-            (Method::Get, Resource::Messages) => {
-                reading::list(
-                    exchange,
-                    &master.store,
-                    |consistency| master.snapshot(consistency),
-                    master.settings.common.view,
-                );
-            }
-            (Method::Get, Resource::Message(id)) => {
-                reading::one(exchange, &master.store, |consistency| master.snapshot(consistency), id);
-            }
+            (Method::Get, Resource::Page) => exchange.reply(live::page()),
+            (Method::Get, Resource::OpenApi) => exchange.reply(openapi()),
+            (Method::Get, Resource::Live) => master.live.watch(exchange),
+            (Method::Get, Resource::Messages) => reading::list(exchange, master),
+            (Method::Get, Resource::Message(id)) => reading::one(exchange, &**master, id),
+            (Method::Get, Resource::Trace(id)) => exchange.reply(master.trace(id)),
             (Method::Get, Resource::Backup) => {
                 let (decided, server_id) = (master.lock().ledger.decided(), &master.settings.common.server_id);
                 exchange.reply(backups::backup(&master.store, server_id, decided));
             }
             (Method::Get, Resource::Fingerprint) => {
                 let decided = master.lock().ledger.decided();
-                let reply = fingerprints::answer(&exchange, &*master.store, decided);
-                exchange.reply(reply);
+                exchange.reply_with(|exchange| fingerprints::answer(exchange, &*master.store, decided));
             }
             (Method::Get, Resource::Write(key)) => exchange.reply(master.known_write(key)),
             (Method::Get, Resource::Verify) => exchange.reply(master.verify()),
             (Method::Get, Resource::Health) => exchange.reply(Reply::json(200, &master.status())),
+            (Method::Get, Resource::Metrics) => exchange.reply_with(|exchange| master.figures(exchange)),
             (Method::Get, Resource::Livez) => exchange.reply(Reply::json(200, &json!({ "status": "alive" }))),
-            (Method::Get, Resource::Readyz) => exchange.reply(master.ready()),
+            (Method::Get, Resource::Readyz) => exchange.reply_with(|exchange| master.ready(exchange)),
+            (Method::Get, Resource::SafeToStop) => exchange.reply_with(|exchange| master.safe_to_stop(exchange)),
+            (Method::Get, Resource::Writable) => exchange.reply_with(|exchange| master.writable(exchange)),
             (Method::Post, Resource::Secondaries) => {
                 master.faults.answer_node(exchange, |exchange| master.register(exchange));
             }
@@ -66,17 +66,19 @@ impl Service for MasterService {
                 exchange.reply(Reply::json(200, &json!({ "secondaries": secondaries })));
             }
             (Method::Delete, Resource::Secondary(name)) => master.remove(exchange, name),
+            (Method::Put | Method::Delete, Resource::SecondaryFaults(name)) => master.disturb(exchange, name),
             (Method::Get, Resource::ReplicateFate) => {
                 master.faults.answer_node(exchange, |exchange| master.fate(exchange));
             }
             (Method::Get | Method::Put | Method::Delete, Resource::Faults) => master.faults.answer(exchange),
             (_, Resource::Messages | Resource::Secondaries) => method_not_allowed(exchange, "GET, HEAD, POST"),
             (_, Resource::Secondary(_)) => method_not_allowed(exchange, "DELETE"),
+            (_, Resource::SecondaryFaults(_)) => method_not_allowed(exchange, "PUT, DELETE"),
             (_, Resource::Faults) => method_not_allowed(exchange, "GET, HEAD, PUT, DELETE"),
             (_, Resource::Replicate | Resource::ReplicateState | Resource::ReplicateSlots | Resource::Unknown) => {
                 unknown_path(
                     exchange,
-                    "/messages, /messages/ID, /writes/KEY, /secondaries, /verify, /backup, /fingerprint, /health, /livez and /readyz",
+                    "/, /live, /openapi.json, /messages, /messages/ID, /messages/ID/trace, /writes/KEY, /secondaries, /verify, /backup, /fingerprint, /health, /metrics, /livez, /readyz, /safe-to-stop and /writable",
                 );
             }
             _ => method_not_allowed(exchange, "GET, HEAD"),
@@ -84,8 +86,11 @@ impl Service for MasterService {
     }
 }
 
-impl Master {
-    /// What a reader may see.
+impl Log for Master {
+    fn reading(&self) -> &Reading {
+        &self.reading
+    }
+
     fn snapshot(&self, consistency: Consistency) -> Result<Snapshot, Reply> {
         let state = self.lock();
         let snapshot = self.snapshot_of(&state);
@@ -100,16 +105,9 @@ impl Master {
         }
         Ok(snapshot)
     }
+}
 
-    /// A master is ready when it can serve reads: always, unless it is stopping.
-    fn ready(&self) -> Reply {
-        if self.lock().stopping {
-            Reply::overloaded("this master is stopping")
-        } else {
-            Reply::json(200, &json!({ "status": "ready" }))
-        }
-    }
-
+impl Master {
     /// Answers a secondary that has a reader and pending entries: what is decided, and what was refused.
     fn fate(&self, exchange: &Exchange) -> Reply {
         let Some(after) = exchange.query("after").and_then(|after| after.parse().ok()).map(Id::new) else {

@@ -4,52 +4,58 @@ use super::heartbeat::Level;
 use super::members::Member;
 use super::{Master, State};
 use crate::replication::Standing;
+use crate::server::live::Watched;
 use crate::server::reading::Snapshot;
+use crate::server::status::NodeStatus;
 use crate::wire::fault::ActiveFault;
 use crate::wire::timestamp::rfc3339;
 use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Writes under way, and writes that were answered, that a page shows.
+const WRITES_SHOWN: usize = 10;
+/// Seconds of the past that a page is told when it comes,
+const PACE_SHOWN_FIRST_S: u64 = 300;
+/// and later.
+const PACE_SHOWN_S: u64 = 2;
 
 /// A secondary, as `GET /secondaries` and `/health` show it.
 #[derive(Debug, Serialize)]
 pub(super) struct SecondaryStatus {
-    server_id: String,
+    pub(super) server_id: String,
     url: String,
     /// `in_sync`, `catching_up` or `unreachable`.
-    state: &'static str,
+    pub(super) state: &'static str,
     /// `healthy`, `suspected` or `unhealthy`.
-    health: &'static str,
+    pub(super) health: &'static str,
     health_since: String,
     /// The id up to which it is known to hold everything durably.
-    durable: u64,
+    pub(super) durable: u64,
     /// The high watermark that it is known to know.
     told: u64,
-    delay_ms: u64,
+    pub(super) delay_ms: u64,
     detail: String,
     since: String,
+    /// What it does wrong because somebody asked for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<String>,
 }
 
 /// The master, as `/health` shows it.
 #[derive(Debug, Serialize)]
 pub(super) struct MasterStatus {
-    status: &'static str,
-    role: &'static str,
-    server_id: String,
-    message_count: u64,
+    #[serde(flatten)]
+    pub(super) node: NodeStatus,
     log_id: String,
-    epoch: u64,
-    last: u64,
-    decided: u64,
-    pending: u64,
-    writable: bool,
+    pub(super) writable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     /// What it does wrong because somebody asked for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<ActiveFault>,
     rounds: u64,
-    rounds_in_flight: usize,
-    uptime_s: u64,
-    secondaries: Vec<SecondaryStatus>,
+    pub(super) rounds_in_flight: usize,
+    pub(super) secondaries: Vec<SecondaryStatus>,
 }
 
 /// Why a master takes no messages.
@@ -74,21 +80,23 @@ impl Master {
         let closed = self.why_closed(&state).map(Closed::into_reason);
         let reason = closed.or_else(|| state.who_is_missing());
         MasterStatus {
-            status: "healthy",
-            role: "master",
-            server_id: self.settings.common.server_id.clone(),
-            message_count: state.ledger.visible(),
+            node: NodeStatus {
+                status: "healthy",
+                role: "master",
+                server_id: self.settings.common.server_id.clone(),
+                message_count: state.ledger.visible(),
+                epoch: state.ledger.epoch().get(),
+                last: state.ledger.last().get(),
+                decided: state.ledger.decided().get(),
+                pending: state.ledger.open(),
+                uptime_s: self.started.elapsed().as_secs(),
+            },
             log_id: state.ledger.log_id().to_string(),
-            epoch: state.ledger.epoch().get(),
-            last: state.ledger.last().get(),
-            decided: state.ledger.decided().get(),
-            pending: state.ledger.open(),
             writable: reason.is_none(),
             reason,
             fault: self.faults.active(),
             rounds: state.rounds_started,
             rounds_in_flight: state.rounds.under_way(),
-            uptime_s: self.started.elapsed().as_secs(),
             secondaries: state.secondaries(),
         }
     }
@@ -117,6 +125,17 @@ impl Master {
     }
 }
 
+impl Watched for Master {
+    fn view(&self, is_first: bool) -> Value {
+        let status = self.status();
+        let state = self.lock();
+        let pace = state.pace.last(if is_first { PACE_SHOWN_FIRST_S } else { PACE_SHOWN_S });
+        let (writes, now) = (state.latest_traces(WRITES_SHOWN, &self.name), state.pace.now());
+        drop(state);
+        json!({ "status": status, "writes": writes, "pace": pace, "now": now, "faults": self.faults.is_enabled() })
+    }
+}
+
 impl State {
     /// The secondaries without which a message for all nodes is not taken.
     fn who_is_missing(&self) -> Option<String> {
@@ -130,10 +149,14 @@ impl State {
         (!missing.is_empty()).then(|| missing.join("; "))
     }
 
+    /// How many nodes must be healthy to take writes: as configured, or more than half.
+    pub(super) fn quorum(&self, configured: Option<usize>) -> usize {
+        configured.unwrap_or(self.ledger.nodes() / 2 + 1)
+    }
+
     /// Why no writes are taken, if fewer nodes are healthy than there should be.
     fn why_read_only(&self, quorum: Option<usize>) -> Option<String> {
-        let nodes = self.ledger.nodes();
-        let needed = quorum.unwrap_or(nodes / 2 + 1);
+        let (nodes, needed) = (self.ledger.nodes(), self.quorum(quorum));
         let unhealthy = |member: &&Member| member.health.level() == Level::Unhealthy;
         let healthy = nodes - self.members.values().filter(unhealthy).count();
         if healthy >= needed {
@@ -167,6 +190,7 @@ impl State {
                     delay_ms: member.delay_ms,
                     detail: member.detail.clone(),
                     since: rfc3339(member.since_ms),
+                    fault: member.fault.clone(),
                 })
             })
             .collect()

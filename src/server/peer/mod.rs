@@ -8,11 +8,13 @@
 mod frugal;
 mod names;
 
+use super::access::Token;
 use super::faults::Faults;
 use crate::replication::{Acknowledgement, Fate, Id, Refusal, Slot};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
 use crate::wire::node::{AcknowledgementBody, FateBody, FingerprintBody, HoldingsBody, RefusalBody, SlotsBody};
+use crate::wire::trace::Took;
 use frugal::FrugalConnector;
 use names::RecentNames;
 use serde::de::DeserializeOwned;
@@ -20,9 +22,12 @@ use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
+use ureq::http::Request;
+use ureq::http::header::{AUTHORIZATION, HeaderValue};
+use ureq::middleware::MiddlewareNext;
 use ureq::typestate::WithBody;
 use ureq::unversioned::transport::{Connector, TcpConnector};
-use ureq::{Agent, RequestBuilder};
+use ureq::{Agent, RequestBuilder, SendBody};
 
 /// How long a connection may take to be made: between nodes of one cluster it takes milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -79,8 +84,18 @@ pub(crate) struct Peers {
 
 impl Peers {
     /// A client that waits so long for the acknowledgement of a replicate call, and for the answer to a question.
-    pub(crate) fn new(replication_timeout: Duration, question_timeout: Duration) -> Peers {
+    ///
+    /// With a token, it shows that to everybody it calls.
+    pub(crate) fn new(replication_timeout: Duration, question_timeout: Duration, token: Option<&Token>) -> Peers {
+        let credentials = token.and_then(|token| HeaderValue::from_str(&token.header()).ok());
+        let show = move |mut request: Request<SendBody>, next: MiddlewareNext| {
+            if let Some(credentials) = &credentials {
+                request.headers_mut().insert(AUTHORIZATION, credentials.clone());
+            }
+            next.handle(request)
+        };
         let config = Agent::config_builder()
+            .middleware(show)
             .proxy(None)
             .max_redirects(0)
             .http_status_as_error(false)
@@ -105,12 +120,12 @@ impl Peers {
         Peers { faults: Arc::clone(faults), ..self }
     }
 
-    /// Sends a replicate call.
-    pub(crate) fn replicate(&self, node: &NodeUrl, call: &[u8]) -> Result<Acknowledgement, PeerError> {
+    /// Sends a replicate call. Gives the acknowledgement, and how long the secondary took, if it says so.
+    pub(crate) fn replicate(&self, node: &NodeUrl, call: &[u8]) -> Result<(Acknowledgement, Option<Took>), PeerError> {
         let url = format!("{node}/replicate");
         let answer = self.call(self.replication_timeout, || send_json(self.agent.post(&url), call))?;
         match answer.status {
-            200 => answer.read::<AcknowledgementBody>().map(Acknowledgement::from),
+            200 => answer.read::<AcknowledgementBody>().map(|body| (Acknowledgement::from(&body), body.took())),
             409 => {
                 let refusal = answer.read::<RefusalBody>()?;
                 Err(refusal.reason.into_refusal().map_or(PeerError::Restarted, PeerError::Refused))
@@ -122,6 +137,12 @@ impl Peers {
     /// Asks a secondary what it holds.
     pub(crate) fn state(&self, node: &NodeUrl) -> Result<HoldingsBody, PeerError> {
         self.get(&format!("{node}/replicate/state"))?.expect_200()
+    }
+
+    /// The same of a node that may be a master: `None` then.
+    pub(crate) fn state_of_secondary(&self, node: &NodeUrl) -> Result<Option<HoldingsBody>, PeerError> {
+        let answer = self.get(&format!("{node}/replicate/state"))?;
+        if answer.status == 404 { Ok(None) } else { answer.expect_200().map(Some) }
     }
 
     /// Asks a secondary for what it holds beyond an id; as much as fits into one reply.
@@ -157,6 +178,22 @@ impl Peers {
         let request = || self.agent.post(&url).config().timeout_recv_response(Some(timeout)).build();
         let answer = self.call(timeout, || send_json(request(), &body))?;
         if answer.status == 200 { Ok(()) } else { Err(answer.unexpected()) }
+    }
+
+    /// Asks a node to show a fault, or none any more. Gives what it answered.
+    pub(crate) fn disturb(&self, node: &NodeUrl, fault: Option<&[u8]>) -> Result<(u16, Vec<u8>), PeerError> {
+        let (url, timeout) = (format!("{node}/faults"), Some(self.question_timeout));
+        let answer = once_more_if_stale(|| match fault {
+            Some(fault) => send_json(self.agent.put(&url).config().timeout_recv_response(timeout).build(), fault),
+            None => self.agent.delete(&url).config().timeout_recv_response(timeout).build().call(),
+        })?;
+        Ok((answer.status, answer.body))
+    }
+
+    /// Asks a master whether a secondary may be stopped. Gives what it answered.
+    pub(crate) fn may_stop(&self, master: &NodeUrl, name: &str) -> Result<(u16, Vec<u8>), PeerError> {
+        let answer = self.get(&format!("{master}/safe-to-stop?node={name}"))?;
+        if matches!(answer.status, 200 | 503) { Ok((answer.status, answer.body)) } else { Err(answer.unexpected()) }
     }
 
     /// Asks a node whether it is alive.

@@ -11,7 +11,7 @@ use super::Secondary;
 use crate::replication::{Id, ReplicaView};
 use crate::server::http::Reply;
 use crate::server::peer::PeerError;
-use crate::server::reading::{Consistency, Snapshot, not_sure};
+use crate::server::reading::{Consistency, Log, Reading, Snapshot, not_sure};
 use crate::server::text::id_ranges;
 use crate::store::StoreError;
 use crate::wire::address::NodeUrl;
@@ -37,9 +37,12 @@ struct Asking {
     in_flight: bool,
 }
 
-impl Secondary {
-    /// What a reader who comes now may see.
-    pub(super) fn snapshot(&self, consistency: Consistency) -> Result<Snapshot, Reply> {
+impl Log for Secondary {
+    fn reading(&self) -> &Reading {
+        &self.reading
+    }
+
+    fn snapshot(&self, consistency: Consistency) -> Result<Snapshot, Reply> {
         let view = self.view();
         let alone = match consistency {
             Consistency::Usual => view.clean(),
@@ -57,7 +60,9 @@ impl Secondary {
         }
         Ok(self.snapshot_of(&self.view(), !reached))
     }
+}
 
+impl Secondary {
     fn snapshot_of(&self, view: &ReplicaView, possibly_stale: bool) -> Snapshot {
         Snapshot {
             decided: view.holdings.decided,

@@ -18,8 +18,11 @@ mod routes;
 use super::clock;
 use super::config::SecondarySettings;
 use super::faults::Faults;
+use super::live::Live;
 use super::logging::EpochOfLog;
+use super::metrics::SecondaryMetrics;
 use super::peer::Peers;
+use super::reading::Reading;
 use crate::replication::{Found, Replica, ReplicaView};
 use crate::store::{Store, StoreError, Watermark};
 use crate::wire::address::NodeUrl;
@@ -42,6 +45,9 @@ pub(super) struct Secondary {
     /// Where the master reaches this node.
     url: NodeUrl,
     store: Arc<dyn Store>,
+    reading: Reading,
+    live: Arc<Live>,
+    metrics: SecondaryMetrics,
     peers: Peers,
     faults: Arc<Faults>,
     /// Held while a call is examined and stored.
@@ -77,12 +83,19 @@ impl Secondary {
         log_epoch.set(replica.holdings().epoch);
         let released = replica.last().get();
         let faults = Faults::new(settings.common.faults_enabled, false);
+        let reading = Reading::start(&store, &settings.common, replica.decided());
+        let reading = reading.map_err(|error| error.to_string())?;
+        let peers = Peers::new(QUESTION_PATIENCE, QUESTION_PATIENCE, settings.common.access.cluster.as_ref());
+        let live = Live::new(settings.common.limits.write_timeout);
         let secondary = Arc::new(Secondary {
             url: NodeUrl::new(&settings.host, port)?,
             master: Mutex::new(settings.master_url.clone()),
             settings,
             store,
-            peers: Peers::new(QUESTION_PATIENCE, QUESTION_PATIENCE).with_faults(&faults),
+            reading,
+            live,
+            metrics: SecondaryMetrics::new(),
+            peers: peers.with_faults(&faults),
             faults,
             writer: Mutex::new(()),
             replica: Mutex::new(replica),
@@ -104,6 +117,7 @@ impl Secondary {
             secondary.settings.delay.as_millis()
         );
         secondary.enrol();
+        secondary.live.start(&secondary).map_err(|error| error.to_string())?;
         Ok(secondary)
     }
 
@@ -114,6 +128,8 @@ impl Secondary {
         while self.calls_in_flight.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(5));
         }
+        self.reading.following.stop();
+        self.live.stop();
         self.store.close();
         let view = self.view();
         log::info!("stopped with messages up to id {}, decided up to {}", view.holdings.last, view.holdings.decided);

@@ -12,6 +12,7 @@ use crate::store::{Identity, StoreError, Watermark};
 use crate::wire::address::NodeUrl;
 use crate::wire::fault::Fail;
 use crate::wire::node::{AcknowledgementBody, Envelope, RefusalBody, RefusalReason, Replicate};
+use crate::wire::trace::Took;
 use serde_json::json;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -36,16 +37,18 @@ impl From<StoreError> for Failure {
 impl Secondary {
     /// Answers `POST /replicate`.
     pub(super) fn receive(&self, exchange: &mut Exchange) -> Reply {
+        let arrived = Instant::now();
+        self.metrics.called();
         let reply = exchange.read_body().and_then(|body| {
             match Replicate::from_json(&body).map_err(|why| Reply::problem(400, &why))? {
-                Replicate::Call(call) => Ok(self.receive_call(exchange, call.0, &call.1)),
+                Replicate::Call(call) => Ok(self.receive_call(exchange, call.0, &call.1, arrived)),
                 Replicate::Bare { id, message } => Ok(self.receive_bare(id, message)),
             }
         });
         reply.unwrap_or_else(|reply| reply)
     }
 
-    fn receive_call(&self, exchange: &Exchange, envelope: Envelope, call: &Call) -> Reply {
+    fn receive_call(&self, exchange: &Exchange, envelope: Envelope, call: &Call, arrived: Instant) -> Reply {
         let fault = if call.entries.is_empty() { None } else { self.faults.meet() };
         if let Some(fault) = fault {
             self.faults.sleep(fault.hold);
@@ -64,12 +67,23 @@ impl Secondary {
         }
         match self.accept_in_order(call) {
             Ok(acknowledgement) => {
+                let durable = arrived.elapsed();
                 self.learn_master(exchange, envelope.master_port);
                 if fault.is_some_and(|fault| fault.fail == Some(Fail::After)) {
                     return Reply::no_answer(500, "it was appended, but somebody asked this node to fail");
                 }
                 let delay = self.settings.delay + fault.map_or(Duration::ZERO, |fault| fault.delay);
-                Reply::json(200, &AcknowledgementBody::from(self.acknowledge_late(call, acknowledgement, delay)))
+                let acknowledgement = self.acknowledge_late(call, acknowledgement, delay);
+                let took = (!call.entries.is_empty()).then(|| {
+                    let total = arrived.elapsed();
+                    self.metrics.answered(total);
+                    Took {
+                        durable_us: microseconds(durable),
+                        delay_us: microseconds(delay),
+                        total_us: microseconds(total),
+                    }
+                });
+                Reply::json(200, &AcknowledgementBody::new(acknowledgement, took))
             }
             Err(Failure::Refused(refusal)) => {
                 if !matches!(refusal, Refusal::Gap { .. }) {
@@ -150,12 +164,10 @@ impl Secondary {
         accepted
     }
 
-    /// Examines, stores, and publishes a call, in this order, and only then acknowledges it.
+    /// Examines, stores, and publishes a call, in this order, and only then acknowledges it. What an epoch overtook is gone
+    /// before the epoch is entered: a node that is killed in between must not take it for a part of that epoch.
     fn store_call(&self, call: &Call) -> Result<Acknowledgement, Failure> {
         let accepted = self.replica().examine(call, |id| self.store.get(id))?.map_err(Failure::Refused)?;
-        if let Some((log_id, epoch, master, begins)) = accepted.enter {
-            self.enter(call, log_id, epoch, master, begins)?;
-        }
         if let Some(from) = accepted.drop_from {
             log::warn!(
                 "epoch {} begins: dropping the undecided ids from {from} on; nobody was told that they were written",
@@ -163,8 +175,13 @@ impl Secondary {
             );
             self.store.drop_from(from)?;
         }
+        if let Some((log_id, epoch, master, begins)) = accepted.enter {
+            self.enter(call, log_id, epoch, master, begins)?;
+        }
         if !accepted.append.is_empty() {
+            let began = Instant::now();
             self.store.append(&accepted.append)?;
+            self.metrics.appended(began.elapsed());
         }
         if !accepted.refuse.is_empty() {
             self.store.refuse(&accepted.refuse)?;
@@ -205,6 +222,7 @@ impl Secondary {
             log::info!("{} decided; {} visible", id_range(before, view.holdings.decided), count_messages(view.visible));
         }
         self.store.note_watermark(Watermark { decided: view.holdings.decided, visible: view.visible })?;
+        self.reading.following.show(view.holdings.decided);
         Ok(done)
     }
 
@@ -306,6 +324,10 @@ impl Secondary {
         log::info!("id {id} received from a master that is not ours");
         Ok(())
     }
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn count_messages(number: u64) -> String {

@@ -3,29 +3,27 @@
 use super::Secondary;
 use crate::replication::Id;
 use crate::server::http::{Exchange, Method, Reply, Service};
-use crate::server::routing::{Resource, method_not_allowed, unknown_path};
-use crate::server::{backups, fingerprints, reading};
-use crate::store::{ReadLimit, Trouble};
+use crate::server::live::Watched;
+use crate::server::metrics::{Gauges, flag};
+use crate::server::readiness::{self, Check};
+use crate::server::routing::{Resource, method_not_allowed, openapi, unknown_path};
+use crate::server::status::NodeStatus;
+use crate::server::{backups, fingerprints, live, reading};
+use crate::store::ReadLimit;
 use crate::wire::fault::ActiveFault;
 use crate::wire::node::{HoldingsBody, SlotsBody};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// A secondary, as `/health` shows it.
 #[derive(Debug, Serialize)]
 struct SecondaryStatus {
-    status: &'static str,
-    role: &'static str,
-    server_id: String,
-    message_count: u64,
+    #[serde(flatten)]
+    node: NodeStatus,
     delay_ms: u64,
     log_id: Option<String>,
-    epoch: u64,
-    last: u64,
-    decided: u64,
-    pending: u64,
     caught_up: bool,
     /// Replicate calls that came before an earlier one, and waited for it.
     early_calls: u64,
@@ -38,7 +36,6 @@ struct SecondaryStatus {
     /// What it does wrong because somebody asked for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<ActiveFault>,
-    uptime_s: u64,
 }
 
 /// What one reply with a part of the log carries: even if every byte is escaped, the other side takes it.
@@ -58,7 +55,11 @@ impl Service for SecondaryService {
     fn call(&self, exchange: Exchange) {
         let secondary = &self.0;
         let path = exchange.path().to_owned();
-        match (exchange.method(), Resource::of(&path)) {
+        let resource = Resource::of(&path);
+        if let Err(refusal) = secondary.settings.common.access.admit(&exchange, resource) {
+            return exchange.reply(refusal);
+        }
+        match (exchange.method(), resource) {
             (Method::Post, Resource::Replicate) => secondary.answer_node(exchange, Secondary::receive),
             (Method::Get, Resource::ReplicateState) => {
                 secondary.answer_node(exchange, |secondary, _| secondary.report_holdings());
@@ -66,14 +67,18 @@ impl Service for SecondaryService {
             (Method::Get, Resource::ReplicateSlots) => {
                 secondary.answer_node(exchange, |secondary, exchange| secondary.report_slots(exchange));
             }
-            (Method::Get, Resource::Messages) => {
-                let snapshot = |consistency| secondary.snapshot(consistency);
-                reading::list(exchange, &secondary.store, snapshot, secondary.settings.common.view);
+            (Method::Get, Resource::Page) => exchange.reply(live::page()),
+            (Method::Get, Resource::OpenApi) => exchange.reply(openapi()),
+            (Method::Get, Resource::Live) => secondary.live.watch(exchange),
+            (Method::Get, Resource::Messages) => reading::list(exchange, secondary),
+            (Method::Get, Resource::Message(id)) => reading::one(exchange, &**secondary, id),
+            (Method::Post, Resource::Messages) => {
+                exchange.reply(secondary.redirect("only the master takes messages", "/messages"));
             }
-            (Method::Get, Resource::Message(id)) => {
-                reading::one(exchange, &secondary.store, |consistency| secondary.snapshot(consistency), id);
+            (Method::Get, Resource::Trace(id)) => {
+                let path = format!("/messages/{id}/trace");
+                exchange.reply(secondary.redirect("only the master knows what happened to a write", &path));
             }
-            (Method::Post, Resource::Messages) => exchange.reply(secondary.redirect()),
             (Method::Get, Resource::Backup) => {
                 let (decided, server_id) = (secondary.replica().decided(), &secondary.settings.common.server_id);
                 exchange.reply(backups::backup(&secondary.store, server_id, decided));
@@ -84,16 +89,43 @@ impl Service for SecondaryService {
             }),
             (Method::Get | Method::Put | Method::Delete, Resource::Faults) => secondary.faults.answer(exchange),
             (Method::Get, Resource::Health) => exchange.reply(Reply::json(200, &secondary.status())),
+            (Method::Get, Resource::Metrics) => exchange.reply_with(|exchange| secondary.figures(exchange)),
             (Method::Get, Resource::Livez) => exchange.reply(Reply::json(200, &json!({ "status": "alive" }))),
-            (Method::Get, Resource::Readyz) => exchange.reply(secondary.ready()),
+            (Method::Get, Resource::Readyz) => exchange.reply_with(|exchange| secondary.ready(exchange)),
+            (Method::Get, Resource::SafeToStop) => exchange.reply_with(|exchange| match exchange.query("node") {
+                None => secondary.safe_to_stop(),
+                Some(node) => secondary.redirect("only the master knows", &format!("/safe-to-stop?node={node}")),
+            }),
+            (Method::Get, Resource::Writable) => exchange.reply_with(|exchange| {
+                let query = exchange.query("w").map(|w| format!("?w={w}")).unwrap_or_default();
+                secondary.redirect("only the master takes messages", &format!("/writable{query}"))
+            }),
             (_, Resource::Messages) => method_not_allowed(exchange, "GET, HEAD, POST"),
             (_, Resource::Replicate) => method_not_allowed(exchange, "POST"),
             (_, Resource::Faults) => method_not_allowed(exchange, "GET, HEAD, PUT, DELETE"),
-            (_, Resource::Secondaries | Resource::Secondary(_) | Resource::ReplicateFate | Resource::Unknown) => {
-                unknown_path(exchange, "/messages, /messages/ID, /replicate, /health, /livez and /readyz");
+            (
+                _,
+                Resource::Secondaries
+                | Resource::Secondary(_)
+                | Resource::SecondaryFaults(_)
+                | Resource::Write(_)
+                | Resource::Verify
+                | Resource::ReplicateFate
+                | Resource::Unknown,
+            ) => {
+                unknown_path(
+                    exchange,
+                    "/, /live, /openapi.json, /messages, /messages/ID, /replicate, /health, /metrics, /livez, /readyz and /safe-to-stop",
+                );
             }
             _ => method_not_allowed(exchange, "GET, HEAD"),
         }
+    }
+}
+
+impl Watched for Secondary {
+    fn view(&self, _is_first: bool) -> Value {
+        json!({ "status": self.status(), "faults": self.faults.is_enabled() })
     }
 }
 
@@ -108,7 +140,9 @@ impl Secondary {
     fn report_holdings(&self) -> Reply {
         let server_id = self.settings.common.server_id.clone();
         let unable = self.store.trouble().map(|trouble| trouble.to_string());
-        Reply::json(200, &HoldingsBody::new(server_id, &self.replica().holdings(), self.delay_ms(), unable))
+        let mut body = HoldingsBody::new(server_id, &self.replica().holdings(), self.delay_ms(), unable);
+        body.fault = self.faults.in_words();
+        Reply::json(200, &body)
     }
 
     /// Gives a master that begins a reign what it may lack.
@@ -126,48 +160,76 @@ impl Secondary {
         u64::try_from(self.settings.delay.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Only the master takes messages.
-    fn redirect(&self) -> Reply {
+    /// Sends a client to the master.
+    fn redirect(&self, why: &str, path: &str) -> Reply {
         match self.known_master() {
-            Some(master) => Reply::problem(307, &format!("only the master takes messages; post to {master}/messages"))
-                .with_header("Location", format!("{master}/messages")),
-            None => Reply::problem(503, "only the master takes messages, and this node does not know it yet")
+            Some(master) => Reply::problem(307, &format!("{why}; ask {master}{path}"))
+                .with_header("Location", format!("{master}{path}")),
+            None => Reply::problem(503, &format!("{why}, and this node does not know it yet"))
                 .with_header("Retry-After", "1"),
         }
     }
 
-    fn ready(&self) -> Reply {
-        if let Some(trouble @ Trouble::Failed(_)) = self.store.trouble() {
-            return Reply::no_answer(503, &trouble.to_string());
-        }
+    /// Answers `GET /readyz`.
+    fn ready(&self, exchange: &Exchange) -> Reply {
         let view = self.view();
-        if view.admitted || view.holdings.foreign > 0 {
-            Reply::json(200, &json!({ "status": "ready" }))
-        } else {
-            Reply::overloaded("this node has not been brought up to date by its master yet")
+        let up_to_date = view.admitted || view.holdings.foreign > 0;
+        let behind = || "this node has not been brought up to date by its master yet".to_owned();
+        let diverged = |id| format!("id {id} is held with another content than the master's");
+        let checks = [
+            Check::not_stopping(self.stopping.load(Ordering::Acquire)),
+            Check::store(&*self.store),
+            Check::new("same log as the master", view.holdings.diverged.map(diverged)),
+            Check::new("caught up", (!up_to_date).then(behind)),
+        ];
+        readiness::answer(exchange, &checks)
+    }
+
+    /// Answers `GET /safe-to-stop`: only the master knows.
+    fn safe_to_stop(&self) -> Reply {
+        let unknown = |reason: String| Reply::json(503, &json!({ "safe": false, "reason": reason }));
+        let Some(master) = self.known_master() else {
+            return unknown("this node does not know its master, which would know".to_owned());
+        };
+        match self.peers.may_stop(&master, &self.settings.common.server_id) {
+            Ok((status, body)) => Reply::json_text(status, body),
+            Err(error) => unknown(format!("the master at {master}, which would know, {error}")),
         }
+    }
+
+    /// Answers `GET /metrics`.
+    fn figures(&self, exchange: &Exchange) -> Reply {
+        let status = self.status();
+        let followers = self.reading.following.number();
+        let gauges = Gauges::of_node(exchange, &self.settings.common, &status.node, followers);
+        gauges.set("caught_up", "Whether its master counts on this node.", flag(status.caught_up));
+        gauges.set("failed", "Whether this node cannot store messages.", flag(status.failure.is_some()));
+        gauges.set("delay_seconds", "Artificial delay of this node.", status.delay_ms as f64 / 1_000.0);
+        self.metrics.reply(&gauges)
     }
 
     fn status(&self) -> SecondaryStatus {
         let view = self.view();
         SecondaryStatus {
-            status: "healthy",
-            role: "secondary",
-            server_id: self.settings.common.server_id.clone(),
-            message_count: view.visible,
+            node: NodeStatus {
+                status: "healthy",
+                role: "secondary",
+                server_id: self.settings.common.server_id.clone(),
+                message_count: view.visible,
+                epoch: view.holdings.epoch.get(),
+                last: view.holdings.last.get(),
+                decided: view.holdings.decided.get(),
+                pending: view.holdings.last.since(view.holdings.decided),
+                uptime_s: self.started.elapsed().as_secs(),
+            },
             delay_ms: self.delay_ms(),
             log_id: view.holdings.log_id.map(|log_id| log_id.to_string()),
-            epoch: view.holdings.epoch.get(),
-            last: view.holdings.last.get(),
-            decided: view.holdings.decided.get(),
-            pending: view.holdings.last.since(view.holdings.decided),
             caught_up: view.admitted,
             early_calls: self.early_calls.load(Ordering::Relaxed),
             diverged: view.holdings.diverged.map(Id::get),
             master: self.known_master().map(|url| url.to_string()),
             failure: self.store.trouble().map(|trouble| trouble.to_string()),
             fault: self.faults.active(),
-            uptime_s: self.started.elapsed().as_secs(),
         }
     }
 }

@@ -2,8 +2,8 @@
 //! floor, looks for room on a full disk, and reads the older part of the log once, which checks it.
 
 use super::{Disk, lock, schema};
-use crate::replication::{Id, Slot};
-use crate::store::{ReadLimit, Store, StoreError, Trouble};
+use crate::replication::Id;
+use crate::store::{Store, StoreError, Trouble};
 use rusqlite::Connection;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,8 +18,6 @@ const CHECKPOINT_BYTES: u64 = 4 << 20;
 const IDLE: Duration = Duration::from_millis(500);
 /// How often a full disk is tried again.
 const ROOM_TRIED_EVERY: Duration = Duration::from_secs(1);
-/// What is checked at a time: some thousand slots a second, which readers and writers do not notice.
-const CHECK_STEP: ReadLimit = ReadLimit { slots_max: 500, bytes_max: 256 << 10 };
 
 struct Housekeeper {
     connection: Connection,
@@ -103,14 +101,14 @@ impl Housekeeper {
         if after >= through {
             return;
         }
-        let read = disk.read(after, through, CHECK_STEP);
-        if read.is_err() && !matches!(disk.trouble(), Some(Trouble::Failed(_))) {
+        let checked = disk.check(after, through, &mut |_| {});
+        if checked.is_err() && !matches!(disk.trouble(), Some(Trouble::Failed(_))) {
             // Not read, but not known to be damaged: it is tried again.
             return;
         }
-        let reached = read.ok().and_then(|slots| slots.last().map(Slot::id));
-        self.unchecked.0 = reached.unwrap_or(through);
-        if reached == Some(through) {
+        let is_sound = checked.is_ok();
+        self.unchecked.0 = checked.unwrap_or(through);
+        if is_sound && self.unchecked.0 == through {
             log::info!("all of {} was read and checked, up to id {through}", disk.files.database().display());
         }
     }

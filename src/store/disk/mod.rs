@@ -20,7 +20,7 @@ mod housekeeping;
 mod reserve;
 mod schema;
 
-use super::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark, walk};
+use super::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark};
 use crate::replication::{Id, KeyedWrite, Slot, SlotRef};
 use floor::{Floor, FloorFile};
 use reserve::Reserve;
@@ -42,6 +42,8 @@ const READERS_KEPT: usize = 16;
 const CHECKED_AT_START: u64 = 10_000;
 /// If that takes longer than this, it is told how far it is.
 const QUIET_START: Duration = Duration::from_secs(1);
+/// What is checked at a time: some thousand slots a second beside the service, which readers and writers do not notice.
+const CHECK_STEP: ReadLimit = ReadLimit { slots_max: 500, bytes_max: 256 << 10 };
 /// Refusals that are remembered without asking the table.
 const REFUSALS_REMEMBERED: usize = 65_536;
 /// What one transaction writes at least: a page of the database, about.
@@ -203,15 +205,30 @@ impl Disk {
     /// to which nothing was checked.
     fn check_end(&self, last: Id) -> Result<Id, StoreError> {
         let before = Id::new(last.get().saturating_sub(CHECKED_AT_START));
-        let mut told = Instant::now();
-        walk(self, before, last, |slot| {
+        let (mut checked, mut told) = (before, Instant::now());
+        while checked < last {
+            checked = self.check(checked, last, &mut |_| {})?;
             if told.elapsed() > QUIET_START {
                 told = Instant::now();
-                log::info!("checking the end of the log before serving: id {} of {last}", slot.id());
+                log::info!("checking the end of the log before serving: id {checked} of {last}");
             }
-            Ok::<(), StoreError>(())
-        })?;
+        }
         Ok(before)
+    }
+
+    /// Visits some of the slots after an id, up to another, in order, and checks what reading alone does not: that the
+    /// indices say the same. Gives the last id that was visited; `through` if the log ends before.
+    ///
+    /// # Errors
+    /// If something is damaged, or cannot be read.
+    pub fn check(&self, after: Id, through: Id, each: &mut dyn FnMut(SlotRef<'_>)) -> Result<Id, StoreError> {
+        let end = through.min(self.last());
+        if end <= after {
+            return Ok(through);
+        }
+        self.with_reader(|reader| {
+            schema::check(reader, after, end, CHECK_STEP, each).map_err(|damage| self.damaged(&damage))
+        })
     }
 
     fn write<T>(
@@ -396,7 +413,9 @@ impl Store for Disk {
         };
         let mut refused =
             self.with_reader(|reader| schema::refused(reader, after, older).map_err(|damage| self.damaged(&damage)))?;
-        refused.extend(lock(&self.refused).known.range(older.next()..=through));
+        if through > older {
+            refused.extend(lock(&self.refused).known.range(older.next()..=through));
+        }
         Ok(refused)
     }
 
@@ -512,4 +531,35 @@ fn is_not_ours_to_sync(error: &io::Error) -> bool {
 
 fn in_directory(directory: &Path, error: &io::Error) -> StoreError {
     StoreError::new(format!("the data directory {} cannot be used: {error}", directory.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replication::{Entry, Epoch};
+
+    fn entry(id: u64) -> Slot {
+        let (id, epoch) = (Id::new(id), Epoch::new(1));
+        Slot::Entry(Arc::new(Entry { id, epoch, timestamp_ms: 5, message: "a".into(), key: None }))
+    }
+
+    #[test]
+    fn refusals_are_found_wherever_they_are_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        let ids = |numbers: &[u64]| numbers.iter().copied().map(Id::new).collect::<Vec<_>>();
+        let before = Disk::open(directory.path()).unwrap();
+        before.append(&[entry(1), Slot::Refused(Id::new(2)), entry(3)]).unwrap();
+        before.close();
+        drop(before);
+        // The housekeeper of the first one may hold the directory for a moment.
+        let again =
+            |_| Disk::open(directory.path()).inspect_err(|_| std::thread::sleep(Duration::from_millis(10))).ok();
+        let disk = (0..1_000).find_map(again).expect("the housekeeper leaves");
+        // Those from before the start are in the table only, those from after it in memory, too.
+        disk.append(&[entry(4), entry(5)]).unwrap();
+        disk.refuse(&[Id::new(4)]).unwrap();
+        for (after, through, refused) in [(0, 1, &[][..]), (0, 3, &[2]), (2, 3, &[]), (1, 4, &[2, 4]), (3, 5, &[4])] {
+            assert_eq!(disk.refused(Id::new(after), Id::new(through)).unwrap(), ids(refused), "{after} to {through}");
+        }
+    }
 }

@@ -262,6 +262,37 @@ pub(super) fn visit(
     Ok(())
 }
 
+/// Visits slots as [`visit`] does, and compares them with the indices, which have no checksums. Gives the last id that was
+/// visited. All of this sees one state of the database.
+pub(super) fn check(
+    reader: &Connection,
+    after: Id,
+    through: Id,
+    limit: ReadLimit,
+    each: &mut dyn FnMut(SlotRef<'_>),
+) -> Result<Id, Damage> {
+    let state = reader.unchecked_transaction()?;
+    let (mut reached, mut refusals, mut keys) = (after, Vec::new(), Vec::new());
+    visit(&state, after, through, limit, &mut |slot| {
+        reached = slot.id();
+        match slot {
+            SlotRef::Refused(id) => refusals.push(id),
+            SlotRef::Entry(entry) if entry.key.is_some() => keys.push(entry.id),
+            SlotRef::Entry(_) => {}
+        }
+        each(slot);
+    })?;
+    for (index, found, expected) in
+        [("refusals", refused(&state, after, reached)?, refusals), ("keys", keyed(&state, after, reached)?, keys)]
+    {
+        if found != expected {
+            return Err(Damage::Found(format!("its index of {index} contradicts the ids {}–{reached}", after.next())));
+        }
+    }
+    state.commit()?;
+    Ok(reached)
+}
+
 fn slot_of<'a>(row: &'a Row<'_>, expected: Id) -> Result<SlotRef<'a>, Damage> {
     let id = Id::new(row.get::<_, i64>(0)?.cast_unsigned());
     if id != expected {
@@ -285,9 +316,18 @@ fn slot_of<'a>(row: &'a Row<'_>, expected: Id) -> Result<SlotRef<'a>, Damage> {
 }
 
 pub(super) fn refused(reader: &Connection, after: Id, through: Id) -> Result<Vec<Id>, Damage> {
-    let mut statement = reader.prepare_cached(
-        "SELECT id FROM slots INDEXED BY refusals WHERE id > ?1 AND id <= ?2 AND message IS NULL ORDER BY id",
-    )?;
+    let statement =
+        "SELECT id FROM slots INDEXED BY refusals WHERE id > ?1 AND id <= ?2 AND message IS NULL ORDER BY id";
+    ids(reader, statement, after, through)
+}
+
+fn keyed(reader: &Connection, after: Id, through: Id) -> Result<Vec<Id>, Damage> {
+    let statement = "SELECT id FROM slots INDEXED BY keys WHERE id > ?1 AND id <= ?2 AND key IS NOT NULL ORDER BY id";
+    ids(reader, statement, after, through)
+}
+
+fn ids(reader: &Connection, statement: &str, after: Id, through: Id) -> Result<Vec<Id>, Damage> {
+    let mut statement = reader.prepare_cached(statement)?;
     let ids =
         statement.query_map([after.get().cast_signed(), through.get().cast_signed()], |row| row.get::<_, i64>(0))?;
     let ids = ids.map(|id| id.map(|id| Id::new(id.cast_unsigned())));
@@ -296,11 +336,18 @@ pub(super) fn refused(reader: &Connection, after: Id, through: Id) -> Result<Vec
 
 /// The latest writes with a key, the latest first.
 pub(super) fn keyed_writes(reader: &Connection, writes_max: usize) -> Result<Vec<KeyedWrite>, Damage> {
-    let mut statement =
-        reader.prepare("SELECT id, key FROM slots INDEXED BY keys WHERE key IS NOT NULL ORDER BY id DESC")?;
-    let messages = statement
-        .query_map([], |row| Ok((Id::new(row.get::<_, i64>(0)?.cast_unsigned()), row.get::<_, String>(1)?.into())))?;
-    Ok(KeyedWrite::group(messages, writes_max)?)
+    let mut statement = reader.prepare(
+        "SELECT id, epoch, timestamp_ms, message, key, checksum FROM slots INDEXED BY keys WHERE key IS NOT NULL \
+         ORDER BY id DESC",
+    )?;
+    let messages = statement.query_and_then([], |row| {
+        let id = Id::new(row.get::<_, i64>(0)?.cast_unsigned());
+        match slot_of(row, id)? {
+            SlotRef::Entry(EntryRef { key: Some(key), .. }) => Ok((id, key.into())),
+            _ => Err(Damage::Found(format!("id {id} has lost its key"))),
+        }
+    })?;
+    KeyedWrite::group(messages, writes_max)
 }
 
 pub(super) fn identity(reader: &Connection) -> Result<Option<Identity>, Damage> {

@@ -1,12 +1,12 @@
 //! How the last secondary is taken away, and brought back.
 
-use super::nodes::OwnCluster;
 use super::shell;
 use super::traces::Traces;
 use super::usage;
 use crate::address::Address;
 use crate::api::Client;
 use crate::exit::Exit;
+use crate::own_nodes::OwnCluster;
 use crate::story::Stop;
 use serde_json::json;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ impl Absence {
                 Ok(format!("`{down}` took it away"))
             }
             Absence::Cut => {
-                traces.fault_begins(node);
+                traces.fault_begins(client, node);
                 client.set_fault(node, &json!({ "cut": "both", "for": CUT_SECONDS_MAX }))?;
                 Ok("a fault cuts it off from the other nodes".to_owned())
             }

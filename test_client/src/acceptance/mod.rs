@@ -5,7 +5,6 @@
 
 mod absence;
 mod narrator;
-mod nodes;
 mod shell;
 mod steps;
 mod traces;
@@ -15,11 +14,11 @@ use crate::api::{Client, Failure};
 use crate::cluster;
 use crate::exit::Exit;
 use crate::health;
+use crate::own_nodes::OwnCluster;
 use crate::screen::Screen;
 use crate::story::{self, Stop};
 use absence::Absence;
 use narrator::{Narrator, Report};
-use nodes::OwnCluster;
 use serde_json::json;
 use std::io;
 use std::sync::Arc;
@@ -92,7 +91,7 @@ fn usage(sentence: &str) -> Stop {
 
 /// Starts all nodes but the last one.
 fn start(timeout: Duration, narrator: &mut Narrator, traces: &Traces) -> Result<Stage, Stop> {
-    let cluster = OwnCluster::prepare().map_err(|why| usage(&why))?;
+    let cluster = OwnCluster::prepare("acceptance", None).map_err(|why| usage(&why))?;
     let cluster = Arc::new(cluster);
     traces.cluster_begins(&cluster);
     let nodes = cluster.nodes();
@@ -104,7 +103,7 @@ fn start(timeout: Duration, narrator: &mut Narrator, traces: &Traces) -> Result<
         narrator.find(Ok(format!("{name} runs at {address}")))?;
     }
     narrator.say(&format!("  {} will be at {}", nodes[last].0, nodes[last].1))?;
-    let client = Client::new(nodes[0].1.clone(), timeout);
+    let client = Client::new(nodes[0].1.clone(), timeout, None);
     steps::await_in_sync(&client, last - 1)?;
     Ok(Stage { client, nodes, absence: Absence::NotStarted(cluster) })
 }

@@ -350,7 +350,7 @@ impl<'a, 'b> Play<'a, 'b> {
     /// Does something while the last secondary has a fault, which is ended whatever happens.
     fn with_fault<T>(&mut self, fault: &Value, act: impl FnOnce(&mut Self) -> Result<T, Stop>) -> Result<T, Stop> {
         let node = self.last().1.clone();
-        self.traces.fault_begins(&node);
+        self.traces.fault_begins(&self.client, &node);
         self.client.set_fault(&node, fault)?;
         let done = act(self);
         self.client.end_fault(&node)?;

@@ -1,10 +1,10 @@
 //! What a run changes outside itself, and has to change back however it ends: at its end, early, by a panic or by a
 //! signal.
 
-use super::nodes::OwnCluster;
 use super::shell;
 use crate::address::Address;
 use crate::api::Client;
+use crate::own_nodes::OwnCluster;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
@@ -25,8 +25,8 @@ pub(super) struct Traces(Mutex<Open>);
 struct Open {
     /// Nodes that run, and their directory.
     cluster: Option<Arc<OwnCluster>>,
-    /// Who was asked for a fault.
-    fault: Option<Address>,
+    /// Who was asked for a fault, and by whom.
+    fault: Option<(Client, Address)>,
     /// What brings the last secondary back.
     up: Option<String>,
 }
@@ -38,8 +38,8 @@ impl Traces {
     }
 
     /// From now on, this node may have a fault.
-    pub(super) fn fault_begins(&self, node: &Address) {
-        self.lock().fault = Some(node.clone());
+    pub(super) fn fault_begins(&self, client: &Client, node: &Address) {
+        self.lock().fault = Some((client.with_timeout(ANSWER_WAIT_MAX), node.clone()));
     }
 
     pub(super) fn fault_ended(&self) {
@@ -85,8 +85,8 @@ impl Traces {
 impl Open {
     /// What cannot be removed is told to the person, who has to do it.
     fn remove(&mut self, keep_the_logs: bool) -> Option<PathBuf> {
-        if let Some(node) = self.fault.take() {
-            end_fault(&node);
+        if let Some((client, node)) = self.fault.take() {
+            end_fault(&client, &node);
         }
         if let Some(up) = self.up.take()
             && let Err(why) = shell::run(&up)
@@ -102,8 +102,8 @@ impl Open {
     }
 }
 
-fn end_fault(node: &Address) {
-    if let Err(failure) = Client::new(node.clone(), ANSWER_WAIT_MAX).end_fault(node) {
+fn end_fault(client: &Client, node: &Address) {
+    if let Err(failure) = client.end_fault(node) {
         anstream::eprintln!(
             "test_client: the fault of {node} could not be ended: {failure}\n\
              It ends by itself within two minutes, or by hand: curl -X DELETE {}",

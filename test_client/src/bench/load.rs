@@ -11,6 +11,7 @@ use super::schedule::Schedule;
 use super::tally::{Outcome, Side, Tally};
 use crate::address::Address;
 use crate::api::Ids as Batch;
+use crate::credentials::Credentials;
 use mio::{Events, Poll, Token};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::time::{ClockId, clock_gettime};
@@ -57,6 +58,8 @@ pub(super) struct Run {
     pub(super) read_from: Vec<Node>,
     /// How long an answer may take.
     pub(super) timeout: Duration,
+    /// What the nodes want to see.
+    pub(super) token: Option<Credentials>,
     /// Tells this run's messages from those of others.
     pub(super) tag: String,
     /// The newest id that is known.
@@ -144,7 +147,7 @@ impl<'a> Load<'a> {
         let options = &run.options;
         let poll = Poll::new()?;
         let ours = |number: &u64| number % options.threads == thread;
-        let post = Post::new(&run.master.address, options, &run.tag);
+        let post = Post::new(&run.master.address, options, &run.tag, run.token.as_ref());
         let mut clients = Vec::new();
         for _ in (0..options.writers).filter(ours) {
             let post = post.clone();
@@ -159,7 +162,7 @@ impl<'a> Load<'a> {
         let writers = clients.len();
         for number in (0..options.readers).filter(ours) {
             let node = &run.read_from[usize::try_from(number).unwrap_or_default() % run.read_from.len()];
-            let page = Page::new(&node.address, options.page, number);
+            let page = Page::new(&node.address, options.page, number, run.token.as_ref());
             let connection = Connection::new(node.socket, Token(clients.len()), EXPLAINED_BYTES_MAX);
             clients.push(Client {
                 connection,

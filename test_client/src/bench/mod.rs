@@ -125,6 +125,7 @@ fn prepare(client: &Client, options: &Options) -> Result<(Run, Option<File>), (E
         master,
         read_from,
         timeout: client.timeout().max(options.wait.map_or(Duration::ZERO, |wait| wait + ANSWER_MARGIN)),
+        token: client.token().cloned(),
         tag: story::tag("bench"),
         newest: AtomicU64::new(newest),
         stop,

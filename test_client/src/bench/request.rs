@@ -2,6 +2,7 @@
 
 use super::options::Options;
 use crate::address::Address;
+use crate::credentials::Credentials;
 use std::io::Write;
 
 /// Digits that every text begins with, so that no two messages of a run are the same.
@@ -20,7 +21,7 @@ pub(super) struct Post {
 
 impl Post {
     /// The post that was asked for. Runs are told apart by their tag.
-    pub(super) fn new(master: &Address, options: &Options, tag: &str) -> Post {
+    pub(super) fn new(master: &Address, options: &Options, tag: &str, token: Option<&Credentials>) -> Post {
         let text = text(options.size, tag);
         let wishes = options.wishes();
         let (body, query) = if options.batch == 1 {
@@ -29,8 +30,9 @@ impl Post {
             (serde_json::json!(vec![&text; options.batch]).to_string(), wishes.query())
         };
         let head = format!(
-            "POST /messages{query} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            "POST /messages{query} HTTP/1.1\r\nHost: {}\r\n{}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             master.authority(),
+            authorization(token),
             body.len()
         );
         let counters = body.match_indices(&text).map(|(position, _)| head.len() + position).collect();
@@ -53,6 +55,11 @@ impl Post {
     }
 }
 
+/// The header line for nodes that are guarded.
+fn authorization(token: Option<&Credentials>) -> String {
+    token.map_or_else(String::new, |token| format!("Authorization: {}\r\n", token.header()))
+}
+
 /// A text of so many bytes, whose counter is zero.
 fn text(size: usize, tag: &str) -> String {
     let counter = "0".repeat(COUNTER_DIGITS);
@@ -73,9 +80,9 @@ pub(super) struct Page {
 
 impl Page {
     /// Pages of so many messages of a node. Readers with other seeds read other pages.
-    pub(super) fn new(node: &Address, messages: u64, seed: u64) -> Page {
+    pub(super) fn new(node: &Address, messages: u64, seed: u64, token: Option<&Credentials>) -> Page {
         let before = format!("GET /messages?view=objects&limit={messages}&from=");
-        let after = format!(" HTTP/1.1\r\nHost: {}\r\n\r\n", node.authority());
+        let after = format!(" HTTP/1.1\r\nHost: {}\r\n{}\r\n", node.authority(), authorization(token));
         Page { bytes: Vec::new(), around: (before.into(), after.into()), messages, random: Random(seed) }
     }
 
@@ -129,7 +136,7 @@ mod tests {
     #[test]
     fn texts_are_as_long_as_asked_and_differ() {
         for size in [COUNTER_DIGITS, 20, 100, 5000] {
-            let mut post = Post::new(&master(), &Options::of(&["--size", &size.to_string(), "--w", "2"]), "tag");
+            let mut post = Post::new(&master(), &Options::of(&["--size", &size.to_string(), "--w", "2"]), "tag", None);
             post.number(4711);
             let body = body(post.bytes());
             let text = body["message"].as_str().unwrap();
@@ -141,7 +148,7 @@ mod tests {
     #[test]
     fn a_batch_is_a_list() {
         let options = Options::of(&["--batch", "3", "--size", "12", "--w", "all", "--wait", "1.5"]);
-        let mut post = Post::new(&master(), &options, "tag");
+        let mut post = Post::new(&master(), &options, "tag", None);
         post.number(7);
         post.number(98);
         assert!(post.bytes().starts_with(b"POST /messages?w=all&timeout=1.5 HTTP/1.1\r\n"));
@@ -150,7 +157,7 @@ mod tests {
 
     #[test]
     fn pages_are_within_the_log() {
-        let mut page = Page::new(&master(), 10, 1);
+        let mut page = Page::new(&master(), 10, 1, None);
         for newest in [0, 1, 10, 11, 1000] {
             for _ in 0..100 {
                 page.choose(newest);

@@ -2,7 +2,11 @@
 
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
-use std::net::{TcpListener, TcpStream};
+#[path = "../../../tests/common/ports.rs"]
+mod ports;
+
+use ports::free_ports;
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -41,9 +45,7 @@ pub(crate) struct Nodes {
 impl Nodes {
     pub(crate) fn start(settings: &[(&str, &str)]) -> Nodes {
         let directory = TempDir::new().unwrap();
-        let held: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports: Vec<u16> = held.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
-        drop(held);
+        let ports = free_ports(3);
         let secondaries = format!("http://localhost:{},http://localhost:{}", ports[1], ports[2]);
         let start = |number: usize| {
             let name = if number == 0 { "master".to_owned() } else { format!("secondary-{number}") };

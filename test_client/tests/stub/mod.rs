@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
@@ -70,6 +71,8 @@ struct State {
     messages: Vec<Value>,
     refused: Vec<Value>,
     last_id: u64,
+    /// The answers to what was committed under a key.
+    keys: BTreeMap<String, Value>,
     /// The faults that nodes were asked for, and their ends, in this order.
     asked: Vec<String>,
 }
@@ -80,8 +83,15 @@ impl Cluster {
         let ports: Vec<u16> = servers.iter().map(|server| server.server_addr().to_ip().unwrap().port()).collect();
         let urls: Vec<String> = ports.iter().map(|port| format!("http://127.0.0.1:{port}")).collect();
         let registered = registered(&script, &ports[1..]);
-        let state =
-            State { script, registered, messages: Vec::new(), refused: Vec::new(), last_id: 0, asked: Vec::new() };
+        let state = State {
+            script,
+            registered,
+            messages: Vec::new(),
+            refused: Vec::new(),
+            last_id: 0,
+            keys: BTreeMap::new(),
+            asked: Vec::new(),
+        };
         let state = Arc::new(Mutex::new(state));
         for (number, server) in servers.into_iter().enumerate() {
             let state = Arc::clone(&state);
@@ -126,24 +136,41 @@ fn registered(script: &Script, ports: &[u16]) -> Vec<(String, String)> {
 
 fn serve(server: &Server, number: usize, state: &Mutex<State>) {
     for mut request in server.incoming_requests() {
+        let is_export = request.headers().iter().any(|header| header.value == "application/x-ndjson")
+            && *request.method() == Method::Get;
         let (status, body) = answer(&mut request, number, state);
+        let text = if is_export { lines(&body) } else { body.to_string() };
         let header = Header::from_bytes("Content-Type", "application/json").unwrap();
-        let response = Response::from_string(body.to_string()).with_status_code(status).with_header(header);
+        let response = Response::from_string(text).with_status_code(status).with_header(header);
         let _ = request.respond(response);
     }
+}
+
+/// Messages, one a line.
+fn lines(body: &Value) -> String {
+    body["messages"].as_array().into_iter().flatten().map(|message| format!("{message}\n")).collect()
+}
+
+/// A number in the query of a path.
+fn in_query(url: &str, name: &str) -> Option<u64> {
+    let (_, query) = url.split_once('?')?;
+    query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
 }
 
 fn answer(request: &mut Request, number: usize, state: &Mutex<State>) -> (u16, Value) {
     let mut body = String::new();
     request.as_reader().read_to_string(&mut body).unwrap();
     let path = request.url().split('?').next().unwrap().to_owned();
+    let (from, limit) = (in_query(request.url(), "from"), in_query(request.url(), "limit"));
+    let key = request.headers().iter().find(|header| header.field.equiv("Idempotency-Key"));
+    let key = key.map(|header| header.value.to_string());
     let mut state = state.lock().unwrap();
     match (request.method(), path.as_str(), number) {
         (Method::Get, "/health", 0) => (200, state.master_health()),
         (Method::Get, "/health", _) => (200, state.secondary_health(number)),
-        (Method::Get, "/messages", _) => (200, state.shown_by(number)),
+        (Method::Get, "/messages", _) => (200, state.shown_by(number, from.unwrap_or(0), limit)),
         (method, "/faults", _) => state.fault(number, method, &body),
-        (Method::Post, "/messages", 0) => state.post(&serde_json::from_str(&body).unwrap()),
+        (Method::Post, "/messages", 0) => state.post_once(key, &body),
         (Method::Post, "/secondaries", 0) => state.register(&serde_json::from_str(&body).unwrap()),
         (Method::Delete, path, 0) => state.remove(path.strip_prefix("/secondaries/").unwrap()),
         _ => (404, json!({ "error": format!("there is nothing at {path}") })),
@@ -188,7 +215,7 @@ impl State {
         })
     }
 
-    fn shown_by(&self, number: usize) -> Value {
+    fn shown_by(&self, number: usize, from: u64, limit: Option<u64>) -> Value {
         let mut messages = self.messages.clone();
         let is_last = number == self.script.delays_ms.len();
         if is_last && self.has(Fault::LoseOne) && messages.len() > 1 {
@@ -197,9 +224,36 @@ impl State {
         if is_last && self.has(Fault::ShowRefused) {
             messages.extend(self.refused.clone());
         }
+        messages.retain(|message| message["id"].as_u64() >= Some(from));
+        messages.truncate(limit.map_or(usize::MAX, |limit| limit as usize));
         let (role, name) =
             if number == 0 { ("master", "master".to_owned()) } else { ("secondary", format!("secondary-{number}")) };
         json!({ "total": messages.len(), "messages": messages, "server_role": role, "server_id": name })
+    }
+
+    /// What was committed under a key is not written again.
+    fn post_once(&mut self, key: Option<String>, body: &str) -> (u16, Value) {
+        if let Some(known) = key.as_ref().and_then(|key| self.keys.get(key)) {
+            return (201, known.clone());
+        }
+        let texts: Vec<Value> = body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let (status, reply) = match &texts[..] {
+            [one] if one.is_object() => self.post(one),
+            several => self.post_batch(several),
+        };
+        if let (201, Some(key)) = (status, key) {
+            self.keys.insert(key, reply.clone());
+        }
+        (status, reply)
+    }
+
+    fn post_batch(&mut self, texts: &[Value]) -> (u16, Value) {
+        let first = self.last_id + 1;
+        let replies: Vec<_> = texts.iter().map(|text| self.post(&json!({ "message": text }))).collect();
+        let (status, mut reply) = replies.into_iter().next_back().unwrap();
+        reply["message_ids"] = json!({ "first": first, "last": self.last_id });
+        reply["count"] = json!(texts.len());
+        (status, reply)
     }
 
     fn post(&mut self, body: &Value) -> (u16, Value) {

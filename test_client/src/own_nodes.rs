@@ -4,6 +4,7 @@
 //! process ends.
 
 use crate::address::Address;
+use rustix::process::Pid;
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -31,9 +32,11 @@ const SERVES: &str = " serves on http://";
 const NAMES: [&str; 3] = ["master", "secondary-1", "secondary-2"];
 
 /// The nodes, of which some run.
-pub(super) struct OwnCluster {
+pub(crate) struct OwnCluster {
     programs: Programs,
     ports: Vec<u16>,
+    /// What each node is told beside that.
+    settings: Vec<Vec<(&'static str, String)>>,
     directory: Mutex<Option<TempDir>>,
     running: Mutex<Vec<Running>>,
 }
@@ -51,26 +54,62 @@ struct Running {
 }
 
 impl OwnCluster {
-    /// Finds programs, ports and a directory. Nothing runs yet.
-    pub(super) fn prepare() -> Result<OwnCluster, String> {
+    /// Finds programs, ports and a directory whose name begins with that of a command. Nothing runs yet.
+    pub(crate) fn prepare(command: &str, first_port: Option<u16>) -> Result<OwnCluster, String> {
         let programs = Programs::find()?;
-        let directory = tempfile::Builder::new().prefix("acceptance-").tempdir();
+        let directory = tempfile::Builder::new().prefix(&format!("{command}-")).tempdir();
         let directory = directory.map_err(|error| format!("no directory could be made for the nodes: {error}"))?;
-        let ports = free_ports(NAMES.len());
+        let ports = match first_port {
+            Some(first) => (first..=u16::MAX).take(NAMES.len()).collect(),
+            None => free_ports(NAMES.len()),
+        };
         if ports.len() < NAMES.len() {
             return Err("there are no free ports on 127.0.0.1".to_owned());
         }
-        Ok(OwnCluster { programs, ports, directory: Mutex::new(Some(directory)), running: Mutex::default() })
+        let settings = vec![Vec::new(); NAMES.len()];
+        let directory = Mutex::new(Some(directory));
+        Ok(OwnCluster { programs, ports, settings, directory, running: Mutex::default() })
+    }
+
+    /// Tells a node something before it is started.
+    pub(crate) fn set(&mut self, number: usize, variable: &'static str, value: impl Into<String>) {
+        self.settings[number].push((variable, value.into()));
+    }
+
+    /// Where a node listens, on 127.0.0.1.
+    pub(crate) fn port(&self, number: usize) -> u16 {
+        self.ports[number]
+    }
+
+    /// Where a node keeps its data and its logs, as long as there are nodes.
+    pub(crate) fn home(&self, number: usize) -> Option<PathBuf> {
+        lock(&self.directory).as_ref().map(|directory| directory.path().join(NAMES[number]))
+    }
+
+    /// The process of a node that runs.
+    pub(crate) fn process(&self, number: usize) -> Option<Pid> {
+        let running = lock(&self.running);
+        let node = running.iter().find(|node| node.name == NAMES[number])?;
+        i32::try_from(node.child.id()).ok().and_then(Pid::from_raw)
+    }
+
+    /// Ends a node as `kill -9` does, and waits until it is gone.
+    pub(crate) fn kill(&self, number: usize) -> Result<(), String> {
+        let mut running = lock(&self.running);
+        let Some(index) = running.iter().position(|node| node.name == NAMES[number]) else { return Ok(()) };
+        let mut node = running.remove(index);
+        let killed = node.child.kill().and_then(|()| node.child.wait());
+        killed.map(drop).map_err(|error| format!("{} could not be killed: {error}", NAMES[number]))
     }
 
     /// Name and address of each node, the master first.
-    pub(super) fn nodes(&self) -> Vec<(String, Address)> {
+    pub(crate) fn nodes(&self) -> Vec<(String, Address)> {
         let address = |port: &u16| format!("localhost:{port}").parse().expect("host and port are an address");
         NAMES.iter().zip(&self.ports).map(|(name, port)| ((*name).to_owned(), address(port))).collect()
     }
 
     /// Starts the node with this number, and waits until it serves.
-    pub(super) fn start(&self, number: usize) -> Result<(), String> {
+    pub(crate) fn start(&self, number: usize) -> Result<(), String> {
         let name = NAMES[number];
         let home = match &*lock(&self.directory) {
             Some(directory) => directory.path().join(name),
@@ -101,6 +140,7 @@ impl OwnCluster {
             .env("LOG_DIR", home.join("logs"))
             .env("ENABLE_FAULTS", "1")
             .env("STOP_WITH_PARENT", "1")
+            .envs(self.settings[number].iter().map(|(variable, value)| (variable, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::create(errors_of(home))?)
@@ -110,14 +150,14 @@ impl OwnCluster {
     }
 
     /// Stops every node that runs, the master first, and removes the directory.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let directory = lock(&self.directory).take();
         self.stop_nodes();
         drop(directory);
     }
 
     /// The same, and gives back the directory instead of removing it.
-    pub(super) fn stop_and_keep(&self) -> Option<PathBuf> {
+    pub(crate) fn stop_and_keep(&self) -> Option<PathBuf> {
         let directory = lock(&self.directory).take();
         self.stop_nodes();
         directory.map(TempDir::keep)

@@ -1,0 +1,152 @@
+//! A life of a replica: calls that a master might send, and some that none should, answers about fates, messages of other
+//! masters, restarts.
+
+use super::choices::Choices;
+use super::node::Node;
+use replicated_log::replication::{
+    Call, Entry, Epoch, EpochHistory, Fate, Id, Incarnation, LogId, Opening, Reign, Slot,
+};
+use replicated_log::wire::node::Envelope;
+use std::sync::Arc;
+
+/// Steps of a life: longer ones find nothing that shorter ones do not.
+const STEPS_MAX: usize = 64;
+
+/// Lives through what the bytes choose. See `node.rs` for what must hold.
+pub fn check(bytes: &[u8]) {
+    let mut choices = Choices::new(bytes);
+    let mut node = Node::new();
+    for _ in 0..STEPS_MAX {
+        if choices.are_over() {
+            break;
+        }
+        match choices.below(8) {
+            0..=4 => {
+                let call = call(&mut choices, &node);
+                let envelope = Envelope { to: node.replica().holdings().incarnation, master_port: 5_000 };
+                let _ = node.receive(envelope, &call);
+            }
+            5 => node.learn(&fate(&mut choices, &node)),
+            6 => node.restart(),
+            _ => {
+                let id = choices.one_in(2).then(|| node.replica().last().plus(choices.below(4)));
+                node.receive_bare(id, text(&mut choices));
+            }
+        }
+    }
+}
+
+fn call(choices: &mut Choices<'_>, node: &Node) -> Call {
+    let holdings = node.replica().holdings();
+    let is_new = holdings.epoch == Epoch::NONE;
+    let epoch = match choices.below(8) {
+        0..=4 => holdings.epoch.get() + u64::from(is_new),
+        5 => holdings.epoch.get() + 1,
+        6 => choices.below(4),
+        _ => holdings.epoch.get() + choices.below(4),
+    };
+    let epoch = Epoch::new(epoch);
+    let other_master = u64::from(choices.one_in(8));
+    let master = holdings.master.filter(|_| epoch == holdings.epoch && other_master == 0);
+    let (after, through, entries, refused) = slots(choices, node, epoch);
+    let decided = match choices.below(4) {
+        0 => through,
+        1 => holdings.decided.plus(choices.below(4)),
+        2 => Id::new(through.get().saturating_sub(choices.below(4))),
+        _ => Id::new(choices.number()),
+    };
+    Call {
+        log_id: LogId::new(1 + u128::from(choices.one_in(16))),
+        epoch,
+        master: master.unwrap_or(Incarnation::new(100 * epoch.get() + other_master)),
+        opening: (epoch != holdings.epoch || choices.one_in(4)).then(|| opening(choices, node)),
+        history: choices.one_in(4).then(|| history(choices, epoch)).flatten(),
+        after,
+        through,
+        entries,
+        refused,
+        decided,
+        admitted: choices.one_in(2),
+    }
+}
+
+fn opening(choices: &mut Choices<'_>, node: &Node) -> Opening {
+    let holdings = node.replica().holdings();
+    let since = if choices.one_in(8) { Epoch::new(choices.below(4)) } else { holdings.epoch };
+    Opening { since, overtaken_from: Id::new(holdings.last.next().get().saturating_sub(choices.below(5))) }
+}
+
+fn history(choices: &mut Choices<'_>, latest: Epoch) -> Option<EpochHistory> {
+    let reign = |epoch: u64, start: u64| Reign {
+        epoch: Epoch::new(epoch),
+        start: Id::new(start),
+        master: Incarnation::new(100 * epoch),
+    };
+    let earlier = latest.get().saturating_sub(1);
+    EpochHistory::new(vec![reign(earlier, 1), reign(latest.get(), choices.below(16))])
+}
+
+/// What a call covers: mostly every id once.
+fn slots(choices: &mut Choices<'_>, node: &Node, epoch: Epoch) -> (Id, Id, Vec<Arc<Entry>>, Vec<Id>) {
+    let last = node.replica().last();
+    let after = if choices.one_in(8) {
+        last.plus(choices.below(3))
+    } else {
+        Id::new(last.get().saturating_sub(choices.below(5)))
+    };
+    let (mut entries, mut refused) = (Vec::new(), Vec::new());
+    if choices.one_in(4) {
+        refused.push(Id::new(last.get().saturating_sub(choices.below(8))));
+    }
+    let through = after.plus(choices.below(6));
+    for id in after.until(through) {
+        match choices.byte() % 16 {
+            0..=9 => entries.push(entry(choices, node, id, epoch)),
+            10 | 11 => refused.push(id),
+            12 => {
+                entries.push(entry(choices, node, id, epoch));
+                refused.push(id);
+            }
+            13 => entries.extend(node.held(id).and_then(Slot::into_entry)),
+            14 => entries.push(entry(choices, node, id.next(), epoch)),
+            _ => {}
+        }
+    }
+    if !choices.one_in(16) {
+        refused.sort();
+        refused.dedup();
+    }
+    if choices.one_in(16) {
+        refused.push(through.plus(1 + choices.below(3)));
+    }
+    (after, through, entries, refused)
+}
+
+fn entry(choices: &mut Choices<'_>, node: &Node, id: Id, epoch: Epoch) -> Arc<Entry> {
+    if !choices.one_in(8)
+        && let Some(held) = node.held(id).and_then(Slot::into_entry)
+    {
+        return held;
+    }
+    let older = choices.one_in(8) && epoch > Epoch::NONE;
+    let epoch = Epoch::new(epoch.get() - u64::from(older) + u64::from(choices.one_in(32)));
+    let key = choices.one_in(8).then(|| text(choices));
+    Arc::new(Entry { id, epoch, timestamp_ms: choices.below(8), message: text(choices), key })
+}
+
+fn text(choices: &mut Choices<'_>) -> Arc<str> {
+    let length = choices.below(4) as usize;
+    String::from_utf8_lossy(choices.bytes(length)).into()
+}
+
+fn fate(choices: &mut Choices<'_>, node: &Node) -> Fate {
+    let holdings = node.replica().holdings();
+    let near = holdings.decided.until(holdings.last.plus(2));
+    Fate {
+        log_id: holdings.log_id.filter(|_| !choices.one_in(8)).unwrap_or(LogId::new(2)),
+        epoch: if choices.one_in(8) { holdings.epoch.next() } else { holdings.epoch },
+        decided: holdings.decided.plus(choices.below(6)),
+        refused: near.take(16).filter(|_| choices.one_in(3)).collect(),
+        sure: choices.one_in(2),
+    }
+}

@@ -1,0 +1,127 @@
+//! Replies whose end is not known when they begin.
+//!
+//! Such a reply begins as others do, piece by piece, from a [`Source`]. When that has no more for now, whoever gave it is
+//! given the [`Stream`], and sends what comes later, or goes on with a source. A stream that is dropped without its
+//! [`Stream::end`] is cut off: its client sees that something is missing.
+
+use super::Edge;
+use super::exchange::Exchange;
+use super::reply::{Pieces, Reply};
+use super::sending::Sending;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What a reply consists of.
+pub(crate) trait Source: Send + 'static {
+    /// The next piece, or `None` if there is no more.
+    fn next_piece(&mut self) -> io::Result<Option<Vec<u8>>>;
+}
+
+/// A reply that goes on. Its connection ends with it, and until then nothing else is read from there; so it does not keep
+/// the gate at which it came in.
+pub(crate) struct Stream {
+    sending: Sending,
+    line: Line,
+}
+
+/// The connection of a stream.
+struct Line {
+    edge: Arc<Edge>,
+    address: Option<SocketAddr>,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.edge.leave(self.address, true);
+    }
+}
+
+impl Exchange {
+    /// Answers with a stream: a text first, and then what the source has. When all of that has been sent, or the client
+    /// does not take it, `then` is told.
+    pub(crate) fn stream<S: Source>(
+        mut self,
+        head: Reply,
+        text: Vec<u8>,
+        source: S,
+        then: impl FnOnce(S, io::Result<Stream>) + Send + 'static,
+    ) {
+        if self.is_head() {
+            return self.reply(head);
+        }
+        let Some((request, departure)) = self.depart() else { return };
+        let (edge, address) = departure.into_stream();
+        let line = Line { edge: Arc::clone(&edge), address };
+        match Sending::new(request, head, true) {
+            Ok((mut sending, _)) => {
+                sending.stay_open();
+                sending.push(text);
+                carry(&edge, sending, source, |source, sent| {
+                    then(source, sent.map(|sending| Stream { sending, line }));
+                });
+            }
+            Err(error) => then(source, Err(error)),
+        }
+    }
+}
+
+impl Stream {
+    /// Sends a text, and what of earlier ones was not taken. `false` if the client takes no more for a moment; what is left
+    /// is kept.
+    pub(crate) fn send(&mut self, text: Vec<u8>) -> io::Result<bool> {
+        self.sending.push(text);
+        self.sending.advance(&mut None::<Pieces>)
+    }
+
+    /// Sends what is left and what the source has, on a thread that waits for nobody else.
+    pub(crate) fn go_on<S: Source>(self, source: S, then: impl FnOnce(S, io::Result<Stream>) + Send + 'static) {
+        let Stream { sending, line } = self;
+        let edge = Arc::clone(&line.edge);
+        wait_and_carry(&edge, sending, source, |source, sent| {
+            then(source, sent.map(|sending| Stream { sending, line }));
+        });
+    }
+
+    /// Ends it properly, if the client takes that.
+    pub(crate) fn end(mut self) {
+        self.sending.end();
+        if let Err(error) = self.sending.advance(&mut None::<Pieces>) {
+            log::debug!("the end of a stream did not reach {:?}: {error}", self.line.address);
+        }
+    }
+}
+
+impl Source for Option<Pieces> {
+    fn next_piece(&mut self) -> io::Result<Option<Vec<u8>>> {
+        self.as_mut().map_or(Ok(None), |pieces| pieces())
+    }
+}
+
+/// Sends what there is, and tells what came of it. If the client takes no more for a moment, a thread that nobody waits
+/// for does the rest.
+pub(super) fn carry<S: Source>(
+    edge: &Arc<Edge>,
+    mut sending: Sending,
+    mut source: S,
+    done: impl FnOnce(S, io::Result<Sending>) + Send + 'static,
+) {
+    match sending.advance(&mut source) {
+        Ok(true) => done(source, Ok(sending)),
+        Ok(false) => wait_and_carry(edge, sending, source, done),
+        Err(error) => done(source, Err(error)),
+    }
+}
+
+fn wait_and_carry<S: Source>(
+    edge: &Arc<Edge>,
+    mut sending: Sending,
+    mut source: S,
+    done: impl FnOnce(S, io::Result<Sending>) + Send + 'static,
+) {
+    let patience = edge.limits.write_timeout;
+    edge.senders.submit(Box::new(move || {
+        let sent = sending.finish(&mut source, patience);
+        done(source, sent.map(|()| sending));
+    }));
+}

@@ -1,0 +1,22 @@
+//! What both kinds of node say of themselves, in `/health`, on the page and as figures.
+
+use serde::Serialize;
+
+/// A node and its log.
+#[derive(Debug, Serialize)]
+pub(super) struct NodeStatus {
+    pub(super) status: &'static str,
+    /// `master` or `secondary`.
+    pub(super) role: &'static str,
+    pub(super) server_id: String,
+    /// How many messages are visible.
+    pub(super) message_count: u64,
+    pub(super) epoch: u64,
+    /// The newest id in the log.
+    pub(super) last: u64,
+    /// Every id up to here has its fate.
+    pub(super) decided: u64,
+    /// Messages without one.
+    pub(super) pending: u64,
+    pub(super) uptime_s: u64,
+}

@@ -1,0 +1,180 @@
+//! What became of each write, as far as its writer was told.
+//!
+//! A write may have been posted several times under one key. What can be concluded from all answers together:
+//!
+//! - *Committed*, if any answer says so. The first such answer counts; others must name the same id.
+//! - *Refused*, if every attempt was refused. A refusal speaks of its own request. One with status 502 speaks of earlier
+//!   attempts, too: the master looked for the key, and there was nothing under it, or it refused what there was. It
+//!   cannot speak of a request that may still be on its way, so an attempt whose client gave up waiting stays open.
+//! - *Unknown* otherwise: it may be in the log, once, or not.
+
+use super::findings::{Finding, Findings, Kind};
+use super::wording::Wording;
+use crate::history::{History, Micros, Outcome, Text, Write};
+use std::collections::HashMap;
+
+/// The status that says that a write was tried and refused.
+const REFUSED: u16 = 502;
+
+/// A write, and what is known of it.
+pub(super) struct Fate {
+    pub(super) texts: Vec<Text>,
+    /// The line of its first attempt.
+    pub(super) line: usize,
+    /// When it was first sent.
+    pub(super) call: Micros,
+    pub(super) told: Told,
+    /// When it was first known to be on every node, by an answer that says so.
+    pub(super) everywhere: Option<Micros>,
+    /// Attempts that were answered definitely.
+    pub(super) answers: usize,
+}
+
+/// What the answers come to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Told {
+    Committed(Acknowledgement),
+    Refused { line: usize, at: Micros },
+    Unknown,
+}
+
+/// The first answer that says that it is in the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Acknowledgement {
+    /// The id of its first message.
+    pub(super) first: u64,
+    pub(super) at: Micros,
+    pub(super) line: usize,
+}
+
+/// All writes.
+pub(super) struct Fates {
+    pub(super) all: Vec<Fate>,
+    of_text: HashMap<Text, usize>,
+}
+
+impl Fates {
+    /// Puts attempts at one write together. Finds answers that contradict each other.
+    pub(super) fn gather(history: &History, wording: &Wording<'_>, findings: &mut Findings) -> Fates {
+        let mut attempts: Vec<Vec<(usize, &Write<Text>)>> = Vec::new();
+        let mut of_key: HashMap<&str, usize> = HashMap::new();
+        for (line, write) in &history.writes {
+            let index = match &write.key {
+                Some(key) => *of_key.entry(key).or_insert(attempts.len()),
+                None => attempts.len(),
+            };
+            if index == attempts.len() {
+                attempts.push(Vec::new());
+            }
+            attempts[index].push((*line, write));
+        }
+        let nodes = history.header.nodes.len() as u64;
+        let mut fates = Fates { all: Vec::with_capacity(attempts.len()), of_text: HashMap::new() };
+        for mut attempts in attempts {
+            attempts.sort_by_key(|(_, write)| write.returned);
+            check_answers(&attempts, wording, findings);
+            let fate = Fate::of(&attempts, nodes);
+            for text in &fate.texts {
+                fates.of_text.insert(*text, fates.all.len());
+            }
+            fates.all.push(fate);
+        }
+        fates
+    }
+
+    /// The write that a text belongs to, if anybody wrote it.
+    pub(super) fn of(&self, text: Text) -> Option<&Fate> {
+        self.of_text.get(&text).map(|index| &self.all[*index])
+    }
+}
+
+impl Fate {
+    /// Of attempts in the order in which they returned.
+    fn of(attempts: &[(usize, &Write<Text>)], nodes: u64) -> Fate {
+        let (line, first) = attempts.iter().min_by_key(|(_, write)| write.call).expect("at least one attempt");
+        Fate {
+            texts: first.texts.clone(),
+            line: *line,
+            call: first.call,
+            told: told(attempts),
+            everywhere: everywhere(attempts, nodes),
+            answers: attempts.iter().filter(|(_, write)| !is_unknown(write)).count(),
+        }
+    }
+
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self.told, Told::Refused { .. })
+    }
+}
+
+fn is_unknown(write: &Write<Text>) -> bool {
+    matches!(write.outcome, Outcome::Unknown { .. })
+}
+
+fn told(attempts: &[(usize, &Write<Text>)]) -> Told {
+    let committed = attempts.iter().find_map(|(line, write)| match write.outcome {
+        Outcome::Committed { first, .. } => Some(Acknowledgement { first, at: write.returned, line: *line }),
+        _ => None,
+    });
+    if let Some(acknowledgement) = committed {
+        return Told::Committed(acknowledgement);
+    }
+    let latest = attempts.iter().rev().find(|(_, write)| matches!(write.outcome, Outcome::Refused { .. }));
+    match latest {
+        Some((line, write)) if attempts.iter().all(|(_, attempt)| is_settled(attempt, attempts)) => {
+            Told::Refused { line: *line, at: write.returned }
+        }
+        _ => Told::Unknown,
+    }
+}
+
+/// Whether an attempt of a write that was never acknowledged is certain to have come to nothing.
+fn is_settled(attempt: &Write<Text>, attempts: &[(usize, &Write<Text>)]) -> bool {
+    match attempt.outcome {
+        Outcome::Committed { .. } => false,
+        Outcome::Refused { .. } => true,
+        Outcome::Unknown { gave_up: true, .. } => false,
+        Outcome::Unknown { gave_up: false, .. } => attempts.iter().any(|(_, later)| {
+            matches!(later.outcome, Outcome::Refused { status: Some(REFUSED), .. }) && later.call > attempt.returned
+        }),
+    }
+}
+
+/// When the first attempt said that every node has it, if it was asked for that. Other answers speak of copies that may
+/// have been made, and counted, in another order.
+fn everywhere(attempts: &[(usize, &Write<Text>)], nodes: u64) -> Option<Micros> {
+    let (_, only) = attempts.iter().min_by_key(|(_, write)| write.call)?;
+    let asked = only.w.as_deref().is_none_or(|w| w == "all" || w.parse().is_ok_and(|w: u64| w >= nodes));
+    match only.outcome {
+        Outcome::Committed { copies, in_time: true, replayed: false, .. } if asked && copies >= nodes => {
+            Some(only.returned)
+        }
+        _ => None,
+    }
+}
+
+/// Two answers that say committed name one id; and what was committed is never refused as a whole afterwards.
+fn check_answers(attempts: &[(usize, &Write<Text>)], wording: &Wording<'_>, findings: &mut Findings) {
+    let Told::Committed(acknowledgement) = told(attempts) else { return };
+    let (text, id) = (wording.text(attempts[0].1.texts[0]), acknowledgement.first);
+    for (line, write) in attempts {
+        let said = match write.outcome {
+            Outcome::Committed { first, .. } if first != id => format!("as id {first}"),
+            Outcome::Refused { status: Some(REFUSED), .. } if write.call > acknowledgement.at => {
+                "as refused".to_owned()
+            }
+            _ => continue,
+        };
+        findings.add(Finding {
+            kind: Kind::KeyTwice,
+            node: None,
+            at: write.returned,
+            lines: vec![acknowledgement.line, *line],
+            sentence: format!(
+                "{text} was acknowledged as id {id} at {}, and under the same key {said} at {}",
+                wording.time(acknowledgement.at),
+                wording.time(write.returned)
+            ),
+        });
+    }
+}

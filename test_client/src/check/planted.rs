@@ -1,0 +1,385 @@
+//! Each kind of violation, planted in a history that is good otherwise, is found, and nothing else is.
+
+use super::findings::Kind;
+use super::samples::{NODES, Sample, good};
+use super::{Verdict, judge};
+use crate::history::{How, Outcome, Read, Write};
+use std::time::Instant;
+
+const LATE: u64 = 900_000;
+
+fn kinds(sample: &Sample) -> Vec<Kind> {
+    judge(&sample.history()).findings.kinds()
+}
+
+/// Plants something in many histories.
+#[track_caller]
+fn is_found(kind: Kind, plant: impl Fn(&mut Sample)) {
+    for seed in 0..15 {
+        let mut sample = good(seed, 40, 60);
+        plant(&mut sample);
+        let verdict = judge(&sample.history());
+        assert_eq!(verdict.findings.kinds(), [kind], "seed {seed}: {}", sentences(&verdict));
+    }
+}
+
+fn sentences(verdict: &Verdict) -> String {
+    let sentences: Vec<&str> = verdict.findings.kept().iter().map(|finding| &*finding.sentence).collect();
+    sentences.join("\n")
+}
+
+/// A single message that was acknowledged at its first attempt.
+fn acknowledged(sample: &mut Sample) -> &mut Write<String> {
+    let is_acknowledged = |outcome: &Outcome| matches!(outcome, Outcome::Committed { .. });
+    let texts = with_outcome(sample, is_acknowledged, |write| write.texts.len() == 1).texts;
+    sample.writes.iter_mut().find(|write| write.texts == texts).expect("it was found just now")
+}
+
+/// A write with one attempt that came to this.
+fn with_outcome(
+    sample: &Sample,
+    wanted: impl Fn(&Outcome) -> bool,
+    fits: impl Fn(&Write<String>) -> bool,
+) -> Write<String> {
+    let attempts = |write: &Write<String>| sample.writes.iter().filter(|other| other.texts == write.texts).count();
+    let mut writes = sample.writes.iter().filter(|write| attempts(write) == 1 && wanted(&write.outcome));
+    writes.find(|write| fits(write)).expect("such a write").clone()
+}
+
+/// A write that was refused at its only attempt.
+fn refused(sample: &Sample) -> Write<String> {
+    with_outcome(sample, is_refused, |_| true)
+}
+
+fn is_refused(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Refused { .. })
+}
+
+/// A read of everything, after everything else.
+fn late_read(sample: &Sample, how: How, entries: Vec<(u64, String)>) -> Read<String> {
+    Read {
+        client: "late".to_owned(),
+        call: LATE,
+        returned: LATE + 1,
+        node: 1,
+        how,
+        from: sample.header.first,
+        limit: None,
+        stale: false,
+        failed: None,
+        entries,
+    }
+}
+
+/// Takes a text out of everything that was shown. A page that was full stays so.
+fn vanish(sample: &mut Sample, text: &str) {
+    for read in sample.reads.iter_mut().filter(|read| read.entries.iter().any(|(_, shown)| shown == text)) {
+        let was_full = read.limit == Some(read.entries.len() as u64);
+        read.limit = if was_full { Some(read.entries.len() as u64 - 1) } else { read.limit };
+    }
+    sample.showings().for_each(|entries| entries.retain(|(_, shown)| shown != text));
+}
+
+#[test]
+fn good_histories_are_good() {
+    for seed in 0..100 {
+        let verdict = judge(&good(seed, 40, 60).history());
+        assert!(verdict.is_good(), "seed {seed}: {}", sentences(&verdict));
+    }
+}
+
+#[test]
+fn an_acknowledged_message_that_is_lost() {
+    is_found(Kind::Lost, |sample| {
+        let text = acknowledged(sample).texts[0].clone();
+        vanish(sample, &text);
+    });
+    is_found(Kind::Lost, |sample| {
+        let text = acknowledged(sample).texts[0].clone();
+        sample.finals[2].entries.retain(|(_, shown)| *shown != text);
+    });
+}
+
+#[test]
+fn an_acknowledged_message_that_has_another_id_or_text() {
+    is_found(Kind::Changed, |sample| {
+        let Outcome::Committed { first, .. } = &mut acknowledged(sample).outcome else { unreachable!() };
+        *first += 1000;
+    });
+    is_found(Kind::Changed, |sample| {
+        let text = acknowledged(sample).texts[0].clone();
+        for (_, shown) in sample.showings().flatten().filter(|(_, shown)| *shown == text) {
+            "something else".clone_into(shown);
+        }
+    });
+}
+
+#[test]
+fn a_refused_message_that_is_shown() {
+    // By one reader, by one node in the end, by all of them.
+    is_found(Kind::RefusedShown, |sample| {
+        let text = refused(sample).texts[0].clone();
+        let mut entries = sample.log().to_vec();
+        entries.push((5000, text));
+        sample.reads.push(late_read(sample, How::Prefix, entries));
+    });
+    for nodes in [0..1, 0..NODES] {
+        is_found(Kind::RefusedShown, |sample| {
+            let text = refused(sample).texts[0].clone();
+            for shown in &mut sample.finals[nodes.clone()] {
+                shown.entries.push((5000, text.clone()));
+            }
+        });
+    }
+    // It was refused in the end, after an attempt without an answer.
+    is_found(Kind::RefusedShown, |sample| {
+        let mut first = refused(sample);
+        let at = sample.writes.iter().position(|write| write.texts == first.texts).unwrap();
+        sample.writes[at].key = Some("again".to_owned());
+        first.key = Some("again".to_owned());
+        first.outcome = Outcome::Unknown { gave_up: false, why: "broken".to_owned() };
+        let text = first.texts[0].clone();
+        sample.writes[at].call = LATE - 1;
+        sample.writes[at].returned = LATE;
+        sample.writes.push(first);
+        sample.finals[0].entries.push((5000, text));
+    });
+}
+
+#[test]
+fn a_refusal_does_not_speak_of_a_request_that_may_be_on_its_way() {
+    for (gave_up, status) in [(true, 502), (false, 503)] {
+        let mut sample = good(1, 40, 60);
+        let mut first = refused(&sample);
+        let at = sample.writes.iter().position(|write| write.texts == first.texts).unwrap();
+        let refusal = &mut sample.writes[at];
+        (refusal.key, refusal.call, refusal.returned) = (Some("again".to_owned()), LATE - 1, LATE);
+        refusal.outcome = Outcome::Refused { status: Some(status), why: "later".to_owned() };
+        first.key = Some("again".to_owned());
+        first.outcome = Outcome::Unknown { gave_up, why: "no answer".to_owned() };
+        let entries: Vec<_> = (5000..).zip(first.texts.clone()).collect();
+        sample.finals.iter_mut().for_each(|shown| shown.entries.extend(entries.clone()));
+        sample.writes.push(first);
+        assert_eq!(kinds(&sample), [], "gave up: {gave_up}, {status}");
+    }
+}
+
+#[test]
+fn nodes_that_differ() {
+    is_found(Kind::Differs, |sample| {
+        let entries = &mut sample.finals[1].entries;
+        let last = entries.len() - 1;
+        let (one, other) = (entries[last].1.clone(), entries[last - 1].1.clone());
+        (entries[last].1, entries[last - 1].1) = (other, one);
+    });
+}
+
+#[test]
+fn ids_that_do_not_ascend() {
+    is_found(Kind::Disorder, |sample| {
+        let mut entries = sample.log().to_vec();
+        entries.swap(0, 1);
+        sample.reads.push(late_read(sample, How::Usual, entries));
+    });
+    is_found(Kind::Disorder, |sample| {
+        let from = sample.log()[1].0;
+        let read = Read { from, ..late_read(sample, How::Usual, sample.log().to_vec()) };
+        sample.reads.push(read);
+    });
+}
+
+#[test]
+fn a_reply_with_a_gap() {
+    is_found(Kind::Gap, |sample| {
+        let mut entries = sample.log().to_vec();
+        entries.remove(entries.len() / 2);
+        sample.reads.push(late_read(sample, How::Usual, entries));
+    });
+}
+
+#[test]
+fn a_message_that_is_there_twice() {
+    is_found(Kind::Duplicate, |sample| {
+        let text = acknowledged(sample).texts[0].clone();
+        sample.finals.iter_mut().for_each(|shown| shown.entries.push((5000, text.clone())));
+    });
+}
+
+#[test]
+fn a_message_from_nowhere() {
+    is_found(Kind::FromNowhere, |sample| {
+        sample.finals[1].entries.push((5000, "t from nowhere".to_owned()));
+    });
+    // Where others write, a text of theirs is none of our business.
+    let mut sample = good(3, 40, 60);
+    sample.header.alone = false;
+    sample.finals.iter_mut().for_each(|shown| shown.entries.push((5000, "somebody else's".to_owned())));
+    assert_eq!(kinds(&sample), []);
+    sample.finals.iter_mut().for_each(|shown| shown.entries.push((5001, "t of ours?".to_owned())));
+    assert_eq!(kinds(&sample), [Kind::FromNowhere]);
+}
+
+#[test]
+fn a_batch_that_is_torn() {
+    let is_batch = |write: &&Write<String>| write.texts.len() > 1;
+    for committed in [true, false] {
+        is_found(Kind::Torn, |sample| {
+            let is_there = |text: &str| sample.log().iter().any(|(_, shown)| shown == text);
+            let told = |write: &&Write<String>| matches!(write.outcome, Outcome::Committed { .. }) == committed;
+            let mut batches = sample.writes.iter().filter(is_batch).filter(told);
+            let Some(text) = batches.find_map(|write| is_there(&write.texts[1]).then(|| write.texts[1].clone())) else {
+                // By chance there is none in this one, so one that is torn from the beginning is made.
+                let texts: Vec<String> = ["t batch/0", "t batch/1"].map(str::to_owned).to_vec();
+                let outcome = Outcome::Committed { first: 5000, copies: 1, in_time: true, replayed: false };
+                let write = Write { texts: texts.clone(), key: None, outcome, ..sample.writes[0].clone() };
+                sample.writes.push(Write { call: LATE, returned: LATE, ..write });
+                sample.finals.iter_mut().for_each(|shown| shown.entries.push((5000, texts[0].clone())));
+                return;
+            };
+            vanish(sample, &text);
+        });
+    }
+}
+
+#[test]
+fn a_write_that_comes_before_an_earlier_one() {
+    is_found(Kind::OutOfOrder, |sample| {
+        for (number, id) in [(1, 6001), (2, 6000)] {
+            let text = format!("t late {number}");
+            let outcome = Outcome::Committed { first: id, copies: 1, in_time: true, replayed: false };
+            let (call, returned) = (LATE + 10 * number, LATE + 10 * number + 5);
+            let write = Write { texts: vec![text], key: None, call, returned, outcome, ..sample.writes[0].clone() };
+            sample.writes.push(write);
+        }
+        for shown in &mut sample.finals {
+            shown.entries.push((6000, "t late 2".to_owned()));
+            shown.entries.push((6001, "t late 1".to_owned()));
+        }
+    });
+    // It was shown before it was sent.
+    is_found(Kind::OutOfOrder, |sample| {
+        sample.reads.clear();
+        let (id, text) = sample.log()[0].clone();
+        let before = Read { call: 0, returned: 1, ..late_read(sample, How::Prefix, vec![(id, text)]) };
+        sample.reads.push(before);
+    });
+}
+
+#[test]
+fn what_is_not_shown_any_more() {
+    is_found(Kind::Unshown, |sample| {
+        let all = sample.log().to_vec();
+        let less = all[..all.len() - 1].to_vec();
+        let first = late_read(sample, How::Prefix, all);
+        let second = Read { call: LATE + 2, returned: LATE + 3, entries: less, ..first.clone() };
+        sample.reads.extend([first, second]);
+    });
+    // Readers saw it, and in the end it is nowhere.
+    is_found(Kind::Unshown, |sample| {
+        let unknown = Outcome::Unknown { gave_up: false, why: "broken".to_owned() };
+        let template = sample.writes[0].clone();
+        let write = Write { texts: vec!["t gone".to_owned()], key: None, call: 0, outcome: unknown, ..template };
+        sample.writes.push(write);
+        let mut entries = sample.log().to_vec();
+        entries.push((5000, "t gone".to_owned()));
+        sample.reads.push(late_read(sample, How::Prefix, entries));
+    });
+}
+
+/// The node that reads late has shown nothing before, so that it only lacks what others know.
+fn silence(sample: &mut Sample) {
+    sample.reads.retain(|read| read.node != 1);
+}
+
+#[test]
+fn a_usual_read_that_is_stale() {
+    let plant = |sample: &mut Sample, stale| {
+        silence(sample);
+        let everything = sample.writes.iter().filter_map(|write| match write.outcome {
+            Outcome::Committed { first, copies, .. } if copies == NODES as u64 => Some(first),
+            _ => None,
+        });
+        let newest = everything.max().expect("something is everywhere");
+        let entries = sample.log().iter().filter(|(id, _)| *id < newest).cloned().collect();
+        let read = Read { stale, ..late_read(sample, How::Usual, entries) };
+        sample.reads.push(read);
+    };
+    is_found(Kind::Stale, |sample| plant(sample, false));
+    let mut sample = good(5, 40, 60);
+    plant(&mut sample, true);
+    assert_eq!(kinds(&sample), [], "it says so itself");
+}
+
+#[test]
+fn a_strong_read_that_is_stale() {
+    is_found(Kind::StaleStrong, |sample| {
+        silence(sample);
+        let newest = sample.writes.iter().filter_map(|write| match write.outcome {
+            Outcome::Committed { first, .. } => Some(first),
+            _ => None,
+        });
+        let newest = newest.max().unwrap();
+        let entries = sample.log().iter().filter(|(id, _)| *id < newest).cloned().collect();
+        sample.reads.push(late_read(sample, How::Strong, entries));
+    });
+    // Nobody was told of it but a reader of another node.
+    is_found(Kind::StaleStrong, |sample| {
+        let all = sample.log().to_vec();
+        silence(sample);
+        let write = Write {
+            texts: vec!["t quiet".to_owned()],
+            key: None,
+            call: 0,
+            outcome: Outcome::Unknown { gave_up: false, why: "broken".to_owned() },
+            ..sample.writes[0].clone()
+        };
+        sample.writes.push(write);
+        sample.finals.iter_mut().for_each(|shown| shown.entries.push((5000, "t quiet".to_owned())));
+        let seen = Read { node: 0, ..late_read(sample, How::Prefix, sample.log().to_vec()) };
+        let missed = Read { call: LATE + 2, returned: LATE + 3, ..late_read(sample, How::Strong, all) };
+        sample.reads.extend([seen, missed]);
+    });
+}
+
+#[test]
+fn two_answers_to_one_key() {
+    let again = |sample: &mut Sample, outcome| {
+        let write = acknowledged(sample);
+        write.key = Some("again".to_owned());
+        let second = Write { call: LATE, returned: LATE + 1, outcome, ..write.clone() };
+        sample.writes.push(second);
+    };
+    is_found(Kind::KeyTwice, |sample| {
+        again(sample, Outcome::Committed { first: 7000, copies: 3, in_time: true, replayed: true });
+    });
+    is_found(Kind::KeyTwice, |sample| {
+        again(sample, Outcome::Refused { status: Some(502), why: "refused".to_owned() });
+    });
+    let mut sample = good(7, 40, 60);
+    again(&mut sample, Outcome::Refused { status: Some(503), why: "not now".to_owned() });
+    assert_eq!(kinds(&sample), [], "what is refused for now says nothing of an earlier attempt");
+}
+
+#[test]
+fn a_cluster_that_does_not_come_back() {
+    is_found(Kind::NotBack, |sample| {
+        sample.not_back = Some("the master is read-only".to_owned());
+        sample.finals.clear();
+    });
+}
+
+#[test]
+fn a_long_history_is_judged_without_comparing_all_with_all() {
+    let mut sample = good(11, 2000, 4000);
+    let long = judge(&sample.history());
+    assert!(long.is_good(), "{}", sentences(&long));
+    // A violation in each of thousands of replies is counted, and told a few times.
+    for number in 0..5000 {
+        let at = LATE + number * 2;
+        let read = Read { call: at, returned: at + 1, ..late_read(&sample, How::Strong, Vec::new()) };
+        sample.reads.push(read);
+    }
+    let begun = Instant::now();
+    let verdict = judge(&sample.history());
+    assert!(verdict.findings.total() >= 5000 && verdict.findings.kept().len() <= 20, "{:?}", begun.elapsed());
+}

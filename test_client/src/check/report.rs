@@ -1,0 +1,167 @@
+//! The verdict, for a person and for a script.
+
+use super::findings::Promise;
+use super::summary::{Faults, Reads, Summary};
+use super::{History, How, Verdict};
+use crate::screen::{BAD, DIM, GOOD, STRONG, Screen, count, visible};
+use serde_json::{Value, json};
+use std::io;
+
+/// The whole verdict.
+pub(super) fn show(screen: &mut Screen, history: &History, verdict: &Verdict) -> io::Result<()> {
+    show_promises(screen, verdict)?;
+    show_findings(screen, verdict)?;
+    show_writes(screen, &verdict.summary)?;
+    show_reads(screen, history, &verdict.summary)?;
+    show_faults(screen, &verdict.summary)?;
+    for what in &verdict.summary.not_judged {
+        screen.line(format_args!("  {DIM}not judged:{DIM:#} {}", visible(what)))?;
+    }
+    screen.gap()?;
+    let (operations, seed) = (grouped(verdict.summary.operations), history.header.seed);
+    if verdict.is_good() {
+        screen.line(format_args!(
+            "{GOOD}Every promise held{GOOD:#}: {operations} operations in {:.1} s, seed {seed}.",
+            verdict.summary.seconds
+        ))
+    } else {
+        let violations = count(verdict.findings.total(), "violation", "violations");
+        screen.line(format_args!(
+            "{BAD}A promise was broken{BAD:#}: {violations} in {operations} operations, seed {seed}."
+        ))
+    }
+}
+
+fn show_promises(screen: &mut Screen, verdict: &Verdict) -> io::Result<()> {
+    screen.line(format_args!("{STRONG}The promises{STRONG:#}"))?;
+    for (promise, checked) in verdict.checked {
+        let (words, what) = promise.words();
+        let violations = verdict.findings.count(promise);
+        let said = match violations {
+            0 if checked == 0 => "nothing to judge".to_owned(),
+            0 if promise == Promise::Back => "it did".to_owned(),
+            0 => format!("{} {what}, no violation", grouped(checked)),
+            _ if promise == Promise::Back => "it did not".to_owned(),
+            _ => format!("{} {what}, {}", grouped(checked), count(violations, "violation", "violations")),
+        };
+        screen.mark(violations == 0, format_args!("{words:<38} {said}"))?;
+    }
+    screen.gap()
+}
+
+fn show_findings(screen: &mut Screen, verdict: &Verdict) -> io::Result<()> {
+    let kept = verdict.findings.kept();
+    if kept.is_empty() {
+        return Ok(());
+    }
+    screen.line(format_args!("{STRONG}What must not be{STRONG:#}"))?;
+    for finding in kept {
+        let lines: Vec<String> = finding.lines.iter().map(usize::to_string).collect();
+        let lines = match lines[..] {
+            [] => String::new(),
+            [_] => format!(" (line {})", lines[0]),
+            _ => format!(" (lines {})", lines.join(", ")),
+        };
+        screen.mark(false, format_args!("{}{lines}", finding.sentence))?;
+    }
+    let more = verdict.findings.total() - kept.len() as u64;
+    if more > 0 {
+        screen.line(format_args!("    and {} more like these", grouped(more)))?;
+    }
+    screen.gap()
+}
+
+fn show_writes(screen: &mut Screen, summary: &Summary) -> io::Result<()> {
+    screen.line(format_args!("{STRONG}How sure that is{STRONG:#}"))?;
+    screen.line(format_args!(
+        "  messages   {} acknowledged, {} refused, {} unknown ({} of them in the log); {}; {}",
+        grouped(summary.acknowledged),
+        grouped(summary.refused),
+        grouped(summary.unknown),
+        grouped(summary.unknown_in_log),
+        count(summary.batches, "batch", "batches"),
+        count(summary.unknown_attempts, "attempt without an answer", "attempts without an answer"),
+    ))
+}
+
+fn show_reads(screen: &mut Screen, history: &History, summary: &Summary) -> io::Result<()> {
+    for (node, of_node) in history.header.nodes.iter().zip(&summary.reads) {
+        let parts: Vec<String> = How::ALL
+            .into_iter()
+            .filter_map(|how| of_node.get(how.word()).map(|reads| (how, reads)))
+            .map(|(how, reads)| describe_reads(how, reads))
+            .collect();
+        screen.line(format_args!("  reads      {}: {}", visible(node), parts.join("; ")))?;
+    }
+    Ok(())
+}
+
+fn describe_reads(how: How, reads: &Reads) -> String {
+    let mut said = format!("{} {}, {} with news", grouped(reads.answered), how.word(), grouped(reads.with_news));
+    if reads.stale > 0 {
+        said += &format!(", {} said they may be stale", grouped(reads.stale));
+    }
+    if reads.failed > 0 {
+        said += &format!(", {} failed", grouped(reads.failed));
+    }
+    said
+}
+
+fn show_faults(screen: &mut Screen, summary: &Summary) -> io::Result<()> {
+    let parts: Vec<String> = summary.faults.iter().map(|(class, faults)| describe_faults(class, faults)).collect();
+    if parts.is_empty() {
+        return Ok(());
+    }
+    screen.line(format_args!("  faults     {}", parts.join("; ")))
+}
+
+fn describe_faults(class: &str, faults: &Faults) -> String {
+    format!("{} {} ({} met something)", faults.count, visible(class), faults.met)
+}
+
+/// The same for a script.
+pub(super) fn document(history: &History, verdict: &Verdict) -> Value {
+    let summary = &verdict.summary;
+    let promise = |(promise, checked): &(Promise, u64)| {
+        (promise.name().to_owned(), json!({ "checked": checked, "violations": verdict.findings.count(*promise) }))
+    };
+    let reads = |(node, of_node): (&String, &std::collections::BTreeMap<&str, Reads>)| {
+        let kinds = of_node.iter().map(|(how, reads)| {
+            let Reads { answered, failed, stale, with_news } = reads;
+            (
+                (*how).to_owned(),
+                json!({ "answered": answered, "failed": failed, "stale": stale, "with_news": with_news }),
+            )
+        });
+        (node.clone(), Value::Object(kinds.collect()))
+    };
+    let faults = summary
+        .faults
+        .iter()
+        .map(|(class, faults)| (class.clone(), json!({ "count": faults.count, "met": faults.met })));
+    json!({
+        "held": verdict.is_good(),
+        "exit_code": verdict.exit().code(),
+        "seed": history.header.seed,
+        "seconds": summary.seconds,
+        "operations": summary.operations,
+        "promises": verdict.checked.iter().map(promise).collect::<serde_json::Map<_, _>>(),
+        "violations": verdict.findings.kept(),
+        "messages": {
+            "acknowledged": summary.acknowledged, "refused": summary.refused, "unknown": summary.unknown,
+            "unknown_in_log": summary.unknown_in_log, "in_log": summary.in_log, "foreign": summary.foreign,
+            "batches": summary.batches,
+        },
+        "reads": history.header.nodes.iter().zip(&summary.reads).map(reads).collect::<serde_json::Map<_, _>>(),
+        "faults": faults.collect::<serde_json::Map<_, _>>(),
+        "not_judged": summary.not_judged,
+    })
+}
+
+/// A number with its thousands set apart.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+    groups.join(",")
+}

@@ -1,0 +1,190 @@
+//! A history from its file, whole and without contradictions in itself, or a sentence that says what is wrong with it.
+
+use super::{End, Fault, Final, Header, Line, Outcome, Read, Text, Texts, VERSION, Write};
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+/// A history in memory. Everything has the number of its line, from 1.
+#[derive(Debug)]
+pub(crate) struct History {
+    pub(crate) header: Header,
+    pub(crate) texts: Texts,
+    pub(crate) writes: Vec<(usize, Write<Text>)>,
+    pub(crate) reads: Vec<(usize, Read<Text>)>,
+    pub(crate) faults: Vec<(usize, Fault)>,
+    pub(crate) finals: Vec<(usize, Final<Text>)>,
+    pub(crate) end: End,
+}
+
+/// Why a file cannot be judged.
+#[derive(Debug)]
+pub(crate) struct Damage(String);
+
+impl fmt::Display for Damage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+fn damage<T>(sentence: impl Into<String>) -> Result<T, Damage> {
+    Err(Damage(sentence.into()))
+}
+
+/// Reads a file.
+pub(crate) fn read(path: &Path) -> Result<History, Damage> {
+    let shown = path.display();
+    let file = File::open(path).map_err(|error| Damage(format!("{shown} cannot be opened: {error}")))?;
+    parse(BufReader::new(file)).map_err(|Damage(why)| Damage(format!("{shown} is no whole history: {why}")))
+}
+
+/// Reads lines.
+pub(crate) fn parse(lines: impl BufRead) -> Result<History, Damage> {
+    let mut lines = lines.lines().enumerate().map(|(index, line)| (index + 1, line));
+    let (mut reader, mut last) = (begin(lines.next())?, 1);
+    for (number, line) in lines {
+        let at = |why: String| Damage(format!("line {number}: {why}"));
+        let line = line.map_err(|error| at(format!("it cannot be read: {error}")))?;
+        if reader.end.is_some() {
+            return Err(at("it comes after the last line; this file was changed or put together".to_owned()));
+        }
+        let line = serde_json::from_str(&line).map_err(|error| {
+            at(format!("it is no line of a history ({error}); the file was cut off there, or it is damaged"))
+        })?;
+        reader.take(number, line).map_err(|Damage(why)| at(why))?;
+        last = number;
+    }
+    reader.finish(last)
+}
+
+fn begin(first: Option<(usize, std::io::Result<String>)>) -> Result<Reader, Damage> {
+    let Some((_, Ok(line))) = first else { return damage("it is empty, or no text") };
+    match serde_json::from_str::<Line<String>>(&line) {
+        Ok(Line::Header(header)) if header.version != VERSION => {
+            damage(format!("its version is {}; this program reads version {VERSION}", header.version))
+        }
+        Ok(Line::Header(header)) if header.nodes.is_empty() => damage("its header names no node"),
+        Ok(Line::Header(header)) => Ok(Reader::new(header)),
+        _ => damage("its first line is no header; it was not written by `test_client torture`"),
+    }
+}
+
+/// What was read so far.
+struct Reader {
+    header: Header,
+    texts: Texts,
+    writes: Vec<(usize, Write<Text>)>,
+    reads: Vec<(usize, Read<Text>)>,
+    faults: Vec<(usize, Fault)>,
+    finals: Vec<(usize, Final<Text>)>,
+    end: Option<End>,
+    /// Who wrote a text: the line of the first attempt, and its key.
+    written: HashMap<Text, (usize, Option<String>)>,
+    /// The texts of a key.
+    keys: HashMap<String, Vec<Text>>,
+}
+
+impl Reader {
+    fn new(header: Header) -> Reader {
+        Reader {
+            header,
+            texts: Texts::default(),
+            writes: Vec::new(),
+            reads: Vec::new(),
+            faults: Vec::new(),
+            finals: Vec::new(),
+            end: None,
+            written: HashMap::new(),
+            keys: HashMap::new(),
+        }
+    }
+
+    fn take(&mut self, number: usize, line: Line<String>) -> Result<(), Damage> {
+        match line {
+            Line::Header(_) => return damage("a second header; this file was put together from others"),
+            Line::Write(write) => {
+                let write = self.write(number, write)?;
+                self.writes.push((number, write));
+            }
+            Line::Read(read) => {
+                self.node(read.node)?;
+                in_time(read.call, read.returned)?;
+                let read = self.intern_read(read);
+                self.reads.push((number, read));
+            }
+            Line::Fault(fault) => {
+                fault.nodes.iter().try_for_each(|node| self.node(*node))?;
+                in_time(fault.begin, fault.end)?;
+                self.faults.push((number, fault));
+            }
+            Line::Final(shown) => {
+                self.node(shown.node)?;
+                if self.finals.iter().any(|(_, earlier)| earlier.node == shown.node) {
+                    return damage("a second final log of one node");
+                }
+                let entries = self.entries(shown.entries);
+                self.finals.push((number, Final { node: shown.node, entries }));
+            }
+            Line::End(end) => self.end = Some(end),
+        }
+        Ok(())
+    }
+
+    fn node(&self, node: usize) -> Result<(), Damage> {
+        if node < self.header.nodes.len() { Ok(()) } else { damage(format!("there is no node {node}")) }
+    }
+
+    fn entries(&mut self, entries: Vec<(u64, String)>) -> Vec<(u64, Text)> {
+        entries.into_iter().map(|(id, text)| (id, self.texts.number(text))).collect()
+    }
+
+    fn intern_read(&mut self, read: Read<String>) -> Read<Text> {
+        let Read { client, call, returned, node, how, from, limit, stale, failed, entries } = read;
+        let entries = self.entries(entries);
+        Read { client, call, returned, node, how, from, limit, stale, failed, entries }
+    }
+
+    /// One text is written once, by one write; attempts at that have one key.
+    fn write(&mut self, number: usize, write: Write<String>) -> Result<Write<Text>, Damage> {
+        let Write { client, call, returned, texts, w, timeout, key, outcome } = write;
+        in_time(call, returned)?;
+        let texts: Vec<Text> = texts.into_iter().map(|text| self.texts.number(text)).collect();
+        if texts.is_empty() {
+            return damage("a write of nothing");
+        }
+        if let Outcome::Committed { first, .. } = outcome
+            && first.checked_add(texts.len() as u64).is_none()
+        {
+            return damage(format!("{first} is no id"));
+        }
+        for text in &texts {
+            let (line, earlier) = self.written.entry(*text).or_insert_with(|| (number, key.clone()));
+            if *line != number && (key.is_none() || *earlier != key) {
+                return damage(format!("line {line} wrote the same text, and it is not the same write"));
+            }
+        }
+        if let Some(key) = &key
+            && self.keys.entry(key.clone()).or_insert_with(|| texts.clone()) != &texts
+        {
+            return damage(format!("the key {key} was used for other texts"));
+        }
+        Ok(Write { client, call, returned, texts, w, timeout, key, outcome })
+    }
+
+    fn finish(self, last: usize) -> Result<History, Damage> {
+        let Some(end) = self.end else {
+            return damage(format!("it ends after line {last} without its last line, so it was cut off"));
+        };
+        if end.lines != last {
+            return damage(format!("it has {last} lines and had {}", end.lines));
+        }
+        let Reader { header, texts, writes, reads, faults, finals, .. } = self;
+        Ok(History { header, texts, writes, reads, faults, finals, end })
+    }
+}
+
+fn in_time(begin: u64, end: u64) -> Result<(), Damage> {
+    if begin <= end { Ok(()) } else { damage(format!("it ended at {end} before it began at {begin}")) }
+}

@@ -1,0 +1,65 @@
+//! Nodes of our own that are killed, or stopped for a while.
+
+use super::{Begun, Class, Means, between};
+use crate::own_nodes::OwnCluster;
+use crate::random::Random;
+use rustix::process::{Pid, Signal, kill_process};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Kills (`kill -9`) or pauses (SIGSTOP) the nodes of a cluster of our own.
+pub(in super::super) struct Processes {
+    pub(in super::super) cluster: Arc<OwnCluster>,
+    pub(in super::super) names: Vec<String>,
+    /// Pauses, or else kills.
+    pub(in super::super) pauses: bool,
+    /// Longer than all time-outs of the nodes.
+    pub(in super::super) long: Duration,
+}
+
+impl Means for Processes {
+    fn class(&self) -> Class {
+        if self.pauses { Class::Pause } else { Class::Kill }
+    }
+
+    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<Begun, String> {
+        let is_all = idle.len() == self.names.len() && random.one_in(5);
+        let nodes = if is_all { idle.to_vec() } else { vec![random.one_of(idle)] };
+        let who = if is_all { "all nodes".to_owned() } else { self.names[nodes[0]].clone() };
+        if self.pauses { self.pause(nodes, &who, random) } else { self.kill(nodes, &who, random) }
+    }
+}
+
+impl Processes {
+    fn kill(&self, nodes: Vec<usize>, who: &str, random: &mut Random) -> Result<Begun, String> {
+        for node in &nodes {
+            self.cluster.kill(*node)?;
+        }
+        let (cluster, victims) = (Arc::clone(&self.cluster), nodes.clone());
+        let undo = Box::new(move || {
+            // The master last: it looks for its secondaries when it starts.
+            for node in victims.into_iter().rev() {
+                cluster.start(node)?;
+            }
+            Ok(None)
+        });
+        Ok(Begun { what: format!("{who} killed"), nodes, lasts: between(random, 0, 1500), undo })
+    }
+
+    fn pause(&self, nodes: Vec<usize>, who: &str, random: &mut Random) -> Result<Begun, String> {
+        let pids: Vec<Pid> = nodes.iter().filter_map(|node| self.cluster.process(*node)).collect();
+        for pid in &pids {
+            signal(*pid, Signal::STOP)?;
+        }
+        let lasts = if random.one_in(4) { self.long } else { between(random, 100, 1800) };
+        let undo = Box::new(move || {
+            pids.into_iter().try_for_each(|pid| signal(pid, Signal::CONT))?;
+            Ok(None)
+        });
+        Ok(Begun { what: format!("{who} stopped for {:.1} s", lasts.as_secs_f64()), nodes, lasts, undo })
+    }
+}
+
+fn signal(pid: Pid, signal: Signal) -> Result<(), String> {
+    kill_process(pid, signal).map_err(|error| format!("a node could not be sent a signal: {error}"))
+}

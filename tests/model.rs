@@ -1,0 +1,416 @@
+//! The protocol in a model checker: every order of everything that can happen, as far as a configuration goes.
+//!
+//! The checker is `stateright`; what it checks is the real ledger and the real replica, in the world that `tests/world`
+//! describes: each of its steps in every order, with every loss, delay and reordering of what is under way. What costs
+//! an attempt to break something is counted: a configuration says how many crashes, duplicates and losses there may be.
+//!
+//! Without a count: a parcel arrives at any time, before or after any other one, however long ago its sender has given
+//! it up or ended, or never. That somebody gives up waiting, because a call or the answer to it got lost, counts.
+//!
+//! What the model leaves out, beside what the world does (see there): more than two secondaries and than three messages;
+//! writes of several messages and keys; heartbeats of which the master learns nothing, or that find a secondary fenced;
+//! what the keepers of a master go on to do after it has given up; a start that hears one of two secondaries;
+//! disks that are full or fail (the simulator has them); a disk that keeps a part of what was not synced (`power_loss`
+//! has that); more than one start of a second master on a copy of the first one's directory; and time: whoever waits may
+//! give up at any moment, so nothing is said of how long anything takes. That everything ends well once the faults end is
+//! for the simulator to show.
+//!
+//! `cargo test --test model` checks small configurations. `MODEL=all cargo test --profile checked --test model --
+//! --nocapture` checks the large ones as well, which takes hours and some gigabytes of memory; with a part of their
+//! names instead of `all`, some of them.
+
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a test on many threads")]
+
+mod world;
+
+use replicated_log::replication::{Id, Patience, Standing, WriteConcern};
+use stateright::{Checker, HasDiscoveries, Model, Property};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+use std::time::Instant;
+use world::master::Post;
+use world::plants::Plant;
+use world::platter::{Crash, Harm, Luck, Slate};
+use world::wire::Content;
+use world::{Node, Step, World};
+
+/// How much may happen.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+struct Budget {
+    /// The posts that are still to come, the next one last.
+    posts: Vec<Post>,
+    master_crashes: u8,
+    secondary_crashes: u8,
+    /// Crashes that may be power losses, too.
+    power_losses: u8,
+    /// Of secondaries.
+    disk_losses: u8,
+    /// Times that somebody waits no longer for an answer.
+    losses: u8,
+    duplicates: u8,
+    /// Deadlines that end.
+    deadlines: u8,
+    /// Questions of secondaries that have readers.
+    questions: u8,
+    /// A second master is started on a copy of the first one's directory.
+    second_masters: u8,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct State {
+    world: World<Slate>,
+    left: Budget,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Action {
+    Take(Step),
+    /// The next write comes in at this master.
+    Post(usize),
+    Expire(usize, Id),
+    Crash(Node, Crash),
+    /// A secondary is killed in the middle of a call, after so many writes to its disk.
+    CrashInTheMiddle(u64, usize),
+    /// A node starts; a master asks every secondary first, or hears none.
+    Start(Node, bool),
+    Duplicate(u64),
+    SecondMaster,
+}
+
+struct Protocol {
+    start: World<Slate>,
+    budget: Budget,
+}
+
+impl Model for Protocol {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State { world: self.start.clone(), left: self.budget.clone() }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if state.world.witness.verdict().is_some() {
+            return;
+        }
+        actions.extend(state.steps().map(Action::Take));
+        state.clients(actions);
+        state.faults(actions);
+    }
+
+    fn next_state(&self, state: &State, action: Action) -> Option<State> {
+        let mut next = state.clone();
+        let applied = catch_unwind(AssertUnwindSafe(|| next.apply(action)));
+        if let Err(panic) = applied {
+            let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+            next.world.witness.broken(format!("assertions: {text}"));
+        }
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("acknowledged", |_, state: &State| state.keeps("acknowledged")),
+            Property::always("refused", |_, state: &State| state.keeps("refused")),
+            Property::always("one order", |_, state: &State| state.keeps("one order")),
+            Property::always("marks", |_, state: &State| state.keeps("marks")),
+            Property::always("one content", |_, state: &State| state.keeps("one content")),
+            Property::always("reads", |_, state: &State| state.keeps("reads")),
+            Property::always("fences", |_, state: &State| state.keeps("fences")),
+            Property::always("assertions", |_, state: &State| state.keeps("assertions")),
+            Property::sometimes("a write is acknowledged", |_, state: &State| state.world.witness.acknowledged() > 1),
+            Property::sometimes("everything is answered", |_, state: &State| {
+                state.left.posts.is_empty() && state.world.witness.writes.iter().all(|write| write.answer.is_some())
+            }),
+        ]
+    }
+}
+
+impl State {
+    fn keeps(&self, promise: &str) -> bool {
+        self.world.witness.verdict().is_none_or(|verdict| !verdict.starts_with(promise))
+    }
+
+    /// What the cluster may do by itself. A heartbeat that finds nothing new is left out, and a question when there was one
+    /// too many.
+    fn steps(&self) -> impl Iterator<Item = Step> + '_ {
+        self.world.steps().into_iter().filter(|step| match *step {
+            Step::GiveUp(_) => self.left.losses > 0,
+            Step::AskFate(_) => self.left.questions > 0,
+            Step::Ask(master, member) => self.has_news(master, member),
+            _ => true,
+        })
+    }
+
+    fn has_news(&self, master: usize, member: usize) -> bool {
+        let Some(process) = &self.world.masters[master].process else { return false };
+        let view = process.ledger.members().nth(member);
+        let Some(view) = view.filter(|_| !process.halted) else { return false };
+        let runs = self.world.secondaries[member].process.as_ref().map(|replica| replica.holdings().incarnation);
+        match view.standing {
+            Standing::InSync => runs != view.incarnation,
+            _ => runs.is_some(),
+        }
+    }
+
+    fn clients(&self, actions: &mut Vec<Action>) {
+        for (index, master) in self.world.masters.iter().enumerate() {
+            let Some(process) = master.process.as_ref().filter(|process| !process.halted) else { continue };
+            if !self.left.posts.is_empty() {
+                actions.push(Action::Post(index));
+            }
+            if self.left.deadlines > 0 {
+                actions.extend(process.awaited().map(|last| Action::Expire(index, last)));
+            }
+        }
+    }
+
+    fn faults(&self, actions: &mut Vec<Action>) {
+        let left = &self.left;
+        for node in self.world.nodes() {
+            if !self.world.runs(node) {
+                actions.push(Action::Start(node, true));
+                if matches!(node, Node::Master(_)) {
+                    actions.push(Action::Start(node, false));
+                }
+                continue;
+            }
+            let (crashes, disk_losses) = match node {
+                Node::Master(_) => (left.master_crashes, 0),
+                Node::Secondary(_) => (left.secondary_crashes, left.disk_losses),
+            };
+            let may_be = |budget: u8, harm| (crashes > 0 && budget > 0).then_some(harm);
+            let harms = [
+                may_be(1, Harm::Killed),
+                may_be(left.power_losses, Harm::PowerLost { notes: usize::MAX }),
+                may_be(disk_losses, Harm::DiskLost),
+            ];
+            for harm in harms.into_iter().flatten() {
+                for unfinished_is_written in [false, true] {
+                    actions.push(Action::Crash(node, Crash { harm, unfinished_is_written }));
+                }
+            }
+        }
+        for parcel in self.world.wire.iter().filter(|parcel| matches!(parcel.content, Content::Call { .. })) {
+            if left.secondary_crashes > 0 {
+                actions.extend((1..=3).map(|writes| Action::CrashInTheMiddle(parcel.number, writes)));
+            }
+            if left.duplicates > 0 {
+                actions.push(Action::Duplicate(parcel.number));
+            }
+        }
+        if left.second_masters > 0 && self.world.runs(Node::Master(0)) {
+            actions.push(Action::SecondMaster);
+        }
+    }
+
+    /// Lets everything happen that happens by itself.
+    fn settle(&mut self) {
+        while let Some(step) = self.steps().last() {
+            self.apply(Action::Take(step));
+        }
+    }
+
+    fn apply(&mut self, action: Action) {
+        let left = &mut self.left;
+        match action {
+            Action::Take(step) => {
+                match step {
+                    Step::GiveUp(_) => left.losses -= 1,
+                    Step::AskFate(_) => left.questions -= 1,
+                    _ => {}
+                }
+                self.world.take(step, Luck::Good);
+            }
+            Action::Post(master) => {
+                let post = left.posts.pop().expect("a post is left");
+                self.world.post(master, post);
+            }
+            Action::Expire(master, last) => {
+                left.deadlines -= 1;
+                self.world.expire(master, last);
+            }
+            Action::Crash(node, crash) => {
+                match node {
+                    Node::Master(_) => left.master_crashes -= 1,
+                    Node::Secondary(_) => left.secondary_crashes -= 1,
+                }
+                match crash.harm {
+                    Harm::Killed => {}
+                    Harm::PowerLost { .. } => left.power_losses -= 1,
+                    Harm::DiskLost => left.disk_losses -= 1,
+                }
+                self.world.crash(node, crash);
+            }
+            Action::CrashInTheMiddle(number, writes) => {
+                left.secondary_crashes -= 1;
+                self.world.crash_in_the_middle(number, writes, Crash::KILLED);
+            }
+            Action::Start(node, hears) => self.world.start(node, |_| hears),
+            Action::Duplicate(number) => {
+                left.duplicates -= 1;
+                self.world.duplicate(number);
+            }
+            Action::SecondMaster => {
+                left.second_masters -= 1;
+                self.world.start_second_master();
+            }
+        }
+        self.world.forget_what_has_no_effect();
+        self.world.forget_the_order();
+        self.world.examine_disks();
+    }
+}
+
+/// A cluster that has just started: nobody knows anybody.
+fn just_started(secondaries: usize, plant: Option<Plant>) -> World<Slate> {
+    let mut world = World::new(secondaries, plant, |_| Slate::default());
+    world.nodes().into_iter().for_each(|node| world.start(node, |_| true));
+    world
+}
+
+/// A cluster of which every node holds one message, and knows that everybody does.
+fn in_operation(secondaries: usize, plant: Option<Plant>) -> World<Slate> {
+    let mut state = State { world: just_started(secondaries, plant), left: Budget::default() };
+    state.settle();
+    state.world.post(0, post("first", WriteConcern::All, Patience::FailFast));
+    state.settle();
+    assert_eq!(state.world.witness.acknowledged(), 1, "the cluster does not come up");
+    state.world
+}
+
+fn post(text: &str, concern: WriteConcern, patience: Patience) -> Post {
+    Post { texts: vec![text.into()], key: None, concern, patience }
+}
+
+/// Writes of so many copies each; 3 is all.
+fn posts(copies: &[usize]) -> Vec<Post> {
+    let concern = |copies| if copies == 3 { WriteConcern::All } else { WriteConcern::Copies(copies) };
+    let names = ["a", "b", "c"];
+    let posts = copies.iter().zip(names).map(|(&copies, name)| post(name, concern(copies), Patience::FailFast));
+    posts.rev().collect()
+}
+
+/// So much is checked in every run.
+fn small() -> Vec<(&'static str, Budget)> {
+    let one = || Budget { posts: posts(&[3]), ..Budget::default() };
+    vec![
+        ("one write for all; a loss and a question", Budget { losses: 1, questions: 1, ..one() }),
+        ("one write for all; the master crashes twice", Budget { master_crashes: 2, power_losses: 1, ..one() }),
+        ("one write for all; a secondary crashes", Budget { secondary_crashes: 1, ..one() }),
+    ]
+}
+
+/// And so much with `MODEL=all`.
+fn large() -> Vec<(&'static str, Budget)> {
+    let write = |copies: &[usize]| Budget { posts: posts(copies), ..Budget::default() };
+    vec![
+        ("two writes for all", write(&[3, 3])),
+        ("a write for all and one for the master alone", Budget { losses: 1, ..write(&[3, 1]) }),
+        (
+            "one write for all; everybody crashes, a loss, a question",
+            Budget { master_crashes: 1, secondary_crashes: 1, losses: 1, questions: 1, ..write(&[3]) },
+        ),
+        (
+            "one write for all; the master crashes, a secondary loses its disk",
+            Budget {
+                master_crashes: 1,
+                power_losses: 1,
+                secondary_crashes: 1,
+                disk_losses: 1,
+                questions: 1,
+                ..write(&[3])
+            },
+        ),
+        ("writes for 3 and for 1; the master crashes", Budget { master_crashes: 1, questions: 1, ..write(&[3, 1]) }),
+        ("writes for 2 and for 3; the master crashes", Budget { master_crashes: 1, ..write(&[2, 3]) }),
+        ("writes for 3 and for 2; a secondary crashes", Budget { secondary_crashes: 1, ..write(&[3, 2]) }),
+        ("one write; a duplicate, two losses", Budget { duplicates: 1, losses: 2, questions: 1, ..write(&[3]) }),
+        (
+            "a write that waits and one for 2; deadlines, losses",
+            Budget { posts: waiting(&[3, 2]), deadlines: 1, losses: 1, ..Budget::default() },
+        ),
+        (
+            "two masters on copies of one directory; one write",
+            Budget { second_masters: 1, master_crashes: 1, ..write(&[3]) },
+        ),
+        ("two masters on copies of one directory; two writes", Budget { second_masters: 1, ..write(&[3, 2]) }),
+    ]
+}
+
+/// As [`posts`], but they wait for nodes that are missing.
+fn waiting(copies: &[usize]) -> Vec<Post> {
+    posts(copies).into_iter().map(|post| Post { patience: Patience::UntilDeadline, ..post }).collect()
+}
+
+/// Checks a configuration as a whole, and says how large it was.
+fn check(name: &str, budget: Budget) {
+    let began = Instant::now();
+    let model = Protocol { start: in_operation(2, None), budget };
+    let checker = model.checker().threads(threads()).spawn_dfs().join();
+    println!(
+        "{name}: {} states, {} transitions, {:.0} s",
+        checker.unique_state_count(),
+        checker.state_count(),
+        began.elapsed().as_secs_f64()
+    );
+    checker.assert_properties();
+}
+
+fn threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[test]
+fn every_promise_holds_in_every_order() {
+    let asked = std::env::var("MODEL").ok();
+    let is_asked = |name: &str| asked.as_ref().is_some_and(|asked| asked == "all" || name.contains(asked));
+    let large = large().into_iter().filter(|(name, _)| is_asked(name));
+    small().into_iter().chain(large).for_each(|(name, budget)| check(name, budget));
+}
+
+/// A configuration in which a bug shows soon.
+fn shows(plant: Plant) -> Protocol {
+    let one = || Budget { posts: posts(&[3]), ..Budget::default() };
+    let disk_loss = || Budget { secondary_crashes: 1, disk_losses: 1, ..one() };
+    let budget = match plant {
+        Plant::AcknowledgedBeforeDurable => Budget { secondary_crashes: 1, ..one() },
+        Plant::MasterNotCounted => one(),
+        Plant::NoNewEpoch => Budget { posts: posts(&[3, 3]), master_crashes: 1, ..one() },
+        Plant::RefusalNotDurable => Budget { losses: 1, master_crashes: 1, ..one() },
+        Plant::PendingShown => Budget { losses: 1, ..one() },
+        Plant::SameIncarnation => Budget { posts: posts(&[3, 3]), duplicates: 1, ..disk_loss() },
+        Plant::ReadsBeforeAdmission => disk_loss(),
+        Plant::EnteredBeforeDropped => {
+            Budget { posts: waiting(&[3, 3]), master_crashes: 1, secondary_crashes: 1, ..one() }
+        }
+        Plant::PresumedAbort => Budget { master_crashes: 1, power_losses: 1, ..one() },
+    };
+    let start = match plant {
+        // These show while a cluster comes up.
+        Plant::MasterNotCounted | Plant::SameIncarnation => just_started(1, Some(plant)),
+        Plant::EnteredBeforeDropped => in_operation(1, Some(plant)),
+        _ => in_operation(2, Some(plant)),
+    };
+    Protocol { start, budget }
+}
+
+#[test]
+fn every_planted_bug_is_caught() {
+    for plant in Plant::ALL {
+        let began = Instant::now();
+        let checker =
+            shows(plant).checker().threads(threads()).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+        let is_failure = |name: &'static str| checker.model().property(name).expectation.discovery_is_failure();
+        let found = checker.discoveries().into_iter().find(|(name, _)| is_failure(name));
+        let (name, path) = found.unwrap_or_else(|| panic!("{plant:?} is not caught"));
+        let why = path.last_state().world.witness.verdict().unwrap_or_default().to_owned();
+        println!(
+            "{plant:?} breaks \"{name}\" after {} steps, among {} states, {:.1} s: {why}",
+            path.into_actions().len(),
+            checker.unique_state_count(),
+            began.elapsed().as_secs_f64()
+        );
+    }
+}

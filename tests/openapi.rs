@@ -1,0 +1,128 @@
+//! `/openapi.json` is true to the server: every path in it is served, every reply is as it says.
+
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
+
+mod common;
+
+use common::{Cluster, get, post, wait_until};
+use serde_json::{Value, json};
+use std::fs;
+use std::process::Command;
+
+/// The replies of a server that is well are among these; 409, 412 and 422 tell of what is in the log already, and 502 of a
+/// write whose time was over.
+const SETTINGS: &str = r#"
+[checks.positive_data_acceptance]
+expected-statuses = ["2xx", "3xx", "401", "403", "404", "409", "412", "422", "502"]
+[checks.negative_data_rejection]
+expected-statuses = ["400", "401", "403", "404", "405", "409", "412", "413", "415", "422"]
+[checks.not_a_server_error]
+expected-statuses = ["2xx", "3xx", "4xx", "502"]
+"#;
+
+fn document(cluster: &Cluster) -> Value {
+    let reply = get(&cluster.master.url("/openapi.json"));
+    assert_eq!(reply.status, 200);
+    reply.body
+}
+
+/// What cannot be said in the language of the document is left out: that nobody waits for long here, that this cluster
+/// has three nodes, that the copies are asked for once, that a post with a known key is answered as the first one was, and
+/// that a stream does not end.
+fn without_what_depends(mut document: Value) -> Value {
+    let parameters = |document: &mut Value, path: &str, method: &str, dropped: &[&str]| {
+        let list = document["paths"][path][method]["parameters"].as_array_mut().expect("parameters");
+        list.retain(|parameter| !dropped.iter().any(|name| parameter["name"] == *name));
+    };
+    parameters(&mut document, "/messages", "get", &["wait", "follow", "Last-Event-ID"]);
+    parameters(&mut document, "/messages", "post", &["w", "timeout", "Idempotency-Key"]);
+    document["paths"].as_object_mut().unwrap().remove("/live");
+    let text = document.to_string();
+    assert!(text.contains(r#""maximum":65"#), "the most copies");
+    serde_json::from_str(&text.replace(r#""maximum":65"#, r#""maximum":3"#)).unwrap()
+}
+
+#[test]
+fn schemathesis_finds_nothing() {
+    const CLIENT: &str = "the-token-of-clients";
+    if Command::new("schemathesis").arg("--version").output().is_err() {
+        println!("skipped: schemathesis is not installed (pip install schemathesis)");
+        return;
+    }
+    let document = without_what_depends(document(&Cluster::start(&[])));
+    let mut cluster = Cluster::prepare(&["0", "0"]);
+    for node in cluster.nodes_mut() {
+        node.set("CLUSTER_TOKEN", "the-token-of-the-cluster");
+        node.set("CLIENT_TOKEN", CLIENT);
+        node.start();
+    }
+    wait_until("all are ready", || cluster.nodes().all(|node| get(&node.url("/readyz")).status == 200));
+    let directory = tempfile::tempdir().unwrap();
+    let (schema, settings) = (directory.path().join("openapi.json"), directory.path().join("schemathesis.toml"));
+    fs::write(&schema, document.to_string()).unwrap();
+    fs::write(&settings, SETTINGS).unwrap();
+    let only_master = [
+        "/verify",
+        "/writes/{key}",
+        "/secondaries",
+        "/secondaries/{name}",
+        "/secondaries/{name}/faults",
+        "/writable",
+        "/messages/{id}/trace",
+        "/safe-to-stop",
+    ];
+    for node in cluster.nodes() {
+        if node.name != "master" {
+            let mut document = document.clone();
+            let paths = document["paths"].as_object_mut().unwrap();
+            only_master.iter().for_each(|path| drop(paths.remove(*path)));
+            // A secondary looks at nothing of a post: it sends its client to the master.
+            let post = paths["/messages"]["post"].as_object_mut().unwrap();
+            post.retain(|name, _| name == "responses");
+            fs::write(&schema, document.to_string()).unwrap();
+        }
+        let output = Command::new("schemathesis")
+            .arg("--config-file")
+            .arg(&settings)
+            .arg("run")
+            .arg(&schema)
+            .args(["--url", &node.url(""), "--header", &format!("Authorization: Bearer {CLIENT}")])
+            .args(["--max-examples", "20", "--seed", "1", "--request-timeout", "30", "--no-color"])
+            .args(["--suppress-health-check", "all", "--generation-database", "none"])
+            .current_dir(directory.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{} does not keep what it says:\n{said}", node.name);
+    }
+}
+
+#[test]
+fn every_path_is_there_and_every_path_of_the_server_is_named() {
+    let cluster = Cluster::start(&["0"]);
+    assert_eq!(cluster.post("one").status, 201);
+    let document = document(&cluster);
+    let paths = document["paths"].as_object().unwrap();
+    for (path, methods) in paths {
+        if methods.get("get").is_none() || matches!(&**path, "/live" | "/metrics" | "/" | "/backup") {
+            continue;
+        }
+        let path = path.replace("{id}", "1").replace("{key}", "key").replace("{name}", "secondary-1");
+        for node in cluster.nodes() {
+            let reply = get(&node.url(&path));
+            let is_named = methods["get"]["responses"].get(reply.status.to_string()).is_some();
+            assert!(is_named, "{path} of {}: {reply:?}", node.name);
+        }
+    }
+    let known = get(&cluster.master.url("/nowhere")).body["error"].as_str().unwrap().to_owned();
+    let named = known.split(['/', ' ', ',']).filter(|word| !word.is_empty());
+    for path in paths.keys().filter_map(|path| path.split('/').nth(1)).filter(|part| !part.is_empty()) {
+        assert!(known.contains(path) || path == "faults", "{path} in {known}");
+    }
+    assert!(named.count() > 10, "{known}");
+    let reply = post(&cluster.master.url("/messages"), &json!({ "message": "two" }));
+    let committed = &document["components"]["schemas"]["Committed"]["properties"];
+    for field in reply.body.as_object().unwrap().keys() {
+        assert!(committed.get(field).is_some(), "{field} of the reply is not in the document");
+    }
+}

@@ -1,0 +1,132 @@
+//! The whole cluster in one thread, with simulated time: one seed draws the cluster, its faults and its clients.
+//!
+//! See `simulation/mod.rs` for what is drawn and what must hold.
+//!
+//! `cargo test --test simulation` plays some thousand seeds. `SIMULATION_SEEDS=1000000 cargo test --release --test
+//! simulation seeds` plays more of them, `SIMULATION_MINUTES=30` as many as fit, from `SIMULATION_FROM` on;
+//! `SIMULATION_SEED=N` plays one and prints all that happens.
+
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a test on many threads")]
+
+#[path = "common/random.rs"]
+mod random;
+#[path = "simulation/mod.rs"]
+mod simulation;
+mod world;
+
+use simulation::real_disk::RealDisk;
+use simulation::{Outcome, Plan, Simulation};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use world::Node;
+use world::plants::Plant;
+use world::platter::{Platter, Slate};
+
+/// Seeds that once found something.
+const REGRESSIONS: &[u64] = &[];
+
+/// Lines of the trace that a failure prints.
+const TRACE_LINES: usize = 120;
+
+fn play<P: Platter>(seed: u64, plant: Option<Plant>, disk: impl Fn(Node) -> P, loud: bool) -> Outcome {
+    Simulation::new(Plan::draw(seed), plant, disk, loud).run()
+}
+
+fn on_slates(seed: u64, plant: Option<Plant>, loud: bool) -> Outcome {
+    play(seed, plant, |_| Slate::default(), loud)
+}
+
+fn on_disks(seed: u64, loud: bool) -> Outcome {
+    play(seed, None, |_| RealDisk::empty(), loud)
+}
+
+/// Plays a seed again, with a trace, and fails.
+fn fail(seed: u64, outcome: &Outcome, again: impl Fn(u64, bool) -> Outcome) -> ! {
+    let traced = again(seed, true);
+    let from = traced.trace.len().saturating_sub(TRACE_LINES);
+    for line in &traced.trace[from..] {
+        println!("{line}");
+    }
+    let why = outcome.broken.as_deref().unwrap_or_default();
+    panic!("SIMULATION_SEED={seed}: {why}");
+}
+
+#[test]
+fn seeds_keep_every_promise() {
+    if let Some(seed) = random::variable("SIMULATION_SEED") {
+        let outcome = on_slates(seed, None, true);
+        outcome.trace.iter().for_each(|line| println!("{line}"));
+        assert_eq!(outcome.broken, None, "SIMULATION_SEED={seed}");
+        return;
+    }
+    for &seed in REGRESSIONS {
+        let outcome = on_slates(seed, None, false);
+        if outcome.broken.is_some() {
+            fail(seed, &outcome, |seed, loud| on_slates(seed, None, loud));
+        }
+    }
+    play_many("in memory", 2_000, |seed, loud| on_slates(seed, None, loud));
+}
+
+#[test]
+fn seeds_keep_every_promise_on_the_real_store() {
+    play_many("on disk", 60, on_disks);
+}
+
+/// Plays seeds one after another on every processor, until there are enough or time is over.
+fn play_many(what: &str, usually: u64, one: impl Fn(u64, bool) -> Outcome + Sync) {
+    let minutes = random::variable("SIMULATION_MINUTES");
+    let seeds = random::variable("SIMULATION_SEEDS").unwrap_or(if minutes.is_some() { u64::MAX } else { usually });
+    let until = minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
+    let from = random::variable("SIMULATION_FROM").unwrap_or(1);
+    let (next, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+    let began = Instant::now();
+    let totals = thread::scope(|scope| {
+        let play = || {
+            let mut total = Outcome::default();
+            while !ended.load(Ordering::Relaxed) && until.is_none_or(|until| Instant::now() < until) {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= seeds {
+                    break;
+                }
+                let outcome = one(from + number, false);
+                if outcome.broken.is_some() {
+                    ended.store(true, Ordering::Relaxed);
+                    return (Some((from + number, outcome)), total);
+                }
+                total.add(&outcome);
+            }
+            (None, total)
+        };
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let players: Vec<_> = (0..threads).map(|_| scope.spawn(play)).collect();
+        players.into_iter().map(|player| player.join().expect("no seed panics")).collect::<Vec<_>>()
+    });
+    let mut all = Outcome::default();
+    for (failed, total) in &totals {
+        if let Some((seed, outcome)) = failed {
+            fail(*seed, outcome, &one);
+        }
+        all.add(total);
+    }
+    println!("{what}, from seed {from} on, {:.0} s: {all}", began.elapsed().as_secs_f64());
+    all.assert_something_happened();
+}
+
+/// Each bug is found within a few thousand seeds.
+#[test]
+fn every_planted_bug_is_caught() {
+    for plant in Plant::ALL {
+        let caught = (1..=20_000).find_map(|seed| on_slates(seed, Some(plant), false).broken.map(|why| (seed, why)));
+        let (seed, why) = caught.unwrap_or_else(|| panic!("{plant:?} is not caught"));
+        println!("{plant:?} is caught by seed {seed}: {why}");
+    }
+}
+
+#[test]
+fn a_seed_repeats_itself() {
+    let one = on_slates(7, None, true);
+    assert!(one.trace.len() > 100, "{} lines", one.trace.len());
+    assert_eq!(one.trace, on_slates(7, None, true).trace);
+}

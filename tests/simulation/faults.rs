@@ -1,0 +1,196 @@
+//! What goes wrong, when, and for how long.
+
+use super::{MILLISECOND, Micros, Plan, SECOND, Simulation};
+use crate::random::Random;
+use crate::world::Node;
+use crate::world::platter::{Crash, Harm, Luck, Platter};
+use crate::world::wire::Content;
+use std::collections::BTreeMap;
+
+/// What happens at a moment.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Crash(Node, Crash),
+    /// Every process ends at once.
+    CrashAll(Crash),
+    /// A secondary ends in the middle of the next call that it gets.
+    CrashInTheMiddle(Trap),
+    Start(Node),
+    /// What goes to or from a secondary is lost from now on.
+    Cut {
+        member: usize,
+        inward: bool,
+        lasts: Micros,
+    },
+    /// A disk is slow, full, or fails once.
+    Slow(Node, Micros),
+    Full(Node, Micros),
+    Failing(Node),
+    /// Something that is under way is on the wire twice.
+    Duplicate(u64),
+}
+
+/// A secondary ends in the middle of a call, after so many writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trap {
+    member: usize,
+    /// Of a call that opens an epoch: it brings the most to write.
+    opens: bool,
+    writes: usize,
+    crash: Crash,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    events: BTreeMap<(Micros, u64), Event>,
+    events_numbered: u64,
+    /// Until when a link is cut, by member and direction.
+    cut: BTreeMap<(usize, bool), Micros>,
+    slow: BTreeMap<Node, Micros>,
+    full: BTreeMap<Node, Micros>,
+    failing: BTreeMap<Node, bool>,
+    traps: Vec<Trap>,
+}
+
+impl Faults {
+    pub(crate) fn draw(plan: &Plan, random: &mut Random) -> Faults {
+        let mut faults = Faults::default();
+        for _ in 0..plan.faults {
+            let at = random.below(plan.lasts);
+            let event = draw_event(plan, random);
+            faults.add(at, event);
+        }
+        faults
+    }
+
+    fn add(&mut self, at: Micros, event: Event) {
+        self.events_numbered += 1;
+        self.events.insert((at, self.events_numbered), event);
+    }
+
+    pub(crate) fn next(&self) -> Option<Micros> {
+        self.events.first_key_value().map(|(&(at, _), _)| at)
+    }
+
+    pub(crate) fn is_cut(&self, member: usize, inward: bool, now: Micros) -> bool {
+        self.cut.get(&(member, inward)).is_some_and(|&until| now < until)
+    }
+
+    pub(crate) fn is_slow(&self, node: Node, now: Micros) -> bool {
+        self.slow.get(&node).is_some_and(|&until| now < until)
+    }
+
+    /// What the disk of a node says to a write.
+    pub(crate) fn luck(&mut self, node: Node, now: Micros) -> Luck {
+        if self.failing.remove(&node).is_some() {
+            return Luck::Failed;
+        }
+        let is_full = self.full.get(&node).is_some_and(|&until| now < until);
+        if is_full { Luck::NoRoom } else { Luck::Good }
+    }
+
+    pub(crate) fn end(&mut self) {
+        *self = Faults { events_numbered: self.events_numbered, ..Faults::default() };
+    }
+}
+
+fn draw_node(plan: &Plan, random: &mut Random) -> Node {
+    match random.below(plan.secondaries as u64 + 1) as usize {
+        0 => Node::Master(0),
+        secondary => Node::Secondary(secondary - 1),
+    }
+}
+
+fn draw_crash(node: Option<Node>, random: &mut Random) -> Crash {
+    let may_lose_disk = matches!(node, Some(Node::Secondary(_)));
+    let harm = match random.below(10) {
+        0..=4 => Harm::Killed,
+        5 | 6 if may_lose_disk => Harm::DiskLost,
+        _ => Harm::PowerLost { notes: random.below(4) as usize },
+    };
+    Crash { harm, unfinished_is_written: random.one_in(2) }
+}
+
+fn draw_event(plan: &Plan, random: &mut Random) -> Event {
+    let member = random.below(plan.secondaries as u64) as usize;
+    let lasts = MILLISECOND * (1 + random.below(3_000));
+    let node = draw_node(plan, random);
+    // Some clusters have nothing but crashes, and messages that come twice.
+    match if plan.only_crashes { random.below(7) } else { random.below(13) } {
+        0 | 1 => Event::Crash(node, draw_crash(Some(node), random)),
+        2 => Event::CrashAll(draw_crash(None, random)),
+        3..=5 => {
+            let crash = Crash { unfinished_is_written: false, ..draw_crash(None, random) };
+            let (opens, writes) = (random.one_in(2), 1 + random.below(3) as usize);
+            Event::CrashInTheMiddle(Trap { member, opens, writes, crash })
+        }
+        6 | 7 => Event::Duplicate(random.next()),
+        8 | 9 => Event::Cut { member, inward: random.one_in(2), lasts },
+        10 => Event::Slow(node, lasts),
+        11 => Event::Full(node, lasts),
+        _ => Event::Failing(node),
+    }
+}
+
+impl<P: Platter> Simulation<P> {
+    /// Lets the fault happen that is due.
+    pub(super) fn next_fault(&mut self) {
+        let Some((_, event)) = self.faults.events.pop_first() else { return };
+        self.outcome.faults += 1;
+        let now = self.now;
+        self.say(&format!("fault: {event:?}"));
+        match event {
+            Event::Crash(node, crash) => self.crash_for_a_while(node, crash),
+            Event::CrashAll(crash) => {
+                self.world.nodes().into_iter().for_each(|node| self.crash_for_a_while(node, crash));
+            }
+            Event::CrashInTheMiddle(trap) => self.faults.traps.push(trap),
+            Event::Start(node) => self.start_or_restart(node),
+            Event::Cut { member, inward, lasts } => {
+                self.faults.cut.insert((member, inward), now + lasts);
+            }
+            Event::Slow(node, lasts) => {
+                self.faults.slow.insert(node, now + lasts);
+            }
+            Event::Full(node, lasts) => {
+                self.faults.full.insert(node, now + lasts);
+            }
+            Event::Failing(node) => {
+                self.faults.failing.insert(node, true);
+                let after = SECOND + self.random.below(SECOND);
+                self.faults.add(now + after, Event::Start(node));
+            }
+            Event::Duplicate(draw) => {
+                let calls = self.world.wire.iter().filter(|parcel| matches!(parcel.content, Content::Call { .. }));
+                let calls: Vec<u64> = calls.map(|parcel| parcel.number).collect();
+                if !calls.is_empty() {
+                    self.world.duplicate(calls[(draw % calls.len() as u64) as usize]);
+                }
+            }
+        }
+    }
+
+    fn crash_for_a_while(&mut self, node: Node, crash: Crash) {
+        if self.world.runs(node) {
+            self.crash(node, crash);
+            let after = self.random.below(2 * SECOND);
+            self.faults.add(self.now + after, Event::Start(node));
+        }
+    }
+
+    /// Whether the secondary that a parcel is for ends in the middle of it.
+    pub(super) fn falls_into_a_trap(&mut self, number: u64) -> bool {
+        let Some(parcel) = self.world.wire.iter().find(|parcel| parcel.number == number) else { return false };
+        let Content::Call { call, .. } = &parcel.content else { return false };
+        let is_meant = |trap: &Trap| trap.member == parcel.member && (call.opening.is_some() || !trap.opens);
+        let Some(position) = self.faults.traps.iter().position(is_meant) else { return false };
+        let Trap { member, writes, crash, .. } = self.faults.traps.swap_remove(position);
+        self.say(&format!("secondary {member} ends in the middle of call {number}, after {writes} writes: {crash:?}"));
+        self.outcome.crashes += 1;
+        self.world.crash_in_the_middle(number, writes, crash);
+        let after = self.random.below(SECOND);
+        self.faults.add(self.now + after, Event::Start(Node::Secondary(member)));
+        self.hear_answers();
+        true
+    }
+}

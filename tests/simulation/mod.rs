@@ -1,0 +1,385 @@
+//! The simulator: it draws when each step of a cluster happens, what goes wrong, and what clients do.
+//!
+//! Time is a number of microseconds. Every step that the cluster can take is given a moment when it becomes possible; the
+//! earliest is taken, and what it makes possible is given moments of its own. So everything happens in an order that a
+//! real cluster could take, and a seed repeats it.
+//!
+//! **The safety phase.** Clients post writes of every kind, again if they do not know what became of one with a key, and
+//! nodes are killed, lose their power or their disks, are cut off, in one direction or both, have slow, full and failing
+//! disks; calls arrive late, twice, out of order, or are answered to nobody. After every step the witness looks.
+//!
+//! **The liveness phase.** All faults end, every node runs. Within a minute the cluster must take a write for all nodes,
+//! know the fate of every message, and show the same on every node; nobody may still wait for an answer.
+
+mod clients;
+mod faults;
+pub(crate) mod real_disk;
+mod tally;
+
+use crate::random::Random;
+use crate::world::plants::Plant;
+use crate::world::platter::{Crash, Luck, Platter};
+use crate::world::wire::Content;
+use crate::world::witness::Answer;
+use crate::world::{Node, Step, World};
+use clients::Clients;
+use faults::Faults;
+use replicated_log::replication::{Id, MemberView, Replica, Standing};
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+pub(crate) use tally::Outcome;
+
+/// A moment, or a time, in microseconds.
+pub(crate) type Micros = u64;
+pub(crate) const MILLISECOND: Micros = 1_000;
+pub(crate) const SECOND: Micros = 1_000 * MILLISECOND;
+
+/// How long the cluster may take, once every fault has ended.
+const RECOVERY: Micros = 60 * SECOND;
+/// Steps of one seed at most: a cluster that takes more of them is busy with nothing.
+const STEPS_MAX: usize = 200_000;
+/// Every so many steps the disks are read from their beginning.
+const EXAMINED_EVERY: usize = 64;
+
+/// What a seed draws before anything happens.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    random: Random,
+    secondaries: usize,
+    /// How long the safety phase lasts.
+    lasts: Micros,
+    writes: usize,
+    faults: usize,
+    only_crashes: bool,
+    /// How long a master waits for an answer.
+    patience: Micros,
+    /// How often a keeper asks a secondary that takes part.
+    heartbeat: Micros,
+    /// What a way usually takes, at most.
+    way: Micros,
+    /// One in so many parcels takes much longer.
+    late: u64,
+    /// What a write to a disk usually takes, at most.
+    disk: Micros,
+}
+
+impl Plan {
+    pub(crate) fn draw(seed: u64) -> Plan {
+        let mut random = Random::new(seed);
+        Plan {
+            secondaries: random.one_of(&[1, 2, 2, 2, 3]),
+            lasts: SECOND * (1 + random.below(8)),
+            writes: 3 + random.below(25) as usize,
+            faults: random.below(16) as usize,
+            only_crashes: random.one_in(4),
+            patience: MILLISECOND * random.one_of(&[100, 500, 2_000]),
+            heartbeat: MILLISECOND * random.one_of(&[100, 500, 1_000]),
+            way: random.one_of(&[200, 2 * MILLISECOND, 50 * MILLISECOND]),
+            late: random.one_of(&[10, 50, 1_000]),
+            disk: random.one_of(&[100, 5 * MILLISECOND, 100 * MILLISECOND]),
+            random,
+        }
+    }
+}
+
+/// A cluster in simulated time.
+pub(crate) struct Simulation<P> {
+    plan: Plan,
+    random: Random,
+    world: World<P>,
+    now: Micros,
+    /// When each step that is possible happens.
+    due: BTreeMap<Step, Micros>,
+    clients: Clients,
+    faults: Faults,
+    steps: usize,
+    outcome: Outcome,
+    loud: bool,
+    said: BTreeSet<String>,
+}
+
+impl<P: Platter> Simulation<P> {
+    pub(crate) fn new(plan: Plan, plant: Option<Plant>, disk: impl Fn(Node) -> P, loud: bool) -> Simulation<P> {
+        let mut random = plan.random.clone();
+        let world = World::new(plan.secondaries, plant, disk);
+        let clients = Clients::draw(&plan, &mut random);
+        let faults = Faults::draw(&plan, &mut random);
+        Simulation {
+            random,
+            world,
+            now: 0,
+            due: BTreeMap::new(),
+            clients,
+            faults,
+            steps: 0,
+            outcome: Outcome::of_one(),
+            loud,
+            said: BTreeSet::new(),
+            plan,
+        }
+    }
+
+    /// Plays both phases. An assertion of the code under test that fails is a broken promise, too.
+    pub(crate) fn run(mut self) -> Outcome {
+        let played = catch_unwind(AssertUnwindSafe(|| self.play()));
+        if let Err(panic) = played {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word");
+            self.world.witness.broken(format!("panic: {text}"));
+        }
+        self.outcome.count(&self.world.witness);
+        self.outcome.steps = self.steps as u64;
+        self.outcome.broken = self.world.witness.verdict().map(str::to_owned);
+        self.outcome
+    }
+
+    fn play(&mut self) {
+        self.world.nodes().into_iter().rev().for_each(|node| self.start(node));
+        self.advance(self.plan.lasts, |_| false);
+        self.heal();
+        let until = self.now + RECOVERY;
+        self.clients.post_the_last(self.now);
+        self.advance(until, Simulation::has_converged);
+        if self.world.witness.verdict().is_none() && !self.has_converged() {
+            let why = self.why_not_converged();
+            self.world.witness.broken(format!("liveness: a minute after the last fault, {why}"));
+        }
+        self.world.examine_disks();
+    }
+
+    /// Lets time pass until a moment, or until something holds, or a promise is broken.
+    fn advance(&mut self, until: Micros, holds: impl Fn(&Simulation<P>) -> bool) {
+        while self.world.witness.verdict().is_none() && !holds(self) {
+            self.schedule();
+            let step = self.due.iter().min_by_key(|&(step, due)| (*due, *step)).map(|(step, due)| (*due, *step));
+            let client = self.clients.next();
+            let fault = self.faults.next();
+            let next = [step.map(|(due, _)| due), client, fault].into_iter().flatten().min();
+            let Some(next) = next.filter(|&next| next < until) else {
+                self.now = self.now.max(until);
+                return;
+            };
+            self.now = self.now.max(next);
+            if fault == Some(next) {
+                self.next_fault();
+            } else if client == Some(next) {
+                self.next_client();
+            } else if let Some((_, step)) = step {
+                self.due.remove(&step);
+                self.take(step);
+            }
+            self.steps += 1;
+            if self.steps.is_multiple_of(EXAMINED_EVERY) {
+                self.world.examine_disks();
+            }
+            if self.steps > STEPS_MAX {
+                self.world.witness.broken(format!("liveness: after {STEPS_MAX} steps there is still something to do"));
+            }
+        }
+    }
+
+    /// Gives a moment to each step that has become possible, and forgets those that are not any more.
+    fn schedule(&mut self) {
+        let steps: BTreeSet<Step> = self.world.steps().into_iter().collect();
+        self.due.retain(|step, _| steps.contains(step));
+        for step in steps {
+            if !self.due.contains_key(&step) {
+                let takes = self.time_of(step);
+                self.due.insert(step, self.now + takes);
+            }
+        }
+    }
+
+    /// How long it takes until a step happens.
+    fn time_of(&mut self, step: Step) -> Micros {
+        let plan = &self.plan;
+        match step {
+            Step::Round(_) => self.random.below(MILLISECOND),
+            Step::Store(master) | Step::StoreRefusals(master) => {
+                let slow = self.faults.is_slow(Node::Master(master), self.now);
+                1 + self.random.below(if slow { SECOND } else { plan.disk })
+            }
+            Step::Ask(master, member) => {
+                let is_lost = self.world.masters[master].process.as_ref().is_some_and(|process| {
+                    process.ledger.members().nth(member).is_some_and(|view| view.standing == Standing::Unreachable)
+                });
+                if is_lost { 50 * MILLISECOND + self.random.below(300 * MILLISECOND) } else { plan.heartbeat }
+            }
+            Step::CatchUp(..) => 20 + self.random.below(20 * MILLISECOND),
+            Step::Deliver(_) if self.random.one_in(plan.late) => self.random.below(5 * SECOND),
+            Step::Deliver(number) => {
+                let slow = self.receiver(number).is_some_and(|node| self.faults.is_slow(node, self.now));
+                1 + self.random.below(plan.way + if slow { SECOND } else { plan.disk })
+            }
+            Step::GiveUp(_) => plan.patience,
+            Step::AskFate(_) => 1 + self.random.below(200 * MILLISECOND),
+        }
+    }
+
+    /// The secondary that has to store what a parcel brings.
+    fn receiver(&self, number: u64) -> Option<Node> {
+        let parcel = self.world.wire.iter().find(|parcel| parcel.number == number)?;
+        matches!(parcel.content, Content::Call { .. }).then_some(Node::Secondary(parcel.member))
+    }
+
+    fn take(&mut self, step: Step) {
+        if let Step::Deliver(number) = step
+            && (self.gets_lost(number) || self.falls_into_a_trap(number))
+        {
+            return;
+        }
+        let luck = match step {
+            Step::Store(master) | Step::StoreRefusals(master) => self.faults.luck(Node::Master(master), self.now),
+            Step::Deliver(number) => self.receiver(number).map_or(Luck::Good, |node| self.faults.luck(node, self.now)),
+            _ => Luck::Good,
+        };
+        if self.loud {
+            let what = self.describe(step);
+            self.say(&if luck == Luck::Good { what } else { format!("{what} [{luck:?}]") });
+        }
+        self.world.take(step, luck);
+        self.hear_answers();
+    }
+
+    /// What is sent over a link that is cut gets lost; who waits for it waits until his patience ends.
+    fn gets_lost(&mut self, number: u64) -> bool {
+        let Some(parcel) = self.world.wire.iter_mut().find(|parcel| parcel.number == number) else { return true };
+        let to_secondary = matches!(parcel.content, Content::Call { .. } | Content::Fate { .. });
+        if !self.faults.is_cut(parcel.member, to_secondary, self.now) {
+            return false;
+        }
+        self.outcome.lost += 1;
+        match &mut parcel.content {
+            Content::Holdings(holdings) => *holdings = None,
+            Content::Fate { fate, .. } => *fate = None,
+            // The step that gives it up is due later, and takes it off the wire.
+            Content::Call { delivery: Some(_), .. } | Content::Reply { .. } => {
+                self.due.insert(Step::Deliver(number), Micros::MAX);
+                return true;
+            }
+            Content::Call { delivery: None, .. } => {
+                self.world.lose(number);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn start(&mut self, node: Node) {
+        self.say(&format!("{node:?} starts"));
+        let faults = &self.faults;
+        let now = self.now;
+        self.world.start(node, |member| !faults.is_cut(member, true, now) && !faults.is_cut(member, false, now));
+        self.world.examine_disks();
+        self.hear_answers();
+    }
+
+    fn crash(&mut self, node: Node, crash: Crash) {
+        self.say(&format!("{node:?} crashes: {crash:?}"));
+        self.outcome.crashes += 1;
+        self.world.crash(node, crash);
+        self.hear_answers();
+    }
+
+    /// Ends every fault, and lets every node run that can take part again.
+    fn heal(&mut self) {
+        self.say("every fault ends");
+        self.faults.end();
+        self.plan.late = u64::MAX;
+        for (_, due) in self.due.iter_mut().filter(|(_, due)| **due == Micros::MAX) {
+            *due = self.now;
+        }
+        for node in self.world.nodes() {
+            self.start_or_restart(node);
+        }
+    }
+
+    /// A node that does not run starts; one that has given up is started again.
+    fn start_or_restart(&mut self, node: Node) {
+        let gave_up = match node {
+            Node::Master(index) => self.world.masters[index].process.as_ref().is_some_and(|process| process.halted),
+            Node::Secondary(index) => self.world.secondaries[index].disk_failed(),
+        };
+        if gave_up {
+            self.crash(node, Crash::KILLED);
+        }
+        if !self.world.runs(node) {
+            self.start(node);
+        }
+    }
+
+    fn has_converged(&self) -> bool {
+        self.clients.are_content() && self.why_not_converged_nodes().is_none()
+    }
+
+    fn why_not_converged(&self) -> String {
+        self.why_not_converged_nodes().unwrap_or_else(|| format!("clients wait: {}", self.clients.who_waits()))
+    }
+
+    fn why_not_converged_nodes(&self) -> Option<String> {
+        let Some(process) = &self.world.masters[0].process else { return Some("the master does not run".to_owned()) };
+        let ledger = &process.ledger;
+        if ledger.open() > 0 || ledger.decided() < ledger.last() {
+            let (decided, last, open) = (ledger.decided(), ledger.last(), ledger.open());
+            return Some(format!("the master has decided {decided} of {last}, and {open} messages are open"));
+        }
+        let is_behind = |(index, view): (usize, MemberView)| {
+            let replica = self.world.secondaries[index].process.as_ref();
+            let decided = replica.map_or(Id::ZERO, Replica::decided);
+            let is_there = view.standing == Standing::InSync && decided == ledger.decided();
+            let is_there = is_there && self.world.secondaries[index].answers_alone();
+            (!is_there).then(|| {
+                format!("secondary {index} is {:?}, and has decided {decided} of {}", view.standing, ledger.decided())
+            })
+        };
+        ledger.members().enumerate().find_map(is_behind)
+    }
+
+    /// Whoever was answered may have something to do.
+    fn hear_answers(&mut self) {
+        for (write, answer) in self.clients.news(&self.world.witness) {
+            if self.loud {
+                let texts = self.world.witness.writes[write].texts.join(" ");
+                self.say(&format!("    \"{texts}\": {answer:?}"));
+            }
+            self.clients.answered(write, answer, self.now, &mut self.random);
+            self.outcome.answered(answer);
+        }
+    }
+
+    /// Notes what happens, once: heartbeats bring the same again and again.
+    fn say(&mut self, line: &str) {
+        if self.loud && !line.is_empty() && self.said.insert(line.to_owned()) {
+            self.outcome.trace.push(format!("{:>12.3} ms  {line}", self.now as f64 / 1_000.0));
+        }
+    }
+
+    fn describe(&self, step: Step) -> String {
+        if let Step::Ask(..) | Step::AskFate(_) = step {
+            return String::new();
+        }
+        let Step::Deliver(number) = step else { return format!("{step:?}") };
+        let Some(parcel) = self.world.wire.iter().find(|parcel| parcel.number == number) else { return String::new() };
+        let (member, what) = (parcel.member, &parcel.content);
+        match what {
+            Content::Call { call, delivery, .. } => format!(
+                "s{member} is called ({number}{}): after {} through {}, refused {:?}, decided {}, epoch {}{}",
+                if delivery.is_none() { ", nobody waits" } else { "" },
+                call.after,
+                call.through,
+                call.refused,
+                call.decided,
+                call.epoch,
+                if call.opening.is_some() { ", which it opens" } else { "" }
+            ),
+            Content::Reply { answer, .. } => format!("s{member} answers ({number}): {answer:?}"),
+            Content::Holdings(holdings) => format!("s{member} holds: {holdings:?}"),
+            Content::Fate { fate, .. } => format!("s{member} is told: {fate:?}"),
+        }
+    }
+}
+
+/// An answer that leaves the client with nothing to find out.
+pub(crate) fn is_definite(answer: Answer) -> bool {
+    matches!(answer, Answer::Committed { .. } | Answer::Refused)
+}

@@ -1,0 +1,151 @@
+//! The real store on real files, through simulated crashes.
+
+use crate::world::platter::{Harm, Platter};
+use replicated_log::replication::{Id, KeyedWrite, Slot, SlotRef};
+use replicated_log::store::{Disk, Identity, ReadLimit, Store, StoreError, Trouble, Watermark};
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use tempfile::TempDir;
+
+/// A data directory. A crash leaves the store as it is and goes on with a copy of its files, as a process that is killed
+/// leaves them to the system; after a power loss the copy has the floor that was synced last, the only thing that the
+/// store leaves unsynced.
+pub(crate) struct RealDisk {
+    directory: TempDir,
+    store: Option<Watched>,
+}
+
+impl RealDisk {
+    pub(crate) fn empty() -> RealDisk {
+        RealDisk { directory: scratch(), store: None }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+}
+
+/// In memory, where the system has such a place: nothing here is about what a real disk keeps.
+fn scratch() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.expect("a directory")
+}
+
+impl fmt::Debug for RealDisk {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.data().display())
+    }
+}
+
+impl Platter for RealDisk {
+    fn store(&self) -> &dyn Store {
+        self.store.as_ref().expect("a process has it open")
+    }
+
+    fn crash(&mut self, harm: Harm) {
+        let Some(store) = self.store.take() else { return };
+        let next = scratch();
+        if harm != Harm::DiskLost {
+            let data = next.path().join("data");
+            fs::create_dir(&data).expect("a directory");
+            for file in ["log.sqlite", "log.sqlite-wal", "log.sqlite-shm", "floor"] {
+                let _ = fs::copy(self.data().join(file), data.join(file));
+            }
+            if let Harm::PowerLost { notes: 1.. } = harm {
+                fs::write(data.join("floor"), &*store.synced()).expect("a copy of the floor");
+            }
+        }
+        store.disk.close();
+        self.directory = next;
+    }
+
+    fn open(&mut self) -> Result<(), String> {
+        let disk = Disk::open(&self.data()).map_err(|error| error.to_string())?;
+        let store = Watched { disk, floor: self.data().join("floor"), synced: Mutex::default() };
+        store.note_synced();
+        self.store = Some(store);
+        Ok(())
+    }
+}
+
+/// The store, and what is known to be synced of its floor: what it held when it was opened, and whenever the end of the
+/// log was dropped.
+struct Watched {
+    disk: Arc<Disk>,
+    floor: PathBuf,
+    synced: Mutex<Vec<u8>>,
+}
+
+impl Watched {
+    fn note_synced(&self) {
+        *self.synced() = fs::read(&self.floor).expect("a floor");
+    }
+
+    fn synced(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
+        self.synced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for Watched {
+    fn append(&self, slots: &[Slot]) -> Result<(), StoreError> {
+        self.disk.append(slots)
+    }
+
+    fn refuse(&self, ids: &[Id]) -> Result<(), StoreError> {
+        self.disk.refuse(ids)
+    }
+
+    fn drop_from(&self, id: Id) -> Result<(), StoreError> {
+        self.disk.drop_from(id)?;
+        self.note_synced();
+        Ok(())
+    }
+
+    fn last(&self) -> Id {
+        self.disk.last()
+    }
+
+    fn visit(
+        &self,
+        after: Id,
+        through: Id,
+        limit: ReadLimit,
+        each: &mut dyn FnMut(SlotRef<'_>),
+    ) -> Result<(), StoreError> {
+        self.disk.visit(after, through, limit, each)
+    }
+
+    fn refused(&self, after: Id, through: Id) -> Result<Vec<Id>, StoreError> {
+        self.disk.refused(after, through)
+    }
+
+    fn keyed_writes(&self, writes_max: usize) -> Result<Vec<KeyedWrite>, StoreError> {
+        self.disk.keyed_writes(writes_max)
+    }
+
+    fn identity(&self) -> Result<Option<Identity>, StoreError> {
+        self.disk.identity()
+    }
+
+    fn set_identity(&self, identity: &Identity) -> Result<(), StoreError> {
+        self.disk.set_identity(identity)
+    }
+
+    fn watermark(&self) -> Watermark {
+        self.disk.watermark()
+    }
+
+    fn note_watermark(&self, watermark: Watermark) -> Result<(), StoreError> {
+        self.disk.note_watermark(watermark)
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.disk.trouble()
+    }
+
+    fn close(&self) {
+        self.disk.close();
+    }
+}

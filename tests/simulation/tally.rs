@@ -1,0 +1,87 @@
+//! What came out of a seed, or of many.
+
+use crate::world::witness::{Answer, Witness};
+use std::fmt;
+
+/// What came out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outcome {
+    /// The promise that was broken, in a sentence.
+    pub(crate) broken: Option<String>,
+    pub(crate) trace: Vec<String>,
+    pub(crate) seeds: u64,
+    pub(crate) steps: u64,
+    pub(crate) crashes: u64,
+    pub(crate) faults: u64,
+    /// Parcels that a cut link swallowed.
+    pub(crate) lost: u64,
+    messages: u64,
+    committed: u64,
+    short: u64,
+    refused: u64,
+    not_taken: u64,
+    unknown: u64,
+}
+
+impl Outcome {
+    /// Of one seed, which has just begun.
+    pub(crate) fn of_one() -> Outcome {
+        Outcome { seeds: 1, ..Outcome::default() }
+    }
+
+    pub(crate) fn answered(&mut self, answer: Answer) {
+        match answer {
+            Answer::Committed { short: false, .. } => self.committed += 1,
+            Answer::Committed { short: true, .. } => self.short += 1,
+            Answer::Refused => self.refused += 1,
+            Answer::NotTaken => self.not_taken += 1,
+            Answer::Unknown => self.unknown += 1,
+        }
+    }
+
+    pub(crate) fn count(&mut self, witness: &Witness) {
+        self.messages += witness.acknowledged() as u64;
+    }
+
+    pub(crate) fn add(&mut self, other: &Outcome) {
+        self.seeds += other.seeds;
+        self.steps += other.steps;
+        self.crashes += other.crashes;
+        self.faults += other.faults;
+        self.lost += other.lost;
+        self.messages += other.messages;
+        self.committed += other.committed;
+        self.short += other.short;
+        self.refused += other.refused;
+        self.not_taken += other.not_taken;
+        self.unknown += other.unknown;
+    }
+
+    /// A simulation in which nothing goes wrong, or nothing right, proves nothing.
+    pub(crate) fn assert_something_happened(&self) {
+        let happened =
+            [self.crashes, self.lost, self.committed, self.short, self.refused, self.not_taken, self.unknown];
+        assert!(happened.iter().all(|&times| times > 0), "{self}");
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} seeds, {} steps; {} crashes, {} other faults, {} parcels lost; {} messages acknowledged; answers: {} committed, \
+             {} short of copies, {} refused, {} not taken, {} unknown",
+            self.seeds,
+            self.steps,
+            self.crashes,
+            self.faults,
+            self.lost,
+            self.messages,
+            self.committed,
+            self.short,
+            self.refused,
+            self.not_taken,
+            self.unknown
+        )
+    }
+}

@@ -1,0 +1,205 @@
+//! A disk with a store on it, through crashes.
+
+use replicated_log::replication::{Id, KeyedWrite, Slot, SlotRef};
+use replicated_log::store::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark};
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, PoisonError, RwLock};
+
+pub(crate) const EVERYTHING: ReadLimit = ReadLimit { slots_max: usize::MAX, bytes_max: usize::MAX };
+
+/// What a disk says to a write.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Luck {
+    Good,
+    /// There is no room for messages; for refusals there is.
+    NoRoom,
+    /// The write failed, and the store takes no more of them.
+    Failed,
+}
+
+/// What becomes of a disk when its process ends without a warning.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Harm {
+    /// The process was killed: whatever was handed to the system is there.
+    Killed,
+    /// The power failed: what was not synced is gone. That concerns the high watermark only, so many notes of it.
+    PowerLost { notes: usize },
+    /// The disk is gone.
+    DiskLost,
+}
+
+/// How a process ends without a warning.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Crash {
+    pub(crate) harm: Harm,
+    /// What the disk was writing is on it, though the process never heard of that.
+    pub(crate) unfinished_is_written: bool,
+}
+
+impl Crash {
+    pub(crate) const KILLED: Crash = Crash { harm: Harm::Killed, unfinished_is_written: false };
+}
+
+/// A disk, and the store on it.
+pub(crate) trait Platter: fmt::Debug + Sized {
+    /// The store, while a process has it open.
+    fn store(&self) -> &dyn Store;
+
+    /// Its process ends.
+    fn crash(&mut self, harm: Harm);
+
+    /// A process begins on it.
+    ///
+    /// # Errors
+    /// If the store finds itself damaged.
+    fn open(&mut self) -> Result<(), String>;
+}
+
+/// A disk that is a list of slots, and takes no more room than its first copy until one of the two is written.
+#[derive(Debug, Default)]
+pub(crate) struct Slate {
+    contents: RwLock<Arc<Contents>>,
+}
+
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+struct Contents {
+    /// Id `n` is slot `n - 1`.
+    slots: Vec<Slot>,
+    identity: Option<Identity>,
+    watermark: Watermark,
+}
+
+impl Slate {
+    fn contents(&self) -> Arc<Contents> {
+        Arc::clone(&self.contents.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Contents)) {
+        change(Arc::make_mut(&mut self.contents.write().unwrap_or_else(PoisonError::into_inner)));
+    }
+}
+
+impl Platter for Slate {
+    fn store(&self) -> &dyn Store {
+        self
+    }
+
+    /// Every note of the high watermark is young: a power loss takes all of them.
+    fn crash(&mut self, harm: Harm) {
+        match harm {
+            Harm::Killed => {}
+            Harm::PowerLost { .. } => self.change(|contents| contents.watermark = Watermark::default()),
+            Harm::DiskLost => *self = Slate::default(),
+        }
+    }
+
+    fn open(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl Store for Slate {
+    fn append(&self, slots: &[Slot]) -> Result<(), StoreError> {
+        let follow = slots.iter().zip(self.last().get() + 1..).all(|(slot, id)| slot.id().get() == id);
+        assert!(follow, "{slots:?} after {}", self.last());
+        self.change(|contents| contents.slots.extend_from_slice(slots));
+        Ok(())
+    }
+
+    fn refuse(&self, ids: &[Id]) -> Result<(), StoreError> {
+        self.change(|contents| ids.iter().for_each(|&id| contents.slots[place(id)] = Slot::Refused(id)));
+        Ok(())
+    }
+
+    fn drop_from(&self, id: Id) -> Result<(), StoreError> {
+        self.change(|contents| contents.slots.truncate(place(id)));
+        Ok(())
+    }
+
+    fn last(&self) -> Id {
+        Id::new(self.contents().slots.len() as u64)
+    }
+
+    fn visit(
+        &self,
+        after: Id,
+        through: Id,
+        limit: ReadLimit,
+        each: &mut dyn FnMut(SlotRef<'_>),
+    ) -> Result<(), StoreError> {
+        let contents = self.contents();
+        let slots = contents.slots.iter().filter(|slot| after < slot.id() && slot.id() <= through);
+        slots.take(limit.slots_max).for_each(|slot| each(slot.into()));
+        Ok(())
+    }
+
+    fn read(&self, after: Id, through: Id, limit: ReadLimit) -> Result<Vec<Slot>, StoreError> {
+        let contents = self.contents();
+        let slots = contents.slots.iter().filter(|slot| after < slot.id() && slot.id() <= through);
+        Ok(slots.take(limit.slots_max).cloned().collect())
+    }
+
+    fn refused(&self, after: Id, through: Id) -> Result<Vec<Id>, StoreError> {
+        let is_refused = |slot: &Slot| matches!(slot, Slot::Refused(_)).then(|| slot.id());
+        let contents = self.contents();
+        let refused = contents.slots.iter().filter_map(is_refused);
+        Ok(refused.filter(|&id| after < id && id <= through).collect())
+    }
+
+    fn keyed_writes(&self, writes_max: usize) -> Result<Vec<KeyedWrite>, StoreError> {
+        let key = |slot: &Slot| match slot {
+            Slot::Entry(entry) => entry.key.clone().map(|key| Ok((entry.id, key))),
+            Slot::Refused(_) => None,
+        };
+        KeyedWrite::group(self.contents().slots.iter().rev().filter_map(key), writes_max)
+    }
+
+    fn identity(&self) -> Result<Option<Identity>, StoreError> {
+        Ok(self.contents().identity.clone())
+    }
+
+    fn set_identity(&self, identity: &Identity) -> Result<(), StoreError> {
+        self.change(|contents| contents.identity = Some(identity.clone()));
+        Ok(())
+    }
+
+    fn watermark(&self) -> Watermark {
+        self.contents().watermark
+    }
+
+    fn note_watermark(&self, watermark: Watermark) -> Result<(), StoreError> {
+        self.change(|contents| contents.watermark = watermark);
+        Ok(())
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        None
+    }
+
+    fn close(&self) {}
+}
+
+fn place(id: Id) -> usize {
+    usize::try_from(id.previous().get()).unwrap_or(usize::MAX)
+}
+
+impl Clone for Slate {
+    fn clone(&self) -> Slate {
+        Slate { contents: RwLock::new(self.contents()) }
+    }
+}
+
+impl PartialEq for Slate {
+    fn eq(&self, other: &Slate) -> bool {
+        self.contents() == other.contents()
+    }
+}
+
+impl Eq for Slate {}
+
+impl Hash for Slate {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.contents().hash(hasher);
+    }
+}

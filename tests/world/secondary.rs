@@ -1,0 +1,261 @@
+//! The duties of a secondary: what its threads do around the replica (`src/server/secondary`), one step at a time.
+
+use super::plants::Plant;
+use super::platter::{Crash, EVERYTHING, Harm, Luck, Platter};
+use super::wire::{Complaint, Content, Parcel};
+use super::witness::holds;
+use super::{Node, World};
+use replicated_log::replication::{Accepted, Acknowledgement, Call, Fate, Found, Id, Incarnation, Replica, Slot};
+use replicated_log::store::{Identity, Store, Watermark};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A secondary: its disk, and its process if it runs.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Secondary<P> {
+    pub(crate) disk: P,
+    pub(crate) process: Option<Replica>,
+    starts: u64,
+    /// The master that called last.
+    master: usize,
+    /// What was on its disk when its process ended: it counts as a copy while the process is down, and if the disk was
+    /// lost then until the master knows, which may still count on it.
+    remembered: BTreeMap<Id, Arc<str>>,
+    has_lost_disk: bool,
+    /// What the disk forgets at a crash, because it was never written: only with a planted bug.
+    unwritten: Option<Id>,
+    reads_before_admission: bool,
+    /// The disk took a write for the last time.
+    disk_failed: bool,
+}
+
+impl<P> Secondary<P> {
+    pub(crate) fn new(disk: P) -> Secondary<P> {
+        Secondary {
+            disk,
+            process: None,
+            starts: 0,
+            master: 0,
+            remembered: BTreeMap::new(),
+            has_lost_disk: false,
+            unwritten: None,
+            reads_before_admission: false,
+            disk_failed: false,
+        }
+    }
+
+    /// Whether it answers readers without asking the master.
+    pub(crate) fn answers_alone(&self) -> bool {
+        self.process.as_ref().is_some_and(|replica| {
+            let view = replica.view();
+            view.clean() || (self.reads_before_admission && view.holdings.decided == view.holdings.last)
+        })
+    }
+
+    /// Whether it has to ask the master before it answers a reader.
+    pub(crate) fn has_to_ask(&self) -> bool {
+        self.process.is_some() && !self.answers_alone()
+    }
+
+    /// The master has learned what a start of it holds.
+    pub(super) fn is_known(&mut self, incarnation: Incarnation) {
+        if self.process.as_ref().is_some_and(|replica| replica.holdings().incarnation == incarnation) {
+            self.remembered.clear();
+            self.has_lost_disk = false;
+        }
+    }
+
+    pub(crate) fn disk_failed(&self) -> bool {
+        self.disk_failed
+    }
+}
+
+impl<P: Platter> Secondary<P> {
+    /// Whether a message counts as a copy on its disk.
+    pub(super) fn holds(&self, id: Id, text: &Arc<str>) -> bool {
+        self.remembered.get(&id) == Some(text) || (self.process.is_some() && holds(self.disk.store(), id, text))
+    }
+}
+
+impl<P: Platter> World<P> {
+    pub(super) fn start_secondary(&mut self, index: usize) {
+        if let Err(why) = self.secondaries[index].disk.open() {
+            self.witness.broken(format!("secondary {index} does not start: {why}"));
+            return;
+        }
+        self.secondaries[index].reads_before_admission = self.plant == Some(Plant::ReadsBeforeAdmission);
+        self.secondaries[index].disk_failed = false;
+        if !self.secondaries[index].has_lost_disk {
+            self.secondaries[index].remembered.clear();
+        }
+        self.recover(index);
+    }
+
+    /// The replica begins with what the store holds.
+    fn recover(&mut self, index: usize) {
+        let keeps_its_name = self.plant == Some(Plant::SameIncarnation);
+        let secondary = &mut self.secondaries[index];
+        secondary.starts += u64::from(!keeps_its_name);
+        let incarnation = Incarnation::new(100 * (index as u64 + 1) + secondary.starts);
+        let store = secondary.disk.store();
+        let (identity, last) = (store.identity().expect("readable"), store.last());
+        let Watermark { decided, visible } = store.watermark();
+        let decided = decided.min(last);
+        let found = Found {
+            reign: identity.map(|identity| (identity.log_id, identity.history.latest(), identity.master)),
+            last,
+            decided,
+            visible,
+            refused: store.refused(decided, last).expect("readable").into_iter().collect(),
+        };
+        secondary.process = Some(Replica::recovered(incarnation, found));
+    }
+
+    pub(super) fn crash_secondary(&mut self, index: usize, crash: Crash) {
+        let node = Node::Secondary(index);
+        let secondary = &mut self.secondaries[index];
+        if secondary.process.take().is_none() {
+            return;
+        }
+        if let Some(from) = secondary.unwritten.take() {
+            secondary.disk.store().drop_from(from).expect("writable");
+        }
+        let held = secondary.disk.store().read(Id::ZERO, Id::MAX, EVERYTHING).expect("readable");
+        let held = held.into_iter().filter_map(Slot::into_entry);
+        secondary.remembered.extend(held.map(|entry| (entry.id, Arc::clone(&entry.message))));
+        secondary.has_lost_disk |= crash.harm == Harm::DiskLost;
+        secondary.disk.crash(crash.harm);
+        match crash.harm {
+            Harm::Killed => self.witness.killed(node),
+            Harm::PowerLost { .. } => self.witness.power_lost(node),
+            Harm::DiskLost => self.witness.disk_lost(node),
+        }
+        // Whoever asked for its readers is gone with it.
+        self.wire.retain(|parcel| parcel.member != index || !matches!(parcel.content, Content::Fate { .. }));
+    }
+
+    /// A call reaches a secondary, which stops after so many writes.
+    pub(super) fn accept(
+        &mut self,
+        index: usize,
+        to: Incarnation,
+        call: &Call,
+        luck: Luck,
+        writes_max: usize,
+    ) -> Result<Acknowledgement, Complaint> {
+        let plant = self.plant;
+        let Secondary { disk, process: Some(replica), disk_failed, .. } = &mut self.secondaries[index] else {
+            return Err(Complaint::Down);
+        };
+        if to != replica.holdings().incarnation {
+            return Err(Complaint::OtherIncarnation);
+        }
+        let store = disk.store();
+        let accepted = replica.examine(call, |id| store.get(id)).expect("readable").map_err(Complaint::Refused)?;
+        let is_appended = !accepted.append.is_empty();
+        if *disk_failed || (is_appended && luck != Luck::Good) {
+            // The store failed on the way, and may hold a part of the call: the replica begins anew with what it holds.
+            let before_the_append = usize::from(accepted.enter.is_some()) + usize::from(accepted.drop_from.is_some());
+            write(store, call, &accepted, plant, if *disk_failed { 0 } else { before_the_append });
+            *disk_failed |= luck == Luck::Failed;
+            self.recover(index);
+            return Err(Complaint::Unable);
+        }
+        write(store, call, &accepted, plant, writes_max);
+        if writes_max < usize::MAX {
+            return Err(Complaint::Down);
+        }
+        let acknowledgement = replica.applied(&accepted);
+        let first = accepted.append.first().map(Slot::id);
+        if self.plant == Some(Plant::AcknowledgedBeforeDurable) {
+            self.secondaries[index].unwritten = first;
+        }
+        self.publish(index);
+        self.secondaries[index].master = self.caller(call);
+        Ok(acknowledgement)
+    }
+
+    /// Notes what is shown before anybody sees it.
+    fn publish(&mut self, index: usize) {
+        let Secondary { disk, process: Some(replica), .. } = &mut self.secondaries[index] else { return };
+        let view = replica.view();
+        let watermark = Watermark { decided: view.holdings.decided, visible: view.visible };
+        disk.store().note_watermark(watermark).expect("writable");
+        self.look(Node::Secondary(index));
+    }
+
+    fn caller(&self, call: &Call) -> usize {
+        let is_caller = |process: &super::Process| process.ledger.incarnation() == call.master;
+        self.masters.iter().position(|master| master.process.as_ref().is_some_and(is_caller)).unwrap_or(0)
+    }
+
+    pub(super) fn ask_fate(&mut self, index: usize) {
+        let secondary = &self.secondaries[index];
+        let Some(replica) = &secondary.process else { return };
+        let (holdings, master) = (replica.holdings(), secondary.master);
+        let fate = self.fate(master, holdings.decided);
+        let acknowledged = self.witness.acknowledged_texts();
+        let content = Content::Fate { fate, asker: holdings.incarnation, acknowledged };
+        self.send(Parcel { number: 0, master, member: index, content });
+    }
+
+    /// The master has said what is decided. A reader who came before the question is answered now, if this node holds
+    /// all of that.
+    pub(super) fn learn(
+        &mut self,
+        index: usize,
+        asker: Incarnation,
+        fate: Option<Fate>,
+        acknowledged: &BTreeSet<Arc<str>>,
+    ) {
+        let Secondary { disk, process: Some(replica), .. } = &mut self.secondaries[index] else { return };
+        let Some(fate) = fate.filter(|_| replica.holdings().incarnation == asker) else { return };
+        match replica.learn(&fate) {
+            Some(learned) => {
+                disk.store().refuse(&learned.refuse).expect("ids that are held");
+                replica.learned(&learned);
+                self.publish(index);
+            }
+            None => {
+                let holdings = replica.holdings();
+                let is_other = holdings.log_id.is_some_and(|ours| ours != fate.log_id);
+                if is_other || (holdings.log_id.is_some() && fate.epoch < holdings.epoch) {
+                    return;
+                }
+            }
+        }
+        let reached = self.secondaries[index].process.as_ref().is_some_and(|replica| replica.decided() >= fate.decided);
+        if fate.sure && reached {
+            self.reads_after(Node::Secondary(index), acknowledged);
+        }
+    }
+}
+
+/// Stores what an accepted call asks for, in order, up to so many writes.
+fn write(store: &dyn Store, call: &Call, accepted: &Accepted, plant: Option<Plant>, writes_max: usize) {
+    let mut writes: Vec<Box<dyn Fn() + '_>> = Vec::new();
+    if let Some(from) = accepted.drop_from {
+        writes.push(Box::new(move || store.drop_from(from).expect("writable")));
+    }
+    if let Some((log_id, epoch, master, begins)) = accepted.enter {
+        writes.push(Box::new(move || {
+            let known = store.identity().expect("readable").filter(|identity| identity.log_id == log_id);
+            let known = known.map(|identity| identity.history).unwrap_or_default();
+            let mut history = call.history.clone().filter(|history| history.latest() == epoch).unwrap_or(known);
+            if epoch > history.latest() {
+                history.begin(epoch, begins, master);
+            }
+            store.set_identity(&Identity { log_id, master, history, members: Vec::new() }).expect("writable");
+        }));
+    }
+    if plant == Some(Plant::EnteredBeforeDropped) && writes.len() == 2 {
+        writes.swap(0, 1);
+    }
+    if !accepted.append.is_empty() {
+        writes.push(Box::new(|| store.append(&accepted.append).expect("slots in order")));
+    }
+    if !accepted.refuse.is_empty() {
+        writes.push(Box::new(|| store.refuse(&accepted.refuse).expect("ids that are held")));
+    }
+    writes.into_iter().take(writes_max).for_each(|write| write());
+}

@@ -1,0 +1,456 @@
+//! What was promised, and whether it is kept.
+//!
+//! The witness hears what clients ask for and what they are told, looks at what each node shows and at what lies on each
+//! disk, and compares the two. It believes none of the counters and marks of the code under test, except the one that
+//! decides what a reader is shown.
+//!
+//! What it checks, in the order of DESIGN's invariants:
+//!
+//! 1. *acknowledged*: a write that is acknowledged lies on the master's disk and on so many others as it asked for, all
+//!    of it, and every node shows it at its id from then on, or nothing at that id yet;
+//! 2. *refused*: what was refused is never shown by any node, before or after;
+//! 3. *one order*: what two nodes show is the same as far as both go; a node keeps showing what it showed, also after a
+//!    kill; after a power loss it shows less at most, and then the same again; nothing is shown twice, nothing that
+//!    nobody wrote, and on the master no part of a write without the rest;
+//! 4. *marks*: told ≤ decided ≤ durable ≤ appended;
+//! 5. *one content*: no two disks hold two messages under one epoch and id; a secondary knows of a refusal only if it is
+//!    on the master's disk; a secondary follows one master in an epoch, and never goes back to an earlier one (*fences*);
+//! 6. *reads*: a secondary that answers alone shows every message that was acknowledged for all nodes, and one that has
+//!    asked shows everything that had been acknowledged when it asked.
+//!
+//! A disk that is lost takes its promises with it: what lay only there. With two masters on copies of one directory the
+//! two are judged apart, see [`Witness::two_masters`].
+
+use super::master::Post;
+use super::platter::{EVERYTHING, Platter};
+use super::{Node, World};
+use replicated_log::replication::{Epoch, Id, Incarnation, Outcome, Slot, WriteConcern};
+use replicated_log::store::Store;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What a client is told.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Answer {
+    /// 201, or 202 with fewer copies than asked for.
+    Committed { first: Id, short: bool },
+    /// 502: it has no part in the log, for ever.
+    Refused,
+    /// It was not taken, now. If it was posted before, that says nothing of then.
+    NotTaken,
+    /// The connection broke, or the master does not know.
+    Unknown,
+}
+
+/// A write, as its client knows it.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Write {
+    pub(crate) texts: Vec<Arc<str>>,
+    concern: WriteConcern,
+    /// It was taken for one that was posted before.
+    is_repeat: bool,
+    pub(crate) answer: Option<Answer>,
+}
+
+impl Write {
+    /// Whether it was taken for one that was posted before.
+    pub(crate) fn is_repeat(&self) -> bool {
+        self.is_repeat
+    }
+}
+
+/// What a node shows, and showed.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+struct Shown {
+    /// Everything that it ever showed.
+    ever: Vec<(Id, Arc<str>)>,
+    /// So many of them it shows now.
+    now: usize,
+    /// It was looked at up to this id.
+    decided: Id,
+    /// It was killed, and has to show at least so many when it is back.
+    owes: usize,
+}
+
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub(crate) struct Witness {
+    /// What clients asked for, in the order of their posts.
+    pub(crate) writes: Vec<Write>,
+    /// The one order, as far as any node has shown it.
+    order: BTreeMap<Id, Arc<str>>,
+    shown_texts: BTreeSet<Arc<str>>,
+    shown: BTreeMap<Node, Shown>,
+    acknowledged: BTreeMap<Id, Arc<str>>,
+    /// The last id that was acknowledged as held by every node.
+    newest_everywhere: Id,
+    refused: BTreeSet<Arc<str>>,
+    /// The epoch that a secondary has entered, and its master.
+    followed: BTreeMap<usize, (Epoch, Option<Incarnation>)>,
+    /// The master's disk was lost, or there are two: then less can be asked.
+    master_disk_lost: bool,
+    two_masters: bool,
+    /// The first promise that was found broken.
+    verdict: Option<String>,
+}
+
+impl Witness {
+    pub(crate) fn new(masters: usize, secondaries: usize) -> Witness {
+        let nodes = (0..masters).map(Node::Master).chain((0..secondaries).map(Node::Secondary));
+        Witness { shown: nodes.map(|node| (node, Shown::default())).collect(), ..Witness::default() }
+    }
+
+    /// The first promise that was found broken, in a sentence.
+    pub(crate) fn verdict(&self) -> Option<&str> {
+        self.verdict.as_deref()
+    }
+
+    pub(crate) fn broken(&mut self, sentence: String) {
+        self.verdict.get_or_insert(sentence);
+    }
+
+    /// A client posts a write. Gives the number by which its answer is told.
+    pub(super) fn asked(&mut self, post: &Post) -> usize {
+        self.writes.push(Write { texts: post.texts.clone(), concern: post.concern, is_repeat: false, answer: None });
+        self.writes.len() - 1
+    }
+
+    pub(super) fn is_repeat(&mut self, write: usize) {
+        self.writes[write].is_repeat = true;
+    }
+
+    /// A client is told what became of its write. What is committed is examined by [`World::answer`].
+    pub(super) fn answer(&mut self, write: usize, answer: Answer) {
+        let write = &mut self.writes[write];
+        let before = write.answer.replace(answer);
+        if let Some(before) = before {
+            let sentence = format!("{:?} was answered twice: {before:?}, then {answer:?}", write.texts);
+            return self.broken(sentence);
+        }
+        if answer == Answer::Refused {
+            let texts = write.texts.clone();
+            for text in texts {
+                if self.shown_texts.contains(&text) {
+                    self.broken(format!("refused: \"{text}\" is refused after it was shown"));
+                }
+                self.refused.insert(text);
+            }
+        }
+    }
+
+    pub(super) fn acknowledged_texts(&self) -> BTreeSet<Arc<str>> {
+        self.acknowledged.values().cloned().collect()
+    }
+
+    /// Ids that were acknowledged.
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.acknowledged.len()
+    }
+
+    fn shown_mut(&mut self, node: Node) -> &mut Shown {
+        self.shown.entry(node).or_default()
+    }
+
+    /// A process was killed: when it is back it shows what it showed.
+    pub(super) fn killed(&mut self, node: Node) {
+        let shown = self.shown_mut(node);
+        *shown = Shown { owes: shown.owes.max(shown.now), now: 0, decided: Id::ZERO, ..std::mem::take(shown) };
+    }
+
+    /// A node lost its power: when it is back it may show less.
+    pub(super) fn power_lost(&mut self, node: Node) {
+        let shown = self.shown_mut(node);
+        *shown = Shown { owes: 0, now: 0, decided: Id::ZERO, ..std::mem::take(shown) };
+    }
+
+    /// A node lost its disk: it begins anew. With the master's disk, the log itself is lost.
+    pub(super) fn disk_lost(&mut self, node: Node) {
+        *self.shown_mut(node) = Shown::default();
+        if let Node::Secondary(index) = node {
+            self.followed.remove(&index);
+        }
+        self.master_disk_lost |= matches!(node, Node::Master(_));
+    }
+
+    /// From now on a second master goes on from a copy of the first one's disk. Each gives ids of its own, and the second
+    /// takes from secondaries what the first one is about to acknowledge. So only this is judged: what is acknowledged is on
+    /// the disk of the master that says so, no node takes back what it showed, and secondaries follow one master at a
+    /// time, and never an earlier one again.
+    pub(crate) fn two_masters(&mut self, second: Node) {
+        self.two_masters = true;
+        self.shown.insert(second, Shown::default());
+    }
+
+    fn has_one_log(&self) -> bool {
+        !self.two_masters && !self.master_disk_lost
+    }
+
+    /// A node shows one more message.
+    fn shows(&mut self, node: Node, id: Id, text: &Arc<str>) {
+        let has_one_log = self.has_one_log();
+        let shown = self.shown.entry(node).or_default();
+        let place = shown.now;
+        shown.now += 1;
+        match shown.ever.get(place) {
+            Some(before) if *before != (id, Arc::clone(text)) => {
+                let sentence = format!("one order: {node:?} showed {before:?}, and now {id}=\"{text}\" in its place");
+                return self.broken(sentence);
+            }
+            Some(_) => return,
+            None => shown.ever.push((id, Arc::clone(text))),
+        }
+        if self.refused.contains(text) && !self.two_masters {
+            self.broken(format!("refused: {node:?} shows {id}=\"{text}\", which was refused"));
+        }
+        if !has_one_log {
+            return;
+        }
+        match self.order.get(&id) {
+            Some(known) if known != text => {
+                self.broken(format!("one order: {node:?} shows {id}=\"{text}\", others showed \"{known}\""));
+            }
+            Some(_) => {}
+            None if self.order.last_key_value().is_some_and(|(&last, _)| last > id) => {
+                self.broken(format!("one order: {node:?} shows {id}=\"{text}\", which others passed over"));
+            }
+            None => {
+                if !self.writes.iter().any(|write| write.texts.contains(text)) {
+                    self.broken(format!("one order: {node:?} shows {id}=\"{text}\", which nobody wrote"));
+                }
+                if !self.shown_texts.insert(Arc::clone(text)) {
+                    self.broken(format!("one order: {node:?} shows {id}=\"{text}\", which has another id, too"));
+                }
+                self.order.insert(id, Arc::clone(text));
+            }
+        }
+    }
+}
+
+impl<P: Platter> World<P> {
+    /// Looks at every node that runs.
+    pub(super) fn observe(&mut self) {
+        for node in self.nodes() {
+            self.look(node);
+        }
+        self.check_marks();
+        self.check_fences();
+        self.check_secondaries_that_answer_alone();
+    }
+
+    fn disk(&self, node: Node) -> &P {
+        match node {
+            Node::Master(index) => &self.masters[index].disk,
+            Node::Secondary(index) => &self.secondaries[index].disk,
+        }
+    }
+
+    /// Up to where a node shows its log to readers, if it runs.
+    fn shows_up_to(&self, node: Node) -> Option<Id> {
+        match node {
+            Node::Master(index) => self.masters[index].process.as_ref().map(|process| process.noted),
+            Node::Secondary(index) => {
+                let replica = self.secondaries[index].process.as_ref()?;
+                let all = self.plant == Some(super::plants::Plant::PendingShown);
+                Some(if all { replica.last() } else { replica.decided() })
+            }
+        }
+    }
+
+    /// Reads what a node shows since it was looked at last.
+    pub(super) fn look(&mut self, node: Node) {
+        let Some(decided) = self.shows_up_to(node) else { return };
+        let before = self.witness.shown[&node].decided;
+        if decided < before {
+            self.witness.broken(format!("one order: {node:?} showed its log up to {before}, and now up to {decided}"));
+            return;
+        }
+        if decided > before {
+            let new = self.disk(node).store().read(before, decided, EVERYTHING).expect("readable");
+            let slots: BTreeMap<Id, Slot> = new.into_iter().map(|slot| (slot.id(), slot)).collect();
+            for id in before.until(decided) {
+                match slots.get(&id) {
+                    Some(Slot::Entry(entry)) => self.witness.shows(node, id, &entry.message),
+                    Some(Slot::Refused(_)) => {}
+                    None => self.witness.broken(format!("one order: {node:?} has decided {id}, but does not hold it")),
+                }
+            }
+        }
+        let shown = self.witness.shown_mut(node);
+        shown.decided = decided;
+        let (owes, now) = (std::mem::take(&mut shown.owes), shown.now);
+        if now < owes {
+            self.witness
+                .broken(format!("one order: {node:?} showed {owes} messages before it was killed, and now {now}"));
+        }
+    }
+
+    /// A client is told what became of its write, which is named by the id of its last message.
+    pub(super) fn answer(&mut self, index: usize, write: usize, last: Id, outcome: Outcome) {
+        let first = Id::new(last.get() + 1 - self.witness.writes[write].texts.len() as u64);
+        let answer = match outcome {
+            Outcome::Committed => Answer::Committed { first, short: false },
+            Outcome::CommittedShort => Answer::Committed { first, short: true },
+            Outcome::Refused => Answer::Refused,
+        };
+        if outcome != Outcome::Refused {
+            self.examine_acknowledgement(index, write, first, outcome);
+        }
+        self.witness.answer(write, answer);
+    }
+
+    fn examine_acknowledgement(&mut self, index: usize, write: usize, first: Id, outcome: Outcome) {
+        let write = self.witness.writes[write].clone();
+        let ids = first.get()..first.get() + write.texts.len() as u64;
+        for (id, text) in ids.map(Id::new).zip(&write.texts) {
+            let what = format!("acknowledged: {id}=\"{text}\"");
+            if !holds(self.masters[index].disk.store(), id, text) {
+                self.witness.broken(format!("{what} is not on the master's disk"));
+            }
+            let here = Node::Master(index);
+            if !self.witness.shown[&here].ever.contains(&(id, Arc::clone(text))) {
+                self.witness.broken(format!("{what} is not shown by the master"));
+            }
+            let copies = 1 + self.secondaries.iter().filter(|secondary| secondary.holds(id, text)).count();
+            let wanted = match write.concern {
+                WriteConcern::All => 1 + self.secondaries.len(),
+                WriteConcern::Copies(copies) => copies,
+            };
+            if outcome == Outcome::Committed && !write.is_repeat && !self.witness.two_masters && copies < wanted {
+                self.witness.broken(format!("{what} has {copies} copies of {wanted}"));
+            }
+            self.witness.acknowledged.insert(id, Arc::clone(text));
+            if outcome == Outcome::Committed && write.concern == WriteConcern::All && !write.is_repeat {
+                self.witness.newest_everywhere = self.witness.newest_everywhere.max(id);
+            }
+        }
+    }
+
+    fn check_secondaries_that_answer_alone(&mut self) {
+        if !self.witness.has_one_log() {
+            return;
+        }
+        let newest = self.witness.newest_everywhere;
+        for (index, secondary) in self.secondaries.iter().enumerate() {
+            let shown = self.witness.shown[&Node::Secondary(index)].decided;
+            if secondary.answers_alone() && shown < newest {
+                let sentence =
+                    format!("reads: secondary {index} answers alone up to {shown}, but {newest} was acknowledged");
+                return self.witness.broken(sentence);
+            }
+        }
+    }
+
+    /// A reader is answered who had come when this had been acknowledged.
+    pub(super) fn reads_after(&mut self, node: Node, acknowledged: &BTreeSet<Arc<str>>) {
+        if !self.witness.has_one_log() {
+            return;
+        }
+        let shown = &self.witness.shown[&node];
+        let missing = acknowledged.iter().find(|text| !shown.ever[..shown.now].iter().any(|(_, shown)| shown == *text));
+        if let Some(missing) = missing {
+            let sentence =
+                format!("reads: {node:?} has asked, and does not show \"{missing}\", which was acknowledged");
+            self.witness.broken(sentence);
+        }
+    }
+
+    fn check_marks(&mut self) {
+        let mut wrong = None;
+        for master in &self.masters {
+            let Some(process) = &master.process else { continue };
+            let ledger = &process.ledger;
+            let (decided, durable, last) = (ledger.decided(), master.disk.store().last(), ledger.last());
+            let told = ledger.members().map(|view| view.told).max().unwrap_or_default();
+            if !(told <= decided && decided <= durable && durable <= last) {
+                wrong = Some(format!("marks: told {told} ≤ decided {decided} ≤ durable {durable} ≤ appended {last}"));
+            }
+        }
+        for secondary in &self.secondaries {
+            let Some(replica) = &secondary.process else { continue };
+            let (decided, last) = (replica.decided(), secondary.disk.store().last());
+            if decided > last {
+                wrong = Some(format!("marks: decided {decided} ≤ durable {last} on a secondary"));
+            }
+        }
+        wrong.into_iter().for_each(|sentence| self.witness.broken(sentence));
+    }
+
+    fn check_fences(&mut self) {
+        for (index, secondary) in self.secondaries.iter().enumerate() {
+            let Some(replica) = &secondary.process else { continue };
+            let now = (replica.holdings().epoch, replica.holdings().master);
+            let before = self.witness.followed.insert(index, now).unwrap_or_default();
+            if now.0 < before.0 || (now.0 == before.0 && now.1 != before.1) {
+                let sentence = format!("fences: secondary {index} followed {before:?}, and follows {now:?} now");
+                return self.witness.broken(sentence);
+            }
+        }
+    }
+
+    /// Reads the disks of all nodes that run from their beginning to their end.
+    pub(crate) fn examine_disks(&mut self) {
+        if !self.witness.has_one_log() || !self.runs(Node::Master(0)) {
+            return;
+        }
+        if let Err(sentence) = self.disks_agree().and_then(|()| self.writes_are_whole()) {
+            self.witness.broken(sentence);
+        }
+    }
+
+    fn disks_agree(&self) -> Result<(), String> {
+        let mut contents: BTreeMap<(Epoch, Id), Arc<str>> = BTreeMap::new();
+        let master = slots(self.masters[0].disk.store());
+        for node in self.nodes().into_iter().filter(|&node| self.runs(node)) {
+            for slot in slots(self.disk(node).store()) {
+                match slot {
+                    Slot::Entry(entry) => {
+                        let name = (entry.epoch, entry.id);
+                        let known = contents.entry(name).or_insert_with(|| Arc::clone(&entry.message));
+                        if *known != entry.message {
+                            return Err(format!("one content: {name:?} is \"{known}\" and \"{}\"", entry.message));
+                        }
+                    }
+                    Slot::Refused(id) => {
+                        let at = usize::try_from(id.get()).unwrap_or(usize::MAX) - 1;
+                        if master.get(at).is_some_and(|held| matches!(held, Slot::Entry(_))) {
+                            return Err(format!(
+                                "one content: {node:?} knows that {id} is refused, the master's disk does not"
+                            ));
+                        }
+                    }
+                }
+            }
+        }
+        for (id, text) in &self.witness.acknowledged {
+            if !holds(self.masters[0].disk.store(), *id, text) {
+                return Err(format!("acknowledged: {id}=\"{text}\" is not on the master's disk any more"));
+            }
+        }
+        Ok(())
+    }
+
+    /// On the master, all messages of a write are shown, or none; all are refused, or none.
+    fn writes_are_whole(&self) -> Result<(), String> {
+        let decided = self.shows_up_to(Node::Master(0)).unwrap_or_default();
+        let slots = slots(self.masters[0].disk.store());
+        let entries = slots.into_iter().filter_map(Slot::into_entry);
+        let ids: BTreeMap<Arc<str>, Id> = entries.map(|entry| (Arc::clone(&entry.message), entry.id)).collect();
+        for write in self.witness.writes.iter().filter(|write| write.texts.len() > 1) {
+            let held: Vec<Id> = write.texts.iter().filter_map(|text| ids.get(text).copied()).collect();
+            let shown = held.iter().filter(|&&id| id <= decided).count();
+            let is_whole = [0, write.texts.len()].contains(&held.len()) && [0, held.len()].contains(&shown);
+            if !is_whole || !held.windows(2).all(|pair| pair[0].next() == pair[1]) {
+                return Err(format!("one order: of {:?} the master holds {held:?}, and shows {shown}", write.texts));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn slots(store: &dyn Store) -> Vec<Slot> {
+    store.read(Id::ZERO, Id::MAX, EVERYTHING).expect("readable")
+}
+
+/// Whether a store has a message at an id.
+pub(super) fn holds(store: &dyn Store, id: Id, text: &Arc<str>) -> bool {
+    matches!(store.get(id), Ok(Some(Slot::Entry(entry))) if entry.message == *text)
+}
