@@ -97,6 +97,7 @@ fn agent() -> Agent {
         .max_redirects(0)
         .http_status_as_error(false)
         .timeout_recv_response(Some(PATIENCE))
+        .timeout_global(Some(4 * PATIENCE))
         .build();
     config.into()
 }

@@ -11,10 +11,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// SQLite uses the one or the other, depending on how it was compiled.
 const SYNCS: [&str; 2] = ["fsync", "fdatasync"];
+/// How long strace may take to let go of a process.
+const DETACH_WAIT_MAX: Duration = Duration::from_secs(10);
 /// A write-ahead log that is begun anew gets a header of so many bytes.
 const HEADER_BYTES: &str = "32";
 
@@ -88,10 +91,19 @@ impl Strace {
     }
 
     /// Lets the process go on undisturbed.
+    ///
+    /// A strace that is told to let go of a process that was just killed waits for its first thread, which ends only
+    /// when strace has waited for all others: for ever. Then it is killed as well.
     fn detach(&mut self) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         let _ = kill_process(pid, Signal::INT);
-        self.child.wait().unwrap();
+        let deadline = Instant::now() + DETACH_WAIT_MAX;
+        while self.child.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                self.child.kill().unwrap();
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 

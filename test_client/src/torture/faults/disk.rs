@@ -15,10 +15,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long strace may take to attach itself.
 const ATTACH_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long it may take to let go of a process.
+const DETACH_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What strace writes beside a call that it changed.
 const MARKS: [&str; 2] = ["(INJECTED)", "(DELAYED)"];
@@ -114,12 +117,21 @@ impl Strace {
     }
 
     /// Lets the process go on undisturbed. Gives the number of calls that were changed.
+    ///
+    /// A strace that is told to let go of a process that was just killed waits for its first thread, which ends only
+    /// when strace has waited for all others: for ever. Then it is killed as well.
     fn detach(mut self) -> u64 {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {
             let _ = kill_process(pid, Signal::INT);
         }
-        let _ = self.child.wait();
+        let deadline = Instant::now() + DETACH_WAIT_MAX;
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                let _ = self.child.kill();
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
         let trace = fs::read_to_string(&self.trace).unwrap_or_default();
         trace.lines().filter(|line| MARKS.iter().any(|mark| line.contains(mark))).count() as u64
     }
