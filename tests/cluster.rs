@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Cluster, PATIENCE, delete, get, post, try_post, wait_until};
+use common::{Cluster, PATIENCE, delete, get, pairs, post, try_post, wait_until};
 use rustix::process::Signal;
 use serde_json::json;
 use std::io::{Read, Write};
@@ -218,6 +218,30 @@ fn secondaries_are_registered_again_and_removed() {
     assert_eq!(delete(&format!("{secondaries}/absent")).status, 200);
     assert_eq!(delete(&format!("{secondaries}/absent")).status, 404);
     assert_eq!(cluster.post("accepted").status, 201);
+}
+
+/// Else its readers would take for the whole log what is only its beginning.
+#[test]
+fn a_secondary_that_was_removed_does_not_answer_readers_alone() {
+    let cluster = Cluster::start(&["0", "0"]);
+    let secondaries = cluster.master.url("/secondaries");
+    assert_eq!(cluster.post("with it").status, 201);
+    let removed = delete(&format!("{secondaries}/secondary-2"));
+    assert_eq!((removed.status, &removed.body["told"]), (200, &json!(true)));
+    assert_eq!(cluster.post("without it").status, 201);
+    let read = || get(&cluster.secondaries[1].url("/messages")).body;
+    let before = read();
+    assert_eq!((pairs(&before).len(), &before["possibly_stale"]), (1, &json!(true)), "{before}");
+
+    post(&secondaries, &json!({ "url": cluster.secondaries[1].url("") }));
+    wait_until("it is brought up to date again", || pairs(&read()).len() == 2);
+    cluster.wait_writable();
+    assert_eq!(read().get("possibly_stale"), None);
+
+    cluster.secondaries[1].signal(Signal::STOP);
+    wait_until("the master notices", || cluster.master.health()["writable"] == false);
+    let removed = delete(&format!("{secondaries}/secondary-2"));
+    assert_eq!((removed.status, &removed.body["told"]), (200, &json!(false)), "nobody can tell it");
 }
 
 #[test]

@@ -7,8 +7,8 @@
 
 use goldenscript::{Context, Runner};
 use replicated_log::replication::{
-    Acknowledgement, Call, Dispatch, Effects, Entry, Epoch, EpochHistory, Fate, FoundLog, Id, Incarnation, Ledger,
-    LogId, MemberId, MemberView, Opening, Outcome, Patience, Refusal, Replica, Slot, Standing, WriteConcern,
+    Acknowledgement, Call, Change, Dispatch, Effects, Entry, Epoch, EpochHistory, Fate, FoundLog, Id, Incarnation,
+    Ledger, LogId, MemberId, MemberView, Opening, Outcome, Patience, Refusal, Replica, Slot, Standing, WriteConcern,
 };
 use replicated_log::store::{Memory, ReadLimit, Store};
 use std::collections::{BTreeMap, BTreeSet};
@@ -576,7 +576,7 @@ impl Cluster {
         self.secondaries.remove(&member);
         self.wire.retain(|parcel| parcel.dispatch.member != member);
         self.witness.shown.remove(&member.to_string());
-        let effects = self.master.ledger.leave(member);
+        let (_, effects) = self.master.ledger.leave(member);
         self.carry_out(effects, report);
     }
 
@@ -667,12 +667,12 @@ impl Cluster {
             report.note(format!("{member} keeps nothing: it {refusal}"));
             Complaint::Refused(refusal)
         })?;
-        if let Some(id) = accepted.drop_from {
-            report.news(format!("{member} drops what it holds from {id} on"));
-            store.drop_from(id).unwrap();
+        for change in accepted.changes() {
+            if let Change::DropFrom(id) = change {
+                report.news(format!("{member} drops what it holds from {id} on"));
+            }
+            store.change(change).unwrap();
         }
-        store.append(&accepted.append).unwrap();
-        store.refuse(&accepted.refuse).unwrap();
         let acknowledgement = secondary.replica.applied(&accepted);
         let (durable, decided) = (acknowledgement.durable, acknowledgement.decided);
         report.note(format!("{member} holds up to {durable}, decided {decided}"));
@@ -683,9 +683,15 @@ impl Cluster {
         let secondary = self.secondaries.get_mut(&member).unwrap();
         let ledger = &self.master.ledger;
         let refused = self.master.store.refused(secondary.replica.decided(), ledger.decided()).unwrap();
-        let fate =
-            Fate { log_id: ledger.log_id(), epoch: ledger.epoch(), decided: ledger.decided(), refused, sure: true };
-        if let Some(learned) = secondary.replica.learn(&fate) {
+        let fate = Fate {
+            log_id: ledger.log_id(),
+            epoch: ledger.epoch(),
+            master: ledger.incarnation(),
+            decided: ledger.decided(),
+            refused,
+            sure: true,
+        };
+        if let Ok(Some(learned)) = secondary.replica.learn(&fate) {
             secondary.store.refuse(&learned.refuse).unwrap();
             secondary.replica.learned(&learned);
         }

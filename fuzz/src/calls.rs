@@ -145,6 +145,7 @@ fn fate(choices: &mut Choices<'_>, node: &Node) -> Fate {
     Fate {
         log_id: holdings.log_id.filter(|_| !choices.one_in(8)).unwrap_or(LogId::new(2)),
         epoch: if choices.one_in(8) { holdings.epoch.next() } else { holdings.epoch },
+        master: holdings.master.filter(|_| !choices.one_in(8)).unwrap_or(Incarnation::new(3)),
         decided: holdings.decided.plus(choices.below(6)),
         refused: near.take(16).filter(|_| choices.one_in(3)).collect(),
         sure: choices.one_in(2),

@@ -1,10 +1,8 @@
 //! A secondary without a network: a replica, and a store in memory that does what the replica says, in the order in which
 //! the running one does it. After every step everything is checked that a reader or the master relies on.
 
-use replicated_log::replication::{
-    Accepted, Acknowledgement, Call, Entry, Epoch, Fate, Found, Id, Incarnation, Refusal, Replica, Slot,
-};
-use replicated_log::store::{Identity, Memory, ReadLimit, Store, Watermark};
+use replicated_log::replication::{Acknowledgement, Call, Entry, Epoch, Fate, Id, Incarnation, Refusal, Replica, Slot};
+use replicated_log::store::{Memory, ReadLimit, Store, Watermark};
 use replicated_log::wire::client::{View, write_entry};
 use replicated_log::wire::node::{CallHead, EntriesText, Envelope, Replicate, write_call};
 use std::sync::Arc;
@@ -51,7 +49,7 @@ impl Node {
             }
         };
         assert_eq!((before.foreign, before.diverged), (0, None), "such a node takes no part: {call:?}");
-        self.store_accepted(call, &accepted);
+        accepted.changes().for_each(|change| self.store.change(change).expect("an accepted change can be made"));
         let acknowledgement = self.replica.applied(&accepted);
         self.check();
         self.check_covered(call, &slots);
@@ -59,23 +57,6 @@ impl Node {
         let told = (acknowledgement.incarnation, acknowledgement.durable, acknowledgement.decided);
         assert_eq!(told, (holdings.incarnation, holdings.last, holdings.decided), "what is acknowledged is held");
         Ok(acknowledgement)
-    }
-
-    fn store_accepted(&mut self, call: &Call, accepted: &Accepted) {
-        if let Some((log_id, epoch, master, begins)) = accepted.enter {
-            let known = self.store.identity().unwrap().filter(|identity| identity.log_id == log_id);
-            let known = known.map(|identity| identity.history).unwrap_or_default();
-            let mut history = call.history.clone().filter(|history| history.latest() == epoch).unwrap_or(known);
-            if epoch > history.latest() {
-                history.begin(epoch, begins, master);
-            }
-            self.store.set_identity(&Identity { log_id, master, history, members: Vec::new() }).unwrap();
-        }
-        if let Some(from) = accepted.drop_from {
-            self.store.drop_from(from).unwrap();
-        }
-        self.store.append(&accepted.append).expect("what is accepted follows what is held");
-        self.store.refuse(&accepted.refuse).expect("what is refused is held");
     }
 
     /// Everything that the call covers is held as it says, except what was refused here before.
@@ -96,7 +77,7 @@ impl Node {
 
     /// Gets the master's answer about fates.
     pub(super) fn learn(&mut self, fate: &Fate) {
-        if let Some(learned) = self.replica.learn(fate) {
+        if let Ok(Some(learned)) = self.replica.learn(fate) {
             self.store.refuse(&learned.refuse).expect("what is refused is held");
             self.replica.learned(&learned);
             self.check();
@@ -121,15 +102,7 @@ impl Node {
     /// Begins anew with what the store holds.
     pub(super) fn restart(&mut self) {
         self.starts += 1;
-        let (identity, last) = (self.store.identity().unwrap(), self.store.last());
-        let Watermark { decided, visible } = self.store.watermark();
-        let found = Found {
-            reign: identity.map(|identity| (identity.log_id, identity.history.latest(), identity.master)),
-            last,
-            decided,
-            visible,
-            refused: self.store.refused(decided, last).unwrap().into_iter().collect(),
-        };
+        let found = self.store.found().unwrap();
         self.replica = Replica::recovered(Incarnation::new(self.starts), found);
         assert!(!self.replica.view().admitted, "a replica that starts does not know what it lacks");
         self.check();

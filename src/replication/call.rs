@@ -29,7 +29,7 @@ pub struct Call {
     /// may not know yet is in `refused`.
     pub decided: Id,
     /// Whether the secondary takes part in the rounds, so that nothing is committed from now on that it does not hold.
-    /// Until it has been told so it answers no reader alone: it does not know what it lacks.
+    /// Until it has been told so, and once it is told otherwise, it answers no reader alone: it does not know what it lacks.
     pub admitted: bool,
 }
 

@@ -38,6 +38,17 @@ impl EpochHistory {
         self.reigns.push(Reign { epoch, start, master });
     }
 
+    /// The table of a node that knows this one and enters a reign, which begins at `start` as far as it knows. If it was told
+    /// the whole table, it takes that.
+    #[must_use]
+    pub fn entering(self, told: Option<&EpochHistory>, epoch: Epoch, start: Id, master: Incarnation) -> EpochHistory {
+        let mut history = told.filter(|told| told.latest() == epoch).cloned().unwrap_or(self);
+        if epoch > history.latest() {
+            history.begin(epoch, start, master);
+        }
+        history
+    }
+
     /// The latest epoch, or [`Epoch::NONE`].
     #[must_use]
     pub fn latest(&self) -> Epoch {

@@ -316,10 +316,18 @@ impl Ledger {
         assert!(before.is_none(), "member {member} joined twice");
     }
 
-    /// A secondary is removed: "all" means the rest from now on.
-    pub fn leave(&mut self, member: MemberId) -> Effects {
+    /// A secondary is removed: "all" means the rest from now on. If it answers, it is to be told, by a last call that takes
+    /// back its admission: else it would go on to answer readers alone, and miss what is committed without it. The call
+    /// covers all that was sent to it, so that it comes after those that admit it.
+    pub fn leave(&mut self, member: MemberId) -> (Option<Dispatch>, Effects) {
+        let farewell = self.members.get_mut(&member).filter(|state| state.standing != Standing::Unreachable);
+        let farewell = farewell.map(|state| {
+            state.standing = Standing::Unreachable;
+            state.sent
+        });
+        let farewell = farewell.and_then(|sent| self.dispatch_from(member, sent));
         self.members.remove(&member);
-        self.give_up_hopeless()
+        (farewell, self.give_up_hopeless())
     }
 
     /// Tells whether a concern can be met by the nodes that take part now.

@@ -79,5 +79,5 @@ pub use history::{EpochHistory, Reign};
 pub use keys::{KeyedWrite, Keys};
 pub use ledger::{Dispatch, Effects, FoundLog, Ledger, MemberView, Outcome, Shortfall, Standing};
 pub use names::{Epoch, Id, Incarnation, LogId, MemberId};
-pub use replica::{Accepted, Fate, Found, Holdings, Learned, Replica, ReplicaView};
+pub use replica::{Accepted, Change, Entrance, Fate, Found, Holdings, Learned, Replica, ReplicaView, Stray};
 pub use writes::Patience;

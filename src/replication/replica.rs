@@ -1,7 +1,8 @@
 //! A secondary's half of the protocol: what it may accept, and what it may show.
 
-use super::{Acknowledgement, Call, Epoch, Id, Incarnation, LogId, Refusal, Slot};
+use super::{Acknowledgement, Call, Epoch, EpochHistory, Id, Incarnation, LogId, Refusal, Slot};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 /// What a secondary answers when the master asks for its state.
@@ -25,6 +26,19 @@ pub struct Holdings {
     pub diverged: Option<Id>,
 }
 
+impl Holdings {
+    /// Whether what is held here beyond the end of a master's log belongs to that log: the master takes it over when it
+    /// begins a reign, because its own disk may have lost it. What is decided here was acknowledged by that master: then
+    /// its disk lost more than a last batch, and nothing is taken over.
+    #[must_use]
+    pub fn continues(&self, log_id: LogId, history: &EpochHistory, last: Id) -> bool {
+        let of_latest_epoch = self.log_id == Some(log_id)
+            && self.epoch == history.latest()
+            && self.master == history.master_of(self.epoch);
+        of_latest_epoch && self.decided <= last && self.last > last
+    }
+}
+
 /// What a store holds when its node starts.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Found {
@@ -41,25 +55,61 @@ pub struct Found {
     pub refused: BTreeSet<Id>,
 }
 
-/// What the owner of a replica has to store, durably and in this order, before it calls [`Replica::applied`].
+/// A call that may be accepted. The owner of the replica stores its [`changes`](Accepted::changes) before it calls
+/// [`Replica::applied`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use = "an accepted call has to be stored"]
 pub struct Accepted {
-    /// Drop every entry from this id on: an epoch has begun that overtook them. What is left of them once the epoch is
-    /// entered would be taken for entries of that epoch.
-    pub drop_from: Option<Id>,
-    /// Enter this reign: the log, the epoch, the start of the master's process, and the id from which it overtakes.
-    pub enter: Option<(LogId, Epoch, Incarnation, Id)>,
-    /// Append these, in order.
-    pub append: Vec<Slot>,
-    /// Mark these entries, held already, as refused.
-    pub refuse: Vec<Id>,
+    drop_from: Option<Id>,
+    enter: Option<Entrance>,
+    append: Vec<Slot>,
+    refuse: Vec<Id>,
     log_id: LogId,
     epoch: Epoch,
     master: Incarnation,
     last: Id,
     decided: Id,
     admitted: bool,
+}
+
+/// A change that a call brings to what is stored.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Change<'a> {
+    /// Drop every slot from this id on.
+    DropFrom(Id),
+    /// Enter a reign.
+    Enter(&'a Entrance),
+    /// Append these, in order.
+    Append(&'a [Slot]),
+    /// Mark these entries, held already, as refused.
+    Refuse(&'a [Id]),
+}
+
+/// A reign that a secondary enters.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Entrance {
+    /// The log.
+    pub log_id: LogId,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The start of the master's process.
+    pub master: Incarnation,
+    /// The id from which it overtakes what is held.
+    pub begins: Id,
+    /// Every reign of the log so far, if the call told them.
+    pub told: Option<EpochHistory>,
+}
+
+impl Accepted {
+    /// What has to be stored, each durably before the next. What an epoch overtook is dropped before the epoch is entered:
+    /// what is left of it then would be taken for entries of that epoch, if the node is killed in between.
+    pub fn changes(&self) -> impl Iterator<Item = Change<'_>> {
+        let append = (!self.append.is_empty()).then_some(Change::Append(&self.append));
+        let refuse = (!self.refuse.is_empty()).then_some(Change::Refuse(&self.refuse));
+        [self.drop_from.map(Change::DropFrom), self.enter.as_ref().map(Change::Enter), append, refuse]
+            .into_iter()
+            .flatten()
+    }
 }
 
 /// What the master answers a secondary that asks for the fate of its pending entries.
@@ -69,6 +119,8 @@ pub struct Fate {
     pub log_id: LogId,
     /// Its reign.
     pub epoch: Epoch,
+    /// The start of its process: two masters that go on from copies of one log may be in the same epoch.
+    pub master: Incarnation,
     /// Its high watermark.
     pub decided: Id,
     /// Every refusal between what the secondary knew as decided and that high watermark, in order.
@@ -85,6 +137,29 @@ pub struct Learned {
     /// Mark these entries as refused.
     pub refuse: Vec<Id>,
     decided: Id,
+}
+
+/// Why an answer about fates counts for nothing: it is not that of the master that is followed here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stray {
+    /// It serves this log.
+    OtherLog(LogId),
+    /// It is still in this epoch.
+    EarlierReign(Epoch),
+    /// It is in the same epoch, on a copy of the log.
+    OtherMaster(Epoch),
+}
+
+impl fmt::Display for Stray {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stray::OtherLog(log_id) => write!(formatter, "serves another log, {log_id}"),
+            Stray::EarlierReign(epoch) => write!(formatter, "is still in epoch {epoch}"),
+            Stray::OtherMaster(epoch) => {
+                write!(formatter, "is not the master of epoch {epoch} that this node follows; stop one of the two")
+            }
+        }
+    }
 }
 
 /// A replica as others see it.
@@ -148,7 +223,8 @@ impl Replica {
     }
 
     /// A replica that finds its log again. What lies above `decided` stays pending until the master tells its fate, and
-    /// no reader is answered without the master before it has.
+    /// no reader is answered without the master before it has. Messages of a master that is not ours are visible at once,
+    /// so all of them are, even if that was not noted any more.
     ///
     /// # Panics
     /// If more is decided than held.
@@ -156,13 +232,13 @@ impl Replica {
     pub fn recovered(incarnation: Incarnation, found: Found) -> Replica {
         let Found { reign, last, decided, visible, refused } = found;
         assert!(decided <= last, "decided {decided} ≤ last {last}");
-        let (log_id, epoch, master) = match reign {
-            Some((log_id, epoch, master)) => (Some(log_id), epoch, Some(master)),
-            None => (None, Epoch::NONE, None),
-        };
-        let foreign = if log_id.is_none() { visible } else { 0 };
         let empty = Replica::empty(incarnation);
-        Replica { log_id, epoch, master, last, decided, visible, refused, foreign, ..empty }
+        let Some((log_id, epoch, master)) = reign else {
+            let visible = visible + last.since(decided) - refused.len() as u64;
+            return Replica { last, decided: last, visible, foreign: visible, ..empty };
+        };
+        let (log_id, master) = (Some(log_id), Some(master));
+        Replica { log_id, epoch, master, last, decided, visible, refused, ..empty }
     }
 
     /// What to answer when the master asks.
@@ -242,9 +318,15 @@ impl Replica {
 
     fn accept(&self, call: &Call, holds: &Holds, refuse: Vec<Id>) -> Accepted {
         let known = self.log_id == Some(call.log_id) && self.epoch == call.epoch && self.master == Some(call.master);
-        let begins = holds.drop_from.unwrap_or(holds.last.next());
+        let entrance = || Entrance {
+            log_id: call.log_id,
+            epoch: call.epoch,
+            master: call.master,
+            begins: holds.drop_from.unwrap_or(holds.last.next()),
+            told: call.history.clone(),
+        };
         Accepted {
-            enter: (!known).then_some((call.log_id, call.epoch, call.master, begins)),
+            enter: (!known).then(entrance),
             drop_from: holds.drop_from.filter(|&id| self.last >= id),
             append: slots_beyond(call, holds.last),
             refuse,
@@ -298,21 +380,35 @@ impl Replica {
         });
         self.refused.extend(refusals.chain(accepted.refuse.iter().copied()).filter(|&id| id > self.decided));
         self.advance(accepted.decided);
-        self.admitted |= accepted.admitted && self.last >= accepted.decided;
+        // A master that brings a secondary up to date again, or removed it, may have committed without it meanwhile.
+        self.admitted = accepted.admitted && (self.admitted || self.last >= accepted.decided);
         self.acknowledgement()
     }
 
-    /// Examines the master's answer about fates. The refusals that it gives have to be stored before
-    /// [`Replica::learned`], and nothing may be accepted in between. An answer of another log or reign gives `None`.
-    #[must_use]
-    pub fn learn(&self, fate: &Fate) -> Option<Learned> {
-        if self.log_id != Some(fate.log_id) || self.epoch != fate.epoch {
-            return None;
+    /// Examines a master's answer about fates. The refusals that it gives have to be stored before
+    /// [`Replica::learned`], and nothing may be accepted in between. Gives `None` for a reign that was not entered yet: the
+    /// calls of its master bring what it decided.
+    ///
+    /// # Errors
+    /// If it is not the answer of the master that is followed here.
+    pub fn learn(&self, fate: &Fate) -> Result<Option<Learned>, Stray> {
+        let Some((ours, master)) = self.log_id.zip(self.master) else { return Ok(None) };
+        if fate.log_id != ours {
+            return Err(Stray::OtherLog(fate.log_id));
+        }
+        if fate.epoch < self.epoch {
+            return Err(Stray::EarlierReign(fate.epoch));
+        }
+        if fate.epoch > self.epoch {
+            return Ok(None);
+        }
+        if fate.master != master {
+            return Err(Stray::OtherMaster(fate.epoch));
         }
         let news = self.decided.next()..=self.last;
         let refuse =
             fate.refused.iter().copied().filter(|id| news.contains(id) && !self.refused.contains(id)).collect();
-        Some(Learned { refuse, decided: fate.decided })
+        Ok(Some(Learned { refuse, decided: fate.decided }))
     }
 
     /// What an answer asked for is stored: shows what it decided.

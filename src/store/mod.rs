@@ -12,7 +12,9 @@ mod memory;
 pub use disk::{CACHE_BYTES_DEFAULT, Claim, Disk};
 pub use memory::Memory;
 
-use crate::replication::{EpochHistory, Id, Incarnation, KeyedWrite, LogId, Slot, SlotRef};
+use crate::replication::{
+    Change, Entrance, EpochHistory, Found, FoundLog, Id, Incarnation, KeyedWrite, LogId, Slot, SlotRef,
+};
 use std::fmt;
 
 /// Why a store could not do what it was asked.
@@ -170,6 +172,24 @@ pub trait Store: Send + Sync {
     /// If that cannot be made durable.
     fn drop_from(&self, id: Id) -> Result<(), StoreError>;
 
+    /// Makes a change that a master's call asks for, durably.
+    ///
+    /// # Errors
+    /// As the method for that change.
+    fn change(&self, change: Change<'_>) -> Result<(), StoreError> {
+        match change {
+            Change::DropFrom(id) => self.drop_from(id),
+            Change::Append(slots) => self.append(slots),
+            Change::Refuse(ids) => self.refuse(ids),
+            Change::Enter(&Entrance { log_id, epoch, master, begins, ref told }) => {
+                let known = self.identity()?.filter(|identity| identity.log_id == log_id);
+                let known = known.map(|identity| identity.history).unwrap_or_default();
+                let history = known.entering(told.as_ref(), epoch, begins, master);
+                self.set_identity(&Identity { log_id, master, history, members: Vec::new() })
+            }
+        }
+    }
+
     /// The last id held.
     fn last(&self) -> Id;
 
@@ -231,6 +251,38 @@ pub trait Store: Send + Sync {
 
     /// The watermark that was noted last.
     fn watermark(&self) -> Watermark;
+
+    /// What a secondary finds here when it starts.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn found(&self) -> Result<Found, StoreError> {
+        let (identity, last) = (self.identity()?, self.last());
+        let Watermark { decided, visible } = self.watermark();
+        Ok(Found {
+            reign: identity.map(|identity| (identity.log_id, identity.history.latest(), identity.master)),
+            last,
+            decided: decided.min(last),
+            visible,
+            refused: self.refused(decided, last)?.into_iter().collect(),
+        })
+    }
+
+    /// What a master finds here when it starts.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn found_log(&self) -> Result<FoundLog, StoreError> {
+        let last = self.last();
+        let Watermark { decided, visible } = self.watermark();
+        let decided = decided.min(last);
+        let mut last_visible = decided;
+        while last_visible > Id::ZERO && !matches!(self.get(last_visible)?, Some(Slot::Entry(_))) {
+            last_visible = last_visible.previous();
+        }
+        let refused = self.refused(decided, last)?.into_iter().collect();
+        Ok(FoundLog { last, decided, visible, last_visible, refused })
+    }
 
     /// Notes what is shown from now on. That survives the process at once, and a power loss a moment later: a node
     /// that shows less than before asks its master, or its secondaries, anyway.

@@ -586,6 +586,8 @@ impl FingerprintBody {
 pub struct FateBody {
     log_id: LogIdText,
     epoch: u64,
+    #[serde(serialize_with = "hexadecimal::incarnation", deserialize_with = "hexadecimal::read_incarnation")]
+    master: Incarnation,
     decided: u64,
     refused: Vec<u64>,
     sure: bool,
@@ -596,6 +598,7 @@ impl From<&Fate> for FateBody {
         FateBody {
             log_id: LogIdText(fate.log_id),
             epoch: fate.epoch.get(),
+            master: fate.master,
             decided: fate.decided.get(),
             refused: fate.refused.iter().map(|id| id.get()).collect(),
             sure: fate.sure,
@@ -608,6 +611,7 @@ impl From<FateBody> for Fate {
         Fate {
             log_id: body.log_id.0,
             epoch: Epoch::new(body.epoch),
+            master: body.master,
             decided: Id::new(body.decided),
             refused: body.refused.into_iter().map(Id::new).collect(),
             sure: body.sure,

@@ -6,8 +6,8 @@ use super::wire::{Complaint, Content, Delivery, Parcel, Round};
 use super::witness::Answer;
 use super::{Node, World, member_id};
 use replicated_log::replication::{
-    Acknowledgement, Call, Dispatch, Effects, Entry, Epoch, EpochHistory, Fate, FoundLog, Holdings, Id, Incarnation,
-    KeyedWrite, Keys, Ledger, LogId, MemberId, Outcome, Patience, Refusal, Replica, Slot, Standing, WriteConcern,
+    Acknowledgement, Call, Dispatch, Effects, Entry, Epoch, EpochHistory, Fate, Holdings, Id, Incarnation, KeyedWrite,
+    Keys, Ledger, LogId, MemberId, Outcome, Patience, Refusal, Replica, Slot, Standing, WriteConcern,
 };
 use replicated_log::store::{Identity, ReadLimit, Watermark};
 use std::collections::BTreeMap;
@@ -115,18 +115,13 @@ impl<P: Platter> World<P> {
         }
         let identity = Identity { log_id, master, history: history.clone(), members: Vec::new() };
         store.set_identity(&identity).expect("writable");
-        let Watermark { decided, visible } = store.watermark();
-        let decided = decided.min(last);
-        let refused = store.refused(decided, last).expect("readable").into_iter().collect();
-        let shown = store.read(Id::ZERO, decided, EVERYTHING).expect("readable").into_iter();
-        let last_visible = shown.filter_map(Slot::into_entry).next_back().map_or(Id::ZERO, |entry| entry.id);
-        let mut ledger =
-            Ledger::begin(log_id, master, history, FoundLog { last, decided, visible, last_visible, refused });
+        let mut ledger = Ledger::begin(log_id, master, history, store.found_log().expect("readable"));
         (0..self.secondaries.len()).for_each(|member| ledger.join(member_id(member)));
+        let effects = ledger.assembled();
         let mut keys = Keys::new(KEYS_MAX);
         store.keyed_writes(KEYS_MAX).expect("readable").into_iter().rev().for_each(|write| keys.remember(write));
         self.masters[index].process = Some(Process {
-            noted: decided,
+            noted: ledger.decided(),
             ledger,
             queue: Vec::new(),
             rounds: Vec::new(),
@@ -137,16 +132,14 @@ impl<P: Platter> World<P> {
             halted: false,
             disk_failed: false,
         });
+        self.carry_out(index, effects);
     }
 
     /// What a secondary holds of the latest epoch beyond the end of the master's log may be all that is left of it.
     fn take_over(&mut self, index: usize, member: usize, known: &Identity) {
         let Some(replica) = &self.secondaries[member].process else { return };
         let (holdings, store) = (replica.holdings(), self.masters[index].disk.store());
-        let of_latest_epoch = holdings.log_id == Some(known.log_id)
-            && holdings.epoch == known.history.latest()
-            && holdings.master == known.history.master_of(holdings.epoch);
-        if of_latest_epoch && holdings.decided <= store.last() && holdings.last > store.last() {
+        if holdings.continues(known.log_id, &known.history, store.last()) {
             let slots = self.secondaries[member].disk.store().read(store.last(), holdings.last, EVERYTHING);
             store.append(&slots.expect("readable")).expect("writable");
         }
@@ -444,11 +437,11 @@ impl<P: Platter> World<P> {
     /// What a master tells a secondary that asks, if it runs.
     pub(super) fn fate(&self, index: usize, after: Id) -> Option<Fate> {
         let Master { disk, process, .. } = self.masters.get(index)?;
-        let Process { ledger, halted, .. } = process.as_ref()?;
-        let decided = ledger.decided();
+        let Process { ledger, halted, noted, .. } = process.as_ref()?;
+        let (decided, master) = (*noted, ledger.incarnation());
         let refused = disk.store().refused(after, decided).ok()?;
         let sure = !halted && !ledger.has_doubt();
-        Some(Fate { log_id: ledger.log_id(), epoch: ledger.epoch(), decided, refused, sure })
+        Some(Fate { log_id: ledger.log_id(), epoch: ledger.epoch(), master, decided, refused, sure })
     }
 
     fn carry_out(&mut self, index: usize, effects: Effects) {

@@ -5,8 +5,8 @@ use super::platter::{Crash, EVERYTHING, Harm, Luck, Platter};
 use super::wire::{Complaint, Content, Parcel};
 use super::witness::holds;
 use super::{Node, World};
-use replicated_log::replication::{Accepted, Acknowledgement, Call, Fate, Found, Id, Incarnation, Replica, Slot};
-use replicated_log::store::{Identity, Store, Watermark};
+use replicated_log::replication::{Accepted, Acknowledgement, Call, Change, Fate, Id, Incarnation, Replica, Slot};
+use replicated_log::store::{Store, Watermark};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -97,17 +97,7 @@ impl<P: Platter> World<P> {
         let secondary = &mut self.secondaries[index];
         secondary.starts += u64::from(!keeps_its_name);
         let incarnation = Incarnation::new(100 * (index as u64 + 1) + secondary.starts);
-        let store = secondary.disk.store();
-        let (identity, last) = (store.identity().expect("readable"), store.last());
-        let Watermark { decided, visible } = store.watermark();
-        let decided = decided.min(last);
-        let found = Found {
-            reign: identity.map(|identity| (identity.log_id, identity.history.latest(), identity.master)),
-            last,
-            decided,
-            visible,
-            refused: store.refused(decided, last).expect("readable").into_iter().collect(),
-        };
+        let found = secondary.disk.store().found().expect("readable");
         secondary.process = Some(Replica::recovered(incarnation, found));
     }
 
@@ -152,21 +142,23 @@ impl<P: Platter> World<P> {
         }
         let store = disk.store();
         let accepted = replica.examine(call, |id| store.get(id)).expect("readable").map_err(Complaint::Refused)?;
-        let is_appended = !accepted.append.is_empty();
-        if *disk_failed || (is_appended && luck != Luck::Good) {
+        let append = accepted.changes().position(|change| matches!(change, Change::Append(_)));
+        if *disk_failed || (append.is_some() && luck != Luck::Good) {
             // The store failed on the way, and may hold a part of the call: the replica begins anew with what it holds.
-            let before_the_append = usize::from(accepted.enter.is_some()) + usize::from(accepted.drop_from.is_some());
-            write(store, call, &accepted, plant, if *disk_failed { 0 } else { before_the_append });
+            write(store, &accepted, plant, append.filter(|_| !*disk_failed).unwrap_or(0));
             *disk_failed |= luck == Luck::Failed;
             self.recover(index);
             return Err(Complaint::Unable);
         }
-        write(store, call, &accepted, plant, writes_max);
+        write(store, &accepted, plant, writes_max);
         if writes_max < usize::MAX {
             return Err(Complaint::Down);
         }
         let acknowledgement = replica.applied(&accepted);
-        let first = accepted.append.first().map(Slot::id);
+        let first = accepted.changes().find_map(|change| match change {
+            Change::Append(slots) => Some(slots[0].id()),
+            _ => None,
+        });
         if self.plant == Some(Plant::AcknowledgedBeforeDurable) {
             self.secondaries[index].unwritten = first;
         }
@@ -211,18 +203,13 @@ impl<P: Platter> World<P> {
         let Secondary { disk, process: Some(replica), .. } = &mut self.secondaries[index] else { return };
         let Some(fate) = fate.filter(|_| replica.holdings().incarnation == asker) else { return };
         match replica.learn(&fate) {
-            Some(learned) => {
+            Ok(Some(learned)) => {
                 disk.store().refuse(&learned.refuse).expect("ids that are held");
                 replica.learned(&learned);
                 self.publish(index);
             }
-            None => {
-                let holdings = replica.holdings();
-                let is_other = holdings.log_id.is_some_and(|ours| ours != fate.log_id);
-                if is_other || (holdings.log_id.is_some() && fate.epoch < holdings.epoch) {
-                    return;
-                }
-            }
+            Ok(None) => {}
+            Err(_) => return,
         }
         let reached = self.secondaries[index].process.as_ref().is_some_and(|replica| replica.decided() >= fate.decided);
         if fate.sure && reached {
@@ -231,31 +218,12 @@ impl<P: Platter> World<P> {
     }
 }
 
-/// Stores what an accepted call asks for, in order, up to so many writes.
-fn write(store: &dyn Store, call: &Call, accepted: &Accepted, plant: Option<Plant>, writes_max: usize) {
-    let mut writes: Vec<Box<dyn Fn() + '_>> = Vec::new();
-    if let Some(from) = accepted.drop_from {
-        writes.push(Box::new(move || store.drop_from(from).expect("writable")));
+/// Stores what an accepted call asks for, up to so many changes.
+fn write(store: &dyn Store, accepted: &Accepted, plant: Option<Plant>, changes_max: usize) {
+    let mut changes: Vec<Change<'_>> = accepted.changes().collect();
+    if plant == Some(Plant::EnteredBeforeDropped) && matches!(changes[..], [Change::DropFrom(_), Change::Enter(_), ..])
+    {
+        changes.swap(0, 1);
     }
-    if let Some((log_id, epoch, master, begins)) = accepted.enter {
-        writes.push(Box::new(move || {
-            let known = store.identity().expect("readable").filter(|identity| identity.log_id == log_id);
-            let known = known.map(|identity| identity.history).unwrap_or_default();
-            let mut history = call.history.clone().filter(|history| history.latest() == epoch).unwrap_or(known);
-            if epoch > history.latest() {
-                history.begin(epoch, begins, master);
-            }
-            store.set_identity(&Identity { log_id, master, history, members: Vec::new() }).expect("writable");
-        }));
-    }
-    if plant == Some(Plant::EnteredBeforeDropped) && writes.len() == 2 {
-        writes.swap(0, 1);
-    }
-    if !accepted.append.is_empty() {
-        writes.push(Box::new(|| store.append(&accepted.append).expect("slots in order")));
-    }
-    if !accepted.refuse.is_empty() {
-        writes.push(Box::new(|| store.refuse(&accepted.refuse).expect("ids that are held")));
-    }
-    writes.into_iter().take(writes_max).for_each(|write| write());
+    changes.into_iter().take(changes_max).for_each(|change| store.change(change).expect("writable"));
 }

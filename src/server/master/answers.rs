@@ -20,7 +20,7 @@ impl Master {
     /// Does what an event in the ledger asks for: makes refusals durable, and answers writers.
     pub(super) fn carry_out<'a>(&'a self, mut state: MutexGuard<'a, State>, mut effects: Effects) {
         loop {
-            let shown_before = state.noted;
+            let shown_before = state.noted.decided;
             if let Err(error) = self.note_watermark(&mut state) {
                 drop(state);
                 self.halt(&format!("what is decided could not be noted: {error}"));
@@ -59,11 +59,11 @@ impl Master {
 
     /// Notes what is shown from now on, before anybody is told or sees it.
     fn note_watermark(&self, state: &mut State) -> Result<(), StoreError> {
-        let (decided, visible) = (state.ledger.decided(), state.ledger.visible());
-        if decided > state.noted {
-            self.store.note_watermark(Watermark { decided, visible })?;
-            state.noted = decided;
-            self.reading.following.show(decided);
+        let reached = Watermark { decided: state.ledger.decided(), visible: state.ledger.visible() };
+        if reached.decided > state.noted.decided {
+            self.store.note_watermark(reached)?;
+            state.noted = reached;
+            self.reading.following.show(reached.decided);
         }
         Ok(())
     }
@@ -188,10 +188,10 @@ impl Writer {
 impl State {
     /// Tells of writes that have become visible, though their own writers still wait for copies.
     fn sealed(&self, shown_before: Id) -> Option<News> {
-        if shown_before == self.noted {
+        if shown_before == self.noted.decided {
             return None;
         }
-        let writers = self.writers.range(shown_before.next()..=self.noted);
+        let writers = self.writers.range(shown_before.next()..=self.noted.decided);
         let sealed: Vec<Id> = writers.flat_map(|(_, writer)| writer.entries.iter().map(|entry| entry.id)).collect();
         (!sealed.is_empty()).then(|| {
             let ids = id_ranges(&sealed);

@@ -147,6 +147,19 @@ impl Master {
         self.lock().members.get(&dispatch.member).map(|member| member.url.clone())
     }
 
+    /// Tells a secondary that was removed. Whether it knows.
+    pub(super) fn take_leave(&self, farewell: &Dispatch, node: &NodeUrl) -> bool {
+        let flight = Flight { after: farewell.after, through: farewell.through, sent: Instant::now() };
+        let head = self.head(farewell, flight);
+        let told = head.and_then(|head| self.peers.replicate(node, &write_call(&head, &EntriesText::new(&[]))));
+        if let Err(error) = &told {
+            log::warn!(
+                "{node} could not be told that it was removed: it {error}; stop it, or readers there see old messages"
+            );
+        }
+        told.is_ok()
+    }
+
     /// A secondary did not acknowledge, or cannot: it leaves the rounds, and its keeper looks after it. What concerns an
     /// earlier turn says nothing about this one: a call to a node that was cut off may fail long after it came back.
     pub(super) fn lose(&self, id: MemberId, turn: u64, error: &PeerError) {

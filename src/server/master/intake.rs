@@ -237,6 +237,11 @@ impl Master {
 }
 
 impl State {
+    /// How many copies a post asks for; all, if there are fewer nodes now.
+    pub(super) fn copies_wanted(&self, copies: Copies) -> usize {
+        self.concern(copies).map_or(self.ledger.nodes(), |concern| self.ledger.copies(concern))
+    }
+
     /// Opens a write. Gives its entries, and the id of the last.
     fn append(&mut self, messages: Vec<Arc<str>>, key: Option<Arc<str>>, write: &Write) -> (Entries, Id) {
         let (epoch, timestamp_ms) = (self.ledger.epoch(), clock::now_ms());

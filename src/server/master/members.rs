@@ -242,20 +242,22 @@ impl Master {
             exchange.reply(Reply::not_found("there is no secondary of that name; GET /secondaries lists them"));
             return;
         };
-        if let Some(member) = state.members.remove(&id) {
+        let url = state.members.remove(&id).map(|member| {
             log::warn!("{} ({}) was removed; writes no longer wait for it", member.name, member.url);
             member.poke();
-            self.metrics.forget(name);
-        }
+            member.url
+        });
+        self.metrics.forget(name);
         state.traces.forget(id);
         let total = state.members.len();
-        let effects = state.ledger.leave(id);
+        let (farewell, effects) = state.ledger.leave(id);
         self.carry_out(state, effects);
+        let told = farewell.zip(url).is_some_and(|(farewell, url)| self.take_leave(&farewell, &url));
         if let Err(why) = self.remember_members() {
             exchange.reply(Reply::problem(503, &why));
             return;
         }
-        exchange.reply(Reply::json(200, &json!({ "status": "removed", "total_secondaries": total })));
+        exchange.reply(Reply::json(200, &json!({ "status": "removed", "total_secondaries": total, "told": told })));
     }
 }
 

@@ -50,7 +50,7 @@ use super::metrics::MasterMetrics;
 use super::peer::Peers;
 use super::reading::Reading;
 use crate::replication::{Entry, Id, Keys, Ledger, MemberId};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Watermark};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Dialect;
 use deadlines::Deadlines;
@@ -114,7 +114,7 @@ struct State {
     rounds: RoundsUnderWay,
     rounds_started: u64,
     /// The high watermark that is noted: what everybody may see.
-    noted: Id,
+    noted: Watermark,
     /// When the high watermark last rose: what is not told soon after by a round is told by an empty one.
     decided_at: Instant,
     members: BTreeMap<MemberId, Member>,
@@ -217,8 +217,8 @@ impl Master {
         let mut keys = Keys::new(settings.keys_max);
         let keyed_writes = store.keyed_writes(settings.keys_max).map_err(|error| error.to_string())?;
         keyed_writes.into_iter().rev().for_each(|write| keys.remember(write));
-        let noted = ledger.decided();
-        let reading = Reading::start(&store, &settings.common, noted).map_err(|error| error.to_string())?;
+        let noted = Watermark { decided: ledger.decided(), visible: ledger.visible() };
+        let reading = Reading::start(&store, &settings.common, noted.decided).map_err(|error| error.to_string())?;
         let state = State {
             ledger,
             queue: VecDeque::new(),

@@ -4,11 +4,11 @@
 //! secondaries that it can reach what they hold: entries of its latest epoch beyond its own end may be all that is left of
 //! a last batch that its own disk lost. It takes those over, as pending. Nobody decided them, so that promises nothing.
 
-use crate::replication::{Epoch, EpochHistory, FoundLog, Id, Ledger, Slot};
+use crate::replication::{Epoch, EpochHistory, Id, Ledger, Slot};
 use crate::server::clock;
 use crate::server::peer::{PeerError, Peers};
 use crate::server::text::id_range;
-use crate::store::{Identity, Store, StoreError, Watermark};
+use crate::store::{Identity, Store, StoreError};
 use crate::wire::address::NodeUrl;
 
 /// Begins a reign on what the store holds; on an empty one, a new log.
@@ -27,22 +27,9 @@ pub(super) fn begin(store: &dyn Store, peers: &Peers, secondaries: &[NodeUrl]) -
     let (last, master) = (store.last(), clock::random_incarnation());
     history.begin(history.latest().next(), last.next(), master);
     store.set_identity(&Identity { log_id, master, history: history.clone(), members })?;
-    let Watermark { decided, visible } = store.watermark();
-    let decided = decided.min(last);
-    let last_visible = last_entry(store, decided)?;
-    let refused = store.refused(decided, last)?.into_iter().collect();
-    let ledger = Ledger::begin(log_id, master, history, FoundLog { last, decided, visible, last_visible, refused });
+    let ledger = Ledger::begin(log_id, master, history, store.found_log()?);
     announce(&ledger);
     Ok(ledger)
-}
-
-/// The last message up to an id; 0 if there is none.
-fn last_entry(store: &dyn Store, through: Id) -> Result<Id, StoreError> {
-    let mut id = through;
-    while id > Id::ZERO && !matches!(store.get(id)?, Some(Slot::Entry(_))) {
-        id = id.previous();
-    }
-    Ok(id)
 }
 
 fn announce(ledger: &Ledger) {
@@ -69,12 +56,7 @@ fn take_over(store: &dyn Store, peers: &Peers, secondaries: &[NodeUrl], known: &
     .unwrap_or_default();
     for (url, answer) in answers {
         let Ok(holdings) = answer.map(|body| body.holdings()) else { continue };
-        let of_latest_epoch = holdings.log_id == Some(known.log_id)
-            && holdings.epoch == known.history.latest()
-            && holdings.master == known.history.master_of(holdings.epoch);
-        // What a secondary knows as decided was acknowledged by this master: then its disk lost more than a last batch.
-        let undecided = holdings.decided <= store.last();
-        if of_latest_epoch && undecided && holdings.last > store.last() {
+        if holdings.continues(known.log_id, &known.history, store.last()) {
             log::warn!(
                 "{} are taken over from {url}: they are of this master's latest epoch, and missing here",
                 id_range(store.last(), holdings.last)

@@ -5,8 +5,9 @@
 
 use super::answers::unknown;
 use super::{Entries, Follower, Master, State, Writer};
-use crate::replication::{Entry, Id, Slot};
+use crate::replication::{Id, Slot};
 use crate::server::http::{Exchange, Reply};
+use crate::server::metrics::WriteOutcome;
 use crate::server::reading;
 use crate::store::{ReadLimit, StoreError};
 use crate::wire::client::{Committed, Dialect, Fate, KnownWrite, Posted, WriteIds};
@@ -88,8 +89,9 @@ impl Master {
         let dialect = posted.dialect;
         if let Some(writer) = state.writers.get_mut(&id) {
             writer.followers.push(Follower { exchange, dialect });
-        } else if id <= state.ledger.decided() {
-            let reply = self.known_commit(&state, &first[0], id, dialect);
+        } else if id <= state.noted.decided {
+            let wanted = state.copies_wanted(posted.wishes.copies.unwrap_or(self.settings.write_concern));
+            let reply = self.known_commit(&state, first, wanted, dialect);
             drop(state);
             exchange.reply_aside(replayed(reply));
         } else if let Some(reason) = state.halted.clone() {
@@ -118,7 +120,7 @@ impl Master {
         };
         let ids = WriteIds::new(if first == id { Dialect::Message } else { Dialect::Batch }, first, id);
         let known = |outcome, timestamp| Reply::json(200, &KnownWrite { key, outcome, ids, timestamp });
-        if id > state.ledger.decided() {
+        if id > state.noted.decided {
             return known(Fate::Pending, None);
         }
         drop(state);
@@ -129,36 +131,52 @@ impl Master {
         }
     }
 
-    /// The answer to a post whose message was committed before.
-    fn known_commit(&self, state: &State, first: &Entry, last: Id, dialect: Dialect) -> Reply {
+    /// The answer to a post whose message was committed before: it is on as many nodes as it asks for, or not, as far as
+    /// is known now.
+    fn known_commit(&self, state: &State, entries: &Entries, wanted: usize, dialect: Dialect) -> Reply {
+        let (first, last) = (&entries[0], entries[entries.len() - 1].id);
         let ids = WriteIds::new(dialect, first.id, last);
+        let replicated_to = state.copies_of(last);
+        let (code, status) = if replicated_to + 1 >= wanted { (201, "success") } else { (202, "short") };
         if dialect == Dialect::Msg {
-            let log = reading::whole_log_as_text(201, &self.store, &self.snapshot_of(state));
+            let log = reading::whole_log_as_text(code, &self.store, &self.snapshot_of(state));
             return log.with_header("Location", ids.location());
         }
-        let replicated_to = state.copies_of(last);
         let committed = Committed {
-            status: "success",
+            status,
             ids,
             replicated_to,
-            w: replicated_to + 1,
+            w: wanted,
             timestamp: Timestamp(first.timestamp_ms),
             ms: 0,
             stored_ms: None,
             slowest: None,
             acks: Vec::new(),
         };
-        Reply::json(201, &committed).with_header("Location", ids.location())
+        Reply::json(code, &committed).with_header("Location", ids.location())
     }
 
-    /// Tells a writer whose patience ended before a message in doubt had its fate.
+    /// Tells a writer whose patience ended before a message in doubt had its fate, or all of its copies.
     pub(super) fn leave_in_doubt(&self, id: Id) {
         let mut state = self.lock();
-        if state.ledger.is_in_doubt(id)
-            && let Some(writer) = state.writers.remove(&id)
-        {
+        if !state.ledger.is_in_doubt(id) {
+            return;
+        }
+        let Some(writer) = state.writers.remove(&id) else { return };
+        if id > state.noted.decided {
             drop(state);
             self.answer_unknown([(id, writer)].into(), "it waits for secondaries since this master was started");
+            return;
+        }
+        let Writer { exchange, dialect, entries, wanted, followers, .. } = writer;
+        let waiting = [Follower { exchange, dialect }].into_iter().chain(followers);
+        let answers: Vec<(Exchange, Reply)> = waiting
+            .map(|Follower { exchange, dialect }| (exchange, self.known_commit(&state, &entries, wanted, dialect)))
+            .collect();
+        drop(state);
+        self.metrics.write_ended(WriteOutcome::Short);
+        for (exchange, reply) in answers {
+            exchange.reply_aside(replayed(reply));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Which request of a client, or of a secondary, goes where.
 
-use super::Master;
 use super::intake::KEY_HEADER;
+use super::{Master, State};
 use crate::replication::{Fate, Id};
 use crate::server::http::{Exchange, Method, Reply, Service};
 use crate::server::reading::{Consistency, Log, Reading, Snapshot, not_sure};
@@ -43,11 +43,11 @@ impl Service for MasterService {
             (Method::Get, Resource::Message(id)) => reading::one(exchange, &**master, id),
             (Method::Get, Resource::Trace(id)) => exchange.reply(master.trace(id)),
             (Method::Get, Resource::Backup) => {
-                let (decided, server_id) = (master.lock().ledger.decided(), &master.settings.common.server_id);
+                let (decided, server_id) = (master.lock().noted.decided, &master.settings.common.server_id);
                 exchange.reply(backups::backup(&master.store, server_id, decided));
             }
             (Method::Get, Resource::Fingerprint) => {
-                let decided = master.lock().ledger.decided();
+                let decided = master.lock().noted.decided;
                 exchange.reply_with(|exchange| fingerprints::answer(exchange, &*master.store, decided));
             }
             (Method::Get, Resource::Write(key)) => exchange.reply(master.known_write(key)),
@@ -113,14 +113,20 @@ impl Master {
         let Some(after) = exchange.query("after").and_then(|after| after.parse().ok()).map(Id::new) else {
             return Reply::no_answer(400, "the parameter after must be an id");
         };
-        let (log_id, epoch, decided, sure) = {
-            let state = self.lock();
-            let sure = state.halted.is_none() && !state.ledger.has_doubt();
-            (state.ledger.log_id(), state.ledger.epoch(), state.ledger.decided(), sure)
+        let fate = {
+            let State { ledger, noted, halted, .. } = &*self.lock();
+            Fate {
+                log_id: ledger.log_id(),
+                epoch: ledger.epoch(),
+                master: ledger.incarnation(),
+                decided: noted.decided,
+                refused: Vec::new(),
+                sure: halted.is_none() && !ledger.has_doubt(),
+            }
         };
-        match self.store.refused(after, decided) {
+        match self.store.refused(after, fate.decided) {
             Ok(refused) if refused.len() <= REFUSALS_MAX => {
-                Reply::json(200, &FateBody::from(&Fate { log_id, epoch, decided, refused, sure }))
+                Reply::json(200, &FateBody::from(&Fate { refused, ..fate }))
             }
             Ok(_) => Reply::overloaded("too much was decided since; catch up first"),
             Err(error) => Reply::no_answer(500, &format!("the log cannot be read: {error}")),

@@ -116,8 +116,8 @@ impl Master {
     /// What readers may see.
     pub(super) fn snapshot_of(&self, state: &State) -> Snapshot {
         Snapshot {
-            decided: state.ledger.decided(),
-            visible: state.ledger.visible(),
+            decided: state.noted.decided,
+            visible: state.noted.visible,
             role: "master",
             server_id: self.settings.common.server_id.clone(),
             possibly_stale: state.ledger.has_doubt(),

@@ -114,22 +114,12 @@ impl Secondary {
 
     /// Asks the master, and shows what it has decided. Gives how far that is, if the master is sure that it is all.
     fn learn_fate(&self, master: &NodeUrl) -> Result<Option<Id>, PeerError> {
-        let before = self.view().holdings;
-        let fate = self.peers.fate(master, before.decided)?;
+        let fate = self.peers.fate(master, self.view().holdings.decided)?;
         let _writer = self.write_lock();
         let learned = self.replica().learn(&fate);
+        let learned = learned.map_err(|stray| PeerError::Misunderstood(format!("it {stray}")))?;
         let decided = fate.sure.then_some(fate.decided);
-        let Some(learned) = learned else {
-            return match before.log_id {
-                Some(ours) if ours != fate.log_id => {
-                    Err(PeerError::Misunderstood(format!("it serves another log, {}", fate.log_id)))
-                }
-                Some(_) if fate.epoch < before.epoch => {
-                    Err(PeerError::Misunderstood(format!("it is still in epoch {}", fate.epoch)))
-                }
-                _ => Ok(decided),
-            };
-        };
+        let Some(learned) = learned else { return Ok(decided) };
         let own_log_failed = |error: StoreError| PeerError::Misunderstood(error.to_string());
         if !learned.refuse.is_empty() {
             log::info!("{} refused by the master", id_ranges(&learned.refuse));

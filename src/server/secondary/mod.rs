@@ -23,8 +23,8 @@ use super::logging::EpochOfLog;
 use super::metrics::SecondaryMetrics;
 use super::peer::Peers;
 use super::reading::Reading;
-use crate::replication::{Found, Replica, ReplicaView};
-use crate::store::{Store, StoreError, Watermark};
+use crate::replication::{Replica, ReplicaView};
+use crate::store::Store;
 use crate::wire::address::NodeUrl;
 use freshness::Question;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -79,7 +79,8 @@ impl Secondary {
         store: Arc<dyn Store>,
         log_epoch: EpochOfLog,
     ) -> Result<Arc<Secondary>, String> {
-        let replica = recover(&*store).map_err(|error| error.to_string())?;
+        let found = store.found().map_err(|error| error.to_string())?;
+        let replica = Replica::recovered(clock::random_incarnation(), found);
         log_epoch.set(replica.holdings().epoch);
         let released = replica.last().get();
         let faults = Faults::new(settings.common.faults_enabled, false);
@@ -150,18 +151,4 @@ impl Secondary {
     fn known_master(&self) -> Option<NodeUrl> {
         self.master.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-/// Makes the replica that a store holds.
-fn recover(store: &dyn Store) -> Result<Replica, StoreError> {
-    let (identity, last) = (store.identity()?, store.last());
-    let Watermark { decided, visible } = store.watermark();
-    let found = Found {
-        reign: identity.map(|identity| (identity.log_id, identity.history.latest(), identity.master)),
-        last,
-        decided: decided.min(last),
-        visible,
-        refused: store.refused(decided, last)?.into_iter().collect(),
-    };
-    Ok(Replica::recovered(clock::random_incarnation(), found))
 }

@@ -1,14 +1,12 @@
 //! Replicate calls: from a master of ours, and single messages from masters that are not.
 
-use super::{Secondary, recover};
-use crate::replication::{
-    Accepted, Acknowledgement, Call, Entry, Epoch, Id, Incarnation, LogId, Refusal, Replica, Slot,
-};
+use super::Secondary;
+use crate::replication::{Acknowledgement, Call, Change, Entry, Epoch, Id, Incarnation, Refusal, Replica, Slot};
 use crate::server::clock;
 use crate::server::faults::failed_before;
 use crate::server::http::{Exchange, Reply};
 use crate::server::text::{count, id_range, id_ranges};
-use crate::store::{Identity, StoreError, Watermark};
+use crate::store::{StoreError, Watermark};
 use crate::wire::address::NodeUrl;
 use crate::wire::fault::Fail;
 use crate::wire::node::{AcknowledgementBody, Envelope, RefusalBody, RefusalReason, Replicate};
@@ -24,6 +22,8 @@ const GAP_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Why a call was not acknowledged.
 enum Failure {
+    /// It was meant for an earlier start of this node.
+    Outdated,
     Refused(Refusal),
     Store(StoreError),
 }
@@ -56,16 +56,7 @@ impl Secondary {
                 return failed_before();
             }
         }
-        let holdings = self.replica().holdings();
-        if envelope.to != holdings.incarnation {
-            let body = RefusalBody {
-                error: "this call was meant for an earlier start of this node".to_owned(),
-                reason: RefusalReason::OtherIncarnation,
-                holds: holdings.last.get(),
-            };
-            return Reply::json(409, &body);
-        }
-        match self.accept_in_order(call) {
+        match self.accept_in_order(envelope.to, call) {
             Ok(acknowledgement) => {
                 let durable = arrived.elapsed();
                 self.learn_master(exchange, envelope.master_port);
@@ -85,17 +76,15 @@ impl Secondary {
                 });
                 Reply::json(200, &AcknowledgementBody::new(acknowledgement, took))
             }
+            Err(Failure::Outdated) => {
+                let error = "this call was meant for an earlier start of this node".to_owned();
+                self.refuse_call(error, RefusalReason::OtherIncarnation)
+            }
             Err(Failure::Refused(refusal)) => {
                 if !matches!(refusal, Refusal::Gap { .. }) {
                     log::warn!("a call of {} was refused: this node {refusal}", exchange.client());
                 }
-                let reason = RefusalReason::from(&refusal);
-                let body = RefusalBody {
-                    error: format!("this node {refusal}"),
-                    reason,
-                    holds: self.view().holdings.last.get(),
-                };
-                Reply::json(409, &body)
+                self.refuse_call(format!("this node {refusal}"), RefusalReason::from(&refusal))
             }
             Err(Failure::Store(error)) => {
                 log::error!("{} could not be stored: {error}", id_range(call.after, call.through));
@@ -103,6 +92,10 @@ impl Secondary {
                 Reply::problem(status, &format!("this node could not store the call: {error}"))
             }
         }
+    }
+
+    fn refuse_call(&self, error: String, reason: RefusalReason) -> Reply {
+        Reply::json(409, &RefusalBody { error, reason, holds: self.view().holdings.last.get() })
     }
 
     /// Waits the artificial delay before an acknowledgement. A call without messages is answered at once, and does not
@@ -125,11 +118,11 @@ impl Secondary {
     }
 
     /// Accepts a call; waits a moment for an earlier one if that is missing.
-    fn accept_in_order(&self, call: &Call) -> Result<Acknowledgement, Failure> {
+    fn accept_in_order(&self, to: Incarnation, call: &Call) -> Result<Acknowledgement, Failure> {
         let deadline = Instant::now() + GAP_PATIENCE;
         let mut is_early = false;
         loop {
-            let accepted = self.accept(call);
+            let accepted = self.accept(to, call);
             let Err(Failure::Refused(Refusal::Gap { holds })) = accepted else { return accepted };
             if !is_early && !call.entries.is_empty() {
                 is_early = true;
@@ -151,64 +144,48 @@ impl Secondary {
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// Accepts a call. If the store fails on the way, it may hold a part of it: the replica begins anew with what it holds,
-    /// as after a restart.
-    fn accept(&self, call: &Call) -> Result<Acknowledgement, Failure> {
+    /// Accepts a call. If the store fails on the way, it may hold a part of it.
+    fn accept(&self, to: Incarnation, call: &Call) -> Result<Acknowledgement, Failure> {
         let _writer = self.write_lock();
+        if to != self.replica().holdings().incarnation {
+            return Err(Failure::Outdated);
+        }
         let accepted = self.store_call(call);
-        if matches!(accepted, Err(Failure::Store(_)))
-            && let Ok(replica) = recover(&*self.store)
-        {
-            *self.replica() = replica;
+        if matches!(accepted, Err(Failure::Store(_))) {
+            self.begin_anew(&mut self.replica());
         }
         accepted
     }
 
-    /// Examines, stores, and publishes a call, in this order, and only then acknowledges it. What an epoch overtook is gone
-    /// before the epoch is entered: a node that is killed in between must not take it for a part of that epoch.
+    /// The replica begins anew with what the store holds, as after a restart.
+    fn begin_anew(&self, replica: &mut Replica) {
+        if let Ok(found) = self.store.found() {
+            *replica = Replica::recovered(clock::random_incarnation(), found);
+        }
+    }
+
+    /// Examines, stores, and publishes a call, in this order, and only then acknowledges it.
     fn store_call(&self, call: &Call) -> Result<Acknowledgement, Failure> {
         let accepted = self.replica().examine(call, |id| self.store.get(id))?.map_err(Failure::Refused)?;
-        if let Some(from) = accepted.drop_from {
-            log::warn!(
-                "epoch {} begins: dropping the undecided ids from {from} on; nobody was told that they were written",
-                call.epoch
-            );
-            self.store.drop_from(from)?;
-        }
-        if let Some((log_id, epoch, master, begins)) = accepted.enter {
-            self.enter(call, log_id, epoch, master, begins)?;
-        }
-        if !accepted.append.is_empty() {
+        for change in accepted.changes() {
             let began = Instant::now();
-            self.store.append(&accepted.append)?;
-            self.metrics.appended(began.elapsed());
+            self.store.change(change)?;
+            if let Change::Append(_) = change {
+                self.metrics.appended(began.elapsed());
+            }
+            log_change(change);
         }
-        if !accepted.refuse.is_empty() {
-            self.store.refuse(&accepted.refuse)?;
-        }
-        self.log_accepted(call, &accepted);
+        log::debug!(
+            "a call of {}: ids after {} up to {}, decided {}",
+            call.master,
+            call.after,
+            call.through,
+            call.decided
+        );
         let acknowledgement = self.publish(|replica| replica.applied(&accepted))?;
         self.log_epoch.set(call.epoch);
         self.grew.notify_all();
         Ok(acknowledgement)
-    }
-
-    /// Enters a reign, durably, before anything of it is kept.
-    fn enter(
-        &self,
-        call: &Call,
-        log_id: LogId,
-        epoch: Epoch,
-        master: Incarnation,
-        begins: Id,
-    ) -> Result<(), StoreError> {
-        let known = self.store.identity()?.filter(|identity| identity.log_id == log_id);
-        let known = known.map(|identity| identity.history).unwrap_or_default();
-        let mut history = call.history.clone().filter(|history| history.latest() == epoch).unwrap_or(known);
-        if epoch > history.latest() {
-            history.begin(epoch, begins, master);
-        }
-        self.store.set_identity(&Identity { log_id, master, history, members: Vec::new() })
     }
 
     /// Takes a step of the replica that may show more than before, and notes what is shown before anybody sees it: what
@@ -221,30 +198,13 @@ impl Secondary {
         if view.holdings.decided > before {
             log::info!("{} decided; {} visible", id_range(before, view.holdings.decided), count_messages(view.visible));
         }
-        self.store.note_watermark(Watermark { decided: view.holdings.decided, visible: view.visible })?;
+        let reached = Watermark { decided: view.holdings.decided, visible: view.visible };
+        if let Err(error) = self.store.note_watermark(reached) {
+            self.begin_anew(&mut replica);
+            return Err(error);
+        }
         self.reading.following.show(view.holdings.decided);
         Ok(done)
-    }
-
-    fn log_accepted(&self, call: &Call, accepted: &Accepted) {
-        if let (Some(first), Some(last)) = (accepted.append.first(), accepted.append.last()) {
-            let messages = accepted.append.iter().filter(|slot| matches!(slot, Slot::Entry(_))).count();
-            log::info!(
-                "{} received ({}) and stored, pending",
-                id_range(first.id().previous(), last.id()),
-                count(messages, "message", "messages")
-            );
-        }
-        if !accepted.refuse.is_empty() {
-            log::info!("{} refused by the master", id_ranges(&accepted.refuse));
-        }
-        log::debug!(
-            "a call of {}: ids after {} up to {}, decided {}",
-            call.master,
-            call.after,
-            call.through,
-            call.decided
-        );
     }
 
     /// Remembers where the caller can be asked, if nobody configured it.
@@ -323,6 +283,22 @@ impl Secondary {
             .map_err(|error| Reply::problem(500, &format!("the message could not be stored: {error}")))?;
         log::info!("id {id} received from a master that is not ours");
         Ok(())
+    }
+}
+
+fn log_change(change: Change<'_>) {
+    match change {
+        Change::DropFrom(id) => {
+            log::warn!("dropped the undecided ids from {id} on; nobody was told that they were written");
+        }
+        Change::Enter(entrance) => log::info!("epoch {} begins", entrance.epoch),
+        Change::Append(slots) => {
+            let messages = slots.iter().filter(|slot| matches!(slot, Slot::Entry(_))).count();
+            let (first, last) = (slots[0].id(), slots[slots.len() - 1].id());
+            let range = id_range(first.previous(), last);
+            log::info!("{range} received ({}) and stored, pending", count(messages, "message", "messages"));
+        }
+        Change::Refuse(ids) => log::info!("{} refused by the master", id_ranges(ids)),
     }
 }
 

@@ -31,6 +31,7 @@ use std::sync::Arc;
 const MAGIC: &[u8; 8] = b"RLFLOOR1";
 /// A slot has a disk sector to itself, so that a torn write harms only one.
 const SLOT_BYTES: u64 = 4_096;
+const FILE_BYTES: u64 = 2 * SLOT_BYTES;
 const RECORD_BYTES: usize = 68;
 const CHECKSUM_AT: usize = RECORD_BYTES - 4;
 
@@ -57,6 +58,11 @@ impl FloorFile {
     /// Opens the file, or makes it; with the latest floor that can be read in it.
     pub(super) fn open(path: &Path) -> io::Result<(FloorFile, Option<Floor>)> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let length = file.metadata()?.len();
+        if length < FILE_BYTES {
+            // A slot that has no room on the disk yet could not be written once that is full.
+            file.write_all_at(&[0; FILE_BYTES as usize][length as usize..], length)?;
+        }
         let slots = [0, 1].map(|slot| read_slot(&file, slot));
         let latest = slots.into_iter().flatten().max_by_key(|(number, _)| *number);
         let (number, floor) = latest.unwrap_or_default();
