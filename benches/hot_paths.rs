@@ -7,12 +7,12 @@
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use replicated_log::replication::{
-    Acknowledgement, Entry, EntryRef, Epoch, EpochHistory, FoundLog, Id, Incarnation, Ledger, LogId, MemberId,
+    Acknowledgement, Call, Entry, EntryRef, Epoch, EpochHistory, FoundLog, Id, Incarnation, Ledger, LogId, MemberId,
     Patience, Replica, Slot, WriteConcern,
 };
 use replicated_log::store::{Disk, ReadLimit, Store};
 use replicated_log::wire::client::{Posted, View, write_entry};
-use replicated_log::wire::node::{CallHead, EntriesText, Envelope, Replicate, write_call};
+use replicated_log::wire::node::{EntriesText, Envelope, Replicate, write_call};
 use std::sync::Arc;
 
 fn main() {
@@ -104,7 +104,7 @@ mod ledger {
 
     fn acknowledgement(number: u32, durable: Id) -> Acknowledgement {
         let incarnation = Incarnation::new(number.into());
-        Acknowledgement { incarnation, durable, decided: Id::ZERO, admitted: true }
+        Acknowledgement { incarnation, durable, decided: Id::ZERO, turn: 1, admitted: true }
     }
 
     /// A round from its first message to its last answer.
@@ -145,8 +145,8 @@ mod wire {
 
     #[divan::bench(args = ROUNDS)]
     fn read_call(bencher: Bencher<'_, '_>, count: u64) {
-        let head = CallHead {
-            envelope: Envelope { to: Incarnation::new(1), master_port: 5000 },
+        let envelope = Envelope { to: Incarnation::new(1), master_port: 5000 };
+        let call = Call {
             log_id: LogId::new(1),
             epoch: Epoch::new(1),
             master: Incarnation::new(1),
@@ -154,11 +154,13 @@ mod wire {
             history: None,
             after: Id::ZERO,
             through: Id::new(count),
+            entries: Vec::new(),
             refused: Vec::new(),
             decided: Id::ZERO,
+            turn: 1,
             admitted: true,
         };
-        let call = write_call(&head, &EntriesText::new(&entries(Id::ZERO, count)));
+        let call = write_call(envelope, &call, &EntriesText::new(&entries(Id::ZERO, count)));
         bencher.counter(ItemsCount::new(count)).bench(|| Replicate::from_json(black_box(&call)).unwrap());
     }
 

@@ -108,6 +108,59 @@ fn an_unknown_outcome_is_resolved_by_the_key() {
     assert_eq!(texts(&cluster), ["in flight"]);
 }
 
+/// A repeat is told how many copies there are, and not that there are as many as it asks for.
+#[test]
+fn a_repeat_of_a_message_that_is_short_of_copies_says_so() {
+    let mut cluster = Cluster::prepare(&["0", "0"]);
+    cluster.master.set("REPLICATION_TIMEOUT", "1");
+    cluster.master.start();
+    cluster.secondaries[0].start();
+    let body = json!({ "message": "short", "w": 3, "timeout": 1 });
+    let refused = write(&cluster, "before", &json!({ "message": "refused", "w": 3, "timeout": 0.1 })).0;
+    assert_eq!(refused.status, 502);
+    let short = {
+        let (url, body) = (cluster.master.url("/messages"), body.clone());
+        thread::spawn(move || post_keyed(&url, "short", &body).0)
+    };
+    wait_until("the master has it", || cluster.master.health()["last"] == 2);
+    let seal = json!({ "message": "seals it", "w": 1 });
+    assert_eq!(write(&cluster, "seal", &seal).0.status, 201);
+    assert_eq!(short.join().unwrap().status, 202);
+    let (again, replayed) = write(&cluster, "short", &body);
+    assert_eq!((again.status, &again.body["status"], replayed), (202, &json!("short"), true), "{again:?}");
+
+    cluster.secondaries[1].start();
+    cluster.wait_writable();
+    let (again, _) = write(&cluster, "short", &body);
+    assert_eq!((again.status, &again.body["replicated_to"]), (201, &json!(2)), "{again:?}");
+    assert_eq!(texts(&cluster), ["short", "seals it"]);
+}
+
+/// It waits for nodes that are missing. What is sealed is visible, so its fate is known, whoever is missing.
+#[test]
+fn a_repeat_of_a_message_in_doubt_is_told_when_that_is_sealed() {
+    let mut cluster = Cluster::prepare(&["0", "0"]);
+    cluster.master.set("REPLICATION_TIMEOUT", "1");
+    cluster.master.start();
+    cluster.secondaries[0].start();
+    let body = json!({ "message": "in doubt", "w": 3, "timeout": 60 });
+    let url = cluster.master.url("/messages");
+    thread::scope(|scope| {
+        scope.spawn(|| std::panic::catch_unwind(|| post_keyed(&url, "doubt", &body)));
+        wait_until("both hold it", || cluster.nodes().take(2).all(|node| node.health()["last"] == 1));
+        cluster.master.signal(Signal::KILL);
+    });
+    cluster.master.kill();
+    cluster.master.start();
+    let body = json!({ "message": "in doubt", "w": 3, "timeout": 0.5 });
+    let waits = write(&cluster, "doubt", &body).0;
+    assert_eq!((waits.status, &waits.body["outcome"]), (504, &json!("unknown")), "{waits:?}");
+    assert_eq!(write(&cluster, "seal", &json!({ "message": "seals it", "w": 1 })).0.status, 201);
+    assert_eq!(cluster.master.messages().len(), 2);
+    let told = write(&cluster, "doubt", &body).0;
+    assert_eq!((told.status, &told.body["message_id"]), (202, &json!(1)), "{told:?}");
+}
+
 #[test]
 fn only_the_latest_keys_are_known() {
     let mut cluster = Cluster::prepare(&[]);

@@ -8,12 +8,12 @@
 //! it up or ended, or never. That somebody gives up waiting, because a call or the answer to it got lost, counts.
 //!
 //! What the model leaves out, beside what the world does (see there): more than two secondaries and than three messages;
-//! writes of several messages and keys; heartbeats of which the master learns nothing, or that find a secondary fenced;
-//! what the keepers of a master go on to do after it has given up; a start that hears one of two secondaries;
-//! disks that are full or fail (the simulator has them); a disk that keeps a part of what was not synced (`power_loss`
+//! writes of several messages and keys; secondaries that are removed or join (the simulator has them); heartbeats of
+//! which the master learns nothing, or that find a secondary fenced; what the keepers of a master go on to do after it
+//! has given up; a start that hears one of two secondaries; disks that are full or fail (the simulator has them); a disk that keeps a part of what was not synced (`power_loss`
 //! has that); more than one start of a second master on a copy of the first one's directory; and time: whoever waits may
-//! give up at any moment, so nothing is said of how long anything takes. That everything ends well once the faults end is
-//! for the simulator to show.
+//! give up at any moment, so nothing is said of how long anything takes. Where nothing is left to do and every node runs,
+//! everybody must have an answer, and all nodes the same log; that such an end is reached is for the simulator to show.
 //!
 //! `cargo test --test model` checks small configurations. `MODEL=all cargo test --profile checked --test model --
 //! --nocapture` checks the large ones as well, which takes hours and some gigabytes of memory; with a part of their
@@ -23,7 +23,7 @@
 
 mod world;
 
-use replicated_log::replication::{Id, Patience, Standing, WriteConcern};
+use replicated_log::replication::{Id, MemberView, Patience, Standing, WriteConcern};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -119,6 +119,14 @@ impl Model for Protocol {
             Property::always("reads", |_, state: &State| state.keeps("reads")),
             Property::always("fences", |_, state: &State| state.keeps("fences")),
             Property::always("assertions", |_, state: &State| state.keeps("assertions")),
+            Property::always("nothing else", |_, state: &State| {
+                state
+                    .world
+                    .witness
+                    .verdict()
+                    .is_none_or(|verdict| PROMISES.iter().any(|name| verdict.starts_with(name)))
+            }),
+            Property::always("every end is good", |_, state: &State| !state.is_at_an_end() || state.has_ended_well()),
             Property::sometimes("a write is acknowledged", |_, state: &State| state.world.witness.acknowledged() > 1),
             Property::sometimes("everything is answered", |_, state: &State| {
                 state.left.posts.is_empty() && state.world.witness.writes.iter().all(|write| write.answer.is_some())
@@ -127,7 +135,33 @@ impl Model for Protocol {
     }
 }
 
+/// What a verdict of the witness begins with.
+const PROMISES: [&str; 8] =
+    ["acknowledged", "refused", "one order", "marks", "one content", "reads", "fences", "assertions"];
+
 impl State {
+    /// Nothing more happens by itself: every node runs, nobody was fenced, and nothing is under way.
+    fn is_at_an_end(&self) -> bool {
+        let world = &self.world;
+        let [master] = &world.masters[..] else { return false };
+        let goes_on = master.process.as_ref().is_some_and(|process| !process.halted);
+        goes_on && world.nodes().into_iter().all(|node| world.runs(node)) && self.steps().next().is_none()
+    }
+
+    /// Everybody was answered, and all nodes show the same.
+    fn has_ended_well(&self) -> bool {
+        let Some(process) = &self.world.masters[0].process else { return false };
+        let decided = process.ledger.decided();
+        let is_there = |(member, view): (usize, MemberView)| {
+            let replica = self.world.secondaries[member].process.as_ref();
+            view.standing == Standing::InSync && replica.is_some_and(|replica| replica.decided() == decided)
+        };
+        process.ledger.open() == 0
+            && decided == process.ledger.last()
+            && process.members().all(is_there)
+            && self.world.witness.writes.iter().all(|write| write.answer.is_some())
+    }
+
     fn keeps(&self, promise: &str) -> bool {
         self.world.witness.verdict().is_none_or(|verdict| !verdict.starts_with(promise))
     }
@@ -145,7 +179,7 @@ impl State {
 
     fn has_news(&self, master: usize, member: usize) -> bool {
         let Some(process) = &self.world.masters[master].process else { return false };
-        let view = process.ledger.members().nth(member);
+        let view = process.members().find(|(at, _)| *at == member).map(|(_, view)| view);
         let Some(view) = view.filter(|_| !process.halted) else { return false };
         let runs = self.world.secondaries[member].process.as_ref().map(|replica| replica.holdings().incarnation);
         match view.standing {
@@ -186,10 +220,15 @@ impl State {
                 may_be(left.power_losses, Harm::PowerLost { notes: usize::MAX }),
                 may_be(disk_losses, Harm::DiskLost),
             ];
+            // What the disk of a master is writing may be on it, in part or as a whole.
+            let written: &[(bool, bool)] = match node {
+                Node::Master(_) => &[(false, false), (true, false), (false, true), (true, true)],
+                Node::Secondary(_) => &[(false, false)],
+            };
             for harm in harms.into_iter().flatten() {
-                for unfinished_is_written in [false, true] {
-                    actions.push(Action::Crash(node, Crash { harm, unfinished_is_written }));
-                }
+                actions.extend(written.iter().map(|&(round_is_written, refusals_are_written)| {
+                    Action::Crash(node, Crash { harm, round_is_written, refusals_are_written })
+                }));
             }
         }
         for parcel in self.world.wire.iter().filter(|parcel| matches!(parcel.content, Content::Call { .. })) {
@@ -389,7 +428,7 @@ fn shows(plant: Plant) -> Protocol {
     };
     let start = match plant {
         // These show while a cluster comes up.
-        Plant::MasterNotCounted | Plant::SameIncarnation => just_started(1, Some(plant)),
+        Plant::MasterNotCounted | Plant::SameIncarnation | Plant::PendingShown => just_started(1, Some(plant)),
         Plant::EnteredBeforeDropped => in_operation(1, Some(plant)),
         _ => in_operation(2, Some(plant)),
     };

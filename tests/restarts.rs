@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Cluster, Node, get, post, try_post, wait_until};
-use replicated_log::replication::Id;
+use replicated_log::replication::{Entry, Epoch, Id, Slot};
 use replicated_log::store::{Disk, Store};
 use rustix::process::Signal;
 use serde_json::json;
@@ -259,4 +259,26 @@ fn a_data_directory_is_verified_offline() {
     let said = String::from_utf8_lossy(&damaged.stderr);
     assert_eq!(damaged.status.code(), Some(1));
     assert!(said.contains("id 3 does not have the checksum"), "{said}");
+}
+
+/// Such a message is visible at once, so one that was stored is shown, though the node was killed before it noted that.
+#[test]
+fn a_bare_message_that_was_stored_is_shown() {
+    let mut cluster = Cluster::prepare(&["0"]);
+    let secondary = &mut cluster.secondaries[0];
+    secondary.start();
+    assert_eq!(post(&secondary.url("/replicate"), &json!({ "id": 1, "message": "noted" })).status, 200);
+    secondary.kill();
+    let store = Disk::open(&secondary.data()).unwrap();
+    let (id, message) = (Id::new(3), "stored".into());
+    let entry = Entry { id, epoch: Epoch::NONE, timestamp_ms: 0, message, key: None };
+    store.append(&[Slot::Refused(Id::new(2)), Slot::Entry(entry.into())]).unwrap();
+    drop(store);
+
+    secondary.start();
+    assert_eq!(texts(&secondary.messages()), ["noted", "stored"]);
+    assert_eq!(secondary.health()["message_count"], 2);
+    assert_eq!(post(&secondary.url("/replicate"), &json!({ "id": 3, "message": "stored" })).body["total_messages"], 2);
+    cluster.master.start();
+    wait_until("no master of ours gets it", || cluster.master.health().to_string().contains("2 messages of another"));
 }

@@ -743,24 +743,13 @@ impl Master {
 
     /// Writes the call that a dispatch asks for.
     fn call(&self, dispatch: &Dispatch) -> Call {
-        let Dispatch { after, through, told, decided, opening, admitted, .. } = *dispatch;
-        let stored = self.store.read(after, through, EVERYTHING).unwrap();
+        let Dispatch { after, through, told, decided, .. } = *dispatch;
+        let stored = self.store.read(after, through, EVERYTHING).unwrap().into_iter().filter_map(Slot::into_entry);
         let tail = self.tail.iter().filter(|entry| (after.next()..=through).contains(&entry.id)).cloned();
         let mut refused: BTreeSet<Id> = self.store.refused(told, decided).unwrap().into_iter().collect();
         refused.extend(self.store.refused(after, through).unwrap());
-        Call {
-            log_id: self.ledger.log_id(),
-            epoch: self.ledger.epoch(),
-            master: self.ledger.incarnation(),
-            opening,
-            history: opening.map(|_| self.ledger.history().clone()),
-            after,
-            through,
-            entries: stored.into_iter().filter_map(Slot::into_entry).chain(tail).collect(),
-            refused: refused.into_iter().collect(),
-            decided,
-            admitted,
-        }
+        let entries = stored.chain(tail).collect();
+        self.ledger.call(dispatch, (after, through), entries, refused.into_iter().collect())
     }
 
     fn forged_call(&self, parts: &[(String, String)]) -> Result<Call, Box<dyn Error>> {
@@ -776,7 +765,7 @@ impl Master {
             admitted: false,
             knows_admission: false,
         };
-        let mut call = self.call(&nothing);
+        let mut call = Call { decided: nothing.decided, ..self.call(&nothing) };
         let opening = Opening { since: call.epoch, overtaken_from: self.ledger.last().next() };
         let mut through = None;
         for (key, value) in parts {

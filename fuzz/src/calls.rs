@@ -66,6 +66,7 @@ fn call(choices: &mut Choices<'_>, node: &Node) -> Call {
         entries,
         refused,
         decided,
+        turn: choices.below(4),
         admitted: choices.one_in(2),
     }
 }

@@ -4,7 +4,7 @@
 use replicated_log::replication::{Acknowledgement, Call, Entry, Epoch, Fate, Id, Incarnation, Refusal, Replica, Slot};
 use replicated_log::store::{Memory, ReadLimit, Store, Watermark};
 use replicated_log::wire::client::{View, write_entry};
-use replicated_log::wire::node::{CallHead, EntriesText, Envelope, Replicate, write_call};
+use replicated_log::wire::node::{EntriesText, Envelope, Replicate, write_call};
 use std::sync::Arc;
 
 const ALL: ReadLimit = ReadLimit { slots_max: usize::MAX, bytes_max: usize::MAX };
@@ -144,20 +144,7 @@ fn check_shown(entry: &Entry) {
 
 /// A call is read as it was written.
 fn travels(envelope: Envelope, call: &Call) {
-    let head = CallHead {
-        envelope,
-        log_id: call.log_id,
-        epoch: call.epoch,
-        master: call.master,
-        opening: call.opening,
-        history: call.history.clone(),
-        after: call.after,
-        through: call.through,
-        refused: call.refused.clone(),
-        decided: call.decided,
-        admitted: call.admitted,
-    };
-    let written = write_call(&head, &EntriesText::new(&call.entries));
+    let written = write_call(envelope, call, &EntriesText::new(&call.entries));
     match Replicate::from_json(&written) {
         Ok(Replicate::Call(arrived)) => assert_eq!(*arrived, (envelope, call.clone())),
         other => panic!("{} was read as {other:?}", String::from_utf8_lossy(&written)),

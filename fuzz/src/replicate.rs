@@ -43,6 +43,7 @@ fn node_with_a_log() -> Node {
         entries: [1, 3, 4, 5].map(entry).to_vec(),
         refused: vec![Id::new(2)],
         decided: Id::new(3),
+        turn: 1,
         admitted: true,
     };
     let mut node = Node::new();

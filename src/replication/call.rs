@@ -28,8 +28,11 @@ pub struct Call {
     /// The master's high watermark, or the end of the call if that comes first. Every refusal up to it that the secondary
     /// may not know yet is in `refused`.
     pub decided: Id,
-    /// Whether the secondary takes part in the rounds, so that nothing is committed from now on that it does not hold.
-    /// Until it has been told so, and once it is told otherwise, it answers no reader alone: it does not know what it lacks.
+    /// The turn of the secondary in which the call was made: each time that it reports to the master it has a new one, and
+    /// when it is removed. A call may arrive after one of a later turn.
+    pub turn: u64,
+    /// Whether the secondary takes part in the rounds in this turn, so that nothing is committed from now on that it does not
+    /// hold. Until it has been told so it answers no reader alone: it does not know what it lacks.
     pub admitted: bool,
 }
 
@@ -51,7 +54,9 @@ pub struct Acknowledgement {
     pub durable: Id,
     /// The high watermark that the secondary knows now.
     pub decided: Id,
-    /// Whether it knows that it takes part in the rounds.
+    /// The latest turn that it knows.
+    pub turn: u64,
+    /// Whether it knows that it takes part in the rounds in that turn.
     pub admitted: bool,
 }
 

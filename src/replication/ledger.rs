@@ -2,9 +2,11 @@
 
 use super::writes::{Patience, Write, Writes};
 use super::{
-    Acknowledgement, Epoch, EpochHistory, Holdings, Id, Incarnation, LogId, MemberId, Opening, Refusal, WriteConcern,
+    Acknowledgement, Call, Entry, Epoch, EpochHistory, Holdings, Id, Incarnation, LogId, MemberId, Opening, Refusal,
+    WriteConcern,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A secondary is admitted to the rounds when it lacks at most this many entries; its first round carries them.
 const ADMISSION_LAG_MAX: u64 = 1_024;
@@ -181,6 +183,8 @@ pub struct Ledger {
     /// Durable refusals above `decided`.
     refused: BTreeSet<Id>,
     members: BTreeMap<MemberId, Member>,
+    /// The latest turn of those that were removed: a node that comes back has later ones.
+    turns_ended: u64,
 }
 
 impl Ledger {
@@ -209,6 +213,7 @@ impl Ledger {
             open,
             refused,
             members: BTreeMap::new(),
+            turns_ended: 0,
         };
         ledger.assert_invariants();
         ledger
@@ -305,7 +310,7 @@ impl Ledger {
         let state = Member {
             standing: Standing::Unreachable,
             incarnation: None,
-            turn: 0,
+            turn: self.turns_ended,
             epoch: Epoch::NONE,
             durable: Id::ZERO,
             told: Id::ZERO,
@@ -316,18 +321,46 @@ impl Ledger {
         assert!(before.is_none(), "member {member} joined twice");
     }
 
-    /// A secondary is removed: "all" means the rest from now on. If it answers, it is to be told, by a last call that takes
-    /// back its admission: else it would go on to answer readers alone, and miss what is committed without it. The call
-    /// covers all that was sent to it, so that it comes after those that admit it.
+    /// A secondary is removed: "all" means the rest from now on. If it answers, it is to be told, by a last call in a turn in
+    /// which it is not admitted: else it would go on to answer readers alone, and miss what is committed without it.
     pub fn leave(&mut self, member: MemberId) -> (Option<Dispatch>, Effects) {
-        let farewell = self.members.get_mut(&member).filter(|state| state.standing != Standing::Unreachable);
-        let farewell = farewell.map(|state| {
-            state.standing = Standing::Unreachable;
-            state.sent
-        });
-        let farewell = farewell.and_then(|sent| self.dispatch_from(member, sent));
+        let mut answers = false;
+        if let Some(state) = self.members.get_mut(&member) {
+            answers = state.standing != Standing::Unreachable;
+            (state.standing, state.turn, state.sent) = (Standing::Unreachable, state.turn + 1, state.durable);
+            self.turns_ended = self.turns_ended.max(state.turn);
+        }
+        let durable = self.member(member).filter(|_| answers).map(|view| view.durable);
+        let farewell = durable.and_then(|durable| self.dispatch_from(member, durable));
         self.members.remove(&member);
         (farewell, self.give_up_hopeless())
+    }
+
+    /// A call of a dispatch, with what the store holds after an id and up to another one.
+    ///
+    /// It tells what is decided up to its own end: beyond, the secondary would need refusals that it is told later.
+    #[must_use]
+    pub fn call(
+        &self,
+        dispatch: &Dispatch,
+        (after, through): (Id, Id),
+        entries: Vec<Arc<Entry>>,
+        refused: Vec<Id>,
+    ) -> Call {
+        Call {
+            log_id: self.log_id,
+            epoch: self.epoch(),
+            master: self.master,
+            opening: dispatch.opening,
+            history: dispatch.opening.map(|_| self.history.clone()),
+            after,
+            through,
+            entries,
+            refused,
+            decided: dispatch.decided.min(through),
+            turn: dispatch.turn,
+            admitted: dispatch.admitted,
+        }
     }
 
     /// Tells whether a concern can be met by the nodes that take part now.
@@ -468,7 +501,7 @@ impl Ledger {
         state.epoch = epoch;
         state.durable = state.durable.max(acknowledgement.durable.min(last));
         state.told = state.told.max(acknowledgement.decided.min(self.decided));
-        state.knows_admission |= acknowledgement.admitted;
+        state.knows_admission |= acknowledgement.admitted && acknowledgement.turn == state.turn;
         (true, self.settle(Vec::new()))
     }
 

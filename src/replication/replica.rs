@@ -69,6 +69,7 @@ pub struct Accepted {
     master: Incarnation,
     last: Id,
     decided: Id,
+    turn: u64,
     admitted: bool,
 }
 
@@ -198,6 +199,8 @@ pub struct Replica {
     visible: u64,
     /// Refusals above `decided`.
     refused: BTreeSet<Id>,
+    /// The latest turn of its master's that it knows, and whether it was admitted in that one.
+    turn: u64,
     admitted: bool,
     foreign: u64,
     diverged: Option<Id>,
@@ -216,6 +219,7 @@ impl Replica {
             decided: Id::ZERO,
             visible: 0,
             refused: BTreeSet::new(),
+            turn: 0,
             admitted: false,
             foreign: 0,
             diverged: None,
@@ -335,6 +339,7 @@ impl Replica {
             master: call.master,
             last: holds.last.max(call.through),
             decided: call.decided,
+            turn: call.turn,
             admitted: call.admitted,
         }
     }
@@ -367,10 +372,10 @@ impl Replica {
             self.last = self.last.min(id.previous());
             self.refused.split_off(&id);
         }
-        if self.log_id != Some(accepted.log_id) {
-            self.log_id = Some(accepted.log_id);
-            self.admitted = false;
+        if accepted.enter.is_some() || accepted.turn > self.turn {
+            (self.turn, self.admitted) = (accepted.turn, false);
         }
+        self.log_id = Some(accepted.log_id);
         self.epoch = accepted.epoch;
         self.master = Some(accepted.master);
         self.last = self.last.max(accepted.last);
@@ -380,8 +385,7 @@ impl Replica {
         });
         self.refused.extend(refusals.chain(accepted.refuse.iter().copied()).filter(|&id| id > self.decided));
         self.advance(accepted.decided);
-        // A master that brings a secondary up to date again, or removed it, may have committed without it meanwhile.
-        self.admitted = accepted.admitted && (self.admitted || self.last >= accepted.decided);
+        self.admitted |= accepted.admitted && accepted.turn == self.turn && self.last >= accepted.decided;
         self.acknowledgement()
     }
 
@@ -446,6 +450,7 @@ impl Replica {
             incarnation: self.incarnation,
             durable: self.last,
             decided: self.decided,
+            turn: self.turn,
             admitted: self.admitted,
         }
     }

@@ -123,33 +123,6 @@ struct OpeningBody {
     overtaken_from: u64,
 }
 
-/// Everything of a call but its entries.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct CallHead {
-    /// How it is addressed.
-    pub envelope: Envelope,
-    /// See [`Call`], as for the other fields.
-    pub log_id: LogId,
-    /// See [`Call`].
-    pub epoch: Epoch,
-    /// See [`Call`].
-    pub master: Incarnation,
-    /// See [`Call`].
-    pub opening: Option<Opening>,
-    /// See [`Call`].
-    pub history: Option<EpochHistory>,
-    /// See [`Call`].
-    pub after: Id,
-    /// See [`Call`].
-    pub through: Id,
-    /// See [`Call`].
-    pub refused: Vec<Id>,
-    /// See [`Call`].
-    pub decided: Id,
-    /// See [`Call`].
-    pub admitted: bool,
-}
-
 /// How a call is addressed: what the protocol's value does not need to know.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Envelope {
@@ -186,28 +159,30 @@ struct CallHeadBody {
     after: u64,
     through: u64,
     decided: u64,
+    turn: u64,
     admitted: bool,
     refused: Vec<u64>,
 }
 
-/// Writes a call.
+/// Writes a call. Its entries are given as text, and not looked at in the call itself.
 #[must_use]
-pub fn write_call(head: &CallHead, entries: &EntriesText) -> Vec<u8> {
+pub fn write_call(envelope: Envelope, call: &Call, entries: &EntriesText) -> Vec<u8> {
     let body = CallHeadBody {
-        log_id: LogIdText(head.log_id),
-        epoch: head.epoch.get(),
-        master: IncarnationText(head.master),
-        master_port: head.envelope.master_port,
-        to: IncarnationText(head.envelope.to),
-        opening: head
+        log_id: LogIdText(call.log_id),
+        epoch: call.epoch.get(),
+        master: IncarnationText(call.master),
+        master_port: envelope.master_port,
+        to: IncarnationText(envelope.to),
+        opening: call
             .opening
             .map(|opening| OpeningBody { since: opening.since.get(), overtaken_from: opening.overtaken_from.get() }),
-        history: head.history.as_ref().map(reigns_of),
-        after: head.after.get(),
-        through: head.through.get(),
-        decided: head.decided.get(),
-        admitted: head.admitted,
-        refused: head.refused.iter().map(|id| id.get()).collect(),
+        history: call.history.as_ref().map(reigns_of),
+        after: call.after.get(),
+        through: call.through.get(),
+        decided: call.decided.get(),
+        turn: call.turn,
+        admitted: call.admitted,
+        refused: call.refused.iter().map(|id| id.get()).collect(),
     };
     let mut json = serde_json::to_vec(&body).expect("strings and numbers always serialise into memory");
     let end_of_object = json.pop();
@@ -244,6 +219,8 @@ struct ReplicateFields {
     after: Option<u64>,
     through: Option<u64>,
     decided: Option<u64>,
+    #[serde(default)]
+    turn: u64,
     #[serde(default)]
     admitted: bool,
     #[serde(default)]
@@ -300,6 +277,7 @@ impl ReplicateFields {
             entries: self.entries.into_iter().map(|body| Arc::new(body.into())).collect(),
             refused: self.refused.into_iter().map(Id::new).collect(),
             decided: Id::new(self.decided.ok_or_else(|| missing("decided"))?),
+            turn: self.turn,
             admitted: self.admitted,
         };
         Ok(Replicate::Call(Box::new((envelope, call))))
@@ -325,6 +303,7 @@ pub struct AcknowledgementBody {
     incarnation: IncarnationText,
     durable: u64,
     decided: u64,
+    turn: u64,
     admitted: bool,
     /// For a call with messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -339,6 +318,7 @@ impl AcknowledgementBody {
             incarnation: IncarnationText(acknowledgement.incarnation),
             durable: acknowledgement.durable.get(),
             decided: acknowledgement.decided.get(),
+            turn: acknowledgement.turn,
             admitted: acknowledgement.admitted,
             took,
         }
@@ -357,6 +337,7 @@ impl From<&AcknowledgementBody> for Acknowledgement {
             incarnation: body.incarnation.0,
             durable: Id::new(body.durable),
             decided: Id::new(body.decided),
+            turn: body.turn,
             admitted: body.admitted,
         }
     }
@@ -648,6 +629,7 @@ mod tests {
             entries: vec![entry(3, "three\n"), entry(5, "🦀")],
             refused: vec![Id::new(4)],
             decided: Id::new(2),
+            turn: 3,
             admitted: true,
         }
     }
@@ -655,25 +637,10 @@ mod tests {
     #[test]
     fn a_call_arrives_as_it_was_sent() {
         let call = call();
-        let head = CallHead {
-            envelope: Envelope { to: Incarnation::new(42), master_port: 5000 },
-            log_id: call.log_id,
-            epoch: call.epoch,
-            master: call.master,
-            opening: call.opening,
-            history: call.history.clone(),
-            after: call.after,
-            through: call.through,
-            refused: call.refused.clone(),
-            decided: call.decided,
-            admitted: call.admitted,
-        };
-        let Replicate::Call(arrived) =
-            Replicate::from_json(&write_call(&head, &EntriesText::new(&call.entries))).unwrap()
-        else {
-            panic!("not a call")
-        };
-        assert_eq!(*arrived, (head.envelope, call));
+        let envelope = Envelope { to: Incarnation::new(42), master_port: 5000 };
+        let written = write_call(envelope, &call, &EntriesText::new(&call.entries));
+        let Replicate::Call(arrived) = Replicate::from_json(&written).unwrap() else { panic!("not a call") };
+        assert_eq!(*arrived, (envelope, call));
     }
 
     #[test]

@@ -28,6 +28,12 @@ enum Event {
     Failing(Node),
     /// Something that is under way is on the wire twice.
     Duplicate(u64),
+    /// A secondary is removed for a while, though it runs.
+    Remove {
+        member: usize,
+        lasts: Micros,
+    },
+    Register(usize),
 }
 
 /// A secondary ends in the middle of a call, after so many writes.
@@ -108,19 +114,19 @@ fn draw_crash(node: Option<Node>, random: &mut Random) -> Crash {
         5 | 6 if may_lose_disk => Harm::DiskLost,
         _ => Harm::PowerLost { notes: random.below(4) as usize },
     };
-    Crash { harm, unfinished_is_written: random.one_in(2) }
+    Crash { harm, round_is_written: random.one_in(2), refusals_are_written: random.one_in(2) }
 }
 
 fn draw_event(plan: &Plan, random: &mut Random) -> Event {
-    let member = random.below(plan.secondaries as u64) as usize;
+    let member = random.below(plan.secondaries.max(1) as u64) as usize;
     let lasts = MILLISECOND * (1 + random.below(3_000));
     let node = draw_node(plan, random);
     // Some clusters have nothing but crashes, and messages that come twice.
-    match if plan.only_crashes { random.below(7) } else { random.below(13) } {
+    match if plan.only_crashes { random.below(7) } else { random.below(14) } {
         0 | 1 => Event::Crash(node, draw_crash(Some(node), random)),
         2 => Event::CrashAll(draw_crash(None, random)),
         3..=5 => {
-            let crash = Crash { unfinished_is_written: false, ..draw_crash(None, random) };
+            let crash = draw_crash(None, random);
             let (opens, writes) = (random.one_in(2), 1 + random.below(3) as usize);
             Event::CrashInTheMiddle(Trap { member, opens, writes, crash })
         }
@@ -128,6 +134,7 @@ fn draw_event(plan: &Plan, random: &mut Random) -> Event {
         8 | 9 => Event::Cut { member, inward: random.one_in(2), lasts },
         10 => Event::Slow(node, lasts),
         11 => Event::Full(node, lasts),
+        12 if plan.secondaries > 0 => Event::Remove { member, lasts },
         _ => Event::Failing(node),
     }
 }
@@ -160,6 +167,12 @@ impl<P: Platter> Simulation<P> {
                 let after = SECOND + self.random.below(SECOND);
                 self.faults.add(now + after, Event::Start(node));
             }
+            Event::Remove { member, lasts } => {
+                self.world.leave(0, member);
+                self.faults.add(now + lasts, Event::Register(member));
+                self.hear_answers();
+            }
+            Event::Register(member) => self.world.join(0, member),
             Event::Duplicate(draw) => {
                 let calls = self.world.wire.iter().filter(|parcel| matches!(parcel.content, Content::Call { .. }));
                 let calls: Vec<u64> = calls.map(|parcel| parcel.number).collect();

@@ -67,7 +67,7 @@ impl Plan {
     pub(crate) fn draw(seed: u64) -> Plan {
         let mut random = Random::new(seed);
         Plan {
-            secondaries: random.one_of(&[1, 2, 2, 2, 3]),
+            secondaries: random.one_of(&[0, 1, 1, 2, 2, 2, 2, 2, 2, 3, 3]),
             lasts: SECOND * (1 + random.below(8)),
             writes: 3 + random.below(25) as usize,
             faults: random.below(16) as usize,
@@ -201,7 +201,7 @@ impl<P: Platter> Simulation<P> {
             }
             Step::Ask(master, member) => {
                 let is_lost = self.world.masters[master].process.as_ref().is_some_and(|process| {
-                    process.ledger.members().nth(member).is_some_and(|view| view.standing == Standing::Unreachable)
+                    process.members().any(|(at, view)| at == member && view.standing == Standing::Unreachable)
                 });
                 if is_lost { 50 * MILLISECOND + self.random.below(300 * MILLISECOND) } else { plan.heartbeat }
             }
@@ -292,6 +292,7 @@ impl<P: Platter> Simulation<P> {
         for node in self.world.nodes() {
             self.start_or_restart(node);
         }
+        (0..self.plan.secondaries).for_each(|member| self.world.join(0, member));
     }
 
     /// A node that does not run starts; one that has given up is started again.
@@ -332,7 +333,7 @@ impl<P: Platter> Simulation<P> {
                 format!("secondary {index} is {:?}, and has decided {decided} of {}", view.standing, ledger.decided())
             })
         };
-        ledger.members().enumerate().find_map(is_behind)
+        process.members().find_map(is_behind)
     }
 
     /// Whoever was answered may have something to do.

@@ -4,13 +4,13 @@ use super::plants::Plant;
 use super::platter::{Crash, EVERYTHING, Harm, Luck, Platter};
 use super::wire::{Complaint, Content, Delivery, Parcel, Round};
 use super::witness::Answer;
-use super::{Node, World, member_id};
+use super::{Node, World};
 use replicated_log::replication::{
-    Acknowledgement, Call, Dispatch, Effects, Entry, Epoch, EpochHistory, Fate, Holdings, Id, Incarnation, KeyedWrite,
-    Keys, Ledger, LogId, MemberId, Outcome, Patience, Refusal, Replica, Slot, Standing, WriteConcern,
+    Acknowledgement, Dispatch, Effects, Entry, Epoch, EpochHistory, Fate, Holdings, Id, Incarnation, KeyedWrite, Keys,
+    Ledger, LogId, MemberId, MemberView, Outcome, Patience, Refusal, Replica, Slot, Standing, WriteConcern,
 };
 use replicated_log::store::{Identity, ReadLimit, Watermark};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How much one call carries when it is read from the store: little, so that catching up takes several.
@@ -32,12 +32,14 @@ pub(crate) struct Post {
 pub(crate) struct Master<P> {
     pub(crate) disk: P,
     pub(crate) process: Option<Process>,
+    /// The secondaries that are on its record.
+    recorded: BTreeSet<usize>,
     starts: u64,
 }
 
 impl<P> Master<P> {
-    pub(crate) fn new(disk: P) -> Master<P> {
-        Master { disk, process: None, starts: 0 }
+    pub(crate) fn new(disk: P, secondaries: usize) -> Master<P> {
+        Master { disk, process: None, recorded: (0..secondaries).collect(), starts: 0 }
     }
 }
 
@@ -45,6 +47,9 @@ impl<P> Master<P> {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Process {
     pub(crate) ledger: Ledger,
+    /// The secondaries that are registered, each with its number.
+    members: BTreeMap<usize, MemberId>,
+    members_numbered: u32,
     /// Appended, and in no round yet.
     queue: Vec<Arc<Entry>>,
     /// Rounds whose copies the master's own disk has still to take, in order.
@@ -64,6 +69,23 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// The number of a secondary, if it is registered.
+    pub(super) fn member_id(&self, member: usize) -> Option<MemberId> {
+        self.members.get(&member).copied()
+    }
+
+    /// The secondaries that are registered.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (usize, MemberView)> + '_ {
+        self.members.iter().filter_map(|(&member, &id)| self.ledger.member(id).map(|view| (member, view)))
+    }
+
+    fn enlist(&mut self, member: usize) {
+        self.members_numbered += 1;
+        let id = MemberId::new(self.members_numbered);
+        self.members.insert(member, id);
+        self.ledger.join(id);
+    }
+
     pub(crate) fn has_waiting_writes(&self) -> bool {
         !self.queue.is_empty()
     }
@@ -115,14 +137,14 @@ impl<P: Platter> World<P> {
         }
         let identity = Identity { log_id, master, history: history.clone(), members: Vec::new() };
         store.set_identity(&identity).expect("writable");
-        let mut ledger = Ledger::begin(log_id, master, history, store.found_log().expect("readable"));
-        (0..self.secondaries.len()).for_each(|member| ledger.join(member_id(member)));
-        let effects = ledger.assembled();
+        let ledger = Ledger::begin(log_id, master, history, store.found_log().expect("readable"));
         let mut keys = Keys::new(KEYS_MAX);
         store.keyed_writes(KEYS_MAX).expect("readable").into_iter().rev().for_each(|write| keys.remember(write));
-        self.masters[index].process = Some(Process {
+        let mut process = Process {
             noted: ledger.decided(),
             ledger,
+            members: BTreeMap::new(),
+            members_numbered: 0,
             queue: Vec::new(),
             rounds: Vec::new(),
             refusing: Vec::new(),
@@ -131,8 +153,43 @@ impl<P: Platter> World<P> {
             keys,
             halted: false,
             disk_failed: false,
+        };
+        self.masters[index].recorded.iter().for_each(|&member| process.enlist(member));
+        let effects = process.ledger.assembled();
+        self.masters[index].process = Some(process);
+        self.carry_out(index, effects);
+    }
+
+    /// A secondary is registered, if it is not yet.
+    pub(super) fn join_at(&mut self, index: usize, member: usize) {
+        let Master { process: Some(process), recorded, .. } = &mut self.masters[index] else { return };
+        if recorded.insert(member) {
+            process.enlist(member);
+            self.witness.joins(member);
+        }
+    }
+
+    /// A secondary is removed, and told so if it answers.
+    pub(super) fn leave_at(&mut self, index: usize, member: usize) {
+        let Master { disk, process: Some(process), recorded, .. } = &mut self.masters[index] else { return };
+        let Some(id) = process.members.remove(&member) else { return };
+        recorded.remove(&member);
+        let turn = process.ledger.member(id).map_or(0, |view| view.turn);
+        self.witness.leaves(member, process.ledger.epoch(), turn);
+        let (farewell, effects) = process.ledger.leave(id);
+        let farewell = farewell.map(|dispatch| {
+            let (after, through) = (dispatch.after, dispatch.through);
+            let refused = disk.store().refused(dispatch.told.min(after), through).expect("readable");
+            (dispatch.incarnation, process.ledger.call(&dispatch, (after, through), Vec::new(), refused))
+        });
+        self.wire.retain(|parcel| {
+            parcel.master != index || parcel.member != member || !matches!(parcel.content, Content::Holdings(_))
         });
         self.carry_out(index, effects);
+        if let Some((to, call)) = farewell {
+            let content = Content::Call { to, call, delivery: None };
+            self.send(Parcel { number: 0, master: index, member, content });
+        }
     }
 
     /// What a secondary holds of the latest epoch beyond the end of the master's log may be all that is left of it.
@@ -147,14 +204,15 @@ impl<P: Platter> World<P> {
 
     pub(super) fn crash_master(&mut self, index: usize, crash: Crash) {
         let Some(process) = self.masters[index].process.take() else { return };
-        if crash.unfinished_is_written && !process.disk_failed {
-            let store = self.masters[index].disk.store();
-            if let Some(round) = process.rounds.first() {
-                let slots: Vec<Slot> = round.entries.iter().cloned().map(Slot::Entry).collect();
-                store.append(&slots).expect("writable");
-            } else if let Some(refusals) = process.storable_refusals() {
-                store.refuse(&process.refusing[refusals]).expect("writable");
-            }
+        let store = self.masters[index].disk.store();
+        let round = process.rounds.first().filter(|_| crash.round_is_written && !process.disk_failed);
+        if let Some(round) = round {
+            let slots: Vec<Slot> = round.entries.iter().cloned().map(Slot::Entry).collect();
+            store.append(&slots).expect("writable");
+        }
+        let refusals = process.storable_refusals().filter(|_| crash.refusals_are_written && !process.disk_failed);
+        if let Some(refusals) = refusals {
+            store.refuse(&process.refusing[refusals]).expect("writable");
         }
         self.masters[index].disk.crash(crash.harm);
         process.writers.into_values().flatten().for_each(|write| self.witness.answer(write, Answer::Unknown));
@@ -175,8 +233,8 @@ impl<P: Platter> World<P> {
         let Some(process) = &mut self.masters[index].process else {
             return self.witness.answer(write, Answer::NotTaken);
         };
-        if let Some((first, last)) = post.key.as_deref().and_then(|key| process.keys.find(key)) {
-            return self.repeat(index, write, first, last);
+        if let Some((_, last)) = post.key.as_deref().and_then(|key| process.keys.find(key)) {
+            return self.repeat(index, write, last);
         }
         if process.halted {
             return self.witness.answer(write, Answer::NotTaken);
@@ -198,15 +256,18 @@ impl<P: Platter> World<P> {
     }
 
     /// A write whose key is known gets the answer of the first one.
-    fn repeat(&mut self, index: usize, write: usize, first: Id, last: Id) {
+    fn repeat(&mut self, index: usize, write: usize, last: Id) {
         self.witness.is_repeat(write);
         let Master { disk, process: Some(process), .. } = &mut self.masters[index] else { return };
         if let Some(writers) = process.writers.get_mut(&last) {
             writers.push(write);
         } else if !matches!(disk.store().get(last), Ok(Some(Slot::Entry(_)))) {
             self.witness.answer(write, Answer::Unknown);
-        } else if last <= process.ledger.decided() {
-            self.witness.answer(write, Answer::Committed { first, short: false });
+        } else if last <= process.noted {
+            let concern = self.witness.writes[write].concern();
+            let copies = 1 + process.ledger.members().filter(|view| view.durable >= last).count();
+            let short = copies < process.ledger.copies(concern);
+            self.answer(index, write, last, if short { Outcome::CommittedShort } else { Outcome::Committed });
         } else if process.halted {
             self.witness.answer(write, Answer::Unknown);
         } else {
@@ -220,8 +281,14 @@ impl<P: Platter> World<P> {
         self.carry_out(index, effects);
         let Some(process) = &mut self.masters[index].process else { return };
         if process.ledger.is_in_doubt(last) {
-            let writers = process.writers.remove(&last).unwrap_or_default();
-            writers.into_iter().for_each(|write| self.witness.answer(write, Answer::Unknown));
+            let is_shown = last <= process.noted;
+            for write in process.writers.remove(&last).unwrap_or_default() {
+                if is_shown {
+                    self.answer(index, write, last, Outcome::CommittedShort);
+                } else {
+                    self.witness.answer(write, Answer::Unknown);
+                }
+            }
         }
     }
 
@@ -236,7 +303,7 @@ impl<P: Platter> World<P> {
         let members = if round.entries.is_empty() { to_tell } else { (0..self.secondaries.len()).collect() };
         let mut deliveries = Vec::new();
         for member in members {
-            let dispatch = process.ledger.dispatch(member_id(member), round.through());
+            let dispatch = process.member_id(member).and_then(|id| process.ledger.dispatch(id, round.through()));
             if let Some(dispatch) = dispatch.filter(Dispatch::has_news) {
                 deliveries.push((member, Delivery::new(dispatch, Some(round.clone()))));
             }
@@ -311,19 +378,8 @@ impl<P: Platter> World<P> {
                 (slots.last().map_or(after, Slot::id), slots.into_iter().filter_map(Slot::into_entry).collect())
             }
         };
-        let call = Call {
-            log_id: process.ledger.log_id(),
-            epoch: process.ledger.epoch(),
-            master: process.ledger.incarnation(),
-            opening: dispatch.opening,
-            history: dispatch.opening.map(|_| process.ledger.history().clone()),
-            after,
-            through,
-            entries,
-            refused: store.refused(dispatch.told.min(after), through).expect("readable"),
-            decided: dispatch.decided.min(through),
-            admitted: dispatch.admitted,
-        };
+        let refused = store.refused(dispatch.told.min(after), through).expect("readable");
+        let call = process.ledger.call(&dispatch, (after, through), entries, refused);
         let content = Content::Call { to: dispatch.incarnation, call, delivery: Some(delivery) };
         self.send(Parcel { number: 0, master: index, member, content });
     }
@@ -400,7 +456,8 @@ impl<P: Platter> World<P> {
     /// A secondary has said what it holds, or nothing.
     pub(super) fn welcome(&mut self, index: usize, member: usize, holdings: Option<Holdings>) {
         let Some(process) = &mut self.masters[index].process else { return };
-        let Some(view) = process.ledger.member(member_id(member)) else { return };
+        let view = process.member_id(member).and_then(|id| process.ledger.member(id));
+        let Some(view) = view else { return };
         match (view.standing, holdings) {
             (Standing::CatchingUp, _) | (Standing::Unreachable, None) => {}
             (Standing::Unreachable, Some(holdings)) => match process.ledger.reported(view.member, &holdings) {
@@ -426,10 +483,11 @@ impl<P: Platter> World<P> {
     /// The keeper admits a secondary, or sends it more.
     pub(super) fn catch_up(&mut self, index: usize, member: usize) {
         let Some(process) = &mut self.masters[index].process else { return };
-        if process.ledger.admit(member_id(member)) {
+        let Some(id) = process.member_id(member) else { return };
+        if process.ledger.admit(id) {
             return;
         }
-        if let Some(dispatch) = process.ledger.dispatch_catch_up(member_id(member), CALL_LIMIT.slots_max as u64) {
+        if let Some(dispatch) = process.ledger.dispatch_catch_up(id, CALL_LIMIT.slots_max as u64) {
             self.send_next(index, member, Delivery::new(dispatch, None));
         }
     }

@@ -15,8 +15,7 @@
 //! | [`plants`] | known bugs of this family of protocols, to be planted so that the witness can be seen to catch them |
 //!
 //! What a step leaves out: the bytes of HTTP and JSON, threads of one node that run between each other's lines (the
-//! store, the ledger and the replica are entered under locks, in the order that a step takes), secondaries that join or
-//! leave, and what is configured away from the protocol, as quotas and artificial delays.
+//! store, the ledger and the replica are entered under locks, in the order that a step takes), and what is configured away from the protocol, as quotas and artificial delays.
 
 #![allow(dead_code, reason = "each test uses its part of this")]
 
@@ -30,7 +29,7 @@ pub(crate) mod witness;
 use master::{Master, Post, Process};
 use plants::Plant;
 use platter::{Crash, Luck, Platter};
-use replicated_log::replication::{Id, MemberId, Replica, Standing};
+use replicated_log::replication::{Id, Replica, Standing};
 use secondary::Secondary;
 use wire::{Content, Parcel};
 use witness::Witness;
@@ -78,7 +77,7 @@ impl<P: Platter> World<P> {
     /// A master and so many secondaries on empty disks, none of which runs.
     pub(crate) fn new(secondaries: usize, plant: Option<Plant>, disk: impl Fn(Node) -> P) -> World<P> {
         World {
-            masters: vec![Master::new(disk(Node::Master(0)))],
+            masters: vec![Master::new(disk(Node::Master(0)), secondaries)],
             secondaries: (0..secondaries).map(|index| Secondary::new(disk(Node::Secondary(index)))).collect(),
             wire: Vec::new(),
             witness: Witness::new(1, secondaries),
@@ -101,7 +100,7 @@ impl<P: Platter> World<P> {
             if process.has_refusals_to_store() {
                 steps.push(Step::StoreRefusals(index));
             }
-            for (member, view) in process.ledger.members().enumerate() {
+            for (member, view) in process.members() {
                 match view.standing {
                     Standing::CatchingUp if !self.is_being_caught_up(index, member) => {
                         steps.push(Step::CatchUp(index, member));
@@ -155,6 +154,18 @@ impl<P: Platter> World<P> {
         self.observe();
     }
 
+    /// A secondary is removed from those of a master.
+    pub(crate) fn leave(&mut self, master: usize, member: usize) {
+        self.leave_at(master, member);
+        self.observe();
+    }
+
+    /// A secondary is registered.
+    pub(crate) fn join(&mut self, master: usize, member: usize) {
+        self.join_at(master, member);
+        self.observe();
+    }
+
     /// A call is on the wire twice.
     pub(crate) fn duplicate(&mut self, number: u64) {
         if let Some(parcel) = self.wire.iter().find(|parcel| parcel.number == number) {
@@ -193,7 +204,7 @@ impl<P: Platter> World<P> {
     {
         let (node, disk) = (Node::Master(self.masters.len()), self.masters[0].disk.clone());
         self.witness.two_masters(node);
-        self.masters.push(Master::new(disk));
+        self.masters.push(Master::new(disk, self.secondaries.len()));
         self.start(node, |_| true);
     }
 
@@ -276,10 +287,6 @@ impl<P: Platter> World<P> {
     }
 }
 
-fn member_id(index: usize) -> MemberId {
-    MemberId::new(index as u32 + 1)
-}
-
 impl<P: Platter> World<P> {
     fn is_under_way(&self, master: usize, member: usize, which: impl Fn(&Parcel) -> bool) -> bool {
         self.wire.iter().any(|parcel| parcel.master == master && parcel.member == member && which(parcel))
@@ -296,7 +303,8 @@ impl<P: Platter> World<P> {
     /// Whether a delivery of a kind is under way, or waits for the store, in the present turn of a secondary.
     fn is_being_sent(&self, master: usize, member: usize, is_round: bool, is_empty: bool) -> bool {
         let Some(process) = &self.masters[master].process else { return false };
-        let turn = process.ledger.member(member_id(member)).map(|view| view.turn);
+        let view = process.member_id(member).and_then(|id| process.ledger.member(id));
+        let turn = view.map(|view| view.turn);
         let is_meant = |delivery: &wire::Delivery| {
             Some(delivery.dispatch.turn) == turn
                 && delivery.is_round() == is_round
@@ -312,7 +320,8 @@ impl<P: Platter> World<P> {
 
     fn is_to_be_told(&self, master: usize, member: usize) -> bool {
         let Some(process) = &self.masters[master].process else { return false };
-        process.ledger.owes(member_id(member)) && !self.is_being_sent(master, member, true, true)
+        let owes = process.member_id(member).is_some_and(|id| process.ledger.owes(id));
+        owes && !self.is_being_sent(master, member, true, true)
     }
 
     fn round_is_due(&self, master: usize, process: &Process) -> bool {

@@ -33,12 +33,19 @@ pub(crate) enum Harm {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Crash {
     pub(crate) harm: Harm,
-    /// What the disk was writing is on it, though the process never heard of that.
-    pub(crate) unfinished_is_written: bool,
+    /// What the disk of a master was writing is on it, though the process never heard of that: its oldest round,
+    pub(crate) round_is_written: bool,
+    /// and refusals.
+    pub(crate) refusals_are_written: bool,
 }
 
 impl Crash {
-    pub(crate) const KILLED: Crash = Crash { harm: Harm::Killed, unfinished_is_written: false };
+    pub(crate) const KILLED: Crash = Crash::of(Harm::Killed);
+
+    /// Nothing of what was being written is on the disk.
+    pub(crate) const fn of(harm: Harm) -> Crash {
+        Crash { harm, round_is_written: false, refusals_are_written: false }
+    }
 }
 
 /// A disk, and the store on it.

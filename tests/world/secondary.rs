@@ -113,6 +113,7 @@ impl<P: Platter> World<P> {
         let held = secondary.disk.store().read(Id::ZERO, Id::MAX, EVERYTHING).expect("readable");
         let held = held.into_iter().filter_map(Slot::into_entry);
         secondary.remembered.extend(held.map(|entry| (entry.id, Arc::clone(&entry.message))));
+        self.witness.forgets_its_admission(index);
         secondary.has_lost_disk |= crash.harm == Harm::DiskLost;
         secondary.disk.crash(crash.harm);
         match crash.harm {
@@ -155,6 +156,7 @@ impl<P: Platter> World<P> {
             return Err(Complaint::Down);
         }
         let acknowledgement = replica.applied(&accepted);
+        self.witness.is_called(index, call.epoch, call.turn);
         let first = accepted.changes().find_map(|change| match change {
             Change::Append(slots) => Some(slots[0].id()),
             _ => None,

@@ -47,12 +47,18 @@ pub(crate) enum Answer {
 pub(crate) struct Write {
     pub(crate) texts: Vec<Arc<str>>,
     concern: WriteConcern,
+    /// The registrations that there were when it was posted: it needs those of them that there still are, if it is for all.
+    asked_of: BTreeSet<(usize, u32)>,
     /// It was taken for one that was posted before.
     is_repeat: bool,
     pub(crate) answer: Option<Answer>,
 }
 
 impl Write {
+    pub(super) fn concern(&self) -> WriteConcern {
+        self.concern
+    }
+
     /// Whether it was taken for one that was posted before.
     pub(crate) fn is_repeat(&self) -> bool {
         self.is_repeat
@@ -80,6 +86,12 @@ pub(crate) struct Witness {
     order: BTreeMap<Id, Arc<str>>,
     shown_texts: BTreeSet<Arc<str>>,
     shown: BTreeMap<Node, Shown>,
+    /// The secondaries that are registered, and which registration that is.
+    registered: BTreeSet<(usize, u32)>,
+    registrations: u32,
+    /// Secondaries that were removed and do not know it yet: they answer readers as if nothing had happened, until they are
+    /// started again, or get a call of a later turn or epoch than this.
+    unsuspecting: BTreeMap<usize, (Epoch, u64)>,
     acknowledged: BTreeMap<Id, Arc<str>>,
     /// The last id that was acknowledged as held by every node.
     newest_everywhere: Id,
@@ -96,7 +108,9 @@ pub(crate) struct Witness {
 impl Witness {
     pub(crate) fn new(masters: usize, secondaries: usize) -> Witness {
         let nodes = (0..masters).map(Node::Master).chain((0..secondaries).map(Node::Secondary));
-        Witness { shown: nodes.map(|node| (node, Shown::default())).collect(), ..Witness::default() }
+        let shown = nodes.map(|node| (node, Shown::default())).collect();
+        let registered = (0..secondaries).map(|member| (member, 0)).collect();
+        Witness { shown, registered, ..Witness::default() }
     }
 
     /// The first promise that was found broken, in a sentence.
@@ -110,8 +124,37 @@ impl Witness {
 
     /// A client posts a write. Gives the number by which its answer is told.
     pub(super) fn asked(&mut self, post: &Post) -> usize {
-        self.writes.push(Write { texts: post.texts.clone(), concern: post.concern, is_repeat: false, answer: None });
+        self.writes.push(Write {
+            texts: post.texts.clone(),
+            concern: post.concern,
+            asked_of: self.registered.clone(),
+            is_repeat: false,
+            answer: None,
+        });
         self.writes.len() - 1
+    }
+
+    pub(super) fn joins(&mut self, member: usize) {
+        self.registrations += 1;
+        self.registered.insert((member, self.registrations));
+    }
+
+    /// A secondary is removed in an epoch, in a turn.
+    pub(super) fn leaves(&mut self, member: usize, epoch: Epoch, turn: u64) {
+        self.registered.retain(|(registered, _)| *registered != member);
+        self.unsuspecting.insert(member, (epoch, turn));
+    }
+
+    /// A secondary has accepted a call.
+    pub(super) fn is_called(&mut self, member: usize, epoch: Epoch, turn: u64) {
+        if self.unsuspecting.get(&member).is_some_and(|&ended| (epoch, turn) > ended) {
+            self.unsuspecting.remove(&member);
+        }
+    }
+
+    /// The process of a secondary ends.
+    pub(super) fn forgets_its_admission(&mut self, member: usize) {
+        self.unsuspecting.remove(&member);
     }
 
     pub(super) fn is_repeat(&mut self, write: usize) {
@@ -291,10 +334,19 @@ impl<P: Platter> World<P> {
             Outcome::CommittedShort => Answer::Committed { first, short: true },
             Outcome::Refused => Answer::Refused,
         };
-        if outcome != Outcome::Refused {
+        if outcome == Outcome::Refused {
+            self.examine_refusal(index, first, last);
+        } else {
             self.examine_acknowledgement(index, write, first, outcome);
         }
         self.witness.answer(write, answer);
+    }
+
+    fn examine_refusal(&mut self, index: usize, first: Id, last: Id) {
+        let held = self.masters[index].disk.store().read(first.previous(), last, EVERYTHING).expect("readable");
+        if held.len() as u64 != last.since(first.previous()) || held.iter().any(|slot| matches!(slot, Slot::Entry(_))) {
+            self.witness.broken(format!("refused: {first} to {last} are refused, and the master's disk has {held:?}"));
+        }
     }
 
     fn examine_acknowledgement(&mut self, index: usize, write: usize, first: Id, outcome: Outcome) {
@@ -309,13 +361,17 @@ impl<P: Platter> World<P> {
             if !self.witness.shown[&here].ever.contains(&(id, Arc::clone(text))) {
                 self.witness.broken(format!("{what} is not shown by the master"));
             }
-            let copies = 1 + self.secondaries.iter().filter(|secondary| secondary.holds(id, text)).count();
-            let wanted = match write.concern {
-                WriteConcern::All => 1 + self.secondaries.len(),
-                WriteConcern::Copies(copies) => copies,
+            let registered = &self.witness.registered;
+            let lacks = |member: usize| !self.secondaries[member].holds(id, text);
+            let missing = match write.concern {
+                WriteConcern::All => write.asked_of.intersection(registered).filter(|(at, _)| lacks(*at)).count(),
+                WriteConcern::Copies(copies) => {
+                    let held = 1 + registered.iter().filter(|(member, _)| !lacks(*member)).count();
+                    copies.saturating_sub(held)
+                }
             };
-            if outcome == Outcome::Committed && !write.is_repeat && !self.witness.two_masters && copies < wanted {
-                self.witness.broken(format!("{what} has {copies} copies of {wanted}"));
+            if outcome == Outcome::Committed && !write.is_repeat && !self.witness.two_masters && missing > 0 {
+                self.witness.broken(format!("{what} lacks {missing} of the copies that it asked for"));
             }
             self.witness.acknowledged.insert(id, Arc::clone(text));
             if outcome == Outcome::Committed && write.concern == WriteConcern::All && !write.is_repeat {
@@ -331,7 +387,7 @@ impl<P: Platter> World<P> {
         let newest = self.witness.newest_everywhere;
         for (index, secondary) in self.secondaries.iter().enumerate() {
             let shown = self.witness.shown[&Node::Secondary(index)].decided;
-            if secondary.answers_alone() && shown < newest {
+            if secondary.answers_alone() && shown < newest && !self.witness.unsuspecting.contains_key(&index) {
                 let sentence =
                     format!("reads: secondary {index} answers alone up to {shown}, but {newest} was acknowledged");
                 return self.witness.broken(sentence);
@@ -391,7 +447,9 @@ impl<P: Platter> World<P> {
         if !self.witness.has_one_log() || !self.runs(Node::Master(0)) {
             return;
         }
-        if let Err(sentence) = self.disks_agree().and_then(|()| self.writes_are_whole()) {
+        let examined =
+            self.disks_agree().and_then(|()| self.writes_are_whole()).and_then(|()| self.counters_are_true());
+        if let Err(sentence) = examined {
             self.witness.broken(sentence);
         }
     }
@@ -410,8 +468,7 @@ impl<P: Platter> World<P> {
                         }
                     }
                     Slot::Refused(id) => {
-                        let at = usize::try_from(id.get()).unwrap_or(usize::MAX) - 1;
-                        if master.get(at).is_some_and(|held| matches!(held, Slot::Entry(_))) {
+                        if !matches!(slot_at(&master, id), Some(Slot::Refused(_))) {
                             return Err(format!(
                                 "one content: {node:?} knows that {id} is refused, the master's disk does not"
                             ));
@@ -419,10 +476,50 @@ impl<P: Platter> World<P> {
                     }
                 }
             }
+            let decided = self.shows_up_to(node).unwrap_or_default();
+            let on_disk = self.disk(node).store().read(Id::ZERO, decided, EVERYTHING).expect("readable");
+            if let Some(slot) = on_disk.iter().find(|slot| slot_at(&master, slot.id()) != Some(slot)) {
+                return Err(format!("one content: {node:?} has decided {slot:?}, which is another one on the master"));
+            }
         }
         for (id, text) in &self.witness.acknowledged {
             if !holds(self.masters[0].disk.store(), *id, text) {
                 return Err(format!("acknowledged: {id}=\"{text}\" is not on the master's disk any more"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a node says of itself, and what the master believes of its secondaries, is so.
+    fn counters_are_true(&self) -> Result<(), String> {
+        let messages = |node: Node, decided| {
+            let slots = self.disk(node).store().read(Id::ZERO, decided, EVERYTHING).expect("readable");
+            slots.iter().filter(|slot| matches!(slot, Slot::Entry(_))).count() as u64
+        };
+        let Some(process) = &self.masters[0].process else { return Ok(()) };
+        let (decided, visible) = (process.ledger.decided(), process.ledger.visible());
+        let here = messages(Node::Master(0), decided);
+        if visible != here {
+            return Err(format!("marks: the master says that {visible} messages are visible, and {here} are"));
+        }
+        for (index, secondary) in self.secondaries.iter().enumerate() {
+            let Some(replica) = &secondary.process else { continue };
+            let (visible, here) = (replica.view().visible, messages(Node::Secondary(index), replica.decided()));
+            if visible != here {
+                return Err(format!(
+                    "marks: secondary {index} says that {visible} messages are visible, and {here} are"
+                ));
+            }
+        }
+        for (member, view) in process.members() {
+            let Some(replica) = &self.secondaries[member].process else { continue };
+            let is_the_one = view.incarnation == Some(replica.holdings().incarnation);
+            let last = self.secondaries[member].disk.store().last();
+            if is_the_one && (view.durable > last || view.told > replica.decided()) {
+                return Err(format!(
+                    "marks: the master believes {view:?}, which holds {last} and {:?}",
+                    replica.view()
+                ));
             }
         }
         Ok(())
@@ -448,6 +545,11 @@ impl<P: Platter> World<P> {
 
 fn slots(store: &dyn Store) -> Vec<Slot> {
     store.read(Id::ZERO, Id::MAX, EVERYTHING).expect("readable")
+}
+
+/// The slot of an id, in the slots of a log from its beginning.
+fn slot_at(slots: &[Slot], id: Id) -> Option<&Slot> {
+    slots.get(usize::try_from(id.previous().get()).ok()?)
 }
 
 /// Whether a store has a message at an id.

@@ -8,7 +8,7 @@ use crate::server::peer::PeerError;
 use crate::server::text::id_range;
 use crate::store::{ReadLimit, StoreError};
 use crate::wire::address::NodeUrl;
-use crate::wire::node::{CallHead, EntriesText, Envelope, write_call};
+use crate::wire::node::{EntriesText, Envelope, write_call};
 
 use std::time::Instant;
 
@@ -95,8 +95,7 @@ impl Master {
     ) -> Result<(), PeerError> {
         let sent = Instant::now();
         let flight = Flight { after, through, sent };
-        let head = self.head(dispatch, flight)?;
-        let answer = self.peers.replicate(node, &write_call(&head, text));
+        let answer = self.peers.replicate(node, &self.write(dispatch, flight, text)?);
         let mut state = self.lock();
         state.landed(dispatch.member, flight);
         let (acknowledgement, took) = answer?;
@@ -120,27 +119,17 @@ impl Master {
         Ok(())
     }
 
-    /// A call tells what is decided up to its own end: beyond, the secondary would need refusals that it is told later.
-    fn head(&self, dispatch: &Dispatch, flight: Flight) -> Result<CallHead, PeerError> {
+    fn write(&self, dispatch: &Dispatch, flight: Flight, entries: &EntriesText) -> Result<Vec<u8>, PeerError> {
         let Flight { after, through, .. } = flight;
         let refused = self.store.refused(dispatch.told.min(after), through).map_err(|error| own_log_failed(&error))?;
+        let envelope = Envelope { to: dispatch.incarnation, master_port: self.port };
         let mut state = self.lock();
         if let Some(member) = state.members.get_mut(&dispatch.member) {
             member.flights.push(flight);
         }
-        Ok(CallHead {
-            envelope: Envelope { to: dispatch.incarnation, master_port: self.port },
-            log_id: state.ledger.log_id(),
-            epoch: state.ledger.epoch(),
-            master: state.ledger.incarnation(),
-            opening: dispatch.opening,
-            history: dispatch.opening.map(|_| state.ledger.history().clone()),
-            after,
-            through,
-            refused,
-            decided: dispatch.decided.min(through),
-            admitted: dispatch.admitted,
-        })
+        let call = state.ledger.call(dispatch, (after, through), Vec::new(), refused);
+        drop(state);
+        Ok(write_call(envelope, &call, entries))
     }
 
     fn address_of(&self, dispatch: &Dispatch) -> Option<NodeUrl> {
@@ -150,8 +139,8 @@ impl Master {
     /// Tells a secondary that was removed. Whether it knows.
     pub(super) fn take_leave(&self, farewell: &Dispatch, node: &NodeUrl) -> bool {
         let flight = Flight { after: farewell.after, through: farewell.through, sent: Instant::now() };
-        let head = self.head(farewell, flight);
-        let told = head.and_then(|head| self.peers.replicate(node, &write_call(&head, &EntriesText::new(&[]))));
+        let call = self.write(farewell, flight, &EntriesText::new(&[]));
+        let told = call.and_then(|call| self.peers.replicate(node, &call));
         if let Err(error) = &told {
             log::warn!(
                 "{node} could not be told that it was removed: it {error}; stop it, or readers there see old messages"
