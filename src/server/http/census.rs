@@ -1,12 +1,43 @@
 //! How many connections a listener has. The library does not tell, but the system does.
 
 use std::fs;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+/// The system tells of every connection of the machine, also of those that ended a moment ago: tens of thousands, where
+/// many clients come for one request each. So it is asked no more often than this.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// The state of a connection that is open on both sides, as Linux writes it.
 const ESTABLISHED: &str = "01";
 
+/// Counts the connections to a port.
+#[derive(Debug)]
+pub(super) struct Census {
+    port: u16,
+    latest: Mutex<Option<(Instant, usize)>>,
+}
+
+impl Census {
+    pub(super) fn of(port: u16) -> Census {
+        Census { port, latest: Mutex::new(None) }
+    }
+
+    /// Open connections, as of a moment ago.
+    pub(super) fn connections(&self) -> usize {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        match *latest {
+            Some((when, connections)) if when.elapsed() < COUNT_EVERY => connections,
+            _ => {
+                let connections = connections(self.port);
+                *latest = Some((Instant::now(), connections));
+                connections
+            }
+        }
+    }
+}
+
 /// Open connections to a local port; 0 where the system does not tell.
-pub(super) fn connections(port: u16) -> usize {
+fn connections(port: u16) -> usize {
     ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
         .into_iter()
         .filter_map(|table| fs::read_to_string(table).ok())

@@ -45,6 +45,7 @@ pub(crate) use reply::{Pieces, Reply};
 pub(crate) use stream::{Source, Stream};
 
 use caretaker::Caretaker;
+use census::Census;
 use connections::{Connections, ENDED_MEMORY};
 use gate::Gate;
 use pool::Pool;
@@ -143,8 +144,7 @@ struct Edge {
     limits: Limits,
     /// As many threads send replies that are given at once.
     cores: usize,
-    /// Where it listens.
-    port: u16,
+    census: Census,
     started: Instant,
     stopping: AtomicBool,
     /// Requests that could not be dropped, see [`exchange`].
@@ -158,7 +158,7 @@ struct Edge {
 impl Edge {
     fn figures(&self) -> Figures {
         Figures {
-            connections: census::connections(self.port),
+            connections: self.census.connections(),
             refused: self.refused.load(Ordering::Relaxed),
             unanswered: self.unanswered.load(Ordering::Relaxed),
         }
@@ -208,7 +208,7 @@ impl Server {
             skippers: Pool::new("skipper", limits.threads_max),
             limits,
             cores: thread::available_parallelism().map_or(1, NonZero::get),
-            port: address.port(),
+            census: Census::of(address.port()),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
             buried: AtomicU64::new(0),
