@@ -251,6 +251,18 @@ fn one_node_under_two_addresses_does_not_count_twice() {
     post(&cluster.master.url("/secondaries"), &json!({ "url": other_address }));
     wait_until("the master finds out", || cluster.master.health().to_string().contains("calls itself secondary-1"));
     assert_eq!(cluster.post("refused").status, 502);
+
+    let removed = delete(&cluster.master.url("/secondaries/secondary-1"));
+    assert_eq!((removed.status, &removed.body["told"]), (200, &json!(true)), "under its first address");
+    cluster.wait_writable();
+    assert_eq!(cluster.post("accepted").status, 201);
+    let knows = || get(&cluster.secondaries[0].url("/readyz")).status == 200;
+    wait_until("it knows that it takes part under the other one", knows);
+    assert_eq!(cluster.assert_same_everywhere(), [(1, "accepted".to_owned())]);
+    let rounds = || cluster.master.health()["rounds"].as_u64().unwrap();
+    let before = rounds();
+    thread::sleep(Duration::from_millis(300));
+    assert!(rounds() < before + 10, "nothing is told again and again");
 }
 
 #[test]

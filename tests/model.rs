@@ -140,12 +140,12 @@ const PROMISES: [&str; 8] =
     ["acknowledged", "refused", "one order", "marks", "one content", "reads", "fences", "assertions"];
 
 impl State {
-    /// Nothing more happens by itself: every node runs, nobody was fenced, and nothing is under way.
+    /// Nothing more happens by itself: every node runs, and nothing is under way. Two masters may fence each other.
     fn is_at_an_end(&self) -> bool {
         let world = &self.world;
-        let [master] = &world.masters[..] else { return false };
-        let goes_on = master.process.as_ref().is_some_and(|process| !process.halted);
-        goes_on && world.nodes().into_iter().all(|node| world.runs(node)) && self.steps().next().is_none()
+        world.masters.len() == 1
+            && world.nodes().into_iter().all(|node| world.runs(node))
+            && self.steps().next().is_none()
     }
 
     /// Everybody was answered, and all nodes show the same.
@@ -154,9 +154,11 @@ impl State {
         let decided = process.ledger.decided();
         let is_there = |(member, view): (usize, MemberView)| {
             let replica = self.world.secondaries[member].process.as_ref();
-            view.standing == Standing::InSync && replica.is_some_and(|replica| replica.decided() == decided)
+            let knows = replica.is_some_and(|replica| replica.decided() == decided);
+            view.standing == Standing::InSync && knows && self.world.secondaries[member].answers_alone()
         };
-        process.ledger.open() == 0
+        !process.halted
+            && process.ledger.open() == 0
             && decided == process.ledger.last()
             && process.members().all(is_there)
             && self.world.witness.writes.iter().all(|write| write.answer.is_some())

@@ -576,7 +576,7 @@ impl Cluster {
         self.secondaries.remove(&member);
         self.wire.retain(|parcel| parcel.dispatch.member != member);
         self.witness.shown.remove(&member.to_string());
-        let (_, effects) = self.master.ledger.leave(member);
+        let effects = self.master.ledger.leave(member);
         self.carry_out(effects, report);
     }
 

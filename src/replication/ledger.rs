@@ -99,7 +99,7 @@ pub struct MemberView {
     pub standing: Standing,
     /// The start of its process that the master has verified.
     pub incarnation: Option<Incarnation>,
-    /// How often it has reported.
+    /// Its turn: a new one begins when it reports, and when it is about to be removed.
     pub turn: u64,
     /// The id up to which it is known to hold everything durably.
     pub durable: Id,
@@ -111,7 +111,7 @@ pub struct MemberView {
 struct Member {
     standing: Standing,
     incarnation: Option<Incarnation>,
-    /// How often it has reported: each time, its part in the rounds begins anew.
+    /// When it reports, its part in the rounds begins anew, in a new turn.
     turn: u64,
     /// The epoch that it reported; it has entered ours once the two are equal.
     epoch: Epoch,
@@ -121,6 +121,8 @@ struct Member {
     sent: Id,
     /// It has acknowledged that it takes part in the rounds.
     knows_admission: bool,
+    /// It is about to be removed, and was told so or is being told.
+    leaving: bool,
 }
 
 impl Member {
@@ -183,8 +185,9 @@ pub struct Ledger {
     /// Durable refusals above `decided`.
     refused: BTreeSet<Id>,
     members: BTreeMap<MemberId, Member>,
-    /// The latest turn of those that were removed: a node that comes back has later ones.
-    turns_ended: u64,
+    /// Turns so far. One node may be known under two addresses, and come back under another one: so the next turn of any
+    /// secondary is later than all that any of them had.
+    turns: u64,
 }
 
 impl Ledger {
@@ -213,7 +216,7 @@ impl Ledger {
             open,
             refused,
             members: BTreeMap::new(),
-            turns_ended: 0,
+            turns: 0,
         };
         ledger.assert_invariants();
         ledger
@@ -310,30 +313,33 @@ impl Ledger {
         let state = Member {
             standing: Standing::Unreachable,
             incarnation: None,
-            turn: self.turns_ended,
+            turn: 0,
             epoch: Epoch::NONE,
             durable: Id::ZERO,
             told: Id::ZERO,
             sent: Id::ZERO,
             knows_admission: false,
+            leaving: false,
         };
         let before = self.members.insert(member, state);
         assert!(before.is_none(), "member {member} joined twice");
     }
 
-    /// A secondary is removed: "all" means the rest from now on. If it answers, it is to be told, by a last call in a turn in
-    /// which it is not admitted: else it would go on to answer readers alone, and miss what is committed without it.
-    pub fn leave(&mut self, member: MemberId) -> (Option<Dispatch>, Effects) {
-        let mut answers = false;
-        if let Some(state) = self.members.get_mut(&member) {
-            answers = state.standing != Standing::Unreachable;
-            (state.standing, state.turn, state.sent) = (Standing::Unreachable, state.turn + 1, state.durable);
-            self.turns_ended = self.turns_ended.max(state.turn);
-        }
-        let durable = self.member(member).filter(|_| answers).map(|view| view.durable);
-        let farewell = durable.and_then(|durable| self.dispatch_from(member, durable));
+    /// A secondary is about to be removed. Gives the call that tells it so: in a turn in which it is not admitted, it answers
+    /// no reader alone. It stays a part of everything until it leaves. `None` if the master knows no process to tell.
+    pub fn dismiss(&mut self, member: MemberId) -> Option<Dispatch> {
+        self.turns += 1;
+        let state = self.members.get_mut(&member)?;
+        (state.turn, state.leaving) = (self.turns, true);
+        let durable = state.durable;
+        let farewell = self.dispatch_from(member, durable)?;
+        Some(Dispatch { through: durable, ..farewell })
+    }
+
+    /// A secondary is removed: "all" means the rest from now on.
+    pub fn leave(&mut self, member: MemberId) -> Effects {
         self.members.remove(&member);
-        (farewell, self.give_up_hopeless())
+        self.give_up_hopeless()
     }
 
     /// A call of a dispatch, with what the store holds after an id and up to another one.
@@ -422,7 +428,7 @@ impl Ledger {
             told: state.told,
             decided: self.decided,
             opening,
-            admitted: state.standing == Standing::InSync,
+            admitted: state.standing == Standing::InSync && !state.leaving,
             knows_admission: state.knows_admission,
         })
     }
@@ -431,7 +437,8 @@ impl Ledger {
     /// Stays so while the call that tells it is under way.
     #[must_use]
     pub fn owes(&self, member: MemberId) -> bool {
-        let owes = |member: &Member| member.told < self.decided || member.sent < self.last || !member.knows_admission;
+        let knows = |member: &Member| member.knows_admission || member.leaving;
+        let owes = |member: &Member| member.told < self.decided || member.sent < self.last || !knows(member);
         self.members.get(&member).is_some_and(|member| member.standing == Standing::InSync && owes(member))
     }
 
@@ -517,15 +524,17 @@ impl Ledger {
         let holds = holdings.last.min(overtaken_from.previous()).min(self.last);
         let decided = self.decided;
         let Some(state) = self.members.get_mut(&member) else { return Ok(Effects::default()) };
+        self.turns += 1;
         *state = Member {
             standing: Standing::CatchingUp,
             incarnation: Some(holdings.incarnation),
-            turn: state.turn + 1,
+            turn: self.turns,
             epoch,
             durable: holds,
             told: holdings.decided.min(decided),
             sent: holds,
             knows_admission: false,
+            leaving: state.leaving,
         };
         Ok(self.give_up_hopeless())
     }

@@ -33,6 +33,7 @@ enum Event {
         member: usize,
         lasts: Micros,
     },
+    Leave(usize),
     Register(usize),
 }
 
@@ -168,8 +169,13 @@ impl<P: Platter> Simulation<P> {
                 self.faults.add(now + after, Event::Start(node));
             }
             Event::Remove { member, lasts } => {
+                self.world.dismiss(0, member);
+                let leaves = now + self.random.below(SECOND);
+                self.faults.add(leaves, Event::Leave(member));
+                self.faults.add(leaves + lasts, Event::Register(member));
+            }
+            Event::Leave(member) => {
                 self.world.leave(0, member);
-                self.faults.add(now + lasts, Event::Register(member));
                 self.hear_answers();
             }
             Event::Register(member) => self.world.join(0, member),

@@ -79,6 +79,12 @@ impl Process {
         self.members.iter().filter_map(|(&member, &id)| self.ledger.member(id).map(|view| (member, view)))
     }
 
+    /// What somebody is told who posts a write again that is committed.
+    fn known_commit(&self, last: Id, concern: WriteConcern) -> Outcome {
+        let copies = 1 + self.ledger.members().filter(|view| view.durable >= last).count();
+        if copies < self.ledger.copies(concern) { Outcome::CommittedShort } else { Outcome::Committed }
+    }
+
     fn enlist(&mut self, member: usize) {
         self.members_numbered += 1;
         let id = MemberId::new(self.members_numbered);
@@ -169,27 +175,31 @@ impl<P: Platter> World<P> {
         }
     }
 
-    /// A secondary is removed, and told so if it answers.
+    /// A secondary is told that it is about to be removed.
+    pub(super) fn dismiss_at(&mut self, index: usize, member: usize) {
+        let Master { disk, process: Some(process), .. } = &mut self.masters[index] else { return };
+        let Some(id) = process.member_id(member) else { return };
+        let turn = process.ledger.member(id).map_or(0, |view| view.turn);
+        self.witness.is_dismissed(member, process.ledger.epoch(), turn);
+        let Some(farewell) = process.ledger.dismiss(id) else { return };
+        let (after, through) = (farewell.after, farewell.through);
+        let refused = disk.store().refused(farewell.told.min(after), through).expect("readable");
+        let call = process.ledger.call(&farewell, (after, through), Vec::new(), refused);
+        let content = Content::Call { to: farewell.incarnation, call, delivery: None };
+        self.send(Parcel { number: 0, master: index, member, content });
+    }
+
+    /// A secondary is removed.
     pub(super) fn leave_at(&mut self, index: usize, member: usize) {
-        let Master { disk, process: Some(process), recorded, .. } = &mut self.masters[index] else { return };
+        let Master { process: Some(process), recorded, .. } = &mut self.masters[index] else { return };
         let Some(id) = process.members.remove(&member) else { return };
         recorded.remove(&member);
-        let turn = process.ledger.member(id).map_or(0, |view| view.turn);
-        self.witness.leaves(member, process.ledger.epoch(), turn);
-        let (farewell, effects) = process.ledger.leave(id);
-        let farewell = farewell.map(|dispatch| {
-            let (after, through) = (dispatch.after, dispatch.through);
-            let refused = disk.store().refused(dispatch.told.min(after), through).expect("readable");
-            (dispatch.incarnation, process.ledger.call(&dispatch, (after, through), Vec::new(), refused))
-        });
+        let effects = process.ledger.leave(id);
+        self.witness.leaves(member);
         self.wire.retain(|parcel| {
             parcel.master != index || parcel.member != member || !matches!(parcel.content, Content::Holdings(_))
         });
         self.carry_out(index, effects);
-        if let Some((to, call)) = farewell {
-            let content = Content::Call { to, call, delivery: None };
-            self.send(Parcel { number: 0, master: index, member, content });
-        }
     }
 
     /// What a secondary holds of the latest epoch beyond the end of the master's log may be all that is left of it.
@@ -264,10 +274,8 @@ impl<P: Platter> World<P> {
         } else if !matches!(disk.store().get(last), Ok(Some(Slot::Entry(_)))) {
             self.witness.answer(write, Answer::Unknown);
         } else if last <= process.noted {
-            let concern = self.witness.writes[write].concern();
-            let copies = 1 + process.ledger.members().filter(|view| view.durable >= last).count();
-            let short = copies < process.ledger.copies(concern);
-            self.answer(index, write, last, if short { Outcome::CommittedShort } else { Outcome::Committed });
+            let outcome = process.known_commit(last, self.witness.writes[write].concern());
+            self.answer(index, write, last, outcome);
         } else if process.halted {
             self.witness.answer(write, Answer::Unknown);
         } else {
@@ -281,10 +289,11 @@ impl<P: Platter> World<P> {
         self.carry_out(index, effects);
         let Some(process) = &mut self.masters[index].process else { return };
         if process.ledger.is_in_doubt(last) {
-            let is_shown = last <= process.noted;
             for write in process.writers.remove(&last).unwrap_or_default() {
-                if is_shown {
-                    self.answer(index, write, last, Outcome::CommittedShort);
+                let Some(process) = &self.masters[index].process else { return };
+                if last <= process.noted {
+                    let outcome = process.known_commit(last, self.witness.writes[write].concern());
+                    self.answer(index, write, last, outcome);
                 } else {
                     self.witness.answer(write, Answer::Unknown);
                 }
@@ -514,9 +523,12 @@ impl<P: Platter> World<P> {
             if outcome == Outcome::Refused {
                 process.keys.forget(last);
             }
-            answers.extend(
-                process.writers.remove(&last).unwrap_or_default().into_iter().map(|write| (write, last, outcome)),
-            );
+            for write in process.writers.remove(&last).unwrap_or_default() {
+                let known = &self.witness.writes[write];
+                let follows = known.is_repeat() && outcome != Outcome::Refused;
+                let outcome = if follows { process.known_commit(last, known.concern()) } else { outcome };
+                answers.push((write, last, outcome));
+            }
         }
         let refuse = effects.refuse;
         if !refuse.is_empty() {

@@ -154,6 +154,12 @@ impl<P: Platter> World<P> {
         self.observe();
     }
 
+    /// A secondary is told that it is about to be removed, if it hears that.
+    pub(crate) fn dismiss(&mut self, master: usize, member: usize) {
+        self.dismiss_at(master, member);
+        self.observe();
+    }
+
     /// A secondary is removed from those of a master.
     pub(crate) fn leave(&mut self, master: usize, member: usize) {
         self.leave_at(master, member);

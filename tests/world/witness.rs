@@ -89,8 +89,8 @@ pub(crate) struct Witness {
     /// The secondaries that are registered, and which registration that is.
     registered: BTreeSet<(usize, u32)>,
     registrations: u32,
-    /// Secondaries that were removed and do not know it yet: they answer readers as if nothing had happened, until they are
-    /// started again, or get a call of a later turn or epoch than this.
+    /// Secondaries that are being removed, or were, and do not know it yet: they answer readers as if nothing had happened,
+    /// until they are started again, or get a call of a later turn or epoch than this.
     unsuspecting: BTreeMap<usize, (Epoch, u64)>,
     acknowledged: BTreeMap<Id, Arc<str>>,
     /// The last id that was acknowledged as held by every node.
@@ -139,10 +139,13 @@ impl Witness {
         self.registered.insert((member, self.registrations));
     }
 
-    /// A secondary is removed in an epoch, in a turn.
-    pub(super) fn leaves(&mut self, member: usize, epoch: Epoch, turn: u64) {
-        self.registered.retain(|(registered, _)| *registered != member);
+    /// A secondary is told in an epoch, after a turn, that it is about to be removed.
+    pub(super) fn is_dismissed(&mut self, member: usize, epoch: Epoch, turn: u64) {
         self.unsuspecting.insert(member, (epoch, turn));
+    }
+
+    pub(super) fn leaves(&mut self, member: usize) {
+        self.registered.retain(|(registered, _)| *registered != member);
     }
 
     /// A secondary has accepted a call.
@@ -370,7 +373,7 @@ impl<P: Platter> World<P> {
                     copies.saturating_sub(held)
                 }
             };
-            if outcome == Outcome::Committed && !write.is_repeat && !self.witness.two_masters && missing > 0 {
+            if outcome == Outcome::Committed && !self.witness.two_masters && missing > 0 {
                 self.witness.broken(format!("{what} lacks {missing} of the copies that it asked for"));
             }
             self.witness.acknowledged.insert(id, Arc::clone(text));

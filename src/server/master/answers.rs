@@ -102,15 +102,16 @@ impl Master {
             }
             let Some(mut writer) = state.writers.remove(&id) else { continue };
             state.forget_deadline(writer.deadline, id);
-            let content = |writer: &Writer, dialect| match outcome {
-                Outcome::Committed => self.committed(201, state, writer, dialect),
-                Outcome::CommittedShort => self.committed(202, state, writer, dialect),
+            let content = |writer: &Writer, dialect, wanted, is_short| match outcome {
                 Outcome::Refused => Content::Reply(refusal(state, writer, dialect)),
+                _ => self.committed(if is_short { 202 } else { 201 }, state, writer, wanted, dialect),
             };
-            for Follower { exchange, dialect } in std::mem::take(&mut writer.followers) {
-                answers.push((exchange, Answer { content: content(&writer, dialect), is_replay: true }));
+            for Follower { exchange, dialect, wanted } in std::mem::take(&mut writer.followers) {
+                let is_short = state.is_short_of(id, wanted);
+                let content = content(&writer, dialect, wanted, is_short);
+                answers.push((exchange, Answer { content, is_replay: true }));
             }
-            let content = content(&writer, writer.dialect);
+            let content = content(&writer, writer.dialect, writer.wanted, outcome == Outcome::CommittedShort);
             let what = What::of(&writer);
             let Writer { exchange, is_repeat, timeline, .. } = writer;
             self.metrics.write_ended(match outcome {
@@ -126,7 +127,7 @@ impl Master {
         answers.into_iter().map(|(exchange, answer)| (exchange, move || answer.into_reply())).collect()
     }
 
-    fn committed(&self, status: u16, state: &State, writer: &Writer, dialect: Dialect) -> Content {
+    fn committed(&self, status: u16, state: &State, writer: &Writer, wanted: usize, dialect: Dialect) -> Content {
         let ids = writer.ids(dialect);
         if dialect == Dialect::Msg {
             let log = reading::whole_log_as_text(status, &self.store, &self.snapshot_of(state));
@@ -137,11 +138,11 @@ impl Master {
             status: if status == 201 { "success" } else { "short" },
             ids,
             replicated_to: state.copies_of(writer.ends().1),
-            w: writer.wanted,
+            w: wanted,
             timestamp: Timestamp(writer.entries[0].timestamp_ms),
             ms: milliseconds(timeline.since.elapsed()),
             stored_ms: timeline.stored_after(),
-            slowest: timeline.slowest(writer.wanted, &self.name, &state.members),
+            slowest: timeline.slowest(wanted, &self.name, &state.members),
             acks: timeline.acks(&state.members),
         };
         Content::Committed(status, committed)
@@ -225,6 +226,11 @@ impl State {
     /// How many secondaries hold everything up to an id, as far as is known.
     pub(super) fn copies_of(&self, last: Id) -> usize {
         self.ledger.members().filter(|view| view.durable >= last).count()
+    }
+
+    /// Whether fewer nodes hold everything up to an id than somebody wants, as far as is known.
+    pub(super) fn is_short_of(&self, last: Id, wanted: usize) -> bool {
+        self.copies_of(last) + 1 < wanted
     }
 
     /// The ids of a write. Of one that nobody waits for, the last is enough.

@@ -10,6 +10,7 @@ use crate::store::{ReadLimit, StoreError};
 use crate::wire::address::NodeUrl;
 use crate::wire::node::{EntriesText, Envelope, write_call};
 
+use std::sync::MutexGuard;
 use std::time::Instant;
 
 /// How much one call carries when it is read from the store.
@@ -136,17 +137,25 @@ impl Master {
         self.lock().members.get(&dispatch.member).map(|member| member.url.clone())
     }
 
-    /// Tells a secondary that was removed. Whether it knows.
-    pub(super) fn take_leave(&self, farewell: &Dispatch, node: &NodeUrl) -> bool {
-        let flight = Flight { after: farewell.after, through: farewell.through, sent: Instant::now() };
-        let call = self.write(farewell, flight, &EntriesText::new(&[]));
-        let told = call.and_then(|call| self.peers.replicate(node, &call));
-        if let Err(error) = &told {
-            log::warn!(
-                "{node} could not be told that it was removed: it {error}; stop it, or readers there see old messages"
-            );
+    /// Tells a secondary that it is about to be removed. Gives whether it knows; one that was started anew is not admitted
+    /// anyway.
+    pub(super) fn take_leave(&self, mut state: MutexGuard<'_, State>, id: MemberId) -> bool {
+        let farewell = state.ledger.dismiss(id);
+        let Some(node) = state.members.get(&id).map(|member| member.url.clone()) else { return false };
+        drop(state);
+        let told = farewell.map_or(Err(PeerError::Unanswered("has not answered yet".to_owned())), |farewell| {
+            let flight = Flight { after: farewell.after, through: farewell.through, sent: Instant::now() };
+            self.peers.tell(&node, &self.write(&farewell, flight, &EntriesText::new(&[]))?)
+        });
+        match told {
+            Ok(()) | Err(PeerError::Restarted) => true,
+            Err(error) => {
+                log::warn!(
+                    "{node} could not be told that it is removed: it {error}; stop it, or its readers see old messages"
+                );
+                false
+            }
         }
-        told.is_ok()
     }
 
     /// A secondary did not acknowledge, or cannot: it leaves the rounds, and its keeper looks after it. What concerns an

@@ -242,17 +242,17 @@ impl Master {
             exchange.reply(Reply::not_found("there is no secondary of that name; GET /secondaries lists them"));
             return;
         };
-        let url = state.members.remove(&id).map(|member| {
+        let told = self.take_leave(state, id);
+        state = self.lock();
+        if let Some(member) = state.members.remove(&id) {
             log::warn!("{} ({}) was removed; writes no longer wait for it", member.name, member.url);
             member.poke();
-            member.url
-        });
-        self.metrics.forget(name);
+            self.metrics.forget(name);
+        }
         state.traces.forget(id);
         let total = state.members.len();
-        let (farewell, effects) = state.ledger.leave(id);
+        let effects = state.ledger.leave(id);
         self.carry_out(state, effects);
-        let told = farewell.zip(url).is_some_and(|(farewell, url)| self.take_leave(&farewell, &url));
         if let Err(why) = self.remember_members() {
             exchange.reply(Reply::problem(503, &why));
             return;

@@ -182,10 +182,12 @@ impl Writer {
     }
 }
 
-/// Somebody who gets the same answer as an earlier writer.
+/// Somebody who posted a write again, and learns its fate together with its writer.
 struct Follower {
     exchange: Exchange,
     dialect: Dialect,
+    /// The copies that it asks for, the master's included.
+    wanted: usize,
 }
 
 impl State {

@@ -5,7 +5,7 @@
 
 use super::answers::unknown;
 use super::{Entries, Follower, Master, State, Writer};
-use crate::replication::{Id, Slot};
+use crate::replication::{Id, MemberView, Slot};
 use crate::server::http::{Exchange, Reply};
 use crate::server::metrics::WriteOutcome;
 use crate::server::reading;
@@ -13,10 +13,15 @@ use crate::store::{ReadLimit, StoreError};
 use crate::wire::client::{Committed, Dialect, Fate, KnownWrite, Posted, WriteIds};
 use crate::wire::timestamp::{Timestamp, rfc3339};
 use std::sync::{Arc, MutexGuard};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// A write is read as a whole; it was taken as a whole.
 const WHOLE_WRITE: ReadLimit = ReadLimit { slots_max: usize::MAX, bytes_max: usize::MAX };
+
+/// How long a repeat waits for secondaries to report, and how often it looks.
+const REPORTS_PATIENCE: Duration = Duration::from_secs(1);
+const REPORTS_PAUSE: Duration = Duration::from_millis(10);
 
 /// What a post with a known key finds.
 pub(super) enum First {
@@ -87,10 +92,11 @@ impl Master {
             return;
         }
         let dialect = posted.dialect;
+        let wanted = state.copies_wanted(posted.wishes.copies.unwrap_or(self.settings.write_concern));
         if let Some(writer) = state.writers.get_mut(&id) {
-            writer.followers.push(Follower { exchange, dialect });
+            writer.followers.push(Follower { exchange, dialect, wanted });
         } else if id <= state.noted.decided {
-            let wanted = state.copies_wanted(posted.wishes.copies.unwrap_or(self.settings.write_concern));
+            let state = self.wait_for_reports(state, id, wanted);
             let reply = self.known_commit(&state, first, wanted, dialect);
             drop(state);
             exchange.reply_aside(replayed(reply));
@@ -101,7 +107,6 @@ impl Master {
             // In doubt since a restart: nobody else waits here. It is never refused, but may take long.
             let now = Instant::now();
             let patience = posted.wishes.timeout.unwrap_or_default().max(self.settings.replication_timeout);
-            let wanted = state.ledger.nodes();
             let writer = Writer::new(exchange, dialect, Arc::clone(first), wanted, now, Some(now + patience));
             let writer = Writer { is_repeat: true, ..writer };
             state.writers.insert(id, writer);
@@ -136,8 +141,7 @@ impl Master {
     fn known_commit(&self, state: &State, entries: &Entries, wanted: usize, dialect: Dialect) -> Reply {
         let (first, last) = (&entries[0], entries[entries.len() - 1].id);
         let ids = WriteIds::new(dialect, first.id, last);
-        let replicated_to = state.copies_of(last);
-        let (code, status) = if replicated_to + 1 >= wanted { (201, "success") } else { (202, "short") };
+        let (code, status) = if state.is_short_of(last, wanted) { (202, "short") } else { (201, "success") };
         if dialect == Dialect::Msg {
             let log = reading::whole_log_as_text(code, &self.store, &self.snapshot_of(state));
             return log.with_header("Location", ids.location());
@@ -145,7 +149,7 @@ impl Master {
         let committed = Committed {
             status,
             ids,
-            replicated_to,
+            replicated_to: state.copies_of(last),
             w: wanted,
             timestamp: Timestamp(first.timestamp_ms),
             ms: 0,
@@ -169,15 +173,38 @@ impl Master {
             return;
         }
         let Writer { exchange, dialect, entries, wanted, followers, .. } = writer;
-        let waiting = [Follower { exchange, dialect }].into_iter().chain(followers);
-        let answers: Vec<(Exchange, Reply)> = waiting
-            .map(|Follower { exchange, dialect }| (exchange, self.known_commit(&state, &entries, wanted, dialect)))
-            .collect();
+        let is_short = state.is_short_of(id, wanted);
+        let waiting = [Follower { exchange, dialect, wanted }].into_iter().chain(followers);
+        let reply =
+            |Follower { exchange, dialect, wanted }| (exchange, self.known_commit(&state, &entries, wanted, dialect));
+        let answers: Vec<(Exchange, Reply)> = waiting.map(reply).collect();
         drop(state);
-        self.metrics.write_ended(WriteOutcome::Short);
+        self.metrics.write_ended(if is_short { WriteOutcome::Short } else { WriteOutcome::Committed });
         for (exchange, reply) in answers {
             exchange.reply_aside(replayed(reply));
         }
+    }
+
+    /// After a start, the master does not know what a secondary holds before that has reported: a repeat waits a moment for
+    /// that, or would be told that there are fewer copies than the first post was.
+    fn wait_for_reports<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        last: Id,
+        wanted: usize,
+    ) -> MutexGuard<'a, State> {
+        let deadline = Instant::now() + REPORTS_PATIENCE;
+        let has_reported = |view: MemberView| view.incarnation.is_some();
+        while state.goes_on()
+            && state.is_short_of(last, wanted)
+            && !state.ledger.members().all(has_reported)
+            && Instant::now() < deadline
+        {
+            drop(state);
+            thread::sleep(REPORTS_PAUSE);
+            state = self.lock();
+        }
+        state
     }
 }
 

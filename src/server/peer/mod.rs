@@ -122,8 +122,22 @@ impl Peers {
 
     /// Sends a replicate call. Gives the acknowledgement, and how long the secondary took, if it says so.
     pub(crate) fn replicate(&self, node: &NodeUrl, call: &[u8]) -> Result<(Acknowledgement, Option<Took>), PeerError> {
+        self.replicate_within(self.replication_timeout, node, call)
+    }
+
+    /// Sends a replicate call that tells something, and waits no longer than for the answer to a question.
+    pub(crate) fn tell(&self, node: &NodeUrl, call: &[u8]) -> Result<(), PeerError> {
+        self.replicate_within(self.question_timeout, node, call).map(drop)
+    }
+
+    fn replicate_within(
+        &self,
+        timeout: Duration,
+        node: &NodeUrl,
+        call: &[u8],
+    ) -> Result<(Acknowledgement, Option<Took>), PeerError> {
         let url = format!("{node}/replicate");
-        let answer = self.call(self.replication_timeout, || send_json(self.agent.post(&url), call))?;
+        let answer = self.call(timeout, || send_json(self.agent.post(&url), call))?;
         match answer.status {
             200 => answer.read::<AcknowledgementBody>().map(|body| (Acknowledgement::from(&body), body.took())),
             409 => {

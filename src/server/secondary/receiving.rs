@@ -144,24 +144,20 @@ impl Secondary {
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// Accepts a call. If the store fails on the way, it may hold a part of it.
+    /// Accepts a call. If the store fails on the way, it may hold a part of it: the replica begins anew with what it holds,
+    /// as after a restart.
     fn accept(&self, to: Incarnation, call: &Call) -> Result<Acknowledgement, Failure> {
         let _writer = self.write_lock();
         if to != self.replica().holdings().incarnation {
             return Err(Failure::Outdated);
         }
         let accepted = self.store_call(call);
-        if matches!(accepted, Err(Failure::Store(_))) {
-            self.begin_anew(&mut self.replica());
+        if matches!(accepted, Err(Failure::Store(_)))
+            && let Ok(found) = self.store.found()
+        {
+            *self.replica() = Replica::recovered(clock::random_incarnation(), found);
         }
         accepted
-    }
-
-    /// The replica begins anew with what the store holds, as after a restart.
-    fn begin_anew(&self, replica: &mut Replica) {
-        if let Ok(found) = self.store.found() {
-            *replica = Replica::recovered(clock::random_incarnation(), found);
-        }
     }
 
     /// Examines, stores, and publishes a call, in this order, and only then acknowledges it.
@@ -193,16 +189,14 @@ impl Secondary {
     pub(super) fn publish<T>(&self, step: impl FnOnce(&mut Replica) -> T) -> Result<T, StoreError> {
         let mut replica = self.replica();
         let before = replica.decided();
-        let done = step(&mut replica);
-        let view = replica.view();
+        let mut next = replica.clone();
+        let done = step(&mut next);
+        let view = next.view();
         if view.holdings.decided > before {
             log::info!("{} decided; {} visible", id_range(before, view.holdings.decided), count_messages(view.visible));
         }
-        let reached = Watermark { decided: view.holdings.decided, visible: view.visible };
-        if let Err(error) = self.store.note_watermark(reached) {
-            self.begin_anew(&mut replica);
-            return Err(error);
-        }
+        self.store.note_watermark(Watermark { decided: view.holdings.decided, visible: view.visible })?;
+        *replica = next;
         self.reading.following.show(view.holdings.decided);
         Ok(done)
     }
