@@ -96,8 +96,12 @@ impl Faults {
         if is_full { Luck::NoRoom } else { Luck::Good }
     }
 
-    pub(crate) fn end(&mut self) {
-        *self = Faults { events_numbered: self.events_numbered, ..Faults::default() };
+    /// Ends them. Gives the secondaries that were about to leave.
+    pub(crate) fn end(&mut self) -> Vec<usize> {
+        let ended = std::mem::take(self);
+        self.events_numbered = ended.events_numbered;
+        let leaves = |event| if let Event::Leave(member) = event { Some(member) } else { None };
+        ended.events.into_values().filter_map(leaves).collect()
     }
 }
 

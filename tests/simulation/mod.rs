@@ -284,7 +284,7 @@ impl<P: Platter> Simulation<P> {
     /// Ends every fault, and lets every node run that can take part again.
     fn heal(&mut self) {
         self.say("every fault ends");
-        self.faults.end();
+        self.faults.end().into_iter().for_each(|member| self.world.leave(0, member));
         self.plan.late = u64::MAX;
         for (_, due) in self.due.iter_mut().filter(|(_, due)| **due == Micros::MAX) {
             *due = self.now;

@@ -50,6 +50,8 @@ pub(crate) struct Process {
     /// The secondaries that are registered, each with its number.
     members: BTreeMap<usize, MemberId>,
     members_numbered: u32,
+    /// Those that are being removed.
+    leaving: BTreeSet<usize>,
     /// Appended, and in no round yet.
     queue: Vec<Arc<Entry>>,
     /// Rounds whose copies the master's own disk has still to take, in order.
@@ -151,6 +153,7 @@ impl<P: Platter> World<P> {
             ledger,
             members: BTreeMap::new(),
             members_numbered: 0,
+            leaving: BTreeSet::new(),
             queue: Vec::new(),
             rounds: Vec::new(),
             refusing: Vec::new(),
@@ -179,9 +182,11 @@ impl<P: Platter> World<P> {
     pub(super) fn dismiss_at(&mut self, index: usize, member: usize) {
         let Master { disk, process: Some(process), .. } = &mut self.masters[index] else { return };
         let Some(id) = process.member_id(member) else { return };
+        process.leaving.insert(member);
+        let farewell = process.ledger.dismiss(id);
         let turn = process.ledger.member(id).map_or(0, |view| view.turn);
         self.witness.is_dismissed(member, process.ledger.epoch(), turn);
-        let Some(farewell) = process.ledger.dismiss(id) else { return };
+        let Some(farewell) = farewell else { return };
         let (after, through) = (farewell.after, farewell.through);
         let refused = disk.store().refused(farewell.told.min(after), through).expect("readable");
         let call = process.ledger.call(&farewell, (after, through), Vec::new(), refused);
@@ -189,9 +194,12 @@ impl<P: Platter> World<P> {
         self.send(Parcel { number: 0, master: index, member, content });
     }
 
-    /// A secondary is removed.
+    /// A secondary is removed that was dismissed: it knows that, or nobody waits any longer until it does.
     pub(super) fn leave_at(&mut self, index: usize, member: usize) {
         let Master { process: Some(process), recorded, .. } = &mut self.masters[index] else { return };
+        if !process.leaving.remove(&member) {
+            return;
+        }
         let Some(id) = process.members.remove(&member) else { return };
         recorded.remove(&member);
         let effects = process.ledger.leave(id);

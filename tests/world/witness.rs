@@ -90,7 +90,7 @@ pub(crate) struct Witness {
     registered: BTreeSet<(usize, u32)>,
     registrations: u32,
     /// Secondaries that are being removed, or were, and do not know it yet: they answer readers as if nothing had happened,
-    /// until they are started again, or get a call of a later turn or epoch than this.
+    /// until they are started again, or get a call of this epoch and turn or a later one.
     unsuspecting: BTreeMap<usize, (Epoch, u64)>,
     acknowledged: BTreeMap<Id, Arc<str>>,
     /// The last id that was acknowledged as held by every node.
@@ -139,7 +139,7 @@ impl Witness {
         self.registered.insert((member, self.registrations));
     }
 
-    /// A secondary is told in an epoch, after a turn, that it is about to be removed.
+    /// A secondary is told in an epoch, in a turn, that it is about to be removed.
     pub(super) fn is_dismissed(&mut self, member: usize, epoch: Epoch, turn: u64) {
         self.unsuspecting.insert(member, (epoch, turn));
     }
@@ -150,7 +150,7 @@ impl Witness {
 
     /// A secondary has accepted a call.
     pub(super) fn is_called(&mut self, member: usize, epoch: Epoch, turn: u64) {
-        if self.unsuspecting.get(&member).is_some_and(|&ended| (epoch, turn) > ended) {
+        if self.unsuspecting.get(&member).is_some_and(|&told| (epoch, turn) >= told) {
             self.unsuspecting.remove(&member);
         }
     }
