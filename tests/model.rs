@@ -338,7 +338,7 @@ fn small() -> Vec<(&'static str, Budget)> {
     let one = || Budget { posts: posts(&[3]), ..Budget::default() };
     vec![
         ("one write for all; a loss and a question", Budget { losses: 1, questions: 1, ..one() }),
-        ("one write for all; the master crashes twice", Budget { master_crashes: 2, power_losses: 1, ..one() }),
+        ("one write for all; the master crashes", Budget { master_crashes: 1, power_losses: 1, ..one() }),
         ("one write for all; a secondary crashes", Budget { secondary_crashes: 1, ..one() }),
     ]
 }
@@ -348,7 +348,10 @@ fn large() -> Vec<(&'static str, Budget)> {
     let write = |copies: &[usize]| Budget { posts: posts(copies), ..Budget::default() };
     vec![
         ("two writes for all", write(&[3, 3])),
-        ("a write for all and one for the master alone", Budget { losses: 1, ..write(&[3, 1]) }),
+        ("writes for 3 and for 1", write(&[3, 1])),
+        ("writes for 2 and for 3", write(&[2, 3])),
+        ("one write for all; the master crashes twice", Budget { master_crashes: 2, power_losses: 1, ..write(&[3]) }),
+        ("writes for 3 and for 1; a loss", Budget { losses: 1, ..write(&[3, 1]) }),
         (
             "one write for all; everybody crashes, a loss, a question",
             Budget { master_crashes: 1, secondary_crashes: 1, losses: 1, questions: 1, ..write(&[3]) },
