@@ -37,6 +37,7 @@ scenarios! {
     doubt_before_admission,
     duplicate_call,
     fail_fast_or_wait,
+    farewell,
     fencing,
     foreign_message,
     gap,
@@ -137,9 +138,11 @@ enum Step {
     },
     /// The master starts on an empty disk.
     NewLog,
-    /// A new, empty secondary is registered.
+    /// A secondary is registered: a new, empty one, or one that was removed and still runs.
     Join(Node),
-    /// A secondary is removed.
+    /// A secondary is told that it is about to be removed.
+    Dismiss(Node),
+    /// A secondary is removed. It goes on running if it was dismissed.
     Leave(Node),
     /// A secondary gets a bare message from a master that is not ours.
     Foreign(Node, String),
@@ -241,11 +244,18 @@ struct Secondary {
     store: Memory,
     /// What was on the disk that it lost, while the master does not know of the loss and may still count on it.
     lost: BTreeSet<Id>,
+    /// It was told of its removal, or will be, so it may go on running after that.
+    dismissed: bool,
 }
 
 impl Secondary {
     fn empty(incarnation: Incarnation) -> Secondary {
-        Secondary { replica: Replica::empty(incarnation), store: Memory::new(), lost: BTreeSet::new() }
+        Secondary {
+            replica: Replica::empty(incarnation),
+            store: Memory::new(),
+            lost: BTreeSet::new(),
+            dismissed: false,
+        }
     }
 
     fn holds(&self, id: Id) -> bool {
@@ -363,6 +373,7 @@ impl Cluster {
             }
             Step::NewLog => self.new_log(report),
             Step::Join(node) => self.join(node.0),
+            Step::Dismiss(node) => self.dismiss(node.0, report)?,
             Step::Leave(node) => self.leave(node.0, report),
             Step::Foreign(node, message) => self.foreign(node.0, message),
             Step::Forge { node, parts } => self.forge(node.0, parts, report)?,
@@ -388,7 +399,8 @@ impl Cluster {
             Arc::new(Entry { id, epoch, timestamp_ms: 0, message: message.into(), key: None })
         };
         master.tail.extend(first.previous().until(last).zip(messages).map(entry));
-        master.asked.insert(last, Asked { first, concern, members: self.secondaries.keys().copied().collect() });
+        let members = master.ledger.members().map(|view| view.member).collect();
+        master.asked.insert(last, Asked { first, concern, members });
         report.note(format!("{}={message} is appended, w={concern}", range(first, last)));
     }
 
@@ -568,20 +580,35 @@ impl Cluster {
 
     fn join(&mut self, member: MemberId) {
         let incarnation = self.next_incarnation();
-        self.secondaries.insert(member, Secondary::empty(incarnation));
+        self.secondaries.entry(member).or_insert_with(|| Secondary::empty(incarnation)).dismissed = false;
         self.master.ledger.join(member);
     }
 
+    fn dismiss(&mut self, member: MemberId, report: &mut Report) -> Result<(), String> {
+        let farewell = self.master.ledger.dismiss(member);
+        self.send(farewell.ok_or_else(|| format!("no process of {member} is known"))?, report);
+        self.secondaries.get_mut(&member).unwrap().dismissed = true;
+        Ok(())
+    }
+
     fn leave(&mut self, member: MemberId, report: &mut Report) {
-        self.secondaries.remove(&member);
-        self.wire.retain(|parcel| parcel.dispatch.member != member);
-        self.witness.shown.remove(&member.to_string());
+        let goes_on = self.secondaries[&member].dismissed;
+        self.wire
+            .retain(|parcel| parcel.dispatch.member != member || goes_on && matches!(parcel.content, Content::Call(_)));
+        if !goes_on {
+            self.secondaries.remove(&member);
+            self.witness.shown.remove(&member.to_string());
+        }
         let effects = self.master.ledger.leave(member);
         self.carry_out(effects, report);
     }
 
     fn members(&self) -> Vec<MemberId> {
         self.master.ledger.members().map(|view| view.member).collect()
+    }
+
+    fn is_member(&self, member: MemberId) -> bool {
+        self.master.ledger.member(member).is_some()
     }
 
     fn view(&self, member: MemberId) -> MemberView {
@@ -619,7 +646,7 @@ impl Cluster {
             Content::Reply(reply) => self.receive(&dispatch, &reply, report),
             Content::Call(call) => {
                 let reply = self.accept(dispatch.member, Some(dispatch.incarnation), &call, report);
-                if call.master == self.master.ledger.incarnation() {
+                if call.master == self.master.ledger.incarnation() && self.is_member(dispatch.member) {
                     let name = name.replacen('c', "r", 1);
                     self.wire.push(Parcel { name, dispatch, content: Content::Reply(reply), delayed: false });
                 }
@@ -817,7 +844,7 @@ impl Cluster {
             let (durable, decided) = (secondary.store.last(), secondary.replica.decided());
             report.news(format!(
                 "{member} {}: durable {durable}, decided {decided}{}",
-                standing(self.view(*member).standing),
+                self.master.ledger.member(*member).map_or("removed", |view| standing(view.standing)),
                 contents(&secondary.store, decided)
             ));
         }
@@ -1002,14 +1029,14 @@ impl Cluster {
         assert!(id <= master.ledger.decided(), "{id} was answered before it was visible");
         if outcome == Outcome::Committed {
             let everyone =
-                || Asked { first: id, concern: WriteConcern::All, members: self.secondaries.keys().copied().collect() };
+                || Asked { first: id, concern: WriteConcern::All, members: self.members().into_iter().collect() };
             let of_write = master.asked.range(id..).next().filter(|(_, asked)| asked.first <= id);
             let Asked { concern, members, .. } = of_write.map_or_else(everyone, |(_, asked)| asked.clone());
             let holders = self.secondaries.values().filter(|secondary| secondary.holds(id)).count() + 1;
-            let lacking: Vec<_> =
-                self.secondaries.iter().filter(|(member, node)| members.contains(member) && !node.holds(id)).collect();
+            let counts = |member: &MemberId| members.contains(member) && self.is_member(*member);
+            let lacking = self.secondaries.iter().find(|(member, node)| counts(member) && !node.holds(id));
             match concern {
-                WriteConcern::All => assert!(lacking.is_empty(), "{id} was acknowledged with {holders} copies"),
+                WriteConcern::All => assert!(lacking.is_none(), "{id} was acknowledged with {holders} copies"),
                 WriteConcern::Copies(copies) => {
                     assert!(holders >= copies, "{id} was acknowledged with {holders} of {copies} copies");
                 }

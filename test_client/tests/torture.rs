@@ -67,6 +67,17 @@ fn every_promise_holds_on_own_nodes_whatever_fails() {
 }
 
 #[test]
+fn secondaries_that_are_removed_come_back() {
+    if !has_nodes() {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let report = finish(own(&directory, &["--seconds", "6", "--faults", "members", "--json"]), b"").ends_with(0).json();
+    assert_eq!(report["held"], json!(true), "{report:#}");
+    assert!(report["faults"]["members"]["count"].as_u64() > Some(0), "{report:#}");
+}
+
+#[test]
 fn ctrl_c_ends_it_early_and_it_is_judged() {
     if !has_nodes() {
         return;

@@ -16,7 +16,7 @@ const TICKS: f64 = 16.0;
 const POINTS_MAX: u64 = 200;
 
 /// Classes of faults, each with its colour.
-const CLASSES: [&str; 7] = ["kill", "pause", "network", "disk", "clock", "api", "restart"];
+const CLASSES: [&str; 8] = ["kill", "pause", "network", "disk", "clock", "api", "restart", "members"];
 
 /// Colours for light and dark.
 const STYLE: &str = "
@@ -26,7 +26,7 @@ const STYLE: &str = "
   polyline { fill: none; stroke: #0969da; stroke-width: 2; stroke-linejoin: round }
   .fault { opacity: .75 } .fault-name { fill: #ffffff; font-size: 10px }
   .kill { fill: #cf222e } .pause { fill: #8250df } .network { fill: #bc4c00 } .disk { fill: #7d4e00 }
-  .clock { fill: #0a7ea4 } .api { fill: #57606a } .restart { fill: #bf3989 }
+  .clock { fill: #0a7ea4 } .api { fill: #57606a } .restart { fill: #bf3989 } .members { fill: #1a7f37 }
   .refused { stroke: #9a6700 } .unknown { stroke: #57606a } .violation { stroke: #cf222e; stroke-width: 2 }
   @media (prefers-color-scheme: dark) {
     svg { color: #e6edf3 } .paper { fill: #161b22 } polyline { stroke: #58a6ff }

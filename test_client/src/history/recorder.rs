@@ -1,7 +1,7 @@
 //! Who writes a history down while it happens.
 
 use super::{End, Header, Line, Micros};
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,9 +23,15 @@ struct Growing {
 }
 
 impl Recorder {
-    /// Begins a history. What the file held before is gone.
+    /// Begins a history. What the file held before is gone, unless another run is writing it.
     pub(crate) fn create(path: &Path, header: Header) -> io::Result<Recorder> {
-        let out = BufWriter::new(File::create(path)?);
+        let file = File::options().write(true).create(true).truncate(false).open(path)?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::other("another run is writing its history there"),
+            TryLockError::Error(error) => error,
+        })?;
+        file.set_len(0)?;
+        let out = BufWriter::new(file);
         let recorder =
             Recorder { began: Instant::now(), file: Mutex::new(Growing { out, lines: 0, ended: false, failed: None }) };
         recorder.note(&Line::Header(header));
@@ -72,5 +78,30 @@ impl Growing {
         if let Err(error) = written {
             self.failed.get_or_insert(error);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{VERSION, read};
+    use tempfile::NamedTempFile;
+
+    fn header(seed: u64) -> Header {
+        let (tag, nodes) = ("t".to_owned(), vec!["master".to_owned()]);
+        Header { version: VERSION, seed, tag, nodes, first: 1, alone: true, options: serde_json::json!({}), began: 0 }
+    }
+
+    #[test]
+    fn two_runs_do_not_write_one_file() {
+        let file = NamedTempFile::new().unwrap();
+        let first = Recorder::create(file.path(), header(1)).unwrap();
+        let second = Recorder::create(file.path(), header(2)).err().expect("the file is in use");
+        assert!(second.to_string().contains("another run"), "{second}");
+        first.end(None).unwrap();
+        assert_eq!(read(file.path()).unwrap().header.seed, 1);
+        drop(first);
+        Recorder::create(file.path(), header(3)).unwrap().end(None).unwrap();
+        assert_eq!(read(file.path()).unwrap().header.seed, 3);
     }
 }

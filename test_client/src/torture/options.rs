@@ -21,8 +21,8 @@ pub(crate) struct Options {
     pub(super) cluster: Which,
 
     /// What goes wrong meanwhile: none, all, or classes separated by commas. Own nodes: kill, pause, network, disk
-    /// (wants strace), clock (wants libfaketime), api. Compose: kill, pause, network, restart, and api. Given: api, if the
-    /// nodes were started with ENABLE_FAULTS=1
+    /// (wants strace), clock (wants libfaketime), api, members (secondaries are removed and come back). Compose: kill,
+    /// pause, network, restart, and api. Given: api, if the nodes were started with ENABLE_FAULTS=1
     #[arg(long, value_name = "CLASSES", default_value = "all")]
     pub(super) faults: Wanted,
 

@@ -1,7 +1,7 @@
 //! The cluster that is tortured: its nodes, and what can be done to them.
 
 use super::compose::Compose;
-use super::faults::{Class, Clocks, Disks, Means, Network, Processes, Requests};
+use super::faults::{Class, Clocks, Disks, Means, Members, Network, Processes, Requests};
 use super::options::{Options, Wanted, Which};
 use super::traces::Traces;
 use crate::address::Address;
@@ -20,6 +20,8 @@ const REPLICATION_TIMEOUT: &str = "2";
 const HEARTBEAT_INTERVAL: &str = "0.3";
 /// Longer than each of these, and than three heartbeats.
 const LONG: Duration = Duration::from_secs(5);
+/// How long a node may take to answer when it is asked for a fault.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What can be done, one for each class.
 type AllMeans = Vec<Box<dyn Means>>;
@@ -74,6 +76,8 @@ impl Stage {
                 cluster.set(number, variable, value);
             }
         }
+        // Before the network, which puts its relays between them and their master.
+        Members::know_their_master(&mut cluster, &names);
         let mut chosen = Chosen::new(&options.faults);
         chosen.offer(Class::Network, || {
             let network = Network::between(&mut cluster, &names, LONG);
@@ -100,7 +104,11 @@ impl Stage {
             secondaries.len() + 1 == nodes.len() && secondaries.iter().all(Listed::is_in_sync)
         };
         let _ = look_until(client.timeout(), || client.health(client.master()), is_well);
-        chosen.offer(Class::Api, || Ok(boxed(requests(&client, &nodes))));
+        let hurried = client.with_timeout(REQUEST_PATIENCE);
+        chosen.offer(Class::Members, || {
+            Ok(boxed(Members { client: hurried.clone(), cluster: Arc::clone(&cluster), names: names.clone() }))
+        });
+        chosen.offer(Class::Api, || Ok(boxed(Requests { client: hurried.clone(), nodes: nodes.clone() })));
         let (means, skipped) = chosen.close()?;
         Ok(Stage { client, nodes, means, skipped, own: Some(cluster), first: 1 })
     }
@@ -117,7 +125,7 @@ impl Stage {
             chosen.offer(means.class(), || Ok(means));
         }
         chosen.offer(Class::Api, || {
-            let requests = requests(&client, &nodes);
+            let requests = Requests { client: client.with_timeout(REQUEST_PATIENCE), nodes: nodes.clone() };
             requests.are_heard()?;
             Ok(boxed(requests))
         });
@@ -128,10 +136,6 @@ impl Stage {
 
 fn boxed(means: impl Means + 'static) -> Box<dyn Means> {
     Box::new(means)
-}
-
-fn requests(client: &Client, nodes: &[(String, Address)]) -> Requests {
-    Requests { client: client.with_timeout(Duration::from_secs(5)), nodes: nodes.to_vec() }
 }
 
 /// The nodes of a cluster that runs, and the id after its newest message. Each is called what it says itself: a master that

@@ -7,12 +7,14 @@ mod api;
 mod clock;
 mod disk;
 pub(super) mod injector;
+mod members;
 mod network;
 mod processes;
 
 pub(super) use api::Requests;
 pub(super) use clock::Clocks;
 pub(super) use disk::Disks;
+pub(super) use members::Members;
 pub(super) use network::Network;
 pub(super) use processes::Processes;
 
@@ -30,11 +32,20 @@ pub(super) enum Class {
     Clock,
     Api,
     Restart,
+    Members,
 }
 
 impl Class {
-    pub(super) const ALL: [Class; 7] =
-        [Class::Kill, Class::Pause, Class::Network, Class::Disk, Class::Clock, Class::Api, Class::Restart];
+    pub(super) const ALL: [Class; 8] = [
+        Class::Kill,
+        Class::Pause,
+        Class::Network,
+        Class::Disk,
+        Class::Clock,
+        Class::Api,
+        Class::Restart,
+        Class::Members,
+    ];
 
     pub(super) fn word(self) -> &'static str {
         match self {
@@ -45,6 +56,7 @@ impl Class {
             Class::Clock => "clock",
             Class::Api => "api",
             Class::Restart => "restart",
+            Class::Members => "members",
         }
     }
 }

@@ -1,0 +1,54 @@
+//! Secondaries of our own that leave the cluster and come back: the master is told to forget them.
+//!
+//! Each knows its master and registers itself again soon, so it is back before long, whatever happens to the master
+//! meanwhile. Some are killed beside that, as if a machine were taken away.
+
+use super::{Begun, Class, Means, between};
+use crate::api::Client;
+use crate::own_nodes::OwnCluster;
+use crate::random::Random;
+use std::sync::Arc;
+
+/// Tells the master to forget secondaries.
+pub(in super::super) struct Members {
+    pub(in super::super) client: Client,
+    pub(in super::super) cluster: Arc<OwnCluster>,
+    pub(in super::super) names: Vec<String>,
+}
+
+impl Members {
+    /// Lets secondaries that are not started yet register themselves.
+    pub(in super::super) fn know_their_master(cluster: &mut OwnCluster, names: &[String]) {
+        let master = format!("http://localhost:{}", cluster.port(0));
+        (1..names.len()).for_each(|number| cluster.set(number, "MASTER_URL", &*master));
+    }
+}
+
+impl Means for Members {
+    fn class(&self) -> Class {
+        Class::Members
+    }
+
+    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<Begun, String> {
+        let secondaries: Vec<usize> = idle.iter().copied().filter(|node| *node > 0).collect();
+        if secondaries.is_empty() || !idle.contains(&0) {
+            return Err("the master or every secondary had a fault already".to_owned());
+        }
+        let node = random.one_of(&secondaries);
+        let (name, is_killed) = (&self.names[node], random.one_in(3));
+        let removed = self.client.remove(name);
+        removed.map_err(|failure| format!("the master did not forget {name}: {failure}"))?;
+        if is_killed {
+            self.cluster.kill(node)?;
+        }
+        let cluster = Arc::clone(&self.cluster);
+        let undo = Box::new(move || {
+            if is_killed {
+                cluster.start(node)?;
+            }
+            Ok(None)
+        });
+        let what = format!("{name} removed{}", if is_killed { " and killed" } else { "" });
+        Ok(Begun { what, nodes: vec![node], lasts: between(random, 0, 2500), undo })
+    }
+}
