@@ -2,9 +2,9 @@
 //!
 //! See `simulation/mod.rs` for what is drawn and what must hold.
 //!
-//! `cargo test --test simulation` plays some thousand seeds. `SIMULATION_SEEDS=1000000 cargo test --release --test
-//! simulation seeds` plays more of them, `SIMULATION_MINUTES=30` as many as fit, from `SIMULATION_FROM` on;
-//! `SIMULATION_SEED=N` plays one and prints all that happens.
+//! `cargo test --test simulation` plays some thousand seeds. `SIMULATION_SEEDS=1000000 cargo test --profile checked
+//! --test simulation seeds` plays more of them in memory (`real_store`: on the real one), `SIMULATION_MINUTES=30` as many
+//! as fit, from `SIMULATION_FROM` on; `SIMULATION_SEED=N` plays one and prints all that happens.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a test on many threads")]
 
@@ -70,7 +70,7 @@ fn seeds_keep_every_promise() {
 }
 
 #[test]
-fn seeds_keep_every_promise_on_the_real_store() {
+fn the_real_store_keeps_every_promise() {
     play_many("on disk", 60, on_disks);
 }
 
