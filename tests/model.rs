@@ -10,10 +10,11 @@
 //! What the model leaves out, beside what the world does (see there): more than two secondaries and than three messages;
 //! writes of several messages and keys; secondaries that are removed or join (the simulator has them); heartbeats of
 //! which the master learns nothing, or that find a secondary fenced; what the keepers of a master go on to do after it
-//! has given up; a start that hears one of two secondaries; disks that are full or fail (the simulator has them); a disk that keeps a part of what was not synced (`power_loss`
-//! has that); more than one start of a second master on a copy of the first one's directory; and time: whoever waits may
-//! give up at any moment, so nothing is said of how long anything takes. Where nothing is left to do and every node runs,
-//! everybody must have an answer, and all nodes the same log; that such an end is reached is for the simulator to show.
+//! has given up; a start that hears one of two secondaries; disks that are full or fail (the simulator has them); a disk
+//! that keeps a part of what was not synced (`power_loss` has that); more than one start of a second master on a copy of
+//! the first one's directory; and time: whoever waits may give up at any moment, so nothing is said of how long anything
+//! takes. Where nothing is left to do and every node runs, everybody must have an answer, and all nodes the same log;
+//! that such an end is reached is for the simulator to show.
 //!
 //! `cargo test --test model` checks small configurations. `MODEL=all cargo test --profile checked --test model --
 //! --nocapture` checks the large ones as well, which takes hours and some gigabytes of memory; with a part of their
@@ -410,7 +411,11 @@ fn threads() -> usize {
 fn every_promise_holds_in_every_order() {
     let asked = std::env::var("MODEL").ok();
     let is_asked = |name: &str| asked.as_ref().is_some_and(|asked| asked == "all" || name.contains(asked));
-    let large = large().into_iter().filter(|(name, _)| is_asked(name));
+    let (large, other): (Vec<_>, Vec<_>) = large().into_iter().partition(|(name, _)| is_asked(name));
+    if let (Some(asked), true) = (&asked, large.is_empty()) {
+        let names: Vec<&str> = other.iter().map(|(name, _)| *name).collect();
+        panic!("MODEL={asked} is neither all nor a part of one of {names:#?}");
+    }
     small().into_iter().chain(large).for_each(|(name, budget)| check(name, budget));
 }
 

@@ -24,7 +24,8 @@ pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
 
-    /// Address of the master; http://localhost:5000 if left out. `acceptance` and `torture` start their own then
+    /// Address of the master; http://localhost:5000 if left out. `acceptance` and `torture` start their
+    /// own then; with it, `torture` wants --cluster given or compose
     #[arg(long, global = true, value_name = "URL", env = "MASTER_URL")]
     pub(crate) master: Option<Address>,
 
@@ -113,7 +114,12 @@ pub(crate) enum Command {
     /// Judge the history of a `torture` again: whether every promise was kept
     ///
     /// Reads the file and nothing else, and shares no code with the nodes. Exit codes: 0 every promise held; 2 the
-    /// file is no whole history; 5 a promise was broken.
+    /// file is no whole history, or the plot cannot be written; 5 a promise was broken.
+    ///
+    /// Its words, and those of `torture`. *Usual*: a read that names no consistency. *With news*: the reply showed an id
+    /// that this node had shown to nobody yet; only such a read can catch a node out. *Failed*: no answer, or one that
+    /// says that there is none for now; that is allowed. *Met something*: while the fault lasted, a client was refused,
+    /// kept waiting for more than 250 ms, left without an answer, or told that a read may be stale.
     Check(check::Options),
     /// Append one message and show how long each secondary took
     Post {

@@ -72,6 +72,11 @@ fn a_broken_promise_is_told_with_its_lines() {
         .prints("A promise was broken: 1 violation")
         .prints("secondary-1 (0.000 s) shows id 2 \"t two\", which was refused at 0.000 s (lines 3, 5)");
     let mut lines = good();
+    lines[7]["final"]["entries"] = json!([[3, "t three"]]);
+    check_text(text(&lines)).ends_with(5).prints(
+        "secondary-1 (in the end) does not show id 1 \"t one\", which was acknowledged at 0.000 s (lines 2, 8)",
+    );
+    let mut lines = good();
     lines[8]["end"]["not_back"] = json!("the master is read-only");
     check_text(text(&lines)).ends_with(5).prints("the cluster did not come back: the master is read-only");
 }
@@ -86,6 +91,39 @@ fn a_history_that_is_cut_off_anywhere_is_no_history() {
     let mut lines = good();
     lines.remove(4);
     check_text(text(&lines)).ends_with(2).complains("it has 8 lines and had 9");
+}
+
+#[test]
+fn a_history_without_the_logs_in_the_end_proves_nothing() {
+    let without = |line: usize| {
+        let mut lines = good();
+        lines.remove(line);
+        lines[7]["end"]["lines"] = json!(8);
+        lines
+    };
+    check_text(text(&without(7))).ends_with(2).complains("it lacks the log of secondary-1 in the end");
+    // A cluster that did not come back may not have told it.
+    let mut lines = without(7);
+    lines[7]["end"]["not_back"] = json!("secondary-1 does not answer");
+    check_text(text(&lines)).ends_with(5).prints("not judged: the log in the end of secondary-1");
+}
+
+#[test]
+fn a_history_of_nothing_is_no_proof() {
+    let mut lines = good();
+    lines.drain(1..6);
+    lines[1]["final"]["entries"] = json!([]);
+    lines[2]["final"]["entries"] = json!([]);
+    lines[3]["end"]["lines"] = json!(4);
+    check_text(text(&lines)).ends_with(0).prints("Nothing was acknowledged").prints("· A 201 is kept");
+}
+
+#[test]
+fn a_plot_that_cannot_be_drawn_is_told_first() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("good.ndjson");
+    fs::write(&file, text(&good())).unwrap();
+    check(&file, &["--plot", "/nowhere/at/all.svg"]).ends_with(2).complains("the plot cannot be written to /nowhere");
 }
 
 #[test]
@@ -112,7 +150,11 @@ fn damage_is_told_in_a_sentence() {
         (damaged(4, &|read| read["read"]["node"] = json!(7)), "line 5: there is no node 7"),
         (damaged(5, &|fault| fault["fault"]["nodes"] = json!([2])), "line 6: there is no node 2"),
         (damaged(7, &|shown| shown["final"]["node"] = json!(0)), "line 8: a second final log of one node"),
-        (damaged(3, &|line| *line = json!({ "weather": "fine" })), "line 4: it is no line of a history"),
+        (
+            damaged(3, &|line| *line = json!({ "weather": "fine" })),
+            "line 4: it is no line of a history: unknown variant",
+        ),
+        (text(&good()).replace("\"it broke\"", "\n"), "line 4: it ends in the middle"),
         (text(&good()) + "{}\n", "line 10: it comes after the last line"),
         (text(&[good(), good()].concat()), "line 10: it comes after the last line"),
         (String::new(), "it is empty"),
@@ -120,6 +162,7 @@ fn damage_is_told_in_a_sentence() {
     ] {
         check_text(&history).ends_with(2).complains(sentence);
     }
-    check_text([0xff, 0xfe, 0x00]).ends_with(2);
+    check_text([0xff, 0xfe, 0x00]).ends_with(2).complains("it is no text");
+    check(Path::new("/"), &[]).ends_with(2).complains("it cannot be read");
     check(Path::new("/nowhere/at/all"), &[]).ends_with(2).complains("cannot be opened");
 }

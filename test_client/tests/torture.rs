@@ -75,6 +75,7 @@ fn secondaries_that_are_removed_come_back() {
     let report = finish(own(&directory, &["--seconds", "6", "--faults", "members", "--json"]), b"").ends_with(0).json();
     assert_eq!(report["held"], json!(true), "{report:#}");
     assert!(report["faults"]["members"]["count"].as_u64() > Some(0), "{report:#}");
+    assert_eq!((&report["run"]["classes"], &report["run"]["ended_early"]), (&json!(["members"]), &json!(false)));
 }
 
 #[test]
@@ -91,8 +92,18 @@ fn ctrl_c_ends_it_early_and_it_is_judged() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["held"], json!(true), "{report:#}");
+    assert_eq!((&report["held"], &report["run"]["ended_early"]), (&json!(true), &json!(true)), "{report:#}");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn what_cannot_be_told_of_is_not_begun() {
+    for option in ["--history", "--plot"] {
+        let stub = cluster(&[]);
+        run(&stub.master, &[&GIVEN[..], &[option, "/nowhere/at/all"]].concat())
+            .ends_with(2)
+            .complains("/nowhere/at/all cannot be written");
+    }
 }
 
 #[test]

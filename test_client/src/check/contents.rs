@@ -88,7 +88,7 @@ impl<'a> Contents<'a> {
             (None, None, _) => return true,
         };
         let who = self.who(showing);
-        self.add(Kind::Disorder, showing, format!("{who}: {sentence}"));
+        self.add(Kind::Disorder, showing, vec![showing.line], format!("{who}: {sentence}"));
         false
     }
 
@@ -122,13 +122,8 @@ impl<'a> Contents<'a> {
             return;
         }
         let (who, what, told) = (self.who(showing), self.wording.text(text), self.wording.time(told));
-        self.findings.add(Finding {
-            kind: Kind::RefusedShown,
-            node: Some(showing.node),
-            at: showing.at,
-            lines: vec![refusal, showing.line],
-            sentence: format!("{who} shows id {id} {what}, which was refused at {told}"),
-        });
+        let sentence = format!("{who} shows id {id} {what}, which was refused at {told}");
+        self.add(Kind::RefusedShown, showing, vec![refusal, showing.line], sentence);
     }
 
     fn differs(&mut self, showing: &Showing<'_>, id: u64, text: Text) {
@@ -158,13 +153,15 @@ impl<'a> Contents<'a> {
             number => format!(" and {number} more"),
         };
         let (who, what) = (self.who(showing), self.wording.text(text));
-        let is_acknowledged = |text| matches!(self.fates.of(text).map(|fate| fate.told), Some(Told::Committed(_)));
-        let (kind, why) = match showing.is_final {
-            true if is_acknowledged(text) => (Kind::Lost, "which was acknowledged"),
-            true => (Kind::Differs, "which another node shows"),
-            false => (Kind::Gap, "and shows later ids"),
+        let (kind, before, why) = match (showing.is_final, self.fates.of(text).map(|fate| fate.told)) {
+            (true, Some(Told::Committed(told))) => {
+                (Kind::Lost, Some(told.line), format!("which was acknowledged at {}", self.wording.time(told.at)))
+            }
+            (true, _) => (Kind::Differs, None, "which another node shows".to_owned()),
+            (false, _) => (Kind::Gap, None, "and shows later ids".to_owned()),
         };
-        self.add(kind, showing, format!("{who} does not show id {id} {what}{more}, {why}"));
+        let lines = before.into_iter().chain([showing.line]).collect();
+        self.add(kind, showing, lines, format!("{who} does not show id {id} {what}{more}, {why}"));
     }
 
     fn once(
@@ -179,7 +176,7 @@ impl<'a> Contents<'a> {
             return;
         }
         let (who, what) = (self.who(showing), self.wording.text(text));
-        self.add(kind, showing, sentence(&who, &what));
+        self.add(kind, showing, vec![showing.line], sentence(&who, &what));
     }
 
     fn who(&self, showing: &Showing<'_>) -> String {
@@ -187,8 +184,7 @@ impl<'a> Contents<'a> {
         format!("{} ({when})", self.wording.node(showing.node))
     }
 
-    fn add(&mut self, kind: Kind, showing: &Showing<'_>, sentence: String) {
-        let Showing { node, line, at, .. } = *showing;
-        self.findings.add(Finding { kind, node: Some(node), at, lines: vec![line], sentence });
+    fn add(&mut self, kind: Kind, showing: &Showing<'_>, lines: Vec<usize>, sentence: String) {
+        self.findings.add(Finding { kind, node: Some(showing.node), at: showing.at, lines, sentence });
     }
 }

@@ -50,8 +50,8 @@ use fates::Fates;
 use findings::{Finding, Findings, Kind, Promise};
 use record::Record;
 use serde_json::{Value, json};
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use summary::Summary;
 use wording::Wording;
@@ -99,14 +99,23 @@ pub(crate) fn judge_file(screen: &mut Screen, file: &Path, plot: Option<&Path>) 
         Ok(history) => history,
         Err(damage) => return Ok(refuse(screen, &damage.to_string())),
     };
+    // Before the verdict, which no drawing is worth to be lost for.
+    let drawn = plot.map(|plot| (plot, File::create(plot)));
+    if let Some((plot, Err(error))) = drawn {
+        return Ok(refuse(screen, &no_plot(plot, &error)));
+    }
     let verdict = judge(&history);
     report::show(screen, &history, &verdict)?;
-    if let Some(plot) = plot
-        && let Err(error) = fs::write(plot, timeline::svg(&history, &verdict))
+    if let Some((plot, Ok(mut drawing))) = drawn
+        && let Err(error) = drawing.write_all(timeline::svg(&history, &verdict).as_bytes())
     {
-        return Ok(refuse(screen, &format!("the plot cannot be written to {}: {error}", plot.display())));
+        screen.complain(visible(&no_plot(plot, &error)));
     }
     Ok((verdict.exit(), report::document(&history, &verdict)))
+}
+
+fn no_plot(plot: &Path, error: &io::Error) -> String {
+    format!("the plot cannot be written to {}: {error}", plot.display())
 }
 
 fn refuse(screen: &mut Screen, why: &str) -> (Exit, Value) {
@@ -145,6 +154,8 @@ pub(crate) fn judge(history: &History) -> Verdict {
     let summary = Summary::of(history, &fates, &record, &replies);
     let checked = Promise::ALL.map(|promise| {
         let number = match promise {
+            // Whether anything is missing, only the logs in the end tell.
+            Promise::Kept if !record.is_final => 0,
             Promise::Kept => summary.acknowledged,
             Promise::Refused => summary.refused,
             Promise::OneOrder => compared,

@@ -3,7 +3,7 @@
 use super::findings::Promise;
 use super::summary::{Faults, Reads, Summary};
 use super::{History, How, Verdict};
-use crate::screen::{BAD, DIM, GOOD, STRONG, Screen, count, visible};
+use crate::screen::{BAD, DIM, GOOD, NO_TICK, STRONG, Screen, count, tick, visible};
 use serde_json::{Value, json};
 use std::io;
 
@@ -19,17 +19,25 @@ pub(super) fn show(screen: &mut Screen, history: &History, verdict: &Verdict) ->
     }
     screen.gap()?;
     let (operations, seed) = (grouped(verdict.summary.operations), history.header.seed);
-    if verdict.is_good() {
+    if verdict.is_good() && verdict.summary.acknowledged == 0 {
+        screen.line(format_args!(
+            "{BAD}Nothing was acknowledged{BAD:#}, so nothing was proved: {operations} operations, seed {seed}."
+        ))
+    } else if verdict.is_good() {
         screen.line(format_args!(
             "{GOOD}Every promise held{GOOD:#}: {operations} operations in {:.1} s, seed {seed}.",
             verdict.summary.seconds
         ))
     } else {
-        let violations = count(verdict.findings.total(), "violation", "violations");
+        let violations = violated(verdict.findings.total());
         screen.line(format_args!(
             "{BAD}A promise was broken{BAD:#}: {violations} in {operations} operations, seed {seed}."
         ))
     }
+}
+
+fn violated(violations: u64) -> String {
+    if violations == 1 { "1 violation".to_owned() } else { format!("{} violations", grouped(violations)) }
 }
 
 fn show_promises(screen: &mut Screen, verdict: &Verdict) -> io::Result<()> {
@@ -42,9 +50,10 @@ fn show_promises(screen: &mut Screen, verdict: &Verdict) -> io::Result<()> {
             0 if promise == Promise::Back => "it did".to_owned(),
             0 => format!("{} {what}, no violation", grouped(checked)),
             _ if promise == Promise::Back => "it did not".to_owned(),
-            _ => format!("{} {what}, {}", grouped(checked), count(violations, "violation", "violations")),
+            _ => format!("{} {what}, {}", grouped(checked), violated(violations)),
         };
-        screen.mark(violations == 0, format_args!("{words:<38} {said}"))?;
+        let mark = if violations == 0 && checked == 0 { NO_TICK.to_owned() } else { tick(violations == 0) };
+        screen.line(format_args!("  {mark} {words:<38} {said}"))?;
     }
     screen.gap()
 }

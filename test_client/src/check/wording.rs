@@ -15,7 +15,7 @@ impl Wording<'_> {
         let text = self.0.texts.text(text);
         let piece: String = text.chars().take(CHARACTERS_MAX).collect();
         let rest = if piece.len() < text.len() { "…" } else { "" };
-        format!("\"{}{rest}\"", visible(&piece))
+        format!("\"{}{rest}\"", visible(&piece).replace('"', "\\\""))
     }
 
     pub(super) fn node(&self, node: usize) -> String {

@@ -4,7 +4,7 @@ use super::{End, Fault, Final, Header, Line, Outcome, Read, Text, Texts, VERSION
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::Path;
 
 /// A history in memory. Everything has the number of its line, from 1.
@@ -50,9 +50,7 @@ pub(crate) fn parse(lines: impl BufRead) -> Result<History, Damage> {
         if reader.end.is_some() {
             return Err(at("it comes after the last line; this file was changed or put together".to_owned()));
         }
-        let line = serde_json::from_str(&line).map_err(|error| {
-            at(format!("it is no line of a history ({error}); the file was cut off there, or it is damaged"))
-        })?;
+        let line = serde_json::from_str(&line).map_err(|error| at(misunderstood(&error)))?;
         reader.take(number, line).map_err(|Damage(why)| at(why))?;
         last = number;
     }
@@ -60,7 +58,11 @@ pub(crate) fn parse(lines: impl BufRead) -> Result<History, Damage> {
 }
 
 fn begin(first: Option<(usize, std::io::Result<String>)>) -> Result<Reader, Damage> {
-    let Some((_, Ok(line))) = first else { return damage("it is empty, or no text") };
+    let Some((_, line)) = first else { return damage("it is empty") };
+    let line = line.map_err(|error| match error.kind() {
+        ErrorKind::InvalidData => Damage("it is no text; if it is compressed, unpack it first".to_owned()),
+        _ => Damage(format!("it cannot be read: {error}")),
+    })?;
     match serde_json::from_str::<Line<String>>(&line) {
         Ok(Line::Header(header)) if header.version != VERSION => {
             damage(format!("its version is {}; this program reads version {VERSION}", header.version))
@@ -69,6 +71,17 @@ fn begin(first: Option<(usize, std::io::Result<String>)>) -> Result<Reader, Dama
         Ok(Line::Header(header)) => Ok(Reader::new(header)),
         _ => damage("its first line is no header; it was not written by `test_client torture`"),
     }
+}
+
+/// Why a line is none of a history.
+fn misunderstood(error: &serde_json::Error) -> String {
+    let column = error.column();
+    if error.is_eof() {
+        return format!("it ends in the middle, after {column} bytes; the file was cut off there");
+    }
+    let said = error.to_string();
+    let why = said.split(" at line ").next().unwrap_or_default();
+    format!("it is no line of a history: {why} (column {column}); the file was damaged or changed")
 }
 
 /// What was read so far.
@@ -181,6 +194,13 @@ impl Reader {
             return damage(format!("it has {last} lines and had {}", end.lines));
         }
         let Reader { header, texts, writes, reads, faults, finals, .. } = self;
+        let is_missing = |node: &usize| !finals.iter().any(|(_, shown)| shown.node == *node);
+        if let (None, Some(node)) = (&end.not_back, (0..header.nodes.len()).find(is_missing)) {
+            let name = &header.nodes[node];
+            return damage(format!(
+                "it lacks the log of {name} in the end, and does not say why; this file was changed"
+            ));
+        }
         Ok(History { header, texts, writes, reads, faults, finals, end })
     }
 }

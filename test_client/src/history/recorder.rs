@@ -92,16 +92,21 @@ mod tests {
         Header { version: VERSION, seed, tag, nodes, first: 1, alone: true, options: serde_json::json!({}), began: 0 }
     }
 
+    /// Nobody could be asked in the end.
+    fn nobody() -> Option<String> {
+        Some("there is no cluster".to_owned())
+    }
+
     #[test]
     fn two_runs_do_not_write_one_file() {
         let file = NamedTempFile::new().unwrap();
         let first = Recorder::create(file.path(), header(1)).unwrap();
         let second = Recorder::create(file.path(), header(2)).err().expect("the file is in use");
         assert!(second.to_string().contains("another run"), "{second}");
-        first.end(None).unwrap();
+        first.end(nobody()).unwrap();
         assert_eq!(read(file.path()).unwrap().header.seed, 1);
         drop(first);
-        Recorder::create(file.path(), header(3)).unwrap().end(None).unwrap();
+        Recorder::create(file.path(), header(3)).unwrap().end(nobody()).unwrap();
         assert_eq!(read(file.path()).unwrap().header.seed, 3);
     }
 }

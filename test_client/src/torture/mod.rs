@@ -36,7 +36,7 @@ use serde_json::json;
 use stage::Stage;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -148,12 +148,12 @@ fn torture(
     over: Arc<AtomicBool>,
 ) -> Result<Exit, Stop> {
     let seed = options.seed.unwrap_or_else(stage::draw_seed);
-    let stage = Stage::set(client.clone(), options, traces)?;
-    // No long run ends in a disappointment.
-    if let Some(plot) = &options.plot {
-        let why = |error| Stop::Cluster(Exit::Usage, format!("{} cannot be written: {error}", plot.display()));
-        File::create(plot).map_err(why)?;
+    // No run begins that cannot be told of.
+    for file in options.history.iter().chain(&options.plot) {
+        let opened = File::options().write(true).create(true).truncate(false).open(file);
+        opened.map_err(|error| cannot_be_written(file, &error))?;
     }
+    let stage = Stage::set(client.clone(), options, traces)?;
     let (file, is_asked_for) = history_file(options).map_err(|why| Stop::Cluster(Exit::Usage, why))?;
     introduce(screen, &stage, options, seed)?;
     let tag = story::tag("torture");
@@ -168,7 +168,7 @@ fn torture(
         options: options.document(&classes),
         began: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
     };
-    let no_file = |error| Stop::Cluster(Exit::Usage, format!("{} cannot be written: {error}", file.display()));
+    let no_file = |error| cannot_be_written(&file, &error);
     let recorder = Arc::new(Recorder::create(&file, header).map_err(no_file)?);
     let injector = Arc::new(Injector::new(stage.means, stage.nodes.len(), Arc::clone(&recorder)));
     traces.faults_begin(&injector);
@@ -188,10 +188,14 @@ fn torture(
         unknown: AtomicU64::new(0),
         reads: AtomicU64::new(0),
     });
-    let not_back = play(&run, &injector, seed);
+    let Ended { early, not_back } = play(&run, &injector, seed);
     run.recorder.end(not_back).map_err(no_file)?;
-    for sentence in injector.missed() {
-        screen.line(format_args!("  {DIM}faults:{DIM:#} {}", visible(&sentence)))?;
+    let missed = injector.missed();
+    for sentence in &missed {
+        screen.line(format_args!("  {DIM}faults:{DIM:#} {}", visible(sentence)))?;
+    }
+    if early {
+        screen.line(format_args!("  {DIM}ended early:{DIM:#} before the {} s were over", options.seconds))?;
     }
     let (exit, mut document) = check::judge_file(screen, &file, options.plot.as_deref())?;
     let is_good = exit == Exit::Success;
@@ -206,8 +210,15 @@ fn torture(
         screen.line(format_args!("The logs and data of the nodes are in {}.", logs.display()))?;
         document["logs"] = json!(logs);
     }
+    let classes: Vec<&str> = classes.iter().map(|class| class.word()).collect();
+    document["run"] =
+        json!({ "classes": classes, "left_out": stage.skipped, "not_made": missed, "ended_early": early });
     screen.document(document.to_string().as_bytes())?;
     Ok(exit)
+}
+
+fn cannot_be_written(file: &Path, error: &io::Error) -> Stop {
+    Stop::Cluster(Exit::Usage, format!("{} cannot be written: {error}", file.display()))
 }
 
 /// Where the history goes, and whether somebody wants it whatever the verdict.
@@ -237,8 +248,16 @@ fn introduce(screen: &mut Screen, stage: &Stage, options: &Options, seed: u64) -
     screen.gap()
 }
 
-/// The run. Gives why the cluster did not come back, if it did not.
-fn play(run: &Arc<Run>, injector: &Injector, seed: u64) -> Option<String> {
+/// How a run ended.
+struct Ended {
+    /// Before its time was over.
+    early: bool,
+    /// Why the cluster did not come back, if it did not.
+    not_back: Option<String>,
+}
+
+/// The run.
+fn play(run: &Arc<Run>, injector: &Injector, seed: u64) -> Ended {
     let lasts = Duration::from_secs(run.options.seconds);
     let back_within = Duration::from_secs(run.options.back_within);
     for node in 0..run.nodes.len() {
@@ -260,7 +279,7 @@ fn play(run: &Arc<Run>, injector: &Injector, seed: u64) -> Option<String> {
         }
         scope.spawn(move || injector.run(Random::part(seed, 1)));
         let bar = progress(run.options.seconds);
-        wait(
+        let early = !wait(
             run,
             lasts,
             || injector.damage().is_none(),
@@ -281,17 +300,18 @@ fn play(run: &Arc<Run>, injector: &Injector, seed: u64) -> Option<String> {
         let not_back = injector.damage().or_else(|| ending::come_back(run, back_within));
         run.quiet.store(true, Ordering::SeqCst);
         bar.finish_and_clear();
-        not_back
+        Ended { early, not_back }
     })
 }
 
-/// Waits for a time to pass, or for the run to be over, or for something to go wrong.
-fn wait(run: &Run, lasts: Duration, goes_well: impl Fn() -> bool, show: impl Fn(u64)) {
+/// Waits for a time to pass, or for the run to be over, or for something to go wrong. Gives whether the time has passed.
+fn wait(run: &Run, lasts: Duration, goes_well: impl Fn() -> bool, show: impl Fn(u64)) -> bool {
     let begun = Instant::now();
     while begun.elapsed() < lasts && !run.is_over() && goes_well() {
         show(begun.elapsed().as_secs());
         thread::sleep(LOOK_EVERY);
     }
+    begun.elapsed() >= lasts
 }
 
 /// A bar on a terminal, and nothing elsewhere.

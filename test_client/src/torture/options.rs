@@ -21,12 +21,13 @@ pub(crate) struct Options {
     pub(super) cluster: Which,
 
     /// What goes wrong meanwhile: none, all, or classes separated by commas. Own nodes: kill, pause, network, disk
-    /// (wants strace), clock (wants libfaketime), api, members (secondaries are removed and come back). Compose: kill,
-    /// pause, network, restart, and api. Given: api, if the nodes were started with ENABLE_FAULTS=1
+    /// (wants strace), clock (wants libfaketime), members (secondaries are removed and come back), api (what PUT /faults
+    /// asks nodes for). Compose: kill, pause, network, restart, and api. Given: api. Nodes that are not own ones show the
+    /// faults of class api only if they were started with ENABLE_FAULTS=1
     #[arg(long, value_name = "CLASSES", default_value = "all")]
     pub(super) faults: Wanted,
 
-    /// How long to write, read and make faults. After that, the cluster has to come back, and is looked at
+    /// How long to write, read and make faults, 3600 at most. After that, the cluster has to come back, and is looked at
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
     pub(super) seconds: u64,
 

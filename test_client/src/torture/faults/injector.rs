@@ -3,6 +3,7 @@
 use super::{Begun, Class, Means, Undo, between};
 use crate::history::{Fault, Line, Micros, Recorder};
 use crate::random::Random;
+use crate::screen::count;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -90,7 +91,8 @@ impl Injector {
     pub(in super::super) fn missed(&self) -> Vec<String> {
         let missed = lock(&self.missed);
         let sentence = |(class, (number, why)): (&Class, &(u64, String))| {
-            format!("{number} of class {} could not be begun; the last one, because {why}", class.word())
+            let faults = count(*number, "fault", "faults");
+            format!("{faults} of class {} could not be made; the last time because {why}", class.word())
         };
         missed.iter().map(sentence).collect()
     }
@@ -192,7 +194,7 @@ mod tests {
             thread::sleep(Duration::from_secs(2));
             injector.end();
         });
-        recorder.end(None).unwrap();
+        recorder.end(Some("there is no cluster".to_owned())).unwrap();
         (injector, file, at)
     }
 
@@ -208,7 +210,7 @@ mod tests {
     #[test]
     fn what_cannot_be_begun_or_ended_is_told() {
         let (injector, ..) = play(&[Class::Disk], false);
-        assert!(injector.missed()[0].contains("of class disk could not be begun"), "{:?}", injector.missed());
+        assert!(injector.missed()[0].contains("of class disk could not be made"), "{:?}", injector.missed());
         let (injector, ..) = play(&[Class::Kill], true);
         assert_eq!(injector.damage().as_deref(), Some("it does not start"));
     }

@@ -30,9 +30,14 @@ impl Means for Members {
     }
 
     fn begin(&self, idle: &[usize], random: &mut Random) -> Result<Begun, String> {
-        let secondaries: Vec<usize> = idle.iter().copied().filter(|node| *node > 0).collect();
-        if secondaries.is_empty() || !idle.contains(&0) {
-            return Err("the master or every secondary had a fault already".to_owned());
+        if !idle.contains(&0) {
+            return Err("the master had a fault already".to_owned());
+        }
+        let listed = self.client.health(self.client.master()).map_err(|failure| failure.to_string())?.value.secondaries;
+        let is_there = |node: &usize| listed.iter().any(|member| member.server_id == self.names[*node]);
+        let secondaries: Vec<usize> = idle.iter().copied().filter(is_there).collect();
+        if secondaries.is_empty() {
+            return Err("every secondary had a fault already, or was not back from the last one".to_owned());
         }
         let node = random.one_of(&secondaries);
         let (name, is_killed) = (&self.names[node], random.one_in(3));
