@@ -386,6 +386,7 @@ impl Cluster {
 /// The master's side.
 impl Cluster {
     fn write(&mut self, message: &str, concern: WriteConcern, patience: Patience, report: &mut Report) {
+        let members = self.members();
         let master = &mut self.master;
         if let (Patience::FailFast, Some(short)) = (patience, master.ledger.shortfall(concern)) {
             let missing = list(&short.missing);
@@ -399,7 +400,6 @@ impl Cluster {
             Arc::new(Entry { id, epoch, timestamp_ms: 0, message: message.into(), key: None })
         };
         master.tail.extend(first.previous().until(last).zip(messages).map(entry));
-        let members = master.ledger.members().map(|view| view.member).collect();
         master.asked.insert(last, Asked { first, concern, members });
         report.note(format!("{}={message} is appended, w={concern}", range(first, last)));
     }
@@ -603,7 +603,7 @@ impl Cluster {
         self.carry_out(effects, report);
     }
 
-    fn members(&self) -> Vec<MemberId> {
+    fn members(&self) -> BTreeSet<MemberId> {
         self.master.ledger.members().map(|view| view.member).collect()
     }
 
@@ -612,7 +612,7 @@ impl Cluster {
     }
 
     fn view(&self, member: MemberId) -> MemberView {
-        self.master.ledger.members().find(|view| view.member == member).expect("a member")
+        self.master.ledger.member(member).expect("a member")
     }
 
     fn next_incarnation(&mut self) -> Incarnation {
@@ -1028,8 +1028,7 @@ impl Cluster {
         let entry = entry_at(&master.store, id).expect("an answered entry is on the master's disk");
         assert!(id <= master.ledger.decided(), "{id} was answered before it was visible");
         if outcome == Outcome::Committed {
-            let everyone =
-                || Asked { first: id, concern: WriteConcern::All, members: self.members().into_iter().collect() };
+            let everyone = || Asked { first: id, concern: WriteConcern::All, members: self.members() };
             let of_write = master.asked.range(id..).next().filter(|(_, asked)| asked.first <= id);
             let Asked { concern, members, .. } = of_write.map_or_else(everyone, |(_, asked)| asked.clone());
             let holders = self.secondaries.values().filter(|secondary| secondary.holds(id)).count() + 1;

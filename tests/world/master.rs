@@ -180,18 +180,15 @@ impl<P: Platter> World<P> {
 
     /// A secondary is told that it is about to be removed.
     pub(super) fn dismiss_at(&mut self, index: usize, member: usize) {
-        let Master { disk, process: Some(process), .. } = &mut self.masters[index] else { return };
+        let Some(process) = &mut self.masters[index].process else { return };
         let Some(id) = process.member_id(member) else { return };
         process.leaving.insert(member);
         let farewell = process.ledger.dismiss(id);
         let turn = process.ledger.member(id).map_or(0, |view| view.turn);
         self.witness.is_dismissed(member, process.ledger.epoch(), turn);
-        let Some(farewell) = farewell else { return };
-        let (after, through) = (farewell.after, farewell.through);
-        let refused = disk.store().refused(farewell.told.min(after), through).expect("readable");
-        let call = process.ledger.call(&farewell, (after, through), Vec::new(), refused);
-        let content = Content::Call { to: farewell.incarnation, call, delivery: None };
-        self.send(Parcel { number: 0, master: index, member, content });
+        if let Some(farewell) = farewell {
+            self.send_call(index, member, &farewell, (farewell.after, farewell.through), Vec::new(), None);
+        }
     }
 
     /// A secondary is removed that was dismissed: it knows that, or nobody waits any longer until it does.
@@ -395,9 +392,23 @@ impl<P: Platter> World<P> {
                 (slots.last().map_or(after, Slot::id), slots.into_iter().filter_map(Slot::into_entry).collect())
             }
         };
-        let refused = store.refused(dispatch.told.min(after), through).expect("readable");
-        let call = process.ledger.call(&dispatch, (after, through), entries, refused);
-        let content = Content::Call { to: dispatch.incarnation, call, delivery: Some(delivery) };
+        self.send_call(index, member, &dispatch, (after, through), entries, Some(delivery));
+    }
+
+    /// Sends what a dispatch asks for: what lies after an id and up to another one.
+    fn send_call(
+        &mut self,
+        index: usize,
+        member: usize,
+        dispatch: &Dispatch,
+        (after, through): (Id, Id),
+        entries: Vec<Arc<Entry>>,
+        delivery: Option<Delivery>,
+    ) {
+        let Master { disk, process: Some(process), .. } = &self.masters[index] else { return };
+        let refused = disk.store().refused(dispatch.told.min(after), through).expect("readable");
+        let call = process.ledger.call(dispatch, (after, through), entries, refused);
+        let content = Content::Call { to: dispatch.incarnation, call, delivery };
         self.send(Parcel { number: 0, master: index, member, content });
     }
 

@@ -143,7 +143,8 @@ impl Master {
         let farewell = state.ledger.dismiss(id);
         let Some(node) = state.members.get(&id).map(|member| member.url.clone()) else { return false };
         drop(state);
-        let told = farewell.map_or(Err(PeerError::Unanswered("has not answered yet".to_owned())), |farewell| {
+        let farewell = farewell.ok_or_else(|| PeerError::Unanswered("has not answered yet".to_owned()));
+        let told = farewell.and_then(|farewell| {
             let flight = Flight { after: farewell.after, through: farewell.through, sent: Instant::now() };
             self.peers.tell(&node, &self.write(&farewell, flight, &EntriesText::new(&[]))?)
         });

@@ -88,7 +88,7 @@ impl<'a> Contents<'a> {
             (None, None, _) => return true,
         };
         let who = self.who(showing);
-        self.add(Kind::Disorder, showing, vec![showing.line], format!("{who}: {sentence}"));
+        self.add(Kind::Disorder, showing, None, format!("{who}: {sentence}"));
         false
     }
 
@@ -123,7 +123,7 @@ impl<'a> Contents<'a> {
         }
         let (who, what, told) = (self.who(showing), self.wording.text(text), self.wording.time(told));
         let sentence = format!("{who} shows id {id} {what}, which was refused at {told}");
-        self.add(Kind::RefusedShown, showing, vec![refusal, showing.line], sentence);
+        self.add(Kind::RefusedShown, showing, Some(refusal), sentence);
     }
 
     fn differs(&mut self, showing: &Showing<'_>, id: u64, text: Text) {
@@ -160,8 +160,7 @@ impl<'a> Contents<'a> {
             (true, _) => (Kind::Differs, None, "which another node shows".to_owned()),
             (false, _) => (Kind::Gap, None, "and shows later ids".to_owned()),
         };
-        let lines = before.into_iter().chain([showing.line]).collect();
-        self.add(kind, showing, lines, format!("{who} does not show id {id} {what}{more}, {why}"));
+        self.add(kind, showing, before, format!("{who} does not show id {id} {what}{more}, {why}"));
     }
 
     fn once(
@@ -176,7 +175,7 @@ impl<'a> Contents<'a> {
             return;
         }
         let (who, what) = (self.who(showing), self.wording.text(text));
-        self.add(kind, showing, vec![showing.line], sentence(&who, &what));
+        self.add(kind, showing, None, sentence(&who, &what));
     }
 
     fn who(&self, showing: &Showing<'_>) -> String {
@@ -184,7 +183,9 @@ impl<'a> Contents<'a> {
         format!("{} ({when})", self.wording.node(showing.node))
     }
 
-    fn add(&mut self, kind: Kind, showing: &Showing<'_>, lines: Vec<usize>, sentence: String) {
+    /// Proved by the line of what was shown, and by one before it if that matters.
+    fn add(&mut self, kind: Kind, showing: &Showing<'_>, before: Option<usize>, sentence: String) {
+        let lines = before.into_iter().chain([showing.line]).collect();
         self.findings.add(Finding { kind, node: Some(showing.node), at: showing.at, lines, sentence });
     }
 }

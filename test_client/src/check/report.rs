@@ -3,7 +3,7 @@
 use super::findings::Promise;
 use super::summary::{Faults, Reads, Summary};
 use super::{History, How, Verdict};
-use crate::screen::{BAD, DIM, GOOD, NO_TICK, STRONG, Screen, count, tick, visible};
+use crate::screen::{BAD, DIM, GOOD, NO_TICK, STRONG, Screen, count, grouped, tick, visible};
 use serde_json::{Value, json};
 use std::io;
 
@@ -165,12 +165,4 @@ pub(super) fn document(history: &History, verdict: &Verdict) -> Value {
         "faults": faults.collect::<serde_json::Map<_, _>>(),
         "not_judged": summary.not_judged,
     })
-}
-
-/// A number with its thousands set apart.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> =
-        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
-    groups.join(",")
 }

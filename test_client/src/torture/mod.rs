@@ -155,9 +155,9 @@ fn torture(
     }
     let stage = Stage::set(client.clone(), options, traces)?;
     let (file, is_asked_for) = history_file(options).map_err(|why| Stop::Cluster(Exit::Usage, why))?;
-    introduce(screen, &stage, options, seed)?;
+    let classes: Vec<&str> = stage.means.iter().map(|means| means.class().word()).collect();
+    introduce(screen, &stage, &classes, options, seed)?;
     let tag = story::tag("torture");
-    let classes: Vec<faults::Class> = stage.means.iter().map(|means| means.class()).collect();
     let header = Header {
         version: VERSION,
         seed,
@@ -210,7 +210,6 @@ fn torture(
         screen.line(format_args!("The logs and data of the nodes are in {}.", logs.display()))?;
         document["logs"] = json!(logs);
     }
-    let classes: Vec<&str> = classes.iter().map(|class| class.word()).collect();
     document["run"] =
         json!({ "classes": classes, "left_out": stage.skipped, "not_made": missed, "ended_early": early });
     screen.document(document.to_string().as_bytes())?;
@@ -231,11 +230,10 @@ fn history_file(options: &Options) -> Result<(PathBuf, bool), String> {
     kept.map(|(_, path)| (path, false)).map_err(|error| format!("no file could be made for the history: {error}"))
 }
 
-fn introduce(screen: &mut Screen, stage: &Stage, options: &Options, seed: u64) -> io::Result<()> {
+fn introduce(screen: &mut Screen, stage: &Stage, classes: &[&str], options: &Options, seed: u64) -> io::Result<()> {
     for (name, address) in &stage.nodes {
         screen.line(format_args!("  {} at {address}", visible(name)))?;
     }
-    let classes: Vec<&str> = stage.means.iter().map(|means| means.class().word()).collect();
     let classes = if classes.is_empty() { "none".to_owned() } else { classes.join(", ") };
     let Options { seconds, writers, readers, rate, .. } = options;
     screen.line(format_args!(

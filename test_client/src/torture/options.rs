@@ -88,9 +88,9 @@ impl Options {
     }
 
     /// For the header of the history.
-    pub(super) fn document(&self, classes: &[Class]) -> Value {
+    pub(super) fn document(&self, classes: &[&str]) -> Value {
         json!({
-            "cluster": self.cluster.word(), "faults": classes.iter().map(|class| class.word()).collect::<Vec<_>>(),
+            "cluster": self.cluster.word(), "faults": classes,
             "seconds": self.seconds, "writers": self.writers, "readers": self.readers, "rate": self.rate,
         })
     }
