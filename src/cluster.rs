@@ -3,12 +3,13 @@
 //! The nodes are this same program, started again with `node master` or `node secondary`. Each holds the reading end of
 //! a pipe from here and stops when it closes, so none is left behind, however this process ends.
 
+use crate::console::Console;
 use crate::server::config::{MasterFlags, SecondaryFlags};
 use crate::server::run::{self, EXIT_FAILED, EXIT_USAGE};
-use crate::server::{Peers, STOP_WITH_PARENT, wait_for_signal};
+use crate::server::{Peers, STOP_WITH_PARENT, watch_for_signals};
 use crate::wire::address::NodeUrl;
 use clap::{Parser, Subcommand, ValueEnum};
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -22,6 +23,8 @@ const SECONDARIES_MAX: u16 = 32;
 const START_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a node may take to stop before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
+/// How long a line waits for a screen that takes nothing.
+const PRINT_PATIENCE: Duration = Duration::from_secs(1);
 const POLL_EVERY: Duration = Duration::from_millis(50);
 
 /// Starts a replicated log on this machine: a master and its secondaries, each a process of its own.
@@ -79,6 +82,7 @@ pub fn run(flags: &ClusterFlags) -> ExitCode {
 }
 
 fn run_cluster(flags: &ClusterFlags) -> Result<ExitCode, (u8, String)> {
+    let signals = watch_for_signals().map_err(|error| (EXIT_FAILED, format!("cannot watch for signals: {error}")))?;
     let plans = plan(flags).map_err(|why| (EXIT_USAGE, why))?;
     for plan in &plans {
         check_port(plan.port).map_err(|why| (EXIT_USAGE, why))?;
@@ -95,8 +99,7 @@ fn run_cluster(flags: &ClusterFlags) -> Result<ExitCode, (u8, String)> {
         return Err((EXIT_USAGE, why));
     }
     watch(&nodes, &screen);
-    let reason = wait_for_signal().map_err(|error| (EXIT_FAILED, format!("cannot watch for signals: {error}")))?;
-    screen.say(&format!("stopping because of {reason}"));
+    screen.say(&format!("stopping because of {}", signals.wait()));
     stop_all(&nodes);
     screen.say("all nodes have stopped");
     Ok(ExitCode::SUCCESS)
@@ -284,6 +287,7 @@ enum Stream {
 struct Screen {
     colored: bool,
     painted: Mutex<usize>,
+    console: Console,
 }
 
 /// Colours of the nodes' names: cyan, green, yellow, magenta, blue.
@@ -291,7 +295,7 @@ const PAINTS: [&str; 5] = ["\x1b[36m", "\x1b[32m", "\x1b[33m", "\x1b[35m", "\x1b
 
 impl Screen {
     fn new() -> Screen {
-        Screen { colored: io::stdout().is_terminal(), painted: Mutex::new(0) }
+        Screen { colored: io::stdout().is_terminal(), painted: Mutex::new(0), console: Console::stdout() }
     }
 
     fn next_paint(&self) -> &'static str {
@@ -316,9 +320,10 @@ impl Screen {
         self.print(&format!("{on}{text}{off}\n"));
     }
 
-    /// A reader that went away, as in `local_cluster | head`, must not stop the cluster.
+    /// A reader that went away, as in `local_cluster | head`, must not stop the cluster, and one that reads nothing must not
+    /// keep it from stopping: what it does not take in time is left out.
     fn print(&self, text: &str) {
-        let _ = io::stdout().lock().write_all(text.as_bytes());
+        self.console.write(text.as_bytes(), PRINT_PATIENCE);
     }
 }
 

@@ -4,6 +4,8 @@
 
 #[allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "an edge: processes, and a thread for each")]
 pub mod cluster;
+#[allow(clippy::disallowed_types, reason = "an edge: threads share the standard output")]
+mod console;
 #[allow(
     clippy::disallowed_types,
     clippy::disallowed_methods,
@@ -23,4 +25,6 @@ pub mod server;
     reason = "an edge: a store is shared between threads, and lies on disk"
 )]
 pub mod store;
+#[allow(clippy::disallowed_types, reason = "an edge: what a process knows of its threads")]
+mod threads;
 pub mod wire;

@@ -49,7 +49,7 @@ fn a_message_that_waits_for_a_missing_node_holds_up_no_other() {
     assert_eq!(texts(&cluster, 0), ["Msg1", "Msg2", "Msg3", "Msg4"], "what is sealed is visible, in order");
     wait_until("the first secondary is told", || texts(&cluster, 1).len() == 4);
     assert!(!third.is_finished(), "its writer wants three copies");
-    assert!(cluster.master.log().contains("id 3 committed: sealed by a later message"), "{}", cluster.master.log());
+    cluster.master.wait_for_log("id 3 committed: sealed by a later message");
     cluster.secondaries[1].start();
     let third = third.join().unwrap();
     assert_eq!((third.status, &third.body["message_id"], &third.body["w"]), (201, &json!(3), &json!(3)));

@@ -52,7 +52,7 @@ fn a_fault_is_shown_and_ends_by_itself() {
         assert_eq!((&active["delay"], &active["fail"]), (&json!(0.5), &json!("before")));
         assert!(active["ends_in_ms"].as_u64().unwrap() <= 300, "{active}");
         wait_until("it ends", || node.health()["fault"].is_null());
-        assert!(node.log().contains("the fault ended by itself"), "{}", node.log());
+        node.wait_for_log("the fault ended by itself");
         ask(node, &json!({ "delay": 3_000, "for": 3_600 }));
         assert_eq!(node.health()["fault"]["delay"], 3_000.0);
         assert_eq!(delete(&url).body["active"], Value::Null);

@@ -1,12 +1,20 @@
 //! The wall clock and randomness of this node.
 
 use crate::replication::{Incarnation, LogId};
+use crate::wire::timestamp::LAST_MS;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970; 0 on a machine whose clock is set before that.
 pub(crate) fn now_ms() -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Why no message can get a timestamp, if that is so.
+pub(crate) fn fault() -> Option<String> {
+    let now_ms = now_ms();
+    (now_ms > LAST_MS)
+        .then(|| format!("the clock of this machine is at {now_ms} ms since 1970, beyond the year 9999; set the clock"))
 }
 
 /// A new log's name.

@@ -18,7 +18,6 @@ mod peer;
 mod places;
 mod readiness;
 mod reading;
-mod rotating_file;
 mod routing;
 pub mod run;
 mod secondary;
@@ -27,4 +26,4 @@ mod status;
 mod text;
 
 pub(crate) use peer::Peers;
-pub(crate) use shutdown::{STOP_WITH_PARENT, wait as wait_for_signal};
+pub(crate) use shutdown::{STOP_WITH_PARENT, watch as watch_for_signals};

@@ -2,6 +2,7 @@
 
 use super::http::{Exchange, Reply};
 use crate::store::{Store, Trouble};
+use crate::threads;
 use serde_json::json;
 use std::fmt::Write;
 
@@ -21,6 +22,11 @@ impl Check {
     pub(super) fn store(store: &dyn Store) -> Check {
         let fault = store.trouble().filter(|trouble| matches!(trouble, Trouble::Failed(_)));
         Check::new("store", fault.map(|trouble| trouble.to_string()))
+    }
+
+    /// Every thread that it needs is there.
+    pub(super) fn threads() -> Check {
+        Check::new("threads", threads::lost())
     }
 
     pub(super) fn not_stopping(is_stopping: bool) -> Check {

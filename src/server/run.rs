@@ -4,13 +4,18 @@ use super::access::Token;
 use super::commands;
 use super::config::{CommonSettings, Faults, MasterFlags, MasterSettings, SecondaryFlags, SecondarySettings};
 use super::http::{self, Server, Service};
-use super::logging::{self, EpochOfLog};
+use super::logging::{self, NodeLog};
 use super::master::{Master, MasterService};
 use super::secondary::{Secondary, SecondaryService};
 use super::shutdown;
+use crate::console::Console;
 use crate::store::{Disk, Memory, Store};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a last word waits for an error output that takes nothing.
+const LAST_WORD_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The node stopped because something failed.
 pub(crate) const EXIT_FAILED: u8 = 1;
@@ -28,8 +33,8 @@ pub fn master(flags: &MasterFlags) -> ExitCode {
     match &flags.command {
         _ if flags.common.check_health => commands::check_health("master", &common),
         Some(command) => commands::of_master(command, &common),
-        None => run("master", &common, |port, store, epoch| {
-            let master = Master::start(settings, port, store, &epoch)?;
+        None => run("master", &common, |port, store, log| {
+            let master = Master::start(settings, port, store, log)?;
             let service: Arc<dyn Service> = Arc::new(MasterService(Arc::clone(&master)));
             Ok((service, Box::new(move || master.stop()) as Box<dyn FnOnce()>))
         }),
@@ -47,8 +52,8 @@ pub fn secondary(flags: &SecondaryFlags) -> ExitCode {
     match &flags.command {
         _ if flags.common.check_health => commands::check_health("secondary", &common),
         Some(command) => commands::of_secondary(command, &common),
-        None => run("secondary", &common, |port, store, epoch| {
-            let secondary = Secondary::start(settings, port, store, epoch)?;
+        None => run("secondary", &common, |port, store, log| {
+            let secondary = Secondary::start(settings, port, store, log)?;
             let service: Arc<dyn Service> = Arc::new(SecondaryService(Arc::clone(&secondary)));
             Ok((service, Box::new(move || secondary.stop()) as Box<dyn FnOnce()>))
         }),
@@ -70,47 +75,64 @@ pub(crate) fn own_token() -> Option<Token> {
 type Node = (Arc<dyn Service>, Box<dyn FnOnce()>);
 
 fn refuse(role: &str, faults: &Faults) -> ExitCode {
-    eprintln!("{role}: the configuration is wrong; nothing was started");
-    for fault in faults {
-        eprintln!("  {fault}");
-    }
-    eprintln!("{role} --help tells what can be set");
+    let faults: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+    complain(&format!(
+        "{role}: the configuration is wrong; nothing was started{faults}\n{role} --help tells what can be set"
+    ));
     ExitCode::from(EXIT_USAGE)
+}
+
+/// Says on the error output why this process ends. One that takes nothing does not keep it from ending.
+fn complain(why: &str) {
+    Console::stderr().write(format!("{why}\n").as_bytes(), LAST_WORD_PATIENCE);
 }
 
 fn run(
     role: &str,
     common: &CommonSettings,
-    start: impl FnOnce(u16, Arc<dyn Store>, EpochOfLog) -> Result<Node, String>,
+    start: impl FnOnce(u16, Arc<dyn Store>, NodeLog) -> Result<Node, String>,
 ) -> ExitCode {
+    let signals = match shutdown::watch() {
+        Ok(signals) => signals,
+        Err(error) => {
+            complain(&format!("{role}: cannot watch for signals: {error}"));
+            return ExitCode::from(EXIT_FAILED);
+        }
+    };
     let listener = match http::bind(common.listen, &common.limits) {
         Ok(listener) => listener,
         Err(error) => {
-            eprintln!(
+            complain(&format!(
                 "{role}: cannot listen on {}: {error}; choose another port with --port, or stop what uses it",
                 common.listen
-            );
+            ));
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    let epoch = logging::start(&common.log);
+    let log = logging::start(&common.log);
     http::raise_descriptor_limit();
     if !common.listen.ip().is_loopback() && common.access.cluster.is_none() {
         log::warn!("whoever reaches {} can change this cluster: there is no CLUSTER_TOKEN", common.listen);
     }
     let served = listener.local_addr().map_err(|error| error.to_string()).and_then(|address| {
         let store = open_store(common)?;
-        let (service, stop) = start(address.port(), store, epoch)?;
+        let (service, stop) = start(address.port(), store, log)?;
         let server = Server::start(listener, common.limits.clone(), service).map_err(|error| error.to_string())?;
         log::info!("{} serves on http://{}", common.server_id, server.address());
         Ok((server, stop))
     });
     match served {
-        Ok((server, stop)) => serve_until_told(&server, stop),
+        Ok((server, stop)) => {
+            log::info!("stopping because of {}", signals.wait());
+            stop();
+            server.stop();
+            log::logger().flush();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             log::error!("cannot start: {error}");
             log::logger().flush();
-            eprintln!("{role}: cannot start: {error}");
+            complain(&format!("{role}: cannot start: {error}"));
             ExitCode::from(EXIT_USAGE)
         }
     }
@@ -126,22 +148,6 @@ fn open_store(common: &CommonSettings) -> Result<Arc<dyn Store>, String> {
         None => {
             log::warn!("nothing is kept: DATA_DIR is \"memory\", and what this node holds is gone when it ends");
             Ok(Arc::new(Memory::new()))
-        }
-    }
-}
-
-fn serve_until_told(server: &Server, stop: Box<dyn FnOnce()>) -> ExitCode {
-    match shutdown::wait() {
-        Ok(reason) => {
-            log::info!("stopping because of {reason}");
-            stop();
-            server.stop();
-            log::logger().flush();
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            log::error!("cannot watch for signals: {error}");
-            ExitCode::from(EXIT_FAILED)
         }
     }
 }

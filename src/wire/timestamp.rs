@@ -3,18 +3,23 @@
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 
+/// The last moment that RFC 3339 can name, the end of the year 9999, in milliseconds since 1970.
+pub const LAST_MS: u64 = 253_402_300_799_999;
+
 /// Writes milliseconds since 1970 as `2026-11-21T22:44:09.123Z`.
 ///
-/// A value beyond the year 9999 is written as that number of milliseconds, so that nothing a peer sends can fail here.
+/// What is later than [`LAST_MS`] is written as that: the format is kept, whatever a clock or a file says.
 #[must_use]
 pub fn rfc3339(timestamp_ms: u64) -> String {
-    in_utc(timestamp_ms).map_or_else(|| timestamp_ms.to_string(), |text| text.iter().copied().map(char::from).collect())
+    in_utc(timestamp_ms).iter().copied().map(char::from).collect()
 }
 
 /// The same as ASCII characters. Every message that is read needs them, so they are written by hand: the formatter of the
 /// `time` crate would take longer than everything else about a message.
-fn in_utc(timestamp_ms: u64) -> Option<[u8; 24]> {
-    let moment = OffsetDateTime::from_unix_timestamp(i64::try_from(timestamp_ms / 1_000).ok()?).ok()?;
+fn in_utc(timestamp_ms: u64) -> [u8; 24] {
+    let timestamp_ms = timestamp_ms.min(LAST_MS);
+    let moment =
+        OffsetDateTime::from_unix_timestamp((timestamp_ms / 1_000).cast_signed()).expect("the year is 9999 at most");
     let (year, month, day) = moment.to_calendar_date();
     let (hour, minute, second) = moment.to_hms();
     let mut text = *b"0000-00-00T00:00:00.000Z";
@@ -31,7 +36,7 @@ fn in_utc(timestamp_ms: u64) -> Option<[u8; 24]> {
     write(16, 2, minute.into());
     write(19, 2, second.into());
     write(23, 3, (timestamp_ms % 1_000) as u32);
-    Some(text)
+    text
 }
 
 /// Milliseconds since 1970 that become text where they are written as JSON.
@@ -40,21 +45,20 @@ pub struct Timestamp(pub u64);
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match in_utc(self.0).as_ref().map(|text| str::from_utf8(text)) {
-            Some(Ok(text)) => serializer.serialize_str(text),
-            _ => serializer.collect_str(&self.0),
-        }
+        serializer.serialize_str(str::from_utf8(&in_utc(self.0)).expect("digits and signs are ASCII"))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::rfc3339;
+    use super::{LAST_MS, rfc3339};
 
     #[test]
     fn moments_are_written_in_utc_with_milliseconds() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(rfc3339(1_795_301_049_123), "2026-11-21T22:44:09.123Z");
-        assert_eq!(rfc3339(u64::MAX), u64::MAX.to_string(), "beyond the calendar");
+        for beyond in [LAST_MS, LAST_MS + 1, u64::MAX] {
+            assert_eq!(rfc3339(beyond), "9999-12-31T23:59:59.999Z", "{beyond}");
+        }
     }
 }

@@ -206,7 +206,14 @@ impl Node {
         fs::remove_dir_all(self.data()).unwrap();
     }
 
-    /// Its log file, rotated ones not included.
+    /// Waits until its log file says something.
+    #[track_caller]
+    pub(crate) fn wait_for_log(&self, words: &str) {
+        wait_until(words, || self.log().contains(words));
+    }
+
+    /// Its log file, rotated ones not included. What happened a moment ago may be missing.
+
     pub(crate) fn log(&self) -> String {
         let role = if self.name == "master" { "master.log" } else { "secondary.log" };
         fs::read_to_string(self.directory.join("logs").join(role)).unwrap_or_default()

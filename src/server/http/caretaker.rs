@@ -11,6 +11,7 @@
 use super::Server;
 use super::door::{Door, open_descriptors};
 use super::listener::reachable;
+use crate::threads;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::Ordering;
@@ -59,7 +60,7 @@ impl Caretaker {
         let door = Door::new(listener, server.edge.limits.connections_max);
         let (held, held_since) = (Vec::new(), Instant::now());
         let mut caretaker = Caretaker { server, door, address, held, held_since, failures: 0, descriptors: 0 };
-        let started = thread::Builder::new().name("caretaker".to_owned()).spawn(move || caretaker.run());
+        let started = threads::start_needed("caretaker", move || caretaker.run());
         if let Err(error) = started {
             log::error!("the listener has no caretaker: {error}");
         }

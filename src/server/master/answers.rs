@@ -5,13 +5,13 @@ use super::timeline::What;
 use super::{Follower, Master, State, Writer};
 use crate::replication::{Effects, Id, MemberId, Outcome, Standing};
 use crate::server::http::{Exchange, Reply};
+use crate::server::logging::Step;
 use crate::server::metrics::WriteOutcome;
 use crate::server::reading;
 use crate::server::text::id_ranges;
 use crate::store::{StoreError, Watermark};
 use crate::wire::client::{self, Committed, Dialect, NotCommitted, SecondaryReport, WriteIds};
 use crate::wire::timestamp::Timestamp;
-use log::Level;
 use std::collections::BTreeMap;
 use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
@@ -41,9 +41,7 @@ impl Master {
                 self.settled.notify_all();
             }
             self.unlock_and_wake(state);
-            for (level, line) in news {
-                log::log!(level, "{line}");
-            }
+            news.iter().for_each(|news| self.tell(news));
             Exchange::reply_to_all(answers);
             if effects.refuse.is_empty() {
                 return;
@@ -54,6 +52,24 @@ impl Master {
             }
             state = self.lock();
             effects = state.ledger.refusal_stored(&effects.refuse);
+        }
+    }
+
+    fn tell(&self, news: &News) {
+        match news {
+            News::Committed { ids, words, after } => {
+                let (Some(first), Some(&last)) = (ids.first(), ids.last()) else { return };
+                self.log.writes().tell(Step::Committed, (first.previous(), last), Some(*after), || {
+                    format!("{} {words} after {} ms", id_ranges(ids), milliseconds(*after))
+                });
+            }
+            News::Refused { ids, after, why } => {
+                log::warn!("{} refused after {} ms ({why})", id_ranges(ids), milliseconds(*after));
+            }
+            News::Sealed(ids) => log::info!(
+                "{} committed: sealed by a later message; the writer goes on waiting for more copies",
+                id_ranges(ids)
+            ),
         }
     }
 
@@ -194,12 +210,7 @@ impl State {
         }
         let writers = self.writers.range(shown_before.next()..=self.noted.decided);
         let sealed: Vec<Id> = writers.flat_map(|(_, writer)| writer.entries.iter().map(|entry| entry.id)).collect();
-        (!sealed.is_empty()).then(|| {
-            let ids = id_ranges(&sealed);
-            let line =
-                format!("{ids} committed: sealed by a later message; the writer goes on waiting for more copies");
-            (Level::Info, line)
-        })
+        (!sealed.is_empty()).then_some(News::Sealed(sealed))
     }
 
     /// Tells what became of writes.
@@ -213,11 +224,10 @@ impl State {
             let writes: Vec<Id> = settled.iter().filter(|(_, fate)| *fate == outcome).map(|&(last, _)| last).collect();
             let Some(first) = writes.first() else { continue };
             let ids: Vec<Id> = writes.iter().flat_map(|&last| self.ids_of(last)).collect();
-            let after = self.writers.get(first).map_or(0, |writer| milliseconds(writer.timeline.since.elapsed()));
-            let line = format!("{} {words} after {after} ms", id_ranges(&ids));
+            let after = self.writers.get(first).map_or(Duration::ZERO, |writer| writer.timeline.since.elapsed());
             news.push(match outcome {
-                Outcome::Refused => (Level::Warn, format!("{line} ({})", self.why_refused(*first))),
-                _ => (Level::Info, line),
+                Outcome::Refused => News::Refused { ids, after, why: self.why_refused(*first) },
+                _ => News::Committed { ids, words, after },
             });
         }
         news
@@ -283,8 +293,12 @@ impl State {
     }
 }
 
-/// A line for the log.
-type News = (Level, String);
+/// What the log is to tell, once the state is unlocked.
+enum News {
+    Committed { ids: Vec<Id>, words: &'static str, after: Duration },
+    Refused { ids: Vec<Id>, after: Duration, why: String },
+    Sealed(Vec<Id>),
+}
 
 /// The reply to a write that had its ids already.
 fn refusal(state: &State, writer: &Writer, dialect: Dialect) -> Reply {

@@ -2,9 +2,9 @@
 
 use super::{Master, State};
 use crate::replication::Id;
+use crate::threads;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
-use std::thread;
 use std::time::Instant;
 
 /// When the patience of writers ends, the earliest first.
@@ -35,7 +35,7 @@ impl State {
 impl Master {
     pub(super) fn start_deadlines(self: &Arc<Master>) {
         let master = Arc::clone(self);
-        let started = thread::Builder::new().name("deadlines".to_owned()).spawn(move || master.watch_deadlines());
+        let started = threads::start_needed("deadlines", move || master.watch_deadlines());
         if let Err(error) = started {
             log::error!("writers who wait are not told when their time is over: {error}");
         }

@@ -4,13 +4,13 @@ use super::rounds::Round;
 use super::timeline::{CallMade, Flight};
 use super::{Master, State};
 use crate::replication::{Dispatch, Id, MemberId, MemberView, Refusal, Slot, Standing};
+use crate::server::logging::Step;
 use crate::server::peer::PeerError;
 use crate::server::text::id_range;
 use crate::store::{ReadLimit, StoreError};
 use crate::wire::address::NodeUrl;
 use crate::wire::node::{EntriesText, Envelope, write_call};
-
-use std::sync::MutexGuard;
+use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 /// How much one call carries when it is read from the store.
@@ -107,16 +107,16 @@ impl Master {
         }
         let call = CallMade { sent, took, attempts };
         state.note_acknowledgement(dispatch.member, before, acknowledgement.durable, Some(call));
-        if through > after {
-            self.metrics.acknowledged(state.name_of(dispatch), sent.elapsed());
-            log::info!(
-                "{} acknowledged by {} after {} ms",
-                id_range(after, through),
-                state.name_of(dispatch),
-                sent.elapsed().as_millis()
-            );
-        }
+        let name = state.name_of(dispatch);
+        let took = sent.elapsed();
         self.carry_out(state, effects);
+        if through > after {
+            self.metrics.acknowledged(&name, took);
+            let step = Step::Acknowledged(Arc::clone(&name));
+            self.log.writes().tell(step, (after, through), Some(took), || {
+                format!("{} acknowledged by {name} after {} ms", id_range(after, through), took.as_millis())
+            });
+        }
         Ok(())
     }
 
@@ -216,8 +216,10 @@ impl State {
         self.ledger.member(dispatch.member).map_or(Id::ZERO, |view| view.durable)
     }
 
-    fn name_of(&self, dispatch: &Dispatch) -> &str {
-        self.members.get(&dispatch.member).map_or("a removed secondary", |member| &*member.name)
+    fn name_of(&self, dispatch: &Dispatch) -> Arc<str> {
+        self.members
+            .get(&dispatch.member)
+            .map_or_else(|| "a removed secondary".into(), |member| Arc::clone(&member.name))
     }
 }
 

@@ -7,10 +7,10 @@ use crate::replication::{Id, MemberId, Standing};
 use crate::server::clock;
 use crate::server::config::server_id;
 use crate::server::peer::PeerError;
+use crate::threads;
 use crate::wire::node::HoldingsBody;
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// A secondary that does not answer is asked again after this time, doubled each time,
@@ -27,7 +27,7 @@ impl Master {
         let master = Arc::clone(self);
         let heartbeat = master.settings.heartbeat;
         let keeper = move || Keeper { master, member, pokes, heartbeat, backoff: BACKOFF_MIN }.run();
-        if let Err(error) = thread::Builder::new().name("keeper".to_owned()).spawn(keeper) {
+        if let Err(error) = threads::start_needed("keeper", keeper) {
             log::error!("a secondary has no keeper and cannot take part: {error}");
         }
     }

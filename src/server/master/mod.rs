@@ -45,7 +45,7 @@ use super::config::MasterSettings;
 use super::faults::Faults;
 use super::http::Exchange;
 use super::live::{Live, Pace};
-use super::logging::EpochOfLog;
+use super::logging::NodeLog;
 use super::metrics::MasterMetrics;
 use super::peer::Peers;
 use super::reading::Reading;
@@ -82,6 +82,7 @@ pub(super) struct Master {
     reading: Reading,
     live: Arc<Live>,
     metrics: MasterMetrics,
+    log: NodeLog,
     peers: Peers,
     faults: Arc<Faults>,
     state: Mutex<State>,
@@ -205,7 +206,7 @@ impl Master {
         settings: MasterSettings,
         port: u16,
         store: Arc<dyn Store>,
-        log_epoch: &EpochOfLog,
+        log: NodeLog,
     ) -> Result<Arc<Master>, String> {
         let faults = Faults::new(settings.common.faults_enabled, true);
         let question_patience = (settings.heartbeat * 2).min(QUESTION_PATIENCE_MAX);
@@ -215,7 +216,7 @@ impl Master {
         let members = members::at_start(&*store, &settings.secondaries).map_err(|error| error.to_string())?;
         let addresses: Vec<NodeUrl> = members.iter().map(|member| member.url.clone()).collect();
         let ledger = reign::begin(&*store, &peers, &addresses).map_err(|error| error.to_string())?;
-        log_epoch.set(ledger.epoch());
+        log.set_epoch(ledger.epoch());
         let mut keys = Keys::new(settings.keys_max);
         let keyed_writes = store.keyed_writes(settings.keys_max).map_err(|error| error.to_string())?;
         keyed_writes.into_iter().rev().for_each(|write| keys.remember(write));
@@ -251,6 +252,7 @@ impl Master {
             reading,
             live,
             metrics: MasterMetrics::new(),
+            log,
             state: Mutex::new(state),
             spare: Condvar::new(),
             clock: Condvar::new(),

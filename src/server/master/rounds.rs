@@ -18,6 +18,7 @@
 use super::members::Member;
 use super::{Master, State};
 use crate::replication::{Dispatch, Entry, Id, MemberId, Slot};
+use crate::server::logging::{NodeLog, Step};
 use crate::server::text::{count, id_range};
 use crate::store::StoreError;
 use crate::wire::node::EntriesText;
@@ -63,15 +64,17 @@ impl Round {
         self.entries.last().map_or(self.after, |entry| entry.id)
     }
 
-    fn log_start(&self) {
+    fn log_start(&self, log: &NodeLog) {
         if !self.entries.is_empty() {
-            log::info!(
-                "{} received ({}), sent to {} in round {}",
-                id_range(self.after, self.through()),
-                count(self.entries.len(), "message", "messages"),
-                count(self.dispatches.len(), "secondary", "secondaries"),
-                self.number
-            );
+            log.writes().tell(Step::Received, (self.after, self.through()), None, || {
+                format!(
+                    "{} received ({}), sent to {} in round {}",
+                    id_range(self.after, self.through()),
+                    count(self.entries.len(), "message", "messages"),
+                    count(self.dispatches.len(), "secondary", "secondaries"),
+                    self.number
+                )
+            });
         }
     }
 }
@@ -234,7 +237,7 @@ impl Master {
                     self.call_returned(dispatch, round);
                 });
             }
-            round.log_start();
+            round.log_start(&self.log);
             if !round.entries.is_empty() {
                 self.metrics.round(round.entries.len());
             }

@@ -4,9 +4,11 @@ use super::heartbeat::Level;
 use super::members::Member;
 use super::{Master, State};
 use crate::replication::Standing;
+use crate::server::clock;
 use crate::server::live::Watched;
 use crate::server::reading::Snapshot;
 use crate::server::status::NodeStatus;
+use crate::threads;
 use crate::wire::fault::ActiveFault;
 use crate::wire::timestamp::rfc3339;
 use serde::Serialize;
@@ -109,7 +111,14 @@ impl Master {
         if state.stopping {
             return Some(Closed::ForNow("it is stopping; try again when it is back".to_owned()));
         }
-        let trouble = self.store.trouble().map(|trouble| trouble.to_string());
+        if self.state.is_poisoned() {
+            let why = "a thread panicked amid a change of its state, as its log file tells; restart this node";
+            return Some(Closed::ForGood(why.to_owned()));
+        }
+        if let Some(lost) = threads::lost() {
+            return Some(Closed::ForGood(lost));
+        }
+        let trouble = self.store.trouble().map(|trouble| trouble.to_string()).or_else(clock::fault);
         trouble.or_else(|| state.why_read_only(self.settings.quorum)).map(Closed::ForNow)
     }
 

@@ -7,6 +7,7 @@
 use super::following::{Following, Format, Live, Part, Waiting};
 use crate::replication::Id;
 use crate::store::StoreError;
+use crate::threads;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -41,7 +42,7 @@ impl Feeder {
     /// Starts it. It ends when the following stops.
     pub(super) fn start(following: &Arc<Following>) -> io::Result<JoinHandle<()>> {
         let feeder = Feeder { following: Arc::clone(following), live: Vec::new() };
-        thread::Builder::new().name("feeder".to_owned()).spawn(move || feeder.run())
+        threads::start_needed("feeder", move || feeder.run())
     }
 
     fn run(mut self) {

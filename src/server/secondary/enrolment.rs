@@ -3,6 +3,7 @@
 
 use super::Secondary;
 use crate::server::clock;
+use crate::threads;
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
 use std::sync::Arc;
@@ -21,8 +22,7 @@ impl Secondary {
     pub(super) fn enrol(self: &Arc<Secondary>) {
         let Some(master) = self.settings.master_url.clone() else { return };
         let secondary = Arc::clone(self);
-        let started =
-            thread::Builder::new().name("enrolment".to_owned()).spawn(move || secondary.keep_enrolled(&master));
+        let started = threads::start_needed("enrolment", move || secondary.keep_enrolled(&master));
         if let Err(error) = started {
             log::error!("this node cannot register itself with its master: {error}");
         }

@@ -19,7 +19,7 @@ use super::clock;
 use super::config::SecondarySettings;
 use super::faults::Faults;
 use super::live::Live;
-use super::logging::EpochOfLog;
+use super::logging::NodeLog;
 use super::metrics::SecondaryMetrics;
 use super::peer::Peers;
 use super::reading::Reading;
@@ -64,7 +64,7 @@ pub(super) struct Secondary {
     /// The id up to which the artificial delay is over.
     released: AtomicU64,
     stopping: AtomicBool,
-    log_epoch: EpochOfLog,
+    log: NodeLog,
     started: Instant,
 }
 
@@ -77,11 +77,11 @@ impl Secondary {
         settings: SecondarySettings,
         port: u16,
         store: Arc<dyn Store>,
-        log_epoch: EpochOfLog,
+        log: NodeLog,
     ) -> Result<Arc<Secondary>, String> {
         let found = store.found().map_err(|error| error.to_string())?;
         let replica = Replica::recovered(clock::random_incarnation(), found);
-        log_epoch.set(replica.holdings().epoch);
+        log.set_epoch(replica.holdings().epoch);
         let released = replica.last().get();
         let faults = Faults::new(settings.common.faults_enabled, false);
         let reading = Reading::start(&store, &settings.common, replica.decided());
@@ -106,7 +106,7 @@ impl Secondary {
             early_calls: AtomicU64::new(0),
             released: AtomicU64::new(released),
             stopping: AtomicBool::new(false),
-            log_epoch,
+            log,
             started: Instant::now(),
         });
         let view = secondary.view();

@@ -5,6 +5,7 @@ use crate::replication::{Acknowledgement, Call, Change, Entry, Epoch, Id, Incarn
 use crate::server::clock;
 use crate::server::faults::failed_before;
 use crate::server::http::{Exchange, Reply};
+use crate::server::logging::Step;
 use crate::server::text::{count, id_range, id_ranges};
 use crate::store::{StoreError, Watermark};
 use crate::wire::address::NodeUrl;
@@ -104,8 +105,10 @@ impl Secondary {
         if !call.entries.is_empty() {
             if !delay.is_zero() {
                 thread::sleep(delay);
-                let range = id_range(call.after, call.through);
-                log::info!("{range} acknowledged after a delay of {} ms", delay.as_millis());
+                self.log.writes().tell(Step::Delayed, (call.after, call.through), Some(delay), || {
+                    let range = id_range(call.after, call.through);
+                    format!("{range} acknowledged after a delay of {} ms", delay.as_millis())
+                });
             }
             self.released.fetch_max(acknowledgement.durable.get(), Ordering::AcqRel);
             return acknowledgement;
@@ -169,7 +172,7 @@ impl Secondary {
             if let Change::Append(_) = change {
                 self.metrics.appended(began.elapsed());
             }
-            log_change(change);
+            self.log_change(change);
         }
         log::debug!(
             "a call of {}: ids after {} up to {}, decided {}",
@@ -179,7 +182,7 @@ impl Secondary {
             call.decided
         );
         let acknowledgement = self.publish(|replica| replica.applied(&accepted))?;
-        self.log_epoch.set(call.epoch);
+        self.log.set_epoch(call.epoch);
         self.grew.notify_all();
         Ok(acknowledgement)
     }
@@ -192,12 +195,16 @@ impl Secondary {
         let mut next = replica.clone();
         let done = step(&mut next);
         let view = next.view();
-        if view.holdings.decided > before {
-            log::info!("{} decided; {} visible", id_range(before, view.holdings.decided), count_messages(view.visible));
-        }
         self.store.note_watermark(Watermark { decided: view.holdings.decided, visible: view.visible })?;
         *replica = next;
-        self.reading.following.show(view.holdings.decided);
+        drop(replica);
+        let (decided, visible) = (view.holdings.decided, view.visible);
+        self.reading.following.show(decided);
+        if decided > before {
+            self.log.writes().tell(Step::Decided, (before, decided), None, || {
+                format!("{} decided; {} visible", id_range(before, decided), count_messages(visible))
+            });
+        }
         Ok(done)
     }
 
@@ -278,21 +285,23 @@ impl Secondary {
         log::info!("id {id} received from a master that is not ours");
         Ok(())
     }
-}
 
-fn log_change(change: Change<'_>) {
-    match change {
-        Change::DropFrom(id) => {
-            log::warn!("dropped the undecided ids from {id} on; nobody was told that they were written");
+    fn log_change(&self, change: Change<'_>) {
+        match change {
+            Change::DropFrom(id) => {
+                log::warn!("dropped the undecided ids from {id} on; nobody was told that they were written");
+            }
+            Change::Enter(entrance) => log::info!("epoch {} begins", entrance.epoch),
+            Change::Append(slots) => {
+                let messages = slots.iter().filter(|slot| matches!(slot, Slot::Entry(_))).count();
+                let (first, last) = (slots[0].id(), slots[slots.len() - 1].id());
+                let range = id_range(first.previous(), last);
+                self.log.writes().tell(Step::Stored, (first.previous(), last), None, || {
+                    format!("{range} received ({}) and stored, pending", count(messages, "message", "messages"))
+                });
+            }
+            Change::Refuse(ids) => log::info!("{} refused by the master", id_ranges(ids)),
         }
-        Change::Enter(entrance) => log::info!("epoch {} begins", entrance.epoch),
-        Change::Append(slots) => {
-            let messages = slots.iter().filter(|slot| matches!(slot, Slot::Entry(_))).count();
-            let (first, last) = (slots[0].id(), slots[slots.len() - 1].id());
-            let range = id_range(first.previous(), last);
-            log::info!("{range} received ({}) and stored, pending", count(messages, "message", "messages"));
-        }
-        Change::Refuse(ids) => log::info!("{} refused by the master", id_ranges(ids)),
     }
 }
 

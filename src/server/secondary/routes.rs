@@ -178,6 +178,7 @@ impl Secondary {
         let diverged = |id| format!("id {id} is held with another content than the master's");
         let checks = [
             Check::not_stopping(self.stopping.load(Ordering::Acquire)),
+            Check::threads(),
             Check::store(&*self.store),
             Check::new("same log as the master", view.holdings.diverged.map(diverged)),
             Check::new("caught up", (!up_to_date).then(behind)),

@@ -27,6 +27,27 @@ impl RotatingFile {
         Ok(RotatingFile { path: path.to_owned(), file, bytes, bytes_max, files_max })
     }
 
+    /// Appends lines, each whole in one file.
+    pub(super) fn write_lines(&mut self, mut lines: &[u8]) -> io::Result<()> {
+        while !lines.is_empty() {
+            let (now, later) = lines.split_at(self.fitting(lines));
+            self.file.write_all(now)?;
+            self.bytes += now.len() as u64;
+            if self.bytes >= self.bytes_max {
+                self.rotate()?;
+            }
+            lines = later;
+        }
+        Ok(())
+    }
+
+    /// Bytes of the lines that make this file as long as it may be: up to the end of the line in which it reaches its limit.
+    fn fitting(&self, lines: &[u8]) -> usize {
+        let room = usize::try_from(self.bytes_max.saturating_sub(self.bytes)).unwrap_or(usize::MAX);
+        let reaches = room.saturating_sub(1).min(lines.len());
+        lines[reaches..].iter().position(|&byte| byte == b'\n').map_or(lines.len(), |end| reaches + end + 1)
+    }
+
     fn numbered(&self, number: usize) -> PathBuf {
         let mut name = self.path.clone().into_os_string();
         name.push(format!(".{number}"));
@@ -53,20 +74,6 @@ fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-impl Write for RotatingFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    /// Called between lines, so a line is never split over two files.
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()?;
-        if self.bytes >= self.bytes_max { self.rotate() } else { Ok(()) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,8 +84,7 @@ mod tests {
         let path = directory.path().join("deep").join("node.log");
         let mut log = RotatingFile::open(&path, 10, 3).unwrap();
         for line in ["first line\n", "second line\n", "third line\n", "4\n"] {
-            log.write_all(line.as_bytes()).unwrap();
-            log.flush().unwrap();
+            log.write_lines(line.as_bytes()).unwrap();
         }
         let read = |name: &str| fs::read_to_string(path.with_file_name(name)).unwrap_or_default();
         assert_eq!(read("node.log"), "4\n");
@@ -88,11 +94,23 @@ mod tests {
     }
 
     #[test]
+    fn many_lines_at_once_are_divided_between_files_at_their_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("node.log");
+        RotatingFile::open(&path, 10, 3).unwrap().write_lines(b"12345\n123\n12\n1234567890123\n1\n").unwrap();
+        let read = |name: &str| fs::read_to_string(path.with_file_name(name)).unwrap_or_default();
+        assert_eq!(
+            [read("node.log"), read("node.log.1"), read("node.log.2")],
+            ["1\n", "12\n1234567890123\n", "12345\n123\n"]
+        );
+    }
+
+    #[test]
     fn a_log_goes_on_where_it_ended() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("node.log");
         for _ in 0..2 {
-            RotatingFile::open(&path, 1_000, 2).unwrap().write_all(b"line\n").unwrap();
+            RotatingFile::open(&path, 1_000, 2).unwrap().write_lines(b"line\n").unwrap();
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "line\nline\n");
     }
