@@ -7,10 +7,12 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
 use replicated_log::replication::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Slot};
-use replicated_log::store::{Disk, Identity, KnownMember, ReadLimit, Store, StoreError, Watermark};
+use replicated_log::store::{Disk, Examination, Identity, KnownMember, ReadLimit, Share, Store, StoreError, Watermark};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const ALL: ReadLimit = ReadLimit { slots_max: usize::MAX, bytes_max: usize::MAX };
@@ -70,9 +72,24 @@ fn write_log(directory: &Path) -> Content {
     store.refuse(&[Id::new(50)]).unwrap();
     store.note_watermark(Watermark { decided: Id::new(49), visible: 41 }).unwrap();
     let content = content(&*store).unwrap();
-    // As after a kill -9: nothing is tidied up.
+    // As after a kill -9: nothing is tidied up,
     copy(directory, &directory.with_extension("crashed"));
+    // and as after one a little later: the write-ahead log was moved into the database, and still holds everything.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !all_is_moved(directory) {
+        assert!(Instant::now() < deadline, "the write-ahead log is moved when nothing happens");
+        thread::sleep(Duration::from_millis(20));
+    }
+    copy(directory, &directory.with_extension("moved"));
     content
+}
+
+/// Whether the index of the write-ahead log says so: its last frame, and how many frames were moved and are being moved.
+fn all_is_moved(directory: &Path) -> bool {
+    let index = fs::read(directory.join("log.sqlite-shm")).unwrap();
+    let number = |at: usize| u32::from_ne_bytes(index[at..at + 4].try_into().unwrap());
+    let [frames, moved, being_moved] = [16, 96, 128].map(number);
+    frames > 0 && moved == frames && being_moved == frames
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -202,4 +219,57 @@ fn a_directory_whose_making_was_cut_off_is_made_anew() {
     fs::write(directory.path().join("floor"), []).unwrap();
     let why = Disk::open(directory.path()).err().expect("now there is something to lose").to_string();
     assert!(why.contains("floor") && why.contains("cannot be told"), "{why}");
+}
+
+/// What `verify` does with a directory.
+fn examine(directory: &Path) -> Result<bool, StoreError> {
+    let examination = Examination::open(Share::take(directory)?)?;
+    let mut slots = 0;
+    examination.visit_all(|_| slots += 1)?;
+    assert_eq!((slots, examination.last()), (SLOTS, Id::new(SLOTS)));
+    examination.check_beneath()
+}
+
+#[test]
+fn an_examination_changes_nothing_and_sees_everything() {
+    let images = Images::new();
+    for name in ["log.crashed", "log.moved"] {
+        let directory = images.directory.path().join(name);
+        for without_index in [false, true] {
+            if without_index {
+                fs::remove_file(directory.join("log.sqlite-shm")).unwrap();
+            }
+            let snapshot = || {
+                let mut files: Vec<_> = fs::read_dir(&directory).unwrap().map(|file| file.unwrap().path()).collect();
+                files.sort();
+                let read = |file| (fs::read(&file).unwrap(), fs::metadata(&file).unwrap().modified().unwrap(), file);
+                files.into_iter().map(read).collect::<Vec<_>>()
+            };
+            let before = snapshot();
+            assert_eq!(examine(&directory).unwrap(), !without_index, "{name}: nobody else tells what was moved");
+            assert!(before == snapshot(), "{name} was changed");
+        }
+    }
+}
+
+#[test]
+fn an_examination_finds_a_flipped_bit_that_lies_under_the_write_ahead_log() {
+    let images = Images::new();
+    let directory = images.directory.path().join("log.moved");
+    let database = directory.join("log.sqlite");
+    let whole = fs::read(&database).unwrap();
+    let text = whole.windows(10).position(|window| window == b"message 45").expect("it was moved there");
+    let step = if everything() { 1 } else { 8 * whole.len() / 400 + 3 };
+    let mut found = 0;
+    let text = text * 8..(text + 10) * 8;
+    for bit in (0..whole.len() * 8).step_by(step).chain(text.clone()) {
+        let mut damaged = whole.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&database, damaged).unwrap();
+        let verdict = examine(&directory).map_err(|why| why.to_string());
+        assert!(verdict.is_err() || !text.contains(&bit), "bit {bit}, of a message, was not found");
+        found += usize::from(verdict.is_err());
+    }
+    // The others are in pages that the log does not hold, where nothing is written.
+    assert!(found > 200, "{found} flipped bits were found");
 }

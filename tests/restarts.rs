@@ -10,6 +10,8 @@ use replicated_log::store::{Disk, Store};
 use rustix::process::Signal;
 use serde_json::json;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 use std::thread;
 
@@ -141,7 +143,7 @@ fn what_the_masters_disk_lost_of_its_last_batch_is_taken_over_from_a_secondary()
     store.close();
     drop(store);
     cluster.master.start();
-    assert!(cluster.master.log().contains("taken over from"), "the log says so");
+    cluster.master.wait_for_log("taken over from");
     wait_until("it is decided", || cluster.master.messages().len() == 1);
     cluster.wait_writable();
     assert_eq!(cluster.post("after").body["message_id"], 2);
@@ -244,21 +246,60 @@ fn a_data_directory_is_verified_offline() {
     let in_use = verify(&cluster);
     assert_eq!(in_use.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&in_use.stderr).contains("in use by process"));
+    let data = cluster.secondaries[0].data();
+    let (database, text) = (data.join("log.sqlite"), b"message 3");
+    let place_of_text = || std::fs::read(&database).unwrap().windows(9).position(|window| window == text);
+    wait_until("the text is moved into the database", || place_of_text().is_some());
     cluster.secondaries[0].kill();
+    let files = || {
+        let mut files: Vec<_> = std::fs::read_dir(&data).unwrap().map(|file| file.unwrap().path()).collect();
+        files.sort();
+        files.into_iter().map(|file| (std::fs::read(&file).unwrap(), file)).collect::<Vec<_>>()
+    };
+    let before = files();
     let whole = verify(&cluster);
     let said = String::from_utf8_lossy(&whole.stdout);
     assert_eq!(whole.status.code(), Some(0), "{whole:?}");
     assert!(said.contains("ids up to 5: 5 messages, 0 refused"), "{said}");
+    assert!(files() == before, "verify changed what it examined");
 
-    let database = cluster.secondaries[0].data().join("log.sqlite");
     let mut bytes = std::fs::read(&database).unwrap();
-    let at = bytes.windows(9).position(|window| window == b"message 3").expect("the text is in the file");
-    bytes[at] ^= 1;
+    bytes[place_of_text().unwrap()] ^= 1;
     std::fs::write(&database, bytes).unwrap();
+    let before = files();
     let damaged = verify(&cluster);
     let said = String::from_utf8_lossy(&damaged.stderr);
-    assert_eq!(damaged.status.code(), Some(1));
-    assert!(said.contains("id 3 does not have the checksum"), "{said}");
+    assert_eq!(damaged.status.code(), Some(1), "{said}");
+    assert!(said.contains("is not what was moved there"), "the write-ahead log holds that page, too: {said}");
+    assert!(files() == before, "verify changed what it examined");
+}
+
+/// On a copy that nothing may be written to, as on a file system that is mounted read-only, and not as its owner.
+#[test]
+fn a_copy_is_verified_by_a_user_who_may_only_read_it() {
+    const NOBODY: u32 = 65_534;
+    let mut cluster = Cluster::start(&[]);
+    assert_eq!(cluster.post("once").status, 201);
+    cluster.master.kill();
+    let data = cluster.master.data();
+    for (path, mode) in std::fs::read_dir(&data).unwrap().map(|file| (file.unwrap().path(), 0o444)).chain([
+        (data.clone(), 0o555),
+        (data.parent().unwrap().to_owned(), 0o755),
+        (data.parent().unwrap().parent().unwrap().to_owned(), 0o755),
+    ]) {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let program = data.parent().unwrap().join("master-program");
+    std::fs::copy(env!("CARGO_BIN_EXE_master"), &program).unwrap();
+    let mut command = Command::new(program);
+    command.arg("verify").env("DATA_DIR", &data);
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let verified = command.output().unwrap();
+    assert!(verified.status.success(), "{verified:?}");
+    assert!(String::from_utf8_lossy(&verified.stdout).contains("1 message, 0 refused"), "{verified:?}");
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// Such a message is visible at once, so one that was stored is shown, though the node was killed before it noted that.

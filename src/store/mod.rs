@@ -9,7 +9,7 @@
 mod disk;
 mod memory;
 
-pub use disk::{CACHE_BYTES_DEFAULT, Claim, Disk};
+pub use disk::{CACHE_BYTES_DEFAULT, Claim, Disk, Examination, Share};
 pub use memory::Memory;
 
 use crate::replication::{
@@ -293,6 +293,11 @@ pub trait Store: Send + Sync {
 
     /// Why no messages are taken, if that is so.
     fn trouble(&self) -> Option<Trouble>;
+
+    /// What somebody should look after soon, in a sentence, though messages are taken.
+    fn warning(&self) -> Option<String> {
+        None
+    }
 
     /// Leaves everything tidy, so that the next start is quick.
     fn close(&self);

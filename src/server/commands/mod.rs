@@ -106,15 +106,19 @@ fn claim(directory: &Path) -> Result<Claim, Failure> {
 
 /// Takes a data directory that must hold a log already.
 fn claim_log(directory: &Path) -> Result<Claim, Failure> {
+    check_log(directory)?;
+    claim(directory)
+}
+
+/// There must be a log in a directory already. Nothing is made there.
+fn check_log(directory: &Path) -> Result<(), Failure> {
     if !directory.is_dir() {
         return Err(Failure::Usage(format!("there is no data directory {}", directory.display())));
     }
-    let claim = claim(directory)?;
-    if claim.holds_log() {
-        Ok(claim)
-    } else {
-        Err(Failure::Usage(format!("there is no log in {}", directory.display())))
+    if !Claim::holds_log(directory) {
+        return Err(Failure::Usage(format!("there is no log in {}", directory.display())));
     }
+    Ok(())
 }
 
 fn peers(settings: &CommonSettings) -> Peers {

@@ -39,7 +39,7 @@ pub(super) fn restore(source: &str, peers: &Peers, directory: &Path) -> Result<S
 
 fn claim_empty(directory: &Path) -> Result<Claim, Failure> {
     let claim = super::claim(directory)?;
-    if claim.holds_log() {
+    if Claim::holds_log(claim.directory()) {
         return Err(Failure::Usage(format!(
             "{} holds a log already; move it away first, for example to {}.old",
             directory.display(),

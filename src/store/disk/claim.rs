@@ -6,6 +6,9 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+/// Where a log is made before it is moved to its place.
+const UNFINISHED: &str = "restoring";
+
 /// A data directory that belongs to this process, as long as this is held. The files in it are not opened.
 #[derive(Debug)]
 pub struct Claim {
@@ -34,13 +37,13 @@ impl Claim {
     /// Where a log is made before it is moved here. No node starts while it is there.
     #[must_use]
     pub fn unfinished(&self) -> PathBuf {
-        self.directory().join("restoring")
+        self.directory().join(UNFINISHED)
     }
 
-    /// Whether there is anything of a log in it.
+    /// Whether there is anything of a log in a directory.
     #[must_use]
-    pub fn holds_log(&self) -> bool {
-        self.files.of_the_log().iter().any(|path| path.exists())
+    pub fn holds_log(directory: &Path) -> bool {
+        Files { directory: directory.to_owned() }.of_the_log().iter().any(|path| path.exists())
     }
 
     /// Moves the log into another directory, which is made.
@@ -76,31 +79,78 @@ fn move_log(from: &Files, to: &Files) -> io::Result<()> {
     sync_directory(&from.directory)
 }
 
+/// A data directory that no node uses as long as this is held.
+#[derive(Debug)]
+pub struct Share {
+    pub(super) files: Files,
+    /// There may be no file to lock in the directory: then nothing keeps nodes away.
+    _lock: Option<File>,
+}
+
+impl Share {
+    /// Keeps nodes from a directory without changing it.
+    ///
+    /// # Errors
+    /// If a process uses it, which is named, or it cannot be read.
+    pub fn take(directory: &Path) -> Result<Share, StoreError> {
+        let files = Files { directory: directory.to_owned() };
+        let path = files.lock();
+        let lock = match File::open(&path) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Share { files, _lock: None }),
+            Err(error) => return Err(unusable(&path, &error)),
+        };
+        match lock.try_lock_shared() {
+            Ok(()) => Ok(Share { files, _lock: Some(lock) }),
+            Err(TryLockError::WouldBlock) => Err(in_use(&files, lock)),
+            Err(TryLockError::Error(error)) => Err(unusable(&path, &error)),
+        }
+    }
+}
+
+/// A restore that was cut off has left a part of a log.
+pub(super) fn check_finished(directory: &Path) -> Result<(), StoreError> {
+    let unfinished = directory.join(UNFINISHED);
+    if unfinished.exists() {
+        return Err(StoreError::new(format!(
+            "a restore into {} was cut off; run \"master restore\" again, or remove {}",
+            directory.display(),
+            unfinished.display()
+        )));
+    }
+    Ok(())
+}
+
 /// The second process is told which the first is.
+fn in_use(files: &Files, mut lock: File) -> StoreError {
+    let mut holder = String::new();
+    let _ = lock.read_to_string(&mut holder);
+    StoreError::new(format!(
+        "{} is in use by process {}; stop that one, or choose another DATA_DIR",
+        files.directory.display(),
+        holder.trim()
+    ))
+}
+
+fn unusable(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::new(format!("{} cannot be used: {error}", path.display()))
+}
+
 fn lock(files: &Files) -> Result<File, StoreError> {
     let path = files.lock();
-    let here = |error: &io::Error| StoreError::new(format!("{} cannot be used: {error}", path.display()));
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .open(&path)
-        .map_err(|error| here(&error))?;
+        .map_err(|error| unusable(&path, &error))?;
     match file.try_lock() {
         Ok(()) => {
             let written = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
-            written.map(|()| file).map_err(|error| here(&error))
+            written.map(|()| file).map_err(|error| unusable(&path, &error))
         }
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let _ = file.read_to_string(&mut holder);
-            Err(StoreError::new(format!(
-                "{} is in use by process {}; stop that one, or choose another DATA_DIR",
-                files.directory.display(),
-                holder.trim()
-            )))
-        }
-        Err(TryLockError::Error(error)) => Err(here(&error)),
+        Err(TryLockError::WouldBlock) => Err(in_use(files, file)),
+        Err(TryLockError::Error(error)) => Err(unusable(&path, &error)),
     }
 }

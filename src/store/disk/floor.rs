@@ -63,8 +63,7 @@ impl FloorFile {
             // A slot that has no room on the disk yet could not be written once that is full.
             file.write_all_at(&[0; FILE_BYTES as usize][length as usize..], length)?;
         }
-        let slots = [0, 1].map(|slot| read_slot(&file, slot));
-        let latest = slots.into_iter().flatten().max_by_key(|(number, _)| *number);
+        let latest = latest(&file);
         let (number, floor) = latest.unwrap_or_default();
         Ok((FloorFile { file: Arc::new(file), number, floor, synced: false }, latest.map(|(_, floor)| floor)))
     }
@@ -101,6 +100,19 @@ impl FloorFile {
     pub(super) fn synced(&mut self, number: u64) {
         self.synced |= self.number == number;
     }
+}
+
+/// Reads the latest floor, and changes nothing; `None` if there is none that can be read.
+pub(super) fn read(path: &Path) -> io::Result<Option<Floor>> {
+    match File::open(path) {
+        Ok(file) => Ok(latest(&file).map(|(_, floor)| floor)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn latest(file: &File) -> Option<(u64, Floor)> {
+    [0, 1].into_iter().filter_map(|slot| read_slot(file, slot)).max_by_key(|(number, _)| *number)
 }
 
 fn record(number: u64, floor: &Floor) -> [u8; RECORD_BYTES] {

@@ -1,10 +1,13 @@
 //! What is done beside the appends, by a thread of its own: it moves the write-ahead log into the database, syncs the
-//! floor, looks for room on a full disk, and reads the older part of the log once, which checks it.
+//! floor, looks for room on a full disk and whether the directory is still the same, and reads the older part of the log
+//! once, which checks it.
 
 use super::{Disk, lock, schema};
 use crate::replication::Id;
 use crate::store::{Store, StoreError, Trouble};
+use crate::threads;
 use rusqlite::Connection;
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -19,23 +22,40 @@ const IDLE: Duration = Duration::from_millis(500);
 /// How often a full disk is tried again.
 const ROOM_TRIED_EVERY: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether the directory still leads to the files of the log.
+const PLACE_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
+/// Size from which a write-ahead log that cannot be moved is told of: sixteen times what it normally has,
+const HELD_BYTES_TOLD: u64 = 64 << 20;
+/// and how often.
+const HELD_TOLD_EVERY: Duration = Duration::from_secs(60);
+
 struct Housekeeper {
     connection: Connection,
     /// Ids after the first, up to the second, are still to be checked.
     unchecked: (Id, Id),
     room_tried: Instant,
+    /// When it was last told that somebody keeps the write-ahead log from being moved.
+    held_told: Instant,
+    place_looked_at: Instant,
 }
 
 impl Disk {
     /// Starts the housekeeper, which still has to check the slots up to an id.
     pub(super) fn keep_house(self: &Arc<Disk>, unchecked: Id) -> Result<(), StoreError> {
         let connection = schema::open_writer(&self.files.database(), self.cache_bytes)?;
-        let mut housekeeper = Housekeeper { connection, unchecked: (Id::ZERO, unchecked), room_tried: Instant::now() };
+        let now = Instant::now();
+        let unchecked = (Id::ZERO, unchecked);
+        let mut housekeeper =
+            Housekeeper { connection, unchecked, room_tried: now, held_told: now, place_looked_at: now };
         let disk = Arc::downgrade(self);
         let work = move || {
             while let Some(disk) = disk.upgrade() {
                 if disk.closed.load(Ordering::Acquire) {
                     break;
+                }
+                if housekeeper.place_looked_at.elapsed() >= PLACE_LOOKED_AT_EVERY {
+                    housekeeper.place_looked_at = Instant::now();
+                    disk.look_at_place();
                 }
                 housekeeper.tidy(&disk);
                 housekeeper.try_for_room(&disk);
@@ -44,7 +64,7 @@ impl Disk {
                 thread::sleep(EVERY);
             }
         };
-        let started = thread::Builder::new().name("housekeeper".to_owned()).spawn(work);
+        let started = threads::start_needed("housekeeper", work);
         started.map(|_| ()).map_err(|error| StoreError::new(format!("no thread for the store: {error}")))
     }
 
@@ -57,7 +77,7 @@ impl Disk {
 }
 
 impl Housekeeper {
-    fn tidy(&self, disk: &Disk) {
+    fn tidy(&mut self, disk: &Disk) {
         let (bytes, quiet) = {
             let activity = lock(&disk.activity);
             (activity.bytes_since_checkpoint, activity.last_write.elapsed() > IDLE)
@@ -66,16 +86,42 @@ impl Housekeeper {
             lock(&disk.activity).bytes_since_checkpoint = 0;
             // The first pass moves almost everything beside the appends. What came in meanwhile is moved while they wait,
             // a few frames and a sync: only then does SQLite begin its write-ahead log anew instead of growing it.
-            let moved = schema::checkpoint(&self.connection).and_then(|()| {
+            let moved = schema::checkpoint(&self.connection).and_then(|_| {
                 let _nobody_appends = lock(&disk.writer);
                 schema::checkpoint(&self.connection)
             });
-            if let Err(error) = moved {
-                log::warn!("{} could not be tidied: {error}", disk.files.database().display());
+            match moved {
+                Ok(everything) => self.look_at_write_ahead_log(disk, everything),
+                Err(error) => log::warn!("{} could not be tidied: {error}", disk.files.database().display()),
             }
         }
         if bytes >= CHECKPOINT_BYTES || quiet {
             disk.sync_floor_aside();
+        }
+    }
+
+    /// A write-ahead log that cannot be moved grows: somebody reads the database as it was before. That is told, with who it
+    /// is, because only its end helps.
+    fn look_at_write_ahead_log(&mut self, disk: &Disk, everything_was_moved: bool) {
+        let path = disk.files.write_ahead_log();
+        let bytes = fs::metadata(&path).map_or(0, |file| file.len());
+        if everything_was_moved || bytes < HELD_BYTES_TOLD {
+            if lock(&disk.warning).take().is_some() {
+                log::info!("{} can be moved into the database again", path.display());
+            }
+            return;
+        }
+        let is_new = lock(&disk.warning).is_none();
+        if is_new || self.held_told.elapsed() >= HELD_TOLD_EVERY {
+            self.held_told = Instant::now();
+            let warning = format!(
+                "{} has grown to {} MiB, because the database is read as it was before by {}; end that process",
+                path.display(),
+                bytes >> 20,
+                super::holders(&disk.place.others_with_database())
+            );
+            log::warn!("{warning}");
+            *lock(&disk.warning) = Some(warning);
         }
     }
 
@@ -85,6 +131,9 @@ impl Housekeeper {
             return;
         }
         self.room_tried = Instant::now();
+        if disk.file_size_limit.refusal(&disk.files, 0).is_some() {
+            return;
+        }
         match disk.reserve.take() {
             Ok(true) => {
                 lock(&disk.trouble).take_if(|trouble| matches!(trouble, Trouble::NoRoom(_)));

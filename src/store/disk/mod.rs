@@ -7,6 +7,9 @@
 //! | `reserve` | room for refusals on a full disk, see [`reserve`] |
 //! | `lock` | held by the process that uses the directory, and names it |
 //!
+//! Everything that changes the log holds the writing connection from before it looks whether the store is sound until the
+//! store knows what came of it: a write or a sync that fails is the last one, whoever waits behind it.
+//!
 //! An append is one transaction and one sync, of the write-ahead log. [`housekeeping`] moves that log into the database
 //! beside the appends.
 //!
@@ -15,15 +18,21 @@
 //! is missing.
 
 mod claim;
+mod examination;
 mod floor;
 mod housekeeping;
+mod place;
 mod reserve;
+mod room;
 mod schema;
+mod write_ahead_log;
 
 use super::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark};
-use crate::replication::{Id, KeyedWrite, Slot, SlotRef};
+use crate::replication::{Id, KeyedWrite, LogId, Slot, SlotRef};
 use floor::{Floor, FloorFile};
+use place::Place;
 use reserve::Reserve;
+use room::FileSizeLimit;
 use rusqlite::Connection;
 use schema::{Damage, Transaction};
 use std::collections::BTreeSet;
@@ -34,7 +43,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use claim::Claim;
+pub use claim::{Claim, Share};
+pub use examination::Examination;
 
 /// Reading connections kept for the next reader.
 const READERS_KEPT: usize = 16;
@@ -48,6 +58,11 @@ const CHECK_STEP: ReadLimit = ReadLimit { slots_max: 500, bytes_max: 256 << 10 }
 const REFUSALS_REMEMBERED: usize = 65_536;
 /// What one transaction writes at least: a page of the database, about.
 const TRANSACTION_BYTES: u64 = 4 << 10;
+/// How long a start waits for processes that read the database, and how long before it says so.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+const MOVE_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a stop waits for them.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(200);
 /// Memory for pages of the database, unless configured otherwise.
 pub const CACHE_BYTES_DEFAULT: usize = 8 << 20;
 
@@ -57,12 +72,18 @@ pub struct Disk {
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
     last: AtomicU64,
+    /// How often the end of the log was dropped. A reader that misses an id looks whether this has changed meanwhile.
+    drops: AtomicU64,
     refused: Mutex<Refusals>,
     cache_bytes: usize,
     floor: Mutex<FloorFile>,
     /// A failure stays: nothing is written after it, because what the system kept of that write is not known.
     trouble: Mutex<Option<Trouble>>,
+    /// What somebody should look after, though the store works.
+    warning: Mutex<Option<String>>,
     reserve: Reserve,
+    place: Place,
+    file_size_limit: FileSizeLimit,
     activity: Mutex<Activity>,
     closed: AtomicBool,
     _claim: Claim,
@@ -109,6 +130,14 @@ impl Files {
         self.directory.join("log.sqlite")
     }
 
+    fn write_ahead_log(&self) -> PathBuf {
+        self.directory.join("log.sqlite-wal")
+    }
+
+    fn index(&self) -> PathBuf {
+        self.directory.join("log.sqlite-shm")
+    }
+
     fn floor(&self) -> PathBuf {
         self.directory.join("floor")
     }
@@ -123,8 +152,7 @@ impl Files {
 
     /// The files that make up the log; the floor is the last.
     fn of_the_log(&self) -> [PathBuf; 4] {
-        let beside = |suffix: &str| self.directory.join(format!("log.sqlite{suffix}"));
-        [self.database(), beside("-wal"), beside("-shm"), self.floor()]
+        [self.database(), self.write_ahead_log(), self.index(), self.floor()]
     }
 }
 
@@ -144,13 +172,7 @@ impl Disk {
     /// As [`Disk::open`].
     pub fn open_with_cache(directory: &Path, cache_bytes: usize) -> Result<Arc<Disk>, StoreError> {
         let claim = Claim::take(directory)?;
-        if claim.unfinished().exists() {
-            return Err(StoreError::new(format!(
-                "a restore into {} was cut off; run \"master restore\" again, or remove {}",
-                directory.display(),
-                claim.unfinished().display()
-            )));
-        }
+        claim::check_finished(directory)?;
         let files = Files { directory: directory.to_owned() };
         let existed = files.database().exists();
         let (mut floor, found) = FloorFile::open(&files.floor()).map_err(|error| in_directory(directory, &error))?;
@@ -159,7 +181,7 @@ impl Disk {
         let amendments = schema::amendments(&writer).map_err(|error| files.damaged(&error.to_string()))?;
         check_floor(&files, found, last, amendments)?;
         // SQLite takes what an earlier process left in the write-ahead log for durable, but only moving it makes it so.
-        schema::empty_write_ahead_log(&writer).map_err(|error| files.unusable(&error))?;
+        files.make_durable(&writer)?;
         // What a killed process left is read back, but may be nowhere else than in memory: it counts once it is synced. A
         // floor that can be read says that the names of all files are durable, so they are synced first.
         if found.is_none() {
@@ -169,13 +191,18 @@ impl Disk {
         floor.sync().map_err(|error| in_directory(directory, &error))?;
         let reserve = Reserve::new(&files.reserve());
         let room = reserve.take().map_err(|error| in_directory(directory, &error))?;
+        let place = Place::note(&files).map_err(|error| in_directory(directory, &error))?;
         let disk = Arc::new(Disk {
             trouble: Mutex::new((!room).then(|| files.full())),
+            warning: Mutex::default(),
             reserve,
+            place,
+            file_size_limit: FileSizeLimit::of_this_process(),
             files,
             writer: Mutex::new(writer),
             readers: Mutex::default(),
             last: AtomicU64::new(last.get()),
+            drops: AtomicU64::new(0),
             refused: Mutex::new(Refusals { after: last, known: BTreeSet::new() }),
             cache_bytes,
             floor: Mutex::new(floor),
@@ -183,22 +210,10 @@ impl Disk {
             closed: AtomicBool::new(false),
             _claim: claim,
         });
-        disk.check_identity()?;
+        check_identity(&disk.files, found.and_then(|floor| floor.log_id), disk.identity()?.as_ref())?;
         let unchecked = disk.check_end(last)?;
         disk.keep_house(unchecked)?;
         Ok(disk)
-    }
-
-    /// The floor knows which log this is, too.
-    fn check_identity(&self) -> Result<(), StoreError> {
-        let promised = lock(&self.floor).floor().log_id;
-        let found = self.identity()?.map(|identity| identity.log_id);
-        match promised {
-            Some(promised) if found != Some(promised) => Err(self
-                .files
-                .damaged(&format!("this node belongs to log {promised}, and the database does not say so"))),
-            _ => Ok(()),
-        }
     }
 
     /// Reads the end of the log, which checks it: damage there is the most likely, and the most harmful. Gives the id up
@@ -222,42 +237,81 @@ impl Disk {
     /// # Errors
     /// If something is damaged, or cannot be read.
     pub fn check(&self, after: Id, through: Id, each: &mut dyn FnMut(SlotRef<'_>)) -> Result<Id, StoreError> {
-        let end = through.min(self.last());
-        if end <= after {
-            return Ok(through);
-        }
-        self.with_reader(|reader| {
-            schema::check(reader, after, end, CHECK_STEP, each).map_err(|damage| self.damaged(&damage))
-        })
+        let checked =
+            self.with_slots(after, through, |reader, end| schema::check(reader, after, end, CHECK_STEP, each))?;
+        Ok(checked.unwrap_or(through))
     }
 
+    /// Reads slots after an id, up to another or to the end of the log, which comes before; `None` if there are none. An id
+    /// that is missing is damage, unless the end of the log was dropped meanwhile: then the log ended there.
+    fn with_slots<T>(
+        &self,
+        after: Id,
+        through: Id,
+        read: impl FnOnce(&Connection, Id) -> Result<T, Damage>,
+    ) -> Result<Option<T>, StoreError> {
+        // In this order: `drop_from` says first where the log is to end, and then that it drops something.
+        let drops = self.drops.load(Ordering::SeqCst);
+        let end = through.min(self.last());
+        if end <= after {
+            return Ok(None);
+        }
+        let done = self.with_reader(|reader| Ok(read(reader, end)))?;
+        match done {
+            Err(Damage::Missing(_)) if self.drops.load(Ordering::SeqCst) != drops => Ok(None),
+            done => done.map(Some).map_err(|damage| self.damaged(&damage)),
+        }
+    }
+
+    /// Takes the connection that writes, if the store is sound and has room. As long as it is held nothing else changes the
+    /// log.
+    fn writer(&self, purpose: Purpose, text_bytes: u64) -> Result<MutexGuard<'_, Connection>, StoreError> {
+        let writer = lock(&self.writer);
+        self.check_sound()?;
+        if purpose == Purpose::Messages {
+            if let Some(Trouble::NoRoom(reason)) = self.trouble() {
+                return Err(StoreError::no_room(reason));
+            }
+            if let Some(reason) = self.file_size_limit.refusal(&self.files, text_bytes) {
+                self.take_no_more(Trouble::NoRoom(reason.clone()));
+                return Err(StoreError::no_room(reason));
+            }
+        }
+        Ok(writer)
+    }
+
+    /// Nothing is written after a failure.
+    fn check_sound(&self) -> Result<(), StoreError> {
+        match self.trouble() {
+            Some(Trouble::Failed(reason)) => Err(StoreError::new(format!("an earlier write failed: {reason}"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes one transaction durable. A failure is latched while the writer is still held, so that it is the last one.
     fn write<T>(
         &self,
+        writer: &MutexGuard<'_, Connection>,
         what: &str,
         purpose: Purpose,
+        text_bytes: u64,
         work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        match self.trouble() {
-            Some(Trouble::Failed(reason)) => return Err(StoreError::new(format!("an earlier write failed: {reason}"))),
-            Some(Trouble::NoRoom(reason)) if purpose == Purpose::Messages => return Err(StoreError::no_room(reason)),
-            _ => {}
-        }
-        let writer = lock(&self.writer);
-        let mut done = commit(&writer, &work);
+        let mut done = commit(writer, &work);
         if done.as_ref().is_err_and(schema::is_no_room) {
             let trouble = self.run_out_of_room()?;
             if purpose == Purpose::Messages {
                 return Err(StoreError::no_room(trouble.to_string()));
             }
-            done = commit(&writer, &work);
+            done = commit(writer, &work);
             if done.as_ref().is_err_and(schema::is_no_room) {
                 return Err(StoreError::no_room(trouble.to_string()));
             }
         }
-        drop(writer);
         let mut activity = lock(&self.activity);
-        activity.bytes_since_checkpoint += TRANSACTION_BYTES;
+        activity.bytes_since_checkpoint += TRANSACTION_BYTES + text_bytes;
         activity.last_write = Instant::now();
+        drop(activity);
         done.map_err(|error| {
             self.latch_write(&format!("{what} could not be written to {}: {error}", self.files.database().display()))
         })
@@ -282,16 +336,26 @@ impl Disk {
         self.reserve.give_up().map_err(|error| {
             self.latch_write(&format!("{} could not be removed: {error}", self.files.reserve().display()))
         })?;
+        Ok(self.take_no_more(self.files.full()))
+    }
+
+    /// No messages are taken until there is room. Gives why not, which may be more than that.
+    fn take_no_more(&self, no_room: Trouble) -> Trouble {
         let mut trouble = lock(&self.trouble);
         if trouble.is_none() {
-            log::error!("no messages are stored until there is room: {}", self.files.full());
+            log::error!("no messages are stored until there is room: {no_room}");
         }
-        Ok(trouble.get_or_insert_with(|| self.files.full()).clone())
+        trouble.get_or_insert(no_room).clone()
     }
 
     /// A write that changes something else than the end of the log: counted, in the database and in the floor.
-    fn amend(&self, what: &str, work: impl Fn(&Transaction<'_>) -> rusqlite::Result<()>) -> Result<(), StoreError> {
-        let number = self.write(what, Purpose::Fate, |transaction| {
+    fn amend(
+        &self,
+        writer: &MutexGuard<'_, Connection>,
+        what: &str,
+        work: impl Fn(&Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), StoreError> {
+        let number = self.write(writer, what, Purpose::Fate, 0, |transaction| {
             work(transaction)?;
             schema::count_amendment(transaction)
         })?;
@@ -308,11 +372,16 @@ impl Disk {
         error
     }
 
+    /// Reads. Where the files are gone, what this node holds open is all that is left: no connection can be made any more,
+    /// and if none is free the one that writes reads, because nothing is written then.
     fn with_reader<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let kept = lock(&self.readers).pop();
         let reader = match kept {
             Some(reader) => reader,
-            None => schema::open_reader(&self.files.database(), self.cache_bytes / READERS_KEPT)?,
+            None => match schema::open_reader(&self.files.database(), self.cache_bytes / READERS_KEPT) {
+                _ if !self.look_at_place() => return work(&lock(&self.writer)),
+                opened => opened?,
+            },
         };
         let done = work(&reader);
         let mut readers = lock(&self.readers);
@@ -322,9 +391,25 @@ impl Disk {
         done
     }
 
+    /// Whether the directory still leads to the files of this log. If it does not, nothing is written any more.
+    fn look_at_place(&self) -> bool {
+        let Some(what) = self.place.what_changed() else { return true };
+        if !matches!(self.trouble(), Some(Trouble::Failed(_))) {
+            let directory = self.files.directory.display();
+            let error = self.latch(format!(
+                "{directory} does not lead to the files of this log any more: {what}. Nothing is acknowledged any more. This \
+                 node still holds its files open, so its log can be saved now with \"master backup FILE --from URL\" or GET \
+                 /backup; then stop the node, put the files back or make them anew, and start it again"
+            ));
+            log::error!("{error}");
+        }
+        false
+    }
+
     /// Changes the floor. It is in the hands of the system afterwards, and synced later.
     fn set_floor(&self, change: impl FnOnce(&mut Floor)) -> Result<(), StoreError> {
         let mut file = lock(&self.floor);
+        self.check_sound()?;
         let mut floor = file.floor();
         change(&mut floor);
         file.write(floor).map_err(|error| {
@@ -345,42 +430,49 @@ impl Disk {
 
 impl Store for Disk {
     fn append(&self, slots: &[Slot]) -> Result<(), StoreError> {
-        let before = self.last();
-        super::check_order(before, slots)?;
         let Some(last) = slots.last().map(Slot::id) else { return Ok(()) };
         let refused: Vec<Id> = slots.iter().filter(|slot| matches!(slot, Slot::Refused(_))).map(Slot::id).collect();
         let purpose = if refused.len() == slots.len() { Purpose::Fate } else { Purpose::Messages };
+        let text_bytes = slots.iter().map(|slot| super::weight(slot.into()) as u64).sum();
+        let writer = self.writer(purpose, text_bytes)?;
+        let before = self.last();
+        super::check_order(before, slots)?;
         let what = format!("ids {}–{last}", before.next());
-        self.write(&what, purpose, |transaction| schema::insert(transaction, slots))?;
-        self.last.store(last.get(), Ordering::Release);
+        self.write(&writer, &what, purpose, text_bytes, |transaction| schema::insert(transaction, slots))?;
+        self.last.store(last.get(), Ordering::SeqCst);
         lock(&self.refused).extend(&refused);
-        let bytes: usize = slots.iter().map(|slot| super::weight(slot.into())).sum();
-        lock(&self.activity).bytes_since_checkpoint += bytes as u64;
         self.set_floor(|floor| floor.durable = last)
     }
 
     fn refuse(&self, ids: &[Id]) -> Result<(), StoreError> {
+        let writer = self.writer(Purpose::Fate, 0)?;
         if let Some(missing) = ids.iter().find(|&&id| id > self.last() || id == Id::ZERO) {
             return Err(StoreError::new(format!("id {missing} is not held; the log ends at {}", self.last())));
         }
-        self.amend("a refusal", |transaction| schema::refuse(transaction, ids))?;
+        self.amend(&writer, "a refusal", |transaction| schema::refuse(transaction, ids))?;
         lock(&self.refused).extend(ids);
         Ok(())
     }
 
     fn drop_from(&self, id: Id) -> Result<(), StoreError> {
-        let last = self.last().min(id.previous());
+        let writer = self.writer(Purpose::Fate, 0)?;
+        let before = self.last();
+        let last = before.min(id.previous());
         // The floor goes first: after a crash in between, the log holds more than was promised, and never less.
         self.set_floor(|floor| floor.durable = floor.durable.min(last))?;
         self.sync_floor()?;
-        self.amend("the end of a former epoch", |transaction| schema::drop_from(transaction, id))?;
-        self.last.store(last.get(), Ordering::Release);
-        lock(&self.refused).known.split_off(&id);
-        Ok(())
+        // So that no reader misses what is dropped: see `with_slots`.
+        self.last.store(last.get(), Ordering::SeqCst);
+        self.drops.fetch_add(1, Ordering::SeqCst);
+        let dropped = self
+            .amend(&writer, "the end of a former epoch", |transaction| schema::drop_from(transaction, id))
+            .inspect_err(|_| self.last.store(before.get(), Ordering::SeqCst));
+        lock(&self.refused).known.split_off(&last.next());
+        dropped
     }
 
     fn last(&self) -> Id {
-        Id::new(self.last.load(Ordering::Acquire))
+        Id::new(self.last.load(Ordering::SeqCst))
     }
 
     fn visit(
@@ -390,13 +482,7 @@ impl Store for Disk {
         limit: ReadLimit,
         each: &mut dyn FnMut(SlotRef<'_>),
     ) -> Result<(), StoreError> {
-        let through = through.min(self.last());
-        if through <= after {
-            return Ok(());
-        }
-        self.with_reader(|reader| {
-            schema::visit(reader, after, through, limit, each).map_err(|damage| self.damaged(&damage))
-        })
+        self.with_slots(after, through, |reader, end| schema::visit(reader, after, end, limit, each)).map(drop)
     }
 
     fn refused(&self, after: Id, through: Id) -> Result<Vec<Id>, StoreError> {
@@ -428,7 +514,8 @@ impl Store for Disk {
     }
 
     fn set_identity(&self, identity: &Identity) -> Result<(), StoreError> {
-        self.amend("the log's identity", |transaction| schema::set_identity(transaction, identity))?;
+        let writer = self.writer(Purpose::Fate, 0)?;
+        self.amend(&writer, "the log's identity", |transaction| schema::set_identity(transaction, identity))?;
         self.set_floor(|floor| floor.log_id = Some(identity.log_id))
     }
 
@@ -448,10 +535,14 @@ impl Store for Disk {
         lock(&self.trouble).clone()
     }
 
+    fn warning(&self) -> Option<String> {
+        lock(&self.warning).clone()
+    }
+
     fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.sync_floor_aside();
-        if let Err(error) = schema::empty_write_ahead_log(&lock(&self.writer)) {
+        if let Err(error) = schema::empty_write_ahead_log(&lock(&self.writer), CLOSE_PATIENCE) {
             log::warn!("{} could not be tidied: {error}", self.files.database().display());
         }
     }
@@ -474,6 +565,24 @@ impl Files {
         Trouble::NoRoom(format!("the disk is full: there is no room in {}", self.directory.display()))
     }
 
+    /// Moves the write-ahead log into the database, which syncs both. A process that reads the database since before the end
+    /// of that log keeps it from being moved.
+    fn make_durable(&self, connection: &Connection) -> Result<(), StoreError> {
+        let deadline = Instant::now() + START_PATIENCE;
+        while !schema::empty_write_ahead_log(connection, MOVE_PATIENCE).map_err(|error| self.unusable(&error))? {
+            let readers = holders(&place::others_with_file(&self.database()));
+            let why = format!(
+                "{} is read by another process, {readers}, so what its write-ahead log holds cannot be made durable",
+                self.database().display()
+            );
+            if Instant::now() > deadline {
+                return Err(StoreError::new(format!("{why}. End that process, and start this node again")));
+            }
+            log::warn!("{why}; waiting for its end");
+        }
+        Ok(())
+    }
+
     fn unusable(&self, error: &rusqlite::Error) -> StoreError {
         StoreError::new(format!("{} cannot be used: {error}", self.database().display()))
     }
@@ -481,6 +590,11 @@ impl Files {
     fn damaged(&self, why: &str) -> StoreError {
         StoreError::new(format!("{} is damaged: {why}. {}", self.database().display(), Files::WAY_OUT))
     }
+}
+
+/// Names the processes that hold the database open.
+fn holders(processes: &[String]) -> String {
+    if processes.is_empty() { "which the system does not name".to_owned() } else { processes.join(", ") }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -509,6 +623,16 @@ fn check_floor(files: &Files, found: Option<Floor>, last: Id, amendments: u64) -
         _ => return Ok(()),
     };
     Err(StoreError::new(format!("{lost}. {}", Files::WAY_OUT)))
+}
+
+/// The floor knows which log this is, too.
+fn check_identity(files: &Files, promised: Option<LogId>, found: Option<&Identity>) -> Result<(), StoreError> {
+    match promised {
+        Some(promised) if found.map(|identity| identity.log_id) != Some(promised) => {
+            Err(files.damaged(&format!("this node belongs to log {promised}, and the database does not say so")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Files that appeared in a directory survive a power loss only after this, and so does the directory: it, and those

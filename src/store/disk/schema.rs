@@ -16,6 +16,9 @@ const APPLICATION: i64 = 0x524c_4f47;
 /// How long a statement waits for another connection. Only the housekeeper and the writer can meet.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Size to which the write-ahead log is cut when it begins anew.
+const WRITE_AHEAD_LOG_BYTES_KEPT: i64 = 16 << 20;
+
 const TABLES: &str = "
 CREATE TABLE slots (
     id           INTEGER PRIMARY KEY,  -- place in the log, from 1, without holes
@@ -46,6 +49,8 @@ CREATE TABLE node (
 #[derive(Debug)]
 pub(super) enum Damage {
     Sqlite(rusqlite::Error),
+    /// An id is not where it should be.
+    Missing(Id),
     Found(String),
 }
 
@@ -53,7 +58,7 @@ impl Damage {
     /// Whether what was read is wrong, and not just the reading.
     pub(super) fn is_certain(&self) -> bool {
         match self {
-            Damage::Found(_) => true,
+            Damage::Missing(_) | Damage::Found(_) => true,
             Damage::Sqlite(error) => {
                 matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
             }
@@ -71,6 +76,7 @@ impl fmt::Display for Damage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Damage::Sqlite(error) => error.fmt(formatter),
+            Damage::Missing(id) => write!(formatter, "id {id} is missing"),
             Damage::Found(what) => formatter.write_str(what),
         }
     }
@@ -100,6 +106,28 @@ pub(super) fn open_reader(path: &Path, cache_bytes: usize) -> Result<Connection,
     connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX, cache_bytes)
 }
 
+/// Opens a database that nobody else uses, in a way that changes no file; with what is in its write-ahead log, or without.
+pub(super) fn open_for_examination(path: &Path, with_write_ahead_log: bool) -> Result<Connection, StoreError> {
+    let cannot = |why: &dyn fmt::Display| StoreError::new(format!("{} cannot be read: {why}", path.display()));
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let opened = if with_write_ahead_log {
+        Connection::open_with_flags_and_vfs(path, flags, "unix-none").and_then(|connection| {
+            connection.pragma_update(None, "locking_mode", "exclusive")?;
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            Ok(connection)
+        })
+    } else {
+        let encode = |path: String| path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        let path = path.to_str().ok_or_else(|| cannot(&"its path is not UTF-8"))?;
+        Connection::open_with_flags(format!("file:{}?immutable=1", encode(path.to_owned())), flags)
+    };
+    let connection = opened.map_err(|error| cannot(&error))?;
+    match read_format(&connection, path).map_err(|damage| cannot(&damage))? {
+        0 => Err(cannot(&"it has no tables; its making was cut off, and the next start makes it anew")),
+        _ => Ok(connection),
+    }
+}
+
 fn connect(path: &Path, flags: OpenFlags, cache_bytes: usize) -> Result<Connection, StoreError> {
     let cannot = |why: &dyn fmt::Display| StoreError::new(format!("{} cannot be opened: {why}", path.display()));
     let connection = Connection::open_with_flags(path, flags).map_err(|error| cannot(&error))?;
@@ -121,6 +149,8 @@ fn prepare(connection: &Connection, cache_bytes: usize) -> Result<(), Damage> {
         }
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        // What a reader made the write-ahead log grow beyond this is given back when it begins anew.
+        connection.pragma_update(None, "journal_size_limit", WRITE_AHEAD_LOG_BYTES_KEPT)?;
         // Closing would move the write-ahead log, also of a database that was just found to be damaged.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let synchronous: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
@@ -137,15 +167,20 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn check_format(connection: &Connection, path: &Path) -> Result<(), Damage> {
+    // The process that made the database ended before it had made the tables.
+    if read_format(connection, path)? == 0 { Ok(create(connection)?) } else { Ok(()) }
+}
+
+/// The format of a database of ours; 0 for one that is empty.
+fn read_format(connection: &Connection, path: &Path) -> Result<i64, Damage> {
     let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if application != APPLICATION && format != 0 {
         return Err(Damage::Found(format!("{} is a database of another program", path.display())));
     }
     match format {
-        FORMAT => Ok(()),
-        // The process that made the database ended before it had made the tables.
-        0 if is_empty(connection)? => Ok(create(connection)?),
+        FORMAT => Ok(FORMAT),
+        0 if is_empty(connection)? => Ok(0),
         other => Err(Damage::Found(format!("its format is {other}, but this program knows {FORMAT}"))),
     }
 }
@@ -154,14 +189,23 @@ fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
 }
 
-/// Moves the write-ahead log into the database and cuts it to nothing.
-pub(super) fn empty_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+/// Moves the write-ahead log into the database and cuts it to nothing, waiting so long for other connections. Gives whether
+/// everything in it was moved, and so is durable; `false` if somebody reads what was there before.
+pub(super) fn empty_write_ahead_log(connection: &Connection, patience: Duration) -> rusqlite::Result<bool> {
+    connection.busy_timeout(patience)?;
+    let moved = move_write_ahead_log(connection, "PRAGMA wal_checkpoint(TRUNCATE)");
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    moved
 }
 
-/// Moves what can be moved without holding up anybody.
-pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+/// Moves what can be moved without holding up anybody. Gives whether that was everything.
+pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<bool> {
+    move_write_ahead_log(connection, "PRAGMA wal_checkpoint(PASSIVE)")
+}
+
+fn move_write_ahead_log(connection: &Connection, pragma: &str) -> rusqlite::Result<bool> {
+    // Whether somebody was in the way says less than whether all frames were moved: an empty log needs nobody to wait.
+    connection.query_row(pragma, [], |row| Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?))
 }
 
 /// A transaction, which is undone unless it is committed. The library has one, too, but parses its statements each time.
@@ -257,7 +301,7 @@ pub(super) fn visit(
         each(slot);
     }
     if last < through && last.since(after) < limit.slots_max as u64 {
-        return Err(Damage::Found(format!("id {} is missing", last.next())));
+        return Err(Damage::Missing(last.next()));
     }
     Ok(())
 }
@@ -296,7 +340,7 @@ pub(super) fn check(
 fn slot_of<'a>(row: &'a Row<'_>, expected: Id) -> Result<SlotRef<'a>, Damage> {
     let id = Id::new(row.get::<_, i64>(0)?.cast_unsigned());
     if id != expected {
-        return Err(Damage::Found(format!("id {expected} is missing")));
+        return Err(Damage::Missing(expected));
     }
     let text = |column: usize| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str_or_null()?);
     let slot = match text(3)? {

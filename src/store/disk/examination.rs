@@ -1,0 +1,105 @@
+//! Reads a data directory that no node uses, and changes nothing in it: not a byte, not a time, no file is made. So it can
+//! be done as another user, and on a file system that is mounted read-only.
+//!
+//! SQLite reads a database beside its write-ahead log without writing if it is told that nobody else is there: it locks
+//! nothing (`unix-none`) and keeps the index of that log in its own memory (`locking_mode = EXCLUSIVE`).
+
+use super::claim::{self, Share};
+use super::write_ahead_log::{self, Beneath};
+use super::{CHECK_STEP, check_floor, check_identity, floor, in_directory, schema};
+use crate::replication::{Id, SlotRef};
+use crate::store::{Identity, StoreError, Watermark};
+use rusqlite::Connection;
+use std::fs;
+
+/// A data directory that is examined. No node starts on it meanwhile.
+pub struct Examination {
+    share: Share,
+    reader: Connection,
+    last: Id,
+    watermark: Watermark,
+    identity: Option<Identity>,
+}
+
+impl Examination {
+    /// Opens a data directory and checks what it says of itself.
+    ///
+    /// # Errors
+    /// If it cannot be read, or if something is damaged or missing.
+    pub fn open(share: Share) -> Result<Examination, StoreError> {
+        let files = &share.files;
+        let directory = files.directory.as_path();
+        claim::check_finished(directory)?;
+        let found = floor::read(&files.floor()).map_err(|error| in_directory(directory, &error))?;
+        let has_frames = fs::metadata(files.write_ahead_log()).is_ok_and(|file| file.len() > 0);
+        let reader = schema::open_for_examination(&files.database(), has_frames)?;
+        let damaged = |damage: schema::Damage| files.damaged(&damage.to_string());
+        let last = schema::last(&reader).map_err(|error| damaged(error.into()))?;
+        let amendments = schema::amendments(&reader).map_err(|error| damaged(error.into()))?;
+        check_floor(files, found, last, amendments)?;
+        let identity = schema::identity(&reader).map_err(damaged)?;
+        let promised = found.unwrap_or_default();
+        check_identity(files, promised.log_id, identity.as_ref())?;
+        let watermark = Watermark { decided: promised.decided, visible: promised.visible };
+        Ok(Examination { reader, last, watermark, identity, share })
+    }
+
+    /// Whose log it is.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// The last id held.
+    #[must_use]
+    pub fn last(&self) -> Id {
+        self.last
+    }
+
+    /// What the node showed.
+    #[must_use]
+    pub fn watermark(&self) -> Watermark {
+        self.watermark
+    }
+
+    /// Visits every slot in order, which checks it.
+    ///
+    /// # Errors
+    /// If something is damaged, or cannot be read.
+    pub fn visit_all(&self, mut each: impl FnMut(SlotRef<'_>)) -> Result<(), StoreError> {
+        check_all(&self.reader, self.last, &mut each).map_err(|damage| self.share.files.damaged(&damage.to_string()))
+    }
+
+    /// Checks what lies under the write-ahead log: pages of the database that nobody reads any more. Gives whether all of
+    /// it could be examined.
+    ///
+    /// # Errors
+    /// If something there is damaged, or cannot be read.
+    pub fn check_beneath(&self) -> Result<bool, StoreError> {
+        let beneath = write_ahead_log::examine(&self.share.files);
+        let beneath = beneath.map_err(|error| in_directory(&self.share.files.directory, &error))?;
+        match beneath.map_err(|why| self.share.files.damaged(&why))? {
+            Beneath::Nothing => Ok(true),
+            Beneath::Whole => {
+                let alone = schema::open_for_examination(&self.share.files.database(), false)?;
+                let last = schema::last(&alone).map_err(schema::Damage::from);
+                let checked = last.and_then(|last| check_all(&alone, last, &mut |_| {}));
+                checked.map(|()| true).map_err(|damage| {
+                    self.share.files.damaged(&format!(
+                        "{damage}, in pages that readers do not see, because {} still holds them",
+                        self.share.files.write_ahead_log().display()
+                    ))
+                })
+            }
+            Beneath::Mixed => Ok(false),
+        }
+    }
+}
+
+fn check_all(reader: &Connection, last: Id, each: &mut dyn FnMut(SlotRef<'_>)) -> Result<(), schema::Damage> {
+    let mut checked = Id::ZERO;
+    while checked < last {
+        checked = schema::check(reader, checked, last, CHECK_STEP, each)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! Whether the data directory still leads to the files that this node has open.
+//!
+//! Files that were removed, moved or replaced under a running node are still there for it, because it holds them open. All
+//! goes well then, and everything that is acknowledged is gone at the next start. So the paths are looked at, again and
+//! again: each has to lead to the file, by device and inode, that it led to when the node was started.
+
+use super::Files;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Device and inode.
+type FileId = (u64, u64);
+
+/// The files of a data directory, as they were when it was opened.
+#[derive(Debug)]
+pub(super) struct Place {
+    database: FileId,
+    files: Vec<(PathBuf, FileId)>,
+}
+
+impl Place {
+    /// Takes note of the files, all of which have to be there.
+    pub(super) fn note(files: &Files) -> io::Result<Place> {
+        let paths = files.of_the_log().into_iter().chain([files.lock()]);
+        let files_noted = paths.map(|path| id_of(&path).map(|id| (path, id))).collect::<io::Result<_>>()?;
+        Ok(Place { database: id_of(&files.database())?, files: files_noted })
+    }
+
+    /// What is not as it was, in words. A path that cannot be looked at for another reason than that nothing is there says
+    /// nothing.
+    pub(super) fn what_changed(&self) -> Option<String> {
+        self.files.iter().find_map(|(path, noted)| match id_of(path) {
+            Ok(found) if found == *noted => None,
+            Ok(_) => Some(format!("{} is another file now", path.display())),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Some(format!("{} is gone", path.display()))
+            }
+            Err(_) => None,
+        })
+    }
+
+    /// The other processes that have the database open, as far as the system tells: their numbers and names.
+    pub(super) fn others_with_database(&self) -> Vec<String> {
+        others_with(self.database)
+    }
+}
+
+/// The other processes that have a file open, as far as the system tells: their numbers and names.
+pub(super) fn others_with_file(path: &Path) -> Vec<String> {
+    id_of(path).map(others_with).unwrap_or_default()
+}
+
+fn others_with(file: FileId) -> Vec<String> {
+    let entries = |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten();
+    let own = std::process::id().to_string();
+    let mut others = Vec::new();
+    for process in entries(Path::new("/proc")) {
+        let number = process.file_name().to_string_lossy().into_owned();
+        let is_other = number != own && number.bytes().all(|byte| byte.is_ascii_digit());
+        if is_other && entries(&process.path().join("fd")).any(|open| id_of(&open.path()).is_ok_and(|id| id == file)) {
+            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            others.push(format!("process {number} ({})", name.trim()));
+        }
+    }
+    others
+}
+
+fn id_of(path: &Path) -> io::Result<FileId> {
+    fs::metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Disk;
+
+    #[test]
+    fn each_file_that_is_removed_or_replaced_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        let _open = Disk::open(&data).unwrap();
+        let files = Files { directory: data.clone() };
+        let place = Place::note(&files).unwrap();
+        assert_eq!(place.what_changed(), None);
+        for path in files.of_the_log().into_iter().chain([files.lock()]) {
+            let aside = directory.path().join("aside");
+            fs::rename(&path, &aside).unwrap();
+            let what = place.what_changed().expect("it is gone");
+            assert_eq!(what, format!("{} is gone", path.display()));
+            fs::copy(&aside, &path).unwrap();
+            let what = place.what_changed().expect("it is a copy");
+            assert_eq!(what, format!("{} is another file now", path.display()));
+            fs::rename(&aside, &path).unwrap();
+            assert_eq!(place.what_changed(), None);
+        }
+    }
+}
