@@ -160,7 +160,7 @@ mod wire {
             turn: 1,
             admitted: true,
         };
-        let call = write_call(envelope, &call, &EntriesText::new(&entries(Id::ZERO, count)));
+        let call = write_call(envelope, &call, &EntriesText::new(&entries(Id::ZERO, count))).to_vec();
         bencher.counter(ItemsCount::new(count)).bench(|| Replicate::from_json(black_box(&call)).unwrap());
     }
 
