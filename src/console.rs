@@ -4,7 +4,8 @@
 //! everything that waits for the writer. So the system is asked first whether the output takes something.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::io::{self, Write};
+use rustix::io::Errno;
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -33,7 +34,7 @@ impl Console<io::Stderr> {
     }
 }
 
-impl<W: Write + AsFd> Console<W> {
+impl<W: AsFd> Console<W> {
     fn new(output: W) -> Console<W> {
         Console { output: Mutex::new(output), is_stuck: AtomicBool::new(false) }
     }
@@ -42,7 +43,7 @@ impl<W: Write + AsFd> Console<W> {
     ///
     /// An output that is broken, because its reader went away, takes everything.
     pub(crate) fn write(&self, bytes: &[u8], patience: Duration) -> usize {
-        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        let output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         let deadline = Instant::now() + patience;
         let mut written = 0;
         while written < bytes.len() {
@@ -56,9 +57,9 @@ impl<W: Write + AsFd> Console<W> {
             }
             self.is_stuck.store(false, Ordering::Relaxed);
             let piece = &bytes[written..bytes.len().min(written + PIECE_BYTES)];
-            match output.write(piece).and_then(|taken| output.flush().map(|()| taken)) {
+            match rustix::io::write(&*output, piece) {
                 Ok(taken) if taken > 0 => written += taken,
-                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+                Err(Errno::INTR | Errno::AGAIN) => {}
                 _ => return bytes.len(),
             }
         }
@@ -68,8 +69,12 @@ impl<W: Write + AsFd> Console<W> {
 
 fn takes_something(output: &impl AsFd, within: Duration) -> bool {
     let timeout = Timespec::try_from(within).ok();
-    let mut descriptors = [PollFd::new(output, PollFlags::OUT)];
-    poll(&mut descriptors, timeout.as_ref()).is_ok_and(|ready| ready > 0)
+    loop {
+        match poll(&mut [PollFd::new(output, PollFlags::OUT)], timeout.as_ref()) {
+            Err(Errno::INTR) => {}
+            ready => return ready.is_ok_and(|ready| ready > 0),
+        }
+    }
 }
 
 #[cfg(test)]

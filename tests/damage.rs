@@ -7,7 +7,9 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
 use replicated_log::replication::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Slot};
-use replicated_log::store::{Disk, Examination, Identity, KnownMember, ReadLimit, Share, Store, StoreError, Watermark};
+use replicated_log::store::{
+    Disk, Examination, Identity, KnownMember, ReadLimit, ReadLock, Store, StoreError, Watermark,
+};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -223,7 +225,7 @@ fn a_directory_whose_making_was_cut_off_is_made_anew() {
 
 /// What `verify` does with a directory.
 fn examine(directory: &Path) -> Result<bool, StoreError> {
-    let examination = Examination::open(Share::take(directory)?)?;
+    let examination = Examination::open(ReadLock::take(directory)?)?;
     let mut slots = 0;
     examination.visit_all(|_| slots += 1)?;
     assert_eq!((slots, examination.last()), (SLOTS, Id::new(SLOTS)));

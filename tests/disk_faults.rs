@@ -103,6 +103,31 @@ fn rounds_with_messages(cluster: &Cluster) -> usize {
     count.expect("they are counted").parse().unwrap()
 }
 
+/// Whoever waits for the disk behind a write that fails is not acknowledged either, though its own sync would not fail.
+#[test]
+fn a_failed_sync_is_the_last_write_also_for_those_who_wait_behind_it() {
+    if !strace::is_available() {
+        return;
+    }
+    let cluster = Cluster::start(&[]);
+    assert_eq!(cluster.post("before").status, 201);
+    let _fault = Strace::fail_slow_syncs_of_rounds(&cluster.master, &cluster.master.data().join("log.sqlite-wal"));
+    let url = cluster.master.url("/secondaries");
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let post = scope.spawn(|| cluster.post("on a broken disk").status);
+        wait_until("it is under way", || cluster.master.health()["pending"] == 1);
+        let register = |number: u32| {
+            let url = &url;
+            let body = json!({ "url": format!("http://localhost:{}", 1_000 + number) });
+            scope.spawn(move || common::post(url, &body).status)
+        };
+        let registrations = [1, 2, 3].map(register);
+        [post].into_iter().chain(registrations).map(|request| request.join().unwrap()).collect()
+    });
+    assert_eq!(statuses, [504, 503, 503, 503], "none of them is acknowledged");
+    assert_eq!(cluster.master.health()["writable"], false);
+}
+
 #[test]
 fn a_failed_sync_is_the_last_write_of_a_master() {
     if !strace::is_available() {

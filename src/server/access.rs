@@ -9,10 +9,11 @@
 //! name. It is compared in constant time, and never logged.
 //!
 //! Beside that, a browser may not be used against a node by a page of somebody else: what it says about where a request
-//! comes from (`Sec-Fetch-Site`, or `Origin`) is believed, and what would change something is refused. And without a
-//! cluster token, a node can only be registered by itself, or from the machine of the master: nobody makes the master
+//! comes from (`Sec-Fetch-Site`, or `Origin`) is believed, and what would change something is refused. Who shows no token,
+//! because none is needed, is served only if the request names this node; see [`hosts`]. And without a cluster token, a node can only be registered by itself, or from the machine of the master: nobody makes the master
 //! call addresses elsewhere.
 
+use super::hosts::{self, Hosts};
 use super::http::{Exchange, Method, Reply};
 use super::routing::Resource;
 use crate::wire::address::NodeUrl;
@@ -79,6 +80,8 @@ pub(super) enum Guard {
 pub(crate) struct Access {
     pub(crate) cluster: Option<Token>,
     pub(crate) client: Option<Token>,
+    /// Names of this node, for those who show no token.
+    pub(crate) hosts: Hosts,
 }
 
 impl Access {
@@ -93,15 +96,15 @@ impl Access {
     /// With the reply that refuses it.
     pub(super) fn admit(&self, exchange: &Exchange, resource: Resource<'_>) -> Result<(), Reply> {
         let method = exchange.method();
-        if method != Method::Get && is_of_another_site(exchange) {
-            return Err(Reply::problem(403, "a page of another site sent this; only pages of this node may"));
+        if method != Method::Get {
+            check_site(exchange)?;
         }
         let token = match resource.guard(method) {
             Guard::Open => return Ok(()),
             Guard::Cluster => &self.cluster,
             Guard::Client => &self.client,
         };
-        let Some(token) = token else { return Ok(()) };
+        let Some(token) = token else { return self.check_host(exchange) };
         let Some(given) = exchange.header("Authorization").and_then(secret) else {
             return Err(refused("this needs a token: Authorization: Bearer TOKEN"));
         };
@@ -114,6 +117,25 @@ impl Access {
         }
         log::warn!("{} showed a wrong token", exchange.client());
         Err(refused("the token is wrong"))
+    }
+
+    /// Refuses a request that names another host, which no token excuses.
+    fn check_host(&self, exchange: &Exchange) -> Result<(), Reply> {
+        let Some(host) = exchange.header("Host").filter(|host| !self.hosts.name(host)) else { return Ok(()) };
+        let shown = exchange.header("Authorization").and_then(secret);
+        if shown.is_some_and(|shown| self.cluster.as_ref().is_some_and(|token| token.is(&shown))) {
+            return Ok(());
+        }
+        log::warn!("{} was refused: it asked for the host {host}, which does not name this node", exchange.client());
+        Err(Reply::problem(
+            403,
+            &format!(
+                "this node is not {}: without a token it answers to IP addresses, localhost, names without a dot{}. If that \
+                 name is meant, add it to ALLOW_HOSTS; a proxy passes a name that is known here as Host",
+                host.escape_debug(),
+                self.hosts.in_words()
+            ),
+        ))
     }
 
     /// Whether a client may have the master call an address.
@@ -154,16 +176,27 @@ fn secret(header: &str) -> Option<String> {
     pair.split_once(':').map(|(_, password)| password.to_owned())
 }
 
-/// Whether a browser says that a page of another site is behind a request.
-fn is_of_another_site(exchange: &Exchange) -> bool {
-    match (exchange.header("Sec-Fetch-Site"), exchange.header("Origin")) {
-        (Some(site), _) => !matches!(site, "same-origin" | "none"),
-        (None, Some(origin)) => {
-            let host = origin.split_once("://").map(|(_, host)| host);
-            host.is_none_or(|host| exchange.header("Host") != Some(host))
-        }
-        (None, None) => false,
+/// Refuses a request if a browser says that a page of another site is behind it.
+fn check_site(exchange: &Exchange) -> Result<(), Reply> {
+    let (site, origin) = (exchange.header("Sec-Fetch-Site"), exchange.header("Origin"));
+    let host = exchange.header("Host").unwrap_or_default();
+    let is_own = match (site, origin) {
+        (Some(site), _) => matches!(site, "same-origin" | "none"),
+        (None, Some(origin)) => hosts::is_origin_of(origin, host),
+        (None, None) => true,
+    };
+    if is_own {
+        return Ok(());
     }
+    Err(Reply::problem(
+        403,
+        &format!(
+            "a page of another site ({}) sent this to {}; only pages of this node may. A proxy in front of it has to pass \
+             Host as the browser sent it",
+            origin.unwrap_or("which the browser does not name").escape_debug(),
+            host.escape_debug()
+        ),
+    ))
 }
 
 #[cfg(test)]
@@ -197,7 +230,7 @@ mod tests {
         assert!(open.admit_registration(ip("192.0.2.7"), &url("http://192.0.2.7:5001")).is_ok());
         assert!(open.admit_registration(ip("192.0.2.7"), &url("http://192.0.2.8:5001")).is_err());
         assert!(open.admit_registration(ip("192.0.2.7"), &url("http://localhost:5001")).is_err());
-        let guarded = Access { cluster: Some(Token::parse(&"x".repeat(16)).unwrap()), client: None };
+        let guarded = Access { cluster: Some(Token::parse(&"x".repeat(16)).unwrap()), ..Access::default() };
         assert!(guarded.admit_registration(ip("192.0.2.7"), &url("http://192.0.2.8:5001")).is_ok());
     }
 }

@@ -4,7 +4,9 @@
 //! before anything starts, and all of them are told at once.
 
 use super::access::{Access, Token};
+use super::budget::Budget;
 use super::commands::{MasterCommand, SecondaryCommand};
+use super::hosts::Hosts;
 use super::http::Limits;
 use super::logging::LogSettings;
 use super::reading::FollowLimits;
@@ -27,6 +29,12 @@ pub(crate) const WRITE_BYTES_CEILING: usize = 10 << 20;
 /// Bytes of a replicate call that a secondary takes: the largest write, each byte escaped as `\u0000`, and what comes with
 /// each message of the largest batch: its id, epoch, time and key.
 const CALL_BYTES_MAX: usize = 6 * WRITE_BYTES_CEILING + MESSAGES_MAX * 320 + (1 << 20);
+/// Bytes of text under way, and of bodies being read by a master. With what is made of them, the JSON of each round and
+/// what a body is parsed into, a master stays within half of the 512 MiB that the compose file gives it.
+const PENDING_BYTES_DEFAULT: usize = 48 << 20;
+const BODIES_BYTES_DEFAULT: usize = 48 << 20;
+/// Bytes of bodies being read by a secondary: one call as large as a call may be, and others.
+const CALL_BODIES_BYTES_DEFAULT: usize = 96 << 20;
 /// Less would leave a reader without a page.
 const CACHE_BYTES_MIN: usize = 256 << 10;
 /// No artificial delay, time-out or interval is longer than this.
@@ -65,6 +73,10 @@ pub struct CommonFlags {
     /// Threads for slow requests. [env: MAX_THREADS] [default: 1024]
     #[arg(long, value_name = "NUMBER")]
     pub max_threads: Option<String>,
+    /// Bytes of request bodies that may be read at the same time; a quarter is for small ones. [env: MAX_BODIES_BYTES]
+    /// [default: 50331648 on a master, 100663296 on a secondary]
+    #[arg(long, value_name = "BYTES")]
+    pub max_bodies_bytes: Option<String>,
     /// Open connections, about; each costs two open files. [env: MAX_CONNECTIONS] [default: 10000]
     #[arg(long, value_name = "NUMBER")]
     pub max_connections: Option<String>,
@@ -89,6 +101,10 @@ pub struct CommonFlags {
     /// File with the token that clients show. [env: CLIENT_TOKEN_FILE, or CLIENT_TOKEN itself] [default: none is needed]
     #[arg(long, global = true, value_name = "FILE")]
     pub client_token_file: Option<String>,
+    /// Names beside IP addresses, localhost and names without a dot under which this node is served without a token,
+    /// separated by commas; *.example.org for all below. [env: ALLOW_HOSTS] [default: none]
+    #[arg(long, value_name = "NAMES")]
+    pub allow_hosts: Option<String>,
     /// Listen on an address that others reach without a cluster token: anybody there can change the cluster.
     /// [env: INSECURE=1] [default: 0]
     #[arg(long, global = true, value_name = "0 or 1", num_args = 0..=1, default_missing_value = "1")]
@@ -147,6 +163,10 @@ pub struct MasterFlags {
     /// Messages that may wait for their fate at the same time. [env: MAX_PENDING] [default: 10000]
     #[arg(long, value_name = "NUMBER")]
     pub max_pending: Option<String>,
+    /// Bytes of text of messages that may be under way at the same time; a quarter is for small ones.
+    /// [env: MAX_PENDING_BYTES] [default: 50331648]
+    #[arg(long, value_name = "BYTES")]
+    pub max_pending_bytes: Option<String>,
     /// What both kinds of node can be told.
     #[command(flatten)]
     pub common: CommonFlags,
@@ -223,6 +243,8 @@ pub(crate) struct MasterSettings {
     pub(crate) keys_max: usize,
     pub(crate) message_bytes_max: usize,
     pub(crate) pending_max: usize,
+    /// Bytes of text that may be under way.
+    pub(crate) pending_bytes_max: usize,
 }
 
 /// A secondary's configuration.
@@ -268,6 +290,7 @@ impl MasterSettings {
                 |_| "master".to_owned(),
                 "master.log",
                 body_bytes_max,
+                BODIES_BYTES_DEFAULT.max(Budget::least_for(body_bytes_max)),
             ),
             secondaries: resolver.secondaries(&flags.secondaries),
             replication_timeout: resolver.seconds(
@@ -305,6 +328,15 @@ impl MasterSettings {
             ),
             message_bytes_max,
             pending_max: resolver.number(&flags.max_pending, "--max-pending", &["MAX_PENDING"], 10_000, 1, 1_000_000),
+            pending_bytes_max: resolver.number(
+                &flags.max_pending_bytes,
+                "--max-pending-bytes",
+                &["MAX_PENDING_BYTES"],
+                PENDING_BYTES_DEFAULT.max(Budget::least_for(body_bytes_max)),
+                // So that the largest request is taken when there is little else.
+                Budget::least_for(body_bytes_max),
+                1 << 40,
+            ),
         };
         resolver.finish(settings)
     }
@@ -314,11 +346,20 @@ impl SecondarySettings {
     pub(crate) fn resolve(flags: &SecondaryFlags, environment: Environment<'_>) -> Result<SecondarySettings, Faults> {
         let mut resolver = Resolver { environment, faults: Vec::new() };
         let name = |port: u16| format!("secondary-{port}");
-        let common =
-            resolver.common(&flags.common, &flags.port, "SECONDARY_PORT", 5001, name, "secondary.log", CALL_BYTES_MAX);
+        let mut common = resolver.common(
+            &flags.common,
+            &flags.port,
+            "SECONDARY_PORT",
+            5001,
+            name,
+            "secondary.log",
+            CALL_BYTES_MAX,
+            CALL_BODIES_BYTES_DEFAULT,
+        );
         let host = resolver.value(&flags.host, "--host", &["SECONDARY_HOST"], "localhost".to_owned(), |host| {
             NodeUrl::new(host, 1).map(|url| url.host().to_owned())
         });
+        common.access.hosts = common.access.hosts.and(&host);
         let settings = SecondarySettings {
             common,
             host,
@@ -412,6 +453,7 @@ impl Resolver<'_> {
         default_name: impl Fn(u16) -> String,
         log_file: &str,
         body_bytes_max: usize,
+        bodies_bytes_default: usize,
     ) -> CommonSettings {
         let port = self.number(port, "--port", &[port_variable, "PORT"], default_port, 0, u16::MAX);
         let bind = self.value(&flags.bind, "--bind", &["BIND"], IpAddr::from([127, 0, 0, 1]), |text| {
@@ -448,8 +490,17 @@ impl Resolver<'_> {
             ),
             files_max: self.number(&flags.log_files, "--log-files", &["LOG_FILES"], 5, 1, 1_000),
         };
+        let bodies_bytes_max = self.number(
+            &flags.max_bodies_bytes,
+            "--max-bodies-bytes",
+            &["MAX_BODIES_BYTES"],
+            bodies_bytes_default,
+            Budget::least_for(body_bytes_max),
+            1 << 40,
+        );
         let limits = Limits {
             body_bytes_max,
+            bodies: Budget::new(bodies_bytes_max),
             threads_max: self.number(&flags.max_threads, "--max-threads", &["MAX_THREADS"], 1_024, 16, 65_536),
             connections_max: self.number(
                 &flags.max_connections,
@@ -480,6 +531,7 @@ impl Resolver<'_> {
         let access = Access {
             cluster: self.token(&flags.cluster_token_file, "--cluster-token-file", "CLUSTER_TOKEN"),
             client: self.token(&flags.client_token_file, "--client-token-file", "CLIENT_TOKEN"),
+            hosts: self.value(&flags.allow_hosts, "--allow-hosts", &["ALLOW_HOSTS"], Hosts::default(), Hosts::parse),
         };
         if access.client.is_some() && access.cluster.is_none() {
             self.faults

@@ -3,7 +3,7 @@
 use super::http::{Exchange, Reply};
 use super::text::number;
 use crate::replication::{Fingerprint, Id};
-use crate::store::{Store, StoreError, walk};
+use crate::store::{Store, StoreError, Trouble, walk};
 use crate::wire::node::FingerprintBody;
 
 /// Answers for the ids after `after`, from the beginning if that is not given, up to `through`, to the end of what is
@@ -20,6 +20,9 @@ pub(super) fn answer(exchange: &Exchange, store: &dyn Store, decided: Id) -> Rep
                 "there is no fingerprint of the ids after {after} up to {through}; ids up to {decided} are decided"
             ),
         );
+    }
+    if let Some(Trouble::Failed(why)) = store.trouble() {
+        return Reply::no_answer(503, &format!("what this node holds is not to be relied on: {why}"));
     }
     match (store.identity(), fingerprint(store, after, through)) {
         (Ok(Some(identity)), Ok(fingerprint)) => {

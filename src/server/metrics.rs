@@ -198,6 +198,18 @@ impl Gauges {
         let refusals =
             IntCounter::with_opts(named("http_connections_refused_total", "Connections that found no room."));
         registered(&gauges.0, refusals).inc_by(refused);
+        let budgets = || status.budgets.iter().map(|(name, figures)| (*name, figures));
+        let bytes = budgets().map(|(name, figures)| (name, figures.bytes as f64));
+        gauges.set_each("budget_bytes", "Memory that clients make this node use, by what for.", "budget", bytes);
+        let most = budgets().map(|(name, figures)| (name, figures.bytes_max as f64));
+        gauges.set_each("budget_bytes_max", "The most of it that there may be.", "budget", most);
+        let refused = counters(&gauges.0, "budget_refused_total", "Requests that found no room in it.", "budget");
+        budgets().for_each(|(name, figures)| refused.with_label_values(&[name]).inc_by(figures.refused));
+        gauges.set(
+            "store_warning",
+            "Whether the store has a warning, which /health tells.",
+            flag(status.warning.is_some()),
+        );
         if let Some(data_dir) = common.data_dir.as_deref() {
             gauges.set("data_bytes", "Bytes of the files in the data directory.", file_bytes(data_dir) as f64);
             if let Ok(disk) = statvfs(data_dir) {

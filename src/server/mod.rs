@@ -4,11 +4,13 @@
 
 mod access;
 mod backups;
+mod budget;
 mod clock;
 mod commands;
 pub mod config;
 mod faults;
 mod fingerprints;
+mod hosts;
 mod http;
 mod live;
 mod logging;

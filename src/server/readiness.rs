@@ -24,9 +24,9 @@ impl Check {
         Check::new("store", fault.map(|trouble| trouble.to_string()))
     }
 
-    /// Every thread that it needs is there.
-    pub(super) fn threads() -> Check {
-        Check::new("threads", threads::lost())
+    /// Every thread that it needs is there, and none has left anything half done.
+    pub(super) fn threads(half_done: Option<String>) -> Check {
+        Check::new("threads", half_done.or_else(threads::lost))
     }
 
     pub(super) fn not_stopping(is_stopping: bool) -> Check {

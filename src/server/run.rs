@@ -9,6 +9,7 @@ use super::master::{Master, MasterService};
 use super::secondary::{Secondary, SecondaryService};
 use super::shutdown;
 use crate::console::Console;
+use crate::replication::Id;
 use crate::store::{Disk, Memory, Store};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub(crate) const EXIT_USAGE: u8 = 2;
 /// Runs a master until it is told to stop, or does what it was asked for instead.
 #[must_use]
 pub fn master(flags: &MasterFlags) -> ExitCode {
+    shutdown::ignore_file_size_signal();
     let settings = match MasterSettings::resolve(flags, &environment) {
         Ok(settings) => settings,
         Err(faults) => return refuse("master", &faults),
@@ -44,6 +46,7 @@ pub fn master(flags: &MasterFlags) -> ExitCode {
 /// Runs a secondary until it is told to stop, or does what it was asked for instead.
 #[must_use]
 pub fn secondary(flags: &SecondaryFlags) -> ExitCode {
+    shutdown::ignore_file_size_signal();
     let settings = match SecondarySettings::resolve(flags, &environment) {
         Ok(settings) => settings,
         Err(faults) => return refuse("secondary", &faults),
@@ -115,7 +118,7 @@ fn run(
         log::warn!("whoever reaches {} can change this cluster: there is no CLUSTER_TOKEN", common.listen);
     }
     let served = listener.local_addr().map_err(|error| error.to_string()).and_then(|address| {
-        let store = open_store(common)?;
+        let store = open_store(common, &log)?;
         let (service, stop) = start(address.port(), store, log)?;
         let server = Server::start(listener, common.limits.clone(), service).map_err(|error| error.to_string())?;
         log::info!("{} serves on http://{}", common.server_id, server.address());
@@ -123,7 +126,8 @@ fn run(
     });
     match served {
         Ok((server, stop)) => {
-            log::info!("stopping because of {}", signals.wait());
+            let reason = signals.wait();
+            log::info!("stopping because of {reason}");
             stop();
             server.stop();
             log::logger().flush();
@@ -138,11 +142,21 @@ fn run(
     }
 }
 
-fn open_store(common: &CommonSettings) -> Result<Arc<dyn Store>, String> {
+fn open_store(common: &CommonSettings, log: &NodeLog) -> Result<Arc<dyn Store>, String> {
     match &common.data_dir {
         Some(directory) => {
             let store = Disk::open_with_cache(directory, common.cache_bytes).map_err(|error| error.to_string())?;
             log::info!("the data is in {}", directory.display());
+            let is_empty = store.last() == Id::ZERO && store.identity().is_ok_and(|identity| identity.is_none());
+            if is_empty && log.goes_on() {
+                log::warn!(
+                    "{} holds no log, though {} has lines of an earlier start of this node. If it held one, stop this node \
+                     and put the directory back, or, if it is gone: a master is made anew with \"master restore\", and a \
+                     secondary is sent everything again",
+                    directory.display(),
+                    common.log.file.display()
+                );
+            }
             Ok(store)
         }
         None => {

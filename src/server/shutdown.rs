@@ -1,9 +1,11 @@
 //! Stopping as asked.
 
+use crate::threads;
+use crossbeam::channel::{Receiver, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::{Handle, Signals};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
@@ -13,46 +15,69 @@ pub(crate) const STOP_WITH_PARENT: &str = "STOP_WITH_PARENT";
 /// A signal that comes again within this time is the same wish: GNU `timeout` sends one to the process and one to its
 /// group, and a terminal may send SIGHUP beside SIGTERM.
 const SAME_WISH: Duration = Duration::from_secs(2);
+/// The exit code of a process that a signal ended.
+const EXIT_SIGNAL: i32 = 130;
 
-/// The signals that ask this process to stop.
-pub(crate) struct StopSignals(Signals);
+/// What asks this process to stop.
+pub(crate) struct StopSignals {
+    reasons: Receiver<&'static str>,
+    /// Whether a stop has to be orderly: before that there is nothing to lose.
+    is_serving: Arc<AtomicBool>,
+}
 
-/// From now on signals that ask for a stop are kept for [`StopSignals::wait`], and a file that reaches the size that this
-/// process may write (`ulimit -f`) is an error of that write, and not the end of the process.
+/// From now on a file that reaches the size that this process may write (`ulimit -f`) is an error of that write, and not the
+/// end of the process.
+pub(crate) fn ignore_file_size_signal() {
+    // If that is not possible, the process ends as every other would.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
+}
+
+/// From now on a signal that asks for a stop ends this process at once until [`StopSignals::wait`] is called; then it
+/// waits for one.
 ///
 /// # Errors
 /// If the system does not allow it.
 pub(crate) fn watch() -> io::Result<StopSignals> {
-    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     let hangup = (!is_hangup_ignored()).then_some(SIGHUP);
-    Ok(StopSignals(Signals::new([SIGTERM, SIGINT].into_iter().chain(hangup))?))
+    let mut signals = Signals::new([SIGTERM, SIGINT].into_iter().chain(hangup))?;
+    if std::env::var_os(STOP_WITH_PARENT).is_some() {
+        stop_with_parent(signals.handle());
+    }
+    let (asked, reasons) = bounded(1);
+    let is_serving = Arc::new(AtomicBool::new(false));
+    let serving = Arc::clone(&is_serving);
+    threads::start_needed("signals", move || {
+        let mut first: Option<Instant> = None;
+        for signal in signals.forever() {
+            let is_orderly = serving.load(Ordering::Acquire);
+            if !is_orderly || first.is_some_and(|first| first.elapsed() > SAME_WISH) {
+                log::warn!("stopped at once by {}", name(signal));
+                log::logger().flush();
+                std::process::exit(EXIT_SIGNAL);
+            }
+            if first.is_none() {
+                first = Some(Instant::now());
+                let _ = asked.send(name(signal));
+            }
+        }
+    })?;
+    Ok(StopSignals { reasons, is_serving })
 }
 
 impl StopSignals {
     /// Waits for a signal, or for the end of the process that started this one, and gives the name of what came. A signal
     /// that comes more than [`SAME_WISH`] later ends the process at once.
-    pub(crate) fn wait(mut self) -> &'static str {
-        if std::env::var_os(STOP_WITH_PARENT).is_some() {
-            stop_with_parent(self.0.handle());
-        }
-        let reason = match self.0.forever().next() {
-            Some(SIGTERM) => "SIGTERM",
-            Some(SIGHUP) => "SIGHUP",
-            Some(_) => "Ctrl-C",
-            None => "the process that started this one ended",
-        };
-        let asked = Instant::now();
-        let started = thread::Builder::new().name("impatience".to_owned()).spawn(move || {
-            if self.0.forever().any(|_| asked.elapsed() > SAME_WISH) {
-                log::warn!("stopped at once, as asked again");
-                log::logger().flush();
-                std::process::exit(130);
-            }
-        });
-        if let Err(error) = started {
-            log::warn!("a second signal will not make the stop shorter: no thread could be started: {error}");
-        }
-        reason
+    pub(crate) fn wait(self) -> &'static str {
+        self.is_serving.store(true, Ordering::Release);
+        self.reasons.recv().unwrap_or("the end of the process that started this one")
+    }
+}
+
+fn name(signal: i32) -> &'static str {
+    match signal {
+        SIGTERM => "SIGTERM",
+        SIGHUP => "SIGHUP",
+        _ => "Ctrl-C",
     }
 }
 

@@ -9,7 +9,7 @@
 mod disk;
 mod memory;
 
-pub use disk::{CACHE_BYTES_DEFAULT, Claim, Disk, Examination, Share};
+pub use disk::{CACHE_BYTES_DEFAULT, Claim, Disk, Examination, ReadLock};
 pub use memory::Memory;
 
 use crate::replication::{

@@ -134,14 +134,48 @@ pub struct Envelope {
 
 /// The entries of a call as JSON: made once, and sent to every secondary.
 #[derive(Clone, Debug)]
-pub struct EntriesText(Vec<u8>);
+pub struct EntriesText(Arc<Vec<u8>>);
+
+/// What the JSON of an entry has beside its text, about, so that the text is not moved while it is written.
+const ENTRY_BYTES_EXPECTED: usize = 96;
 
 impl EntriesText {
     /// Writes entries.
     #[must_use]
     pub fn new(entries: &[Arc<Entry>]) -> EntriesText {
         let bodies: Vec<EntryBody> = entries.iter().map(|entry| EntryBody::from(&**entry)).collect();
-        EntriesText(serde_json::to_vec(&bodies).expect("strings and numbers always serialise into memory"))
+        let bytes = entries.iter().map(|entry| entry.message.len() + ENTRY_BYTES_EXPECTED).sum();
+        let mut json = Vec::with_capacity(bytes);
+        serde_json::to_writer(&mut json, &bodies).expect("strings and numbers always serialise into memory");
+        EntriesText(Arc::new(json))
+    }
+}
+
+/// A call as JSON. Calls to several secondaries share the text of their entries.
+#[derive(Clone, Debug)]
+pub struct CallText {
+    /// Everything before the entries.
+    head: Vec<u8>,
+    entries: EntriesText,
+}
+
+impl CallText {
+    /// The parts, which follow each other.
+    #[must_use]
+    pub fn parts(&self) -> [&[u8]; 3] {
+        [&self.head, &self.entries.0, b"}"]
+    }
+
+    /// The length of all parts.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.parts().iter().map(|part| part.len()).sum()
+    }
+
+    /// The parts as one text.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.parts().concat()
     }
 }
 
@@ -166,7 +200,7 @@ struct CallHeadBody {
 
 /// Writes a call. Its entries are given as text, and not looked at in the call itself.
 #[must_use]
-pub fn write_call(envelope: Envelope, call: &Call, entries: &EntriesText) -> Vec<u8> {
+pub fn write_call(envelope: Envelope, call: &Call, entries: &EntriesText) -> CallText {
     let body = CallHeadBody {
         log_id: LogIdText(call.log_id),
         epoch: call.epoch.get(),
@@ -184,12 +218,11 @@ pub fn write_call(envelope: Envelope, call: &Call, entries: &EntriesText) -> Vec
         admitted: call.admitted,
         refused: call.refused.iter().map(|id| id.get()).collect(),
     };
-    let mut json = serde_json::to_vec(&body).expect("strings and numbers always serialise into memory");
-    let end_of_object = json.pop();
-    json.extend_from_slice(b",\"entries\":");
-    json.extend_from_slice(&entries.0);
-    json.extend(end_of_object);
-    json
+    let mut head = serde_json::to_vec(&body).expect("strings and numbers always serialise into memory");
+    let end_of_object = head.pop();
+    debug_assert_eq!(end_of_object, Some(b'}'), "it comes after the entries");
+    head.extend_from_slice(b",\"entries\":");
+    CallText { head, entries: entries.clone() }
 }
 
 /// The body of a `POST /replicate`.
@@ -638,7 +671,7 @@ mod tests {
     fn a_call_arrives_as_it_was_sent() {
         let call = call();
         let envelope = Envelope { to: Incarnation::new(42), master_port: 5000 };
-        let written = write_call(envelope, &call, &EntriesText::new(&call.entries));
+        let written = write_call(envelope, &call, &EntriesText::new(&call.entries)).to_vec();
         let Replicate::Call(arrived) = Replicate::from_json(&written).unwrap() else { panic!("not a call") };
         assert_eq!(*arrived, (envelope, call));
     }

@@ -13,6 +13,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -128,6 +129,15 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Says that something is over when it is dropped, also by a panic: those who go on until then would be waited for.
+pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A node as a process.
 pub(crate) struct Node {
     program: &'static str,
@@ -213,20 +223,35 @@ impl Node {
     }
 
     /// Its log file, rotated ones not included. What happened a moment ago may be missing.
-
     pub(crate) fn log(&self) -> String {
         let role = if self.name == "master" { "master.log" } else { "secondary.log" };
         fs::read_to_string(self.directory.join("logs").join(role)).unwrap_or_default()
     }
 
-    /// Starts it, on the port that it always had. What it prints goes to a file beside its log.
-    pub(crate) fn start(&mut self) {
+    /// The command that starts it.
+    pub(crate) fn command(&self) -> Command {
         let mut words = self.wrapper.iter().map(String::as_str).chain([self.program]);
-        let mut child = Command::new(words.next().expect("at least the program"))
+        let mut command = Command::new(words.next().expect("at least the program"));
+        command
             .args(words)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("LOG_DIR", self.directory.join("logs"))
-            .env("DATA_DIR", self.data())
+            .env("DATA_DIR", self.data());
+        command
+    }
+
+    /// Starts it with other outputs than those that the tests read.
+    pub(crate) fn start_printing_to(&mut self, stdout: Stdio, stderr: Stdio) {
+        let mut command = self.command();
+        command.env("STOP_WITH_PARENT", "1").stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
+        self.child = Some(command.spawn().expect("the program starts"));
+        wait_until("it is alive", || try_get(&self.url("/livez")).is_some_and(|reply| reply.status == 200));
+    }
+
+    /// Starts it, on the port that it always had. What it prints is read, and thrown away.
+    pub(crate) fn start(&mut self) {
+        let mut child = self
+            .command()
             .env("STOP_WITH_PARENT", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -51,6 +51,18 @@ impl Strace {
         Strace::attach(node.pid(), &["-e", "trace=fsync,fdatasync", "-P", file, "-e", inject]).unwrap()
     }
 
+    /// Lets the threads of a node that run rounds wait for a second at each sync of one file, which then fails; the syncs
+    /// of other threads do not.
+    pub(crate) fn fail_slow_syncs_of_rounds(node: &Node, file: &Path) -> Strace {
+        let file = file.to_str().unwrap();
+        let threads: Vec<String> =
+            threads_of(node, "round").iter().map(|thread| format!("--attach={thread}")).collect();
+        let inject =
+            ["-e", "trace=fsync,fdatasync", "-P", file, "-e", "inject=fsync,fdatasync:error=EIO:delay_enter=1000000"];
+        let arguments: Vec<&str> = threads.iter().map(String::as_str).chain(inject).collect();
+        Strace::attach_to(&arguments).unwrap()
+    }
+
     /// Lets a node wait for ten seconds before each write to one file, until this is dropped.
     pub(crate) fn delay_writes(node: &Node, file: &Path) -> Strace {
         let file = file.to_str().unwrap();
@@ -65,10 +77,16 @@ impl Strace {
         Strace::attach(node.pid(), &["-e", "trace=fsync,fdatasync", "-P", file, "-e", inject]).unwrap()
     }
 
+    /// To all threads of a process.
     fn attach(pid: u32, arguments: &[&str]) -> Result<Strace, String> {
+        let process = format!("--attach={pid}");
+        Strace::attach_to(&[&["-f", &process], arguments].concat())
+    }
+
+    fn attach_to(arguments: &[&str]) -> Result<Strace, String> {
         let directory = tempfile::tempdir().unwrap();
         let mut child = Command::new("strace")
-            .args(["-f", "-p", &pid.to_string(), "-o"])
+            .arg("-o")
             .arg(directory.path().join("trace"))
             .args(arguments)
             .stderr(Stdio::piped())
@@ -165,8 +183,12 @@ impl Call<'_> {
 }
 
 fn thread_of(node: &Node, name: &str) -> String {
+    threads_of(node, name).pop().expect("a thread of this name")
+}
+
+fn threads_of(node: &Node, name: &str) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{}/task", node.pid())).unwrap();
     let is_named = |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name);
-    let task = tasks.map(|task| task.unwrap().path()).find(is_named).expect("a thread of this name");
-    task.file_name().unwrap().to_str().unwrap().to_owned()
+    let tasks = tasks.map(|task| task.unwrap().path()).filter(is_named);
+    tasks.map(|task| task.file_name().unwrap().to_str().unwrap().to_owned()).collect()
 }

@@ -3,19 +3,19 @@
 use super::progress::Progress;
 use super::{Failure, check_log};
 use crate::server::text::messages;
-use crate::store::{Examination, Share, StoreError, Watermark};
+use crate::store::{Examination, ReadLock, StoreError, Watermark};
 use crate::wire::backup::Tally;
 use std::path::Path;
 
 /// Reads everything; reading checks it.
 pub(super) fn verify(directory: &Path) -> Result<String, Failure> {
     check_log(directory)?;
-    let share = Share::take(directory).map_err(|error| Failure::Usage(error.to_string()))?;
-    summary(directory, share).map_err(Failure::failed)
+    let lock = ReadLock::take(directory).map_err(|error| Failure::Usage(error.to_string()))?;
+    summary(directory, lock).map_err(Failure::failed)
 }
 
-fn summary(directory: &Path, share: Share) -> Result<String, StoreError> {
-    let examination = Examination::open(share)?;
+fn summary(directory: &Path, lock: ReadLock) -> Result<String, StoreError> {
+    let examination = Examination::open(lock)?;
     let log = examination.identity().map_or_else(
         || "no log of a master of ours".to_owned(),
         |identity| format!("log {} in epoch {}", identity.log_id, identity.history.latest()),

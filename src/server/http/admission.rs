@@ -45,9 +45,19 @@ fn check_target(request: &Request, limits: &Limits) -> Result<(), Reply> {
     Ok(())
 }
 
+/// Whether the head is no longer than it may be.
+pub(super) fn is_short(request: &Request, limits: &Limits) -> bool {
+    request.url().len() <= limits.target_bytes_max
+        && request.headers().len() <= limits.headers_max
+        && header_bytes(request) <= limits.head_bytes_max
+}
+
+fn header_bytes(request: &Request) -> usize {
+    request.headers().iter().map(|header| header.field.as_str().len() + header.value.len()).sum()
+}
+
 fn check_headers(request: &Request, limits: &Limits) -> Result<(), Reply> {
-    let headers = request.headers();
-    let bytes: usize = headers.iter().map(|header| header.field.as_str().len() + header.value.len()).sum();
+    let (headers, bytes) = (request.headers(), header_bytes(request));
     if headers.len() > limits.headers_max || bytes > limits.head_bytes_max {
         return Err(Reply::problem(
             431,

@@ -15,8 +15,10 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Requests of one connection that may wait.
+/// Requests of one connection that may wait,
 const WAITING_MAX: usize = 1_000;
+/// and of all of them. Each has a head that is no longer than it may be, and no body beyond what the library reads ahead.
+const WAITING_OF_ALL_MAX: usize = 4_000;
 /// How long an ended connection is remembered. Longer would turn away honest clients: the kernel gives a port again after
 /// some thousand connections.
 pub(super) const ENDED_MEMORY: Duration = Duration::from_secs(2);
@@ -41,26 +43,35 @@ enum Connection<R> {
 }
 
 pub(super) struct Connections<R = tiny_http::Request> {
-    busy: Mutex<HashMap<SocketAddr, Connection<R>>>,
+    known: Mutex<Known<R>>,
     ended_memory: Duration,
+}
+
+struct Known<R> {
+    busy: HashMap<SocketAddr, Connection<R>>,
+    /// Requests that wait, of all connections.
+    waiting: usize,
 }
 
 impl<R> Connections<R> {
     pub(super) fn new(ended_memory: Duration) -> Connections<R> {
-        Connections { busy: Mutex::new(HashMap::new()), ended_memory }
+        Connections { known: Mutex::new(Known { busy: HashMap::new(), waiting: 0 }), ended_memory }
     }
 
-    /// A request came in.
-    pub(super) fn enter(&self, address: Option<SocketAddr>, request: R) -> Admission<R> {
+    /// A request came in. One that is too long to be kept does not wait.
+    pub(super) fn enter(&self, address: Option<SocketAddr>, request: R, may_wait: bool) -> Admission<R> {
         let Some(address) = address else { return Admission::Now(request) };
-        let mut busy = super::lock(&self.busy);
+        let Known { busy, waiting: waiting_of_all } = &mut *super::lock(&self.known);
         match busy.get_mut(&address) {
             Some(Connection::Busy { waiting, overflowed }) => {
-                *overflowed |= waiting.len() >= WAITING_MAX;
+                // One may always wait: a client that has its reply is faster than those who note that it was sent.
+                let is_full = !waiting.is_empty() && *waiting_of_all >= WAITING_OF_ALL_MAX;
+                *overflowed |= is_full || !may_wait || waiting.len() >= WAITING_MAX;
                 if *overflowed {
                     return Admission::Never(request);
                 }
                 waiting.push_back(request);
+                *waiting_of_all += 1;
                 Admission::Later
             }
             Some(Connection::Ended(since)) if since.elapsed() < self.ended_memory => Admission::TooSoon(request),
@@ -75,15 +86,19 @@ impl<R> Connections<R> {
     pub(super) fn leave(&self, address: Option<SocketAddr>, ends: bool) -> (Option<R>, VecDeque<R>) {
         let nothing = (None, VecDeque::new());
         let Some(address) = address else { return nothing };
-        let mut busy = super::lock(&self.busy);
+        let Known { busy, waiting: waiting_of_all } = &mut *super::lock(&self.known);
         if ends {
             return match busy.insert(address, Connection::Ended(Instant::now())) {
-                Some(Connection::Busy { waiting, .. }) => (None, waiting),
+                Some(Connection::Busy { waiting, .. }) => {
+                    *waiting_of_all -= waiting.len();
+                    (None, waiting)
+                }
                 _ => nothing,
             };
         }
         let Some(Connection::Busy { waiting, overflowed }) = busy.get_mut(&address) else { return nothing };
         let (next, overflowed) = (waiting.pop_front(), *overflowed);
+        *waiting_of_all -= usize::from(next.is_some());
         if next.is_none() && overflowed {
             busy.insert(address, Connection::Ended(Instant::now()));
         } else if next.is_none() {
@@ -95,7 +110,7 @@ impl<R> Connections<R> {
     /// Forgets connections that ended long ago.
     pub(super) fn sweep(&self) {
         let memory = self.ended_memory;
-        super::lock(&self.busy).retain(|_, connection| match connection {
+        super::lock(&self.known).busy.retain(|_, connection| match connection {
             Connection::Busy { .. } => true,
             Connection::Ended(since) => since.elapsed() < memory,
         });
@@ -113,52 +128,82 @@ mod tests {
     #[test]
     fn requests_of_one_connection_come_in_one_by_one() {
         let connections = Connections::new(Duration::MAX);
-        assert!(matches!(connections.enter(from(1), 'a'), Admission::Now('a')));
-        assert!(matches!(connections.enter(from(1), 'b'), Admission::Later));
-        assert!(matches!(connections.enter(from(2), 'x'), Admission::Now('x')), "another connection is not held up");
+        assert!(matches!(connections.enter(from(1), 'a', true), Admission::Now('a')));
+        assert!(matches!(connections.enter(from(1), 'b', true), Admission::Later));
+        assert!(
+            matches!(connections.enter(from(2), 'x', true), Admission::Now('x')),
+            "another connection is not held up"
+        );
         assert_eq!(connections.leave(from(1), false).0, Some('b'));
         assert_eq!(connections.leave(from(1), false).0, None);
-        assert!(matches!(connections.enter(from(1), 'c'), Admission::Now('c')));
+        assert!(matches!(connections.enter(from(1), 'c', true), Admission::Now('c')));
     }
 
     #[test]
     fn what_finds_no_room_is_the_end() {
         let connections = Connections::new(Duration::MAX);
-        assert!(matches!(connections.enter(from(1), 0), Admission::Now(0)));
+        assert!(matches!(connections.enter(from(1), 0, true), Admission::Now(0)));
         for number in 1..=WAITING_MAX {
-            assert!(matches!(connections.enter(from(1), number), Admission::Later));
+            assert!(matches!(connections.enter(from(1), number, true), Admission::Later));
         }
-        assert!(matches!(connections.enter(from(1), 7_777), Admission::Never(7_777)));
+        assert!(matches!(connections.enter(from(1), 7_777, true), Admission::Never(7_777)));
         assert_eq!(connections.leave(from(1), false).0, Some(1));
-        assert!(matches!(connections.enter(from(1), 8_888), Admission::Never(8_888)), "there is room again, too late");
+        assert!(
+            matches!(connections.enter(from(1), 8_888, true), Admission::Never(8_888)),
+            "there is room again, too late"
+        );
         for number in 2..=WAITING_MAX {
             assert_eq!(connections.leave(from(1), false).0, Some(number));
         }
         assert_eq!(connections.leave(from(1), false).0, None);
-        assert!(matches!(connections.enter(from(1), 9_999), Admission::TooSoon(9_999)));
+        assert!(matches!(connections.enter(from(1), 9_999, true), Admission::TooSoon(9_999)));
+    }
+
+    #[test]
+    fn what_is_too_long_does_not_wait() {
+        let connections = Connections::new(Duration::MAX);
+        assert!(matches!(connections.enter(from(1), 'a', false), Admission::Now('a')));
+        assert!(matches!(connections.enter(from(1), 'b', false), Admission::Never('b')));
+    }
+
+    #[test]
+    fn all_connections_together_may_have_so_many_waiting() {
+        let connections = Connections::new(Duration::MAX);
+        let last = 1 + (WAITING_OF_ALL_MAX / WAITING_MAX) as u16;
+        for port in 1..=last {
+            assert!(matches!(connections.enter(from(port), 0, true), Admission::Now(0)));
+        }
+        let later = |port| {
+            (0..WAITING_MAX).filter(|_| matches!(connections.enter(from(port), 1, true), Admission::Later)).count()
+        };
+        assert_eq!((1..=last).map(later).sum::<usize>(), WAITING_OF_ALL_MAX + 1, "the last has one that waits");
+        assert_eq!(connections.leave(from(1), true).1.len(), WAITING_MAX);
+        assert_eq!(connections.leave(from(last), false).0, Some(1));
+        assert_eq!(connections.leave(from(last), false).0, None);
+        assert!(matches!(connections.enter(from(last), 0, true), Admission::TooSoon(0)), "it had too many before");
     }
 
     #[test]
     fn what_comes_right_after_the_end_is_turned_away() {
         let connections = Connections::new(Duration::MAX);
-        assert!(matches!(connections.enter(from(1), 'a'), Admission::Now('a')));
-        assert!(matches!(connections.enter(from(1), 'b'), Admission::Later));
+        assert!(matches!(connections.enter(from(1), 'a', true), Admission::Now('a')));
+        assert!(matches!(connections.enter(from(1), 'b', true), Admission::Later));
         assert_eq!(connections.leave(from(1), true).1, ['b']);
-        assert!(matches!(connections.enter(from(1), 'c'), Admission::TooSoon('c')));
+        assert!(matches!(connections.enter(from(1), 'c', true), Admission::TooSoon('c')));
         connections.sweep();
-        assert!(matches!(connections.enter(from(1), 'd'), Admission::TooSoon('d')));
+        assert!(matches!(connections.enter(from(1), 'd', true), Admission::TooSoon('d')));
     }
 
     #[test]
     fn later_the_port_is_somebody_elses() {
         for swept in [false, true] {
             let connections = Connections::new(Duration::ZERO);
-            assert!(matches!(connections.enter(from(1), 'a'), Admission::Now('a')));
+            assert!(matches!(connections.enter(from(1), 'a', true), Admission::Now('a')));
             assert!(connections.leave(from(1), true).1.is_empty());
             if swept {
                 connections.sweep();
             }
-            assert!(matches!(connections.enter(from(1), 'b'), Admission::Now('b')));
+            assert!(matches!(connections.enter(from(1), 'b', true), Admission::Now('b')));
         }
     }
 }

@@ -1,10 +1,11 @@
 //! One request and its one reply.
 //!
-//! A request whose body was not read is answered by the library itself: it reads the rest of such a body when the
-//! request is dropped, so the reply has to go out before that, and only the library can do it in this order.
+//! A request whose body was not read is answered at once, and then as much of the body is read and thrown away as comes in
+//! [`Limits::body_timeout`](super::Limits): a client that sends before it reads gets its answer all the same.
 //!
-//! Dropping a request with a declared body of a terabyte makes the library allocate a terabyte. Such a request is
-//! answered and then *buried*: kept for ever, with the thread and the descriptors of its connection. They are counted.
+//! The library takes memory for all that is left of a body when its reader is dropped, and drops it itself when the client
+//! goes away: a declared body of a terabyte would end the process. Such a request is answered and then *buried*: not read
+//! from, and kept for ever, with the thread and the descriptors of its connection. They are counted.
 //!
 //! Nobody should pay for a client that does not read: the receiver lets another receive before it sends, a reply whose
 //! client takes no more of it for a moment goes on elsewhere, and a body that was not read is skipped by threads that do
@@ -12,24 +13,33 @@
 
 use super::admission::{self, Framing};
 use super::gate::Gate;
-use super::reply::{Body, Reply};
+use super::reply::{self, Reply};
 use super::sending::Sending;
 use super::stream::carry;
 use super::{Edge, Figures};
+use crate::server::budget::Share;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tiny_http::{Header, Request, Response};
 
-/// An unread body up to this size is read and thrown away by the library; beyond, its request is buried.
-pub(super) const DRAIN_BYTES_MAX: usize = 64 << 20;
+/// An unread body up to this size is thrown away; beyond, its request is buried. Of so much memory the system gives as much as
+/// is written to, which is nothing.
+pub(super) const DRAIN_BYTES_MAX: usize = 256 << 20;
 
 /// Bodies up to this size have arrived with the head: the library reads them before it hands the request over.
 const BODY_READ_AHEAD: usize = 1_024;
 
 const READ_BYTES: usize = 64 << 10;
+/// What is taken from the budget for a body before more than that has arrived.
+const RESERVED_BYTES: usize = 256 << 10;
+/// How long a body that has begun to arrive waits for room for the rest: others end meanwhile.
+const ROOM_PATIENCE: Duration = Duration::from_secs(2);
+/// The library would take memory for all that is left of a body to throw it away.
+const THROWN_AWAY_BYTES: usize = 8 << 10;
 
 /// Fewer replies than this are not worth another thread.
 const REPLIES_PER_THREAD_MIN: usize = 16;
@@ -57,6 +67,8 @@ pub(crate) struct Exchange {
     request: Option<Request>,
     framing: Framing,
     body_consumed: bool,
+    /// Something of the body was read.
+    body_begun: bool,
     gate: Arc<Gate>,
 }
 
@@ -64,7 +76,7 @@ impl Exchange {
     pub(super) fn new(request: Request, framing: Framing, gate: Arc<Gate>) -> Exchange {
         let body_consumed = matches!(framing, Framing::Absent | Framing::Length(0));
         gate.answering();
-        Exchange { request: Some(request), framing, body_consumed, gate }
+        Exchange { request: Some(request), framing, body_consumed, body_begun: false, gate }
     }
 
     fn request(&self) -> &Request {
@@ -139,46 +151,99 @@ impl Exchange {
         }
     }
 
-    /// Reads the body.
+    /// Bytes that the body is said to have; 0 if that is not said.
+    pub(crate) fn declared_body_bytes(&self) -> usize {
+        if let Framing::Length(length) = self.framing { length } else { 0 }
+    }
+
+    /// Reads the body, if there is room for it.
     ///
     /// # Errors
-    /// With the reply that says what is wrong with it: missing (411), too large (413), too slow (408), cut off (400).
-    pub(crate) fn read_body(&mut self) -> Result<Vec<u8>, Reply> {
+    /// With the reply that says what is wrong with it: missing (411), too large (413), too slow (408), cut off (400); or
+    /// that too much is being read already (503).
+    pub(crate) fn read_body(&mut self) -> Result<Body, Reply> {
+        self.read_body_within(Duration::ZERO)
+    }
+
+    /// The same, but waits so long for room.
+    ///
+    /// The whole body must find room before anything of it is read. What is taken then grows with what arrives: a client
+    /// that declares a long body and sends nothing keeps little from others.
+    ///
+    /// # Errors
+    /// As [`Exchange::read_body`].
+    pub(crate) fn read_body_within(&mut self, patience: Duration) -> Result<Body, Reply> {
+        let bodies = Arc::clone(&self.gate.edge.limits.bodies);
+        let no_room = || {
+            Reply::overloaded(&format!(
+                "this node is reading as many request bodies as it has room for (MAX_BODIES_BYTES is {}); try again in a \
+                 moment",
+                bodies.figures().bytes_max
+            ))
+        };
+        let expected = if let Framing::Length(length) = self.framing { Some(length) } else { None };
+        // What the library has read already is in memory anyway.
+        let most = if self.body_is_here() { 0 } else { expected.unwrap_or(self.gate.edge.limits.body_bytes_max) };
+        let mut share = bodies.take_within(patience, expected.map_or(RESERVED_BYTES, |_| most)).ok_or_else(no_room)?;
+        share.shrink_to(most.min(RESERVED_BYTES));
+        // The system gives the memory when something is written there, and a body that grows would be moved again and again.
+        let mut body = Vec::with_capacity(expected.unwrap_or(BODY_READ_AHEAD));
+        let read = self.read_pieces(|reader, room| {
+            let read = reader.take(room as u64).read_to_end_once(&mut body)?;
+            let (taken, arrived) = (share.bytes(), body.len().min(most));
+            let more = arrived.max(taken * 2).min(most).saturating_sub(taken);
+            let has_room = arrived <= taken || share.grow_within(ROOM_PATIENCE, more);
+            if has_room { Ok(read) } else { Err(io::ErrorKind::OutOfMemory.into()) }
+        });
+        match read {
+            Err(Unread::NoRoom) => Err(no_room()),
+            Err(Unread::Refused(reply)) => Err(reply),
+            Ok(()) => Ok(Body { bytes: body, _share: share }),
+        }
+    }
+
+    /// Reads the body, piece by piece, as far as it may go and as long as it may take. `read` is given how much is left.
+    fn read_pieces(&mut self, mut read: impl FnMut(&mut dyn Read, usize) -> io::Result<usize>) -> Result<(), Unread> {
         let limits = &self.gate.edge.limits;
         let expected = match self.framing {
             Framing::Absent => {
-                return Err(Reply::problem(411, "the request has no body; send one with a Content-Length"));
+                return Err(Reply::problem(411, "the request has no body; send one with a Content-Length").into());
             }
             Framing::Length(length) => Some(length),
             Framing::Chunked | Framing::Ambiguous => None,
         };
-        let deadline = Instant::now() + limits.body_timeout;
-        let bytes_max = limits.body_bytes_max;
+        let (bytes_max, deadline) = (limits.body_bytes_max, Instant::now() + limits.body_timeout);
         let too_slow = || Reply::problem(408, "the body did not arrive in time");
-        let mut body = Vec::with_capacity(expected.unwrap_or(BODY_READ_AHEAD).min(READ_BYTES));
+        self.body_begun = true;
         let reader = self.request.as_mut().expect("not answered yet").as_reader();
-        while expected.is_none_or(|length| body.len() < length) {
-            let room = expected.unwrap_or(bytes_max + 1).saturating_sub(body.len()).min(READ_BYTES);
-            match reader.take(room as u64).read_to_end_once(&mut body) {
+        let mut arrived = 0;
+        while expected.is_none_or(|length| arrived < length) {
+            let room = expected.unwrap_or(bytes_max + 1).saturating_sub(arrived).min(READ_BYTES);
+            match read(reader, room) {
                 Ok(0) => break,
-                Ok(_) if body.len() > bytes_max => return Err(admission::too_large(bytes_max)),
-                Ok(_) if Instant::now() >= deadline => return Err(too_slow()),
-                Ok(_) => {}
+                Ok(bytes) => arrived += bytes,
+                Err(error) if error.kind() == io::ErrorKind::OutOfMemory => return Err(Unread::NoRoom),
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    return Err(too_slow());
+                    return Err(too_slow().into());
                 }
                 Err(error) => {
                     self.framing = Framing::Ambiguous;
-                    return Err(Reply::problem(400, &format!("the body could not be read: {error}")));
+                    return Err(Reply::problem(400, &format!("the body could not be read: {error}")).into());
                 }
+            }
+            if arrived > bytes_max {
+                return Err(admission::too_large(bytes_max).into());
+            }
+            if Instant::now() >= deadline {
+                return Err(too_slow().into());
             }
         }
         self.body_consumed = true;
         match expected {
-            Some(length) if length != body.len() => {
-                Err(Reply::problem(400, &format!("the body ended after {} of {length} bytes", body.len())))
+            Some(length) if length != arrived => {
+                Err(Reply::problem(400, &format!("the body ended after {arrived} of {length} bytes")).into())
             }
-            _ => Ok(body),
+            _ => Ok(()),
         }
     }
 
@@ -196,8 +261,8 @@ impl Exchange {
     /// Answers from a thread that nobody waits for, if sending may take long.
     pub(crate) fn reply_aside(self, reply: Reply) {
         match reply.body {
-            Body::Whole(_) => self.reply(reply),
-            Body::Streamed(_) => self.aside(move |exchange| exchange.reply(reply)),
+            reply::Body::Whole(_) => self.reply(reply),
+            reply::Body::Streamed(_) => self.aside(move |exchange| exchange.reply(reply)),
         }
     }
 
@@ -221,9 +286,17 @@ impl Exchange {
         reply_to_each(answers);
     }
 
-    /// Reads a body that nobody asked for, so that it is out of the way of the reply.
+    /// Reads a body that nobody asked for and throws it away, so that it is out of the way of the reply.
     pub(super) fn skip_body(&mut self) -> Result<(), Reply> {
-        if self.body_is_done() { Ok(()) } else { self.read_body().map(|_| ()) }
+        if self.body_is_done() {
+            return Ok(());
+        }
+        let mut piece = [0; THROWN_AWAY_BYTES];
+        let skipped = self.read_pieces(|reader, room| reader.read(&mut piece[..room.min(THROWN_AWAY_BYTES)]));
+        skipped.map_err(|unread| match unread {
+            Unread::Refused(reply) => reply,
+            Unread::NoRoom => Reply::overloaded("this node has no room for the body; try again in a moment"),
+        })
     }
 
     fn body_is_done(&self) -> bool {
@@ -246,18 +319,20 @@ impl Exchange {
 
     fn send(&mut self, reply: Reply) {
         let body_is_done = self.body_is_done();
+        // A body of which nothing was read, and that is sent in any case, can be thrown away to its end.
+        let is_whole = matches!(self.framing, Framing::Length(_)) && !self.body_begun;
         let Some((request, departure)) = self.depart() else { return };
-        let edge = &self.gate.edge;
-        if !body_is_done {
-            let skip = move || {
-                let sent = reply_unread(request, reply, &departure.edge().buried);
-                departure.after(&sent);
-            };
-            edge.skippers.submit(Box::new(skip));
-        } else if self.gate.hand_over() {
-            send(request, reply, departure);
+        let edge = Arc::clone(&self.gate.edge);
+        let answer: Box<dyn FnOnce() + Send> = if body_is_done {
+            Box::new(move || send(request, reply, departure))
         } else {
-            edge.senders.submit(Box::new(move || send(request, reply, departure)));
+            let may_go_on = is_whole && !must_bury(&request) && !expects_to_be_asked(&request);
+            Box::new(move || refuse_before_body(request, reply, may_go_on, departure))
+        };
+        if self.gate.hand_over() {
+            answer();
+        } else {
+            edge.senders.submit(answer);
         }
     }
 }
@@ -334,6 +409,39 @@ impl Drop for Exchange {
     }
 }
 
+/// Why a body was not read.
+enum Unread {
+    NoRoom,
+    Refused(Reply),
+}
+
+impl From<Reply> for Unread {
+    fn from(reply: Reply) -> Unread {
+        Unread::Refused(reply)
+    }
+}
+
+/// The body of a request. As long as it is kept, its bytes are taken from the budget for bodies.
+pub(crate) struct Body {
+    bytes: Vec<u8>,
+    _share: Share,
+}
+
+impl Body {
+    /// Gives the bytes, and what keeps their place in the budget.
+    pub(crate) fn into_parts(self) -> (Vec<u8>, impl Sized) {
+        (self.bytes, self._share)
+    }
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// One `read`, appended to a vector.
 trait ReadOnce {
     fn read_to_end_once(self, into: &mut Vec<u8>) -> io::Result<usize>;
@@ -349,36 +457,66 @@ impl<R: Read> ReadOnce for io::Take<R> {
     }
 }
 
-/// Answers a request whose body was not read, and ends its connection. Returns when the client has sent the rest of
-/// the body, or stopped sending.
-fn reply_unread(request: Request, reply: Reply, buried: &AtomicU64) -> io::Result<()> {
-    let Body::Whole(body) = reply.body else {
+/// Answers a request whose body was not read, and then reads the body and throws it away: a client may send all of it
+/// before it reads its answer. After a body that may be read to its end, another request may follow.
+///
+/// The only way to get at the writer without dropping the reader is to pretend an upgrade to another protocol: the library
+/// writes the head then, with the headers that it would leave out, and nothing of the body.
+fn refuse_before_body(request: Request, reply: Reply, may_go_on: bool, mut departure: Departure) {
+    let edge = Arc::clone(departure.edge());
+    let (is_head, must_bury) = (*request.method() == tiny_http::Method::Head, must_bury(&request));
+    let declared = request.body_length();
+    let (head, body) = match unread_reply(reply) {
+        Ok(parts) => parts,
+        Err(error) => return departure.after(&Err(error)),
+    };
+    let close = if may_go_on { "" } else { "\r\nConnection: close" };
+    let mut stream = request.upgrade(&format!("HTTP/1.1\r\nContent-Length: {}{close}", body.len()), head);
+    let sent = stream.write_all(if is_head { &[] } else { &body }).and_then(|()| stream.flush());
+    if must_bury {
+        count_buried(&edge.buried);
+        std::mem::forget(stream);
+        return departure.after(&sent);
+    }
+    let patience = edge.limits.body_timeout;
+    edge.skippers.submit(Box::new(move || {
+        let thrown_away = throw_away(&mut stream, patience);
+        departure.ends = !may_go_on || declared != Some(thrown_away);
+        drop(stream);
+        departure.after(&sent);
+    }));
+}
+
+/// The head and the body of a reply that the library writes.
+fn unread_reply(reply: Reply) -> io::Result<(Response<io::Empty>, Vec<u8>)> {
+    let reply::Body::Whole(body) = reply.body else {
         return Err(io::Error::other("a stream cannot answer a request whose body was not read"));
     };
     let mut head = Response::new(reply.status.into(), Vec::new(), io::empty(), None, None)
-        .with_header(header("Content-Type", reply.content_type));
+        .with_header(header("Content-Type", reply.content_type))
+        .with_header(header("Server", "replicated-log"));
     for (name, value) in &reply.headers {
         head.add_header(header(name, value));
     }
-    if must_bury(&request) {
-        count_buried(buried);
-        return reply_and_bury(request, head, &body);
-    }
-    let length = body.len();
-    // The library neither lets us set this header nor heeds it; it only prevents a client from waiting in vain.
-    let head = head.with_header(header("Server", "replicated-log\r\nConnection: close"));
-    request.respond(head.with_data(io::Cursor::new(body), Some(length)))
+    Ok((head, body))
 }
 
-/// The only way to get at the writer without dropping the reader is to pretend an upgrade to another protocol: the
-/// library writes the head then, with the headers that it would leave out, and nothing of the body.
-fn reply_and_bury(request: Request, head: Response<io::Empty>, body: &[u8]) -> io::Result<()> {
-    let is_head = *request.method() == tiny_http::Method::Head;
-    let more_headers = format!("HTTP/1.1\r\nContent-Length: {}\r\nConnection: close", body.len());
-    let mut stream = request.upgrade(&more_headers, head);
-    let sent = if is_head { stream.flush() } else { stream.write_all(body).and_then(|()| stream.flush()) };
-    std::mem::forget(stream);
-    sent
+/// Reads what comes of a body in time. Gives how much that was.
+fn throw_away(body: &mut impl Read, patience: Duration) -> usize {
+    let deadline = Instant::now() + patience;
+    let (mut thrown_away, mut piece) = (0, [0; THROWN_AWAY_BYTES]);
+    while Instant::now() < deadline {
+        match body.read(&mut piece) {
+            Ok(0) | Err(_) => break,
+            Ok(read) => thrown_away += read,
+        }
+    }
+    thrown_away
+}
+
+/// Whether the client waits for a word before it sends the body.
+fn expects_to_be_asked(request: &Request) -> bool {
+    request.headers().iter().any(|header| header.field.equiv("Expect"))
 }
 
 fn header(name: &str, value: &str) -> Header {

@@ -117,7 +117,8 @@ impl Gate {
     /// A request was read. It waits if an earlier one of its connection is not answered yet.
     fn arrive(self: &Arc<Gate>, request: tiny_http::Request) {
         self.heard.store(self.edge.age_ms(), Ordering::Relaxed);
-        match self.edge.connections.enter(request.remote_addr().copied(), request) {
+        let may_wait = admission::is_short(&request, &self.edge.limits);
+        match self.edge.connections.enter(request.remote_addr().copied(), request, may_wait) {
             Admission::Now(request) => self.dispatch(request),
             Admission::Later => {}
             Admission::Never(request) => self.edge.discard(request),

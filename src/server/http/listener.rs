@@ -12,6 +12,10 @@ const BACKLOG_MAX: u64 = 1_024;
 /// Those that wait are accepted all at once after a pause, at two descriptors each: they get a quarter of what there is.
 const DESCRIPTORS_PER_WAITING: u64 = 8;
 
+/// What the system keeps of a body that nobody has read yet. Left to itself it would keep up to 6 MiB for each connection,
+/// which a container's memory limit counts, too.
+const RECEIVE_BUFFER_BYTES: usize = 256 << 10;
+
 /// Listens at an address.
 ///
 /// # Errors
@@ -37,6 +41,7 @@ fn backlog() -> i32 {
 fn prepare(listener: &TcpListener, limits: &Limits) -> io::Result<()> {
     let socket = SockRef::from(listener);
     socket.set_tcp_nodelay(true)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
     socket.set_read_timeout(Some(limits.silence()))?;
     socket.set_write_timeout(Some(MOMENT))
 }

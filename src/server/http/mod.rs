@@ -14,6 +14,8 @@
 //!   see [`sending`]. Silent connections end after [`Limits::silence`].
 //! - **Bodies that are declared and never sent.** They are answered from their declared length, and skipped by threads
 //!   that serve nobody else; see [`exchange`].
+//! - **Memory.** What a client sends and does not read is bounded in sum: [`Limits::bodies`] and [`Limits::unread`] are
+//!   budgets, and what the system keeps of a body that is not read yet is bounded by [`listener`].
 //! - **Deaf listeners.** The [`caretaker`] asks the server for a sign of life over a fresh connection four times a
 //!   second, which also keeps `accept` from timing out and wakes connections that the library's thread pool forgot, and
 //!   puts a new server on the same listener when it gets none.
@@ -44,6 +46,7 @@ pub(crate) use listener::{bind, raise_descriptor_limit, reachable};
 pub(crate) use reply::{Pieces, Reply};
 pub(crate) use stream::{Source, Stream};
 
+use crate::server::budget::Budget;
 use caretaker::Caretaker;
 use census::Census;
 use connections::{Connections, ENDED_MEMORY};
@@ -62,11 +65,19 @@ const STOP_PATIENCE: Duration = Duration::from_secs(1);
 /// and how often it looks for them.
 const STOP_PAUSE: Duration = Duration::from_millis(1);
 
+/// Bytes of replies that clients are slow to take. Some hundred followers, or readers of a long log, that have stopped to
+/// read; then the next one that does not read on is cut off.
+const UNREAD_BYTES_MAX: usize = 32 << 20;
+
 /// The named limits of the edge, with their reasons.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     /// Bytes of a request's body.
     pub(crate) body_bytes_max: usize,
+    /// Bytes of all bodies that are being read, and of what is made of them before it is stored or has an id.
+    pub(crate) bodies: Arc<Budget>,
+    /// Bytes of replies that clients are slow to take.
+    pub(crate) unread: Arc<Budget>,
     /// Bytes of a request target, path and query: no call of ours needs more.
     pub(crate) target_bytes_max: usize,
     /// Header lines of a request, and their bytes.
@@ -90,6 +101,8 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             body_bytes_max: 2 << 20,
+            bodies: Budget::new(64 << 20),
+            unread: Budget::new(UNREAD_BYTES_MAX),
             target_bytes_max: 2 << 10,
             headers_max: 64,
             head_bytes_max: 16 << 10,

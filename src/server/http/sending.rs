@@ -9,6 +9,7 @@
 
 use super::reply::{Body, Pieces, Reply, reason};
 use super::stream::Source;
+use crate::server::budget::Share;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::thread;
@@ -80,6 +81,11 @@ impl Sending {
         }
     }
 
+    /// Bytes that the client has not taken yet.
+    pub(super) fn unsent_bytes(&self) -> usize {
+        self.texts.iter().map(Vec::len).sum::<usize>() - self.sent
+    }
+
     /// Sends what there is and what the source has. `false` if the client takes no more for now.
     pub(super) fn advance(&mut self, source: &mut impl Source) -> io::Result<bool> {
         match self.write_on(source) {
@@ -90,9 +96,13 @@ impl Sending {
     }
 
     /// Sends everything, unless the client takes nothing for so long.
-    pub(super) fn finish(&mut self, source: &mut impl Source, patience: Duration) -> io::Result<()> {
+    /// What waits for it meanwhile has its share of what may.
+    pub(super) fn finish(&mut self, source: &mut impl Source, patience: Duration, share: &mut Share) -> io::Result<()> {
         let (mut since, mut total, mut pause) = (Instant::now(), self.total, PAUSE_MIN);
         while !self.advance(source)? {
+            if !share.resize(self.unsent_bytes()) {
+                return Err(no_room_for_unread());
+            }
             if self.total > total {
                 (since, total, pause) = (Instant::now(), self.total, PAUSE_MIN);
             } else if since.elapsed() > patience {
@@ -139,6 +149,12 @@ impl Sending {
         }
         Ok(())
     }
+}
+
+/// Why a reply is cut off, whose client does not read on.
+pub(super) fn no_room_for_unread() -> io::Error {
+    let why = "it does not read on, and this node has no room for more replies that are not read";
+    io::Error::new(io::ErrorKind::OutOfMemory, why)
 }
 
 /// A chunk (RFC 9112, section 7.1). A client of HTTP/1.0 gets the bare bytes, and reads to the end of the connection.

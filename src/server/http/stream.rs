@@ -7,7 +7,7 @@
 use super::Edge;
 use super::exchange::Exchange;
 use super::reply::{Pieces, Reply};
-use super::sending::Sending;
+use super::sending::{Sending, no_room_for_unread};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -120,8 +120,12 @@ fn wait_and_carry<S: Source>(
     done: impl FnOnce(S, io::Result<Sending>) + Send + 'static,
 ) {
     let patience = edge.limits.write_timeout;
+    let Some(mut share) = edge.limits.unread.take(sending.unsent_bytes()) else {
+        return done(source, Err(no_room_for_unread()));
+    };
     edge.senders.submit(Box::new(move || {
-        let sent = sending.finish(&mut source, patience);
+        let sent = sending.finish(&mut source, patience, &mut share);
+        drop(share);
         done(source, sent.map(|()| sending));
     }));
 }

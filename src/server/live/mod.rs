@@ -16,6 +16,7 @@ pub(super) use page::page;
 
 use super::http::{Exchange, Pieces, Reply, Stream};
 use super::places::{Place, Places};
+use crate::threads;
 use serde_json::Value;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -85,7 +86,7 @@ impl Live {
             }
             watchers.streams.into_iter().for_each(|watcher| watcher.stream.end());
         };
-        thread::Builder::new().name("live".to_owned()).spawn(show).map(drop)
+        threads::start_needed("live", show).map(drop)
     }
 
     pub(super) fn stop(&self) {

@@ -1,7 +1,7 @@
 //! Lines that come too often from one place in the code are counted instead of written.
 //!
-//! A place may write [`LINES_MAX`] lines in a second. What comes beyond is counted, and told with the last of these lines
-//! when its time is over. A place that goes on like that is given longer times, up to [`TIME_MAX`]: so a log file that
+//! A site may write [`LINES_MAX`] lines in a second. What comes beyond is counted, and told with the last of these lines
+//! when its time is over. A site that goes on like that is given longer times, up to [`TIME_MAX`]: so a log file that
 //! rotates still holds the line that matters. Lines for debugging are not counted: who asks for them wants all.
 
 use log::{Level, Record};
@@ -16,9 +16,9 @@ const TIME_MAX: Duration = Duration::from_secs(60);
 pub(super) const NOT_COUNTED: &str = "replicated_log::counts";
 
 #[derive(Default)]
-pub(super) struct Folding(Mutex<HashMap<(&'static str, u32), Place>>);
+pub(super) struct Folding(Mutex<HashMap<(&'static str, u32), Site>>);
 
-struct Place {
+struct Site {
     began: Instant,
     time: Duration,
     lines: u64,
@@ -27,7 +27,7 @@ struct Place {
     last: String,
 }
 
-/// What is to be told of a place whose time is over.
+/// What is to be told of a site whose time is over.
 #[derive(Debug, Eq, PartialEq)]
 struct Sum {
     level: Level,
@@ -45,20 +45,27 @@ impl Folding {
     }
 
     fn admit_at(&self, now: Instant, at: (&'static str, u32), level: Level, text: impl FnOnce() -> String) -> bool {
-        let mut places = self.lock();
-        let new = || Place { began: now, time: TIME_MIN, lines: 0, level, last: String::new() };
-        let place = places.entry(at).or_insert_with(new);
-        if place.lines <= LINES_MAX && now.duration_since(place.began) >= place.time {
-            *place = new();
+        let is_one_of_few = {
+            let mut sites = self.lock();
+            let new = || Site { began: now, time: TIME_MIN, lines: 0, level, last: String::new() };
+            let site = sites.entry(at).or_insert_with(new);
+            if site.lines <= LINES_MAX && now.duration_since(site.began) >= site.time {
+                *site = new();
+            }
+            site.lines += 1;
+            site.lines <= LINES_MAX
+        };
+        if !is_one_of_few {
+            // Put together while nothing is locked: it may be made by anybody's code.
+            let text = text();
+            if let Some(site) = self.lock().get_mut(&at) {
+                site.last = text;
+            }
         }
-        place.lines += 1;
-        if place.lines > LINES_MAX {
-            place.last = text();
-        }
-        place.lines <= LINES_MAX
+        is_one_of_few
     }
 
-    /// Logs what was only counted, of places whose time is over.
+    /// Logs what was only counted, of sites whose time is over.
     pub(super) fn tell_ended(&self) {
         for Sum { level, lines, seconds, last } in self.ended(Instant::now()) {
             log::log!(target: NOT_COUNTED, level, "… {lines} more lines like this in {seconds} s, the last of them: {last}");
@@ -67,21 +74,20 @@ impl Folding {
 
     fn ended(&self, now: Instant) -> Vec<Sum> {
         let mut sums = Vec::new();
-        for place in self.lock().values_mut() {
-            let passed = now.duration_since(place.began);
-            if place.lines > LINES_MAX && passed >= place.time {
-                let (level, lines) = (place.level, place.lines - LINES_MAX);
-                let last = std::mem::take(&mut place.last);
+        for site in self.lock().values_mut() {
+            let passed = now.duration_since(site.began);
+            if site.lines > LINES_MAX && passed >= site.time {
+                let (level, lines) = (site.level, site.lines - LINES_MAX);
+                let last = std::mem::take(&mut site.last);
                 sums.push(Sum { level, lines, seconds: passed.as_secs(), last });
                 // If it goes on, a few lines in a longer time say enough.
-                *place =
-                    Place { began: now, time: (place.time * 2).min(TIME_MAX), lines: 0, level, last: String::new() };
+                *site = Site { began: now, time: (site.time * 2).min(TIME_MAX), lines: 0, level, last: String::new() };
             }
         }
         sums
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(&'static str, u32), Place>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(&'static str, u32), Site>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -106,7 +112,7 @@ mod tests {
         assert_eq!(flood(1), LINES_MAX);
         assert_eq!(folding.ended(at(2)), [], "its time is two seconds now");
         assert_eq!(folding.ended(at(3)), [sum(2, "line 999")]);
-        assert!(folding.admit_at(at(3), ("file", 2), Level::Warn, String::new), "another place has lines of its own");
+        assert!(folding.admit_at(at(3), ("file", 2), Level::Warn, String::new), "another site has lines of its own");
         assert_eq!(folding.ended(at(100)), [], "nothing came since");
         assert_eq!(flood(100), LINES_MAX);
         assert_eq!(folding.ended(at(101)).len(), 1, "after a rest its time is a second again");

@@ -58,12 +58,18 @@ pub(crate) struct LogSettings {
 pub(crate) struct NodeLog {
     epoch: Arc<AtomicU64>,
     writes: Arc<WriteLines>,
+    goes_on: bool,
 }
 
 impl NodeLog {
     /// From now on lines name this epoch.
     pub(crate) fn set_epoch(&self, epoch: crate::replication::Epoch) {
         self.epoch.store(epoch.get(), Ordering::Relaxed);
+    }
+
+    /// Whether its file has lines of an earlier process: this node has run before.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.goes_on
     }
 
     /// Where lines about single writes go.
@@ -86,7 +92,7 @@ pub(crate) fn start(settings: &LogSettings) -> NodeLog {
         .set_target_level(LevelFilter::Error)
         .set_location_level(LevelFilter::Off)
         .set_thread_level(LevelFilter::Off);
-    let log = NodeLog::default();
+    let log = NodeLog { goes_on: file.as_ref().is_some_and(|file| !file.is_empty()), ..NodeLog::default() };
     let (queue, folding) = (Arc::new(Queue::default()), Arc::new(Folding::default()));
     let lines = Lines { queue: Arc::clone(&queue), line: Vec::new() };
     let logger = Logger {

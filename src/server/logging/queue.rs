@@ -7,11 +7,11 @@
 use super::rotating_file::RotatingFile;
 use crate::console::Console;
 use crate::server::clock;
+use crate::threads;
 use crate::wire::timestamp::rfc3339;
 use std::io::{self, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// Bytes of lines that wait for the writer: some seconds of the busiest log.
@@ -135,12 +135,12 @@ impl Writer {
                 self.queue.done();
                 if looked.elapsed() >= LOOK_EVERY {
                     looked = Instant::now();
-                    sums();
+                    let _ = catch_unwind(AssertUnwindSafe(&sums));
                 }
                 self.queue.rest();
             }
         };
-        thread::Builder::new().name("log".to_owned()).spawn(work).map(drop)
+        threads::start_needed("log", work).map(drop)
     }
 
     fn write(&mut self, lines: &[u8], dropped: u64) {
@@ -160,7 +160,7 @@ impl Writer {
     }
 
     fn show(&mut self, lines: &[u8]) {
-        if self.for_console.len() + lines.len() > CONSOLE_BYTES_MAX {
+        if self.for_console.len() > CONSOLE_BYTES_MAX {
             self.not_shown += count(lines);
         } else if self.is_terminal {
             paint(lines, &mut self.for_console);

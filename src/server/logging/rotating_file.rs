@@ -27,6 +27,11 @@ impl RotatingFile {
         Ok(RotatingFile { path: path.to_owned(), file, bytes, bytes_max, files_max })
     }
 
+    /// Whether nothing was written to it yet, also not before it was opened.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
     /// Appends lines, each whole in one file.
     pub(super) fn write_lines(&mut self, mut lines: &[u8]) -> io::Result<()> {
         while !lines.is_empty() {
@@ -34,7 +39,8 @@ impl RotatingFile {
             self.file.write_all(now)?;
             self.bytes += now.len() as u64;
             if self.bytes >= self.bytes_max {
-                self.rotate()?;
+                // Where no new file can be made, the old one grows on until one can.
+                let _ = self.rotate();
             }
             lines = later;
         }
@@ -56,13 +62,13 @@ impl RotatingFile {
 
     fn rotate(&mut self) -> io::Result<()> {
         let oldest = self.files_max.saturating_sub(1);
-        for number in (1..oldest).rev() {
-            let _ = fs::rename(self.numbered(number), self.numbered(number + 1));
-        }
-        if oldest > 0 {
-            fs::rename(&self.path, self.numbered(1))?;
-        } else {
+        if oldest == 0 {
             self.file.set_len(0)?;
+        } else if self.path.exists() {
+            for number in (1..oldest).rev() {
+                let _ = fs::rename(self.numbered(number), self.numbered(number + 1));
+            }
+            fs::rename(&self.path, self.numbered(1))?;
         }
         self.file = append_to(&self.path)?;
         self.bytes = 0;

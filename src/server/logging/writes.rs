@@ -5,7 +5,7 @@
 
 use super::folding::NOT_COUNTED;
 use crate::replication::Id;
-use crate::server::text::id_range;
+use crate::server::text::{count, id_range};
 use log::{Level, log_enabled};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -130,9 +130,9 @@ impl WriteLines {
 impl Sum {
     fn line(&self, step: &Step, passed: Duration) -> String {
         let mut line = format!(
-            "{} {step}, {} times in {:.1} s",
+            "{} {step}, {} in {:.1} s",
             id_range(self.after, self.through),
-            self.times,
+            count(usize::try_from(self.times).unwrap_or(usize::MAX), "time", "times"),
             passed.as_secs_f64()
         );
         if let Some(longest) = self.longest {
@@ -161,7 +161,7 @@ mod tests {
         let sums = lines.ended(at(2_000));
         assert_eq!(sums, ["ids 41–90 committed, 50 times in 1.0 s, after 90 ms at most"]);
         assert!(!tell(2_100, 91), "the load goes on");
-        assert_eq!(lines.ended(at(3_000)), ["id 91 committed, 1 times in 1.0 s, after 91 ms at most"]);
+        assert_eq!(lines.ended(at(3_000)), ["id 91 committed, 1 time in 1.0 s, after 91 ms at most"]);
         assert_eq!(lines.ended(at(4_000)), Vec::<String>::new());
         assert!(tell(4_000, 92), "it is over");
     }

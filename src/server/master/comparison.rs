@@ -8,7 +8,7 @@ use super::Master;
 use crate::replication::{Fingerprint, Id, LogId, Slot};
 use crate::server::http::Reply;
 use crate::server::peer::PeerError;
-use crate::store::{ReadLimit, StoreError};
+use crate::store::{ReadLimit, StoreError, Trouble};
 use crate::wire::address::NodeUrl;
 use crate::wire::backup::Tally;
 use serde::Serialize;
@@ -78,6 +78,9 @@ impl Master {
             let state = self.lock();
             (state.ledger.log_id(), state.ledger.decided())
         };
+        if let Some(Trouble::Failed(why)) = self.store.trouble() {
+            return Reply::no_answer(503, &format!("the master's own log is not to be relied on: {why}"));
+        }
         let mut replicas = self.replicas(log_id, through);
         match self.compare(log_id, through, &mut replicas) {
             Ok(tally) => report(&tally, replicas),

@@ -9,7 +9,7 @@ use crate::server::peer::PeerError;
 use crate::server::text::id_range;
 use crate::store::{ReadLimit, StoreError};
 use crate::wire::address::NodeUrl;
-use crate::wire::node::{EntriesText, Envelope, write_call};
+use crate::wire::node::{CallText, EntriesText, Envelope, write_call};
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
@@ -120,7 +120,7 @@ impl Master {
         Ok(())
     }
 
-    fn write(&self, dispatch: &Dispatch, flight: Flight, entries: &EntriesText) -> Result<Vec<u8>, PeerError> {
+    fn write(&self, dispatch: &Dispatch, flight: Flight, entries: &EntriesText) -> Result<CallText, PeerError> {
         let Flight { after, through, .. } = flight;
         let refused = self.store.refused(dispatch.told.min(after), through).map_err(|error| own_log_failed(&error))?;
         let envelope = Envelope { to: dispatch.incarnation, master_port: self.port };

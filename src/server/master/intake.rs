@@ -5,6 +5,7 @@ use super::repeats::parse_key;
 use super::status::Closed;
 use super::{Entries, Master, Queued, State, Writer};
 use crate::replication::{Entry, Id, KeyedWrite, Patience, Shortfall, WriteConcern};
+use crate::server::budget::Share;
 use crate::server::clock;
 use crate::server::config::WRITE_BYTES_CEILING;
 use crate::server::faults::failed_before;
@@ -105,15 +106,34 @@ fn parse_id(text: &str) -> Result<Id, String> {
 impl Master {
     /// Answers `POST /messages`, when the fate of the message is known.
     pub(super) fn post(&self, mut exchange: Exchange) {
-        let conditions = Conditions::of(&exchange).map_err(|why| Reply::problem(400, &why));
-        let read = conditions.and_then(|conditions| Ok((self.check_size(read_posted(&mut exchange)?)?, conditions)));
-        match read {
-            Ok((posted, conditions)) => self.take(exchange, posted, conditions),
+        match self.read(&mut exchange) {
+            Ok((posted, share, conditions)) => {
+                self.take(exchange, posted, conditions);
+                drop(share);
+            }
             Err(reply) => {
                 self.metrics.write_ended(WriteOutcome::Rejected);
                 exchange.reply(reply);
             }
         }
+    }
+
+    /// Reads what is posted, unless there is no room for it. Also gives what keeps its place in the budget for bodies.
+    fn read(&self, exchange: &mut Exchange) -> Result<(Posted, impl Sized + use<>, Conditions), Reply> {
+        let conditions = Conditions::of(exchange).map_err(|why| Reply::problem(400, &why))?;
+        if !self.pending.has_room_for(exchange.declared_body_bytes()) {
+            return Err(Reply::overloaded(&self.too_much_pending()));
+        }
+        let (posted, share) = read_posted(exchange)?;
+        Ok((self.check_size(posted)?, share, conditions))
+    }
+
+    fn too_much_pending(&self) -> String {
+        format!(
+            "messages with {} bytes of text are under way already, and MAX_PENDING_BYTES is {}; try again in a moment",
+            self.pending.figures().bytes,
+            self.settings.pending_bytes_max
+        )
     }
 
     fn check_size(&self, posted: Posted) -> Result<Posted, Reply> {
@@ -151,8 +171,13 @@ impl Master {
         if let Some(first) = conditions.key.as_deref().and_then(|key| state.first_with(key)) {
             return self.repeat(state, first, exchange, &posted);
         }
-        let write = match self.examine(&state, &posted, &conditions) {
-            Ok(write) => write,
+        let examined = self.examine(&state, &posted, &conditions).and_then(|write| {
+            let bytes = posted.messages.iter().map(|message| message.len()).sum();
+            let share = self.pending.take(bytes).ok_or_else(|| Objection::Overloaded(self.too_much_pending()))?;
+            Ok((write, share))
+        });
+        let (write, share) = match examined {
+            Ok(taken) => taken,
             Err(objection) => {
                 drop(state);
                 self.metrics.write_ended(WriteOutcome::Rejected);
@@ -160,8 +185,8 @@ impl Master {
                 return;
             }
         };
-        let (entries, last) = state.append(posted.messages, conditions.key, &write);
-        let is_first = state.enqueue(Arc::clone(&entries), write.concern);
+        let (entries, last) = state.append(posted.messages, conditions.key, &write, share);
+        let is_first = state.enqueue(entries.clone(), write.concern);
         let sleeper = if is_first { self.sleeper(&state) } else { None };
         let now = Instant::now();
         let deadline = write.timeout.map(|timeout| now + timeout);
@@ -243,7 +268,13 @@ impl State {
     }
 
     /// Opens a write. Gives its entries, and the id of the last.
-    fn append(&mut self, messages: Vec<Arc<str>>, key: Option<Arc<str>>, write: &Write) -> (Entries, Id) {
+    fn append(
+        &mut self,
+        messages: Vec<Arc<str>>,
+        key: Option<Arc<str>>,
+        write: &Write,
+        pending: Share,
+    ) -> (Entries, Id) {
         let (epoch, timestamp_ms) = (self.ledger.epoch(), clock::now_ms());
         let patience = if write.timeout.is_some() { Patience::UntilDeadline } else { Patience::FailFast };
         let first = self.ledger.append(messages.len() as u64, write.concern, patience);
@@ -253,7 +284,7 @@ impl State {
         if let Some(key) = key {
             self.keys.remember(KeyedWrite { first, last, key });
         }
-        (entries, last)
+        (Entries::new(entries, Some(pending)), last)
     }
 
     /// Lets a write wait for a round. Tells whether somebody has to look for it: whether it may be the first to wait for
@@ -292,7 +323,7 @@ impl State {
 
 /// Reads a body by its type, which is looked at first: a client that asks before it sends is not told to go on in vain.
 /// What curl sends by default is called a form, and is JSON all the same.
-fn read_posted(exchange: &mut Exchange) -> Result<Posted, Reply> {
+fn read_posted(exchange: &mut Exchange) -> Result<(Posted, impl Sized + use<>), Reply> {
     let bad = |why: String| Reply::problem(400, &why);
     let asked = wishes_of(exchange).map_err(bad)?;
     let content_type = exchange.header("Content-Type").unwrap_or("application/json");
@@ -315,9 +346,9 @@ fn read_posted(exchange: &mut Exchange) -> Result<Posted, Reply> {
             ));
         }
     };
-    let body = exchange.read_body()?;
+    let (body, share) = exchange.read_body()?.into_parts();
     let posted = parse(&body).map_err(bad)?;
-    Ok(Posted { wishes: posted.wishes.and(asked).map_err(bad)?, ..posted })
+    Ok((Posted { wishes: posted.wishes.and(asked).map_err(bad)?, ..posted }, share))
 }
 
 /// What the query asks for: the only place for it beside a body of plain text.

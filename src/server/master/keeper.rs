@@ -3,7 +3,7 @@
 
 use super::Master;
 use super::delivery::{CALL_LIMIT, is_overtaken};
-use crate::replication::{Id, MemberId, Standing};
+use crate::replication::{Epoch, Id, LogId, MemberId, Refusal, Standing};
 use crate::server::clock;
 use crate::server::config::server_id;
 use crate::server::peer::PeerError;
@@ -31,6 +31,15 @@ impl Master {
             log::error!("a secondary has no keeper and cannot take part: {error}");
         }
     }
+}
+
+/// What a master says that began a log although a secondary holds one: it may have lost its own.
+fn began_anew(own: LogId, holds: LogId, last: Id) -> String {
+    format!(
+        "belongs to another log, {holds}, and has ids up to {last}; but this master found its data directory empty and began the new log {own}. \
+         If the master has lost its data, stop it, and make it anew from the secondary with \"master restore\"; if the \
+         secondary was left from another cluster, stop that and run \"secondary discard\""
+    )
 }
 
 struct Keeper {
@@ -110,13 +119,19 @@ impl Keeper {
             member.delay_ms = body.delay_ms;
         }
         let before = state.ledger.member(self.member);
-        let effects = state.ledger.reported(self.member, &holdings).map_err(PeerError::Refused)?;
+        let effects = state.ledger.reported(self.member, &holdings).map_err(|refusal| match refusal {
+            Refusal::OtherLog { holds } if state.ledger.epoch() == Epoch::NONE.next() && holdings.last > Id::ZERO => {
+                PeerError::Misunderstood(began_anew(state.ledger.log_id(), holds, holdings.last))
+            }
+            other => PeerError::Refused(other),
+        })?;
         if let Some(before) = before
-            && before.incarnation == Some(holdings.incarnation)
             && holdings.last < before.durable
         {
+            let how =
+                if before.incarnation == Some(holdings.incarnation) { "" } else { " before it was started again" };
             log::error!(
-                "{} holds the log up to id {}, but had acknowledged {}: its disk lost what it had confirmed",
+                "{} holds the log up to id {}, but had acknowledged {}{how}: its disk has lost that, and it is sent again",
                 body.server_id,
                 holdings.last,
                 before.durable
@@ -210,7 +225,7 @@ impl Keeper {
         if let Some(member) = state.members.get_mut(&self.member) {
             let detail = error.to_string();
             if member.detail != detail {
-                log::warn!("{} ({}) cannot take part: {detail}", member.name, member.url);
+                log::error!("{} ({}) cannot take part: {detail}", member.name, member.url);
                 member.set_detail(detail);
             }
         }

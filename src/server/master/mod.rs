@@ -41,6 +41,7 @@ mod routes;
 mod status;
 mod timeline;
 
+use super::budget::{Budget, Share};
 use super::config::MasterSettings;
 use super::faults::Faults;
 use super::http::Exchange;
@@ -57,6 +58,7 @@ use deadlines::Deadlines;
 use members::Member;
 use rounds::RoundsUnderWay;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -76,6 +78,8 @@ const QUESTION_PATIENCE_MAX: Duration = Duration::from_secs(2);
 pub(super) struct Master {
     settings: MasterSettings,
     name: Arc<str>,
+    /// Bytes of text of writes that are under way: that have no fate yet, or are still being sent.
+    pending: Arc<Budget>,
     /// Where it listens; secondaries that were not told ask it there.
     port: u16,
     store: Arc<dyn Store>,
@@ -133,7 +137,28 @@ struct State {
 }
 
 /// The entries of one write, which one round carries.
-type Entries = Arc<[Arc<Entry>]>;
+#[derive(Clone)]
+struct Entries(Arc<WriteEntries>);
+
+struct WriteEntries {
+    entries: Box<[Arc<Entry>]>,
+    /// Their text counts as pending until the last of those who carry or answer the write is done with it.
+    _pending: Option<Share>,
+}
+
+impl Entries {
+    fn new(entries: Box<[Arc<Entry>]>, pending: Option<Share>) -> Entries {
+        Entries(Arc::new(WriteEntries { entries, _pending: pending }))
+    }
+}
+
+impl Deref for Entries {
+    type Target = [Arc<Entry>];
+
+    fn deref(&self) -> &[Arc<Entry>] {
+        &self.0.entries
+    }
+}
 
 struct Queued {
     entries: Entries,
@@ -246,6 +271,7 @@ impl Master {
             peers,
             faults,
             name: settings.common.server_id.as_str().into(),
+            pending: Budget::new(settings.pending_bytes_max),
             settings,
             port,
             store,

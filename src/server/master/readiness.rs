@@ -14,6 +14,7 @@ impl Master {
         let state = self.lock();
         let checks = [
             Check::not_stopping(state.stopping),
+            Check::threads(self.why_poisoned()),
             Check::store(&*self.store),
             Check::new("reign", state.halted.clone()),
         ];

@@ -16,9 +16,6 @@ use std::sync::{Arc, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A write is read as a whole; it was taken as a whole.
-const WHOLE_WRITE: ReadLimit = ReadLimit { slots_max: usize::MAX, bytes_max: usize::MAX };
-
 /// How long a repeat waits for secondaries to report, and how often it looks.
 const REPORTS_PATIENCE: Duration = Duration::from_secs(1);
 const REPORTS_PAUSE: Duration = Duration::from_millis(10);
@@ -39,9 +36,16 @@ pub(super) enum First {
 /// What the store holds of a write.
 enum StoredWrite {
     Whole(Entries),
+    /// It is longer than what was posted, or shorter.
+    Another,
     Refused,
     /// It is on its way to the disk, or the disk failed before it had it. Secondaries may hold it, so it may come back.
     NotYet,
+}
+
+/// The reply to a post whose key belongs to another write.
+fn another_write(last: Id) -> Reply {
+    Reply::problem(422, &format!("this idempotency key belongs to message {last}, which is another one"))
 }
 
 impl Master {
@@ -57,7 +61,8 @@ impl Master {
     }
 
     fn repeat_from_store(&self, first: Id, last: Id, exchange: Exchange, posted: &Posted) {
-        match self.stored_write(first, last) {
+        match self.stored_write(first, last, posted) {
+            Ok(StoredWrite::Another) => exchange.reply(another_write(last)),
             Ok(StoredWrite::Whole(entries)) => self.follow(self.lock(), &entries, exchange, posted),
             Ok(StoredWrite::Refused) => {
                 exchange.reply(Reply::overloaded("the first write with this key was just refused; try again"));
@@ -73,13 +78,22 @@ impl Master {
         }
     }
 
-    fn stored_write(&self, first: Id, last: Id) -> Result<StoredWrite, StoreError> {
-        let slots = self.store.read(first.previous(), last, WHOLE_WRITE)?;
-        if slots.last().is_none_or(|slot| slot.id() < last) {
+    /// Reads a write, but no more of it than what was posted has: a longer one is another.
+    fn stored_write(&self, first: Id, last: Id, posted: &Posted) -> Result<StoredWrite, StoreError> {
+        let count = last.since(first.previous());
+        let bytes_max = posted.messages.iter().map(|message| message.len()).sum();
+        if count != posted.messages.len() as u64 {
+            return Ok(StoredWrite::Another);
+        }
+        let slots = self.store.read(first.previous(), last, ReadLimit { slots_max: usize::MAX, bytes_max })?;
+        if self.store.last() < last {
             return Ok(StoredWrite::NotYet);
         }
-        let entries: Option<Entries> = slots.into_iter().map(Slot::into_entry).collect();
-        Ok(entries.map_or(StoredWrite::Refused, StoredWrite::Whole))
+        if slots.last().is_none_or(|slot| slot.id() < last) {
+            return Ok(StoredWrite::Another);
+        }
+        let entries: Option<Box<[_]>> = slots.into_iter().map(Slot::into_entry).collect();
+        Ok(entries.map_or(StoredWrite::Refused, |entries| StoredWrite::Whole(Entries::new(entries, None))))
     }
 
     /// Answers with what is known of a message, or when its fate is known.
@@ -87,8 +101,7 @@ impl Master {
         let id = first[first.len() - 1].id;
         if !first.iter().map(|entry| &entry.message).eq(&posted.messages) {
             drop(state);
-            let sentence = format!("this idempotency key belongs to message {id}, which is another one");
-            exchange.reply(Reply::problem(422, &sentence));
+            exchange.reply(another_write(id));
             return;
         }
         let dialect = posted.dialect;
@@ -107,7 +120,7 @@ impl Master {
             // In doubt since a restart: nobody else waits here. It is never refused, but may take long.
             let now = Instant::now();
             let patience = posted.wishes.timeout.unwrap_or_default().max(self.settings.replication_timeout);
-            let writer = Writer::new(exchange, dialect, Arc::clone(first), wanted, now, Some(now + patience));
+            let writer = Writer::new(exchange, dialect, first.clone(), wanted, now, Some(now + patience));
             let writer = Writer { is_repeat: true, ..writer };
             state.writers.insert(id, writer);
             if state.set_deadline(now + patience, id) {
@@ -217,7 +230,7 @@ impl State {
     /// The first post with a key, if there was one.
     pub(super) fn first_with(&self, key: &str) -> Option<First> {
         let (first, last) = self.keys.find(key)?;
-        let waits = |writer: &Writer| First::Waits(Arc::clone(&writer.entries));
+        let waits = |writer: &Writer| First::Waits(writer.entries.clone());
         Some(self.writers.get(&last).map_or(First::Stored { first, last }, waits))
     }
 }

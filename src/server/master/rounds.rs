@@ -16,15 +16,15 @@
 //! them has returned. The threads that run rounds are as many as rounds have not ended, and one that waits for the next.
 
 use super::members::Member;
-use super::{Master, State};
+use super::{Entries, Master, State};
 use crate::replication::{Dispatch, Entry, Id, MemberId, Slot};
 use crate::server::logging::{NodeLog, Step};
 use crate::server::text::{count, id_range};
 use crate::store::StoreError;
+use crate::threads;
 use crate::wire::node::EntriesText;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// Rounds in flight at most. With doubled patience the last of them begins seconds after the first.
@@ -54,6 +54,8 @@ pub(super) struct Round {
     /// The round's entries follow this id.
     pub(super) after: Id,
     entries: Vec<Arc<Entry>>,
+    /// The writes that they belong to.
+    _writes: Vec<Entries>,
     /// The entries as JSON, made once for all secondaries.
     pub(super) text: EntriesText,
     dispatches: Vec<Dispatch>,
@@ -151,7 +153,7 @@ impl Master {
     /// Starts one more thread that runs rounds.
     fn add_runner(self: &Arc<Master>) {
         let master = Arc::clone(self);
-        if let Err(error) = thread::Builder::new().name("round".to_owned()).spawn(move || master.run_rounds()) {
+        if let Err(error) = threads::start_needed("round", move || master.run_rounds()) {
             log::error!("one round less can be in flight: {error}");
         }
     }
@@ -160,7 +162,7 @@ impl Master {
         loop {
             let round = self.next_round();
             if catch_unwind(AssertUnwindSafe(|| self.run_round(&round))).is_err() {
-                self.halt("a thread that ran a round panicked; the console says where");
+                self.halt("a thread that ran a round panicked; the log file says where");
             }
             let mut state = self.lock();
             state.rounds.blocking.retain(|&(number, ..)| number != round.number);
@@ -358,7 +360,8 @@ fn take_round(state: &mut MutexGuard<'_, State>) -> Round {
     if !state.queue.is_empty() {
         state.learn_from_company();
     }
-    let entries = take_entries(state);
+    let writes = take_writes(state);
+    let entries: Vec<Arc<Entry>> = writes.iter().flat_map(|write| write.iter().cloned()).collect();
     state.hurry &= !state.queue.is_empty();
     let after = entries.first().map_or_else(|| state.ledger.last(), |entry| entry.id.previous());
     let through = entries.last().map_or(after, |entry| entry.id);
@@ -382,23 +385,23 @@ fn take_round(state: &mut MutexGuard<'_, State>) -> Round {
         state.rounds.blocking.push((number, after, through));
         state.rounds.storing += 1;
     }
-    Round { number, began: Instant::now(), after, entries, text: EntriesText::new(&[]), dispatches }
+    Round { number, began: Instant::now(), after, entries, _writes: writes, text: EntriesText::new(&[]), dispatches }
 }
 
 /// Takes what fits into one round; a write is never divided.
-fn take_entries(state: &mut State) -> Vec<Arc<Entry>> {
-    let mut entries = Vec::with_capacity(state.queue.len().min(ROUND_MESSAGES_MAX));
-    let mut bytes = 0;
+fn take_writes(state: &mut State) -> Vec<Entries> {
+    let mut writes = Vec::with_capacity(state.queue.len().min(ROUND_MESSAGES_MAX));
+    let (mut messages, mut bytes) = (0, 0);
     while let Some(queued) = state.queue.front() {
+        messages += queued.entries.len();
         bytes += queued.entries.iter().map(|entry| entry.message.len()).sum::<usize>();
-        let is_full = entries.len() + queued.entries.len() > ROUND_MESSAGES_MAX || bytes > ROUND_BYTES_MAX;
-        if is_full && !entries.is_empty() {
+        if (messages > ROUND_MESSAGES_MAX || bytes > ROUND_BYTES_MAX) && !writes.is_empty() {
             break;
         }
         if let Some(queued) = state.queue.pop_front() {
             state.queued_below_all -= usize::from(queued.below_all);
-            entries.extend(queued.entries.iter().cloned());
+            writes.push(queued.entries);
         }
     }
-    entries
+    writes
 }

@@ -7,7 +7,7 @@ use crate::replication::Standing;
 use crate::server::clock;
 use crate::server::live::Watched;
 use crate::server::reading::Snapshot;
-use crate::server::status::NodeStatus;
+use crate::server::status::{NodeStatus, budgets};
 use crate::threads;
 use crate::wire::fault::ActiveFault;
 use crate::wire::timestamp::rfc3339;
@@ -81,6 +81,8 @@ impl Master {
         let state = self.lock();
         let closed = self.why_closed(&state).map(Closed::into_reason);
         let reason = closed.or_else(|| state.who_is_missing());
+        let mut budgets = budgets(&self.settings.common.limits);
+        budgets.insert("pending", self.pending.figures());
         MasterStatus {
             node: NodeStatus {
                 status: "healthy",
@@ -92,6 +94,8 @@ impl Master {
                 decided: state.ledger.decided().get(),
                 pending: state.ledger.open(),
                 uptime_s: self.started.elapsed().as_secs(),
+                budgets,
+                warning: self.store.warning(),
             },
             log_id: state.ledger.log_id().to_string(),
             writable: reason.is_none(),
@@ -111,15 +115,17 @@ impl Master {
         if state.stopping {
             return Some(Closed::ForNow("it is stopping; try again when it is back".to_owned()));
         }
-        if self.state.is_poisoned() {
-            let why = "a thread panicked amid a change of its state, as its log file tells; restart this node";
-            return Some(Closed::ForGood(why.to_owned()));
-        }
-        if let Some(lost) = threads::lost() {
+        if let Some(lost) = self.why_poisoned().or_else(threads::lost) {
             return Some(Closed::ForGood(lost));
         }
         let trouble = self.store.trouble().map(|trouble| trouble.to_string()).or_else(clock::fault);
         trouble.or_else(|| state.why_read_only(self.settings.quorum)).map(Closed::ForNow)
+    }
+
+    /// Why its state is not to be relied on, if that is so.
+    pub(super) fn why_poisoned(&self) -> Option<String> {
+        let why = "a thread panicked amid a change of the state, as the log file tells; restart this node";
+        self.state.is_poisoned().then(|| why.to_owned())
     }
 
     /// What readers may see.

@@ -13,7 +13,9 @@ use super::faults::Faults;
 use crate::replication::{Acknowledgement, Fate, Id, Refusal, Slot};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
-use crate::wire::node::{AcknowledgementBody, FateBody, FingerprintBody, HoldingsBody, RefusalBody, SlotsBody};
+use crate::wire::node::{
+    AcknowledgementBody, CallText, FateBody, FingerprintBody, HoldingsBody, RefusalBody, SlotsBody,
+};
 use crate::wire::trace::Took;
 use frugal::FrugalConnector;
 use names::RecentNames;
@@ -39,6 +41,9 @@ const REPLY_BYTES_MAX: u64 = 64 << 20;
 const IDLE_CONNECTIONS_PER_NODE: usize = 16;
 /// Shorter than the time after which our own servers end a silent connection.
 const IDLE_CONNECTION_AGE: Duration = Duration::from_secs(10);
+
+/// A call of at most so many bytes is sent as one text, which asks less of the system.
+const SENT_AS_ONE_BYTES_MAX: usize = 64 << 10;
 
 /// Why a node did not do what it was asked.
 #[derive(Clone, Debug)]
@@ -121,12 +126,16 @@ impl Peers {
     }
 
     /// Sends a replicate call. Gives the acknowledgement, and how long the secondary took, if it says so.
-    pub(crate) fn replicate(&self, node: &NodeUrl, call: &[u8]) -> Result<(Acknowledgement, Option<Took>), PeerError> {
+    pub(crate) fn replicate(
+        &self,
+        node: &NodeUrl,
+        call: &CallText,
+    ) -> Result<(Acknowledgement, Option<Took>), PeerError> {
         self.replicate_within(self.replication_timeout, node, call)
     }
 
     /// Sends a replicate call that tells something, and waits no longer than for the answer to a question.
-    pub(crate) fn tell(&self, node: &NodeUrl, call: &[u8]) -> Result<(), PeerError> {
+    pub(crate) fn tell(&self, node: &NodeUrl, call: &CallText) -> Result<(), PeerError> {
         self.replicate_within(self.question_timeout, node, call).map(drop)
     }
 
@@ -134,10 +143,10 @@ impl Peers {
         &self,
         timeout: Duration,
         node: &NodeUrl,
-        call: &[u8],
+        call: &CallText,
     ) -> Result<(Acknowledgement, Option<Took>), PeerError> {
         let url = format!("{node}/replicate");
-        let answer = self.call(timeout, || send_json(self.agent.post(&url), call))?;
+        let answer = self.call(timeout, || send_call(self.agent.post(&url), call))?;
         match answer.status {
             200 => answer.read::<AcknowledgementBody>().map(|body| (Acknowledgement::from(&body), body.took())),
             409 => {
@@ -245,6 +254,20 @@ impl Peers {
 
 fn send_json(request: RequestBuilder<WithBody>, body: &[u8]) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
     request.header("Content-Type", "application/json").send(body)
+}
+
+/// Sends a call. A long one is not put together first: the calls of a round share the text of their entries.
+fn send_call(
+    request: RequestBuilder<WithBody>,
+    call: &CallText,
+) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+    if call.bytes() <= SENT_AS_ONE_BYTES_MAX {
+        return send_json(request, &call.to_vec());
+    }
+    let [head, entries, tail] = call.parts();
+    let mut text = head.chain(entries).chain(tail);
+    let request = request.header("Content-Type", "application/json").header("Content-Length", call.bytes());
+    request.send(SendBody::from_reader(&mut text))
 }
 
 /// A kept connection may have been closed by the other side at the moment it is used. Every call of ours may be

@@ -51,7 +51,7 @@ impl Feeder {
             let began = Instant::now();
             due.into_iter().for_each(Waiting::end);
             let fed = catch_unwind(AssertUnwindSafe(|| self.feed(decided)));
-            let fed = fed.unwrap_or_else(|_| Err(StoreError::new("that panicked; the console says where")));
+            let fed = fed.unwrap_or_else(|_| Err(StoreError::new("that panicked; the log file says where")));
             let fed = fed.unwrap_or_else(|error| {
                 log::error!("followers are sent away: the log cannot be read: {error}");
                 self.live.clear();

@@ -199,7 +199,7 @@ impl Following {
         self.news.notify_one();
         let feeder = self.feeder.lock().unwrap_or_else(PoisonError::into_inner).take();
         if feeder.is_some_and(|feeder| feeder.join().is_err()) {
-            log::error!("the thread that feeds followers panicked; the console says where");
+            log::error!("the thread that feeds followers panicked; the log file says where");
         }
     }
 

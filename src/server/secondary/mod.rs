@@ -59,7 +59,11 @@ pub(super) struct Secondary {
     master: Mutex<Option<NodeUrl>>,
     question: Question,
     calls_in_flight: AtomicUsize,
-    /// Calls that came before an earlier one.
+    /// Calls whose messages are not stored yet,
+    calls_being_read: AtomicUsize,
+    /// and those of them that wait for an earlier one.
+    calls_that_are_early: AtomicUsize,
+    /// Calls that came before an earlier one, since the start.
     early_calls: AtomicU64,
     /// The id up to which the artificial delay is over.
     released: AtomicU64,
@@ -103,6 +107,8 @@ impl Secondary {
             grew: Condvar::new(),
             question: Question::default(),
             calls_in_flight: AtomicUsize::new(0),
+            calls_being_read: AtomicUsize::new(0),
+            calls_that_are_early: AtomicUsize::new(0),
             early_calls: AtomicU64::new(0),
             released: AtomicU64::new(released),
             stopping: AtomicBool::new(false),

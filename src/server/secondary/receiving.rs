@@ -13,13 +13,42 @@ use crate::wire::fault::Fail;
 use crate::wire::node::{AcknowledgementBody, Envelope, RefusalBody, RefusalReason, Replicate};
 use crate::wire::trace::Took;
 use serde_json::json;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a call waits for an earlier one that is still under way.
+/// How long a call waits for an earlier one that is still under way,
 const GAP_PATIENCE: Duration = Duration::from_millis(500);
+/// and how long while others are being read: a long one takes its time, and to send it again in parts takes more.
+const READING_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a call waits for room to read it: a call that is refused costs more than one that is late.
+const ROOM_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is kept of a call once it is stored.
+#[derive(Clone, Copy)]
+struct Carried {
+    after: Id,
+    through: Id,
+    messages: usize,
+}
+
+/// Counts as one as long as it is kept.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl Counted<'_> {
+    fn one_of(number: &AtomicUsize) -> Counted<'_> {
+        number.fetch_add(1, Ordering::AcqRel);
+        Counted(number)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 /// Why a call was not acknowledged.
 enum Failure {
@@ -40,16 +69,28 @@ impl Secondary {
     pub(super) fn receive(&self, exchange: &mut Exchange) -> Reply {
         let arrived = Instant::now();
         self.metrics.called();
-        let reply = exchange.read_body().and_then(|body| {
-            match Replicate::from_json(&body).map_err(|why| Reply::problem(400, &why))? {
-                Replicate::Call(call) => Ok(self.receive_call(exchange, call.0, &call.1, arrived)),
+        let reading = Counted::one_of(&self.calls_being_read);
+        let reply = exchange.read_body_within(ROOM_PATIENCE).and_then(|body| {
+            let (body, room) = body.into_parts();
+            let replicate = Replicate::from_json(&body).map_err(|why| Reply::problem(400, &why))?;
+            drop(body);
+            match replicate {
+                Replicate::Call(call) => Ok(self.receive_call(exchange, call.0, call.1, arrived, (room, reading))),
                 Replicate::Bare { id, message } => Ok(self.receive_bare(id, message)),
             }
         });
         reply.unwrap_or_else(|reply| reply)
     }
 
-    fn receive_call(&self, exchange: &Exchange, envelope: Envelope, call: &Call, arrived: Instant) -> Reply {
+    /// Takes a call. Its entries, and the room that they take, are given up before the artificial delay.
+    fn receive_call(
+        &self,
+        exchange: &Exchange,
+        envelope: Envelope,
+        call: Call,
+        arrived: Instant,
+        room: impl Sized,
+    ) -> Reply {
         let fault = if call.entries.is_empty() { None } else { self.faults.meet() };
         if let Some(fault) = fault {
             self.faults.sleep(fault.hold);
@@ -57,7 +98,10 @@ impl Secondary {
                 return failed_before();
             }
         }
-        match self.accept_in_order(envelope.to, call) {
+        let accepted = self.accept_in_order(envelope.to, &call);
+        let carried = Carried { after: call.after, through: call.through, messages: call.entries.len() };
+        drop((call, room));
+        match accepted {
             Ok(acknowledgement) => {
                 let durable = arrived.elapsed();
                 self.learn_master(exchange, envelope.master_port);
@@ -65,8 +109,8 @@ impl Secondary {
                     return Reply::no_answer(500, "it was appended, but somebody asked this node to fail");
                 }
                 let delay = self.settings.delay + fault.map_or(Duration::ZERO, |fault| fault.delay);
-                let acknowledgement = self.acknowledge_late(call, acknowledgement, delay);
-                let took = (!call.entries.is_empty()).then(|| {
+                let acknowledgement = self.acknowledge_late(carried, acknowledgement, delay);
+                let took = (carried.messages > 0).then(|| {
                     let total = arrived.elapsed();
                     self.metrics.answered(total);
                     Took {
@@ -88,7 +132,7 @@ impl Secondary {
                 self.refuse_call(format!("this node {refusal}"), RefusalReason::from(&refusal))
             }
             Err(Failure::Store(error)) => {
-                log::error!("{} could not be stored: {error}", id_range(call.after, call.through));
+                log::error!("{} could not be stored: {error}", id_range(carried.after, carried.through));
                 let status = if error.is_no_room() { 507 } else { 500 };
                 Reply::problem(status, &format!("this node could not store the call: {error}"))
             }
@@ -101,8 +145,8 @@ impl Secondary {
 
     /// Waits the artificial delay before an acknowledgement. A call without messages is answered at once, and does not
     /// acknowledge what another one is still waiting for: acknowledgements are cumulative.
-    fn acknowledge_late(&self, call: &Call, acknowledgement: Acknowledgement, delay: Duration) -> Acknowledgement {
-        if !call.entries.is_empty() {
+    fn acknowledge_late(&self, call: Carried, acknowledgement: Acknowledgement, delay: Duration) -> Acknowledgement {
+        if call.messages > 0 {
             if !delay.is_zero() {
                 thread::sleep(delay);
                 self.log.writes().tell(Step::Delayed, (call.after, call.through), Some(delay), || {
@@ -122,19 +166,26 @@ impl Secondary {
 
     /// Accepts a call; waits a moment for an earlier one if that is missing.
     fn accept_in_order(&self, to: Incarnation, call: &Call) -> Result<Acknowledgement, Failure> {
-        let deadline = Instant::now() + GAP_PATIENCE;
+        let arrived = Instant::now();
         let mut is_early = false;
+        let mut early = None;
         loop {
             let accepted = self.accept(to, call);
             let Err(Failure::Refused(Refusal::Gap { holds })) = accepted else { return accepted };
+            early.get_or_insert_with(|| Counted::one_of(&self.calls_that_are_early));
             if !is_early && !call.entries.is_empty() {
                 is_early = true;
                 self.early_calls.fetch_add(1, Ordering::Relaxed);
                 let range = id_range(call.after, call.through);
                 log::info!("{range} arrived early: this node holds the log up to id {holds}; waiting for the rest");
             }
-            if !self.wait_beyond(holds, call.after, deadline) {
-                return accepted;
+            let others_are_read =
+                || self.calls_being_read.load(Ordering::Acquire) > self.calls_that_are_early.load(Ordering::Acquire);
+            let patience = || if others_are_read() { READING_PATIENCE } else { GAP_PATIENCE };
+            while !self.wait_beyond(holds, call.after, Instant::now() + GAP_PATIENCE / 10) {
+                if arrived.elapsed() > patience() {
+                    return accepted;
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::server::live::Watched;
 use crate::server::metrics::{Gauges, flag};
 use crate::server::readiness::{self, Check};
 use crate::server::routing::{Resource, method_not_allowed, openapi, unknown_path};
-use crate::server::status::NodeStatus;
+use crate::server::status::{NodeStatus, budgets};
 use crate::server::{backups, fingerprints, live, reading};
 use crate::store::ReadLimit;
 use crate::wire::fault::ActiveFault;
@@ -178,7 +178,7 @@ impl Secondary {
         let diverged = |id| format!("id {id} is held with another content than the master's");
         let checks = [
             Check::not_stopping(self.stopping.load(Ordering::Acquire)),
-            Check::threads(),
+            Check::threads(None),
             Check::store(&*self.store),
             Check::new("same log as the master", view.holdings.diverged.map(diverged)),
             Check::new("caught up", (!up_to_date).then(behind)),
@@ -222,6 +222,8 @@ impl Secondary {
                 decided: view.holdings.decided.get(),
                 pending: view.holdings.last.since(view.holdings.decided),
                 uptime_s: self.started.elapsed().as_secs(),
+                budgets: budgets(&self.settings.common.limits),
+                warning: self.store.warning(),
             },
             delay_ms: self.delay_ms(),
             log_id: view.holdings.log_id.map(|log_id| log_id.to_string()),

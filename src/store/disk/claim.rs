@@ -1,5 +1,6 @@
 //! Who may use a data directory: one process at a time.
 
+use super::place::others_with_file;
 use super::{Files, in_directory, sync_directory};
 use crate::store::StoreError;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -81,27 +82,27 @@ fn move_log(from: &Files, to: &Files) -> io::Result<()> {
 
 /// A data directory that no node uses as long as this is held.
 #[derive(Debug)]
-pub struct Share {
+pub struct ReadLock {
     pub(super) files: Files,
     /// There may be no file to lock in the directory: then nothing keeps nodes away.
     _lock: Option<File>,
 }
 
-impl Share {
+impl ReadLock {
     /// Keeps nodes from a directory without changing it.
     ///
     /// # Errors
     /// If a process uses it, which is named, or it cannot be read.
-    pub fn take(directory: &Path) -> Result<Share, StoreError> {
+    pub fn take(directory: &Path) -> Result<ReadLock, StoreError> {
         let files = Files { directory: directory.to_owned() };
         let path = files.lock();
         let lock = match File::open(&path) {
             Ok(lock) => lock,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Share { files, _lock: None }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ReadLock { files, _lock: None }),
             Err(error) => return Err(unusable(&path, &error)),
         };
         match lock.try_lock_shared() {
-            Ok(()) => Ok(Share { files, _lock: Some(lock) }),
+            Ok(()) => Ok(ReadLock { files, _lock: Some(lock) }),
             Err(TryLockError::WouldBlock) => Err(in_use(&files, lock)),
             Err(TryLockError::Error(error)) => Err(unusable(&path, &error)),
         }
@@ -121,14 +122,19 @@ pub(super) fn check_finished(directory: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The second process is told which the first is.
+/// The second process is told which the first is. What stands in the file is the number of the last node, which may have
+/// ended; a command that only reads leaves it as it is.
 fn in_use(files: &Files, mut lock: File) -> StoreError {
-    let mut holder = String::new();
-    let _ = lock.read_to_string(&mut holder);
+    let mut holders = others_with_file(&files.lock());
+    if holders.is_empty() {
+        let mut number = String::new();
+        let _ = lock.read_to_string(&mut number);
+        holders.push(format!("process {}", number.trim()));
+    }
     StoreError::new(format!(
-        "{} is in use by process {}; stop that one, or choose another DATA_DIR",
+        "{} is in use by {}; stop that one, or choose another DATA_DIR",
         files.directory.display(),
-        holder.trim()
+        holders.join(", ")
     ))
 }
 

@@ -4,7 +4,7 @@
 //! SQLite reads a database beside its write-ahead log without writing if it is told that nobody else is there: it locks
 //! nothing (`unix-none`) and keeps the index of that log in its own memory (`locking_mode = EXCLUSIVE`).
 
-use super::claim::{self, Share};
+use super::claim::{self, ReadLock};
 use super::write_ahead_log::{self, Beneath};
 use super::{CHECK_STEP, check_floor, check_identity, floor, in_directory, schema};
 use crate::replication::{Id, SlotRef};
@@ -14,7 +14,7 @@ use std::fs;
 
 /// A data directory that is examined. No node starts on it meanwhile.
 pub struct Examination {
-    share: Share,
+    lock: ReadLock,
     reader: Connection,
     last: Id,
     watermark: Watermark,
@@ -26,8 +26,8 @@ impl Examination {
     ///
     /// # Errors
     /// If it cannot be read, or if something is damaged or missing.
-    pub fn open(share: Share) -> Result<Examination, StoreError> {
-        let files = &share.files;
+    pub fn open(lock: ReadLock) -> Result<Examination, StoreError> {
+        let files = &lock.files;
         let directory = files.directory.as_path();
         claim::check_finished(directory)?;
         let found = floor::read(&files.floor()).map_err(|error| in_directory(directory, &error))?;
@@ -41,7 +41,7 @@ impl Examination {
         let promised = found.unwrap_or_default();
         check_identity(files, promised.log_id, identity.as_ref())?;
         let watermark = Watermark { decided: promised.decided, visible: promised.visible };
-        Ok(Examination { reader, last, watermark, identity, share })
+        Ok(Examination { reader, last, watermark, identity, lock })
     }
 
     /// Whose log it is.
@@ -67,7 +67,7 @@ impl Examination {
     /// # Errors
     /// If something is damaged, or cannot be read.
     pub fn visit_all(&self, mut each: impl FnMut(SlotRef<'_>)) -> Result<(), StoreError> {
-        check_all(&self.reader, self.last, &mut each).map_err(|damage| self.share.files.damaged(&damage.to_string()))
+        check_all(&self.reader, self.last, &mut each).map_err(|damage| self.lock.files.damaged(&damage.to_string()))
     }
 
     /// Checks what lies under the write-ahead log: pages of the database that nobody reads any more. Gives whether all of
@@ -76,18 +76,18 @@ impl Examination {
     /// # Errors
     /// If something there is damaged, or cannot be read.
     pub fn check_beneath(&self) -> Result<bool, StoreError> {
-        let beneath = write_ahead_log::examine(&self.share.files);
-        let beneath = beneath.map_err(|error| in_directory(&self.share.files.directory, &error))?;
-        match beneath.map_err(|why| self.share.files.damaged(&why))? {
+        let beneath = write_ahead_log::examine(&self.lock.files);
+        let beneath = beneath.map_err(|error| in_directory(&self.lock.files.directory, &error))?;
+        match beneath.map_err(|why| self.lock.files.damaged(&why))? {
             Beneath::Nothing => Ok(true),
             Beneath::Whole => {
-                let alone = schema::open_for_examination(&self.share.files.database(), false)?;
+                let alone = schema::open_for_examination(&self.lock.files.database(), false)?;
                 let last = schema::last(&alone).map_err(schema::Damage::from);
                 let checked = last.and_then(|last| check_all(&alone, last, &mut |_| {}));
                 checked.map(|()| true).map_err(|damage| {
-                    self.share.files.damaged(&format!(
+                    self.lock.files.damaged(&format!(
                         "{damage}, in pages that readers do not see, because {} still holds them",
-                        self.share.files.write_ahead_log().display()
+                        self.lock.files.write_ahead_log().display()
                     ))
                 })
             }

@@ -22,6 +22,8 @@ const IDLE: Duration = Duration::from_millis(500);
 /// How often a full disk is tried again.
 const ROOM_TRIED_EVERY: Duration = Duration::from_secs(1);
 
+/// How often a write-ahead log is tried again that could not be moved as a whole.
+const UNFINISHED_TRIED_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked whether the directory still leads to the files of the log.
 const PLACE_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 /// Size from which a write-ahead log that cannot be moved is told of: sixteen times what it normally has,
@@ -34,6 +36,10 @@ struct Housekeeper {
     /// Ids after the first, up to the second, are still to be checked.
     unchecked: (Id, Id),
     room_tried: Instant,
+    /// When the write-ahead log was last moved,
+    tidied: Instant,
+    /// and whether something of it was left.
+    is_unfinished: bool,
     /// When it was last told that somebody keeps the write-ahead log from being moved.
     held_told: Instant,
     place_looked_at: Instant,
@@ -45,8 +51,15 @@ impl Disk {
         let connection = schema::open_writer(&self.files.database(), self.cache_bytes)?;
         let now = Instant::now();
         let unchecked = (Id::ZERO, unchecked);
-        let mut housekeeper =
-            Housekeeper { connection, unchecked, room_tried: now, held_told: now, place_looked_at: now };
+        let mut housekeeper = Housekeeper {
+            connection,
+            unchecked,
+            room_tried: now,
+            tidied: now,
+            is_unfinished: false,
+            held_told: now,
+            place_looked_at: now,
+        };
         let disk = Arc::downgrade(self);
         let work = move || {
             while let Some(disk) = disk.upgrade() {
@@ -82,14 +95,17 @@ impl Housekeeper {
             let activity = lock(&disk.activity);
             (activity.bytes_since_checkpoint, activity.last_write.elapsed() > IDLE)
         };
-        if bytes >= CHECKPOINT_BYTES || (quiet && bytes > 0) {
+        let is_again = self.is_unfinished && self.tidied.elapsed() < UNFINISHED_TRIED_EVERY;
+        if (bytes >= CHECKPOINT_BYTES || (quiet && (bytes > 0 || self.is_unfinished))) && !is_again {
             lock(&disk.activity).bytes_since_checkpoint = 0;
+            self.tidied = Instant::now();
             // The first pass moves almost everything beside the appends. What came in meanwhile is moved while they wait,
             // a few frames and a sync: only then does SQLite begin its write-ahead log anew instead of growing it.
             let moved = schema::checkpoint(&self.connection).and_then(|_| {
                 let _nobody_appends = lock(&disk.writer);
                 schema::checkpoint(&self.connection)
             });
+            self.is_unfinished = !matches!(moved, Ok(true));
             match moved {
                 Ok(everything) => self.look_at_write_ahead_log(disk, everything),
                 Err(error) => log::warn!("{} could not be tidied: {error}", disk.files.database().display()),
@@ -111,17 +127,16 @@ impl Housekeeper {
             }
             return;
         }
-        let is_new = lock(&disk.warning).is_none();
+        let warning = format!(
+            "{} has grown to {} MiB, because the database is read as it was before by {}; end that process",
+            path.display(),
+            bytes >> 20,
+            super::holders(&disk.open_files.others_with_database())
+        );
+        let is_new = lock(&disk.warning).replace(warning.clone()).is_none();
         if is_new || self.held_told.elapsed() >= HELD_TOLD_EVERY {
             self.held_told = Instant::now();
-            let warning = format!(
-                "{} has grown to {} MiB, because the database is read as it was before by {}; end that process",
-                path.display(),
-                bytes >> 20,
-                super::holders(&disk.place.others_with_database())
-            );
             log::warn!("{warning}");
-            *lock(&disk.warning) = Some(warning);
         }
     }
 
@@ -134,6 +149,8 @@ impl Housekeeper {
         if disk.file_size_limit.refusal(&disk.files, 0).is_some() {
             return;
         }
+        // A write that runs out of room meanwhile would give up what is taken here.
+        let _nobody_writes = lock(&disk.writer);
         match disk.reserve.take() {
             Ok(true) => {
                 lock(&disk.trouble).take_if(|trouble| matches!(trouble, Trouble::NoRoom(_)));

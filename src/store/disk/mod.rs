@@ -19,9 +19,11 @@
 
 mod claim;
 mod examination;
+mod files;
 mod floor;
 mod housekeeping;
 mod place;
+mod readers;
 mod reserve;
 mod room;
 mod schema;
@@ -29,25 +31,23 @@ mod write_ahead_log;
 
 use super::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark};
 use crate::replication::{Id, KeyedWrite, LogId, Slot, SlotRef};
+use files::{Files, holders, in_directory, sync_directory};
 use floor::{Floor, FloorFile};
-use place::Place;
+use place::OpenFiles;
+use readers::{READERS_MAX, Readers};
 use reserve::Reserve;
 use room::FileSizeLimit;
 use rusqlite::Connection;
 use schema::{Damage, Transaction};
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use claim::{Claim, Share};
+pub use claim::{Claim, ReadLock};
 pub use examination::Examination;
 
-/// Reading connections kept for the next reader.
-const READERS_KEPT: usize = 16;
 /// Slots at the end of the log that are read, and so checked, before the node serves.
 const CHECKED_AT_START: u64 = 10_000;
 /// If that takes longer than this, it is told how far it is.
@@ -58,9 +58,6 @@ const CHECK_STEP: ReadLimit = ReadLimit { slots_max: 500, bytes_max: 256 << 10 }
 const REFUSALS_REMEMBERED: usize = 65_536;
 /// What one transaction writes at least: a page of the database, about.
 const TRANSACTION_BYTES: u64 = 4 << 10;
-/// How long a start waits for processes that read the database, and how long before it says so.
-const START_PATIENCE: Duration = Duration::from_secs(10);
-const MOVE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a stop waits for them.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(200);
 /// Memory for pages of the database, unless configured otherwise.
@@ -70,7 +67,7 @@ pub const CACHE_BYTES_DEFAULT: usize = 8 << 20;
 pub struct Disk {
     files: Files,
     writer: Mutex<Connection>,
-    readers: Mutex<Vec<Connection>>,
+    readers: Readers,
     last: AtomicU64,
     /// How often the end of the log was dropped. A reader that misses an id looks whether this has changed meanwhile.
     drops: AtomicU64,
@@ -82,7 +79,7 @@ pub struct Disk {
     /// What somebody should look after, though the store works.
     warning: Mutex<Option<String>>,
     reserve: Reserve,
-    place: Place,
+    open_files: OpenFiles,
     file_size_limit: FileSizeLimit,
     activity: Mutex<Activity>,
     closed: AtomicBool,
@@ -117,43 +114,6 @@ enum Purpose {
     Messages,
     /// What must be kept on a full disk, too; the reserve is for that.
     Fate,
-}
-
-/// Where everything lies.
-#[derive(Clone, Debug)]
-struct Files {
-    directory: PathBuf,
-}
-
-impl Files {
-    fn database(&self) -> PathBuf {
-        self.directory.join("log.sqlite")
-    }
-
-    fn write_ahead_log(&self) -> PathBuf {
-        self.directory.join("log.sqlite-wal")
-    }
-
-    fn index(&self) -> PathBuf {
-        self.directory.join("log.sqlite-shm")
-    }
-
-    fn floor(&self) -> PathBuf {
-        self.directory.join("floor")
-    }
-
-    fn reserve(&self) -> PathBuf {
-        self.directory.join("reserve")
-    }
-
-    fn lock(&self) -> PathBuf {
-        self.directory.join("lock")
-    }
-
-    /// The files that make up the log; the floor is the last.
-    fn of_the_log(&self) -> [PathBuf; 4] {
-        [self.database(), self.write_ahead_log(), self.index(), self.floor()]
-    }
 }
 
 impl Disk {
@@ -191,16 +151,18 @@ impl Disk {
         floor.sync().map_err(|error| in_directory(directory, &error))?;
         let reserve = Reserve::new(&files.reserve());
         let room = reserve.take().map_err(|error| in_directory(directory, &error))?;
-        let place = Place::note(&files).map_err(|error| in_directory(directory, &error))?;
+        let file_size_limit = FileSizeLimit::of_this_process();
+        let no_room = file_size_limit.refusal(&files, 0).map_or_else(|| files.full(), Trouble::NoRoom);
+        let open_files = OpenFiles::note(&files).map_err(|error| in_directory(directory, &error))?;
         let disk = Arc::new(Disk {
-            trouble: Mutex::new((!room).then(|| files.full())),
+            trouble: Mutex::new((!room).then_some(no_room)),
             warning: Mutex::default(),
             reserve,
-            place,
-            file_size_limit: FileSizeLimit::of_this_process(),
+            open_files,
+            file_size_limit,
             files,
             writer: Mutex::new(writer),
-            readers: Mutex::default(),
+            readers: Readers::default(),
             last: AtomicU64::new(last.get()),
             drops: AtomicU64::new(0),
             refused: Mutex::new(Refusals { after: last, known: BTreeSet::new() }),
@@ -239,7 +201,8 @@ impl Disk {
     pub fn check(&self, after: Id, through: Id, each: &mut dyn FnMut(SlotRef<'_>)) -> Result<Id, StoreError> {
         let checked =
             self.with_slots(after, through, |reader, end| schema::check(reader, after, end, CHECK_STEP, each))?;
-        Ok(checked.unwrap_or(through))
+        // Where the log was dropped and has grown again, there is something left to check.
+        Ok(checked.unwrap_or_else(|| if self.last() <= after { through } else { after }))
     }
 
     /// Reads slots after an id, up to another or to the end of the log, which comes before; `None` if there are none. An id
@@ -355,10 +318,23 @@ impl Disk {
         what: &str,
         work: impl Fn(&Transaction<'_>) -> rusqlite::Result<()>,
     ) -> Result<(), StoreError> {
-        let number = self.write(writer, what, Purpose::Fate, 0, |transaction| {
+        let amendments = self.write_amendment(writer, what, work)?;
+        self.note_amendments(amendments)
+    }
+
+    fn write_amendment(
+        &self,
+        writer: &MutexGuard<'_, Connection>,
+        what: &str,
+        work: impl Fn(&Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> Result<u64, StoreError> {
+        self.write(writer, what, Purpose::Fate, 0, |transaction| {
             work(transaction)?;
             schema::count_amendment(transaction)
-        })?;
+        })
+    }
+
+    fn note_amendments(&self, number: u64) -> Result<(), StoreError> {
         self.set_floor(|floor| floor.amendments = floor.amendments.max(number))
     }
 
@@ -375,25 +351,22 @@ impl Disk {
     /// Reads. Where the files are gone, what this node holds open is all that is left: no connection can be made any more,
     /// and if none is free the one that writes reads, because nothing is written then.
     fn with_reader<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let kept = lock(&self.readers).pop();
-        let reader = match kept {
+        let mut permit = self.readers.wait_for_permit();
+        let reader = match permit.kept.take() {
             Some(reader) => reader,
-            None => match schema::open_reader(&self.files.database(), self.cache_bytes / READERS_KEPT) {
+            None => match schema::open_reader(&self.files.database(), self.cache_bytes / READERS_MAX) {
                 _ if !self.look_at_place() => return work(&lock(&self.writer)),
                 opened => opened?,
             },
         };
         let done = work(&reader);
-        let mut readers = lock(&self.readers);
-        if done.is_ok() && readers.len() < READERS_KEPT {
-            readers.push(reader);
-        }
+        permit.kept = done.is_ok().then_some(reader);
         done
     }
 
     /// Whether the directory still leads to the files of this log. If it does not, nothing is written any more.
     fn look_at_place(&self) -> bool {
-        let Some(what) = self.place.what_changed() else { return true };
+        let Some(what) = self.open_files.what_changed() else { return true };
         if !matches!(self.trouble(), Some(Trouble::Failed(_))) {
             let directory = self.files.directory.display();
             let error = self.latch(format!(
@@ -464,11 +437,12 @@ impl Store for Disk {
         // So that no reader misses what is dropped: see `with_slots`.
         self.last.store(last.get(), Ordering::SeqCst);
         self.drops.fetch_add(1, Ordering::SeqCst);
-        let dropped = self
-            .amend(&writer, "the end of a former epoch", |transaction| schema::drop_from(transaction, id))
-            .inspect_err(|_| self.last.store(before.get(), Ordering::SeqCst));
+        let what = "the end of a former epoch";
+        let amendments = self
+            .write_amendment(&writer, what, |transaction| schema::drop_from(transaction, id))
+            .inspect_err(|_| self.last.store(before.get(), Ordering::SeqCst))?;
         lock(&self.refused).known.split_off(&last.next());
-        dropped
+        self.note_amendments(amendments)
     }
 
     fn last(&self) -> Id {
@@ -556,47 +530,6 @@ fn commit<T>(writer: &Connection, work: impl Fn(&Transaction<'_>) -> rusqlite::R
     Ok(done)
 }
 
-impl Files {
-    /// What to do about a log that is not whole.
-    const WAY_OUT: &str = "A secondary fetches everything again from its master after \"secondary discard\"; a master is \
-                           made anew from a backup or from a secondary with \"master restore\"";
-
-    fn full(&self) -> Trouble {
-        Trouble::NoRoom(format!("the disk is full: there is no room in {}", self.directory.display()))
-    }
-
-    /// Moves the write-ahead log into the database, which syncs both. A process that reads the database since before the end
-    /// of that log keeps it from being moved.
-    fn make_durable(&self, connection: &Connection) -> Result<(), StoreError> {
-        let deadline = Instant::now() + START_PATIENCE;
-        while !schema::empty_write_ahead_log(connection, MOVE_PATIENCE).map_err(|error| self.unusable(&error))? {
-            let readers = holders(&place::others_with_file(&self.database()));
-            let why = format!(
-                "{} is read by another process, {readers}, so what its write-ahead log holds cannot be made durable",
-                self.database().display()
-            );
-            if Instant::now() > deadline {
-                return Err(StoreError::new(format!("{why}. End that process, and start this node again")));
-            }
-            log::warn!("{why}; waiting for its end");
-        }
-        Ok(())
-    }
-
-    fn unusable(&self, error: &rusqlite::Error) -> StoreError {
-        StoreError::new(format!("{} cannot be used: {error}", self.database().display()))
-    }
-
-    fn damaged(&self, why: &str) -> StoreError {
-        StoreError::new(format!("{} is damaged: {why}. {}", self.database().display(), Files::WAY_OUT))
-    }
-}
-
-/// Names the processes that hold the database open.
-fn holders(processes: &[String]) -> String {
-    if processes.is_empty() { "which the system does not name".to_owned() } else { processes.join(", ") }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -635,28 +568,6 @@ fn check_identity(files: &Files, promised: Option<LogId>, found: Option<&Identit
     }
 }
 
-/// Files that appeared in a directory survive a power loss only after this, and so does the directory: it, and those
-/// above it, may have been made a moment ago, by a process that was killed then.
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    let directory = directory.canonicalize()?;
-    for ancestor in directory.ancestors() {
-        match File::open(ancestor).and_then(|file| file.sync_all()) {
-            Err(error) if !is_not_ours_to_sync(&error) => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Somebody else made that directory, or its file system has nothing to sync there.
-fn is_not_ours_to_sync(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
-}
-
-fn in_directory(directory: &Path, error: &io::Error) -> StoreError {
-    StoreError::new(format!("the data directory {} cannot be used: {error}", directory.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -685,5 +596,33 @@ mod tests {
         for (after, through, refused) in [(0, 1, &[][..]), (0, 3, &[2]), (2, 3, &[]), (1, 4, &[2, 4]), (3, 5, &[4])] {
             assert_eq!(disk.refused(Id::new(after), Id::new(through)).unwrap(), ids(refused), "{after} to {through}");
         }
+    }
+
+    #[test]
+    fn what_is_dropped_beside_readers_is_no_damage() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::open(directory.path()).unwrap();
+        let slots: Vec<Slot> = (1..=20).map(entry).collect();
+        disk.append(&slots).unwrap();
+        let all = ReadLimit { slots_max: usize::MAX, bytes_max: usize::MAX };
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) && disk.trouble().is_none() {
+                        let _ = disk.read(Id::ZERO, Id::MAX, all);
+                        let _ = disk.check(Id::new(5), Id::MAX, &mut |_| {});
+                    }
+                });
+            }
+            for _ in 0..500 {
+                if disk.drop_from(Id::new(11)).and_then(|()| disk.append(&slots[10..])).is_err() {
+                    break;
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(disk.trouble(), None);
+        assert_eq!(disk.read(Id::ZERO, Id::MAX, all).unwrap(), slots);
     }
 }

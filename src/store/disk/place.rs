@@ -15,23 +15,19 @@ type FileId = (u64, u64);
 
 /// The files of a data directory, as they were when it was opened.
 #[derive(Debug)]
-pub(super) struct Place {
-    database: FileId,
-    files: Vec<(PathBuf, FileId)>,
-}
+pub(super) struct OpenFiles(Vec<(PathBuf, FileId)>);
 
-impl Place {
+impl OpenFiles {
     /// Takes note of the files, all of which have to be there.
-    pub(super) fn note(files: &Files) -> io::Result<Place> {
+    pub(super) fn note(files: &Files) -> io::Result<OpenFiles> {
         let paths = files.of_the_log().into_iter().chain([files.lock()]);
-        let files_noted = paths.map(|path| id_of(&path).map(|id| (path, id))).collect::<io::Result<_>>()?;
-        Ok(Place { database: id_of(&files.database())?, files: files_noted })
+        paths.map(|path| id_of(&path).map(|id| (path, id))).collect::<io::Result<_>>().map(OpenFiles)
     }
 
     /// What is not as it was, in words. A path that cannot be looked at for another reason than that nothing is there says
     /// nothing.
     pub(super) fn what_changed(&self) -> Option<String> {
-        self.files.iter().find_map(|(path, noted)| match id_of(path) {
+        self.0.iter().find_map(|(path, noted)| match id_of(path) {
             Ok(found) if found == *noted => None,
             Ok(_) => Some(format!("{} is another file now", path.display())),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -43,7 +39,7 @@ impl Place {
 
     /// The other processes that have the database open, as far as the system tells: their numbers and names.
     pub(super) fn others_with_database(&self) -> Vec<String> {
-        others_with(self.database)
+        self.0.first().map_or_else(Vec::new, |(_, database)| others_with(*database))
     }
 }
 
@@ -82,7 +78,7 @@ mod tests {
         let data = directory.path().join("data");
         let _open = Disk::open(&data).unwrap();
         let files = Files { directory: data.clone() };
-        let place = Place::note(&files).unwrap();
+        let place = OpenFiles::note(&files).unwrap();
         assert_eq!(place.what_changed(), None);
         for path in files.of_the_log().into_iter().chain([files.lock()]) {
             let aside = directory.path().join("aside");

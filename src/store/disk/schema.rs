@@ -117,9 +117,10 @@ pub(super) fn open_for_examination(path: &Path, with_write_ahead_log: bool) -> R
             Ok(connection)
         })
     } else {
-        let encode = |path: String| path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        let path = std::path::absolute(path).map_err(|error| cannot(&error))?;
         let path = path.to_str().ok_or_else(|| cannot(&"its path is not UTF-8"))?;
-        Connection::open_with_flags(format!("file:{}?immutable=1", encode(path.to_owned())), flags)
+        let path = path.trim_start_matches('/').replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        Connection::open_with_flags(format!("file:///{path}?immutable=1"), flags)
     };
     let connection = opened.map_err(|error| cannot(&error))?;
     match read_format(&connection, path).map_err(|damage| cannot(&damage))? {
@@ -204,8 +205,12 @@ pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<bool> {
 }
 
 fn move_write_ahead_log(connection: &Connection, pragma: &str) -> rusqlite::Result<bool> {
-    // Whether somebody was in the way says less than whether all frames were moved: an empty log needs nobody to wait.
-    connection.query_row(pragma, [], |row| Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?))
+    // Whether somebody was in the way says less than whether all frames were moved: who only reads the end does not matter.
+    // Both numbers are negative if another process is moving the log: then nothing was done.
+    connection.query_row(pragma, [], |row| {
+        let (frames, moved): (i64, i64) = (row.get(1)?, row.get(2)?);
+        Ok(frames >= 0 && moved == frames)
+    })
 }
 
 /// A transaction, which is undone unless it is committed. The library has one, too, but parses its statements each time.

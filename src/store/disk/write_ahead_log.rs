@@ -28,8 +28,8 @@ pub(super) enum Beneath {
     Nothing,
     /// The database by itself is as it was when the log was moved into it last: it can be read.
     Whole,
-    /// The log was being moved when its process ended, or nobody tells whether it was: the database by itself may be a
-    /// mixture.
+    /// A part of the log was moved, or was being moved when its process ended, or nobody tells whether it was: the database
+    /// by itself may be a mixture.
     Mixed,
 }
 
@@ -42,6 +42,9 @@ struct Frames {
 
 /// Compares the pages of the database with those that were moved there.
 ///
+/// A checkpoint moves the latest frame of each page, and leaves a page alone if that frame is later than a reader lets it
+/// go. So a page without a frame after those that were moved has to be what the log says; of another one that cannot be told.
+///
 /// # Errors
 /// With a sentence about the first page that is not what was moved there; or if a file cannot be read.
 pub(super) fn examine(files: &Files) -> io::Result<Result<Beneath, String>> {
@@ -49,16 +52,20 @@ pub(super) fn examine(files: &Files) -> io::Result<Result<Beneath, String>> {
     let Some((moved, perhaps_moved)) = moved_frames(files, frames.salts) else { return Ok(Ok(Beneath::Mixed)) };
     let database = File::open(files.database())?;
     let mut page = vec![0; frames.page_bytes];
+    let mut is_whole = moved == perhaps_moved;
     for (&number, versions) in &frames.pages {
-        let upto = |frame| versions.iter().rev().find(|(at, _)| *at <= frame).map(|(_, sum)| *sum);
-        let Some(moved) = upto(moved) else { continue };
-        let offset = u64::from(number - 1) * frames.page_bytes as u64;
+        let before = versions.partition_point(|(frame, _)| *frame <= moved);
+        let (Some((_, expected)), Some(index)) = (versions[..before].last(), number.checked_sub(1)) else { continue };
+        let offset = u64::from(index) * frames.page_bytes as u64;
         let found = match database.read_exact_at(&mut page, offset) {
             Ok(()) => Some(crc32fast::hash(&page)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
             Err(error) => return Err(error),
         };
-        if found != Some(moved) && (found.is_none() || found != upto(perhaps_moved)) {
+        if found == Some(*expected) {
+            continue;
+        }
+        if before == versions.len() {
             let log = files.write_ahead_log();
             return Ok(Err(format!(
                 "page {number}, at byte {offset}, is not what was moved there from {}; readers do not see it, because that \
@@ -66,8 +73,9 @@ pub(super) fn examine(files: &Files) -> io::Result<Result<Beneath, String>> {
                 log.display()
             )));
         }
+        is_whole = false;
     }
-    Ok(Ok(if moved == perhaps_moved { Beneath::Whole } else { Beneath::Mixed }))
+    Ok(Ok(if is_whole { Beneath::Whole } else { Beneath::Mixed }))
 }
 
 /// How many frames of the log with these salts were moved into the database for certain, and how many perhaps.

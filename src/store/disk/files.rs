@@ -1,0 +1,113 @@
+//! The files of a data directory: where they are, what is done to them as files, and what is said of them.
+
+use super::{place, schema};
+use crate::store::{StoreError, Trouble};
+use rusqlite::Connection;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a start waits for processes that read the database, and how long before it says so.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+const MOVE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Where everything lies.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    pub(super) directory: PathBuf,
+}
+
+impl Files {
+    pub(super) fn database(&self) -> PathBuf {
+        self.directory.join("log.sqlite")
+    }
+
+    pub(super) fn write_ahead_log(&self) -> PathBuf {
+        self.directory.join("log.sqlite-wal")
+    }
+
+    pub(super) fn index(&self) -> PathBuf {
+        self.directory.join("log.sqlite-shm")
+    }
+
+    pub(super) fn floor(&self) -> PathBuf {
+        self.directory.join("floor")
+    }
+
+    pub(super) fn reserve(&self) -> PathBuf {
+        self.directory.join("reserve")
+    }
+
+    pub(super) fn lock(&self) -> PathBuf {
+        self.directory.join("lock")
+    }
+
+    /// The files that make up the log; the floor is the last.
+    pub(super) fn of_the_log(&self) -> [PathBuf; 4] {
+        [self.database(), self.write_ahead_log(), self.index(), self.floor()]
+    }
+
+    /// What to do about a log that is not whole.
+    pub(super) const WAY_OUT: &str = "A secondary fetches everything again from its master after \"secondary discard\"; a master is \
+                           made anew from a backup or from a secondary with \"master restore\"";
+
+    pub(super) fn full(&self) -> Trouble {
+        Trouble::NoRoom(format!("the disk is full: there is no room in {}", self.directory.display()))
+    }
+
+    /// Moves the write-ahead log into the database, which syncs both. A process that reads the database since before the end
+    /// of that log keeps it from being moved.
+    pub(super) fn make_durable(&self, connection: &Connection) -> Result<(), StoreError> {
+        let deadline = Instant::now() + START_PATIENCE;
+        while !schema::empty_write_ahead_log(connection, MOVE_PATIENCE).map_err(|error| self.unusable(&error))? {
+            let readers = holders(&place::others_with_file(&self.database()));
+            let why = format!(
+                "{} is read by another process, {readers}, so what its write-ahead log holds cannot be made durable",
+                self.database().display()
+            );
+            if Instant::now() > deadline {
+                return Err(StoreError::new(format!("{why}. End that process, and start this node again")));
+            }
+            log::warn!("{why}; waiting for its end");
+            thread::sleep(MOVE_PATIENCE);
+        }
+        Ok(())
+    }
+
+    pub(super) fn unusable(&self, error: &rusqlite::Error) -> StoreError {
+        StoreError::new(format!("{} cannot be used: {error}", self.database().display()))
+    }
+
+    pub(super) fn damaged(&self, why: &str) -> StoreError {
+        StoreError::new(format!("{} is damaged: {why}. {}", self.database().display(), Files::WAY_OUT))
+    }
+}
+
+/// Names the processes that hold the database open.
+pub(super) fn holders(processes: &[String]) -> String {
+    if processes.is_empty() { "which the system does not name".to_owned() } else { processes.join(", ") }
+}
+
+/// Files that appeared in a directory survive a power loss only after this, and so does the directory: it, and those
+/// above it, may have been made a moment ago, by a process that was killed then.
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+    let directory = directory.canonicalize()?;
+    for ancestor in directory.ancestors() {
+        match File::open(ancestor).and_then(|file| file.sync_all()) {
+            Err(error) if !is_not_ours_to_sync(&error) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Somebody else made that directory, or its file system has nothing to sync there.
+fn is_not_ours_to_sync(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+}
+
+pub(super) fn in_directory(directory: &Path, error: &io::Error) -> StoreError {
+    StoreError::new(format!("the data directory {} cannot be used: {error}", directory.display()))
+}
