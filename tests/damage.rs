@@ -204,8 +204,27 @@ fn one_data_directory_serves_one_process() {
     let directory = tempfile::tempdir().unwrap();
     let first = Disk::open(directory.path()).unwrap();
     let why = Disk::open(directory.path()).err().expect("the second is refused").to_string();
-    assert!(why.contains(&format!("in use by process {}", std::process::id())), "{why}");
+    let this_process = format!("in use by process {}", std::process::id());
+    assert!(why.contains(&this_process), "{why}");
+    let why = ReadLock::take(directory.path()).expect_err("it is not examined meanwhile").to_string();
+    assert!(why.contains(&this_process), "{why}");
+    first.close();
     drop(first);
+
+    // Two may read it at once, and no node starts meanwhile.
+    let read = || ReadLock::take(directory.path());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let examined = loop {
+        match read() {
+            Ok(lock) => break lock,
+            Err(why) => assert!(Instant::now() < deadline, "the thread of the first one leaves it: {why}"),
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    let _also = read().expect("a second reader");
+    let why = Disk::open(directory.path()).err().expect("it is being examined").to_string();
+    assert!(why.contains("is in use by"), "{why}");
+    drop(examined);
 }
 
 #[test]

@@ -320,19 +320,18 @@ impl Exchange {
     fn send(&mut self, reply: Reply) {
         let body_is_done = self.body_is_done();
         // A body of which nothing was read, and that is sent in any case, can be thrown away to its end.
-        let is_whole = matches!(self.framing, Framing::Length(_)) && !self.body_begun;
+        let may_go_on = !body_is_done
+            && matches!(self.framing, Framing::Length(_))
+            && !(self.body_begun || must_bury(self.request()) || self.header("Expect").is_some());
         let Some((request, departure)) = self.depart() else { return };
-        let edge = Arc::clone(&self.gate.edge);
-        let answer: Box<dyn FnOnce() + Send> = if body_is_done {
-            Box::new(move || send(request, reply, departure))
-        } else {
-            let may_go_on = is_whole && !must_bury(&request) && !expects_to_be_asked(&request);
-            Box::new(move || refuse_before_body(request, reply, may_go_on, departure))
+        let answer = move || match body_is_done {
+            true => send(request, reply, departure),
+            false => refuse_before_body(request, reply, may_go_on, departure),
         };
         if self.gate.hand_over() {
             answer();
         } else {
-            edge.senders.submit(answer);
+            self.gate.edge.senders.submit(Box::new(answer));
         }
     }
 }
@@ -512,11 +511,6 @@ fn throw_away(body: &mut impl Read, patience: Duration) -> usize {
         }
     }
     thrown_away
-}
-
-/// Whether the client waits for a word before it sends the body.
-fn expects_to_be_asked(request: &Request) -> bool {
-    request.headers().iter().any(|header| header.field.equiv("Expect"))
 }
 
 fn header(name: &str, value: &str) -> Header {
