@@ -359,6 +359,11 @@ fn a_write_can_be_followed_through_the_logs() {
     in_master("id 1 acknowledged by secondary-1 after");
     in_master("id 1 acknowledged by secondary-2 after");
     in_master("id 1 committed after");
+    let log = cluster.master.log();
+    let at = |words: &str| log.find(words).unwrap();
+    for name in ["secondary-1", "secondary-2"] {
+        assert!(at(&format!("id 1 acknowledged by {name}")) < at("id 1 committed after"), "in this order: {log}");
+    }
     in_master("secondary-2 (http://localhost");
     let line = cluster.master.log().lines().find(|line| line.contains("id 1 committed")).unwrap().to_owned();
     assert!(line.contains("[INFO ] master e1: "), "time, level, node, epoch: {line}");

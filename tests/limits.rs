@@ -92,6 +92,10 @@ fn under_load_writes_are_summed_up_and_debug_has_every_one() {
         let written = log.lines().count() as u64;
         assert!(written < last * 2, "{written} lines of {last} writes, which take three or more each:\n{log}");
         assert!(log.lines().any(|line| line.contains(words) && line.contains(" times in ")), "{log}");
+        let words = words.trim_end_matches(", ");
+        let told =
+            |line: &str| line.contains(&format!("{last}{words}")) || line.contains(&format!("id {last} received"));
+        assert!(log.lines().any(told), "a stop tells the sums up to id {last}: {log}");
     }
     let (logs, last) = lines("debug");
     let committed = (1..=last).filter(|id| logs[0].contains(&format!("id {id} committed after"))).count() as u64;

@@ -130,8 +130,9 @@ impl Access {
         Err(Reply::problem(
             403,
             &format!(
-                "this node is not {}: without a token it answers to IP addresses, localhost, names without a dot{}. If that \
-                 name is meant, add it to ALLOW_HOSTS; a proxy passes a name that is known here as Host",
+                "this node does not serve the host {}: without a token, it serves IP addresses, localhost, names without a \
+                 dot{}. If the name is right, put it into ALLOW_HOSTS, set CLIENT_TOKEN, or let the proxy in front send \
+                 another Host",
                 host.escape_debug(),
                 self.hosts.in_words()
             ),

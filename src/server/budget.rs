@@ -84,6 +84,15 @@ impl Budget {
         has_room
     }
 
+    /// How much of it is taken, with the name of its setting.
+    pub(crate) fn in_words(&self, setting: &str) -> String {
+        let BudgetFigures { bytes, bytes_max, .. } = self.figures();
+        format!(
+            "{bytes} bytes are taken of the {bytes_max} of {setting}, whose last quarter is for requests of at most \
+             {SMALL_BYTES_MAX} bytes"
+        )
+    }
+
     pub(crate) fn figures(&self) -> BudgetFigures {
         let state = self.lock();
         BudgetFigures { bytes: state.taken, bytes_max: self.bytes_max, refused: state.refused }

@@ -290,7 +290,7 @@ impl MasterSettings {
                 |_| "master".to_owned(),
                 "master.log",
                 body_bytes_max,
-                BODIES_BYTES_DEFAULT.max(Budget::least_for(body_bytes_max)),
+                BODIES_BYTES_DEFAULT,
             ),
             secondaries: resolver.secondaries(&flags.secondaries),
             replication_timeout: resolver.seconds(
@@ -328,14 +328,12 @@ impl MasterSettings {
             ),
             message_bytes_max,
             pending_max: resolver.number(&flags.max_pending, "--max-pending", &["MAX_PENDING"], 10_000, 1, 1_000_000),
-            pending_bytes_max: resolver.number(
+            pending_bytes_max: resolver.budget(
                 &flags.max_pending_bytes,
                 "--max-pending-bytes",
-                &["MAX_PENDING_BYTES"],
-                PENDING_BYTES_DEFAULT.max(Budget::least_for(body_bytes_max)),
-                // So that the largest request is taken when there is little else.
-                Budget::least_for(body_bytes_max),
-                1 << 40,
+                "MAX_PENDING_BYTES",
+                PENDING_BYTES_DEFAULT,
+                body_bytes_max,
             ),
         };
         resolver.finish(settings)
@@ -490,13 +488,12 @@ impl Resolver<'_> {
             ),
             files_max: self.number(&flags.log_files, "--log-files", &["LOG_FILES"], 5, 1, 1_000),
         };
-        let bodies_bytes_max = self.number(
+        let bodies_bytes_max = self.budget(
             &flags.max_bodies_bytes,
             "--max-bodies-bytes",
-            &["MAX_BODIES_BYTES"],
+            "MAX_BODIES_BYTES",
             bodies_bytes_default,
-            Budget::least_for(body_bytes_max),
-            1 << 40,
+            body_bytes_max,
         );
         let limits = Limits {
             body_bytes_max,
@@ -546,6 +543,26 @@ impl Resolver<'_> {
         }
         let listen = SocketAddr::new(bind, port);
         CommonSettings { listen, server_id, data_dir, cache_bytes, log, view, limits, follow, access, faults_enabled }
+    }
+
+    /// Bytes of a budget, three quarters of which must have room for the largest request.
+    fn budget(
+        &mut self,
+        flag: &Option<String>,
+        flag_name: &str,
+        variable: &str,
+        default: usize,
+        body_bytes_max: usize,
+    ) -> usize {
+        let least = Budget::least_for(body_bytes_max);
+        self.value(flag, flag_name, &[variable], default.max(least), |text| match text.parse::<usize>() {
+            Ok(bytes) if bytes >= least => Ok(bytes),
+            _ => Err(format!(
+                "\"{}\" must be a number of bytes from {least}: the largest request, {body_bytes_max} bytes, has to fit into \
+                 three quarters of it",
+                text.escape_debug()
+            )),
+        })
     }
 
     /// Yes or no; no by default.

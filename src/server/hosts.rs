@@ -47,14 +47,19 @@ impl Hosts {
         is_address || is_local || self.0.iter().any(|pattern| pattern.fits(&host))
     }
 
-    /// Names that the configuration adds, for people.
+    /// Whether every name is taken for this node's.
+    pub(crate) fn are_all(&self) -> bool {
+        self.0.contains(&Pattern::Any)
+    }
+
+    /// The names with a dot, for people; nothing if there are none.
     pub(crate) fn in_words(&self) -> String {
-        let names = self.0.iter().map(|pattern| match pattern {
-            Pattern::Any => "*".to_owned(),
-            Pattern::Below(suffix) => format!("*{suffix}"),
-            Pattern::Exactly(name) => name.clone(),
+        let names = self.0.iter().filter_map(|pattern| match pattern {
+            Pattern::Any => None,
+            Pattern::Below(suffix) => Some(format!(", *{suffix}")),
+            Pattern::Exactly(name) => name.contains('.').then(|| format!(", {name}")),
         });
-        names.map(|name| format!(", {name}")).collect()
+        names.collect()
     }
 }
 

@@ -117,8 +117,13 @@ fn run(
     if !common.listen.ip().is_loopback() && common.access.cluster.is_none() {
         log::warn!("whoever reaches {} can change this cluster: there is no CLUSTER_TOKEN", common.listen);
     }
+    if common.access.client.is_none() && common.access.hosts.are_all() {
+        log::warn!(
+            "a page of any site can use a browser to read and write here: ALLOW_HOSTS is * and there is no CLIENT_TOKEN"
+        );
+    }
     let served = listener.local_addr().map_err(|error| error.to_string()).and_then(|address| {
-        let store = open_store(common, &log)?;
+        let store = open_store(role, common, &log)?;
         let (service, stop) = start(address.port(), store, log)?;
         let server = Server::start(listener, common.limits.clone(), service).map_err(|error| error.to_string())?;
         log::info!("{} serves on http://{}", common.server_id, server.address());
@@ -142,17 +147,20 @@ fn run(
     }
 }
 
-fn open_store(common: &CommonSettings, log: &NodeLog) -> Result<Arc<dyn Store>, String> {
+fn open_store(role: &str, common: &CommonSettings, log: &NodeLog) -> Result<Arc<dyn Store>, String> {
     match &common.data_dir {
         Some(directory) => {
             let store = Disk::open_with_cache(directory, common.cache_bytes).map_err(|error| error.to_string())?;
             log::info!("the data is in {}", directory.display());
             let is_empty = store.last() == Id::ZERO && store.identity().is_ok_and(|identity| identity.is_none());
             if is_empty && log.goes_on() {
+                let otherwise = match role {
+                    "master" => "put the directory back, or make it anew with \"master restore\"",
+                    _ => "put the directory back; otherwise its master sends everything again",
+                };
                 log::warn!(
                     "{} holds no log, though {} has lines of an earlier start of this node. If it held one, stop this node \
-                     and put the directory back, or, if it is gone: a master is made anew with \"master restore\", and a \
-                     secondary is sent everything again",
+                     and {otherwise}",
                     directory.display(),
                     common.log.file.display()
                 );

@@ -174,12 +174,11 @@ impl Exchange {
     /// As [`Exchange::read_body`].
     pub(crate) fn read_body_within(&mut self, patience: Duration) -> Result<Body, Reply> {
         let bodies = Arc::clone(&self.gate.edge.limits.bodies);
+        let client = self.client();
         let no_room = || {
-            Reply::overloaded(&format!(
-                "this node is reading as many request bodies as it has room for (MAX_BODIES_BYTES is {}); try again in a \
-                 moment",
-                bodies.figures().bytes_max
-            ))
+            let why = format!("there is no room for its body: {}", bodies.in_words("MAX_BODIES_BYTES"));
+            log::warn!("a request of {client} was refused: {why}");
+            Reply::overloaded(&format!("{why}; try again in a moment"))
         };
         let expected = if let Framing::Length(length) = self.framing { Some(length) } else { None };
         // What the library has read already is in memory anyway.

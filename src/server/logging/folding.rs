@@ -65,18 +65,18 @@ impl Folding {
         is_one_of_few
     }
 
-    /// Logs what was only counted, of sites whose time is over.
-    pub(super) fn tell_ended(&self) {
-        for Sum { level, lines, seconds, last } in self.ended(Instant::now()) {
+    /// Logs what was only counted, of sites whose time is over, or has lasted for so long.
+    pub(super) fn tell(&self, at_most: Duration) {
+        for Sum { level, lines, seconds, last } in self.ended(Instant::now(), at_most) {
             log::log!(target: NOT_COUNTED, level, "… {lines} more lines like this in {seconds} s, the last of them: {last}");
         }
     }
 
-    fn ended(&self, now: Instant) -> Vec<Sum> {
+    fn ended(&self, now: Instant, at_most: Duration) -> Vec<Sum> {
         let mut sums = Vec::new();
         for site in self.lock().values_mut() {
             let passed = now.duration_since(site.began);
-            if site.lines > LINES_MAX && passed >= site.time {
+            if site.lines > LINES_MAX && passed >= site.time.min(at_most) {
                 let (level, lines) = (site.level, site.lines - LINES_MAX);
                 let last = std::mem::take(&mut site.last);
                 sums.push(Sum { level, lines, seconds: passed.as_secs(), last });
@@ -106,15 +106,15 @@ mod tests {
             lines.count() as u64
         };
         assert_eq!(flood(0), LINES_MAX);
-        assert_eq!(folding.ended(at(0)), []);
+        assert_eq!(folding.ended(at(0), TIME_MAX), []);
         let sum = |seconds, last: &str| Sum { level: Level::Warn, lines: 980, seconds, last: last.to_owned() };
-        assert_eq!(folding.ended(at(1)), [sum(1, "line 999")]);
+        assert_eq!(folding.ended(at(1), TIME_MAX), [sum(1, "line 999")]);
         assert_eq!(flood(1), LINES_MAX);
-        assert_eq!(folding.ended(at(2)), [], "its time is two seconds now");
-        assert_eq!(folding.ended(at(3)), [sum(2, "line 999")]);
+        assert_eq!(folding.ended(at(2), TIME_MAX), [], "its time is two seconds now");
+        assert_eq!(folding.ended(at(3), TIME_MAX), [sum(2, "line 999")]);
         assert!(folding.admit_at(at(3), ("file", 2), Level::Warn, String::new), "another site has lines of its own");
-        assert_eq!(folding.ended(at(100)), [], "nothing came since");
+        assert_eq!(folding.ended(at(100), TIME_MAX), [], "nothing came since");
         assert_eq!(flood(100), LINES_MAX);
-        assert_eq!(folding.ended(at(101)).len(), 1, "after a rest its time is a second again");
+        assert_eq!(folding.ended(at(101), TIME_MAX).len(), 1, "after a rest its time is a second again");
     }
 }

@@ -16,6 +16,7 @@ mod queue;
 mod rotating_file;
 mod writes;
 
+use writes::SECOND;
 pub(crate) use writes::{Step, WriteLines};
 
 use crate::wire::timestamp::rfc3339;
@@ -100,6 +101,7 @@ pub(crate) fn start(settings: &LogSettings) -> NodeLog {
         epoch: Arc::clone(&log.epoch),
         level: settings.level,
         folding: Arc::clone(&folding),
+        writes: Arc::clone(&log.writes),
         formatter: WriteLogger::new(settings.level, config.build(), lines),
         queue: Arc::clone(&queue),
     };
@@ -108,8 +110,8 @@ pub(crate) fn start(settings: &LogSettings) -> NodeLog {
     }
     let writes = Arc::clone(&log.writes);
     let sums = move || {
-        folding.tell_ended();
-        writes.tell_ended();
+        folding.tell(Duration::MAX);
+        writes.tell_sums(SECOND);
     };
     if let Err(error) = Writer::new(queue, file).start(sums) {
         eprintln!("{}: nothing can be logged: no thread could be started: {error}", settings.node);
@@ -139,6 +141,7 @@ struct Logger {
     epoch: Arc<AtomicU64>,
     level: LevelFilter,
     folding: Arc<Folding>,
+    writes: Arc<WriteLines>,
     formatter: Box<WriteLogger<Lines>>,
     queue: Arc<Queue>,
 }
@@ -164,8 +167,10 @@ impl Log for Logger {
         self.formatter.log(&Record::builder().metadata(metadata).args(format_args!("{text}")).build());
     }
 
-    /// Waits until everything that was logged before is written, but not for long.
+    /// Tells what was only counted so far, and waits until everything that was logged before is written, but not for long.
     fn flush(&self) {
+        self.folding.tell(Duration::ZERO);
+        self.writes.tell_sums(Duration::ZERO);
         self.queue.await_written(FLUSH_PATIENCE);
     }
 }

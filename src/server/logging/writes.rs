@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// Lines in a second: four lone writes to two secondaries.
 const LINES_MAX: usize = 20;
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// A step on the way of a write.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -104,16 +104,17 @@ impl WriteLines {
         false
     }
 
-    /// Logs what was summed up in a second that is over.
-    pub(super) fn tell_ended(&self) {
-        for line in self.ended(Instant::now()) {
+    /// Logs what was summed up for so long.
+    pub(super) fn tell_sums(&self, at_least: Duration) {
+        for line in self.ended(Instant::now(), at_least) {
             log::info!(target: NOT_COUNTED, "{line}");
         }
     }
 
-    fn ended(&self, now: Instant) -> Vec<String> {
+    fn ended(&self, now: Instant, at_least: Duration) -> Vec<String> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(passed) = state.began.map(|began| now.duration_since(began)).filter(|passed| *passed >= SECOND) else {
+        let Some(passed) = state.began.map(|began| now.duration_since(began)).filter(|passed| *passed >= at_least)
+        else {
             return Vec::new();
         };
         state.began = Some(now);
@@ -155,14 +156,16 @@ mod tests {
             lines.may_write(at(ms), Step::Committed, ids, took)
         };
         assert!((1..=20).all(|id| tell(0, id)));
-        assert_eq!(lines.ended(at(1_000)), Vec::<String>::new());
+        assert_eq!(lines.ended(at(1_000), SECOND), Vec::<String>::new());
         assert!((21..=40).all(|id| tell(1_000, id)), "a new second");
         assert!((41..=90).all(|id| !tell(1_500, id)));
-        let sums = lines.ended(at(2_000));
+        let sums = lines.ended(at(2_000), SECOND);
         assert_eq!(sums, ["ids 41–90 committed, 50 times in 1.0 s, after 90 ms at most"]);
         assert!(!tell(2_100, 91), "the load goes on");
-        assert_eq!(lines.ended(at(3_000)), ["id 91 committed, 1 time in 1.0 s, after 91 ms at most"]);
-        assert_eq!(lines.ended(at(4_000)), Vec::<String>::new());
+        assert_eq!(lines.ended(at(3_000), SECOND), ["id 91 committed, 1 time in 1.0 s, after 91 ms at most"]);
+        assert_eq!(lines.ended(at(4_000), SECOND), Vec::<String>::new());
         assert!(tell(4_000, 92), "it is over");
+        assert!((93..=111).all(|id| tell(4_000, id)) && !tell(4_000, 112));
+        assert_eq!(lines.ended(at(4_100), Duration::ZERO).len(), 1, "a stop waits for no second");
     }
 }

@@ -109,14 +109,15 @@ impl Master {
         state.note_acknowledgement(dispatch.member, before, acknowledgement.durable, Some(call));
         let name = state.name_of(dispatch);
         let took = sent.elapsed();
-        self.carry_out(state, effects);
         if through > after {
             self.metrics.acknowledged(&name, took);
             let step = Step::Acknowledged(Arc::clone(&name));
+            // While the state is locked, which waits for nothing: so that it comes before the commit that follows from it.
             self.log.writes().tell(step, (after, through), Some(took), || {
                 format!("{} acknowledged by {name} after {} ms", id_range(after, through), took.as_millis())
             });
         }
+        self.carry_out(state, effects);
         Ok(())
     }
 

@@ -121,18 +121,20 @@ impl Master {
     /// Reads what is posted, unless there is no room for it. Also gives what keeps its place in the budget for bodies.
     fn read(&self, exchange: &mut Exchange) -> Result<(Posted, impl Sized + use<>, Conditions), Reply> {
         let conditions = Conditions::of(exchange).map_err(|why| Reply::problem(400, &why))?;
-        if !self.pending.has_room_for(exchange.declared_body_bytes()) {
-            return Err(Reply::overloaded(&self.too_much_pending()));
+        let bytes = exchange.declared_body_bytes();
+        if !self.pending.has_room_for(bytes) {
+            let why = self.too_much_pending(bytes);
+            log::warn!("a post of {} was refused: {why}", exchange.client());
+            return Err(Reply::overloaded(&why));
         }
         let (posted, share) = read_posted(exchange)?;
         Ok((self.check_size(posted)?, share, conditions))
     }
 
-    fn too_much_pending(&self) -> String {
+    fn too_much_pending(&self, bytes: usize) -> String {
         format!(
-            "messages with {} bytes of text are under way already, and MAX_PENDING_BYTES is {}; try again in a moment",
-            self.pending.figures().bytes,
-            self.settings.pending_bytes_max
+            "there is no room for {bytes} bytes of text: {}; try again in a moment",
+            self.pending.in_words("MAX_PENDING_BYTES")
         )
     }
 
@@ -173,7 +175,7 @@ impl Master {
         }
         let examined = self.examine(&state, &posted, &conditions).and_then(|write| {
             let bytes = posted.messages.iter().map(|message| message.len()).sum();
-            let share = self.pending.take(bytes).ok_or_else(|| Objection::Overloaded(self.too_much_pending()))?;
+            let share = self.pending.take(bytes).ok_or_else(|| Objection::Overloaded(self.too_much_pending(bytes)))?;
             Ok((write, share))
         });
         let (write, share) = match examined {
@@ -249,8 +251,8 @@ impl Master {
         if open + messages as u64 > self.settings.pending_max as u64 {
             let most = self.settings.pending_max;
             return Err(Objection::Overloaded(format!(
-                "{open} messages wait for their fate already, and with these {messages} there would be more than {most}; \
-                 try again in a moment"
+                "{open} messages wait for their fate already, and with these {messages} there would be more than {most} \
+                 (MAX_PENDING); try again in a moment"
             )));
         }
         let shortfall = state.ledger.shortfall(write.concern).filter(|_| write.timeout.is_none());

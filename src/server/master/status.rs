@@ -8,6 +8,7 @@ use crate::server::clock;
 use crate::server::live::Watched;
 use crate::server::reading::Snapshot;
 use crate::server::status::{NodeStatus, budgets};
+use crate::store::Trouble;
 use crate::threads;
 use crate::wire::fault::ActiveFault;
 use crate::wire::timestamp::rfc3339;
@@ -117,6 +118,9 @@ impl Master {
         }
         if let Some(lost) = self.why_poisoned().or_else(threads::lost) {
             return Some(Closed::ForGood(lost));
+        }
+        if let Some(Trouble::Failed(why)) = self.store.trouble() {
+            return Some(Closed::ForGood(why));
         }
         let trouble = self.store.trouble().map(|trouble| trouble.to_string()).or_else(clock::fault);
         trouble.or_else(|| state.why_read_only(self.settings.quorum)).map(Closed::ForNow)
