@@ -1,6 +1,6 @@
 //! The standard output, written without ever waiting for long.
 //!
-//! A pipe that nobody reads, or a terminal that was stopped with Ctrl-S, makes a plain `write` wait for ever, and with it
+//! A pipe that is not read, or a terminal that was stopped with Ctrl-S, makes a plain `write` wait for ever, and with it
 //! everything that waits for the writer. So the system is asked first whether the output takes something.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,7 +18,7 @@ const PIECE_BYTES: usize = 4_096;
 #[derive(Debug)]
 pub(crate) struct Console<W = io::Stdout> {
     output: Mutex<W>,
-    /// It took nothing for as long as its last writer waited. Until it takes something again, nobody waits for it.
+    /// It took nothing for as long as its last writer waited. Until it takes something again, no writer waits for it.
     is_stuck: AtomicBool,
 }
 
@@ -101,6 +101,6 @@ mod tests {
     fn a_broken_pipe_takes_everything() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        assert_eq!(Console::new(writer).write(b"to nobody", Duration::ZERO), 9);
+        assert_eq!(Console::new(writer).write(b"to no one", Duration::ZERO), 9);
     }
 }

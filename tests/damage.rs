@@ -267,7 +267,7 @@ fn an_examination_changes_nothing_and_sees_everything() {
                 files.into_iter().map(read).collect::<Vec<_>>()
             };
             let before = snapshot();
-            assert_eq!(examine(&directory).unwrap(), !without_index, "{name}: nobody else tells what was moved");
+            assert_eq!(examine(&directory).unwrap(), !without_index, "{name}: no other file tells what was moved");
             assert!(before == snapshot(), "{name} was changed");
         }
     }

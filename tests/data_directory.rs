@@ -133,7 +133,7 @@ fn a_reader_with_an_old_snapshot_is_named_and_a_start_beside_it_is_refused() {
         assert_eq!(post(&cluster.master.url("/messages"), &batch).status, 201);
     }
     let warning = || cluster.master.health()["warning"].as_str().map(str::to_owned);
-    wait_until("it is told", || warning().is_some());
+    wait_until("there is a warning", || warning().is_some());
     let named = format!("process {} (", std::process::id());
     assert!(warning().unwrap().contains(&named), "{:?} should name {named}", warning());
     cluster.master.wait_for_log(&named);

@@ -1,4 +1,4 @@
-//! What must not stop a node: outputs that nobody reads, more bodies than memory, clients that send and do not read,
+//! What must not stop a node: outputs that are not read, more bodies than memory, clients that send and do not read,
 //! signals that come twice, clocks beyond the calendar, files that may not grow. Real processes, wide bounds;
 //! `benches/limits/run` prints figures.
 

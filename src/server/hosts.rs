@@ -3,7 +3,7 @@
 //! A page of another site can make its own name lead to this machine, after the browser has loaded it (*DNS rebinding*):
 //! then the browser takes this node for that site, and the page may read everything and post. The name stays in the
 //! `Host` of each request, so a node answers only to names that no other site has: IP addresses, `localhost`, names without
-//! a dot, under which nobody can put a site into the public DNS, and those that its configuration names.
+//! a dot, which the public DNS gives to no site, and those that its configuration names.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -24,7 +24,7 @@ pub(super) struct NodeStatus {
     pub(super) uptime_s: u64,
     /// How much memory clients make this node use, by what for.
     pub(super) budgets: BTreeMap<&'static str, BudgetFigures>,
-    /// What somebody should look after, though the node works.
+    /// What an operator should look after, though the node works.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) warning: Option<String>,
 }

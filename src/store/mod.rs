@@ -294,7 +294,7 @@ pub trait Store: Send + Sync {
     /// Why no messages are taken, if that is so.
     fn trouble(&self) -> Option<Trouble>;
 
-    /// What somebody should look after soon, in a sentence, though messages are taken.
+    /// What an operator should look after soon, in a sentence, though messages are taken.
     fn warning(&self) -> Option<String> {
         None
     }

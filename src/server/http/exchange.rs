@@ -285,7 +285,7 @@ impl Exchange {
         reply_to_each(answers);
     }
 
-    /// Reads a body that nobody asked for and throws it away, so that it is out of the way of the reply.
+    /// Reads a body that no handler asked for and throws it away, so that it is out of the way of the reply.
     pub(super) fn skip_body(&mut self) -> Result<(), Reply> {
         if self.body_is_done() {
             return Ok(());

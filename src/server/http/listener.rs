@@ -12,7 +12,7 @@ const BACKLOG_MAX: u64 = 1_024;
 /// Those that wait are accepted all at once after a pause, at two descriptors each: they get a quarter of what there is.
 const DESCRIPTORS_PER_WAITING: u64 = 8;
 
-/// What the system keeps of a body that nobody has read yet. Left to itself it would keep up to 6 MiB for each connection,
+/// What the system keeps of a body that the node has not read yet. Left to itself it would keep up to 6 MiB for each connection,
 /// which a container's memory limit counts, too.
 const RECEIVE_BUFFER_BYTES: usize = 256 << 10;
 

@@ -9,7 +9,7 @@
 //!
 //! Logging never makes a node wait: a line is put into a queue, and one thread writes what is in it. A queue that is full
 //! drops lines and counts them. Clients' text never gets into a line as it is: control characters are escaped and long
-//! lines are cut, so nobody can forge a line, or hide one behind terminal sequences.
+//! lines are cut, so no client can forge a line, or hide one behind terminal sequences.
 
 mod folding;
 mod queue;
@@ -123,7 +123,7 @@ pub(crate) fn start(settings: &LogSettings) -> NodeLog {
     log
 }
 
-/// Panics are told in the log, and not on an error output that nobody may read.
+/// Panics are told in the log, and not on the error output, which may not be read.
 fn log_panics() {
     panic::set_hook(Box::new(|panic| {
         let thread = thread::current();

@@ -41,7 +41,7 @@ struct State {
     written: u64,
     /// The writer waits for lines.
     is_idle: bool,
-    /// Somebody waits until everything is written.
+    /// A stop, or a panic, waits until everything is written.
     is_awaited: bool,
 }
 
@@ -93,7 +93,7 @@ impl Queue {
         self.written.notify_all();
     }
 
-    /// Lets lines come together, unless somebody waits for them.
+    /// Lets lines come together, unless a stop waits for them.
     fn rest(&self) {
         let waited = self.came.wait_timeout_while(self.lock(), REST, |state| !state.is_awaited);
         drop(waited);

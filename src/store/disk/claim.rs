@@ -122,7 +122,7 @@ pub(super) fn check_finished(directory: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The second process is told which the first is. What stands in the file is the number of the last node, which may have
+/// Names the process that uses the directory. What stands in the file is the number of the last node, which may have
 /// ended; a command that only reads leaves it as it is.
 fn in_use(files: &Files, mut lock: File) -> StoreError {
     let mut holders = others_with_file(&files.lock());

@@ -1,7 +1,7 @@
 //! Reads a data directory that no node uses, and changes nothing in it: not a byte, not a time, no file is made. So it can
 //! be done as another user, and on a file system that is mounted read-only.
 //!
-//! SQLite reads a database beside its write-ahead log without writing if it is told that nobody else is there: it locks
+//! SQLite reads a database beside its write-ahead log without writing if no other process is there: it locks
 //! nothing (`unix-none`) and keeps the index of that log in its own memory (`locking_mode = EXCLUSIVE`).
 
 use super::claim::{self, ReadLock};
@@ -70,7 +70,7 @@ impl Examination {
         check_all(&self.reader, self.last, &mut each).map_err(|damage| self.lock.files.damaged(&damage.to_string()))
     }
 
-    /// Checks what lies under the write-ahead log: pages of the database that nobody reads any more. Gives whether all of
+    /// Checks what lies under the write-ahead log: pages of the database that readers do not see any more. Gives whether all of
     /// it could be examined.
     ///
     /// # Errors

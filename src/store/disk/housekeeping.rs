@@ -26,7 +26,7 @@ const ROOM_TRIED_EVERY: Duration = Duration::from_secs(1);
 const UNFINISHED_TRIED_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked whether the directory still leads to the files of the log.
 const PLACE_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
-/// Size from which a write-ahead log that cannot be moved is told of: sixteen times what it normally has,
+/// Size from which the node warns of a write-ahead log that cannot be moved: sixteen times what it normally has,
 const HELD_BYTES_TOLD: u64 = 64 << 20;
 /// and how often.
 const HELD_TOLD_EVERY: Duration = Duration::from_secs(60);
@@ -40,7 +40,7 @@ struct Housekeeper {
     tidied: Instant,
     /// and whether something of it was left.
     is_unfinished: bool,
-    /// When it was last told that somebody keeps the write-ahead log from being moved.
+    /// When the last warning of a write-ahead log that cannot be moved was logged.
     held_told: Instant,
     place_looked_at: Instant,
 }
@@ -116,8 +116,8 @@ impl Housekeeper {
         }
     }
 
-    /// A write-ahead log that cannot be moved grows: somebody reads the database as it was before. That is told, with who it
-    /// is, because only its end helps.
+    /// A write-ahead log that cannot be moved grows: another process reads the database as it was before. The warning names
+    /// it, because only its end helps.
     fn look_at_write_ahead_log(&mut self, disk: &Disk, everything_was_moved: bool) {
         let path = disk.files.write_ahead_log();
         let bytes = fs::metadata(&path).map_or(0, |file| file.len());

@@ -8,7 +8,7 @@
 //! | `lock` | held by the process that uses the directory, and names it |
 //!
 //! Everything that changes the log holds the writing connection from before it looks whether the store is sound until the
-//! store knows what came of it: a write or a sync that fails is the last one, whoever waits behind it.
+//! store knows what came of it: a write or a sync that fails is the last one, for those who wait behind it, too.
 //!
 //! An append is one transaction and one sync, of the write-ahead log. [`housekeeping`] moves that log into the database
 //! beside the appends.
@@ -76,7 +76,7 @@ pub struct Disk {
     floor: Mutex<FloorFile>,
     /// A failure stays: nothing is written after it, because what the system kept of that write is not known.
     trouble: Mutex<Option<Trouble>>,
-    /// What somebody should look after, though the store works.
+    /// What an operator should look after, though the store works.
     warning: Mutex<Option<String>>,
     reserve: Reserve,
     open_files: OpenFiles,

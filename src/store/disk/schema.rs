@@ -106,7 +106,7 @@ pub(super) fn open_reader(path: &Path, cache_bytes: usize) -> Result<Connection,
     connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX, cache_bytes)
 }
 
-/// Opens a database that nobody else uses, in a way that changes no file; with what is in its write-ahead log, or without.
+/// Opens a database that no other process uses, in a way that changes no file; with what is in its write-ahead log, or without.
 pub(super) fn open_for_examination(path: &Path, with_write_ahead_log: bool) -> Result<Connection, StoreError> {
     let cannot = |why: &dyn fmt::Display| StoreError::new(format!("{} cannot be read: {why}", path.display()));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
@@ -191,7 +191,7 @@ fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
 }
 
 /// Moves the write-ahead log into the database and cuts it to nothing, waiting so long for other connections. Gives whether
-/// everything in it was moved, and so is durable; `false` if somebody reads what was there before.
+/// everything in it was moved, and so is durable; `false` if another process reads what was there before.
 pub(super) fn empty_write_ahead_log(connection: &Connection, patience: Duration) -> rusqlite::Result<bool> {
     connection.busy_timeout(patience)?;
     let moved = move_write_ahead_log(connection, "PRAGMA wal_checkpoint(TRUNCATE)");
@@ -205,7 +205,7 @@ pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<bool> {
 }
 
 fn move_write_ahead_log(connection: &Connection, pragma: &str) -> rusqlite::Result<bool> {
-    // Whether somebody was in the way says less than whether all frames were moved: who only reads the end does not matter.
+    // Whether another process was in the way says less than whether all frames were moved: who only reads the end does not matter.
     // Both numbers are negative if another process is moving the log: then nothing was done.
     connection.query_row(pragma, [], |row| {
         let (frames, moved): (i64, i64) = (row.get(1)?, row.get(2)?);

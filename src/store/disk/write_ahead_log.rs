@@ -1,7 +1,7 @@
 //! Reads SQLite's write-ahead log as it lies there, without SQLite: what opens a database moves that log, and what lay
 //! under it is gone then. The formats are those of <https://www.sqlite.org/walformat.html>.
 //!
-//! A page of the database that stands in the log, too, is not read by anybody any more. So damage there harms nobody yet;
+//! A page of the database that stands in the log, too, is not read any more. So damage there does no harm yet;
 //! but a disk that flips a bit is not to be trusted, and who examines a copy wants to know.
 
 use super::Files;
@@ -28,7 +28,7 @@ pub(super) enum Beneath {
     Nothing,
     /// The database by itself is as it was when the log was moved into it last: it can be read.
     Whole,
-    /// A part of the log was moved, or was being moved when its process ended, or nobody tells whether it was: the database
+    /// A part of the log was moved, or was being moved when its process ended, or no index tells whether it was: the database
     /// by itself may be a mixture.
     Mixed,
 }
