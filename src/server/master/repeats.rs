@@ -85,10 +85,10 @@ impl Master {
         if count != posted.messages.len() as u64 {
             return Ok(StoredWrite::Another);
         }
-        let slots = self.store.read(first.previous(), last, ReadLimit { slots_max: usize::MAX, bytes_max })?;
         if self.store.last() < last {
             return Ok(StoredWrite::NotYet);
         }
+        let slots = self.store.read(first.previous(), last, ReadLimit { slots_max: usize::MAX, bytes_max })?;
         if slots.last().is_none_or(|slot| slot.id() < last) {
             return Ok(StoredWrite::Another);
         }
