@@ -55,13 +55,13 @@ impl Budget {
 
     /// Takes bytes, if they are free.
     pub(crate) fn take(self: &Arc<Budget>, bytes: usize) -> Option<Share> {
-        self.take_from(&mut self.lock(), bytes)
+        self.take_within(Duration::ZERO, bytes)
     }
 
     /// Takes bytes as soon as they are free; `None` if they are not in time.
     pub(crate) fn take_within(self: &Arc<Budget>, patience: Duration, bytes: usize) -> Option<Share> {
-        let mut state = self.wait_until_free(patience, bytes, bytes);
-        self.take_from(&mut state, bytes)
+        let mut share = Share { budget: Arc::clone(self), bytes: 0 };
+        share.grow_within(patience, bytes).then_some(share)
     }
 
     fn wait_until_free(&self, patience: Duration, bytes: usize, more: usize) -> MutexGuard<'_, State> {
@@ -96,15 +96,6 @@ impl Budget {
     pub(crate) fn figures(&self) -> BudgetFigures {
         let state = self.lock();
         BudgetFigures { bytes: state.taken, bytes_max: self.bytes_max, refused: state.refused }
-    }
-
-    fn take_from(self: &Arc<Budget>, state: &mut State, bytes: usize) -> Option<Share> {
-        if !self.is_free_for(state, bytes, bytes) {
-            state.refused += 1;
-            return None;
-        }
-        state.taken += bytes;
-        Some(Share { budget: Arc::clone(self), bytes })
     }
 
     /// Whether a share that has `bytes` then can have `more` of them.

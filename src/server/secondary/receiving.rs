@@ -167,18 +167,18 @@ impl Secondary {
     /// Accepts a call; waits a moment for an earlier one if that is missing.
     fn accept_in_order(&self, to: Incarnation, call: &Call) -> Result<Acknowledgement, Failure> {
         let arrived = Instant::now();
-        let mut is_early = false;
         let mut early = None;
         loop {
             let accepted = self.accept(to, call);
             let Err(Failure::Refused(Refusal::Gap { holds })) = accepted else { return accepted };
-            early.get_or_insert_with(|| Counted::one_of(&self.calls_that_are_early));
-            if !is_early && !call.entries.is_empty() {
-                is_early = true;
-                self.early_calls.fetch_add(1, Ordering::Relaxed);
-                let range = id_range(call.after, call.through);
-                log::info!("{range} arrived early: this node holds the log up to id {holds}; waiting for the rest");
-            }
+            early.get_or_insert_with(|| {
+                if !call.entries.is_empty() {
+                    self.early_calls.fetch_add(1, Ordering::Relaxed);
+                    let range = id_range(call.after, call.through);
+                    log::info!("{range} arrived early: this node holds the log up to id {holds}; waiting for the rest");
+                }
+                Counted::one_of(&self.calls_that_are_early)
+            });
             let others_are_read =
                 || self.calls_being_read.load(Ordering::Acquire) > self.calls_that_are_early.load(Ordering::Acquire);
             let patience = || if others_are_read() { READING_PATIENCE } else { GAP_PATIENCE };

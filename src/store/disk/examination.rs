@@ -6,7 +6,7 @@
 
 use super::claim::{self, ReadLock};
 use super::write_ahead_log::{self, Beneath};
-use super::{CHECK_STEP, check_floor, check_identity, floor, in_directory, schema};
+use super::{CHECK_STEP, check_promised, floor, in_directory, schema};
 use crate::replication::{Id, SlotRef};
 use crate::store::{Identity, StoreError, Watermark};
 use rusqlite::Connection;
@@ -33,13 +33,8 @@ impl Examination {
         let found = floor::read(&files.floor()).map_err(|error| in_directory(directory, &error))?;
         let has_frames = fs::metadata(files.write_ahead_log()).is_ok_and(|file| file.len() > 0);
         let reader = schema::open_for_examination(&files.database(), has_frames)?;
-        let damaged = |damage: schema::Damage| files.damaged(&damage.to_string());
-        let last = schema::last(&reader).map_err(|error| damaged(error.into()))?;
-        let amendments = schema::amendments(&reader).map_err(|error| damaged(error.into()))?;
-        check_floor(files, found, last, amendments)?;
-        let identity = schema::identity(&reader).map_err(damaged)?;
+        let (last, identity) = check_promised(files, found, &reader)?;
         let promised = found.unwrap_or_default();
-        check_identity(files, promised.log_id, identity.as_ref())?;
         let watermark = Watermark { decided: promised.decided, visible: promised.visible };
         Ok(Examination { reader, last, watermark, identity, lock })
     }
@@ -70,8 +65,8 @@ impl Examination {
         check_all(&self.reader, self.last, &mut each).map_err(|damage| self.lock.files.damaged(&damage.to_string()))
     }
 
-    /// Checks what lies under the write-ahead log: pages of the database that readers do not see any more. Gives whether all of
-    /// it could be examined.
+    /// Checks what lies under the write-ahead log: pages of the database that readers do not see any more. Gives
+    /// whether all of it could be examined.
     ///
     /// # Errors
     /// If something there is damaged, or cannot be read.

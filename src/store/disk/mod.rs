@@ -137,9 +137,7 @@ impl Disk {
         let existed = files.database().exists();
         let (mut floor, found) = FloorFile::open(&files.floor()).map_err(|error| in_directory(directory, &error))?;
         let writer = schema::open(&files.database(), existed, cache_bytes)?;
-        let last = schema::last(&writer).map_err(|error| files.damaged(&error.to_string()))?;
-        let amendments = schema::amendments(&writer).map_err(|error| files.damaged(&error.to_string()))?;
-        check_floor(&files, found, last, amendments)?;
+        let (last, _) = check_promised(&files, found, &writer)?;
         // SQLite takes what an earlier process left in the write-ahead log for durable, but only moving it makes it so.
         files.make_durable(&writer)?;
         // What a killed process left is read back, but may be nowhere else than in memory: it counts once it is synced. A
@@ -172,7 +170,6 @@ impl Disk {
             closed: AtomicBool::new(false),
             _claim: claim,
         });
-        check_identity(&disk.files, found.and_then(|floor| floor.log_id), disk.identity()?.as_ref())?;
         let unchecked = disk.check_end(last)?;
         disk.keep_house(unchecked)?;
         Ok(disk)
@@ -230,15 +227,16 @@ impl Disk {
     /// log.
     fn writer(&self, purpose: Purpose, text_bytes: u64) -> Result<MutexGuard<'_, Connection>, StoreError> {
         let writer = lock(&self.writer);
-        self.check_sound()?;
-        if purpose == Purpose::Messages {
-            if let Some(Trouble::NoRoom(reason)) = self.trouble() {
-                return Err(StoreError::no_room(reason));
-            }
-            if let Some(reason) = self.file_size_limit.refusal(&self.files, text_bytes) {
-                self.take_no_more(Trouble::NoRoom(reason.clone()));
-                return Err(StoreError::no_room(reason));
-            }
+        match self.trouble() {
+            Some(Trouble::Failed(reason)) => return Err(failed_before(&reason)),
+            Some(Trouble::NoRoom(reason)) if purpose == Purpose::Messages => return Err(StoreError::no_room(reason)),
+            _ => {}
+        }
+        if purpose == Purpose::Messages
+            && let Some(reason) = self.file_size_limit.refusal(&self.files, text_bytes)
+        {
+            self.take_no_more(Trouble::NoRoom(reason.clone()));
+            return Err(StoreError::no_room(reason));
         }
         Ok(writer)
     }
@@ -246,7 +244,7 @@ impl Disk {
     /// Nothing is written after a failure.
     fn check_sound(&self) -> Result<(), StoreError> {
         match self.trouble() {
-            Some(Trouble::Failed(reason)) => Err(StoreError::new(format!("an earlier write failed: {reason}"))),
+            Some(Trouble::Failed(reason)) => Err(failed_before(&reason)),
             _ => Ok(()),
         }
     }
@@ -532,6 +530,25 @@ fn commit<T>(writer: &Connection, work: impl Fn(&Transaction<'_>) -> rusqlite::R
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn failed_before(reason: &str) -> StoreError {
+    StoreError::new(format!("an earlier write failed: {reason}"))
+}
+
+/// Checks that a database is what its node has promised. Gives the last id, and whose log it is.
+fn check_promised(
+    files: &Files,
+    found: Option<Floor>,
+    connection: &Connection,
+) -> Result<(Id, Option<Identity>), StoreError> {
+    let damaged = |damage: Damage| files.damaged(&damage.to_string());
+    let last = schema::last(connection).map_err(|error| damaged(error.into()))?;
+    let amendments = schema::amendments(connection).map_err(|error| damaged(error.into()))?;
+    check_floor(files, found, last, amendments)?;
+    let identity = schema::identity(connection).map_err(damaged)?;
+    check_identity(files, found.and_then(|floor| floor.log_id), identity.as_ref())?;
+    Ok((last, identity))
 }
 
 /// A log must not fall below what its node has promised. Without a readable floor that cannot be told, unless there is
