@@ -6,7 +6,7 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use replicated_log::replication::{
+use replicated_log::protocol::{
     Acknowledgement, Call, Entry, EntryRef, Epoch, EpochHistory, FoundLog, Id, Incarnation, Ledger, LogId, MemberId,
     Patience, Replica, Slot, WriteConcern,
 };

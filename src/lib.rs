@@ -1,6 +1,6 @@
 //! A synchronous replicated log: one master, N secondaries, every acknowledgement awaited.
 //!
-//! `ARCHITECTURE.md` draws the rooms; [`replication`] teaches the protocol.
+//! `ARCHITECTURE.md` draws the rooms; [`protocol`] teaches the protocol.
 
 #[allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "an edge: processes, and a thread for each")]
 pub mod cluster;
@@ -12,7 +12,7 @@ mod console;
     reason = "an edge: the echo pair is made of sockets and a thread per client"
 )]
 pub mod echo;
-pub mod replication;
+pub mod protocol;
 #[allow(
     clippy::disallowed_types,
     clippy::disallowed_methods,

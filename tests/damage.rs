@@ -6,7 +6,7 @@
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
-use replicated_log::replication::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Slot};
+use replicated_log::protocol::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Slot};
 use replicated_log::store::{
     Disk, Examination, Identity, KnownMember, ReadLimit, ReadLock, Store, StoreError, Watermark,
 };

@@ -6,7 +6,7 @@
 mod common;
 
 use common::{Cluster, Ends, Node, get, post, wait_until};
-use replicated_log::replication::{Call, Entry, Epoch, Id, Incarnation, LogId, Opening};
+use replicated_log::protocol::{Call, Entry, Epoch, Id, Incarnation, LogId, Opening};
 use replicated_log::wire::node::{EntriesText, Envelope, write_call};
 use rusqlite::{Connection, OpenFlags};
 use rustix::process::{Pid, Signal, kill_process};
@@ -210,8 +210,8 @@ impl Usurper {
         assert_eq!(reply.status, 200, "epoch {epoch}: {reply:?}");
     }
 
-    fn history(&self, epoch: u64, first: u64) -> replicated_log::replication::EpochHistory {
-        let mut history = replicated_log::replication::EpochHistory::default();
+    fn history(&self, epoch: u64, first: u64) -> replicated_log::protocol::EpochHistory {
+        let mut history = replicated_log::protocol::EpochHistory::default();
         history.begin(Epoch::new(1), Id::new(1), Incarnation::new(1));
         if epoch > 1 {
             history.begin(Epoch::new(epoch), Id::new(first), Incarnation::new(epoch));

@@ -24,7 +24,7 @@
 
 mod world;
 
-use replicated_log::replication::{Id, MemberView, Patience, Standing, WriteConcern};
+use replicated_log::protocol::{Id, MemberView, Patience, Standing, WriteConcern};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Cluster, Node, get, wait_until};
-use replicated_log::replication::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Slot};
+use replicated_log::protocol::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Slot};
 use replicated_log::store::{Disk, Identity, ReadLimit, Store, Trouble};
 use serde_json::{Value, json};
 use std::fs;

@@ -33,7 +33,7 @@ mod trace;
 
 use platter::{Changes, Entries, Image, Operation, Platter};
 use random::Random;
-use replicated_log::replication::{Id, Slot};
+use replicated_log::protocol::{Id, Slot};
 use replicated_log::store::{Disk, Store, StoreError};
 use script::{Content, State, Step};
 use std::collections::HashSet;

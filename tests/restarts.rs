@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Cluster, Node, get, post, try_post, wait_until};
-use replicated_log::replication::{Entry, Epoch, Id, Slot};
+use replicated_log::protocol::{Entry, Epoch, Id, Slot};
 use replicated_log::store::{Disk, Store};
 use rustix::process::Signal;
 use serde_json::json;

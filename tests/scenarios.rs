@@ -6,7 +6,7 @@
 //! and not with the assertions of the code under test. `tests/scenarios/README.md` lists the commands.
 
 use goldenscript::{Context, Runner};
-use replicated_log::replication::{
+use replicated_log::protocol::{
     Acknowledgement, Call, Change, Dispatch, Effects, Entry, Epoch, EpochHistory, Fate, FoundLog, Id, Incarnation,
     Ledger, LogId, MemberId, MemberView, Opening, Outcome, Patience, Refusal, Replica, Slot, Standing, WriteConcern,
 };

@@ -1,6 +1,6 @@
 //! A backup, restored by the program that people use: into the log that its lines tell, or not at all.
 
-use replicated_log::replication::{Id, Slot};
+use replicated_log::protocol::{Id, Slot};
 use replicated_log::server::config::MasterFlags;
 use replicated_log::server::run;
 use replicated_log::store::{Disk, ReadLimit, Store};

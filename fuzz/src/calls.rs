@@ -3,9 +3,7 @@
 
 use super::choices::Choices;
 use super::node::Node;
-use replicated_log::replication::{
-    Call, Entry, Epoch, EpochHistory, Fate, Id, Incarnation, LogId, Opening, Reign, Slot,
-};
+use replicated_log::protocol::{Call, Entry, Epoch, EpochHistory, Fate, Id, Incarnation, LogId, Opening, Reign, Slot};
 use replicated_log::wire::node::Envelope;
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Damage to the files of a data directory: it is read exactly as it was written, or refused with a sentence.
 
 use super::choices::Choices;
-use replicated_log::replication::{Entry, Epoch, EpochHistory, Id, Incarnation, KeyedWrite, LogId, Slot};
+use replicated_log::protocol::{Entry, Epoch, EpochHistory, Id, Incarnation, KeyedWrite, LogId, Slot};
 use replicated_log::store::{Disk, Identity, KnownMember, ReadLimit, Store, StoreError, Watermark};
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! A secondary without a network: a replica, and a store in memory that does what the replica says, in the order in which
 //! the running one does it. After every step everything is checked that a reader or the master relies on.
 
-use replicated_log::replication::{Acknowledgement, Call, Entry, Epoch, Fate, Id, Incarnation, Refusal, Replica, Slot};
+use replicated_log::protocol::{Acknowledgement, Call, Entry, Epoch, Fate, Id, Incarnation, Refusal, Replica, Slot};
 use replicated_log::store::{Memory, ReadLimit, Store, Watermark};
 use replicated_log::wire::client::{View, write_entry};
 use replicated_log::wire::node::{EntriesText, Envelope, Replicate, write_call};

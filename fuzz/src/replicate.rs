@@ -1,7 +1,7 @@
 //! A body of `POST /replicate`, read and given to replicas: one that has met no master, and one in the middle of its life.
 
 use super::node::Node;
-use replicated_log::replication::{Call, Entry, Epoch, Id, Incarnation, LogId};
+use replicated_log::protocol::{Call, Entry, Epoch, Id, Incarnation, LogId};
 use replicated_log::wire::node::{Envelope, Replicate};
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ fn node_with_a_log() -> Node {
         log_id: LogId::new(1),
         epoch: Epoch::new(2),
         master: Incarnation::new(9),
-        opening: Some(replicated_log::replication::Opening { since: Epoch::NONE, overtaken_from: Id::new(1) }),
+        opening: Some(replicated_log::protocol::Opening { since: Epoch::NONE, overtaken_from: Id::new(1) }),
         history: None,
         after: Id::ZERO,
         through: Id::new(5),

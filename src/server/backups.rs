@@ -2,7 +2,7 @@
 
 use super::clock;
 use super::http::{Pieces, Reply};
-use crate::replication::Id;
+use crate::protocol::Id;
 use crate::store::{Identity, ReadLimit, Store};
 use crate::wire::backup::{Head, SecondaryLine, Tally, write_line, write_slot};
 use crate::wire::timestamp::rfc3339;

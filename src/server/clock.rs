@@ -1,6 +1,6 @@
 //! The wall clock and randomness of this node.
 
-use crate::replication::{Incarnation, LogId};
+use crate::protocol::{Incarnation, LogId};
 use crate::wire::timestamp::LAST_MS;
 use std::time::{SystemTime, UNIX_EPOCH};
 

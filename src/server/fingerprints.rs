@@ -2,7 +2,7 @@
 
 use super::http::{Exchange, Reply};
 use super::text::number;
-use crate::replication::{Fingerprint, Id};
+use crate::protocol::{Fingerprint, Id};
 use crate::store::{Store, StoreError, Trouble, walk};
 use crate::wire::node::FingerprintBody;
 

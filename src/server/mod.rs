@@ -1,6 +1,6 @@
 //! The running processes: configuration, HTTP, disks, threads.
 //!
-//! Everything that happens is here; everything that is decided is decided by [`crate::replication`].
+//! Everything that happens is here; everything that is decided is decided by [`crate::protocol`].
 
 mod access;
 mod backups;

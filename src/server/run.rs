@@ -9,7 +9,7 @@ use super::master::{Master, MasterService};
 use super::secondary::{Secondary, SecondaryService};
 use super::shutdown;
 use crate::console::Console;
-use crate::replication::Id;
+use crate::protocol::Id;
 use crate::store::{Disk, Memory, Store};
 use std::process::ExitCode;
 use std::sync::Arc;

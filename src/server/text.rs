@@ -1,6 +1,6 @@
 //! Words for people, and numbers from them.
 
-use crate::replication::Id;
+use crate::protocol::Id;
 
 /// The version of these programs.
 pub(crate) fn version() -> &'static str {

@@ -1,7 +1,7 @@
 //! The store that keeps nothing: what it holds is gone when the process ends.
 
 use super::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark, check_order, weight};
-use crate::replication::{Id, KeyedWrite, Slot, SlotRef};
+use crate::protocol::{Id, KeyedWrite, Slot, SlotRef};
 use std::collections::BTreeSet;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -148,7 +148,7 @@ impl Store for Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replication::{Entry, Epoch};
+    use crate::protocol::{Entry, Epoch};
     use std::sync::Arc;
 
     fn entry(id: u64, message: &str) -> Slot {

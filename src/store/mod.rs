@@ -12,7 +12,7 @@ mod memory;
 pub use disk::{CACHE_BYTES_DEFAULT, Claim, Disk, Examination, ReadLock};
 pub use memory::Memory;
 
-use crate::replication::{
+use crate::protocol::{
     Change, Entrance, EpochHistory, Found, FoundLog, Id, Incarnation, KeyedWrite, LogId, Slot, SlotRef,
 };
 use std::fmt;

@@ -6,7 +6,7 @@
 
 use super::node::{EntryBody, LogIdText, ReignBody, history_of, reigns_of};
 use super::read_object;
-use crate::replication::{Entry, EpochHistory, Fingerprint, Id, LogId, Slot};
+use crate::protocol::{Entry, EpochHistory, Fingerprint, Id, LogId, Slot};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 

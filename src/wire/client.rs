@@ -7,7 +7,7 @@
 use super::timestamp::Timestamp;
 use super::trace::{CallTimes, Millis};
 use super::{batch, read_object};
-use crate::replication::{EntryRef, Id};
+use crate::protocol::{EntryRef, Id};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use std::fmt::Write;

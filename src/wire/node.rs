@@ -13,7 +13,7 @@
 use super::client::text;
 use super::read_object;
 use super::trace::Took;
-use crate::replication::{
+use crate::protocol::{
     Acknowledgement, Call, Entry, Epoch, EpochHistory, Fate, Fingerprint, Holdings, Id, Incarnation, LogId, Opening,
     Refusal, Reign, Slot,
 };
@@ -391,7 +391,7 @@ pub struct RefusalBody {
 /// Why a call was refused.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", tag = "reason")]
-#[allow(missing_docs, reason = "the fields are those of replication::Refusal")]
+#[allow(missing_docs, reason = "the fields are those of protocol::Refusal")]
 pub enum RefusalReason {
     Gap {
         last: u64,

@@ -5,7 +5,7 @@ use crate::random::Random;
 use crate::world::master::Post;
 use crate::world::platter::Platter;
 use crate::world::witness::{Answer, Witness};
-use replicated_log::replication::{Id, Patience, WriteConcern};
+use replicated_log::protocol::{Id, Patience, WriteConcern};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

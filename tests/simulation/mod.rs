@@ -24,7 +24,7 @@ use crate::world::witness::Answer;
 use crate::world::{Node, Step, World};
 use clients::Clients;
 use faults::Faults;
-use replicated_log::replication::{Id, MemberView, Replica, Standing};
+use replicated_log::protocol::{Id, MemberView, Replica, Standing};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 pub(crate) use tally::Outcome;

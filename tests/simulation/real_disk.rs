@@ -1,7 +1,7 @@
 //! The real store on real files, through simulated crashes.
 
 use crate::world::platter::{Harm, Platter};
-use replicated_log::replication::{Id, KeyedWrite, Slot, SlotRef};
+use replicated_log::protocol::{Id, KeyedWrite, Slot, SlotRef};
 use replicated_log::store::{Disk, Identity, ReadLimit, Store, StoreError, Trouble, Watermark};
 use std::fmt;
 use std::fs;

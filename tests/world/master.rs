@@ -5,7 +5,7 @@ use super::platter::{Crash, EVERYTHING, Harm, Luck, Platter};
 use super::wire::{Complaint, Content, Delivery, Parcel, Round};
 use super::witness::Answer;
 use super::{Node, World};
-use replicated_log::replication::{
+use replicated_log::protocol::{
     Acknowledgement, Dispatch, Effects, Entry, Epoch, EpochHistory, Fate, Holdings, Id, Incarnation, KeyedWrite, Keys,
     Ledger, LogId, MemberId, MemberView, Outcome, Patience, Refusal, Replica, Slot, Standing, WriteConcern,
 };

@@ -1,6 +1,6 @@
 //! A whole cluster as one value, moved step by step: the ground that the model checker and the simulator share.
 //!
-//! The protocol in it is the real one: the [`Ledger`] and the [`Replica`] of `src/replication`, and a real [`Store`]. What
+//! The protocol in it is the real one: the [`Ledger`] and the [`Replica`] of `src/protocol`, and a real [`Store`]. What
 //! surrounds them in a running node, threads and sockets, is replaced by [`Step`]s that somebody else chooses: the model
 //! checker tries all of them in every order, the simulator draws one after another by a seed. Each step is what one thread
 //! of a node does without being interrupted by what matters: a round is taken, a copy is stored, a call arrives.
@@ -29,7 +29,7 @@ pub(crate) mod witness;
 use master::{Master, Post, Process};
 use plants::Plant;
 use platter::{Crash, Luck, Platter};
-use replicated_log::replication::{Id, Replica, Standing};
+use replicated_log::protocol::{Id, Replica, Standing};
 use secondary::Secondary;
 use wire::{Content, Parcel};
 use witness::Witness;

@@ -1,6 +1,6 @@
 //! A disk with a store on it, through crashes.
 
-use replicated_log::replication::{Id, KeyedWrite, Slot, SlotRef};
+use replicated_log::protocol::{Id, KeyedWrite, Slot, SlotRef};
 use replicated_log::store::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark};
 use std::fmt;
 use std::hash::{Hash, Hasher};

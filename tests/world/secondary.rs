@@ -5,7 +5,7 @@ use super::platter::{Crash, EVERYTHING, Harm, Luck, Platter};
 use super::wire::{Complaint, Content, Parcel};
 use super::witness::holds;
 use super::{Node, World};
-use replicated_log::replication::{Accepted, Acknowledgement, Call, Change, Fate, Id, Incarnation, Replica, Slot};
+use replicated_log::protocol::{Accepted, Acknowledgement, Call, Change, Fate, Id, Incarnation, Replica, Slot};
 use replicated_log::store::{Store, Watermark};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

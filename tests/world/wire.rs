@@ -1,6 +1,6 @@
 //! What is under way between nodes. Anything may take as long as it likes, arrive in any order, twice, or never.
 
-use replicated_log::replication::{Acknowledgement, Call, Dispatch, Entry, Fate, Holdings, Id, Incarnation, Refusal};
+use replicated_log::protocol::{Acknowledgement, Call, Dispatch, Entry, Fate, Holdings, Id, Incarnation, Refusal};
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;

@@ -24,7 +24,7 @@
 use super::master::Post;
 use super::platter::{EVERYTHING, Platter};
 use super::{Node, World};
-use replicated_log::replication::{Epoch, Id, Incarnation, Outcome, Slot, WriteConcern};
+use replicated_log::protocol::{Epoch, Id, Incarnation, Outcome, Slot, WriteConcern};
 use replicated_log::store::Store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::progress::Progress;
-use crate::replication::Slot;
+use crate::protocol::Slot;
 use crate::server::peer::Peers;
 use crate::server::text::messages;
 use crate::wire::address::NodeUrl;

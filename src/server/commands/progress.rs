@@ -1,6 +1,6 @@
 //! How far a long work is, on a terminal.
 
-use crate::replication::Id;
+use crate::protocol::Id;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 

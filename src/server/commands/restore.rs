@@ -9,7 +9,7 @@
 use super::Failure;
 use super::backup::{BackupReader, from_node};
 use super::progress::Progress;
-use crate::replication::{Id, Slot};
+use crate::protocol::{Id, Slot};
 use crate::server::clock;
 use crate::server::config::server_id;
 use crate::server::peer::Peers;

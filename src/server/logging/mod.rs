@@ -64,7 +64,7 @@ pub(crate) struct NodeLog {
 
 impl NodeLog {
     /// From now on lines name this epoch.
-    pub(crate) fn set_epoch(&self, epoch: crate::replication::Epoch) {
+    pub(crate) fn set_epoch(&self, epoch: crate::protocol::Epoch) {
         self.epoch.store(epoch.get(), Ordering::Relaxed);
     }
 

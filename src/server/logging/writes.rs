@@ -4,7 +4,7 @@
 //! comes beyond that is summed up, step by step, and told when the second is over. At level debug all of them are written.
 
 use super::folding::NOT_COUNTED;
-use crate::replication::Id;
+use crate::protocol::Id;
 use crate::server::text::{count, id_range};
 use log::{Level, log_enabled};
 use std::collections::BTreeMap;

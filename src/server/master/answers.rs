@@ -3,7 +3,7 @@
 use super::repeats::replayed;
 use super::timeline::What;
 use super::{Follower, Master, State, Writer};
-use crate::replication::{Effects, Id, MemberId, Outcome, Standing};
+use crate::protocol::{Effects, Id, MemberId, Outcome, Standing};
 use crate::server::http::{Exchange, Reply};
 use crate::server::logging::Step;
 use crate::server::metrics::WriteOutcome;

@@ -5,7 +5,7 @@
 //! watermark that they know; nothing waits for this, and writes go on.
 
 use super::Master;
-use crate::replication::{Fingerprint, Id, LogId, Slot};
+use crate::protocol::{Fingerprint, Id, LogId, Slot};
 use crate::server::http::Reply;
 use crate::server::peer::PeerError;
 use crate::store::{ReadLimit, StoreError, Trouble};

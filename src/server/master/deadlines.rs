@@ -1,7 +1,7 @@
 //! Writers who said how long they wait.
 
 use super::{Master, State};
-use crate::replication::Id;
+use crate::protocol::Id;
 use crate::threads;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};

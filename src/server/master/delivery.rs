@@ -3,7 +3,7 @@
 use super::rounds::Round;
 use super::timeline::{CallMade, Flight};
 use super::{Master, State};
-use crate::replication::{Dispatch, Id, MemberId, MemberView, Refusal, Slot, Standing};
+use crate::protocol::{Dispatch, Id, MemberId, MemberView, Refusal, Slot, Standing};
 use crate::server::logging::Step;
 use crate::server::peer::PeerError;
 use crate::server::text::id_range;

@@ -4,7 +4,7 @@ use super::answers::{refused, unknown};
 use super::repeats::parse_key;
 use super::status::Closed;
 use super::{Entries, Master, Queued, State, Writer};
-use crate::replication::{Entry, Id, KeyedWrite, Patience, Shortfall, WriteConcern};
+use crate::protocol::{Entry, Id, KeyedWrite, Patience, Shortfall, WriteConcern};
 use crate::server::budget::Share;
 use crate::server::clock;
 use crate::server::config::WRITE_BYTES_CEILING;

@@ -3,7 +3,7 @@
 
 use super::Master;
 use super::delivery::{CALL_LIMIT, is_overtaken};
-use crate::replication::{Epoch, Id, LogId, MemberId, Refusal, Standing};
+use crate::protocol::{Epoch, Id, LogId, MemberId, Refusal, Standing};
 use crate::server::clock;
 use crate::server::config::server_id;
 use crate::server::peer::PeerError;

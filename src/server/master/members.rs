@@ -3,7 +3,7 @@
 use super::heartbeat::Health;
 use super::timeline::Flight;
 use super::{Master, State};
-use crate::replication::MemberId;
+use crate::protocol::MemberId;
 use crate::server::clock;
 use crate::server::config::server_id;
 use crate::server::http::{Exchange, Method, Reply};

@@ -50,7 +50,7 @@ use super::logging::NodeLog;
 use super::metrics::MasterMetrics;
 use super::peer::Peers;
 use super::reading::Reading;
-use crate::replication::{Entry, Id, Keys, Ledger, MemberId};
+use crate::protocol::{Entry, Id, Keys, Ledger, MemberId};
 use crate::store::{Store, StoreError, Watermark};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Dialect;

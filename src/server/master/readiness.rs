@@ -3,7 +3,7 @@
 use super::heartbeat::Level;
 use super::members::Member;
 use super::{Master, State};
-use crate::replication::{MemberId, Standing};
+use crate::protocol::{MemberId, Standing};
 use crate::server::http::{Exchange, Reply};
 use crate::server::readiness::{self, Check};
 use serde_json::json;

@@ -4,7 +4,7 @@
 //! secondaries that it can reach what they hold: entries of its latest epoch beyond its own end may be all that is left of
 //! a last batch that its own disk lost. It takes those over, as pending. Nobody decided them, so that promises nothing.
 
-use crate::replication::{Epoch, EpochHistory, Id, Ledger, Slot};
+use crate::protocol::{Epoch, EpochHistory, Id, Ledger, Slot};
 use crate::server::clock;
 use crate::server::peer::{PeerError, Peers};
 use crate::server::text::id_range;

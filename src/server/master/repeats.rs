@@ -5,7 +5,7 @@
 
 use super::answers::unknown;
 use super::{Entries, Follower, Master, State, Writer};
-use crate::replication::{Id, MemberView, Slot};
+use crate::protocol::{Id, MemberView, Slot};
 use crate::server::http::{Exchange, Reply};
 use crate::server::metrics::WriteOutcome;
 use crate::server::reading;

@@ -17,7 +17,7 @@
 
 use super::members::Member;
 use super::{Entries, Master, State};
-use crate::replication::{Dispatch, Entry, Id, MemberId, Slot};
+use crate::protocol::{Dispatch, Entry, Id, MemberId, Slot};
 use crate::server::logging::{NodeLog, Step};
 use crate::server::text::{count, id_range};
 use crate::store::StoreError;

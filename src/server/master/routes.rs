@@ -2,7 +2,7 @@
 
 use super::intake::KEY_HEADER;
 use super::{Master, State};
-use crate::replication::{Fate, Id};
+use crate::protocol::{Fate, Id};
 use crate::server::http::{Exchange, Method, Reply, Service};
 use crate::server::reading::{Consistency, Log, Reading, Snapshot, not_sure};
 use crate::server::routing::{Resource, method_not_allowed, openapi, unknown_path};

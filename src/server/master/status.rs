@@ -3,7 +3,7 @@
 use super::heartbeat::Level;
 use super::members::Member;
 use super::{Master, State};
-use crate::replication::Standing;
+use crate::protocol::Standing;
 use crate::server::clock;
 use crate::server::live::Watched;
 use crate::server::reading::Snapshot;

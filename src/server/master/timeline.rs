@@ -6,7 +6,7 @@
 use super::answers::milliseconds;
 use super::members::Member;
 use super::{Master, State, Writer};
-use crate::replication::{Id, MemberId, Outcome};
+use crate::protocol::{Id, MemberId, Outcome};
 use crate::server::http::Reply;
 use crate::server::text::number;
 use crate::wire::client::{Ack, Dialect, WriteIds};

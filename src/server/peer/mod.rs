@@ -10,7 +10,7 @@ mod names;
 
 use super::access::Token;
 use super::faults::Faults;
-use crate::replication::{Acknowledgement, Fate, Id, Refusal, Slot};
+use crate::protocol::{Acknowledgement, Fate, Id, Refusal, Slot};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
 use crate::wire::node::{

@@ -5,7 +5,7 @@
 //! a stream of writes is sent in parts of many messages.
 
 use super::following::{Following, Format, Live, Part, Waiting};
-use crate::replication::Id;
+use crate::protocol::Id;
 use crate::store::StoreError;
 use crate::threads;
 use std::io;

@@ -18,7 +18,7 @@
 use super::PIECE;
 use super::feeder::Feeder;
 use super::page::write_line;
-use crate::replication::{EntryRef, Id, SlotRef};
+use crate::protocol::{EntryRef, Id, SlotRef};
 use crate::server::http::{Exchange, Reply, Source, Stream};
 use crate::server::places::{Place, Places};
 use crate::store::{Store, StoreError};

@@ -18,7 +18,7 @@ use following::Following;
 use super::config::CommonSettings;
 use super::http::{Exchange, Reply};
 use super::text::number;
-use crate::replication::{EntryRef, Id, Slot};
+use crate::protocol::{EntryRef, Id, Slot};
 use crate::store::{ReadLimit, Store};
 use crate::wire::client::{EntryObject, View};
 use page::Page;

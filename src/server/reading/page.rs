@@ -4,7 +4,7 @@
 //! does not change any more, so nothing has to be kept from changing meanwhile.
 
 use super::{PIECE, Snapshot};
-use crate::replication::{EntryRef, Id, SlotRef};
+use crate::protocol::{EntryRef, Id, SlotRef};
 use crate::server::http::{Pieces, Reply};
 use crate::store::{ReadLimit, Store};
 use crate::wire::client::{View, write_entry};

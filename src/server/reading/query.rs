@@ -3,7 +3,7 @@
 use super::following::{Format, Wanted};
 use super::page::{Form, Page};
 use super::{Consistency, number};
-use crate::replication::Id;
+use crate::protocol::Id;
 use crate::server::http::Exchange;
 use crate::wire::client::View;
 use std::time::Duration;

@@ -8,7 +8,7 @@
 //! with fewer copies, too, asks for that (`consistency=strong`): then the master is always asked.
 
 use super::Secondary;
-use crate::replication::{Id, ReplicaView};
+use crate::protocol::{Id, ReplicaView};
 use crate::server::http::Reply;
 use crate::server::peer::PeerError;
 use crate::server::reading::{Consistency, Log, Reading, Snapshot, not_sure};

@@ -23,7 +23,7 @@ use super::logging::NodeLog;
 use super::metrics::SecondaryMetrics;
 use super::peer::Peers;
 use super::reading::Reading;
-use crate::replication::{Replica, ReplicaView};
+use crate::protocol::{Replica, ReplicaView};
 use crate::store::Store;
 use crate::wire::address::NodeUrl;
 use freshness::Question;

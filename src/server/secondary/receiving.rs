@@ -1,7 +1,7 @@
 //! Replicate calls: from a master of ours, and single messages from masters that are not.
 
 use super::Secondary;
-use crate::replication::{Acknowledgement, Call, Change, Entry, Epoch, Id, Incarnation, Refusal, Replica, Slot};
+use crate::protocol::{Acknowledgement, Call, Change, Entry, Epoch, Id, Incarnation, Refusal, Replica, Slot};
 use crate::server::clock;
 use crate::server::faults::failed_before;
 use crate::server::http::{Exchange, Reply};

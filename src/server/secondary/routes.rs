@@ -1,7 +1,7 @@
 //! Which request of a client, or of the master, goes where.
 
 use super::Secondary;
-use crate::replication::Id;
+use crate::protocol::Id;
 use crate::server::http::{Exchange, Method, Reply, Service};
 use crate::server::live::Watched;
 use crate::server::metrics::{Gauges, flag};

@@ -7,7 +7,7 @@
 use super::claim::{self, ReadLock};
 use super::write_ahead_log::{self, Beneath};
 use super::{CHECK_STEP, check_promised, floor, in_directory, schema};
-use crate::replication::{Id, SlotRef};
+use crate::protocol::{Id, SlotRef};
 use crate::store::{Identity, StoreError, Watermark};
 use rusqlite::Connection;
 use std::fs;

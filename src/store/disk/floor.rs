@@ -21,7 +21,7 @@
 //!
 //! All numbers are little-endian.
 
-use crate::replication::{Id, LogId};
+use crate::protocol::{Id, LogId};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;

@@ -3,7 +3,7 @@
 //! once, which checks it.
 
 use super::{Disk, lock, schema};
-use crate::replication::Id;
+use crate::protocol::Id;
 use crate::store::{Store, StoreError, Trouble};
 use crate::threads;
 use rusqlite::Connection;

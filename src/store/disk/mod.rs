@@ -30,7 +30,7 @@ mod schema;
 mod write_ahead_log;
 
 use super::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark};
-use crate::replication::{Id, KeyedWrite, LogId, Slot, SlotRef};
+use crate::protocol::{Id, KeyedWrite, LogId, Slot, SlotRef};
 use files::{Files, holders, in_directory, sync_directory};
 use floor::{Floor, FloorFile};
 use place::OpenFiles;
@@ -588,7 +588,7 @@ fn check_identity(files: &Files, promised: Option<LogId>, found: Option<&Identit
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replication::{Entry, Epoch};
+    use crate::protocol::{Entry, Epoch};
 
     fn entry(id: u64) -> Slot {
         let (id, epoch) = (Id::new(id), Epoch::new(1));

@@ -1,6 +1,6 @@
 //! The database: its tables, and the statements on them. Nothing outside of this file speaks SQL.
 
-use crate::replication::{EntryRef, Epoch, EpochHistory, Id, Incarnation, KeyedWrite, LogId, Reign, Slot, SlotRef};
+use crate::protocol::{EntryRef, Epoch, EpochHistory, Id, Incarnation, KeyedWrite, LogId, Reign, Slot, SlotRef};
 use crate::store::{Identity, KnownMember, ReadLimit, StoreError, weight};
 use crc32fast::Hasher;
 use rusqlite::config::DbConfig;

@@ -77,7 +77,7 @@ impl fmt::Debug for Fingerprint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replication::{Entry, Epoch, Id};
+    use crate::protocol::{Entry, Epoch, Id};
     use std::sync::Arc;
 
     fn entry(id: u64, message: &str) -> Slot {
