@@ -1,8 +1,8 @@
 //! A backup, restored by the program that people use: into the log that its lines tell, or not at all.
 
+use replicated_log::cli::run;
+use replicated_log::cli::settings::MasterFlags;
 use replicated_log::protocol::{Id, Slot};
-use replicated_log::server::config::MasterFlags;
-use replicated_log::server::run;
 use replicated_log::store::{Disk, ReadLimit, Store};
 use replicated_log::wire::address::NodeUrl;
 use replicated_log::wire::backup::{Head, Line, Tally, write_line};

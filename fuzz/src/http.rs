@@ -1,6 +1,6 @@
 //! What a client sends to a node: a master without secondaries, in this process, so that the fuzzer sees what it covers.
 //!
-//! Not thrown is what the HTTP library is known to do wrong (see `src/server/http/mod.rs`): for request lines of `HTTP/2`
+//! Not thrown is what the HTTP library is known to do wrong (see `src/http/mod.rs`): for request lines of `HTTP/2`
 //! and `HTTP/3` and for declared bodies of more than 64 MiB it keeps a thread and two descriptors for good; an expectation
 //! that it does not know it answers before, or amid, the replies to earlier requests.
 //!
@@ -8,8 +8,8 @@
 //! where `GET /metrics` counts the connections of a system that has just ended tens of thousands of them. A few are borne
 //! with, and told, so that they do not hide other findings.
 
-use replicated_log::server::config::MasterFlags;
-use replicated_log::server::run;
+use replicated_log::cli::run;
+use replicated_log::cli::settings::MasterFlags;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use std::fs;

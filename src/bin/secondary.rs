@@ -1,9 +1,9 @@
 //! A secondary: holds what its master sends, acknowledges it, and serves readers.
 
 use clap::Parser;
-use replicated_log::server::config::SecondaryFlags;
+use replicated_log::cli::settings::SecondaryFlags;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    replicated_log::server::run::secondary(&SecondaryFlags::parse())
+    replicated_log::cli::run::secondary(&SecondaryFlags::parse())
 }

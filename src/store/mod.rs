@@ -6,11 +6,11 @@
 //!
 //! [`Disk`] keeps all of it through kill -9 and power loss. [`Memory`] keeps it as long as the process lives.
 
-mod disk;
 mod memory;
+mod sqlite;
 
-pub use disk::{CACHE_BYTES_DEFAULT, Claim, Disk, Examination, ReadLock};
 pub use memory::Memory;
+pub use sqlite::{CACHE_BYTES_DEFAULT, Claim, Disk, Examination, ReadLock};
 
 use crate::protocol::{
     Change, Entrance, EpochHistory, Found, FoundLog, Id, Incarnation, KeyedWrite, LogId, Slot, SlotRef,

@@ -1,4 +1,4 @@
-//! The duties of a master: what its threads do around the ledger (`src/server/master`), one step at a time.
+//! The duties of a master: what its threads do around the ledger (`src/master`), one step at a time.
 
 use super::plants::Plant;
 use super::platter::{Crash, EVERYTHING, Harm, Luck, Platter};

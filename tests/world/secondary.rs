@@ -1,4 +1,4 @@
-//! The duties of a secondary: what its threads do around the replica (`src/server/secondary`), one step at a time.
+//! The duties of a secondary: what its threads do around the replica (`src/secondary`), one step at a time.
 
 use super::plants::Plant;
 use super::platter::{Crash, EVERYTHING, Harm, Luck, Platter};

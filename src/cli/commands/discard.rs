@@ -1,0 +1,17 @@
+//! Puts a secondary's copy of the log aside.
+
+use super::{Failure, claim_log};
+use crate::process::clock;
+use std::path::Path;
+
+/// Moves everything into a directory below; nothing is deleted.
+pub(super) fn discard(directory: &Path) -> Result<String, Failure> {
+    let claim = claim_log(directory)?;
+    let aside = directory.join(format!("discarded-{}", clock::now_ms()));
+    claim.put_aside(&aside).map_err(Failure::failed)?;
+    Ok(format!(
+        "the copy is in {} now; start this secondary, and its master sends it everything again. \
+         Remove the old copy when you no longer need it",
+        aside.display()
+    ))
+}

@@ -1,0 +1,26 @@
+//! `--check-health`.
+
+use super::node;
+use crate::cli::run::EXIT_FAILED;
+use crate::cli::settings::CommonSettings;
+use crate::peer::Peers;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Bounds the sending; peers bound the rest of a short question themselves.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Asks the node that listens here whether it is alive, as the health check of a container does: it needs no other
+/// program in the image, and knows the port in the same way as the node.
+pub(crate) fn check_health(role: &str, settings: &CommonSettings) -> ExitCode {
+    let alive = node(None, settings)
+        .map_err(|_| "the address cannot be asked".to_owned())
+        .and_then(|node| Peers::new(TIMEOUT, TIMEOUT, None).live(&node).map_err(|error| format!("{node} {error}")));
+    match alive {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{role}: not alive: {why}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}

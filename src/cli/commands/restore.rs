@@ -1,0 +1,139 @@
+//! Makes a data directory from a backup, or from a node that runs.
+//!
+//! The log is made in a directory below, checked against the fingerprint, and moved to its place as the last step. While
+//! that directory is there no node starts on it, and restoring can be done again.
+//!
+//! A backup holds what is decided. Of a secondary that runs, what is still pending comes along: it may have been
+//! acknowledged a moment before the master went away. The master decides it when it is started again.
+
+use super::Failure;
+use super::backup::{BackupReader, from_node};
+use super::progress::Progress;
+use crate::cli::settings::server_id;
+use crate::peer::Peers;
+use crate::process::clock;
+use crate::protocol::{Id, Slot};
+use crate::store::{Claim, Disk, Identity, KnownMember, Store, StoreError, Watermark};
+use crate::wire::address::NodeUrl;
+use crate::wire::backup::SecondaryLine;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+/// Slots, and bytes of text, that are written at a time.
+const BATCH_SLOTS: usize = 10_000;
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Restores from a file or from a node.
+pub(super) fn restore(source: &str, peers: &Peers, directory: &Path) -> Result<String, Failure> {
+    if source.contains("://") || (!Path::new(source).exists() && source.contains(':')) {
+        let node = NodeUrl::parse(source).map_err(Failure::Usage)?;
+        let mut backup = from_node(peers, &node)?;
+        return make(&mut backup, &claim_empty(directory)?, Some((peers, &node)));
+    }
+    let file = File::open(source).map_err(|error| Failure::Usage(format!("{source} cannot be read: {error}")))?;
+    let backup = BackupReader::new(BufReader::new(file));
+    let mut backup = backup.map_err(|why| Failure::Failed(format!("{source}: {why}")))?;
+    make(&mut backup, &claim_empty(directory)?, None)
+}
+
+fn claim_empty(directory: &Path) -> Result<Claim, Failure> {
+    let claim = super::claim(directory)?;
+    if Claim::holds_log(claim.directory()) {
+        return Err(Failure::Usage(format!(
+            "{} holds a log already; move it away first, for example to {}.old",
+            directory.display(),
+            directory.display()
+        )));
+    }
+    Ok(claim)
+}
+
+fn make(
+    backup: &mut BackupReader<impl BufRead>,
+    claim: &Claim,
+    node: Option<(&Peers, &NodeUrl)>,
+) -> Result<String, Failure> {
+    let unfinished = claim.unfinished();
+    let removed = match fs::remove_dir_all(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    removed.map_err(|error| Failure::Failed(format!("{} is in the way: {error}", unfinished.display())))?;
+    let written =
+        write(backup, &unfinished, node).and_then(|()| claim.adopt(&unfinished).map_err(|error| error.to_string()));
+    if let Err(why) = written {
+        let _ = fs::remove_dir_all(&unfinished);
+        return Err(Failure::Failed(format!("nothing was restored: {why}")));
+    }
+    Ok(format!(
+        "restored {} into {}\nStart the master with the addresses of all its secondaries in SECONDARIES, and let them run: \
+         one that holds more than this log is not written over",
+        backup.summary(),
+        claim.directory().display()
+    ))
+}
+
+fn write(
+    backup: &mut BackupReader<impl BufRead>,
+    directory: &Path,
+    node: Option<(&Peers, &NodeUrl)>,
+) -> Result<(), String> {
+    let store = Disk::open(directory).map_err(|error| error.to_string())?;
+    let mut progress = Progress::new("restored", backup.head.through());
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    let (mut decided, mut visible) = (Id::ZERO, 0);
+    let failed = |error: StoreError| error.to_string();
+    store.set_identity(&identity(backup)?).map_err(failed)?;
+    while let Some(slot) = backup.next()? {
+        decided = slot.id();
+        if let Slot::Entry(entry) = &slot {
+            visible += 1;
+            bytes += entry.message.len();
+        }
+        batch.push(slot);
+        if batch.len() == BATCH_SLOTS || bytes >= BATCH_BYTES {
+            store.append(&batch).map_err(failed)?;
+            batch.clear();
+            bytes = 0;
+            progress.show(decided);
+        }
+    }
+    store.append(&batch).map_err(failed)?;
+    store.note_watermark(Watermark { decided, visible }).map_err(failed)?;
+    if let Some((peers, node)) = node {
+        append_pending(&*store, peers, node)?;
+    }
+    store.close();
+    store.trouble().map_or(Ok(()), |trouble| Err(trouble.to_string()))
+}
+
+/// Appends what a secondary holds beyond what it shows. A master has nothing to give here.
+fn append_pending(store: &dyn Store, peers: &Peers, node: &NodeUrl) -> Result<(), String> {
+    let held = peers.state_of_secondary(node).map_err(|error| format!("{node} {error}"))?;
+    let Some(holdings) = held.map(|body| body.holdings()) else { return Ok(()) };
+    while store.last() < holdings.last {
+        let slots = peers.slots(node, store.last()).map_err(|error| format!("{node} {error}"))?;
+        if slots.is_empty() {
+            break;
+        }
+        store.append(&slots).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+fn identity<R>(backup: &BackupReader<R>) -> Result<Identity, String> {
+    Ok(Identity {
+        log_id: backup.head.log_id(),
+        master: clock::random_incarnation(),
+        history: backup.head.history()?,
+        members: backup.head.secondaries.iter().map(member).collect::<Result<_, _>>()?,
+    })
+}
+
+/// A secondary that could have registered itself.
+fn member(line: &SecondaryLine) -> Result<KnownMember, String> {
+    let known = NodeUrl::parse(&line.url)
+        .and_then(|url| Ok(KnownMember { url: url.to_string(), name: server_id(&line.server_id)? }));
+    known.map_err(|why| format!("its first line has a secondary that cannot be: {why}"))
+}

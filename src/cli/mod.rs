@@ -1,0 +1,11 @@
+//! The programs: what they are told, what they do, and how they end.
+//!
+//! - [`settings`]: flags and environment, and what they mean.
+//! - [`run`]: from a command line to a node in operation, and to its exit code.
+//! - `commands`: what the programs do beside serving.
+//! - [`local_cluster`]: a master and its secondaries on one machine.
+
+mod commands;
+pub mod local_cluster;
+pub mod run;
+pub mod settings;

@@ -1,0 +1,175 @@
+//! From the command line to a node in operation, and to its exit code.
+
+use crate::cli::commands;
+use crate::cli::settings::{CommonSettings, Faults, MasterFlags, MasterSettings, SecondaryFlags, SecondarySettings};
+use crate::http::{self, Server, Service};
+use crate::master::{Master, MasterService};
+use crate::node::access::Token;
+use crate::node::logging::{self, NodeLog};
+use crate::process::console::Console;
+use crate::process::shutdown;
+use crate::protocol::Id;
+use crate::secondary::{Secondary, SecondaryService};
+use crate::store::{Disk, Memory, Store};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a last word waits for an error output that takes nothing.
+const LAST_WORD_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The node stopped because something failed.
+pub(crate) const EXIT_FAILED: u8 = 1;
+/// The configuration, the port or the data directory cannot be used; nothing was started.
+pub(crate) const EXIT_USAGE: u8 = 2;
+
+/// Runs a master until it is told to stop, or does what it was asked for instead.
+#[must_use]
+pub fn master(flags: &MasterFlags) -> ExitCode {
+    shutdown::ignore_file_size_signal();
+    let settings = match MasterSettings::resolve(flags, &environment) {
+        Ok(settings) => settings,
+        Err(faults) => return refuse("master", &faults),
+    };
+    let common = settings.common.clone();
+    match &flags.command {
+        _ if flags.common.check_health => commands::check_health("master", &common),
+        Some(command) => commands::of_master(command, &common),
+        None => run("master", &common, |port, store, log| {
+            let master = Master::start(settings, port, store, log)?;
+            let service: Arc<dyn Service> = Arc::new(MasterService(Arc::clone(&master)));
+            Ok((service, Box::new(move || master.stop()) as Box<dyn FnOnce()>))
+        }),
+    }
+}
+
+/// Runs a secondary until it is told to stop, or does what it was asked for instead.
+#[must_use]
+pub fn secondary(flags: &SecondaryFlags) -> ExitCode {
+    shutdown::ignore_file_size_signal();
+    let settings = match SecondarySettings::resolve(flags, &environment) {
+        Ok(settings) => settings,
+        Err(faults) => return refuse("secondary", &faults),
+    };
+    let common = settings.common.clone();
+    match &flags.command {
+        _ if flags.common.check_health => commands::check_health("secondary", &common),
+        Some(command) => commands::of_secondary(command, &common),
+        None => run("secondary", &common, |port, store, log| {
+            let secondary = Secondary::start(settings, port, store, log)?;
+            let service: Arc<dyn Service> = Arc::new(SecondaryService(Arc::clone(&secondary)));
+            Ok((service, Box::new(move || secondary.stop()) as Box<dyn FnOnce()>))
+        }),
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the one place where the environment is read")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// What this process shows to nodes that it asks something, as the configuration says that a master would have here.
+pub(crate) fn own_token() -> Option<Token> {
+    let settings = MasterSettings::resolve(&MasterFlags::default(), &environment).ok()?;
+    settings.common.access.own().cloned()
+}
+
+/// What a node serves with, and how it is stopped.
+type Node = (Arc<dyn Service>, Box<dyn FnOnce()>);
+
+fn refuse(role: &str, faults: &Faults) -> ExitCode {
+    let faults: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+    complain(&format!(
+        "{role}: the configuration is wrong; nothing was started{faults}\n{role} --help tells what can be set"
+    ));
+    ExitCode::from(EXIT_USAGE)
+}
+
+/// Says on the error output why this process ends. One that takes nothing does not keep it from ending.
+fn complain(why: &str) {
+    Console::stderr().write(format!("{why}\n").as_bytes(), LAST_WORD_PATIENCE);
+}
+
+fn run(
+    role: &str,
+    common: &CommonSettings,
+    start: impl FnOnce(u16, Arc<dyn Store>, NodeLog) -> Result<Node, String>,
+) -> ExitCode {
+    let signals = match shutdown::watch() {
+        Ok(signals) => signals,
+        Err(error) => {
+            complain(&format!("{role}: cannot watch for signals: {error}"));
+            return ExitCode::from(EXIT_FAILED);
+        }
+    };
+    let listener = match http::bind(common.listen, &common.limits) {
+        Ok(listener) => listener,
+        Err(error) => {
+            complain(&format!(
+                "{role}: cannot listen on {}: {error}; choose another port with --port, or stop what uses it",
+                common.listen
+            ));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let log = logging::start(&common.log);
+    http::raise_descriptor_limit();
+    if !common.listen.ip().is_loopback() && common.access.cluster.is_none() {
+        log::warn!("whoever reaches {} can change this cluster: there is no CLUSTER_TOKEN", common.listen);
+    }
+    if common.access.client.is_none() && common.access.hosts.are_all() {
+        log::warn!(
+            "a page of any site can use a browser to read and write here: ALLOW_HOSTS is * and there is no CLIENT_TOKEN"
+        );
+    }
+    let served = listener.local_addr().map_err(|error| error.to_string()).and_then(|address| {
+        let store = open_store(role, common, &log)?;
+        let (service, stop) = start(address.port(), store, log)?;
+        let server = Server::start(listener, common.limits.clone(), service).map_err(|error| error.to_string())?;
+        log::info!("{} serves on http://{}", common.server_id, server.address());
+        Ok((server, stop))
+    });
+    match served {
+        Ok((server, stop)) => {
+            let reason = signals.wait();
+            log::info!("stopping because of {reason}");
+            stop();
+            server.stop();
+            log::logger().flush();
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            log::error!("cannot start: {error}");
+            log::logger().flush();
+            complain(&format!("{role}: cannot start: {error}"));
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+fn open_store(role: &str, common: &CommonSettings, log: &NodeLog) -> Result<Arc<dyn Store>, String> {
+    match &common.data_dir {
+        Some(directory) => {
+            let store = Disk::open_with_cache(directory, common.cache_bytes).map_err(|error| error.to_string())?;
+            log::info!("the data is in {}", directory.display());
+            let is_empty = store.last() == Id::ZERO && store.identity().is_ok_and(|identity| identity.is_none());
+            if is_empty && log.goes_on() {
+                let otherwise = match role {
+                    "master" => "put the directory back, or make it anew with \"master restore\"",
+                    _ => "put the directory back; otherwise its master sends everything again",
+                };
+                log::warn!(
+                    "{} holds no log, though {} has lines of an earlier start of this node. If it held one, stop this node \
+                     and {otherwise}",
+                    directory.display(),
+                    common.log.file.display()
+                );
+            }
+            Ok(store)
+        }
+        None => {
+            log::warn!("nothing is kept: DATA_DIR is \"memory\", and what this node holds is gone when it ends");
+            Ok(Arc::new(Memory::new()))
+        }
+    }
+}

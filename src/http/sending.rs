@@ -1,0 +1,191 @@
+//! How a reply gets to its client.
+//!
+//! Replies are written by ourselves, head and body in one piece, because the library sends them in two and does not let
+//! a server say `Connection: close`.
+//!
+//! Nobody should pay for a client that does not read. So the system lets a write wait for room for a [`MOMENT`] only,
+//! and a [`Sending`] remembers how far it came: whoever has other things to do leaves the rest to a thread that has time
+//! for it. A client that reads one reply before it asks for the next never gets there, unless its reply is long.
+
+use super::reply::{Body, Pieces, Reply, reason};
+use super::stream::Source;
+use crate::process::budget::Share;
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+use tiny_http::{HTTPVersion, Request};
+
+/// How long one write waits for a client: the system makes it a few milliseconds, enough for one that reads on.
+pub(super) const MOMENT: Duration = Duration::from_millis(1);
+/// How long who waits for a slow client sleeps between two writes at first,
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+/// and, twice as long each time, at most.
+const PAUSE_MAX: Duration = Duration::from_millis(80);
+
+/// Room that is made for the head of a reply before its length is known.
+const HEAD_BYTES_EXPECTED: usize = 256;
+
+/// A reply on its way.
+pub(super) struct Sending {
+    writer: Box<dyn Write + Send>,
+    /// What is to be sent next,
+    texts: VecDeque<Vec<u8>>,
+    /// of whose first so many bytes have been sent.
+    sent: usize,
+    /// Bytes sent in all.
+    total: u64,
+    is_chunked: bool,
+    /// Nothing comes after the texts.
+    is_ended: bool,
+    /// It does not end when its source has no more.
+    stays_open: bool,
+}
+
+impl Sending {
+    /// A reply to a request whose body has been read, and what its body consists of. `ends` says that its connection ends
+    /// with it.
+    pub(super) fn new(request: Request, reply: Reply, ends: bool) -> io::Result<(Sending, Option<Pieces>)> {
+        let is_head = *request.method() == tiny_http::Method::Head;
+        let is_chunked = *request.http_version() >= HTTPVersion(1, 1);
+        let texts = VecDeque::from([opening(&reply, ends, is_head, is_chunked)?]);
+        let pieces = match reply.body {
+            Body::Streamed(pieces) if !is_head => Some(pieces),
+            _ => None,
+        };
+        let (writer, is_ended) = (request.into_writer(), pieces.is_none());
+        Ok((Sending { writer, texts, sent: 0, total: 0, is_chunked, is_ended, stays_open: false }, pieces))
+    }
+
+    /// From now on it ends only when it is told to.
+    pub(super) fn stay_open(&mut self) {
+        self.stays_open = true;
+    }
+
+    /// Sends this next.
+    pub(super) fn push(&mut self, piece: Vec<u8>) {
+        if piece.is_empty() {
+            // An empty chunk would be the last one.
+        } else if self.is_chunked {
+            self.texts.extend(chunk(piece));
+        } else {
+            self.texts.push_back(piece);
+        }
+    }
+
+    /// Nothing comes after this.
+    pub(super) fn end(&mut self) {
+        self.is_ended = true;
+        if self.is_chunked {
+            self.texts.push_back(b"0\r\n\r\n".to_vec());
+        }
+    }
+
+    /// Bytes that the client has not taken yet.
+    pub(super) fn unsent_bytes(&self) -> usize {
+        self.texts.iter().map(Vec::len).sum::<usize>() - self.sent
+    }
+
+    /// Sends what there is and what the source has. `false` if the client takes no more for now.
+    pub(super) fn advance(&mut self, source: &mut impl Source) -> io::Result<bool> {
+        match self.write_on(source) {
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends everything, unless the client takes nothing for so long.
+    /// What waits for it meanwhile has its share of what may.
+    pub(super) fn finish(&mut self, source: &mut impl Source, patience: Duration, share: &mut Share) -> io::Result<()> {
+        let (mut since, mut total, mut pause) = (Instant::now(), self.total, PAUSE_MIN);
+        while !self.advance(source)? {
+            if !share.resize(self.unsent_bytes()) {
+                return Err(no_room_for_unread());
+            }
+            if self.total > total {
+                (since, total, pause) = (Instant::now(), self.total, PAUSE_MIN);
+            } else if since.elapsed() > patience {
+                let why = format!("the client has read nothing for {} s", patience.as_secs_f64());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+        Ok(())
+    }
+
+    fn write_on(&mut self, source: &mut impl Source) -> io::Result<()> {
+        loop {
+            self.write_texts()?;
+            if self.is_ended {
+                return self.writer.flush();
+            }
+            match source.next_piece()? {
+                Some(piece) => self.push(piece),
+                None if self.stays_open => return self.writer.flush(),
+                None => self.end(),
+            }
+        }
+    }
+
+    fn write_texts(&mut self) -> io::Result<()> {
+        while let Some(text) = self.texts.front() {
+            if self.sent < text.len() {
+                let sent = self.writer.write(&text[self.sent..])?;
+                if sent == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                self.sent += sent;
+                self.total += sent as u64;
+                if self.sent < text.len() {
+                    // It has waited for room already.
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+            } else {
+                self.texts.pop_front();
+                self.sent = 0;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a reply is cut off, whose client does not read on.
+pub(super) fn no_room_for_unread() -> io::Error {
+    let why = "it does not read on, and this node has no room for more replies that are not read";
+    io::Error::new(io::ErrorKind::OutOfMemory, why)
+}
+
+/// A chunk (RFC 9112, section 7.1). A client of HTTP/1.0 gets the bare bytes, and reads to the end of the connection.
+fn chunk(piece: Vec<u8>) -> [Vec<u8>; 3] {
+    [format!("{:x}\r\n", piece.len()).into_bytes(), piece, b"\r\n".to_vec()]
+}
+
+/// What is sent at once: the head, and with it the body if it is there as a whole.
+fn opening(reply: &Reply, ends: bool, is_head: bool, is_chunked: bool) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(HEAD_BYTES_EXPECTED + reply.body.bytes_at_once());
+    write!(bytes, "HTTP/1.1 {} {}\r\nContent-Type: {}\r\n", reply.status, reason(reply.status), reply.content_type)?;
+    for (name, value) in &reply.headers {
+        write!(bytes, "{name}: {value}\r\n")?;
+    }
+    if ends {
+        bytes.extend_from_slice(b"Connection: close\r\n");
+    }
+    match &reply.body {
+        Body::Whole(body) => {
+            write!(bytes, "Content-Length: {}\r\n\r\n", body.len())?;
+            if !is_head {
+                bytes.extend_from_slice(body);
+            }
+        }
+        Body::Streamed(_) if is_chunked => bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n"),
+        Body::Streamed(_) => bytes.extend_from_slice(b"\r\n"),
+    }
+    Ok(bytes)
+}
+
+/// All of a whole reply that has no request, for a connection that ends with it.
+pub(super) fn farewell(reply: &Reply) -> io::Result<Vec<u8>> {
+    opening(reply, true, false, false)
+}

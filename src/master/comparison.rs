@@ -1,0 +1,234 @@
+//! `GET /verify`: whether every replica holds the same.
+//!
+//! The master reads its own log, which checks it, in parts, and asks every secondary for its fingerprint of each part.
+//! Where one differs, the first id that does is found by halving the part. Secondaries are compared up to the high
+//! watermark that they know; nothing waits for this, and writes go on.
+
+use super::Master;
+use crate::http::Reply;
+use crate::peer::PeerError;
+use crate::protocol::{Fingerprint, Id, LogId, Slot};
+use crate::store::{ReadLimit, StoreError, Trouble};
+use crate::wire::address::NodeUrl;
+use crate::wire::backup::Tally;
+use serde::Serialize;
+use std::sync::TryLockError;
+use std::thread;
+use std::time::Duration;
+
+/// What is compared at a time.
+const PART: ReadLimit = ReadLimit { slots_max: 20_000, bytes_max: 8 << 20 };
+/// A secondary that does not know what was just decided is asked again after this time,
+const LAG_PAUSE: Duration = Duration::from_millis(50);
+/// so often.
+const LAG_PAUSES: usize = 20;
+
+/// The whole answer.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Whether every replica holds the same. Not so, too, where that could not be found out.
+    identical: bool,
+    through: u64,
+    messages: u64,
+    refused: u64,
+    fingerprint: String,
+    replicas: Vec<ReplicaReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReplicaReport {
+    server_id: String,
+    url: String,
+    /// How far it was compared.
+    through: u64,
+    /// `null` if that could not be found out.
+    identical: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_difference: Option<u64>,
+    detail: String,
+}
+
+/// A secondary under comparison.
+struct Replica {
+    name: String,
+    url: NodeUrl,
+    /// The high watermark that it knows.
+    decided: Id,
+    compared: Id,
+    finding: Finding,
+}
+
+enum Finding {
+    SoFarTheSame,
+    Differs(Id),
+    Unknown(String),
+}
+
+impl Master {
+    /// Answers 200 if all replicas hold the same, 409 if one does not, 503 if one could not be compared.
+    pub(super) fn verify(&self) -> Reply {
+        let _one_at_a_time = match self.verification.try_lock() {
+            Ok(held) => held,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                return Reply::overloaded("another verification is under way; try again when it has ended");
+            }
+        };
+        let (log_id, through) = {
+            let state = self.lock();
+            (state.ledger.log_id(), state.ledger.decided())
+        };
+        if let Some(Trouble::Failed(why)) = self.store.trouble() {
+            return Reply::no_answer(503, &format!("the master's own log is not to be relied on: {why}"));
+        }
+        let mut replicas = self.replicas(log_id, through);
+        match self.compare(log_id, through, &mut replicas) {
+            Ok(tally) => report(&tally, replicas),
+            Err(error) => Reply::no_answer(500, &format!("the master cannot read its own log: {error}")),
+        }
+    }
+
+    fn replicas(&self, log_id: LogId, through: Id) -> Vec<Replica> {
+        let members: Vec<(String, NodeUrl)> =
+            self.lock().members.values().map(|member| (member.name.to_string(), member.url.clone())).collect();
+        let mut replicas: Vec<Replica> = members
+            .into_iter()
+            .map(|(name, url)| Replica {
+                name,
+                url,
+                decided: Id::ZERO,
+                compared: Id::ZERO,
+                finding: Finding::SoFarTheSame,
+            })
+            .collect();
+        each_in_parallel(&mut replicas, |replica| match self.decided_on(&replica.url, log_id, through) {
+            Ok(decided) => replica.decided = decided.min(through),
+            Err(why) => replica.finding = Finding::Unknown(why),
+        });
+        replicas
+    }
+
+    fn decided_on(&self, url: &NodeUrl, log_id: LogId, wanted: Id) -> Result<Id, String> {
+        let mut pauses = 0;
+        loop {
+            let holdings = self.peers.state(url).map_err(|error| error.to_string())?.holdings();
+            match holdings.log_id {
+                Some(theirs) if theirs == log_id => {}
+                Some(other) => return Err(format!("holds another log, {other}")),
+                None => return Err("holds no log".to_owned()),
+            }
+            if holdings.decided >= wanted || pauses == LAG_PAUSES {
+                return Ok(holdings.decided);
+            }
+            pauses += 1;
+            thread::sleep(LAG_PAUSE);
+        }
+    }
+
+    fn compare(&self, log_id: LogId, through: Id, replicas: &mut [Replica]) -> Result<Tally, StoreError> {
+        let mut tally = Tally::default();
+        while tally.last < through {
+            let part = self.store.read(tally.last, through, PART)?;
+            if part.is_empty() {
+                return Err(StoreError::new(format!("id {} is missing", tally.last.next())));
+            }
+            part.iter().for_each(|slot| tally.add(slot));
+            each_in_parallel(replicas, |replica| {
+                let Some((held, after)) = replica.part_of(&part) else { return };
+                replica.finding = match self.difference(&replica.url, log_id, after, held) {
+                    Ok(None) => Finding::SoFarTheSame,
+                    Ok(Some(id)) => Finding::Differs(id),
+                    Err(error) => Finding::Unknown(error.to_string()),
+                };
+                replica.compared = held.last().map_or(after, Slot::id);
+            });
+        }
+        Ok(tally)
+    }
+
+    /// The first id of a part that a secondary holds otherwise.
+    fn difference(&self, url: &NodeUrl, log_id: LogId, after: Id, part: &[Slot]) -> Result<Option<Id>, PeerError> {
+        let same = |after: Id, part: &[Slot]| {
+            let through = part.last().map_or(after, Slot::id);
+            let theirs = self.peers.fingerprint(url, after, through)?.of(log_id, after, through);
+            Ok(theirs == Some(Fingerprint::of(part)))
+        };
+        if same(after, part)? {
+            return Ok(None);
+        }
+        let (mut after, mut part) = (after, part);
+        while part.len() > 1 {
+            let (first, second) = part.split_at(part.len() / 2);
+            if same(after, first)? {
+                after = first.last().map_or(after, Slot::id);
+                part = second;
+            } else {
+                part = first;
+            }
+        }
+        Ok(part.first().map(Slot::id))
+    }
+}
+
+impl Replica {
+    /// What it holds of a part, and the id before; `None` if there is nothing to compare.
+    fn part_of<'a>(&self, part: &'a [Slot]) -> Option<(&'a [Slot], Id)> {
+        if !matches!(self.finding, Finding::SoFarTheSame) {
+            return None;
+        }
+        let held = part.partition_point(|slot| slot.id() <= self.decided);
+        let held = &part[..held];
+        held.first().map(|first| (held, first.id().previous()))
+    }
+
+    fn report(self, through: Id) -> ReplicaReport {
+        let (identical, first_difference, detail) = match self.finding {
+            Finding::Differs(id) => (Some(false), Some(id.get()), format!("holds something else under id {id}")),
+            Finding::Unknown(why) => (None, None, why),
+            Finding::SoFarTheSame if self.decided < through => {
+                (None, None, format!("knows only the ids up to {}, which are the same", self.decided))
+            }
+            Finding::SoFarTheSame => (Some(true), None, "holds the same".to_owned()),
+        };
+        ReplicaReport {
+            server_id: self.name,
+            url: self.url.to_string(),
+            through: self.compared.get(),
+            identical,
+            first_difference,
+            detail,
+        }
+    }
+}
+
+fn report(tally: &Tally, replicas: Vec<Replica>) -> Reply {
+    let replicas: Vec<ReplicaReport> = replicas.into_iter().map(|replica| replica.report(tally.last)).collect();
+    for replica in replicas.iter().filter(|replica| replica.identical != Some(true)) {
+        log::error!("verification: {} ({}) {}", replica.server_id, replica.url, replica.detail);
+    }
+    let status = if replicas.iter().any(|replica| replica.identical == Some(false)) {
+        409
+    } else if replicas.iter().any(|replica| replica.identical.is_none()) {
+        503
+    } else {
+        200
+    };
+    let report = Report {
+        identical: status == 200,
+        through: tally.last.get(),
+        messages: tally.messages,
+        refused: tally.refused,
+        fingerprint: tally.fingerprint.to_string(),
+        replicas,
+    };
+    Reply::json(status, &report)
+}
+
+fn each_in_parallel(replicas: &mut [Replica], work: impl Fn(&mut Replica) + Sync) {
+    let work = &work;
+    thread::scope(|scope| {
+        for replica in replicas {
+            scope.spawn(move || work(replica));
+        }
+    });
+}

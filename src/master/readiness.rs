@@ -1,0 +1,86 @@
+//! What orchestrators ask a master: is it ready, can it write, may a node be stopped?
+
+use super::heartbeat::Level;
+use super::members::Member;
+use super::{Master, State};
+use crate::http::{Exchange, Reply};
+use crate::node::readiness::{self, Check};
+use crate::protocol::{MemberId, Standing};
+use serde_json::json;
+
+impl Master {
+    /// Answers `GET /readyz`. A master that takes no writes for now is ready: it serves readers, and tells writers why.
+    pub(super) fn ready(&self, exchange: &Exchange) -> Reply {
+        let state = self.lock();
+        let checks = [
+            Check::not_stopping(state.stopping),
+            Check::threads(self.why_poisoned()),
+            Check::store(&*self.store),
+            Check::new("reign", state.halted.clone()),
+        ];
+        drop(state);
+        readiness::answer(exchange, &checks)
+    }
+
+    /// Answers `GET /safe-to-stop`, of this master, or with `?node=NAME` of a secondary.
+    ///
+    /// Safe is: every acknowledged message stays on other nodes that are well, all of them if it is the master, and if it
+    /// is a secondary, enough nodes remain for the master to take writes. That messages for all nodes are refused
+    /// meanwhile is how they are meant.
+    pub(super) fn safe_to_stop(&self, exchange: &Exchange) -> Reply {
+        if let Some(other) = exchange.query_names().find(|name| *name != "node") {
+            let sentence = format!("\"{}\" is not a parameter of /safe-to-stop; there is node", other.escape_debug());
+            return Reply::no_answer(400, &sentence);
+        }
+        let state = self.lock();
+        let node = exchange.query("node").filter(|name| *name != &*self.name);
+        let stopped = match node {
+            None => None,
+            Some(name) => match state.members.iter().find(|(_, member)| *member.name == *name) {
+                Some((&id, _)) => Some(id),
+                None => {
+                    return Reply::not_found("there is no secondary of that name; GET /secondaries lists them");
+                }
+            },
+        };
+        match state.why_not_to_stop(stopped, self.settings.quorum) {
+            Some(reason) => {
+                let body = json!({ "safe": false, "reason": reason });
+                Reply::json(503, &body).with_header("Retry-After", "1")
+            }
+            None => {
+                let meanwhile = match node {
+                    None => {
+                        "nothing can be written until this master is back; every secondary serves readers".to_owned()
+                    }
+                    Some(name) => format!("messages for all nodes are refused until {name} is back"),
+                };
+                Reply::json(200, &json!({ "safe": true, "meanwhile": meanwhile }))
+            }
+        }
+    }
+}
+
+impl State {
+    /// Why a node should not be stopped now: the master, or a secondary.
+    fn why_not_to_stop(&self, stopped: Option<MemberId>, quorum: Option<usize>) -> Option<String> {
+        if let Some(reason) = &self.halted {
+            return Some(format!("this master takes no writes any more: {reason}"));
+        }
+        if stopped.is_none() && self.ledger.has_doubt() {
+            return Some("messages from before this master was started are not on every node yet".to_owned());
+        }
+        let is_well = |(id, member): &(&MemberId, &Member)| {
+            let takes_part = self.ledger.member(**id).is_some_and(|view| view.standing == Standing::InSync);
+            takes_part && member.health.level() == Level::Healthy
+        };
+        let mut others = self.members.iter().filter(|&(&id, _)| Some(id) != stopped);
+        if let Some((_, member)) = others.find(|other| !is_well(other)) {
+            return Some(format!("{} is not well: {}", member.name, member.detail));
+        }
+        let needed = self.quorum(quorum);
+        let left = self.ledger.nodes() - usize::from(stopped.is_some());
+        (stopped.is_some() && left < needed)
+            .then(|| format!("{left} nodes would be left, and without {needed} no writes are taken"))
+    }
+}

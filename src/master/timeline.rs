@@ -1,0 +1,412 @@
+//! Where the time of a write went: what is noted while it happens, and kept for the latest writes.
+//!
+//! A writer's [`Timeline`] moves into the [`Traces`] when he is answered; acknowledgements that come later, of a write
+//! that asked for few copies, are still noted there.
+
+use super::answers::milliseconds;
+use super::members::Member;
+use super::{Master, State, Writer};
+use crate::http::Reply;
+use crate::process::text::number;
+use crate::protocol::{Id, MemberId, Outcome};
+use crate::wire::client::{Ack, Dialect, WriteIds};
+use crate::wire::timestamp::Timestamp;
+use crate::wire::trace::{CallTimes, Millis, ReplicaState, ReplicaTrace, Took, Trace, TraceOutcome};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// So many writes are kept; each takes about 400 bytes.
+const TRACES_MAX: usize = 10_000;
+
+/// What happened to a write, and when.
+#[derive(Debug)]
+pub(super) struct Timeline {
+    /// It was accepted.
+    pub(super) since: Instant,
+    /// The round that took it.
+    round: Option<(u64, Instant)>,
+    /// It was on the master's own disk.
+    stored: Option<Instant>,
+    acks: Vec<Acknowledged>,
+    /// Secondaries that left the rounds while it waited for them, and why.
+    losses: Vec<Loss>,
+    /// Calls that had not been answered when it was refused.
+    given_up: Vec<(MemberId, Instant)>,
+}
+
+#[derive(Clone, Debug)]
+struct Acknowledged {
+    member: MemberId,
+    at: Instant,
+    /// The call whose acknowledgement it was; none if the secondary just said what it holds.
+    call: Option<CallMade>,
+    attempts: u32,
+}
+
+/// A call that was answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CallMade {
+    pub(super) sent: Instant,
+    /// How long the secondary took, if it said so.
+    pub(super) took: Option<Took>,
+    /// How often it was sent.
+    pub(super) attempts: u32,
+}
+
+#[derive(Debug)]
+struct Loss {
+    member: MemberId,
+    why: String,
+    times: u32,
+}
+
+impl Timeline {
+    pub(super) fn new(since: Instant) -> Timeline {
+        Timeline { since, round: None, stored: None, acks: Vec::new(), losses: Vec::new(), given_up: Vec::new() }
+    }
+
+    fn acknowledged(&mut self, member: MemberId, at: Instant, call: Option<CallMade>) {
+        if self.ack(member).is_none() {
+            let lost = self.loss(member).map_or(0, |loss| loss.times);
+            let attempts = call.map_or(1, |call| call.attempts) + lost;
+            self.acks.push(Acknowledged { member, at, call, attempts });
+        }
+    }
+
+    fn lost(&mut self, member: MemberId, why: String) {
+        match self.losses.iter_mut().find(|loss| loss.member == member) {
+            Some(loss) => (loss.why, loss.times) = (why, loss.times + 1),
+            None => self.losses.push(Loss { member, why, times: 1 }),
+        }
+    }
+
+    fn ack(&self, member: MemberId) -> Option<&Acknowledged> {
+        self.acks.iter().find(|ack| ack.member == member)
+    }
+
+    /// How long after the write was accepted a secondary acknowledged it.
+    pub(super) fn acknowledged_after(&self, member: MemberId) -> Option<Duration> {
+        self.ack(member).map(|ack| ack.at - self.since)
+    }
+
+    /// Why a secondary left the rounds.
+    pub(super) fn why_lost(&self, member: MemberId) -> Option<&str> {
+        self.loss(member).map(|loss| &*loss.why)
+    }
+
+    fn loss(&self, member: MemberId) -> Option<&Loss> {
+        self.losses.iter().find(|loss| loss.member == member)
+    }
+
+    /// How many secondaries have acknowledged it.
+    pub(super) fn copies(&self) -> usize {
+        self.acks.len()
+    }
+
+    fn after(&self, moment: Instant) -> Millis {
+        Millis(moment.saturating_duration_since(self.since))
+    }
+
+    pub(super) fn stored_after(&self) -> Option<Millis> {
+        self.stored.map(|stored| self.after(stored))
+    }
+
+    /// The acknowledgements, in the order of arrival.
+    pub(super) fn acks(&self, members: &BTreeMap<MemberId, Member>) -> Vec<Ack> {
+        let ack = |ack: &Acknowledged| {
+            let server_id = Arc::clone(&members.get(&ack.member)?.name);
+            let acknowledged = self.after(ack.at);
+            Some(Ack {
+                server_id,
+                ms: milliseconds(acknowledged.0),
+                call: self.times(ack),
+                acknowledged_ms: acknowledged,
+            })
+        };
+        self.acks.iter().filter_map(ack).collect()
+    }
+
+    /// The node whose copy was the last of those that were waited for.
+    pub(super) fn slowest(
+        &self,
+        wanted: usize,
+        master: &Arc<str>,
+        members: &BTreeMap<MemberId, Member>,
+    ) -> Option<Arc<str>> {
+        let others = wanted.saturating_sub(1).min(self.acks.len());
+        let last = others.checked_sub(1).map(|place| &self.acks[place]);
+        match last.filter(|ack| self.stored.is_none_or(|stored| ack.at >= stored)) {
+            Some(ack) => members.get(&ack.member).map(|member| Arc::clone(&member.name)),
+            None => Some(Arc::clone(master)),
+        }
+    }
+
+    /// The moments of the call behind an acknowledgement. What the secondary did not need was spent on the way.
+    fn times(&self, ack: &Acknowledged) -> Option<CallTimes> {
+        let CallMade { sent, took, .. } = ack.call?;
+        let attempts = ack.attempts;
+        let known = self.sent_only(sent, attempts);
+        let Some(took) = took else { return Some(known) };
+        let there = (ack.at - sent).saturating_sub(Duration::from_micros(took.total_us)) / 2;
+        let received = sent + there;
+        Some(CallTimes {
+            received_ms: Some(self.after(received)),
+            durable_ms: Some(self.after((received + Duration::from_micros(took.durable_us)).min(ack.at))),
+            delay_ms: (took.delay_us > 0).then(|| Millis(Duration::from_micros(took.delay_us))),
+            ..known
+        })
+    }
+
+    /// A call of which no more is known.
+    fn sent_only(&self, sent: Instant, attempts: u32) -> CallTimes {
+        CallTimes { sent_ms: self.after(sent), received_ms: None, durable_ms: None, delay_ms: None, attempts }
+    }
+
+    /// When the call was sent that a secondary has not answered, if there is one.
+    fn sent(&self, id: MemberId, member: &Member, last: Id, outcome: TraceOutcome) -> Option<Instant> {
+        if outcome == TraceOutcome::Refused {
+            return self.given_up.iter().find(|(given_up, _)| *given_up == id).map(|&(_, sent)| sent);
+        }
+        member.flights.iter().rev().find(|flight| flight.carries(last)).map(|flight| flight.sent)
+    }
+
+    fn replica(&self, id: MemberId, member: &Member, last: Id, outcome: TraceOutcome) -> ReplicaTrace {
+        let ack = self.ack(id);
+        let lost = self.why_lost(id).filter(|_| ack.is_none());
+        let sent = self.sent(id, member, last, outcome);
+        let call = match ack {
+            Some(ack) => self.times(ack),
+            None => sent.map(|sent| self.sent_only(sent, 1)),
+        };
+        let state = match (ack, sent, lost) {
+            (Some(_), _, _) => ReplicaState::Durable,
+            (None, Some(_), _) => ReplicaState::Sent,
+            (None, None, Some(_)) => ReplicaState::Failed,
+            (None, None, None) => ReplicaState::Waiting,
+        };
+        ReplicaTrace {
+            server_id: Arc::clone(&member.name),
+            state,
+            call,
+            stored_ms: None,
+            acknowledged_ms: ack.map(|ack| self.after(ack.at)),
+            detail: lost.map(str::to_owned),
+        }
+    }
+}
+
+/// A call that has not returned.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Flight {
+    pub(super) after: Id,
+    pub(super) through: Id,
+    pub(super) sent: Instant,
+}
+
+impl Flight {
+    fn carries(&self, id: Id) -> bool {
+        self.after < id && id <= self.through
+    }
+}
+
+/// The latest writes that were answered, in the order of their ids.
+#[derive(Debug, Default)]
+pub(super) struct Traces(VecDeque<Settled>);
+
+#[derive(Debug)]
+struct Settled {
+    /// The id of its last message.
+    last: Id,
+    what: What,
+    outcome: TraceOutcome,
+    ended: Instant,
+    timeline: Timeline,
+}
+
+/// The facts of a write that do not change.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct What {
+    ids: WriteIds,
+    wanted: usize,
+    timestamp: Timestamp,
+    master_unable: bool,
+}
+
+impl What {
+    pub(super) fn of(writer: &Writer) -> What {
+        let (first, last) = writer.ends();
+        let dialect = if first == last { Dialect::Message } else { Dialect::Batch };
+        What {
+            ids: WriteIds::new(dialect, first, last),
+            wanted: writer.wanted,
+            timestamp: Timestamp(writer.entries[0].timestamp_ms),
+            master_unable: writer.master_unable.is_some(),
+        }
+    }
+}
+
+impl Traces {
+    /// Keeps one more. Most come in the order of their ids.
+    fn keep(&mut self, settled: Settled) {
+        let later = self.0.iter().rev().take_while(|other| other.last > settled.last).count();
+        self.0.insert(self.0.len() - later, settled);
+        if self.0.len() > TRACES_MAX {
+            self.0.pop_front();
+        }
+    }
+
+    /// A secondary is gone for good.
+    pub(super) fn forget(&mut self, member: MemberId) {
+        for Settled { timeline, .. } in &mut self.0 {
+            timeline.acks.retain(|ack| ack.member != member);
+            timeline.losses.retain(|loss| loss.member != member);
+            timeline.given_up.retain(|(given_up, _)| *given_up != member);
+        }
+    }
+
+    /// The first one that ends with an id or later.
+    fn from(&self, id: Id) -> Option<&Settled> {
+        self.0.get(self.0.partition_point(|settled| settled.last < id))
+    }
+
+    /// Those that end after an id, up to another.
+    fn range_mut(&mut self, after: Id, through: Id) -> impl Iterator<Item = &mut Settled> {
+        let first = self.0.partition_point(|settled| settled.last <= after);
+        self.0.range_mut(first..).take_while(move |settled| settled.last <= through)
+    }
+}
+
+impl State {
+    /// The master's own copy of what a round carries, the ids after one, up to another, is on disk.
+    pub(super) fn note_stored(&mut self, after: Id, through: Id, round: (u64, Instant)) {
+        let now = Instant::now();
+        for (_, writer) in self.writers.range_mut(after.next()..=through) {
+            (writer.timeline.round, writer.timeline.stored) = (Some(round), Some(now));
+        }
+    }
+
+    /// A secondary holds everything up to an id: notes it for the writers who wait for that, and for those who did not.
+    pub(super) fn note_acknowledgement(&mut self, member: MemberId, before: Id, durable: Id, call: Option<CallMade>) {
+        if durable > before {
+            let waiting = self.writers.range_mut(before.next()..=durable).map(|(_, writer)| &mut writer.timeline);
+            // Of a refused write a secondary acknowledges later that it was refused.
+            let answered = self.traces.range_mut(before, durable);
+            let answered = answered.filter(|settled| settled.outcome != TraceOutcome::Refused);
+            let answered = answered.map(|settled| &mut settled.timeline);
+            let now = Instant::now();
+            waiting.chain(answered).for_each(|timeline| timeline.acknowledged(member, now, call));
+        }
+    }
+
+    /// A secondary has left the rounds: notes it for the writers who waited for it.
+    pub(super) fn note_loss(&mut self, member: MemberId, durable: Id, why: &str) {
+        for (_, writer) in self.writers.range_mut(durable.next()..) {
+            writer.timeline.lost(member, why.to_owned());
+        }
+    }
+
+    /// Keeps what happened to a write whose writer is being answered.
+    pub(super) fn keep_trace(
+        &mut self,
+        last: Id,
+        what: What,
+        outcome: Outcome,
+        ended: Instant,
+        mut timeline: Timeline,
+    ) {
+        let outcome = match outcome {
+            Outcome::Committed => TraceOutcome::Committed,
+            Outcome::CommittedShort => TraceOutcome::Short,
+            Outcome::Refused => TraceOutcome::Refused,
+        };
+        if outcome == TraceOutcome::Refused {
+            // One that was lost is being brought up to date perhaps: that is another call.
+            let waited_for = self.members.iter().filter(|&(&id, _)| timeline.why_lost(id).is_none());
+            let sent = |(&id, member)| Some((id, timeline.sent(id, member, last, TraceOutcome::Pending)?));
+            timeline.given_up = waited_for.filter_map(sent).collect();
+        }
+        self.traces.keep(Settled { last, what, outcome, ended, timeline });
+    }
+
+    /// The trace of the write that an id belongs to.
+    fn trace_of(&self, id: Id, master: &Arc<str>) -> Option<Trace> {
+        let pending = self.writers.range(id..).next().filter(|(_, writer)| writer.ends().0 <= id);
+        if let Some((&last, writer)) = pending {
+            return Some(self.pending_trace(last, writer, master));
+        }
+        let settled = self.traces.from(id).filter(|settled| settled.what.ids.first() <= id.get())?;
+        Some(self.settled_trace(settled, master))
+    }
+
+    /// The oldest writes under way and the latest that were answered, so many of each, the newest first.
+    pub(super) fn latest_traces(&self, number: usize, master: &Arc<str>) -> Vec<Trace> {
+        let answered = self.traces.0.iter().rev().take(number).map(|settled| self.settled_trace(settled, master));
+        let pending = self.writers.iter().take(number).map(|(&last, writer)| self.pending_trace(last, writer, master));
+        let mut traces: Vec<Trace> = answered.chain(pending).collect();
+        traces.sort_by_key(|trace| std::cmp::Reverse(trace.ids.first()));
+        traces
+    }
+
+    fn pending_trace(&self, last: Id, writer: &Writer, master: &Arc<str>) -> Trace {
+        self.trace(last, What::of(writer), TraceOutcome::Pending, &writer.timeline, Instant::now(), master)
+    }
+
+    fn settled_trace(&self, settled: &Settled, master: &Arc<str>) -> Trace {
+        self.trace(settled.last, settled.what, settled.outcome, &settled.timeline, settled.ended, master)
+    }
+
+    fn trace(
+        &self,
+        last: Id,
+        what: What,
+        outcome: TraceOutcome,
+        timeline: &Timeline,
+        until: Instant,
+        master: &Arc<str>,
+    ) -> Trace {
+        let under_way = || self.rounds.carrying(last);
+        let round = timeline.round.map(|(number, _)| number).or_else(under_way);
+        let state = match timeline.stored {
+            Some(_) => ReplicaState::Durable,
+            None if what.master_unable => ReplicaState::Failed,
+            None if round.is_some() => ReplicaState::Sent,
+            None => ReplicaState::Waiting,
+        };
+        let own = ReplicaTrace {
+            server_id: Arc::clone(master),
+            state,
+            call: None,
+            stored_ms: timeline.stored_after(),
+            acknowledged_ms: None,
+            detail: None,
+        };
+        let others = self.members.iter().map(|(&id, member)| timeline.replica(id, member, last, outcome));
+        Trace {
+            ids: what.ids,
+            outcome,
+            timestamp: what.timestamp,
+            w: what.wanted,
+            round,
+            queued_ms: timeline.round.map(|(_, began)| timeline.after(began)),
+            ms: timeline.after(until),
+            replicas: [own].into_iter().chain(others).collect(),
+        }
+    }
+}
+
+impl Master {
+    /// Answers `GET /messages/ID/trace`.
+    pub(super) fn trace(&self, id: &str) -> Reply {
+        let Some(id) = number(id).map(Id::new) else {
+            return Reply::not_found("a trace is found at /messages/ID/trace, where ID is a number from 1");
+        };
+        match self.lock().trace_of(id, &self.name) {
+            Some(trace) => Reply::json(200, &trace),
+            None => Reply::not_found(&format!(
+                "there is no trace of message {id}: those of the latest {TRACES_MAX} writes since this master was started \
+                 are kept"
+            )),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Who may do what.
+//!
+//! Two tokens, both optional. `CLUSTER_TOKEN` is what the nodes of a cluster show each other; without it nobody may act as
+//! a node, register or remove one, or ask for faults. `CLIENT_TOKEN` is for everything else: without it nobody may read or
+//! write. Whoever may change the cluster may do that, too. Only whether a node is alive and ready is told to everybody,
+//! because orchestrators ask that.
+//!
+//! A token comes as `Authorization: Bearer TOKEN`, or as the password of `Basic`, which browsers ask for, whatever the
+//! name. It is compared in constant time, and never logged.
+//!
+//! Beside that, a browser may not be used against a node by a page of somebody else: what it says about where a request
+//! comes from (`Sec-Fetch-Site`, or `Origin`) is believed, and what would change something is refused. Who shows no token,
+//! because none is needed, is served only if the request names this node; see [`hosts`]. And without a cluster token, a node can only be registered by itself, or from the machine of the master: nobody makes the master
+//! call addresses elsewhere.
+
+use crate::http::{Exchange, Method, Reply};
+use crate::node::hosts::{self, Hosts};
+use crate::node::routing::Resource;
+use crate::wire::address::NodeUrl;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::fmt;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+
+const TOKEN_BYTES_MIN: usize = 16;
+const TOKEN_BYTES_MAX: usize = 256;
+
+/// A secret.
+#[derive(Clone)]
+pub(crate) struct Token(Arc<str>);
+
+impl Token {
+    /// Reads a token.
+    ///
+    /// # Errors
+    /// If it is too short, too long, or cannot stand in a header. The sentence does not tell it.
+    pub(crate) fn parse(text: &str) -> Result<Token, String> {
+        let text = text.trim_end_matches(['\r', '\n']);
+        let usable = text.bytes().all(|byte| byte.is_ascii_graphic());
+        if usable && (TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&text.len()) {
+            return Ok(Token(text.into()));
+        }
+        Err(format!(
+            "the token must have {TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX} letters, digits and signs, and no spaces; \
+             openssl rand -hex 32 makes one"
+        ))
+    }
+
+    /// What stands in the header of a request.
+    pub(crate) fn header(&self) -> String {
+        format!("Bearer {}", self.0)
+    }
+
+    fn is(&self, given: &str) -> bool {
+        self.0.as_bytes().ct_eq(given.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Token(not shown)")
+    }
+}
+
+/// Who may use something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Guard {
+    /// Everybody.
+    Open,
+    /// Who has one of the tokens.
+    Client,
+    /// Who has the token of the cluster.
+    Cluster,
+}
+
+/// The tokens of a node.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Access {
+    pub(crate) cluster: Option<Token>,
+    pub(crate) client: Option<Token>,
+    /// Names of this node, for those who show no token.
+    pub(crate) hosts: Hosts,
+}
+
+impl Access {
+    /// What this process shows when it asks a node for its log.
+    pub(crate) fn own(&self) -> Option<&Token> {
+        self.cluster.as_ref().or(self.client.as_ref())
+    }
+
+    /// Lets a request in.
+    ///
+    /// # Errors
+    /// With the reply that refuses it.
+    pub(crate) fn admit(&self, exchange: &Exchange, resource: Resource<'_>) -> Result<(), Reply> {
+        let method = exchange.method();
+        if method != Method::Get {
+            check_site(exchange)?;
+        }
+        let token = match resource.guard(method) {
+            Guard::Open => return Ok(()),
+            Guard::Cluster => &self.cluster,
+            Guard::Client => &self.client,
+        };
+        let Some(token) = token else { return self.check_host(exchange) };
+        let Some(given) = exchange.header("Authorization").and_then(secret) else {
+            return Err(refused("this needs a token: Authorization: Bearer TOKEN"));
+        };
+        let is = |token: &Option<Token>| token.as_ref().is_some_and(|token| token.is(&given));
+        if token.is(&given) || is(&self.cluster) {
+            return Ok(());
+        }
+        if is(&self.client) {
+            return Err(Reply::problem(403, "this needs the token of the cluster, not that of clients"));
+        }
+        log::warn!("{} showed a wrong token", exchange.client());
+        Err(refused("the token is wrong"))
+    }
+
+    /// Refuses a request that names another host, which no token excuses.
+    fn check_host(&self, exchange: &Exchange) -> Result<(), Reply> {
+        let Some(host) = exchange.header("Host").filter(|host| !self.hosts.name(host)) else { return Ok(()) };
+        let shown = exchange.header("Authorization").and_then(secret);
+        if shown.is_some_and(|shown| self.cluster.as_ref().is_some_and(|token| token.is(&shown))) {
+            return Ok(());
+        }
+        log::warn!("{} was refused: it asked for the host {host}, which does not name this node", exchange.client());
+        Err(Reply::problem(
+            403,
+            &format!(
+                "this node does not serve the host {}: without a token, it serves IP addresses, localhost, names without a \
+                 dot{}. If the name is right, put it into ALLOW_HOSTS, set CLIENT_TOKEN, or let the proxy in front send \
+                 another Host",
+                host.escape_debug(),
+                self.hosts.in_words()
+            ),
+        ))
+    }
+
+    /// Whether a client may have the master call an address.
+    ///
+    /// # Errors
+    /// With the reason.
+    pub(crate) fn admit_registration(&self, client: Option<IpAddr>, url: &NodeUrl) -> Result<(), String> {
+        if self.cluster.is_some() || client.is_none_or(|client| client.to_canonical().is_loopback()) {
+            return Ok(());
+        }
+        let addresses = (url.host().trim_matches(['[', ']']), url.port()).to_socket_addrs();
+        let is_the_client = |ip: IpAddr| client.is_some_and(|client| client.to_canonical() == ip.to_canonical());
+        if addresses.is_ok_and(|mut addresses| addresses.any(|address| is_the_client(address.ip()))) {
+            return Ok(());
+        }
+        Err(format!(
+            "{url} is not where this request comes from; without a CLUSTER_TOKEN a node registers itself, or is registered \
+             from the machine of the master"
+        ))
+    }
+}
+
+fn refused(why: &str) -> Reply {
+    Reply::problem(401, why).with_header("WWW-Authenticate", "Basic realm=\"replicated-log\", Bearer")
+}
+
+/// The secret in an `Authorization` header.
+fn secret(header: &str) -> Option<String> {
+    let (scheme, rest) = header.split_once(' ')?;
+    let rest = rest.trim();
+    if scheme.eq_ignore_ascii_case("Bearer") {
+        return Some(rest.to_owned());
+    }
+    if !scheme.eq_ignore_ascii_case("Basic") {
+        return None;
+    }
+    let pair = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
+    pair.split_once(':').map(|(_, password)| password.to_owned())
+}
+
+/// Refuses a request if a browser says that a page of another site is behind it.
+fn check_site(exchange: &Exchange) -> Result<(), Reply> {
+    let (site, origin) = (exchange.header("Sec-Fetch-Site"), exchange.header("Origin"));
+    let host = exchange.header("Host").unwrap_or_default();
+    let is_own = match (site, origin) {
+        (Some(site), _) => matches!(site, "same-origin" | "none"),
+        (None, Some(origin)) => hosts::is_origin_of(origin, host),
+        (None, None) => true,
+    };
+    if is_own {
+        return Ok(());
+    }
+    Err(Reply::problem(
+        403,
+        &format!(
+            "a page of another site ({}) sent this to {}; only pages of this node may. A proxy in front of it has to pass \
+             Host as the browser sent it",
+            origin.unwrap_or("which the browser does not name").escape_debug(),
+            host.escape_debug()
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_from_either_scheme_and_never_shown() {
+        let token = Token::parse("0123456789abcdef\n").unwrap();
+        assert!(token.is(&secret("Bearer 0123456789abcdef").unwrap()));
+        assert!(token.is(&secret("basic YW55Ym9keTowMTIzNDU2Nzg5YWJjZGVm").unwrap()));
+        for wrong in
+            ["Bearer 0123456789abcdeg", "Bearer 0123456789abcde", "Bearer ", "Basic 0123456789abcdef", "Digest x"]
+        {
+            assert!(!secret(wrong).is_some_and(|given| token.is(&given)), "{wrong}");
+        }
+        assert!(!format!("{token:?}").contains("0123"));
+        for useless in ["short", "with a space in it, quite long", &"x".repeat(257), "zeichen-jenseits-von-äscii"] {
+            let why = Token::parse(useless).unwrap_err();
+            assert!(!why.contains(useless), "{why}");
+        }
+    }
+
+    #[test]
+    fn without_a_token_a_node_is_registered_by_itself_or_from_the_machine_of_the_master() {
+        let url = |text: &str| NodeUrl::parse(text).unwrap();
+        let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        let open = Access::default();
+        assert!(open.admit_registration(ip("127.0.0.1"), &url("http://192.0.2.1:80")).is_ok());
+        assert!(open.admit_registration(ip("::ffff:127.0.0.1"), &url("http://192.0.2.1:80")).is_ok());
+        assert!(open.admit_registration(ip("192.0.2.7"), &url("http://192.0.2.7:5001")).is_ok());
+        assert!(open.admit_registration(ip("192.0.2.7"), &url("http://192.0.2.8:5001")).is_err());
+        assert!(open.admit_registration(ip("192.0.2.7"), &url("http://localhost:5001")).is_err());
+        let guarded = Access { cluster: Some(Token::parse(&"x".repeat(16)).unwrap()), ..Access::default() };
+        assert!(guarded.admit_registration(ip("192.0.2.7"), &url("http://192.0.2.8:5001")).is_ok());
+    }
+}

@@ -1,0 +1,64 @@
+//! `GET /backup`: the decided part of the log as a file, while the node goes on.
+
+use crate::http::{Pieces, Reply};
+use crate::process::clock;
+use crate::protocol::Id;
+use crate::store::{Identity, ReadLimit, Store};
+use crate::wire::backup::{Head, SecondaryLine, Tally, write_line, write_slot};
+use crate::wire::timestamp::rfc3339;
+use std::io;
+use std::sync::Arc;
+
+/// How much is read and sent at a time.
+const PIECE: ReadLimit = ReadLimit { slots_max: 1_000, bytes_max: 256 << 10 };
+
+/// Answers with everything up to an id, which is decided.
+pub(crate) fn backup(store: &Arc<dyn Store>, server_id: &str, through: Id) -> Reply {
+    match store.identity() {
+        Ok(Some(identity)) => {
+            let head = head_of(identity, server_id.to_owned(), through);
+            Reply::lines(pieces(Arc::clone(store), &head))
+        }
+        Ok(None) => Reply::not_found("this node holds no log of a master of ours"),
+        Err(error) => Reply::no_answer(500, &error.to_string()),
+    }
+}
+
+fn head_of(identity: Identity, server_id: String, through: Id) -> Head {
+    let secondary = |member: crate::store::KnownMember| SecondaryLine { server_id: member.name, url: member.url };
+    let secondaries = identity.members.into_iter().map(secondary).collect();
+    Head::new(rfc3339(clock::now_ms()), server_id, identity.log_id, &identity.history, through, secondaries)
+}
+
+fn pieces(store: Arc<dyn Store>, head: &Head) -> Pieces {
+    let through = head.through();
+    let mut first = Vec::new();
+    write_line(&mut first, head);
+    let head_line = first.clone();
+    let mut first = Some(first);
+    let mut tally = Tally::default();
+    let mut ended = false;
+    Box::new(move || {
+        if let Some(line) = first.take() {
+            return Ok(Some(line));
+        }
+        if ended {
+            return Ok(None);
+        }
+        let mut lines = Vec::with_capacity(PIECE.bytes_max);
+        if tally.last < through {
+            let slots = store.read(tally.last, through, PIECE).map_err(io::Error::other)?;
+            if slots.is_empty() {
+                return Err(io::Error::other(format!("the store lacks id {}", tally.last.next())));
+            }
+            for slot in &slots {
+                tally.add(slot);
+                write_slot(&mut lines, slot);
+            }
+        } else {
+            write_line(&mut lines, &tally.end(&head_line));
+            ended = true;
+        }
+        Ok(Some(lines))
+    })
+}

@@ -1,0 +1,49 @@
+//! `GET /fingerprint`: what a node holds in a part of the log, in 64 digits.
+
+use crate::http::{Exchange, Reply};
+use crate::process::text::number;
+use crate::protocol::{Fingerprint, Id};
+use crate::store::{Store, StoreError, Trouble, walk};
+use crate::wire::node::FingerprintBody;
+
+/// Answers for the ids after `after`, from the beginning if that is not given, up to `through`, to the end of what is
+/// decided if that is not given.
+pub(crate) fn answer(exchange: &Exchange, store: &dyn Store, decided: Id) -> Reply {
+    let (after, through) = match (id(exchange, "after", Id::ZERO), id(exchange, "through", decided)) {
+        (Ok(after), Ok(through)) => (after, through),
+        (Err(why), _) | (_, Err(why)) => return Reply::no_answer(400, &why),
+    };
+    if through > decided || after > through {
+        return Reply::no_answer(
+            409,
+            &format!(
+                "there is no fingerprint of the ids after {after} up to {through}; ids up to {decided} are decided"
+            ),
+        );
+    }
+    if let Some(Trouble::Failed(why)) = store.trouble() {
+        return Reply::no_answer(503, &format!("what this node holds is not to be relied on: {why}"));
+    }
+    match (store.identity(), fingerprint(store, after, through)) {
+        (Ok(Some(identity)), Ok(fingerprint)) => {
+            Reply::json(200, &FingerprintBody::new(identity.log_id, after, through, fingerprint))
+        }
+        (Ok(None), _) => Reply::not_found("this node holds no log of a master of ours"),
+        (Err(error), _) | (_, Err(error)) => Reply::no_answer(500, &error.to_string()),
+    }
+}
+
+fn id(exchange: &Exchange, name: &str, default: Id) -> Result<Id, String> {
+    exchange.query(name).map_or(Ok(default), |text| {
+        number(text).map(Id::new).ok_or_else(|| format!("{name} is \"{}\"; it must be an id", text.escape_debug()))
+    })
+}
+
+fn fingerprint(store: &dyn Store, after: Id, through: Id) -> Result<Fingerprint, StoreError> {
+    let mut fingerprint = Fingerprint::default();
+    walk(store, after, through, |slot| {
+        fingerprint.extend(&slot);
+        Ok::<(), StoreError>(())
+    })?;
+    Ok(fingerprint)
+}

@@ -1,0 +1,178 @@
+//! What people watch: the page at `/`, and the stream of states behind it.
+//!
+//! `GET /live` sends a *view* of the node as JSON, as server-sent events: at once, and then whenever something has
+//! changed, but not more often than ten times a second. A view is the status that `/health` shows; on a master, also the
+//! latest writes with where their time went, and how many there were in each of the last seconds. What the master shows
+//! of a write that has no fate yet is its id and its times, never its text.
+//!
+//! One thread makes the views, for everybody, and only while somebody watches. Who is slow misses views, but never gets
+//! half of one; who does not take one within the write time-out is sent away.
+
+mod pace;
+mod page;
+
+pub(crate) use pace::Pace;
+pub(crate) use page::page;
+
+use crate::http::{Exchange, Pieces, Reply, Stream};
+use crate::node::places::{Place, Places};
+use crate::process::threads;
+use serde_json::Value;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often a view is made.
+const TICK: Duration = Duration::from_millis(100);
+/// After so long without a change the view is sent all the same.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+/// Pages that are open at the same time.
+const WATCHERS_MAX: usize = 100;
+
+/// A node that can be watched.
+pub(crate) trait Watched: Send + Sync {
+    /// What is to be seen now. For somebody who has just come it is more.
+    fn view(&self, is_first: bool) -> Value;
+}
+
+/// Those who watch.
+pub(crate) struct Live {
+    places: Arc<Places>,
+    state: Mutex<State>,
+    /// Somebody has come, or it is over.
+    news: Condvar,
+    /// How long a watcher may take for a view.
+    patience: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    arrivals: Vec<Watcher>,
+    stopping: bool,
+}
+
+/// Somebody who watches.
+struct Watcher {
+    stream: Stream,
+    /// Since when it has not taken the last view: until then it gets no other.
+    slow_since: Option<Instant>,
+    _place: Place,
+}
+
+impl Live {
+    pub(crate) fn new(patience: Duration) -> Arc<Live> {
+        let (state, news) = (Mutex::default(), Condvar::new());
+        Arc::new(Live { places: Places::new(WATCHERS_MAX), state, news, patience })
+    }
+
+    /// Begins to show a node. It ends when the node is gone, or with [`Live::stop`].
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub(crate) fn start(self: &Arc<Live>, node: &Arc<impl Watched + 'static>) -> io::Result<()> {
+        let (live, node) = (Arc::clone(self), Arc::downgrade(node));
+        let show = move || {
+            let mut watchers = Watchers { streams: Vec::new(), shown: None, patience: live.patience };
+            while let Some(arrivals) = live.await_watchers(&watchers) {
+                let Some(node) = node.upgrade() else { break };
+                if catch_unwind(AssertUnwindSafe(|| watchers.show(&*node, arrivals))).is_err() {
+                    log::error!("a view of this node could not be made; those who watch are sent away");
+                    watchers.streams.clear();
+                }
+                drop(node);
+                thread::sleep(TICK);
+            }
+            watchers.streams.into_iter().for_each(|watcher| watcher.stream.end());
+        };
+        threads::start_needed("live", show).map(drop)
+    }
+
+    pub(crate) fn stop(&self) {
+        self.lock().stopping = true;
+        self.news.notify_one();
+    }
+
+    /// Answers `GET /live`.
+    pub(crate) fn watch(self: &Arc<Live>, exchange: Exchange) {
+        let Some(place) = self.places.take().filter(|_| !self.lock().stopping) else {
+            let sentence =
+                format!("{WATCHERS_MAX} pages watch this node already, as many as it takes; or it is stopping");
+            return exchange.reply(Reply::no_answer(503, &sentence).with_header("Retry-After", "10"));
+        };
+        let live = Arc::clone(self);
+        let head = Reply::stream_head("text/event-stream");
+        exchange.stream(head, b"retry: 1000\n\n".to_vec(), None::<Pieces>, move |_, stream| {
+            let Ok(stream) = stream else { return };
+            let mut state = live.lock();
+            if state.stopping {
+                drop(state);
+                return stream.end();
+            }
+            state.arrivals.push(Watcher { stream, slow_since: None, _place: place });
+            drop(state);
+            live.news.notify_one();
+        });
+    }
+
+    /// Waits until somebody watches. Gives who has come; `None` if it is over.
+    fn await_watchers(&self, watchers: &Watchers) -> Option<Vec<Watcher>> {
+        let mut state = self.lock();
+        while !state.stopping && state.arrivals.is_empty() && watchers.streams.is_empty() {
+            state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        (!state.stopping).then(|| std::mem::take(&mut state.arrivals))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Those who watch, as the thread that shows them the node knows them.
+struct Watchers {
+    streams: Vec<Watcher>,
+    shown: Option<(Value, Instant)>,
+    patience: Duration,
+}
+
+impl Watchers {
+    fn show(&mut self, node: &dyn Watched, mut arrivals: Vec<Watcher>) {
+        if !arrivals.is_empty() {
+            let first = event(&node.view(true));
+            arrivals.retain_mut(|watcher| watcher.send(&first, self.patience));
+            self.streams.append(&mut arrivals);
+        }
+        let view = node.view(false);
+        let is_old = |(shown, at): &(Value, Instant)| *shown != view || at.elapsed() >= SIGN_OF_LIFE;
+        let text = if self.shown.as_ref().is_none_or(is_old) { event(&view) } else { Vec::new() };
+        self.streams.retain_mut(|watcher| watcher.send(&text, self.patience));
+        if !text.is_empty() {
+            self.shown = Some((view, Instant::now()));
+        }
+    }
+}
+
+impl Watcher {
+    /// Sends a view, unless the one before is not taken yet. `false` if that has lasted too long, or the watcher is gone.
+    fn send(&mut self, text: &[u8], patience: Duration) -> bool {
+        let text = if self.slow_since.is_some() { &[] } else { text };
+        if text.is_empty() && self.slow_since.is_none() {
+            return true;
+        }
+        match self.stream.send(text.to_vec()) {
+            Ok(true) => self.slow_since = None,
+            Ok(false) => {
+                let since = *self.slow_since.get_or_insert_with(Instant::now);
+                return since.elapsed() < patience;
+            }
+            Err(_) => return false,
+        }
+        true
+    }
+}
+
+fn event(view: &Value) -> Vec<u8> {
+    format!("data: {view}\n\n").into_bytes()
+}

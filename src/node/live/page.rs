@@ -1,0 +1,16 @@
+//! The page at `/`: one file, with everything that it needs in it.
+
+use crate::http::Reply;
+
+const PAGE: &str = include_str!("page.html");
+/// It loads nothing from elsewhere, and nobody may show it in a frame.
+const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
+                      img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Answers `GET /`.
+pub(crate) fn page() -> Reply {
+    Reply::text("text/html; charset=utf-8", PAGE.to_owned())
+        .with_header("Content-Security-Policy", POLICY)
+        .with_header("X-Content-Type-Options", "nosniff")
+        .with_header("Cache-Control", "no-cache")
+}

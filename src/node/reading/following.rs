@@ -1,0 +1,382 @@
+//! What comes later: followers, and readers who wait a while for a first message.
+//!
+//! A *follower* gets the log from where it says, and then every message as soon as it is visible, once each and in their
+//! order. It is in one of two states:
+//!
+//! - it *reads history*: what is there is read from the store while it is sent, as for any other reader, on a thread that
+//!   waits for this client alone;
+//! - it is *live*: it has everything, and the [`feeder`](super::feeder) sends what comes, to all of those from one thread.
+//!
+//! A live follower whose connection is full goes back to history, from where it came to: no more than one part of the log
+//! is kept in memory for it. When it has read nothing for the write time-out, it is dropped, and the log file says so; it
+//! knows the id of its last message, and may come again. So a slow follower costs a thread, a live one costs none, and
+//! neither holds up the others or a writer.
+//!
+//! What is shown here is what this node has decided, so it is never taken back; on a secondary it comes when the master
+//! has told it, a few milliseconds later.
+
+use super::PIECE;
+use super::feeder::Feeder;
+use super::page::write_line;
+use crate::http::{Exchange, Reply, Source, Stream};
+use crate::node::places::{Place, Places};
+use crate::protocol::{EntryRef, Id, SlotRef};
+use crate::store::{Store, StoreError};
+use crate::wire::client::{View, write_entry};
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A browser that lost its connection connects again after so many milliseconds.
+const RETRY_MS: u32 = 1_000;
+
+/// The named limits of following.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FollowLimits {
+    /// Followers, and readers who wait, at the same time. Each costs a connection.
+    pub(crate) followers_max: usize,
+    /// After so long without a message something empty is sent: so both sides know that the other one is there.
+    pub(crate) heartbeat: Duration,
+}
+
+/// How messages are written to a follower.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Format {
+    /// As server-sent events (WHATWG HTML, section 9.2).
+    Events(View),
+    /// Each in a line of JSON.
+    Lines(View),
+}
+
+impl Format {
+    pub(super) const ALL: [Format; 4] = [
+        Format::Events(View::Objects),
+        Format::Events(View::Text),
+        Format::Lines(View::Objects),
+        Format::Lines(View::Text),
+    ];
+
+    /// What comes before the first message: a browser notes the id from where it would ask again.
+    fn preamble(self, after: Id) -> Vec<u8> {
+        match self {
+            Format::Events(_) => format!("retry: {RETRY_MS}\nid: {after}\n\n").into_bytes(),
+            Format::Lines(_) => Vec::new(),
+        }
+    }
+
+    /// Something that is no message.
+    pub(super) fn heartbeat(self) -> Vec<u8> {
+        match self {
+            Format::Events(_) => b":\n\n".to_vec(),
+            Format::Lines(_) => b"\n".to_vec(),
+        }
+    }
+
+    pub(super) fn write(self, text: &mut Vec<u8>, entry: EntryRef<'_>) {
+        match self {
+            Format::Lines(view) => write_line(text, entry, view),
+            Format::Events(view) => {
+                write!(text, "id: {}\ndata: ", entry.id).expect("memory takes everything");
+                write_entry(text, entry, view);
+                text.extend_from_slice(b"\n\n");
+            }
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Format::Events(_) => "text/event-stream",
+            Format::Lines(_) => "application/x-ndjson",
+        }
+    }
+}
+
+/// What a follower asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// The id that it has already; `None` for all that there are.
+    pub(super) after: Option<Id>,
+    pub(super) format: Format,
+}
+
+/// Those who wait for what comes. The nodes tell it how far the log is visible.
+pub(crate) struct Following {
+    store: Arc<dyn Store>,
+    /// Of followers and those who wait.
+    places: Arc<Places>,
+    heartbeat: Duration,
+    state: Mutex<State>,
+    /// There is more to show, somebody has come, or it is over.
+    news: Condvar,
+    feeder: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    /// The high watermark: what is visible.
+    pub(super) decided: Id,
+    /// Followers who have come live since the feeder last looked.
+    pub(super) arrivals: Vec<Live>,
+    pub(super) waiting: Vec<Waiting>,
+    pub(super) stopping: bool,
+}
+
+/// Somebody who gets every message.
+pub(super) struct Follower {
+    client: String,
+    pub(super) format: Format,
+    /// It was sent everything up to this id.
+    pub(super) after: Id,
+    following: Arc<Following>,
+    _place: Place,
+}
+
+/// A follower who has everything, as far as we know.
+pub(super) struct Live {
+    pub(super) stream: Stream,
+    pub(super) follower: Follower,
+    /// When it was last sent anything.
+    pub(super) sent_at: Instant,
+}
+
+impl Live {
+    /// It is slow: it reads on from the store.
+    pub(super) fn send_back(self) {
+        self.stream.go_on(self.follower, Follower::came_to_the_end);
+    }
+}
+
+/// A reader who waits for a first message.
+pub(super) struct Waiting {
+    pub(super) from: Id,
+    pub(super) until: Instant,
+    exchange: Exchange,
+    show: Box<dyn FnOnce(Exchange) + Send>,
+    _place: Place,
+}
+
+impl Waiting {
+    /// Shows what there is.
+    pub(super) fn end(self) {
+        self.exchange.aside(self.show);
+    }
+}
+
+impl Following {
+    /// Begins with a log that is visible up to an id.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub(crate) fn start(store: &Arc<dyn Store>, limits: FollowLimits, decided: Id) -> io::Result<Arc<Following>> {
+        let state = State { decided, ..State::default() };
+        let (store, state, news) = (Arc::clone(store), Mutex::new(state), Condvar::new());
+        let (places, heartbeat) = (Places::new(limits.followers_max), limits.heartbeat);
+        let following = Arc::new(Following { store, places, heartbeat, state, news, feeder: Mutex::default() });
+        *following.feeder.lock().unwrap_or_else(PoisonError::into_inner) = Some(Feeder::start(&following)?);
+        Ok(following)
+    }
+
+    /// The log is visible up to an id. Costs nothing to speak of: writers wait for it.
+    pub(crate) fn show(&self, decided: Id) {
+        let mut state = self.lock();
+        if decided > state.decided {
+            state.decided = decided;
+            drop(state);
+            if self.places.taken() > 0 {
+                self.news.notify_one();
+            }
+        }
+    }
+
+    /// Sends what there is, and ends all that is followed: the clients see a proper end.
+    pub(crate) fn stop(&self) {
+        self.lock().stopping = true;
+        self.news.notify_one();
+        let feeder = self.feeder.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if feeder.is_some_and(|feeder| feeder.join().is_err()) {
+            log::error!("the thread that feeds followers panicked; the log file says where");
+        }
+    }
+
+    /// How many follow, or wait.
+    pub(crate) fn number(&self) -> usize {
+        self.places.taken()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for news, or until a moment.
+    pub(super) fn await_news<'a>(&self, state: MutexGuard<'a, State>, until: Option<Instant>) -> MutexGuard<'a, State> {
+        match until {
+            None => self.news.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(until) => {
+                let patience = until.saturating_duration_since(Instant::now());
+                self.news.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
+    }
+
+    /// How far the log is visible; `None` when it is not to be shown any more.
+    fn shown(&self) -> Option<Id> {
+        let state = self.lock();
+        (!state.stopping).then_some(state.decided)
+    }
+
+    pub(super) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    pub(super) fn heartbeat(&self) -> Duration {
+        self.heartbeat
+    }
+
+    fn take_place(&self, state: &State) -> Result<Place, Reply> {
+        if state.stopping {
+            return Err(Reply::no_answer(503, "this node is stopping"));
+        }
+        self.places.take().ok_or_else(|| {
+            let sentence = format!(
+                "this node has {} followers, as many as it takes; follow another node, or try again later",
+                self.places.taken()
+            );
+            Reply::no_answer(503, &sentence).with_header("Retry-After", "10")
+        })
+    }
+
+    /// Sends what there is, and then what comes.
+    pub(super) fn follow(self: &Arc<Following>, exchange: Exchange, wanted: Wanted) {
+        let place = self.take_place(&self.lock());
+        let place = match place {
+            Ok(place) => place,
+            Err(refusal) => return exchange.reply(refusal),
+        };
+        let follower = Follower {
+            client: exchange.client(),
+            format: wanted.format,
+            after: wanted.after.unwrap_or_else(|| self.lock().decided),
+            following: Arc::clone(self),
+            _place: place,
+        };
+        log::info!("{} follows the log after id {}", follower.client, follower.after);
+        let head = Reply::stream_head(wanted.format.content_type());
+        let preamble = wanted.format.preamble(follower.after);
+        exchange.stream(head, preamble, follower, Follower::came_to_the_end);
+    }
+
+    /// Lets a reader wait for a message from an id on.
+    pub(super) fn wait(
+        self: &Arc<Following>,
+        exchange: Exchange,
+        from: Id,
+        patience: Duration,
+        show: Box<dyn FnOnce(Exchange) + Send>,
+    ) {
+        let mut state = self.lock();
+        match self.take_place(&state) {
+            Ok(place) => {
+                let until = Instant::now() + patience;
+                state.waiting.push(Waiting { from, until, exchange, show, _place: place });
+                drop(state);
+                self.news.notify_one();
+            }
+            Err(refusal) => {
+                drop(state);
+                exchange.reply(refusal);
+            }
+        }
+    }
+}
+
+impl Source for Follower {
+    /// History.
+    fn next_piece(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let following = &self.following;
+        let Some(decided) = following.shown() else { return Ok(None) };
+        if self.after >= decided {
+            return Ok(None);
+        }
+        let part = Part::read(following.store(), self.after, decided, [self.format]).map_err(io::Error::other)?;
+        let text = part.after(self.after, self.format).to_vec();
+        self.after = part.through;
+        Ok(Some(text))
+    }
+}
+
+impl Follower {
+    /// From now on the feeder sends what comes.
+    fn came_to_the_end(self, stream: io::Result<Stream>) {
+        match stream {
+            Ok(stream) => {
+                let following = Arc::clone(&self.following);
+                let mut state = following.lock();
+                if state.stopping {
+                    drop(state);
+                    return stream.end();
+                }
+                state.arrivals.push(Live { stream, follower: self, sent_at: Instant::now() });
+                drop(state);
+                following.news.notify_one();
+            }
+            Err(error) => self.is_gone(&error),
+        }
+    }
+
+    pub(super) fn is_gone(&self, error: &io::Error) {
+        log::info!("{} does not follow the log any more, after id {}: {error}", self.client, self.after);
+    }
+}
+
+/// A part of the log as followers get it.
+pub(super) struct Part {
+    after: Id,
+    /// Its last id.
+    pub(super) through: Id,
+    texts: Vec<Text>,
+}
+
+struct Text {
+    format: Format,
+    bytes: Vec<u8>,
+    /// Where the text of each message ends.
+    ends: Vec<(Id, usize)>,
+}
+
+impl Part {
+    /// Reads what follows an id, up to another, as much as is sent at a time.
+    pub(super) fn read(
+        store: &dyn Store,
+        after: Id,
+        decided: Id,
+        formats: impl IntoIterator<Item = Format>,
+    ) -> Result<Part, StoreError> {
+        let text = |format| Text { format, bytes: Vec::new(), ends: Vec::new() };
+        let mut part = Part { after, through: after, texts: formats.into_iter().map(text).collect() };
+        store.visit(after, decided, PIECE, &mut |slot| part.add(slot))?;
+        if part.through == after {
+            return Err(StoreError::new(format!("the store lacks id {}", after.next())));
+        }
+        Ok(part)
+    }
+
+    fn add(&mut self, slot: SlotRef<'_>) {
+        self.through = slot.id();
+        if let SlotRef::Entry(entry) = slot {
+            for text in &mut self.texts {
+                text.format.write(&mut text.bytes, entry);
+                text.ends.push((entry.id, text.bytes.len()));
+            }
+        }
+    }
+
+    /// What a follower gets who has everything up to an id that is not before this part.
+    pub(super) fn after(&self, after: Id, format: Format) -> &[u8] {
+        debug_assert!(after >= self.after, "the follower lacks what comes before");
+        let Some(text) = self.texts.iter().find(|text| text.format == format) else { return &[] };
+        let has = text.ends.partition_point(|&(id, _)| id <= after);
+        let from = has.checked_sub(1).map_or(0, |last| text.ends[last].1);
+        &text.bytes[from..]
+    }
+}

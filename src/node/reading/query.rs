@@ -1,0 +1,110 @@
+//! What a reader of the log asks for: with parameters, or with headers of a request that a browser makes by itself.
+
+use super::following::{Format, Wanted};
+use super::page::{Form, Page};
+use super::{Consistency, number};
+use crate::http::Exchange;
+use crate::protocol::Id;
+use crate::wire::client::View;
+use std::time::Duration;
+
+/// What `GET /messages` can be asked for.
+const PARAMETERS: [&str; 6] = ["from", "limit", "view", "consistency", "wait", "follow"];
+/// No reader waits longer than this for a first message.
+const WAIT_MAX_S: f64 = 60.0;
+/// What stands for an id: what comes from now on.
+const END: &str = "end";
+
+pub(super) enum Query {
+    /// What is there, or comes within a while.
+    Page { page: Page, consistency: Consistency, wait: Duration },
+    /// What is there, and then what comes.
+    Follow(Wanted),
+}
+
+impl Query {
+    /// # Errors
+    /// With a sentence about what is wrong.
+    pub(super) fn parse(exchange: &Exchange, default_view: View) -> Result<Query, String> {
+        if let Some(other) = exchange.query_names().find(|name| !PARAMETERS.contains(name)) {
+            return Err(format!(
+                "\"{}\" is not a parameter of /messages; there are from, limit, view, consistency, wait and follow",
+                other.escape_debug()
+            ));
+        }
+        let view = exchange.query("view").map_or(Ok(default_view), View::parse)?;
+        let is_lines = accepts(exchange, "application/x-ndjson");
+        let follows = match exchange.query("follow") {
+            None => accepts(exchange, "text/event-stream"),
+            Some("true" | "1" | "") => true,
+            Some("false" | "0") => false,
+            Some(other) => return Err(format!("follow is \"{}\"; it must be true or false", other.escape_debug())),
+        };
+        if follows {
+            let format = if is_lines { Format::Lines(view) } else { Format::Events(view) };
+            return Query::follow(exchange, format);
+        }
+        let form = if is_lines { Form::Lines } else { Form::Document };
+        Ok(Query::Page {
+            page: Page { from: from(exchange)?, limit: given(exchange, "limit")?, view, form },
+            consistency: Consistency::of(exchange)?,
+            wait: wait(exchange)?,
+        })
+    }
+
+    fn follow(exchange: &Exchange, format: Format) -> Result<Query, String> {
+        if let Some(other) = ["limit", "consistency", "wait"].into_iter().find(|name| exchange.query(name).is_some()) {
+            return Err(format!("{other} and follow do not go together: who follows gets everything, as it comes"));
+        }
+        // A browser that lost its connection asks with the same parameters again, and says how far it came.
+        let after = match (exchange.header("Last-Event-ID"), exchange.query("from")) {
+            (None | Some(""), Some(END)) => None,
+            (None | Some(""), _) => Some(from(exchange)?.previous()),
+            (Some(id), _) => match number(id) {
+                Some(id) => Some(Id::new(id)),
+                None => return Err(format!("Last-Event-ID is \"{}\"; it must be an id", id.escape_debug())),
+            },
+        };
+        Ok(Query::Follow(Wanted { after, format }))
+    }
+}
+
+impl Consistency {
+    pub(super) fn of(exchange: &Exchange) -> Result<Consistency, String> {
+        match exchange.query("consistency") {
+            None => Ok(Consistency::Usual),
+            Some("strong") => Ok(Consistency::Strong),
+            Some("prefix") => Ok(Consistency::Prefix),
+            Some(other) => {
+                Err(format!("consistency is \"{}\"; it must be \"strong\" or \"prefix\"", other.escape_debug()))
+            }
+        }
+    }
+}
+
+/// Whether a type is named among those that the client takes.
+fn accepts(exchange: &Exchange, media_type: &str) -> bool {
+    let names = |range: &str| range.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(media_type));
+    exchange.header("Accept").is_some_and(|accept| accept.split(',').any(names))
+}
+
+/// The first id that is asked for.
+fn from(exchange: &Exchange) -> Result<Id, String> {
+    Ok(Id::new(given(exchange, "from")?.unwrap_or(1).max(1)))
+}
+
+fn given(exchange: &Exchange, name: &str) -> Result<Option<u64>, String> {
+    let Some(text) = exchange.query(name) else { return Ok(None) };
+    match number(text) {
+        Some(number) => Ok(Some(number)),
+        None => Err(format!("{name} is \"{}\"; it must be a whole number from 0 to {}", text.escape_debug(), u64::MAX)),
+    }
+}
+
+fn wait(exchange: &Exchange) -> Result<Duration, String> {
+    let Some(text) = exchange.query("wait") else { return Ok(Duration::ZERO) };
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=WAIT_MAX_S).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(format!("wait is \"{}\"; it must be a number of seconds from 0 to {WAIT_MAX_S}", text.escape_debug())),
+    }
+}

@@ -1,0 +1,15 @@
+//! What a process has from its operating system, and nothing of replication.
+//!
+//! - [`budget`]: how much memory clients may make this process use, by what for.
+//! - [`clock`]: the wall clock, and randomness.
+//! - [`console`]: the standard output, written without ever waiting for long.
+//! - [`shutdown`]: the signals that ask a process to stop.
+//! - [`text`]: words for people, and numbers from them.
+//! - [`threads`]: threads that a node needs; after a panic in one of them the node is not ready.
+
+pub(crate) mod budget;
+pub(crate) mod clock;
+pub(crate) mod console;
+pub(crate) mod shutdown;
+pub(crate) mod text;
+pub(crate) mod threads;

@@ -1,0 +1,55 @@
+//! A secondary that knows its master registers itself there, and keeps doing so: a master that was restarted, or one
+//! that starts later, learns of it again.
+
+use super::Secondary;
+use crate::process::clock;
+use crate::process::threads;
+use crate::wire::address::NodeUrl;
+use crate::wire::client::Registration;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+/// After a failure the next try comes after this time, doubled each time,
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// up to this.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// How often a registered secondary says that it is still there.
+const RENEW_EVERY: Duration = Duration::from_secs(2);
+
+impl Secondary {
+    pub(super) fn enrol(self: &Arc<Secondary>) {
+        let Some(master) = self.settings.master_url.clone() else { return };
+        let secondary = Arc::clone(self);
+        let started = threads::start_needed("enrolment", move || secondary.keep_enrolled(&master));
+        if let Err(error) = started {
+            log::error!("this node cannot register itself with its master: {error}");
+        }
+    }
+
+    fn keep_enrolled(&self, master: &NodeUrl) {
+        let registration =
+            Registration { url: self.url.to_string(), server_id: Some(self.settings.common.server_id.clone()) };
+        let mut backoff = BACKOFF_MIN;
+        let mut last_said = None;
+        while !self.stopping.load(Ordering::Acquire) {
+            let (pause, said) = match self.peers.register(master, &registration) {
+                Ok(()) => {
+                    backoff = BACKOFF_MIN;
+                    (RENEW_EVERY, format!("registered with the master at {master} as {}", self.url))
+                }
+                Err(error) => {
+                    let pause = backoff + Duration::from_millis(clock::random_below(backoff.as_millis() as u64 / 2));
+                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                    (pause, format!("not registered with the master at {master}, trying again: {error}"))
+                }
+            };
+            if last_said.as_ref() != Some(&said) {
+                log::info!("{said}");
+                last_said = Some(said);
+            }
+            thread::sleep(pause);
+        }
+    }
+}
