@@ -3,8 +3,9 @@
 //! The nodes are this same program, started again with `node master` or `node secondary`. Each holds the reading end of
 //! a pipe from here and stops when it closes, so none is left behind, however this process ends.
 
-use crate::cli::run::{self, EXIT_FAILED, EXIT_USAGE};
-use crate::cli::settings::{MasterFlags, SecondaryFlags};
+use super::exit::{EXIT_FAILED, EXIT_USAGE};
+use super::run;
+use super::settings::{MasterFlags, SecondaryFlags};
 use crate::peer::Peers;
 use crate::process::console::Console;
 use crate::process::shutdown::{self, STOP_WITH_PARENT};

@@ -3,9 +3,11 @@
 //! - [`settings`]: flags and environment, and what they mean.
 //! - [`run`]: from a command line to a node in operation, and to its exit code.
 //! - `commands`: what the programs do beside serving.
+//! - `exit`: exit codes.
 //! - [`local_cluster`]: a master and its secondaries on one machine.
 
 mod commands;
+mod exit;
 pub mod local_cluster;
 pub mod run;
 pub mod settings;

@@ -1,11 +1,13 @@
 //! From the command line to a node in operation, and to its exit code.
 
-use crate::cli::commands;
-use crate::cli::settings::{CommonSettings, Faults, MasterFlags, MasterSettings, SecondaryFlags, SecondarySettings};
+use super::commands;
+use super::exit::{EXIT_FAILED, EXIT_USAGE};
+use super::settings::{Faults, MasterFlags, SecondaryFlags};
 use crate::http::{self, Server, Service};
 use crate::master::{Master, MasterService};
 use crate::node::access::Token;
 use crate::node::logging::{self, NodeLog};
+use crate::node::settings::CommonSettings;
 use crate::process::console::Console;
 use crate::process::shutdown;
 use crate::protocol::Id;
@@ -18,16 +20,11 @@ use std::time::Duration;
 /// How long a last word waits for an error output that takes nothing.
 const LAST_WORD_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The node stopped because something failed.
-pub(crate) const EXIT_FAILED: u8 = 1;
-/// The configuration, the port or the data directory cannot be used; nothing was started.
-pub(crate) const EXIT_USAGE: u8 = 2;
-
 /// Runs a master until it is told to stop, or does what it was asked for instead.
 #[must_use]
 pub fn master(flags: &MasterFlags) -> ExitCode {
     shutdown::ignore_file_size_signal();
-    let settings = match MasterSettings::resolve(flags, &environment) {
+    let settings = match flags.resolve(&environment) {
         Ok(settings) => settings,
         Err(faults) => return refuse("master", &faults),
     };
@@ -47,7 +44,7 @@ pub fn master(flags: &MasterFlags) -> ExitCode {
 #[must_use]
 pub fn secondary(flags: &SecondaryFlags) -> ExitCode {
     shutdown::ignore_file_size_signal();
-    let settings = match SecondarySettings::resolve(flags, &environment) {
+    let settings = match flags.resolve(&environment) {
         Ok(settings) => settings,
         Err(faults) => return refuse("secondary", &faults),
     };
@@ -70,7 +67,7 @@ fn environment(name: &str) -> Option<String> {
 
 /// What this process shows to nodes that it asks something, as the configuration says that a master would have here.
 pub(crate) fn own_token() -> Option<Token> {
-    let settings = MasterSettings::resolve(&MasterFlags::default(), &environment).ok()?;
+    let settings = MasterFlags::default().resolve(&environment).ok()?;
     settings.common.access.own().cloned()
 }
 

@@ -1,19 +1,24 @@
-//! Configuration, in two stages: what was given (flags and environment), and what it means.
+//! Configuration, in two stages: what was given (flags and environment), and what it means, which each role defines.
 //!
 //! A flag wins over the specific variable, that over the general one, that over the default. Every fault is found
 //! before anything starts, and all of them are told at once.
 
-use crate::cli::commands::{MasterCommand, SecondaryCommand};
+use super::commands::{MasterCommand, SecondaryCommand};
 use crate::http::Limits;
+use crate::master::MasterSettings;
 use crate::node::access::{Access, Token};
 use crate::node::hosts::Hosts;
 use crate::node::logging::LogSettings;
 use crate::node::reading::FollowLimits;
+use crate::node::settings::CommonSettings;
 use crate::process::budget::Budget;
+use crate::secondary::SecondarySettings;
 use crate::store::CACHE_BYTES_DEFAULT;
 use crate::wire::address::NodeUrl;
-use crate::wire::batch::MESSAGES_MAX;
+use crate::wire::batch::WRITE_BYTES_CEILING;
 use crate::wire::client::{Copies, View};
+use crate::wire::node::CALL_BYTES_MAX;
+use crate::wire::server_id;
 use clap::{Args, Parser};
 use log::LevelFilter;
 use std::fmt::Display;
@@ -23,12 +28,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Bytes of text in the largest write that may be allowed, one message or a batch: even if every byte of it is escaped, a
-/// secondary takes the call.
-pub(crate) const WRITE_BYTES_CEILING: usize = 10 << 20;
-/// Bytes of a replicate call that a secondary takes: the largest write, each byte escaped as `\u0000`, and what comes with
-/// each message of the largest batch: its id, epoch, time and key.
-const CALL_BYTES_MAX: usize = 6 * WRITE_BYTES_CEILING + MESSAGES_MAX * 320 + (1 << 20);
 /// Bytes of text under way, and of bodies being read by a master. With what is made of them, the JSON of each round and
 /// what a body is parsed into, a master stays within half of the 512 MiB that the compose file gives it.
 const PENDING_BYTES_DEFAULT: usize = 48 << 20;
@@ -208,66 +207,21 @@ pub struct SecondaryFlags {
     pub command: Option<SecondaryCommand>,
 }
 
-/// What both kinds of node need to run.
-#[derive(Clone, Debug)]
-pub(crate) struct CommonSettings {
-    pub(crate) listen: SocketAddr,
-    pub(crate) server_id: String,
-    /// Where the data lies; none if nothing is kept.
-    pub(crate) data_dir: Option<PathBuf>,
-    /// Memory for pages of the database.
-    pub(crate) cache_bytes: usize,
-    pub(crate) log: LogSettings,
-    pub(crate) view: View,
-    pub(crate) limits: Limits,
-    pub(crate) follow: FollowLimits,
-    pub(crate) access: Access,
-    /// Whether faults can be asked for.
-    pub(crate) faults_enabled: bool,
-}
-
-/// A master's configuration.
-#[derive(Clone, Debug)]
-pub(crate) struct MasterSettings {
-    pub(crate) common: CommonSettings,
-    pub(crate) secondaries: Vec<NodeUrl>,
-    /// How long a secondary may take to acknowledge.
-    pub(crate) replication_timeout: Duration,
-    /// How often a secondary that takes part is asked for its state.
-    pub(crate) heartbeat: Duration,
-    /// What a message gets that does not say how many copies it needs.
-    pub(crate) write_concern: Copies,
-    /// Healthy nodes that are needed to take writes, unless that is more than half of them.
-    pub(crate) quorum: Option<usize>,
-    /// Idempotency keys that are known.
-    pub(crate) keys_max: usize,
-    pub(crate) message_bytes_max: usize,
-    pub(crate) pending_max: usize,
-    /// Bytes of text that may be under way.
-    pub(crate) pending_bytes_max: usize,
-}
-
-/// A secondary's configuration.
-#[derive(Clone, Debug)]
-pub(crate) struct SecondarySettings {
-    pub(crate) common: CommonSettings,
-    pub(crate) host: String,
-    pub(crate) master_url: Option<NodeUrl>,
-    /// Artificial delay before an acknowledgement.
-    pub(crate) delay: Duration,
-}
-
 /// Everything that is wrong with a configuration, a sentence each.
 pub(crate) type Faults = Vec<String>;
 
 /// Looks a variable up; an empty one counts as not set, as compose files make them.
 pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-impl MasterSettings {
-    pub(crate) fn resolve(flags: &MasterFlags, environment: Environment<'_>) -> Result<MasterSettings, Faults> {
+impl MasterFlags {
+    /// What they mean, with the environment.
+    ///
+    /// # Errors
+    /// With everything that is wrong.
+    pub(crate) fn resolve(&self, environment: Environment<'_>) -> Result<MasterSettings, Faults> {
         let mut resolver = Resolver { environment, faults: Vec::new() };
         let message_bytes_max = resolver.number(
-            &flags.max_message_bytes,
+            &self.max_message_bytes,
             "--max-message-bytes",
             &["MAX_MESSAGE_BYTES"],
             1 << 20,
@@ -275,7 +229,7 @@ impl MasterSettings {
             WRITE_BYTES_CEILING,
         );
         let body_bytes_max =
-            resolver.number(&flags.max_body_bytes, "--max-body-bytes", &["MAX_BODY_BYTES"], 8 << 20, 1, CALL_BYTES_MAX);
+            resolver.number(&self.max_body_bytes, "--max-body-bytes", &["MAX_BODY_BYTES"], 8 << 20, 1, CALL_BYTES_MAX);
         if body_bytes_max < message_bytes_max {
             resolver.faults.push(format!(
                 "MAX_BODY_BYTES is {body_bytes_max}, but a message of MAX_MESSAGE_BYTES, {message_bytes_max}, must fit in"
@@ -283,8 +237,8 @@ impl MasterSettings {
         }
         let settings = MasterSettings {
             common: resolver.common(
-                &flags.common,
-                &flags.port,
+                &self.common,
+                &self.port,
                 "MASTER_PORT",
                 5000,
                 |_| "master".to_owned(),
@@ -292,34 +246,34 @@ impl MasterSettings {
                 body_bytes_max,
                 BODIES_BYTES_DEFAULT,
             ),
-            secondaries: resolver.secondaries(&flags.secondaries),
+            secondaries: resolver.secondaries(&self.secondaries),
             replication_timeout: resolver.seconds(
-                &flags.replication_timeout,
+                &self.replication_timeout,
                 "--replication-timeout",
                 "REPLICATION_TIMEOUT",
                 30.0,
                 0.01,
             ),
             heartbeat: resolver.seconds(
-                &flags.heartbeat_interval,
+                &self.heartbeat_interval,
                 "--heartbeat-interval",
                 "HEARTBEAT_INTERVAL",
                 1.0,
                 0.05,
             ),
             write_concern: resolver.value(
-                &flags.write_concern,
+                &self.write_concern,
                 "--write-concern",
                 &["WRITE_CONCERN"],
                 Copies::All,
                 Copies::parse,
             ),
-            quorum: resolver.value(&flags.quorum, "--quorum", &["QUORUM"], None, |text| match text.parse() {
+            quorum: resolver.value(&self.quorum, "--quorum", &["QUORUM"], None, |text| match text.parse() {
                 Ok(nodes) if nodes > 0 => Ok(Some(nodes)),
                 _ => Err(format!("\"{}\" must be a number of nodes from 1", text.escape_debug())),
             }),
             keys_max: resolver.number(
-                &flags.idempotency_keys,
+                &self.idempotency_keys,
                 "--idempotency-keys",
                 &["IDEMPOTENCY_KEYS"],
                 100_000,
@@ -327,9 +281,9 @@ impl MasterSettings {
                 100_000_000,
             ),
             message_bytes_max,
-            pending_max: resolver.number(&flags.max_pending, "--max-pending", &["MAX_PENDING"], 10_000, 1, 1_000_000),
+            pending_max: resolver.number(&self.max_pending, "--max-pending", &["MAX_PENDING"], 10_000, 1, 1_000_000),
             pending_bytes_max: resolver.budget(
-                &flags.max_pending_bytes,
+                &self.max_pending_bytes,
                 "--max-pending-bytes",
                 "MAX_PENDING_BYTES",
                 PENDING_BYTES_DEFAULT,
@@ -340,13 +294,17 @@ impl MasterSettings {
     }
 }
 
-impl SecondarySettings {
-    pub(crate) fn resolve(flags: &SecondaryFlags, environment: Environment<'_>) -> Result<SecondarySettings, Faults> {
+impl SecondaryFlags {
+    /// What they mean, with the environment.
+    ///
+    /// # Errors
+    /// With everything that is wrong.
+    pub(crate) fn resolve(&self, environment: Environment<'_>) -> Result<SecondarySettings, Faults> {
         let mut resolver = Resolver { environment, faults: Vec::new() };
         let name = |port: u16| format!("secondary-{port}");
         let mut common = resolver.common(
-            &flags.common,
-            &flags.port,
+            &self.common,
+            &self.port,
             "SECONDARY_PORT",
             5001,
             name,
@@ -354,7 +312,7 @@ impl SecondarySettings {
             CALL_BYTES_MAX,
             CALL_BODIES_BYTES_DEFAULT,
         );
-        let host = resolver.value(&flags.host, "--host", &["SECONDARY_HOST"], "localhost".to_owned(), |host| {
+        let host = resolver.value(&self.host, "--host", &["SECONDARY_HOST"], "localhost".to_owned(), |host| {
             NodeUrl::new(host, 1).map(|url| url.host().to_owned())
         });
         common.access.hosts = common.access.hosts.and(&host);
@@ -362,8 +320,8 @@ impl SecondarySettings {
             common,
             host,
             master_url: resolver
-                .value(&flags.master_url, "--master-url", &["MASTER_URL"], None, |url| NodeUrl::parse(url).map(Some)),
-            delay: resolver.delay(&flags.replication_delay),
+                .value(&self.master_url, "--master-url", &["MASTER_URL"], None, |url| NodeUrl::parse(url).map(Some)),
+            delay: resolver.delay(&self.replication_delay),
         };
         resolver.finish(settings)
     }
@@ -457,7 +415,8 @@ impl Resolver<'_> {
         let bind = self.value(&flags.bind, "--bind", &["BIND"], IpAddr::from([127, 0, 0, 1]), |text| {
             text.parse().map_err(|_| format!("\"{}\" must be an IP address, such as 0.0.0.0", text.escape_debug()))
         });
-        let server_id = self.value(&flags.server_id, "--server-id", &["SERVER_ID"], default_name(port), server_id);
+        let server_id =
+            self.value(&flags.server_id, "--server-id", &["SERVER_ID"], default_name(port), server_id::parse);
         let data_dir = Some(PathBuf::from("data").join(&server_id));
         let data_dir = self.value(&flags.data_dir, "--data-dir", &["DATA_DIR"], data_dir, |text| {
             Ok((text != "memory").then(|| PathBuf::from(text)))
@@ -614,26 +573,6 @@ fn level(text: &str) -> Result<LevelFilter, String> {
         .map_err(|_| format!("\"{}\" must be one of error, warn, info, debug, trace, off", text.escape_debug()))
 }
 
-/// Reads the name of a node: it appears in replies, logs, paths and addresses.
-///
-/// # Errors
-/// If it is empty, too long, or has other characters than letters, digits, dot, dash and underscore.
-pub(crate) fn server_id(text: &str) -> Result<String, String> {
-    const CHARACTERS_MAX: usize = 64;
-    let usable = !text.is_empty()
-        && text.len() <= CHARACTERS_MAX
-        && !text.starts_with('.')
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-    if usable {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "\"{}\" is not a name: it must have 1 to {CHARACTERS_MAX} letters, digits, dots, dashes or underscores",
-            text.escape_debug()
-        ))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -641,13 +580,13 @@ mod tests {
     fn master(flags: &MasterFlags, variables: &[(&str, &str)]) -> Result<MasterSettings, Faults> {
         let environment =
             |name: &str| variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned());
-        MasterSettings::resolve(flags, &environment)
+        flags.resolve(&environment)
     }
 
     fn secondary(variables: &[(&str, &str)]) -> Result<SecondarySettings, Faults> {
         let environment =
             |name: &str| variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned());
-        SecondarySettings::resolve(&SecondaryFlags::default(), &environment)
+        SecondaryFlags::default().resolve(&environment)
     }
 
     #[test]

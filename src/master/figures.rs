@@ -10,7 +10,7 @@ impl Master {
     pub(super) fn figures(&self, exchange: &Exchange) -> Reply {
         let status = self.status();
         let followers = self.reading.following.number();
-        let gauges = Gauges::of_node(exchange, &self.settings.common, &status.node, followers);
+        let gauges = Gauges::of_node(exchange, self.settings.common.data_dir.as_deref(), &status.node, followers);
         gauges.set("writable", "Whether a message for all nodes is taken now.", flag(status.writable));
         gauges.set("rounds_in_flight", "Rounds that others wait for.", status.rounds_in_flight as f64);
         let each = |name, help, figure: &dyn Fn(&SecondaryStatus) -> f64| {

@@ -3,12 +3,12 @@
 
 use super::Master;
 use super::delivery::{CALL_LIMIT, is_overtaken};
-use crate::cli::settings::server_id;
 use crate::peer::PeerError;
 use crate::process::clock;
 use crate::process::threads;
 use crate::protocol::{Epoch, Id, LogId, MemberId, Refusal, Standing};
 use crate::wire::node::HoldingsBody;
+use crate::wire::server_id;
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -106,7 +106,7 @@ impl Keeper {
     /// Takes note of what a secondary holds, and lets it begin to catch up if it may take part.
     fn welcome(&self, body: &HoldingsBody) -> Result<(), PeerError> {
         let holdings = body.holdings();
-        server_id(&body.server_id).map_err(PeerError::Misunderstood)?;
+        server_id::parse(&body.server_id).map_err(PeerError::Misunderstood)?;
         let mut state = self.master.lock();
         if let Some(twin) = state.twin_of(self.member, &body.server_id) {
             return Err(PeerError::Misunderstood(format!(

@@ -3,7 +3,6 @@
 use super::heartbeat::Health;
 use super::timeline::Flight;
 use super::{Master, State};
-use crate::cli::settings::server_id;
 use crate::http::{Exchange, Method, Reply};
 use crate::node::metrics::MasterMetrics;
 use crate::peer::PeerError;
@@ -12,6 +11,7 @@ use crate::protocol::MemberId;
 use crate::store::{Identity, KnownMember, Store, StoreError};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
+use crate::wire::server_id;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use serde_json::json;
 use std::net::IpAddr;
@@ -169,7 +169,7 @@ impl Master {
     fn try_register(self: &Arc<Master>, body: &[u8], client: Option<IpAddr>) -> Result<(), Objection> {
         let registration = Registration::from_json(body).map_err(Objection::Invalid)?;
         let url = NodeUrl::parse(&registration.url).map_err(Objection::Invalid)?;
-        let name = registration.server_id.as_deref().map(server_id).transpose().map_err(Objection::Invalid)?;
+        let name = registration.server_id.as_deref().map(server_id::parse).transpose().map_err(Objection::Invalid)?;
         self.settings.common.access.admit_registration(client, &url).map_err(Objection::Forbidden)?;
         if self.is_self(&url) {
             return Err(Objection::Invalid(format!("{url} is this master itself; register a secondary")));

@@ -18,6 +18,7 @@
 //! | [`timeline`] | where the time of a write went |
 //! | [`figures`] | what `/metrics` tells |
 //! | [`status`] | the state that `/health` and the logs show |
+//! | [`settings`] | what it is configured with |
 //!
 //! Rounds carry the present, keepers repair the past.
 //!
@@ -38,10 +39,10 @@ mod reign;
 mod repeats;
 mod rounds;
 mod routes;
+mod settings;
 mod status;
 mod timeline;
 
-use crate::cli::settings::MasterSettings;
 use crate::http::Exchange;
 use crate::node::faults::Faults;
 use crate::node::live::{Live, Pace};
@@ -65,6 +66,7 @@ use std::time::{Duration, Instant};
 use timeline::{Timeline, Traces};
 
 pub(crate) use routes::MasterService;
+pub(crate) use settings::MasterSettings;
 
 /// How long a stop waits for writes in flight, before it refuses them.
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
@@ -246,7 +248,8 @@ impl Master {
         let keyed_writes = store.keyed_writes(settings.keys_max).map_err(|error| error.to_string())?;
         keyed_writes.into_iter().rev().for_each(|write| keys.remember(write));
         let noted = Watermark { decided: ledger.decided(), visible: ledger.visible() };
-        let reading = Reading::start(&store, &settings.common, noted.decided).map_err(|error| error.to_string())?;
+        let reading = Reading::start(&store, settings.common.follow, settings.common.view, noted.decided)
+            .map_err(|error| error.to_string())?;
         let state = State {
             ledger,
             queue: VecDeque::new(),

@@ -6,7 +6,6 @@
 //!
 //! Names follow the conventions of Prometheus: a prefix, base units (seconds, bytes), `_total` for what only grows.
 
-use crate::cli::settings::CommonSettings;
 use crate::http::{self, Exchange, Reply};
 use crate::node::status::NodeStatus;
 use crate::process::text::version;
@@ -177,14 +176,14 @@ impl Gauges {
     /// With what every node can tell.
     pub(crate) fn of_node(
         exchange: &Exchange,
-        common: &CommonSettings,
+        data_dir: Option<&Path>,
         status: &NodeStatus,
         followers: usize,
     ) -> Gauges {
         let gauges = Gauges(Registry::new());
         let labels = ["version", "role", "server_id"];
         let info = gauges.family("build_info", "Always 1; the labels tell what runs.", &labels);
-        info.with_label_values(&[version(), status.role, &common.server_id]).set(1.0);
+        info.with_label_values(&[version(), status.role, &status.server_id]).set(1.0);
         gauges.set("uptime_seconds", "Since the node was started.", status.uptime_s as f64);
         gauges.set("messages", "Messages that are visible.", status.message_count as f64);
         gauges.set("epoch", "The reign of the master, as this node knows it.", status.epoch as f64);
@@ -210,7 +209,7 @@ impl Gauges {
             "Whether the store has a warning, which /health tells.",
             flag(status.warning.is_some()),
         );
-        if let Some(data_dir) = common.data_dir.as_deref() {
+        if let Some(data_dir) = data_dir {
             gauges.set("data_bytes", "Bytes of the files in the data directory.", file_bytes(data_dir) as f64);
             if let Ok(disk) = statvfs(data_dir) {
                 let bytes = |blocks: u64| (blocks * disk.f_frsize) as f64;

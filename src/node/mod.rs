@@ -10,6 +10,7 @@
 //! - [`readiness`], [`status`]: what a node says of itself.
 //! - [`reading`]: pages, exports, followers.
 //! - [`routing`]: the paths of the API.
+//! - [`settings`]: what both roles are configured with.
 
 pub(crate) mod access;
 pub(crate) mod backups;
@@ -23,4 +24,5 @@ pub(crate) mod places;
 pub(crate) mod readiness;
 pub(crate) mod reading;
 pub(crate) mod routing;
+pub(crate) mod settings;
 pub(crate) mod status;

@@ -6,6 +6,7 @@
 //! | [`freshness`] | makes sure that a reader sees what was acknowledged, by asking the master where needed |
 //! | [`enrolment`] | registers this node with its master, again and again |
 //! | [`routes`] | which request goes where |
+//! | [`settings`] | what it is configured with |
 //!
 //! There are two locks. The *writer* is held while a call is examined and stored, so that calls are stored one after
 //! another; the *replica* is held for steps of the protocol only, so readers never wait for a disk.
@@ -14,8 +15,8 @@ mod enrolment;
 mod freshness;
 mod receiving;
 mod routes;
+mod settings;
 
-use crate::cli::settings::SecondarySettings;
 use crate::node::faults::Faults;
 use crate::node::live::Live;
 use crate::node::logging::NodeLog;
@@ -33,6 +34,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use routes::SecondaryService;
+pub(crate) use settings::SecondarySettings;
 
 /// How long a stop waits for calls in flight.
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
@@ -88,7 +90,7 @@ impl Secondary {
         log.set_epoch(replica.holdings().epoch);
         let released = replica.last().get();
         let faults = Faults::new(settings.common.faults_enabled, false);
-        let reading = Reading::start(&store, &settings.common, replica.decided());
+        let reading = Reading::start(&store, settings.common.follow, settings.common.view, replica.decided());
         let reading = reading.map_err(|error| error.to_string())?;
         let peers = Peers::new(QUESTION_PATIENCE, QUESTION_PATIENCE, settings.common.access.cluster.as_ref());
         let live = Live::new(settings.common.limits.write_timeout);

@@ -11,6 +11,9 @@ use std::sync::Arc;
 
 /// Messages of one batch, at most. A client may send more; they are refused, and not kept until then.
 pub const MESSAGES_MAX: usize = 10_000;
+/// Bytes of text in the largest write that may be allowed, one message or a batch: even if every byte of it is escaped, a
+/// secondary takes the call.
+pub const WRITE_BYTES_CEILING: usize = 10 << 20;
 
 /// Reads a list of messages. Of a list that is too long, one message more than allowed is given.
 pub(super) fn from_json(body: &[u8]) -> Result<Vec<Arc<str>>, String> {

@@ -6,6 +6,7 @@
 //! - [`client`]: the API for people and programs, in the two dialects of a posted message.
 //! - [`fault`]: what a node is asked to do wrong, for demonstrations and tests.
 //! - [`node`]: what master and secondaries say to each other.
+//! - [`server_id`]: the name of a node.
 //! - [`timestamp`]: how a moment is written.
 //! - [`trace`]: where the time of one write went.
 
@@ -15,6 +16,7 @@ pub mod batch;
 pub mod client;
 pub mod fault;
 pub mod node;
+pub mod server_id;
 pub mod timestamp;
 pub mod trace;
 

@@ -10,6 +10,7 @@
 //! | `GET /fingerprint?after=ID&through=ID` | master, secondary | 200 [`FingerprintBody`] |
 //! | `POST /secondaries` | secondary, master | 200, see [`super::client::Registration`] |
 
+use super::batch::{MESSAGES_MAX, WRITE_BYTES_CEILING};
 use super::client::text;
 use super::read_object;
 use super::trace::Took;
@@ -19,6 +20,10 @@ use crate::protocol::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::sync::Arc;
+
+/// Bytes of a replicate call that a secondary takes: the largest write, each byte escaped as `\u0000`, and what comes with
+/// each message of the largest batch: its id, epoch, time and key.
+pub const CALL_BYTES_MAX: usize = 6 * WRITE_BYTES_CEILING + MESSAGES_MAX * 320 + (1 << 20);
 
 /// Numbers that travel as text, because JSON numbers lose digits beyond 2^53.
 mod hexadecimal {

@@ -1,6 +1,6 @@
 //! Saves the log of a running node, and reads what was saved.
 
-use super::Failure;
+use super::failure::Failure;
 use super::progress::Progress;
 use crate::peer::Peers;
 use crate::process::text::messages;

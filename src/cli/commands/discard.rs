@@ -1,6 +1,7 @@
 //! Puts a secondary's copy of the log aside.
 
-use super::{Failure, claim_log};
+use super::directory::claim_log;
+use super::failure::Failure;
 use crate::process::clock;
 use std::path::Path;
 

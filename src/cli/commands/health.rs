@@ -1,9 +1,11 @@
 //! `--check-health`.
 
-use super::node;
-use crate::cli::run::EXIT_FAILED;
-use crate::cli::settings::CommonSettings;
+use super::failure::Failure;
+use crate::cli::exit::EXIT_FAILED;
+use crate::http;
+use crate::node::settings::CommonSettings;
 use crate::peer::Peers;
+use crate::wire::address::NodeUrl;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Asks the node that listens here whether it is alive, as the health check of a container does: it needs no other
 /// program in the image, and knows the port in the same way as the node.
-pub(crate) fn check_health(role: &str, settings: &CommonSettings) -> ExitCode {
+pub(in crate::cli) fn check_health(role: &str, settings: &CommonSettings) -> ExitCode {
     let alive = node(None, settings)
         .map_err(|_| "the address cannot be asked".to_owned())
         .and_then(|node| Peers::new(TIMEOUT, TIMEOUT, None).live(&node).map_err(|error| format!("{node} {error}")));
@@ -23,4 +25,10 @@ pub(crate) fn check_health(role: &str, settings: &CommonSettings) -> ExitCode {
             ExitCode::from(EXIT_FAILED)
         }
     }
+}
+
+/// The node that is named, or the one that this configuration describes.
+pub(super) fn node(from: Option<&str>, settings: &CommonSettings) -> Result<NodeUrl, Failure> {
+    let here = format!("http://{}", http::reachable(settings.listen));
+    NodeUrl::parse(from.unwrap_or(&here)).map_err(Failure::Usage)
 }

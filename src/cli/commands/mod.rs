@@ -2,77 +2,37 @@
 //!
 //! | File | Command |
 //! |---|---|
+//! | [`command`] | the commands, as they stand on a command line |
 //! | [`health`] | `--check-health`: is the node alive that runs here? |
 //! | [`verify`] | `verify`: reads and checks a whole data directory |
 //! | [`backup`] | `backup`: saves the log of a running node |
 //! | [`restore`] | `restore`: makes a data directory from a backup, or from a running node |
 //! | [`discard`] | `discard`: puts a secondary's copy aside, so that it fetches everything again |
+//! | [`directory`], [`failure`], [`progress`] | what they share: the data directory, why one fails, how far it is |
 
 mod backup;
+mod command;
+mod directory;
 mod discard;
+mod failure;
 mod health;
 mod progress;
 mod restore;
 mod verify;
 
-pub(crate) use health::check_health;
+pub(super) use command::{MasterCommand, SecondaryCommand};
+pub(super) use health::check_health;
 
-use crate::cli::run::{EXIT_FAILED, EXIT_USAGE};
-use crate::cli::settings::CommonSettings;
-use crate::http;
+use super::exit::{EXIT_FAILED, EXIT_USAGE};
+use crate::node::settings::CommonSettings;
 use crate::peer::Peers;
-use crate::store::Claim;
-use crate::wire::address::NodeUrl;
-use clap::Subcommand;
-use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use failure::Failure;
+use health::node;
+use std::path::Path;
 use std::process::ExitCode;
 
-/// What a master's program can do instead of serving.
-#[derive(Clone, Debug, Subcommand)]
-pub enum MasterCommand {
-    /// Read and check the whole data directory, and say what is in it or what is wrong.
-    Verify,
-    /// Save the log of a running node to a file. It goes on meanwhile.
-    Backup {
-        /// The file to make.
-        file: PathBuf,
-        /// The node to ask; a secondary will do. [default: the one that this configuration describes]
-        #[arg(long, value_name = "URL")]
-        from: Option<String>,
-    },
-    /// Make the data directory from a backup, or from a secondary that runs.
-    Restore {
-        /// A file that `backup` made, or the address of a secondary, such as http://localhost:5001.
-        source: String,
-    },
-}
-
-/// What a secondary's program can do instead of serving.
-#[derive(Clone, Debug, Subcommand)]
-pub enum SecondaryCommand {
-    /// Read and check the whole data directory, and say what is in it or what is wrong.
-    Verify,
-    /// Put the copy in the data directory aside: at its next start the node fetches everything again from its master.
-    Discard,
-}
-
-/// How a command ends that did not do what it should.
-enum Failure {
-    /// It was asked in vain: nothing was tried.
-    Usage(String),
-    /// It was tried, and something is wrong.
-    Failed(String),
-}
-
-impl Failure {
-    fn failed(why: impl Display) -> Failure {
-        Failure::Failed(why.to_string())
-    }
-}
-
 /// Does what a master's program was asked for.
-pub(crate) fn of_master(command: &MasterCommand, settings: &CommonSettings) -> ExitCode {
+pub(super) fn of_master(command: &MasterCommand, settings: &CommonSettings) -> ExitCode {
     let done = match command {
         MasterCommand::Verify => data_directory(settings).and_then(verify::verify),
         MasterCommand::Backup { file, from } => {
@@ -86,7 +46,7 @@ pub(crate) fn of_master(command: &MasterCommand, settings: &CommonSettings) -> E
 }
 
 /// Does what a secondary's program was asked for.
-pub(crate) fn of_secondary(command: &SecondaryCommand, settings: &CommonSettings) -> ExitCode {
+pub(super) fn of_secondary(command: &SecondaryCommand, settings: &CommonSettings) -> ExitCode {
     let done = match command {
         SecondaryCommand::Verify => data_directory(settings).and_then(verify::verify),
         SecondaryCommand::Discard => data_directory(settings).and_then(discard::discard),
@@ -99,35 +59,8 @@ fn data_directory(settings: &CommonSettings) -> Result<&Path, Failure> {
     settings.data_dir.as_deref().ok_or_else(nothing)
 }
 
-/// Takes a data directory for this process.
-fn claim(directory: &Path) -> Result<Claim, Failure> {
-    Claim::take(directory).map_err(|error| Failure::Usage(error.to_string()))
-}
-
-/// Takes a data directory that must hold a log already.
-fn claim_log(directory: &Path) -> Result<Claim, Failure> {
-    check_log(directory)?;
-    claim(directory)
-}
-
-/// There must be a log in a directory already. Nothing is made there.
-fn check_log(directory: &Path) -> Result<(), Failure> {
-    if !directory.is_dir() {
-        return Err(Failure::Usage(format!("there is no data directory {}", directory.display())));
-    }
-    if !Claim::holds_log(directory) {
-        return Err(Failure::Usage(format!("there is no log in {}", directory.display())));
-    }
-    Ok(())
-}
-
 fn peers(settings: &CommonSettings) -> Peers {
     Peers::new(backup::TIMEOUT, backup::TIMEOUT, settings.access.own())
-}
-
-fn node(from: Option<&str>, settings: &CommonSettings) -> Result<NodeUrl, Failure> {
-    let here = format!("http://{}", http::reachable(settings.listen));
-    NodeUrl::parse(from.unwrap_or(&here)).map_err(Failure::Usage)
 }
 
 fn end(role: &str, done: Result<String, Failure>) -> ExitCode {

@@ -6,16 +6,17 @@
 //! A backup holds what is decided. Of a secondary that runs, what is still pending comes along: it may have been
 //! acknowledged a moment before the master went away. The master decides it when it is started again.
 
-use super::Failure;
 use super::backup::{BackupReader, from_node};
+use super::directory;
+use super::failure::Failure;
 use super::progress::Progress;
-use crate::cli::settings::server_id;
 use crate::peer::Peers;
 use crate::process::clock;
 use crate::protocol::{Id, Slot};
 use crate::store::{Claim, Disk, Identity, KnownMember, Store, StoreError, Watermark};
 use crate::wire::address::NodeUrl;
 use crate::wire::backup::SecondaryLine;
+use crate::wire::server_id;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
@@ -38,7 +39,7 @@ pub(super) fn restore(source: &str, peers: &Peers, directory: &Path) -> Result<S
 }
 
 fn claim_empty(directory: &Path) -> Result<Claim, Failure> {
-    let claim = super::claim(directory)?;
+    let claim = directory::claim(directory)?;
     if Claim::holds_log(claim.directory()) {
         return Err(Failure::Usage(format!(
             "{} holds a log already; move it away first, for example to {}.old",
@@ -134,6 +135,6 @@ fn identity<R>(backup: &BackupReader<R>) -> Result<Identity, String> {
 /// A secondary that could have registered itself.
 fn member(line: &SecondaryLine) -> Result<KnownMember, String> {
     let known = NodeUrl::parse(&line.url)
-        .and_then(|url| Ok(KnownMember { url: url.to_string(), name: server_id(&line.server_id)? }));
+        .and_then(|url| Ok(KnownMember { url: url.to_string(), name: server_id::parse(&line.server_id)? }));
     known.map_err(|why| format!("its first line has a secondary that cannot be: {why}"))
 }

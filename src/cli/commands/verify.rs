@@ -1,7 +1,8 @@
 //! Checks a data directory while no node uses it, and changes nothing there.
 
+use super::directory::check_log;
+use super::failure::Failure;
 use super::progress::Progress;
-use super::{Failure, check_log};
 use crate::process::text::messages;
 use crate::store::{Examination, ReadLock, StoreError, Watermark};
 use crate::wire::backup::Tally;

@@ -15,7 +15,6 @@ mod query;
 pub(crate) use following::FollowLimits;
 use following::Following;
 
-use crate::cli::settings::CommonSettings;
 use crate::http::{Exchange, Reply};
 use crate::process::text::number;
 use crate::protocol::{EntryRef, Id, Slot};
@@ -43,9 +42,14 @@ impl Reading {
     ///
     /// # Errors
     /// If no thread can be started.
-    pub(crate) fn start(store: &Arc<dyn Store>, common: &CommonSettings, decided: Id) -> io::Result<Reading> {
-        let following = Following::start(store, common.follow, decided)?;
-        Ok(Reading { store: Arc::clone(store), default_view: common.view, following })
+    pub(crate) fn start(
+        store: &Arc<dyn Store>,
+        limits: FollowLimits,
+        default_view: View,
+        decided: Id,
+    ) -> io::Result<Reading> {
+        let following = Following::start(store, limits, decided)?;
+        Ok(Reading { store: Arc::clone(store), default_view, following })
     }
 }
 
