@@ -6,7 +6,7 @@
 use super::commands::{MasterCommand, SecondaryCommand};
 use crate::http::Limits;
 use crate::master::MasterSettings;
-use crate::node::access::{Access, Token};
+use crate::node::access::Access;
 use crate::node::hosts::Hosts;
 use crate::node::logging::LogSettings;
 use crate::node::reading::FollowLimits;
@@ -19,6 +19,7 @@ use crate::wire::batch::WRITE_BYTES_CEILING;
 use crate::wire::client::{Copies, View};
 use crate::wire::node::CALL_BYTES_MAX;
 use crate::wire::server_id;
+use crate::wire::token::Token;
 use clap::{Args, Parser};
 use log::LevelFilter;
 use std::fmt::Display;

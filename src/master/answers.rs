@@ -4,14 +4,15 @@ use super::repeats::replayed;
 use super::timeline::What;
 use super::{Follower, Master, State, Writer};
 use crate::http::{Exchange, Reply};
+use crate::node::ids::id_ranges;
 use crate::node::logging::Step;
 use crate::node::metrics::WriteOutcome;
 use crate::node::reading;
-use crate::process::text::id_ranges;
 use crate::protocol::{Effects, Id, MemberId, Outcome, Standing};
 use crate::store::{StoreError, Watermark};
 use crate::wire::client::{self, Committed, Dialect, NotCommitted, SecondaryReport, WriteIds};
 use crate::wire::timestamp::Timestamp;
+use crate::wire::timing::milliseconds;
 use std::collections::BTreeMap;
 use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
@@ -340,8 +341,4 @@ pub(super) fn unknown(ids: WriteIds, reason: &str) -> Reply {
         secondaries: Vec::new(),
     };
     Reply::json(504, &body)
-}
-
-pub(super) fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,9 +3,9 @@
 use super::rounds::Round;
 use super::timeline::{CallMade, Flight};
 use super::{Master, State};
+use crate::node::ids::id_range;
 use crate::node::logging::Step;
 use crate::peer::PeerError;
-use crate::process::text::id_range;
 use crate::protocol::{Dispatch, Id, MemberId, MemberView, Refusal, Slot, Standing};
 use crate::store::{ReadLimit, StoreError};
 use crate::wire::address::NodeUrl;

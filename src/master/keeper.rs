@@ -4,7 +4,7 @@
 use super::Master;
 use super::delivery::{CALL_LIMIT, is_overtaken};
 use crate::peer::PeerError;
-use crate::process::clock;
+use crate::process::random;
 use crate::process::threads;
 use crate::protocol::{Epoch, Id, LogId, MemberId, Refusal, Standing};
 use crate::wire::node::HoldingsBody;
@@ -81,7 +81,7 @@ impl Keeper {
             Err(error) => {
                 self.note(&error);
                 self.master.halt_if_overtaken(&error, self.member);
-                let jitter = clock::random_below(self.backoff.as_millis() as u64 / 2);
+                let jitter = random::below(self.backoff.as_millis() as u64 / 2);
                 let pause = self.backoff + Duration::from_millis(jitter);
                 self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
                 pause

@@ -239,7 +239,7 @@ impl Master {
         let question_patience = (settings.heartbeat * 2).min(QUESTION_PATIENCE_MAX);
         let peers =
             Peers::new(settings.replication_timeout, question_patience, settings.common.access.cluster.as_ref());
-        let peers = peers.with_faults(&faults);
+        let peers = peers.over(faults.clone());
         let members = members::at_start(&*store, &settings.secondaries).map_err(|error| error.to_string())?;
         let addresses: Vec<NodeUrl> = members.iter().map(|member| member.url.clone()).collect();
         let ledger = reign::begin(&*store, &peers, &addresses).map_err(|error| error.to_string())?;

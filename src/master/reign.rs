@@ -4,10 +4,10 @@
 //! secondaries that it can reach what they hold: entries of its latest epoch beyond its own end may be all that is left of
 //! a last batch that its own disk lost. It takes those over, as pending. Nobody decided them, so that promises nothing.
 
+use crate::node::ids::id_range;
 use crate::peer::{PeerError, Peers};
-use crate::process::clock;
-use crate::process::text::id_range;
-use crate::protocol::{Epoch, EpochHistory, Id, Ledger, Slot};
+use crate::process::random;
+use crate::protocol::{Epoch, EpochHistory, Id, Incarnation, Ledger, LogId, Slot};
 use crate::store::{Identity, Store, StoreError};
 use crate::wire::address::NodeUrl;
 
@@ -22,9 +22,9 @@ pub(super) fn begin(store: &dyn Store, peers: &Peers, secondaries: &[NodeUrl]) -
     }
     let (log_id, mut history, members) = match known {
         Some(known) => (known.log_id, known.history, known.members),
-        None => (clock::random_log_id(), EpochHistory::default(), Vec::new()),
+        None => (LogId::new(random::bits_128()), EpochHistory::default(), Vec::new()),
     };
-    let (last, master) = (store.last(), clock::random_incarnation());
+    let (last, master) = (store.last(), Incarnation::new(random::bits_64()));
     history.begin(history.latest().next(), last.next(), master);
     store.set_identity(&Identity { log_id, master, history: history.clone(), members })?;
     let ledger = Ledger::begin(log_id, master, history, store.found_log()?);

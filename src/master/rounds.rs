@@ -17,8 +17,9 @@
 
 use super::members::Member;
 use super::{Entries, Master, State};
+use crate::node::ids::id_range;
 use crate::node::logging::{NodeLog, Step};
-use crate::process::text::{count, id_range};
+use crate::process::text::count;
 use crate::process::threads;
 use crate::protocol::{Dispatch, Entry, Id, MemberId, Slot};
 use crate::store::StoreError;

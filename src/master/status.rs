@@ -11,7 +11,7 @@ use crate::process::threads;
 use crate::protocol::Standing;
 use crate::store::Trouble;
 use crate::wire::fault::ActiveFault;
-use crate::wire::timestamp::rfc3339;
+use crate::wire::timestamp::{self, rfc3339};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -122,7 +122,8 @@ impl Master {
         if let Some(Trouble::Failed(why)) = self.store.trouble() {
             return Some(Closed::ForGood(why));
         }
-        let trouble = self.store.trouble().map(|trouble| trouble.to_string()).or_else(clock::fault);
+        let trouble =
+            self.store.trouble().map(|trouble| trouble.to_string()).or_else(|| timestamp::fault(clock::now_ms()));
         trouble.or_else(|| state.why_read_only(self.settings.quorum)).map(Closed::ForNow)
     }
 

@@ -3,7 +3,6 @@
 //! A writer's [`Timeline`] moves into the [`Traces`] when he is answered; acknowledgements that come later, of a write
 //! that asked for few copies, are still noted there.
 
-use super::answers::milliseconds;
 use super::members::Member;
 use super::{Master, State, Writer};
 use crate::http::Reply;
@@ -11,7 +10,8 @@ use crate::process::text::number;
 use crate::protocol::{Id, MemberId, Outcome};
 use crate::wire::client::{Ack, Dialect, WriteIds};
 use crate::wire::timestamp::Timestamp;
-use crate::wire::trace::{CallTimes, Millis, ReplicaState, ReplicaTrace, Took, Trace, TraceOutcome};
+use crate::wire::timing::{CallTimes, Millis, Took, milliseconds};
+use crate::wire::trace::{ReplicaState, ReplicaTrace, Trace, TraceOutcome};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -5,8 +5,7 @@
 //! write. Whoever may change the cluster may do that, too. Only whether a node is alive and ready is told to everybody,
 //! because orchestrators ask that.
 //!
-//! A token comes as `Authorization: Bearer TOKEN`, or as the password of `Basic`, which browsers ask for, whatever the
-//! name. It is compared in constant time, and never logged.
+//! How a token is shown and compared is in [`token`](crate::wire::token).
 //!
 //! Beside that, a browser may not be used against a node by a page of somebody else: what it says about where a request
 //! comes from (`Sec-Fetch-Site`, or `Origin`) is believed, and what would change something is refused. Who shows no token,
@@ -15,65 +14,10 @@
 
 use crate::http::{Exchange, Method, Reply};
 use crate::node::hosts::{self, Hosts};
-use crate::node::routing::Resource;
+use crate::node::routing::{Guard, Resource};
 use crate::wire::address::NodeUrl;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use std::fmt;
+use crate::wire::token::{Token, secret};
 use std::net::{IpAddr, ToSocketAddrs};
-use std::sync::Arc;
-use subtle::ConstantTimeEq;
-
-const TOKEN_BYTES_MIN: usize = 16;
-const TOKEN_BYTES_MAX: usize = 256;
-
-/// A secret.
-#[derive(Clone)]
-pub(crate) struct Token(Arc<str>);
-
-impl Token {
-    /// Reads a token.
-    ///
-    /// # Errors
-    /// If it is too short, too long, or cannot stand in a header. The sentence does not tell it.
-    pub(crate) fn parse(text: &str) -> Result<Token, String> {
-        let text = text.trim_end_matches(['\r', '\n']);
-        let usable = text.bytes().all(|byte| byte.is_ascii_graphic());
-        if usable && (TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&text.len()) {
-            return Ok(Token(text.into()));
-        }
-        Err(format!(
-            "the token must have {TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX} letters, digits and signs, and no spaces; \
-             openssl rand -hex 32 makes one"
-        ))
-    }
-
-    /// What stands in the header of a request.
-    pub(crate) fn header(&self) -> String {
-        format!("Bearer {}", self.0)
-    }
-
-    fn is(&self, given: &str) -> bool {
-        self.0.as_bytes().ct_eq(given.as_bytes()).into()
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Token(not shown)")
-    }
-}
-
-/// Who may use something.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Guard {
-    /// Everybody.
-    Open,
-    /// Who has one of the tokens.
-    Client,
-    /// Who has the token of the cluster.
-    Cluster,
-}
 
 /// The tokens of a node.
 #[derive(Clone, Debug, Default)]
@@ -163,20 +107,6 @@ fn refused(why: &str) -> Reply {
     Reply::problem(401, why).with_header("WWW-Authenticate", "Basic realm=\"replicated-log\", Bearer")
 }
 
-/// The secret in an `Authorization` header.
-fn secret(header: &str) -> Option<String> {
-    let (scheme, rest) = header.split_once(' ')?;
-    let rest = rest.trim();
-    if scheme.eq_ignore_ascii_case("Bearer") {
-        return Some(rest.to_owned());
-    }
-    if !scheme.eq_ignore_ascii_case("Basic") {
-        return None;
-    }
-    let pair = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
-    pair.split_once(':').map(|(_, password)| password.to_owned())
-}
-
 /// Refuses a request if a browser says that a page of another site is behind it.
 fn check_site(exchange: &Exchange) -> Result<(), Reply> {
     let (site, origin) = (exchange.header("Sec-Fetch-Site"), exchange.header("Origin"));
@@ -203,23 +133,6 @@ fn check_site(exchange: &Exchange) -> Result<(), Reply> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_token_is_read_from_either_scheme_and_never_shown() {
-        let token = Token::parse("0123456789abcdef\n").unwrap();
-        assert!(token.is(&secret("Bearer 0123456789abcdef").unwrap()));
-        assert!(token.is(&secret("basic YW55Ym9keTowMTIzNDU2Nzg5YWJjZGVm").unwrap()));
-        for wrong in
-            ["Bearer 0123456789abcdeg", "Bearer 0123456789abcde", "Bearer ", "Basic 0123456789abcdef", "Digest x"]
-        {
-            assert!(!secret(wrong).is_some_and(|given| token.is(&given)), "{wrong}");
-        }
-        assert!(!format!("{token:?}").contains("0123"));
-        for useless in ["short", "with a space in it, quite long", &"x".repeat(257), "zeichen-jenseits-von-äscii"] {
-            let why = Token::parse(useless).unwrap_err();
-            assert!(!why.contains(useless), "{why}");
-        }
-    }
 
     #[test]
     fn without_a_token_a_node_is_registered_by_itself_or_from_the_machine_of_the_master() {

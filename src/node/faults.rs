@@ -9,6 +9,7 @@
 //! Here that is a thread, so a silence ends with an error after [`SILENCE_MAX`].
 
 use crate::http::{Exchange, Method, Reply};
+use crate::peer::Network;
 use crate::wire::fault::{ActiveFault, Cut, Fail, Fault, FaultReport};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,9 @@ use std::time::{Duration, Instant};
 
 /// How long a caller is left without an answer, if he waits so long.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// What a caller learns whose call or answer was lost.
+const NO_ANSWER: &str = "no answer in time (the network is cut: somebody asked for that fault)";
 
 /// The faults of one node.
 #[derive(Debug, Default)]
@@ -195,15 +199,6 @@ impl Faults {
         exchange.reply(answered.unwrap_or_else(|()| lost()));
     }
 
-    /// Calls another node. If the call or its answer is lost, this fails when the patience of the caller ends, or the cut.
-    pub(crate) fn call<T>(&self, patience: Duration, call: impl FnOnce() -> T) -> Result<T, String> {
-        let lost = |()| "no answer in time (the network is cut: somebody asked for that fault)".to_owned();
-        self.pass(Cut::is_mute, patience).map_err(lost)?;
-        let answer = call();
-        self.pass(Cut::is_deaf, patience).map_err(lost)?;
-        Ok(answer)
-    }
-
     /// Whether traffic passes; if it is lost, waits before it says so.
     fn pass(&self, is_lost: impl Fn(Cut) -> bool, silence: Duration) -> Result<(), ()> {
         if !self.is_active() {
@@ -222,6 +217,17 @@ impl Faults {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// If a call or its answer is lost, that lasts until the patience of the caller ends, or the cut.
+impl Network for Faults {
+    fn carry_call(&self, patience: Duration) -> Result<(), String> {
+        self.pass(Cut::is_mute, patience).map_err(|()| NO_ANSWER.to_owned())
+    }
+
+    fn carry_answer(&self, patience: Duration) -> Result<(), String> {
+        self.pass(Cut::is_deaf, patience).map_err(|()| NO_ANSWER.to_owned())
     }
 }
 

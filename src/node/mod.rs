@@ -3,6 +3,7 @@
 //! - [`access`], [`hosts`]: who may ask what, and under which names a node is served.
 //! - [`backups`], [`fingerprints`]: the decided part of a log as a file, and in 64 digits.
 //! - [`faults`]: what a node does wrong when it is asked to.
+//! - [`ids`]: ids in words.
 //! - [`live`]: the page at `/`, and the views that it shows.
 //! - [`logging`]: log lines.
 //! - [`metrics`]: what `/metrics` tells; the only file that knows `prometheus`.
@@ -17,6 +18,7 @@ pub(crate) mod backups;
 pub(crate) mod faults;
 pub(crate) mod fingerprints;
 pub(crate) mod hosts;
+pub(crate) mod ids;
 pub(crate) mod live;
 pub(crate) mod logging;
 pub(crate) mod metrics;

@@ -1,7 +1,17 @@
-//! The paths of the API, the same on both kinds of node.
+//! The paths of the API, the same on both kinds of node, and who may use them.
 
 use crate::http::{Exchange, Method, Reply};
-use crate::node::access::Guard;
+
+/// Who may use something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Guard {
+    /// Everybody.
+    Open,
+    /// Who has one of the tokens.
+    Client,
+    /// Who has the token of the cluster.
+    Cluster,
+}
 
 /// What a path names. Paths are compared as sent: nothing in them is decoded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -8,15 +8,14 @@
 mod frugal;
 mod names;
 
-use crate::node::access::Token;
-use crate::node::faults::Faults;
 use crate::protocol::{Acknowledgement, Fate, Id, Refusal, Slot};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
 use crate::wire::node::{
     AcknowledgementBody, CallText, FateBody, FingerprintBody, HoldingsBody, RefusalBody, SlotsBody,
 };
-use crate::wire::trace::Took;
+use crate::wire::timing::Took;
+use crate::wire::token::Token;
 use frugal::FrugalConnector;
 use names::RecentNames;
 use serde::de::DeserializeOwned;
@@ -78,13 +77,29 @@ impl fmt::Display for PeerError {
     }
 }
 
+/// The network between this node and the others, which may lose what goes over it.
+pub(crate) trait Network: fmt::Debug + Send + Sync {
+    /// Carries a call to another node.
+    ///
+    /// # Errors
+    /// With a sentence, when the caller would wait no longer, if the call is lost.
+    fn carry_call(&self, patience: Duration) -> Result<(), String>;
+
+    /// Carries the answer back.
+    ///
+    /// # Errors
+    /// As [`Network::carry_call`].
+    fn carry_answer(&self, patience: Duration) -> Result<(), String>;
+}
+
 /// A client of other nodes. It keeps connections open.
 #[derive(Debug)]
 pub(crate) struct Peers {
     agent: Agent,
     replication_timeout: Duration,
     question_timeout: Duration,
-    faults: Arc<Faults>,
+    /// What may lose calls and answers, beside the network that there is.
+    network: Option<Arc<dyn Network>>,
 }
 
 impl Peers {
@@ -114,15 +129,14 @@ impl Peers {
             .max_idle_age(IDLE_CONNECTION_AGE)
             .user_agent("replicated-log")
             .build();
-        let faults = Arc::default();
         let connector = ().chain(TcpConnector::default()).chain(FrugalConnector);
         let agent = Agent::with_parts(config, connector, RecentNames::default());
-        Peers { agent, replication_timeout, question_timeout, faults }
+        Peers { agent, replication_timeout, question_timeout, network: None }
     }
 
-    /// The same, with the faults of its node: its network may be cut.
-    pub(crate) fn with_faults(self, faults: &Arc<Faults>) -> Peers {
-        Peers { faults: Arc::clone(faults), ..self }
+    /// The same, over a network that may lose what it sends and what it gets.
+    pub(crate) fn over(self, network: Arc<dyn Network>) -> Peers {
+        Peers { network: Some(network), ..self }
     }
 
     /// Sends a replicate call. Gives the acknowledgement, and how long the secondary took, if it says so.
@@ -248,7 +262,11 @@ impl Peers {
         timeout: Duration,
         request: impl Fn() -> Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<Answer, PeerError> {
-        self.faults.call(timeout, || once_more_if_stale(request)).map_err(PeerError::Unanswered)?
+        let Some(network) = &self.network else { return once_more_if_stale(request) };
+        network.carry_call(timeout).map_err(PeerError::Unanswered)?;
+        let answer = once_more_if_stale(request);
+        network.carry_answer(timeout).map_err(PeerError::Unanswered)?;
+        answer
     }
 }
 

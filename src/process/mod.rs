@@ -1,8 +1,9 @@
 //! What a process has from its operating system, and nothing of replication.
 //!
 //! - [`budget`]: how much memory clients may make this process use, by what for.
-//! - [`clock`]: the wall clock, and randomness.
+//! - [`clock`]: the wall clock.
 //! - [`console`]: the standard output, written without ever waiting for long.
+//! - [`random`]: random bits, and numbers for jitter.
 //! - [`shutdown`]: the signals that ask a process to stop.
 //! - [`text`]: words for people, and numbers from them.
 //! - [`threads`]: threads that a node needs; after a panic in one of them the node is not ready.
@@ -10,6 +11,7 @@
 pub(crate) mod budget;
 pub(crate) mod clock;
 pub(crate) mod console;
+pub(crate) mod random;
 pub(crate) mod shutdown;
 pub(crate) mod text;
 pub(crate) mod threads;

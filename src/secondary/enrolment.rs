@@ -2,7 +2,7 @@
 //! that starts later, learns of it again.
 
 use super::Secondary;
-use crate::process::clock;
+use crate::process::random;
 use crate::process::threads;
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
@@ -40,7 +40,7 @@ impl Secondary {
                     (RENEW_EVERY, format!("registered with the master at {master} as {}", self.url))
                 }
                 Err(error) => {
-                    let pause = backoff + Duration::from_millis(clock::random_below(backoff.as_millis() as u64 / 2));
+                    let pause = backoff + Duration::from_millis(random::below(backoff.as_millis() as u64 / 2));
                     backoff = (backoff * 2).min(BACKOFF_MAX);
                     (pause, format!("not registered with the master at {master}, trying again: {error}"))
                 }

@@ -9,9 +9,9 @@
 
 use super::Secondary;
 use crate::http::Reply;
+use crate::node::ids::id_ranges;
 use crate::node::reading::{Consistency, Log, Reading, Snapshot, not_sure};
 use crate::peer::PeerError;
-use crate::process::text::id_ranges;
 use crate::protocol::{Id, ReplicaView};
 use crate::store::StoreError;
 use crate::wire::address::NodeUrl;

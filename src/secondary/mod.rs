@@ -23,8 +23,8 @@ use crate::node::logging::NodeLog;
 use crate::node::metrics::SecondaryMetrics;
 use crate::node::reading::Reading;
 use crate::peer::Peers;
-use crate::process::clock;
-use crate::protocol::{Replica, ReplicaView};
+use crate::process::random;
+use crate::protocol::{Incarnation, Replica, ReplicaView};
 use crate::store::Store;
 use crate::wire::address::NodeUrl;
 use freshness::Question;
@@ -86,7 +86,7 @@ impl Secondary {
         log: NodeLog,
     ) -> Result<Arc<Secondary>, String> {
         let found = store.found().map_err(|error| error.to_string())?;
-        let replica = Replica::recovered(clock::random_incarnation(), found);
+        let replica = Replica::recovered(Incarnation::new(random::bits_64()), found);
         log.set_epoch(replica.holdings().epoch);
         let released = replica.last().get();
         let faults = Faults::new(settings.common.faults_enabled, false);
@@ -102,7 +102,7 @@ impl Secondary {
             reading,
             live,
             metrics: SecondaryMetrics::new(),
-            peers: peers.with_faults(&faults),
+            peers: peers.over(faults.clone()),
             faults,
             writer: Mutex::new(()),
             replica: Mutex::new(replica),

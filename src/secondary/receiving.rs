@@ -3,15 +3,17 @@
 use super::Secondary;
 use crate::http::{Exchange, Reply};
 use crate::node::faults::failed_before;
+use crate::node::ids::{id_range, id_ranges};
 use crate::node::logging::Step;
 use crate::process::clock;
-use crate::process::text::{count, id_range, id_ranges};
+use crate::process::random;
+use crate::process::text::count;
 use crate::protocol::{Acknowledgement, Call, Change, Entry, Epoch, Id, Incarnation, Refusal, Replica, Slot};
 use crate::store::{StoreError, Watermark};
 use crate::wire::address::NodeUrl;
 use crate::wire::fault::Fail;
 use crate::wire::node::{AcknowledgementBody, Envelope, RefusalBody, RefusalReason, Replicate};
-use crate::wire::trace::Took;
+use crate::wire::timing::Took;
 use serde_json::json;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -209,7 +211,7 @@ impl Secondary {
         if matches!(accepted, Err(Failure::Store(_)))
             && let Ok(found) = self.store.found()
         {
-            *self.replica() = Replica::recovered(clock::random_incarnation(), found);
+            *self.replica() = Replica::recovered(Incarnation::new(random::bits_64()), found);
         }
         accepted
     }

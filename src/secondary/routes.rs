@@ -12,6 +12,7 @@ use crate::protocol::Id;
 use crate::store::ReadLimit;
 use crate::wire::fault::ActiveFault;
 use crate::wire::node::{HoldingsBody, SlotsBody};
+use crate::wire::timing::milliseconds;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -157,7 +158,7 @@ impl Secondary {
     }
 
     fn delay_ms(&self) -> u64 {
-        u64::try_from(self.settings.delay.as_millis()).unwrap_or(u64::MAX)
+        milliseconds(self.settings.delay)
     }
 
     /// Sends a client to the master.

@@ -5,7 +5,7 @@
 //! or as lines.
 
 use super::timestamp::Timestamp;
-use super::trace::{CallTimes, Millis};
+use super::timing::{CallTimes, Millis};
 use super::{batch, read_object};
 use crate::protocol::{EntryRef, Id};
 use serde::{Deserialize, Deserializer, Serialize};

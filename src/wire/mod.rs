@@ -8,6 +8,8 @@
 //! - [`node`]: what master and secondaries say to each other.
 //! - [`server_id`]: the name of a node.
 //! - [`timestamp`]: how a moment is written.
+//! - [`timing`]: how long the parts of a write took.
+//! - [`token`]: secrets that clients and nodes show.
 //! - [`trace`]: where the time of one write went.
 
 pub mod address;
@@ -18,6 +20,8 @@ pub mod fault;
 pub mod node;
 pub mod server_id;
 pub mod timestamp;
+pub mod timing;
+pub mod token;
 pub mod trace;
 
 use serde::de::DeserializeOwned;

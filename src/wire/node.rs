@@ -13,7 +13,7 @@
 use super::batch::{MESSAGES_MAX, WRITE_BYTES_CEILING};
 use super::client::text;
 use super::read_object;
-use super::trace::Took;
+use super::timing::Took;
 use crate::protocol::{
     Acknowledgement, Call, Entry, Epoch, EpochHistory, Fate, Fingerprint, Holdings, Id, Incarnation, LogId, Opening,
     Refusal, Reign, Slot,

@@ -6,6 +6,13 @@ use time::OffsetDateTime;
 /// The last moment that RFC 3339 can name, the end of the year 9999, in milliseconds since 1970.
 pub const LAST_MS: u64 = 253_402_300_799_999;
 
+/// Why no message can get this timestamp, if that is so.
+#[must_use]
+pub fn fault(now_ms: u64) -> Option<String> {
+    (now_ms > LAST_MS)
+        .then(|| format!("the clock of this machine is at {now_ms} ms since 1970, beyond the year 9999; set the clock"))
+}
+
 /// Writes milliseconds since 1970 as `2026-11-21T22:44:09.123Z`.
 ///
 /// What is later than [`LAST_MS`] is written as that: the format is kept, whatever a clock or a file says.

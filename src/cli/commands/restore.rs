@@ -11,8 +11,8 @@ use super::directory;
 use super::failure::Failure;
 use super::progress::Progress;
 use crate::peer::Peers;
-use crate::process::clock;
-use crate::protocol::{Id, Slot};
+use crate::process::random;
+use crate::protocol::{Id, Incarnation, Slot};
 use crate::store::{Claim, Disk, Identity, KnownMember, Store, StoreError, Watermark};
 use crate::wire::address::NodeUrl;
 use crate::wire::backup::SecondaryLine;
@@ -126,7 +126,7 @@ fn append_pending(store: &dyn Store, peers: &Peers, node: &NodeUrl) -> Result<()
 fn identity<R>(backup: &BackupReader<R>) -> Result<Identity, String> {
     Ok(Identity {
         log_id: backup.head.log_id(),
-        master: clock::random_incarnation(),
+        master: Incarnation::new(random::bits_64()),
         history: backup.head.history()?,
         members: backup.head.secondaries.iter().map(member).collect::<Result<_, _>>()?,
     })

@@ -4,7 +4,8 @@
 //! comes beyond that is summed up, step by step, and told when the second is over. At level debug all of them are written.
 
 use super::folding::NOT_COUNTED;
-use crate::process::text::{count, id_range};
+use crate::node::ids::id_range;
+use crate::process::text::count;
 use crate::protocol::Id;
 use log::{Level, log_enabled};
 use std::collections::BTreeMap;
