@@ -4,14 +4,16 @@
 //! as that took, so that a thousand followers leave half a core to the writers at least, and [`REST`] in any case, so that
 //! a stream of writes is sent in parts of many messages.
 
-use super::following::{Following, Format, Live, Part, Waiting};
+use super::following::{Following, Live, Waiting};
+use super::format::Format;
+use super::part::Part;
 use crate::process::threads;
 use crate::protocol::Id;
 use crate::store::StoreError;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The pause after something was sent: people do not notice it.
@@ -40,9 +42,13 @@ struct Work {
 
 impl Feeder {
     /// Starts it. It ends when the following stops.
-    pub(super) fn start(following: &Arc<Following>) -> io::Result<JoinHandle<()>> {
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub(super) fn start(following: &Arc<Following>) -> io::Result<()> {
         let feeder = Feeder { following: Arc::clone(following), live: Vec::new() };
-        threads::start_needed("feeder", move || feeder.run())
+        following.is_fed_by(threads::start_needed("feeder", move || feeder.run())?);
+        Ok(())
     }
 
     fn run(mut self) {

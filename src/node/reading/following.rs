@@ -15,21 +15,16 @@
 //! What is shown here is what this node has decided, so it is never taken back; on a secondary it comes when the master
 //! has told it, a few milliseconds later.
 
-use super::PIECE;
-use super::feeder::Feeder;
-use super::page::write_line;
+use super::format::Format;
+use super::part::Part;
 use crate::http::{Exchange, Reply, Source, Stream};
 use crate::node::places::{Place, Places};
-use crate::protocol::{EntryRef, Id, SlotRef};
-use crate::store::{Store, StoreError};
-use crate::wire::client::{View, write_entry};
-use std::io::{self, Write};
+use crate::protocol::Id;
+use crate::store::Store;
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-/// A browser that lost its connection connects again after so many milliseconds.
-const RETRY_MS: u32 = 1_000;
 
 /// The named limits of following.
 #[derive(Clone, Copy, Debug)]
@@ -38,58 +33,6 @@ pub(crate) struct FollowLimits {
     pub(crate) followers_max: usize,
     /// After so long without a message something empty is sent: so both sides know that the other one is there.
     pub(crate) heartbeat: Duration,
-}
-
-/// How messages are written to a follower.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Format {
-    /// As server-sent events (WHATWG HTML, section 9.2).
-    Events(View),
-    /// Each in a line of JSON.
-    Lines(View),
-}
-
-impl Format {
-    pub(super) const ALL: [Format; 4] = [
-        Format::Events(View::Objects),
-        Format::Events(View::Text),
-        Format::Lines(View::Objects),
-        Format::Lines(View::Text),
-    ];
-
-    /// What comes before the first message: a browser notes the id from where it would ask again.
-    fn preamble(self, after: Id) -> Vec<u8> {
-        match self {
-            Format::Events(_) => format!("retry: {RETRY_MS}\nid: {after}\n\n").into_bytes(),
-            Format::Lines(_) => Vec::new(),
-        }
-    }
-
-    /// Something that is no message.
-    pub(super) fn heartbeat(self) -> Vec<u8> {
-        match self {
-            Format::Events(_) => b":\n\n".to_vec(),
-            Format::Lines(_) => b"\n".to_vec(),
-        }
-    }
-
-    pub(super) fn write(self, text: &mut Vec<u8>, entry: EntryRef<'_>) {
-        match self {
-            Format::Lines(view) => write_line(text, entry, view),
-            Format::Events(view) => {
-                write!(text, "id: {}\ndata: ", entry.id).expect("memory takes everything");
-                write_entry(text, entry, view);
-                text.extend_from_slice(b"\n\n");
-            }
-        }
-    }
-
-    fn content_type(self) -> &'static str {
-        match self {
-            Format::Events(_) => "text/event-stream",
-            Format::Lines(_) => "application/x-ndjson",
-        }
-    }
 }
 
 /// What a follower asks for.
@@ -164,17 +107,17 @@ impl Waiting {
 }
 
 impl Following {
-    /// Begins with a log that is visible up to an id.
-    ///
-    /// # Errors
-    /// If no thread can be started.
-    pub(crate) fn start(store: &Arc<dyn Store>, limits: FollowLimits, decided: Id) -> io::Result<Arc<Following>> {
+    /// Begins with a log that is visible up to an id. What comes later is sent by the feeder that is given to it.
+    pub(super) fn new(store: &Arc<dyn Store>, limits: FollowLimits, decided: Id) -> Arc<Following> {
         let state = State { decided, ..State::default() };
         let (store, state, news) = (Arc::clone(store), Mutex::new(state), Condvar::new());
         let (places, heartbeat) = (Places::new(limits.followers_max), limits.heartbeat);
-        let following = Arc::new(Following { store, places, heartbeat, state, news, feeder: Mutex::default() });
-        *following.feeder.lock().unwrap_or_else(PoisonError::into_inner) = Some(Feeder::start(&following)?);
-        Ok(following)
+        Arc::new(Following { store, places, heartbeat, state, news, feeder: Mutex::default() })
+    }
+
+    /// From now on it has a feeder, whose end [`Following::stop`] awaits.
+    pub(super) fn is_fed_by(&self, feeder: JoinHandle<()>) {
+        *self.feeder.lock().unwrap_or_else(PoisonError::into_inner) = Some(feeder);
     }
 
     /// The log is visible up to an id. Costs nothing to speak of: writers wait for it.
@@ -326,57 +269,5 @@ impl Follower {
 
     pub(super) fn is_gone(&self, error: &io::Error) {
         log::info!("{} does not follow the log any more, after id {}: {error}", self.client, self.after);
-    }
-}
-
-/// A part of the log as followers get it.
-pub(super) struct Part {
-    after: Id,
-    /// Its last id.
-    pub(super) through: Id,
-    texts: Vec<Text>,
-}
-
-struct Text {
-    format: Format,
-    bytes: Vec<u8>,
-    /// Where the text of each message ends.
-    ends: Vec<(Id, usize)>,
-}
-
-impl Part {
-    /// Reads what follows an id, up to another, as much as is sent at a time.
-    pub(super) fn read(
-        store: &dyn Store,
-        after: Id,
-        decided: Id,
-        formats: impl IntoIterator<Item = Format>,
-    ) -> Result<Part, StoreError> {
-        let text = |format| Text { format, bytes: Vec::new(), ends: Vec::new() };
-        let mut part = Part { after, through: after, texts: formats.into_iter().map(text).collect() };
-        store.visit(after, decided, PIECE, &mut |slot| part.add(slot))?;
-        if part.through == after {
-            return Err(StoreError::new(format!("the store lacks id {}", after.next())));
-        }
-        Ok(part)
-    }
-
-    fn add(&mut self, slot: SlotRef<'_>) {
-        self.through = slot.id();
-        if let SlotRef::Entry(entry) = slot {
-            for text in &mut self.texts {
-                text.format.write(&mut text.bytes, entry);
-                text.ends.push((entry.id, text.bytes.len()));
-            }
-        }
-    }
-
-    /// What a follower gets who has everything up to an id that is not before this part.
-    pub(super) fn after(&self, after: Id, format: Format) -> &[u8] {
-        debug_assert!(after >= self.after, "the follower lacks what comes before");
-        let Some(text) = self.texts.iter().find(|text| text.format == format) else { return &[] };
-        let has = text.ends.partition_point(|&(id, _)| id <= after);
-        let from = has.checked_sub(1).map_or(0, |last| text.ends[last].1);
-        &text.bytes[from..]
     }
 }

@@ -3,9 +3,10 @@
 //! It is read while it is sent, piece by piece, and never in memory as a whole: what is shown is a prefix of the log that
 //! does not change any more, so nothing has to be kept from changing meanwhile.
 
-use super::{PIECE, Snapshot};
+use super::format::write_line;
+use super::snapshot::{PIECE, Snapshot};
 use crate::http::{Pieces, Reply};
-use crate::protocol::{EntryRef, Id, SlotRef};
+use crate::protocol::{Id, SlotRef};
 use crate::store::{ReadLimit, Store};
 use crate::wire::client::{View, write_entry};
 use serde_json::Value;
@@ -33,12 +34,6 @@ pub(super) enum Form {
     Document,
     /// Each message in a line of JSON.
     Lines,
-}
-
-/// Writes a message in a line.
-pub(super) fn write_line(text: &mut Vec<u8>, entry: EntryRef<'_>, view: View) {
-    write_entry(text, entry, view);
-    text.push(b'\n');
 }
 
 impl Page {

@@ -1,9 +1,11 @@
 //! What a reader of the log asks for: with parameters, or with headers of a request that a browser makes by itself.
 
-use super::following::{Format, Wanted};
+use super::following::Wanted;
+use super::format::Format;
 use super::page::{Form, Page};
-use super::{Consistency, number};
+use super::snapshot::Consistency;
 use crate::http::Exchange;
+use crate::process::text::number;
 use crate::protocol::Id;
 use crate::wire::client::View;
 use std::time::Duration;

@@ -1,0 +1,103 @@
+//! Answers `GET /messages` and `GET /messages/ID`.
+
+use super::feeder::Feeder;
+use super::following::{FollowLimits, Following};
+use super::page::Page;
+use super::query::Query;
+use super::snapshot::{Consistency, Snapshot};
+use crate::http::{Exchange, Reply};
+use crate::process::text::number;
+use crate::protocol::{EntryRef, Id, Slot};
+use crate::store::Store;
+use crate::wire::client::{EntryObject, View};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a node has for its readers.
+pub(crate) struct Reading {
+    store: Arc<dyn Store>,
+    /// How messages are listed if the reader does not say.
+    default_view: View,
+    pub(crate) following: Arc<Following>,
+}
+
+impl Reading {
+    /// Begins with a log that is visible up to an id.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub(crate) fn start(
+        store: &Arc<dyn Store>,
+        limits: FollowLimits,
+        default_view: View,
+        decided: Id,
+    ) -> io::Result<Reading> {
+        let following = Following::new(store, limits, decided);
+        Feeder::start(&following)?;
+        Ok(Reading { store: Arc::clone(store), default_view, following })
+    }
+}
+
+/// A log that can be read.
+pub(crate) trait Log: Send + Sync {
+    fn reading(&self) -> &Reading;
+
+    /// What may be shown to a reader who comes now; or the reply that refuses.
+    fn snapshot(&self, consistency: Consistency) -> Result<Snapshot, Reply>;
+}
+
+/// Answers `GET /messages`.
+pub(crate) fn list(exchange: Exchange, log: &Arc<impl Log + 'static>) {
+    match Query::parse(&exchange, log.reading().default_view) {
+        Ok(Query::Page { page, consistency, wait }) => show(exchange, log, page, consistency, wait),
+        Ok(Query::Follow(wanted)) => log.reading().following.follow(exchange, wanted),
+        Err(why) => exchange.reply(Reply::no_answer(400, &why)),
+    }
+}
+
+/// Shows a part of the log. If there is nothing in it yet, that may be waited for.
+fn show(exchange: Exchange, log: &Arc<impl Log + 'static>, page: Page, consistency: Consistency, wait: Duration) {
+    match log.snapshot(consistency) {
+        Ok(snapshot) if page.from > snapshot.decided && !wait.is_zero() => {
+            let later = Arc::clone(log);
+            let show = move |exchange: Exchange| show(exchange, &later, page, consistency, Duration::ZERO);
+            log.reading().following.wait(exchange, page.from, wait, Box::new(show));
+        }
+        Ok(snapshot) => exchange.reply(mark_stale(page.reply(&log.reading().store, &snapshot), &snapshot)),
+        Err(refusal) => exchange.reply(refusal),
+    }
+}
+
+/// The whole visible log as strings: the reply to a message that was posted as `msg`.
+pub(crate) fn whole_log_as_text(status: u16, store: &Arc<dyn Store>, snapshot: &Snapshot) -> Reply {
+    Reply::json_stream(status, Page::all_as_text().pieces(store, snapshot))
+}
+
+/// Answers `GET /messages/ID`.
+pub(crate) fn one(exchange: Exchange, log: &impl Log, id: &str) {
+    let snapshot = Consistency::of(&exchange).map_err(|why| Reply::no_answer(400, &why));
+    let snapshot = snapshot.and_then(|consistency| log.snapshot(consistency));
+    let reply = snapshot.map(|snapshot| mark_stale(one_of(&log.reading().store, &snapshot, id), &snapshot));
+    exchange.reply(reply.unwrap_or_else(|refusal| refusal));
+}
+
+fn one_of(store: &Arc<dyn Store>, snapshot: &Snapshot, id: &str) -> Reply {
+    match number(id).map(Id::new) {
+        Some(id) if id <= snapshot.decided => match store.get(id) {
+            Ok(Some(Slot::Entry(entry))) => Reply::json(200, &EntryObject::from(EntryRef::from(&*entry))),
+            Ok(_) => no_message(id),
+            Err(error) => Reply::no_answer(500, &format!("message {id} cannot be read: {error}")),
+        },
+        Some(id) => no_message(id),
+        None => Reply::not_found("a message is found at /messages/ID, where ID is a number from 1"),
+    }
+}
+
+fn no_message(id: Id) -> Reply {
+    Reply::not_found(&format!("there is no message {id}"))
+}
+
+fn mark_stale(reply: Reply, snapshot: &Snapshot) -> Reply {
+    if snapshot.possibly_stale { reply.with_header("Warning", "110 - \"Response is Stale\"") } else { reply }
+}
