@@ -9,13 +9,14 @@ use super::settings::{MasterFlags, SecondaryFlags};
 use crate::peer::Peers;
 use crate::process::console::Console;
 use crate::process::shutdown::{self, STOP_WITH_PARENT};
+use crate::process::threads::lock;
 use crate::wire::address::NodeUrl;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -113,10 +114,6 @@ fn stop_all(nodes: &Mutex<Vec<Node>>) {
     for node in nodes.iter_mut().rev() {
         node.stop();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What one node is to be.

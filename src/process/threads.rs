@@ -1,11 +1,11 @@
-//! The threads that a node needs as long as it runs.
+//! The threads that a node needs as long as it runs, and what they lock.
 //!
 //! Such a thread does not end unseen: a panic in it is logged by the panic hook, and from then on the node says that it is
 //! not ready, because something that it promises is not done any more. Only a restart helps.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 /// The threads of this process that were lost.
@@ -22,12 +22,12 @@ impl Lost {
     /// Runs the work of a thread. A panic is kept in mind.
     fn watch(&self, name: &str, work: impl FnOnce()) {
         if catch_unwind(AssertUnwindSafe(work)).is_err() {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(name.to_owned());
+            lock(&self.0).push(name.to_owned());
         }
     }
 
     fn sentence(&self) -> Option<String> {
-        let lost = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost = lock(&self.0);
         (!lost.is_empty()).then(|| {
             format!("its thread {} ended by a panic, which its log file tells of; restart this node", lost.join(", "))
         })
@@ -46,6 +46,11 @@ pub(crate) fn start_needed(name: &str, work: impl FnOnce() + Send + 'static) -> 
 /// Which threads that this node needs ended by a panic, in a sentence.
 pub(crate) fn lost() -> Option<String> {
     LOST.sentence()
+}
+
+/// Locks a mutex, whatever became of a thread that held it before.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Who may use a data directory: one process at a time.
 
-use super::place::others_with_file;
-use super::{Files, in_directory, sync_directory};
+use super::files::{Files, in_directory, sync_directory};
+use super::holders::others_with_file;
 use crate::store::StoreError;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};

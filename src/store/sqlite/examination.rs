@@ -5,8 +5,11 @@
 //! nothing (`unix-none`) and keeps the index of that log in its own memory (`locking_mode = EXCLUSIVE`).
 
 use super::claim::{self, ReadLock};
+use super::files::in_directory;
+use super::floor;
+use super::promise::check_promised;
+use super::schema::{self, CHECK_STEP};
 use super::write_ahead_log::{self, Beneath};
-use super::{CHECK_STEP, check_promised, floor, in_directory, schema};
 use crate::protocol::{Id, SlotRef};
 use crate::store::{Identity, StoreError, Watermark};
 use rusqlite::Connection;

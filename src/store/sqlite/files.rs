@@ -1,6 +1,7 @@
 //! The files of a data directory: where they are, what is done to them as files, and what is said of them.
 
-use super::{place, schema};
+use super::holders::{holders, others_with_file};
+use super::schema;
 use crate::store::{StoreError, Trouble};
 use rusqlite::Connection;
 use std::fs::File;
@@ -62,7 +63,7 @@ impl Files {
     pub(super) fn make_durable(&self, connection: &Connection) -> Result<(), StoreError> {
         let deadline = Instant::now() + START_PATIENCE;
         while !schema::empty_write_ahead_log(connection, MOVE_PATIENCE).map_err(|error| self.unusable(&error))? {
-            let readers = holders(&place::others_with_file(&self.database()));
+            let readers = holders(&others_with_file(&self.database()));
             let why = format!(
                 "{} is read by another process, {readers}, so what its write-ahead log holds cannot be made durable",
                 self.database().display()
@@ -83,11 +84,6 @@ impl Files {
     pub(super) fn damaged(&self, why: &str) -> StoreError {
         StoreError::new(format!("{} is damaged: {why}. {}", self.database().display(), Files::WAY_OUT))
     }
-}
-
-/// Names the processes that hold the database open.
-pub(super) fn holders(processes: &[String]) -> String {
-    if processes.is_empty() { "which the system does not name".to_owned() } else { processes.join(", ") }
 }
 
 /// Files that appeared in a directory survive a power loss only after this, and so does the directory: it, and those

@@ -2,8 +2,10 @@
 //! floor, looks for room on a full disk and whether the directory is still the same, and reads the older part of the log
 //! once, which checks it.
 
-use super::{Disk, lock, schema};
-use crate::process::threads;
+use super::disk::Disk;
+use super::holders::holders;
+use super::schema;
+use crate::process::threads::{self, lock};
 use crate::protocol::Id;
 use crate::store::{Store, StoreError, Trouble};
 use rusqlite::Connection;
@@ -45,48 +47,39 @@ struct Housekeeper {
     place_looked_at: Instant,
 }
 
-impl Disk {
-    /// Starts the housekeeper, which still has to check the slots up to an id.
-    pub(super) fn keep_house(self: &Arc<Disk>, unchecked: Id) -> Result<(), StoreError> {
-        let connection = schema::open_writer(&self.files.database(), self.cache_bytes)?;
-        let now = Instant::now();
-        let unchecked = (Id::ZERO, unchecked);
-        let mut housekeeper = Housekeeper {
-            connection,
-            unchecked,
-            room_tried: now,
-            tidied: now,
-            is_unfinished: false,
-            held_told: now,
-            place_looked_at: now,
-        };
-        let disk = Arc::downgrade(self);
-        let work = move || {
-            while let Some(disk) = disk.upgrade() {
-                if disk.closed.load(Ordering::Acquire) {
-                    break;
-                }
-                if housekeeper.place_looked_at.elapsed() >= PLACE_LOOKED_AT_EVERY {
-                    housekeeper.place_looked_at = Instant::now();
-                    disk.look_at_place();
-                }
-                housekeeper.tidy(&disk);
-                housekeeper.try_for_room(&disk);
-                housekeeper.check_on(&disk);
-                drop(disk);
-                thread::sleep(EVERY);
+/// Starts the housekeeper, which still has to check the slots up to an id.
+pub(super) fn start(disk: &Arc<Disk>, unchecked: Id) -> Result<(), StoreError> {
+    let connection = schema::open_writer(&disk.files.database(), disk.cache_bytes)?;
+    let now = Instant::now();
+    let unchecked = (Id::ZERO, unchecked);
+    let mut housekeeper = Housekeeper {
+        connection,
+        unchecked,
+        room_tried: now,
+        tidied: now,
+        is_unfinished: false,
+        held_told: now,
+        place_looked_at: now,
+    };
+    let disk = Arc::downgrade(disk);
+    let work = move || {
+        while let Some(disk) = disk.upgrade() {
+            if disk.closed.load(Ordering::Acquire) {
+                break;
             }
-        };
-        let started = threads::start_needed("housekeeper", work);
-        started.map(|_| ()).map_err(|error| StoreError::new(format!("no thread for the store: {error}")))
-    }
-
-    /// Syncs the floor where nobody waits for it: a failure is latched, and logged.
-    pub(super) fn sync_floor_aside(&self) {
-        if let Err(error) = self.sync_floor() {
-            log::error!("{error}");
+            if housekeeper.place_looked_at.elapsed() >= PLACE_LOOKED_AT_EVERY {
+                housekeeper.place_looked_at = Instant::now();
+                disk.look_at_place();
+            }
+            housekeeper.tidy(&disk);
+            housekeeper.try_for_room(&disk);
+            housekeeper.check_on(&disk);
+            drop(disk);
+            thread::sleep(EVERY);
         }
-    }
+    };
+    let started = threads::start_needed("housekeeper", work);
+    started.map(|_| ()).map_err(|error| StoreError::new(format!("no thread for the store: {error}")))
 }
 
 impl Housekeeper {
@@ -131,7 +124,7 @@ impl Housekeeper {
             "{} has grown to {} MiB, because the database is read as it was before by {}; end that process",
             path.display(),
             bytes >> 20,
-            super::holders(&disk.open_files.others_with_database())
+            holders(&disk.open_files.others_with_database())
         );
         let is_new = lock(&disk.warning).replace(warning.clone()).is_none();
         if is_new || self.held_told.elapsed() >= HELD_TOLD_EVERY {

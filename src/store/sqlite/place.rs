@@ -4,14 +4,10 @@
 //! goes well then, and everything that is acknowledged is gone at the next start. So the paths are looked at, again and
 //! again: each has to lead to the file, by device and inode, that it led to when the node was started.
 
-use super::Files;
-use std::fs;
+use super::files::Files;
+use super::holders::{FileId, id_of, others_with};
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-
-/// Device and inode.
-type FileId = (u64, u64);
+use std::path::PathBuf;
 
 /// The files of a data directory, as they were when it was opened.
 #[derive(Debug)]
@@ -43,34 +39,11 @@ impl OpenFiles {
     }
 }
 
-/// The other processes that have a file open, as far as the system tells: their numbers and names.
-pub(super) fn others_with_file(path: &Path) -> Vec<String> {
-    id_of(path).map(others_with).unwrap_or_default()
-}
-
-fn others_with(file: FileId) -> Vec<String> {
-    let entries = |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten();
-    let own = std::process::id().to_string();
-    let mut others = Vec::new();
-    for process in entries(Path::new("/proc")) {
-        let number = process.file_name().to_string_lossy().into_owned();
-        let is_other = number != own && number.bytes().all(|byte| byte.is_ascii_digit());
-        if is_other && entries(&process.path().join("fd")).any(|open| id_of(&open.path()).is_ok_and(|id| id == file)) {
-            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            others.push(format!("process {number} ({})", name.trim()));
-        }
-    }
-    others
-}
-
-fn id_of(path: &Path) -> io::Result<FileId> {
-    fs::metadata(path).map(|file| (file.dev(), file.ino()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::Disk;
+    use std::fs;
 
     #[test]
     fn each_file_that_is_removed_or_replaced_is_noticed() {

@@ -3,7 +3,7 @@
 //! There are as many as may read at the same time, and each is kept for the next reader: what reading costs, memory and open
 //! files, does not grow with the number of clients that read at once.
 
-use super::lock;
+use crate::process::threads::lock;
 use rusqlite::Connection;
 use std::sync::{Condvar, Mutex, PoisonError};
 

@@ -3,7 +3,7 @@
 //! A write beyond that limit would fail as one to a broken disk does. So it is not tried: a limit that is reached is a disk
 //! that is full, and some room is left for refusals, as the reserve does it on a disk.
 
-use super::Files;
+use super::files::Files;
 use rustix::process::{Resource, getrlimit};
 use std::fs;
 

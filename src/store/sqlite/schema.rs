@@ -16,6 +16,9 @@ const APPLICATION: i64 = 0x524c_4f47;
 /// How long a statement waits for another connection. Only the housekeeper and the writer can meet.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What is checked at a time: some thousand slots a second beside the service, which readers and writers do not notice.
+pub(super) const CHECK_STEP: ReadLimit = ReadLimit { slots_max: 500, bytes_max: 256 << 10 };
+
 /// Size to which the write-ahead log is cut when it begins anew.
 const WRITE_AHEAD_LOG_BYTES_KEPT: i64 = 16 << 20;
 

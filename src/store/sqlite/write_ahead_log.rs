@@ -4,7 +4,7 @@
 //! A page of the database that stands in the log, too, is not read any more. So damage there does no harm yet;
 //! but a disk that flips a bit is not to be trusted, and who examines a copy wants to know.
 
-use super::Files;
+use super::files::Files;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};

@@ -1,0 +1,556 @@
+//! A log on disk, as the rest of the node sees it.
+//!
+//! Everything that changes the log holds the writing connection from before it looks whether the store is sound until the
+//! store knows what came of it: a write or a sync that fails is the last one, for those who wait behind it, too.
+
+use super::claim::{self, Claim};
+use super::files::{Files, in_directory, sync_directory};
+use super::floor::{Floor, FloorFile};
+use super::place::OpenFiles;
+use super::promise::check_promised;
+use super::readers::{READERS_MAX, Readers};
+use super::reserve::Reserve;
+use super::room::FileSizeLimit;
+use super::schema::{self, CHECK_STEP, Damage, Transaction};
+use crate::process::threads::lock;
+use crate::protocol::{Id, KeyedWrite, Slot, SlotRef};
+use crate::store::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark, check_order, weight};
+use rusqlite::Connection;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// Slots at the end of the log that are read, and so checked, before the node serves.
+const CHECKED_AT_START: u64 = 10_000;
+/// If that takes longer than this, it is told how far it is.
+const QUIET_START: Duration = Duration::from_secs(1);
+/// Refusals that are remembered without asking the table.
+const REFUSALS_REMEMBERED: usize = 65_536;
+/// What one transaction writes at least: a page of the database, about.
+const TRANSACTION_BYTES: u64 = 4 << 10;
+/// How long a stop waits for them.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(200);
+/// A log on disk.
+pub struct Disk {
+    pub(super) files: Files,
+    pub(super) writer: Mutex<Connection>,
+    readers: Readers,
+    last: AtomicU64,
+    /// How often the end of the log was dropped. A reader that misses an id looks whether this has changed meanwhile.
+    drops: AtomicU64,
+    refused: Mutex<Refusals>,
+    pub(super) cache_bytes: usize,
+    floor: Mutex<FloorFile>,
+    /// A failure stays: nothing is written after it, because what the system kept of that write is not known.
+    pub(super) trouble: Mutex<Option<Trouble>>,
+    /// What an operator should look after, though the store works.
+    pub(super) warning: Mutex<Option<String>>,
+    pub(super) reserve: Reserve,
+    pub(super) open_files: OpenFiles,
+    pub(super) file_size_limit: FileSizeLimit,
+    pub(super) activity: Mutex<Activity>,
+    pub(super) closed: AtomicBool,
+    _claim: Claim,
+}
+
+pub(super) struct Activity {
+    pub(super) bytes_since_checkpoint: u64,
+    pub(super) last_write: Instant,
+}
+
+/// The latest refusals, in memory: every call to a secondary asks for them.
+struct Refusals {
+    /// Every refusal after this id is in `known`; only the table knows the older ones.
+    after: Id,
+    known: BTreeSet<Id>,
+}
+
+impl Refusals {
+    fn extend(&mut self, ids: &[Id]) {
+        self.known.extend(ids.iter().filter(|&&id| id > self.after));
+        while self.known.len() > REFUSALS_REMEMBERED {
+            self.after = self.known.pop_first().unwrap_or(self.after);
+        }
+    }
+}
+
+/// What a write is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Purpose {
+    /// Messages. There may be no room for them.
+    Messages,
+    /// What must be kept on a full disk, too; the reserve is for that.
+    Fate,
+}
+
+impl Disk {
+    /// Opens a data directory, and checks the end of the log. Gives the id up to which nothing was checked: that is left to
+    /// the housekeeper, who is to be started.
+    pub(super) fn open_alone(directory: &Path, cache_bytes: usize) -> Result<(Arc<Disk>, Id), StoreError> {
+        let claim = Claim::take(directory)?;
+        claim::check_finished(directory)?;
+        let files = Files { directory: directory.to_owned() };
+        let existed = files.database().exists();
+        let (mut floor, found) = FloorFile::open(&files.floor()).map_err(|error| in_directory(directory, &error))?;
+        let writer = schema::open(&files.database(), existed, cache_bytes)?;
+        let (last, _) = check_promised(&files, found, &writer)?;
+        // SQLite takes what an earlier process left in the write-ahead log for durable, but only moving it makes it so.
+        files.make_durable(&writer)?;
+        // What a killed process left is read back, but may be nowhere else than in memory: it counts once it is synced. A
+        // floor that can be read says that the names of all files are durable, so they are synced first.
+        if found.is_none() {
+            sync_directory(directory).map_err(|error| in_directory(directory, &error))?;
+            floor.write(Floor::default()).map_err(|error| in_directory(directory, &error))?;
+        }
+        floor.sync().map_err(|error| in_directory(directory, &error))?;
+        let reserve = Reserve::new(&files.reserve());
+        let room = reserve.take().map_err(|error| in_directory(directory, &error))?;
+        let file_size_limit = FileSizeLimit::of_this_process();
+        let no_room = file_size_limit.refusal(&files, 0).map_or_else(|| files.full(), Trouble::NoRoom);
+        let open_files = OpenFiles::note(&files).map_err(|error| in_directory(directory, &error))?;
+        let disk = Arc::new(Disk {
+            trouble: Mutex::new((!room).then_some(no_room)),
+            warning: Mutex::default(),
+            reserve,
+            open_files,
+            file_size_limit,
+            files,
+            writer: Mutex::new(writer),
+            readers: Readers::default(),
+            last: AtomicU64::new(last.get()),
+            drops: AtomicU64::new(0),
+            refused: Mutex::new(Refusals { after: last, known: BTreeSet::new() }),
+            cache_bytes,
+            floor: Mutex::new(floor),
+            activity: Mutex::new(Activity { bytes_since_checkpoint: 0, last_write: Instant::now() }),
+            closed: AtomicBool::new(false),
+            _claim: claim,
+        });
+        let unchecked = disk.check_end(last)?;
+        Ok((disk, unchecked))
+    }
+
+    /// Reads the end of the log, which checks it: damage there is the most likely, and the most harmful. Gives the id up
+    /// to which nothing was checked.
+    fn check_end(&self, last: Id) -> Result<Id, StoreError> {
+        let before = Id::new(last.get().saturating_sub(CHECKED_AT_START));
+        let (mut checked, mut told) = (before, Instant::now());
+        while checked < last {
+            checked = self.check(checked, last, &mut |_| {})?;
+            if told.elapsed() > QUIET_START {
+                told = Instant::now();
+                log::info!("checking the end of the log before serving: id {checked} of {last}");
+            }
+        }
+        Ok(before)
+    }
+
+    /// Visits some of the slots after an id, up to another, in order, and checks what reading alone does not: that the
+    /// indices say the same. Gives the last id that was visited; `through` if the log ends before.
+    ///
+    /// # Errors
+    /// If something is damaged, or cannot be read.
+    pub fn check(&self, after: Id, through: Id, each: &mut dyn FnMut(SlotRef<'_>)) -> Result<Id, StoreError> {
+        let checked =
+            self.with_slots(after, through, |reader, end| schema::check(reader, after, end, CHECK_STEP, each))?;
+        // Where the log was dropped and has grown again, there is something left to check.
+        Ok(checked.unwrap_or_else(|| if self.last() <= after { through } else { after }))
+    }
+
+    /// Reads slots after an id, up to another or to the end of the log, which comes before; `None` if there are none. An id
+    /// that is missing is damage, unless the end of the log was dropped meanwhile: then the log ended there.
+    fn with_slots<T>(
+        &self,
+        after: Id,
+        through: Id,
+        read: impl FnOnce(&Connection, Id) -> Result<T, Damage>,
+    ) -> Result<Option<T>, StoreError> {
+        // In this order: `drop_from` says first where the log is to end, and then that it drops something.
+        let drops = self.drops.load(Ordering::SeqCst);
+        let end = through.min(self.last());
+        if end <= after {
+            return Ok(None);
+        }
+        let done = self.with_reader(|reader| Ok(read(reader, end)))?;
+        match done {
+            Err(Damage::Missing(_)) if self.drops.load(Ordering::SeqCst) != drops => Ok(None),
+            done => done.map(Some).map_err(|damage| self.damaged(&damage)),
+        }
+    }
+
+    /// Takes the connection that writes, if the store is sound and has room. As long as it is held nothing else changes the
+    /// log.
+    fn writer(&self, purpose: Purpose, text_bytes: u64) -> Result<MutexGuard<'_, Connection>, StoreError> {
+        let writer = lock(&self.writer);
+        match self.trouble() {
+            Some(Trouble::Failed(reason)) => return Err(failed_before(&reason)),
+            Some(Trouble::NoRoom(reason)) if purpose == Purpose::Messages => return Err(StoreError::no_room(reason)),
+            _ => {}
+        }
+        if purpose == Purpose::Messages
+            && let Some(reason) = self.file_size_limit.refusal(&self.files, text_bytes)
+        {
+            self.take_no_more(Trouble::NoRoom(reason.clone()));
+            return Err(StoreError::no_room(reason));
+        }
+        Ok(writer)
+    }
+
+    /// Nothing is written after a failure.
+    fn check_sound(&self) -> Result<(), StoreError> {
+        match self.trouble() {
+            Some(Trouble::Failed(reason)) => Err(failed_before(&reason)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes one transaction durable. A failure is latched while the writer is still held, so that it is the last one.
+    fn write<T>(
+        &self,
+        writer: &MutexGuard<'_, Connection>,
+        what: &str,
+        purpose: Purpose,
+        text_bytes: u64,
+        work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let mut done = commit(writer, &work);
+        if done.as_ref().is_err_and(schema::is_no_room) {
+            let trouble = self.run_out_of_room()?;
+            if purpose == Purpose::Messages {
+                return Err(StoreError::no_room(trouble.to_string()));
+            }
+            done = commit(writer, &work);
+            if done.as_ref().is_err_and(schema::is_no_room) {
+                return Err(StoreError::no_room(trouble.to_string()));
+            }
+        }
+        let mut activity = lock(&self.activity);
+        activity.bytes_since_checkpoint += TRANSACTION_BYTES + text_bytes;
+        activity.last_write = Instant::now();
+        drop(activity);
+        done.map_err(|error| {
+            self.latch_write(&format!("{what} could not be written to {}: {error}", self.files.database().display()))
+        })
+    }
+
+    /// A write or a sync failed. What the system kept of it is known only to the next start.
+    fn latch_write(&self, sentence: &str) -> StoreError {
+        self.latch(format!("{sentence}; restart this node"))
+    }
+
+    /// Remembers the first failure: nothing is written after it.
+    fn latch(&self, sentence: String) -> StoreError {
+        let mut trouble = lock(&self.trouble);
+        if !matches!(*trouble, Some(Trouble::Failed(_))) {
+            *trouble = Some(Trouble::Failed(sentence.clone()));
+        }
+        StoreError::new(sentence)
+    }
+
+    /// The disk is full: makes room for what must be written all the same.
+    fn run_out_of_room(&self) -> Result<Trouble, StoreError> {
+        self.reserve.give_up().map_err(|error| {
+            self.latch_write(&format!("{} could not be removed: {error}", self.files.reserve().display()))
+        })?;
+        Ok(self.take_no_more(self.files.full()))
+    }
+
+    /// No messages are taken until there is room. Gives why not, which may be more than that.
+    fn take_no_more(&self, no_room: Trouble) -> Trouble {
+        let mut trouble = lock(&self.trouble);
+        if trouble.is_none() {
+            log::error!("no messages are stored until there is room: {no_room}");
+        }
+        trouble.get_or_insert(no_room).clone()
+    }
+
+    /// A write that changes something else than the end of the log: counted, in the database and in the floor.
+    fn amend(
+        &self,
+        writer: &MutexGuard<'_, Connection>,
+        what: &str,
+        work: impl Fn(&Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), StoreError> {
+        let amendments = self.write_amendment(writer, what, work)?;
+        self.note_amendments(amendments)
+    }
+
+    fn write_amendment(
+        &self,
+        writer: &MutexGuard<'_, Connection>,
+        what: &str,
+        work: impl Fn(&Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> Result<u64, StoreError> {
+        self.write(writer, what, Purpose::Fate, 0, |transaction| {
+            work(transaction)?;
+            schema::count_amendment(transaction)
+        })
+    }
+
+    fn note_amendments(&self, number: u64) -> Result<(), StoreError> {
+        self.set_floor(|floor| floor.amendments = floor.amendments.max(number))
+    }
+
+    /// What a reader found. Damage is latched: a disk that lost one thing is not to be trusted with another.
+    fn damaged(&self, damage: &Damage) -> StoreError {
+        let error = self.files.damaged(&damage.to_string());
+        if damage.is_certain() && !matches!(self.trouble(), Some(Trouble::Failed(_))) {
+            log::error!("{error}");
+            return self.latch(error.to_string());
+        }
+        error
+    }
+
+    /// Reads. Where the files are gone, what this node holds open is all that is left: no connection can be made any more,
+    /// and if none is free the one that writes reads, because nothing is written then.
+    fn with_reader<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut permit = self.readers.wait_for_permit();
+        let reader = match permit.kept.take() {
+            Some(reader) => reader,
+            None => match schema::open_reader(&self.files.database(), self.cache_bytes / READERS_MAX) {
+                _ if !self.look_at_place() => return work(&lock(&self.writer)),
+                opened => opened?,
+            },
+        };
+        let done = work(&reader);
+        permit.kept = done.is_ok().then_some(reader);
+        done
+    }
+
+    /// Whether the directory still leads to the files of this log. If it does not, nothing is written any more.
+    pub(super) fn look_at_place(&self) -> bool {
+        let Some(what) = self.open_files.what_changed() else { return true };
+        if !matches!(self.trouble(), Some(Trouble::Failed(_))) {
+            let directory = self.files.directory.display();
+            let error = self.latch(format!(
+                "{directory} does not lead to the files of this log any more: {what}. Nothing is acknowledged any more. This \
+                 node still holds its files open, so its log can be saved now with \"master backup FILE --from URL\" or GET \
+                 /backup; then stop the node, put the files back or make them anew, and start it again"
+            ));
+            log::error!("{error}");
+        }
+        false
+    }
+
+    /// Changes the floor. It is in the hands of the system afterwards, and synced later.
+    fn set_floor(&self, change: impl FnOnce(&mut Floor)) -> Result<(), StoreError> {
+        let mut file = lock(&self.floor);
+        self.check_sound()?;
+        let mut floor = file.floor();
+        change(&mut floor);
+        file.write(floor).map_err(|error| {
+            self.latch_write(&format!("{} could not be written: {error}", self.files.floor().display()))
+        })
+    }
+
+    /// Syncs the floor, without holding up those who write it.
+    fn sync_floor(&self) -> Result<(), StoreError> {
+        let to_sync = lock(&self.floor).to_sync();
+        let synced =
+            to_sync.map_or(Ok(()), |(file, number)| file.sync_data().map(|()| lock(&self.floor).synced(number)));
+        synced.map_err(|error| {
+            self.latch_write(&format!("{} could not be synced: {error}", self.files.floor().display()))
+        })
+    }
+
+    /// Syncs the floor where nobody waits for it: a failure is latched, and logged.
+    pub(super) fn sync_floor_aside(&self) {
+        if let Err(error) = self.sync_floor() {
+            log::error!("{error}");
+        }
+    }
+}
+
+impl Store for Disk {
+    fn append(&self, slots: &[Slot]) -> Result<(), StoreError> {
+        let Some(last) = slots.last().map(Slot::id) else { return Ok(()) };
+        let refused: Vec<Id> = slots.iter().filter(|slot| matches!(slot, Slot::Refused(_))).map(Slot::id).collect();
+        let purpose = if refused.len() == slots.len() { Purpose::Fate } else { Purpose::Messages };
+        let text_bytes = slots.iter().map(|slot| weight(slot.into()) as u64).sum();
+        let writer = self.writer(purpose, text_bytes)?;
+        let before = self.last();
+        check_order(before, slots)?;
+        let what = format!("ids {}–{last}", before.next());
+        self.write(&writer, &what, purpose, text_bytes, |transaction| schema::insert(transaction, slots))?;
+        self.last.store(last.get(), Ordering::SeqCst);
+        lock(&self.refused).extend(&refused);
+        self.set_floor(|floor| floor.durable = last)
+    }
+
+    fn refuse(&self, ids: &[Id]) -> Result<(), StoreError> {
+        let writer = self.writer(Purpose::Fate, 0)?;
+        if let Some(missing) = ids.iter().find(|&&id| id > self.last() || id == Id::ZERO) {
+            return Err(StoreError::new(format!("id {missing} is not held; the log ends at {}", self.last())));
+        }
+        self.amend(&writer, "a refusal", |transaction| schema::refuse(transaction, ids))?;
+        lock(&self.refused).extend(ids);
+        Ok(())
+    }
+
+    fn drop_from(&self, id: Id) -> Result<(), StoreError> {
+        let writer = self.writer(Purpose::Fate, 0)?;
+        let before = self.last();
+        let last = before.min(id.previous());
+        // The floor goes first: after a crash in between, the log holds more than was promised, and never less.
+        self.set_floor(|floor| floor.durable = floor.durable.min(last))?;
+        self.sync_floor()?;
+        // So that no reader misses what is dropped: see `with_slots`.
+        self.last.store(last.get(), Ordering::SeqCst);
+        self.drops.fetch_add(1, Ordering::SeqCst);
+        let what = "the end of a former epoch";
+        let amendments = self
+            .write_amendment(&writer, what, |transaction| schema::drop_from(transaction, id))
+            .inspect_err(|_| self.last.store(before.get(), Ordering::SeqCst))?;
+        lock(&self.refused).known.split_off(&last.next());
+        self.note_amendments(amendments)
+    }
+
+    fn last(&self) -> Id {
+        Id::new(self.last.load(Ordering::SeqCst))
+    }
+
+    fn visit(
+        &self,
+        after: Id,
+        through: Id,
+        limit: ReadLimit,
+        each: &mut dyn FnMut(SlotRef<'_>),
+    ) -> Result<(), StoreError> {
+        self.with_slots(after, through, |reader, end| schema::visit(reader, after, end, limit, each)).map(drop)
+    }
+
+    fn refused(&self, after: Id, through: Id) -> Result<Vec<Id>, StoreError> {
+        let through = through.min(self.last());
+        if through <= after {
+            return Ok(Vec::new());
+        }
+        let older = {
+            let refusals = lock(&self.refused);
+            if after >= refusals.after {
+                return Ok(refusals.known.range(after.next()..=through).copied().collect());
+            }
+            refusals.after.min(through)
+        };
+        let mut refused =
+            self.with_reader(|reader| schema::refused(reader, after, older).map_err(|damage| self.damaged(&damage)))?;
+        if through > older {
+            refused.extend(lock(&self.refused).known.range(older.next()..=through));
+        }
+        Ok(refused)
+    }
+
+    fn keyed_writes(&self, writes_max: usize) -> Result<Vec<KeyedWrite>, StoreError> {
+        self.with_reader(|reader| schema::keyed_writes(reader, writes_max).map_err(|damage| self.damaged(&damage)))
+    }
+
+    fn identity(&self) -> Result<Option<Identity>, StoreError> {
+        self.with_reader(|reader| schema::identity(reader).map_err(|damage| self.damaged(&damage)))
+    }
+
+    fn set_identity(&self, identity: &Identity) -> Result<(), StoreError> {
+        let writer = self.writer(Purpose::Fate, 0)?;
+        self.amend(&writer, "the log's identity", |transaction| schema::set_identity(transaction, identity))?;
+        self.set_floor(|floor| floor.log_id = Some(identity.log_id))
+    }
+
+    fn watermark(&self) -> Watermark {
+        let floor = lock(&self.floor).floor();
+        Watermark { decided: floor.decided, visible: floor.visible }
+    }
+
+    fn note_watermark(&self, watermark: Watermark) -> Result<(), StoreError> {
+        self.set_floor(|floor| {
+            floor.decided = watermark.decided;
+            floor.visible = watermark.visible;
+        })
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        lock(&self.trouble).clone()
+    }
+
+    fn warning(&self) -> Option<String> {
+        lock(&self.warning).clone()
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.sync_floor_aside();
+        if let Err(error) = schema::empty_write_ahead_log(&lock(&self.writer), CLOSE_PATIENCE) {
+            log::warn!("{} could not be tidied: {error}", self.files.database().display());
+        }
+    }
+}
+
+/// One transaction: all of it is durable, or nothing of it is there.
+fn commit<T>(writer: &Connection, work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let transaction = Transaction::begin(writer)?;
+    let done = work(&transaction)?;
+    transaction.commit()?;
+    Ok(done)
+}
+
+fn failed_before(reason: &str) -> StoreError {
+    StoreError::new(format!("an earlier write failed: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Entry, Epoch};
+
+    fn entry(id: u64) -> Slot {
+        let (id, epoch) = (Id::new(id), Epoch::new(1));
+        Slot::Entry(Arc::new(Entry { id, epoch, timestamp_ms: 5, message: "a".into(), key: None }))
+    }
+
+    #[test]
+    fn refusals_are_found_wherever_they_are_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        let ids = |numbers: &[u64]| numbers.iter().copied().map(Id::new).collect::<Vec<_>>();
+        let before = Disk::open(directory.path()).unwrap();
+        before.append(&[entry(1), Slot::Refused(Id::new(2)), entry(3)]).unwrap();
+        before.close();
+        drop(before);
+        // The housekeeper of the first one may hold the directory for a moment.
+        let again =
+            |_| Disk::open(directory.path()).inspect_err(|_| std::thread::sleep(Duration::from_millis(10))).ok();
+        let disk = (0..1_000).find_map(again).expect("the housekeeper leaves");
+        // Those from before the start are in the table only, those from after it in memory, too.
+        disk.append(&[entry(4), entry(5)]).unwrap();
+        disk.refuse(&[Id::new(4)]).unwrap();
+        for (after, through, refused) in [(0, 1, &[][..]), (0, 3, &[2]), (2, 3, &[]), (1, 4, &[2, 4]), (3, 5, &[4])] {
+            assert_eq!(disk.refused(Id::new(after), Id::new(through)).unwrap(), ids(refused), "{after} to {through}");
+        }
+    }
+
+    #[test]
+    fn what_is_dropped_beside_readers_is_no_damage() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::open(directory.path()).unwrap();
+        let slots: Vec<Slot> = (1..=20).map(entry).collect();
+        disk.append(&slots).unwrap();
+        let all = ReadLimit { slots_max: usize::MAX, bytes_max: usize::MAX };
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) && disk.trouble().is_none() {
+                        let _ = disk.read(Id::ZERO, Id::MAX, all);
+                        let _ = disk.check(Id::new(5), Id::MAX, &mut |_| {});
+                    }
+                });
+            }
+            for _ in 0..500 {
+                if disk.drop_from(Id::new(11)).and_then(|()| disk.append(&slots[10..])).is_err() {
+                    break;
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(disk.trouble(), None);
+        assert_eq!(disk.read(Id::ZERO, Id::MAX, all).unwrap(), slots);
+    }
+}

@@ -1,0 +1,31 @@
+//! Opens a data directory, and starts what works on it beside the appends.
+
+use super::disk::Disk;
+use super::housekeeping;
+use crate::store::StoreError;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Memory for pages of the database, unless configured otherwise.
+pub const CACHE_BYTES_DEFAULT: usize = 8 << 20;
+
+impl Disk {
+    /// Opens a data directory, or makes it.
+    ///
+    /// # Errors
+    /// If another process uses it, if it cannot be read or written, or if what it holds is damaged, or less than this
+    /// node has promised. Nothing is changed then.
+    pub fn open(directory: &Path) -> Result<Arc<Disk>, StoreError> {
+        Disk::open_with_cache(directory, CACHE_BYTES_DEFAULT)
+    }
+
+    /// Opens a data directory and keeps that many bytes of its pages in memory, for writing and for reading each.
+    ///
+    /// # Errors
+    /// As [`Disk::open`].
+    pub fn open_with_cache(directory: &Path, cache_bytes: usize) -> Result<Arc<Disk>, StoreError> {
+        let (disk, unchecked) = Disk::open_alone(directory, cache_bytes)?;
+        housekeeping::start(&disk, unchecked)?;
+        Ok(disk)
+    }
+}
