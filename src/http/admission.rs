@@ -1,7 +1,8 @@
 //! Which requests are let in. The library accepts almost anything; a head that two readers could understand in two ways
 //! is refused here, before anything of its body is touched.
 
-use super::{Limits, Reply};
+use super::limits::Limits;
+use super::reply::Reply;
 use tiny_http::{HTTPVersion, Request};
 
 /// How the body of an admitted request is delimited.

@@ -8,12 +8,13 @@
 //!
 //! It also watches the [`Door`], which closes when there are too many connections.
 
-use super::Server;
 use super::door::{Door, open_descriptors};
+use super::gates::Gates;
 use super::listener::reachable;
 use crate::process::threads;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,7 +45,7 @@ const REFUSAL_PAUSE: Duration = Duration::from_millis(5);
 const SPARE_DESCRIPTORS: usize = 32;
 
 pub(super) struct Caretaker {
-    server: Server,
+    gates: Arc<Gates>,
     door: Door,
     address: SocketAddr,
     held: Vec<TcpStream>,
@@ -55,11 +56,11 @@ pub(super) struct Caretaker {
 }
 
 impl Caretaker {
-    pub(super) fn start(server: Server, listener: TcpListener) {
-        let address = reachable(server.address());
-        let door = Door::new(listener, server.edge.limits.connections_max);
+    pub(super) fn start(gates: Arc<Gates>, listener: TcpListener) {
+        let address = reachable(gates.address);
+        let door = Door::new(listener, gates.edge.limits.connections_max);
         let (held, held_since) = (Vec::new(), Instant::now());
-        let mut caretaker = Caretaker { server, door, address, held, held_since, failures: 0, descriptors: 0 };
+        let mut caretaker = Caretaker { gates, door, address, held, held_since, failures: 0, descriptors: 0 };
         let started = threads::start_needed("caretaker", move || caretaker.run());
         if let Err(error) = started {
             log::error!("the listener has no caretaker: {error}");
@@ -67,13 +68,13 @@ impl Caretaker {
     }
 
     fn run(&mut self) {
-        while !self.server.edge.stopping.load(Ordering::Acquire) {
+        while !self.gates.edge.stopping.load(Ordering::Acquire) {
             match self.door.closed_since() {
                 Some(since) => self.turn_away(since),
                 None => self.listen(),
             }
-            self.server.edge.connections.sweep();
-            self.server.sweep_gates();
+            self.gates.edge.connections.sweep();
+            self.gates.sweep();
         }
     }
 
@@ -107,12 +108,12 @@ impl Caretaker {
         }
         let newcomers = open_descriptors().saturating_sub(self.descriptors);
         for _ in 0..newcomers.min(KNOCKS_MAX) + LAST_KNOCKS {
-            if !self.server.accepts() || !self.knock() {
+            if !self.gates.accepts() || !self.knock() {
                 break;
             }
         }
         let deadline = Instant::now() + BEAT;
-        while self.server.accepts() && Instant::now() < deadline {
+        while self.gates.accepts() && Instant::now() < deadline {
             thread::sleep(REFUSAL_PAUSE);
         }
         self.held.clear();
@@ -123,7 +124,7 @@ impl Caretaker {
         let next_beat = Instant::now() + BEAT;
         while Instant::now() < next_beat {
             let refused = self.door.turn_away();
-            self.server.edge.refused.fetch_add(refused, Ordering::Relaxed);
+            self.gates.edge.refused.fetch_add(refused, Ordering::Relaxed);
             thread::sleep(REFUSAL_PAUSE);
             if self.may_open_door(since) {
                 return self.open_door(since);
@@ -132,14 +133,14 @@ impl Caretaker {
     }
 
     fn may_open_door(&self, closed_since: Instant) -> bool {
-        let gates = self.server.gates();
+        let gates = self.gates.number();
         gates < GATES_MAX
             && closed_since.elapsed() > CLOSED_MIN * (1 + gates as u32 / 4)
             && self.door.has_room(open_descriptors())
     }
 
     fn open_door(&mut self, closed_since: Instant) {
-        if self.server.accepts() && closed_since.elapsed() < PATIENCE {
+        if self.gates.accepts() && closed_since.elapsed() < PATIENCE {
             // The accept loop has to end first, or there would be two. If it panicked, it cannot say so.
             self.knock();
         } else if let Err(error) = self.door.open().and_then(|()| self.replace()) {
@@ -189,7 +190,7 @@ impl Caretaker {
 
     /// Holds connections open, and makes new ones before their silence ends them.
     fn hold(&mut self) {
-        let refresh = self.server.edge.limits.silence() / 2;
+        let refresh = self.gates.edge.limits.silence() / 2;
         if self.held.len() < HELD || self.held_since.elapsed() > refresh {
             self.held = (0..HELD).filter_map(|_| TcpStream::connect_timeout(&self.address, PATIENCE).ok()).collect();
             self.held_since = Instant::now();
@@ -198,7 +199,7 @@ impl Caretaker {
 
     fn failed(&mut self, error: &io::Error) {
         self.failures += 1;
-        if self.failures < FAILURES_MAX || self.server.edge.stopping.load(Ordering::Acquire) {
+        if self.failures < FAILURES_MAX || self.gates.edge.stopping.load(Ordering::Acquire) {
             return;
         }
         self.failures = 0;
@@ -210,7 +211,7 @@ impl Caretaker {
     }
 
     fn replace(&self) -> io::Result<()> {
-        let gates = self.server.gates();
+        let gates = self.gates.number();
         if gates >= GATES_MAX {
             return Err(io::Error::other(format!("it was replaced {gates} times already; restart this node")));
         }
@@ -218,6 +219,6 @@ impl Caretaker {
         let spare: Vec<TcpListener> =
             (0..SPARE_DESCRIPTORS).map(|_| listener.try_clone()).collect::<io::Result<_>>()?;
         drop(spare);
-        self.server.open_gate(listener)
+        self.gates.open(listener)
     }
 }

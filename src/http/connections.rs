@@ -10,6 +10,7 @@
 //! on its way when the client was told arrives within that time. The client may also have closed it, and have come back
 //! from the same port. The two cannot be told apart, so neither is served, and both are told to connect again.
 
+use crate::process::threads::lock;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -61,7 +62,7 @@ impl<R> Connections<R> {
     /// A request came in. One that is too long to be kept does not wait.
     pub(super) fn enter(&self, address: Option<SocketAddr>, request: R, may_wait: bool) -> Admission<R> {
         let Some(address) = address else { return Admission::Now(request) };
-        let Known { busy, waiting: waiting_of_all } = &mut *super::lock(&self.known);
+        let Known { busy, waiting: waiting_of_all } = &mut *lock(&self.known);
         match busy.get_mut(&address) {
             Some(Connection::Busy { waiting, overflowed }) => {
                 // One may always wait: a client that has its reply is faster than those who note that it was sent.
@@ -86,7 +87,7 @@ impl<R> Connections<R> {
     pub(super) fn leave(&self, address: Option<SocketAddr>, ends: bool) -> (Option<R>, VecDeque<R>) {
         let nothing = (None, VecDeque::new());
         let Some(address) = address else { return nothing };
-        let Known { busy, waiting: waiting_of_all } = &mut *super::lock(&self.known);
+        let Known { busy, waiting: waiting_of_all } = &mut *lock(&self.known);
         if ends {
             return match busy.insert(address, Connection::Ended(Instant::now())) {
                 Some(Connection::Busy { waiting, .. }) => {
@@ -110,7 +111,7 @@ impl<R> Connections<R> {
     /// Forgets connections that ended long ago.
     pub(super) fn sweep(&self) {
         let memory = self.ended_memory;
-        super::lock(&self.known).busy.retain(|_, connection| match connection {
+        lock(&self.known).busy.retain(|_, connection| match connection {
             Connection::Busy { .. } => true,
             Connection::Ended(since) => since.elapsed() < memory,
         });

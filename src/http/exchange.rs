@@ -12,23 +12,18 @@
 //! nothing else.
 
 use super::admission::{self, Framing};
+use super::edge::{Edge, Figures};
 use super::gate::Gate;
 use super::reply::{self, Reply};
-use super::sending::Sending;
-use super::stream::carry;
-use super::{Edge, Figures};
+use super::sending::{Sending, carry};
+use super::unread::{THROWN_AWAY_BYTES, count_buried, must_bury, throw_away};
 use crate::process::budget::Share;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tiny_http::{Header, Request, Response};
-
-/// An unread body up to this size is thrown away; beyond, its request is buried. Of so much memory the system gives as much as
-/// is written to, which is nothing.
-pub(super) const DRAIN_BYTES_MAX: usize = 256 << 20;
 
 /// Bodies up to this size have arrived with the head: the library reads them before it hands the request over.
 const BODY_READ_AHEAD: usize = 1_024;
@@ -38,9 +33,6 @@ const READ_BYTES: usize = 64 << 10;
 const RESERVED_BYTES: usize = 256 << 10;
 /// How long a body that has begun to arrive waits for room for the rest: others end meanwhile.
 const ROOM_PATIENCE: Duration = Duration::from_secs(2);
-/// The library would take memory for all that is left of a body to throw it away.
-const THROWN_AWAY_BYTES: usize = 8 << 10;
-
 /// Fewer replies than this are not worth another thread.
 const REPLIES_PER_THREAD_MIN: usize = 16;
 
@@ -499,43 +491,6 @@ fn unread_reply(reply: Reply) -> io::Result<(Response<io::Empty>, Vec<u8>)> {
     Ok((head, body))
 }
 
-/// Reads what comes of a body in time. Gives how much that was.
-fn throw_away(body: &mut impl Read, patience: Duration) -> usize {
-    let deadline = Instant::now() + patience;
-    let (mut thrown_away, mut piece) = (0, [0; THROWN_AWAY_BYTES]);
-    while Instant::now() < deadline {
-        match body.read(&mut piece) {
-            Ok(0) | Err(_) => break,
-            Ok(read) => thrown_away += read,
-        }
-    }
-    thrown_away
-}
-
 fn header(name: &str, value: &str) -> Header {
     Header::from_bytes(name, value).expect("headers of replies are ASCII")
-}
-
-fn must_bury(request: &Request) -> bool {
-    request.body_length().is_some_and(|length| length > DRAIN_BYTES_MAX)
-}
-
-fn count_buried(buried: &AtomicU64) {
-    let count = buried.fetch_add(1, Ordering::Relaxed) + 1;
-    log::error!("a request declared a body that cannot be skipped; its connection is kept for good ({count} so far)");
-}
-
-/// Forgets a request that must not be answered. This waits for the rest of its body: see [`has_rest`].
-pub(super) fn discard(request: Request, buried: &AtomicU64) {
-    if must_bury(&request) {
-        count_buried(buried);
-        std::mem::forget(request);
-    } else {
-        drop(request.into_writer());
-    }
-}
-
-/// Whether the library reads on when this request is dropped.
-pub(super) fn has_rest(request: &Request) -> bool {
-    request.body_length().is_some_and(|length| length > 0)
 }

@@ -8,21 +8,28 @@
 //! The library cannot be told to stop accepting, and to begin again. So there may be several gates, of which the newest
 //! accepts. An older one serves the connections that it has until the last is gone.
 
-use super::Edge;
 use super::admission;
 use super::connections::Admission;
-use super::exchange::{Exchange, Method};
-use super::reply::Reply;
+use super::edge::Edge;
 use std::cell::RefCell;
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+/// What is done with the requests that come in.
+pub(super) trait Handler: Send + Sync {
+    /// Answers a request, now or later.
+    fn handle(&self, gate: &Arc<Gate>, request: tiny_http::Request);
+
+    /// Refuses a request that comes from where a connection has just been ended.
+    fn refuse(&self, gate: &Arc<Gate>, request: tiny_http::Request);
+}
+
 pub(super) struct Gate {
     pub(super) edge: Arc<Edge>,
+    handler: Arc<dyn Handler>,
     server: tiny_http::Server,
     /// Requests that came in here and are not answered yet.
     unanswered: AtomicUsize,
@@ -40,9 +47,14 @@ thread_local! {
 
 impl Gate {
     /// Accepts connections, and serves their requests.
-    pub(super) fn open(listener: TcpListener, edge: &Arc<Edge>) -> Result<Arc<Gate>, Box<dyn Error + Send + Sync>> {
+    pub(super) fn open(
+        listener: TcpListener,
+        edge: &Arc<Edge>,
+        handler: &Arc<dyn Handler>,
+    ) -> Result<Arc<Gate>, Box<dyn Error + Send + Sync>> {
         let gate = Arc::new(Gate {
             edge: Arc::clone(edge),
+            handler: Arc::clone(handler),
             server: tiny_http::Server::from_listener(listener, None)?,
             unanswered: AtomicUsize::new(0),
             accepts: AtomicBool::new(true),
@@ -119,56 +131,10 @@ impl Gate {
         self.heard.store(self.edge.age_ms(), Ordering::Relaxed);
         let may_wait = admission::is_short(&request, &self.edge.limits);
         match self.edge.connections.enter(request.remote_addr().copied(), request, may_wait) {
-            Admission::Now(request) => self.dispatch(request),
+            Admission::Now(request) => self.handler.handle(self, request),
             Admission::Later => {}
             Admission::Never(request) => self.edge.discard(request),
-            Admission::TooSoon(request) => {
-                let reply = Reply::overloaded("the connection from your address and port was ended; connect again");
-                Exchange::new(request, admission::Framing::Ambiguous, Arc::clone(self)).reply(reply);
-            }
-        }
-    }
-
-    fn dispatch(self: &Arc<Gate>, request: tiny_http::Request) {
-        let edge = &self.edge;
-        let exchange = match admission::examine(&request, &edge.limits) {
-            Ok(framing) => Exchange::new(request, framing, Arc::clone(self)),
-            Err(rejection) => {
-                return Exchange::new(request, admission::Framing::Ambiguous, Arc::clone(self)).reply(rejection);
-            }
-        };
-        let body_is_here = exchange.body_is_here();
-        if body_is_here && edge.service.is_prompt(&exchange) {
-            return self.serve(exchange);
-        }
-        if self.hand_over() {
-            return self.serve_after_body(exchange);
-        }
-        if body_is_here {
-            return exchange.reply(Reply::overloaded(&format!(
-                "this node is answering {} other requests; try again in a moment",
-                edge.limits.threads_max
-            )));
-        }
-        let gate = Arc::clone(self);
-        edge.pool.submit(Box::new(move || gate.serve_after_body(exchange)));
-    }
-
-    /// Readers send no body as a rule. One that does has it out of the way first: a long reply may follow.
-    fn serve_after_body(&self, mut exchange: Exchange) {
-        if exchange.method() == Method::Get
-            && let Err(refusal) = exchange.skip_body()
-        {
-            return exchange.reply(refusal);
-        }
-        self.serve(exchange);
-    }
-
-    /// Runs the service. If it panics, the exchange is dropped on the way out, which answers 500.
-    fn serve(&self, exchange: Exchange) {
-        let service = &self.edge.service;
-        if catch_unwind(AssertUnwindSafe(|| service.call(exchange))).is_err() {
-            log::error!("a request made this node panic; it was answered with 500, and the node goes on");
+            Admission::TooSoon(request) => self.handler.refuse(self, request),
         }
     }
 
@@ -187,7 +153,7 @@ impl Gate {
     pub(super) fn answered(self: &Arc<Gate>, address: Option<SocketAddr>, ends: bool) {
         if let Some(request) = self.edge.leave(address, ends) {
             let gate = Arc::clone(self);
-            self.edge.pool.submit(Box::new(move || gate.dispatch(request)));
+            self.edge.pool.submit(Box::new(move || gate.handler.handle(&gate, request)));
         }
         self.heard.store(self.edge.age_ms(), Ordering::Relaxed);
         self.unanswered.fetch_sub(1, Ordering::Release);

@@ -1,6 +1,6 @@
 //! The listening socket, prepared before the library sees it: on Linux every accepted connection inherits its options.
 
-use super::Limits;
+use super::limits::Limits;
 use super::sending::MOMENT;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};

@@ -3,7 +3,7 @@
 //! A job runs at once: an idle thread takes it, or a new one is made, up to a limit; beyond that it waits. So a hundred
 //! slow clients hold a hundred threads, and the next honest one still finds its own.
 
-use super::lock;
+use crate::process::threads::lock;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

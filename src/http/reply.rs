@@ -7,6 +7,18 @@ use std::io;
 /// Writes a body piece by piece. Gives the next piece, or `None` at the end.
 pub(crate) type Pieces = Box<dyn FnMut() -> io::Result<Option<Vec<u8>>> + Send>;
 
+/// What a reply consists of.
+pub(crate) trait Source: Send + 'static {
+    /// The next piece, or `None` if there is no more.
+    fn next_piece(&mut self) -> io::Result<Option<Vec<u8>>>;
+}
+
+impl Source for Option<Pieces> {
+    fn next_piece(&mut self) -> io::Result<Option<Vec<u8>>> {
+        self.as_mut().map_or(Ok(None), |pieces| pieces())
+    }
+}
+
 /// The content of a reply.
 pub(crate) enum Body {
     /// All of it.

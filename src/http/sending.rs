@@ -7,11 +7,12 @@
 //! and a [`Sending`] remembers how far it came: whoever has other things to do leaves the rest to a thread that has time
 //! for it. A client that reads one reply before it asks for the next never gets there, unless its reply is long.
 
-use super::reply::{Body, Pieces, Reply, reason};
-use super::stream::Source;
+use super::edge::Edge;
+use super::reply::{Body, Pieces, Reply, Source, reason};
 use crate::process::budget::Share;
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use tiny_http::{HTTPVersion, Request};
@@ -97,7 +98,7 @@ impl Sending {
 
     /// Sends everything, unless the client takes nothing for so long.
     /// What waits for it meanwhile has its share of what may.
-    pub(super) fn finish(&mut self, source: &mut impl Source, patience: Duration, share: &mut Share) -> io::Result<()> {
+    fn finish(&mut self, source: &mut impl Source, patience: Duration, share: &mut Share) -> io::Result<()> {
         let (mut since, mut total, mut pause) = (Instant::now(), self.total, PAUSE_MIN);
         while !self.advance(source)? {
             if !share.resize(self.unsent_bytes()) {
@@ -151,8 +152,41 @@ impl Sending {
     }
 }
 
+/// Sends what there is, and tells what came of it. If the client takes no more for a moment, a thread that nobody waits
+/// for does the rest.
+pub(super) fn carry<S: Source>(
+    edge: &Arc<Edge>,
+    mut sending: Sending,
+    mut source: S,
+    done: impl FnOnce(S, io::Result<Sending>) + Send + 'static,
+) {
+    match sending.advance(&mut source) {
+        Ok(true) => done(source, Ok(sending)),
+        Ok(false) => wait_and_carry(edge, sending, source, done),
+        Err(error) => done(source, Err(error)),
+    }
+}
+
+/// The same, for a client that takes no more already.
+pub(super) fn wait_and_carry<S: Source>(
+    edge: &Arc<Edge>,
+    mut sending: Sending,
+    mut source: S,
+    done: impl FnOnce(S, io::Result<Sending>) + Send + 'static,
+) {
+    let patience = edge.limits.write_timeout;
+    let Some(mut share) = edge.limits.unread.take(sending.unsent_bytes()) else {
+        return done(source, Err(no_room_for_unread()));
+    };
+    edge.senders.submit(Box::new(move || {
+        let sent = sending.finish(&mut source, patience, &mut share);
+        drop(share);
+        done(source, sent.map(|()| sending));
+    }));
+}
+
 /// Why a reply is cut off, whose client does not read on.
-pub(super) fn no_room_for_unread() -> io::Error {
+fn no_room_for_unread() -> io::Error {
     let why = "it does not read on, and this node has no room for more replies that are not read";
     io::Error::new(io::ErrorKind::OutOfMemory, why)
 }

@@ -4,19 +4,13 @@
 //! given the [`Stream`], and sends what comes later, or goes on with a source. A stream that is dropped without its
 //! [`Stream::end`] is cut off: its client sees that something is missing.
 
-use super::Edge;
+use super::edge::Edge;
 use super::exchange::Exchange;
-use super::reply::{Pieces, Reply};
-use super::sending::{Sending, no_room_for_unread};
+use super::reply::{Pieces, Reply, Source};
+use super::sending::{Sending, carry, wait_and_carry};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-
-/// What a reply consists of.
-pub(crate) trait Source: Send + 'static {
-    /// The next piece, or `None` if there is no more.
-    fn next_piece(&mut self) -> io::Result<Option<Vec<u8>>>;
-}
 
 /// A reply that goes on. Its connection ends with it, and until then nothing else is read from there; so it does not keep
 /// the gate at which it came in.
@@ -90,42 +84,4 @@ impl Stream {
             log::debug!("the end of a stream did not reach {:?}: {error}", self.line.address);
         }
     }
-}
-
-impl Source for Option<Pieces> {
-    fn next_piece(&mut self) -> io::Result<Option<Vec<u8>>> {
-        self.as_mut().map_or(Ok(None), |pieces| pieces())
-    }
-}
-
-/// Sends what there is, and tells what came of it. If the client takes no more for a moment, a thread that nobody waits
-/// for does the rest.
-pub(super) fn carry<S: Source>(
-    edge: &Arc<Edge>,
-    mut sending: Sending,
-    mut source: S,
-    done: impl FnOnce(S, io::Result<Sending>) + Send + 'static,
-) {
-    match sending.advance(&mut source) {
-        Ok(true) => done(source, Ok(sending)),
-        Ok(false) => wait_and_carry(edge, sending, source, done),
-        Err(error) => done(source, Err(error)),
-    }
-}
-
-fn wait_and_carry<S: Source>(
-    edge: &Arc<Edge>,
-    mut sending: Sending,
-    mut source: S,
-    done: impl FnOnce(S, io::Result<Sending>) + Send + 'static,
-) {
-    let patience = edge.limits.write_timeout;
-    let Some(mut share) = edge.limits.unread.take(sending.unsent_bytes()) else {
-        return done(source, Err(no_room_for_unread()));
-    };
-    edge.senders.submit(Box::new(move || {
-        let sent = sending.finish(&mut source, patience, &mut share);
-        drop(share);
-        done(source, sent.map(|()| sending));
-    }));
 }
