@@ -1,6 +1,6 @@
 //! A synchronous replicated log: one master, N secondaries, every acknowledgement awaited.
 //!
-//! Its rooms, in their order: what a room uses is above it, and neither role uses the other.
+//! Its rooms, in their order. Each uses only rooms above it, and neither role uses the other; `tests/layers.rs` checks that.
 //!
 //! | Room | What is in it |
 //! |---|---|
