@@ -1,13 +1,12 @@
 //! What may be typed, and the text that teaches it.
 
-use crate::address::Address;
+use crate::api::Address;
+use crate::api::Credentials;
+use crate::api::{SECONDS_MAX, Wishes, parse_key};
 use crate::bench::Options;
 use crate::check;
-use crate::credentials::Credentials;
-use crate::export;
-use crate::tail;
+use crate::commands::{export, tail};
 use crate::torture;
-use crate::wishes::{SECONDS_MAX, Wishes, parse_key};
 use anstream::ColorChoice;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};

@@ -7,40 +7,26 @@
 )]
 
 mod acceptance;
-mod address;
 mod api;
 mod args;
 mod bench;
 mod check;
-mod checks;
 mod cluster;
-mod credentials;
-mod demo;
+mod commands;
 mod exit;
-mod export;
-mod get;
-mod health;
 mod history;
-mod own_nodes;
-mod patience;
-mod post;
+mod output;
 mod random;
-mod report;
-mod screen;
-mod status;
-mod story;
-mod tail;
+mod scenario;
 mod torture;
-mod trace;
-mod wishes;
-mod write;
+mod wait;
 
-use api::Client;
+use api::{Client, Credentials};
 use args::{Args, Command};
 use clap::{CommandFactory, Parser};
-use credentials::Credentials;
+use commands::{demo, export, get, health, post, status, tail, trace, write};
 use exit::Exit;
-use screen::Screen;
+use output::Screen;
 use std::io;
 use std::process::ExitCode;
 

@@ -3,11 +3,11 @@
 use super::shell;
 use super::traces::Traces;
 use super::usage;
-use crate::address::Address;
+use crate::api::Address;
 use crate::api::Client;
+use crate::cluster::OwnCluster;
 use crate::exit::Exit;
-use crate::own_nodes::OwnCluster;
-use crate::story::Stop;
+use crate::scenario::Stop;
 use serde_json::json;
 use std::sync::Arc;
 

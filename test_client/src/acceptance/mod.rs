@@ -4,21 +4,19 @@
 //! messages are told apart by a tag, and only their order among themselves is looked at.
 
 mod absence;
-mod narrator;
 mod shell;
 mod steps;
 mod traces;
 
-use crate::address::Address;
+use crate::api::Address;
 use crate::api::{Client, Failure};
 use crate::cluster;
+use crate::cluster::OwnCluster;
 use crate::exit::Exit;
-use crate::health;
-use crate::own_nodes::OwnCluster;
-use crate::screen::Screen;
-use crate::story::{self, Stop};
+use crate::output::Screen;
+use crate::scenario::reporter::{Narrator, Report};
+use crate::scenario::{self, Stop};
 use absence::Absence;
-use narrator::{Narrator, Report};
 use serde_json::json;
 use std::io;
 use std::sync::Arc;
@@ -112,14 +110,14 @@ fn start(timeout: Duration, narrator: &mut Narrator, traces: &Traces) -> Result<
 
 /// Makes sure that it can be played on.
 fn meet(client: Client, narrator: &mut Narrator, commands: Commands) -> Result<Stage, Stop> {
-    story::find_the_master(&client)?;
-    story::await_writable(&client, narrator.screen)?;
+    scenario::find_the_master(&client)?;
+    scenario::await_writable(&client, narrator.screen)?;
     let answers = cluster::survey(&client);
-    health::show(narrator.screen, &answers)?;
+    cluster::show(narrator.screen, &answers)?;
     if let Some(failure) = answers.iter().find_map(|node| node.answer.as_ref().err()) {
         return Err(failure.clone().into());
     }
-    let nodes: Vec<(String, Address)> = answers.into_iter().filter_map(story::readable).collect();
+    let nodes: Vec<(String, Address)> = answers.into_iter().filter_map(scenario::readable).collect();
     let secondaries = nodes.len() - 1;
     if secondaries < SECONDARIES_MIN {
         let master = client.master();

@@ -4,18 +4,18 @@
 //! the last secondary is brought back, and its fault ended.
 
 use super::absence::Absence;
-use super::narrator::Narrator;
 use super::traces::Traces;
 use super::{Stage, faults_enabled};
-use crate::address::Address;
+use crate::api::Address;
 use crate::api::{Client, Failure, Fate, Health, KnownWrite, Messages, Posted, Reply, State};
-use crate::checks::{self, Written};
+use crate::api::{Copies, Wishes};
+use crate::commands::post::milliseconds_since;
 use crate::exit::Exit;
-use crate::patience::look_as_long_as;
-use crate::post::milliseconds_since;
-use crate::screen::{STRONG, count, visible};
-use crate::story::{self, Stop};
-use crate::wishes::{Copies, Wishes};
+use crate::output::{STRONG, count, visible};
+use crate::scenario::reporter::Narrator;
+use crate::scenario::rules::{self, Written};
+use crate::scenario::{self, Stop};
+use crate::wait::look_as_long_as;
 use serde_json::{Value, json};
 use std::ops::Range;
 use std::thread::{self, JoinHandle};
@@ -74,7 +74,7 @@ struct Waiting {
 impl<'a, 'b> Play<'a, 'b> {
     pub(super) fn new(stage: Stage, narrator: &'a mut Narrator<'b>, traces: &'a Traces) -> Play<'a, 'b> {
         let Stage { client, nodes, absence } = stage;
-        Play { client, nodes, absence, narrator, traces, tag: story::tag("acceptance") }
+        Play { client, nodes, absence, narrator, traces, tag: scenario::tag("acceptance") }
     }
 
     /// Plays every step that can be played on this cluster.
@@ -173,8 +173,8 @@ impl<'a, 'b> Play<'a, 'b> {
         let present = self.nodes[..self.nodes.len() - 1].to_vec();
         for (name, address) in &present {
             let shown = self.client.messages_from(address, from);
-            let shown = shown.map_err(|failure| story::unreadable(&visible(name), &failure))?;
-            if checks::shows(&shown.value, text) {
+            let shown = shown.map_err(|failure| scenario::unreadable(&visible(name), &failure))?;
+            if rules::shows(&shown.value, text) {
                 self.narrator.find(Err(format!("{name} shows Msg3, which may still be refused")))?;
                 return Ok(());
             }
@@ -382,18 +382,18 @@ impl<'a, 'b> Play<'a, 'b> {
         let mut looks = 0;
         let look = || {
             looks += 1;
-            read(&self.client, address, from).map(|reply| checks::tagged(&reply.value, &self.tag))
+            read(&self.client, address, from).map(|reply| rules::tagged(&reply.value, &self.tag))
         };
         let enough = |shown: &Result<Vec<Written>, Failure>| match shown {
-            Ok(shown) => shown == wanted || checks::out_of_sequence(shown, wanted).is_some(),
+            Ok(shown) => shown == wanted || rules::out_of_sequence(shown, wanted).is_some(),
             // A node that says no will not say yes the next time; one that just came back may not answer yet.
             Err(failure) => failure.status.is_some(),
         };
         let shown = look_as_long_as(CATCH_UP_WAIT_MAX, look, enough);
-        let shown = shown.map_err(|failure| story::unreadable(&visible(name), &failure))?;
+        let shown = shown.map_err(|failure| scenario::unreadable(&visible(name), &failure))?;
         let too_few = || format!("shows only {} of {} messages of this step", shown.len(), wanted.len());
         let late = (shown.len() < wanted.len()).then(too_few);
-        Ok((checks::out_of_sequence(&shown, wanted).or(late), looks))
+        Ok((rules::out_of_sequence(&shown, wanted).or(late), looks))
     }
 }
 

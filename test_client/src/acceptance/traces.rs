@@ -2,9 +2,9 @@
 //! signal.
 
 use super::shell;
-use crate::address::Address;
+use crate::api::Address;
 use crate::api::Client;
-use crate::own_nodes::OwnCluster;
+use crate::cluster::OwnCluster;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;

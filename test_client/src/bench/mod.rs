@@ -24,11 +24,11 @@ mod schedule;
 mod summary;
 mod tally;
 
-use crate::address::Address;
+use crate::api::Address;
 use crate::api::{Client, Failure, Kind};
 use crate::exit::Exit;
-use crate::screen::{Screen, visible};
-use crate::story;
+use crate::output::{Screen, visible};
+use crate::scenario;
 use load::{Load, Node, Run};
 pub(crate) use options::Options;
 use report::Progress;
@@ -126,7 +126,7 @@ fn prepare(client: &Client, options: &Options) -> Result<(Run, Option<File>), (E
         read_from,
         timeout: client.timeout().max(options.wait.map_or(Duration::ZERO, |wait| wait + ANSWER_MARGIN)),
         token: client.token().cloned(),
-        tag: story::tag("bench"),
+        tag: scenario::tag("bench"),
         newest: AtomicU64::new(newest),
         stop,
     };

@@ -1,8 +1,8 @@
 //! What may be asked of a run, and its limits.
 
 use super::request::COUNTER_DIGITS;
-use crate::address::Address;
-use crate::wishes::{Copies, SECONDS_MAX, Wishes, parse_wait};
+use crate::api::Address;
+use crate::api::{Copies, SECONDS_MAX, Wishes, parse_wait};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;

@@ -4,7 +4,7 @@ use super::load::Run;
 use super::options::Options;
 use super::summary::{Figures, Second, Summary, per_second};
 use super::tally::{Latency, Outcome, Side};
-use crate::screen::{self, BAD, DIM, GOOD, STRONG, Screen, count, visible};
+use crate::output::{self, BAD, DIM, GOOD, STRONG, Screen, count, visible};
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -270,7 +270,7 @@ pub(super) fn grouped(number: f64) -> String {
     if number < 100.0 && (number - number.round()).abs() > 0.05 {
         return format!("{number:.1}");
     }
-    screen::grouped(format_args!("{:.0}", number.max(0.0)))
+    output::grouped(format_args!("{:.0}", number.max(0.0)))
 }
 
 /// Microseconds, shown with three digits or so.

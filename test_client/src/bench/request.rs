@@ -1,8 +1,8 @@
 //! The requests, built once: for the next one, only what differs is written over.
 
 use super::options::Options;
-use crate::address::Address;
-use crate::credentials::Credentials;
+use crate::api::Address;
+use crate::api::Credentials;
 use std::io::Write;
 
 /// Digits that every text begins with, so that no two messages of a run are the same.

@@ -44,7 +44,7 @@ mod twin;
 
 use crate::exit::Exit;
 use crate::history::{self, History, How, Text};
-use crate::screen::{Screen, visible};
+use crate::output::{Screen, visible};
 use contents::{Contents, Showing};
 use fates::Fates;
 use findings::{Finding, Findings, Kind, Promise};

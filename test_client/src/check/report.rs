@@ -3,7 +3,7 @@
 use super::findings::Promise;
 use super::summary::{Faults, Reads, Summary};
 use super::{History, How, Verdict};
-use crate::screen::{BAD, DIM, GOOD, NO_TICK, STRONG, Screen, count, grouped, tick, visible};
+use crate::output::{BAD, DIM, GOOD, NO_TICK, STRONG, Screen, count, grouped, tick, visible};
 use serde_json::{Value, json};
 use std::io;
 

@@ -1,7 +1,7 @@
 //! How things are named in sentences.
 
 use crate::history::{History, Micros, Text};
-use crate::screen::visible;
+use crate::output::visible;
 
 /// Longest piece of a text that is shown.
 const CHARACTERS_MAX: usize = 60;

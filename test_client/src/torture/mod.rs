@@ -11,29 +11,24 @@
 //! The seed draws what is written, read and broken. It does not draw when the machine does what, so two runs with one
 //! seed are alike and not the same.
 
-mod compose;
-mod ending;
 mod faults;
 mod options;
-mod readers;
-mod relay;
-mod stage;
+mod target;
 mod traces;
-mod writers;
+mod workload;
 
-use crate::address::Address;
+use crate::api::Address;
 use crate::api::Client;
 use crate::check;
 use crate::exit::Exit;
 use crate::history::{Header, Outcome, Recorder, VERSION};
+use crate::output::{DIM, Screen, visible};
 use crate::random::Random;
-use crate::screen::{DIM, Screen, visible};
-use crate::story::{self, Stop};
+use crate::scenario::{self, Stop};
 use faults::injector::Injector;
 use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) use options::Options;
 use serde_json::json;
-use stage::Stage;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,7 +36,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use target::Stage;
 use traces::{Guard, Traces};
+use workload::{readers, recovery, writers};
 
 /// How long a writer waits for an answer. Longer than any fault of a master, so that few give up: of a request that nobody
 /// waits for any more, nothing can be known.
@@ -147,7 +144,7 @@ fn torture(
     traces: &Arc<Traces>,
     over: Arc<AtomicBool>,
 ) -> Result<Exit, Stop> {
-    let seed = options.seed.unwrap_or_else(stage::draw_seed);
+    let seed = options.seed.unwrap_or_else(target::draw_seed);
     // No run begins that cannot be told of.
     for file in options.history.iter().chain(&options.plot) {
         let opened = File::options().write(true).create(true).truncate(false).open(file);
@@ -157,7 +154,7 @@ fn torture(
     let (file, is_asked_for) = history_file(options).map_err(|why| Stop::Cluster(Exit::Usage, why))?;
     let classes: Vec<&str> = stage.means.iter().map(|means| means.class().word()).collect();
     introduce(screen, &stage, &classes, options, seed)?;
-    let tag = story::tag("torture");
+    let tag = scenario::tag("torture");
     let header = Header {
         version: VERSION,
         seed,
@@ -295,7 +292,7 @@ fn play(run: &Arc<Run>, injector: &Injector, seed: u64) -> Ended {
             thread::sleep(LOOK_EVERY);
         }
         run.too_late.store(true, Ordering::SeqCst);
-        let not_back = injector.damage().or_else(|| ending::come_back(run, back_within));
+        let not_back = injector.damage().or_else(|| recovery::come_back(run, back_within));
         run.quiet.store(true, Ordering::SeqCst);
         bar.finish_and_clear();
         Ended { early, not_back }

@@ -1,7 +1,7 @@
 //! What may be asked of a run.
 
 use super::faults::Class;
-use crate::wishes::SECONDS_MAX;
+use crate::api::SECONDS_MAX;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::str::FromStr;

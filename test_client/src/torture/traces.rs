@@ -1,7 +1,7 @@
 //! What a run leaves in the world, and has to take back however it ends: faults, and nodes of our own.
 
 use super::faults::injector::Injector;
-use crate::own_nodes::OwnCluster;
+use crate::cluster::OwnCluster;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;

@@ -1,7 +1,7 @@
 //! Faults that nodes show when they are asked to (`PUT /faults`).
 
 use super::{Begun, Class, Means};
-use crate::address::Address;
+use crate::api::Address;
 use crate::api::Client;
 use crate::random::Random;
 use serde_json::{Value, json};

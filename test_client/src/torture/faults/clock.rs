@@ -4,7 +4,7 @@
 //! machine's does that.
 
 use super::{Begun, Class, Means, between};
-use crate::own_nodes::OwnCluster;
+use crate::cluster::OwnCluster;
 use crate::random::Random;
 use std::fs;
 use std::path::PathBuf;

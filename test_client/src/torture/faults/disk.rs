@@ -4,7 +4,7 @@
 //! a fault ends. Reads are never touched.
 
 use super::{Begun, Class, Means, between};
-use crate::own_nodes::OwnCluster;
+use crate::cluster::OwnCluster;
 use crate::random::Random;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;

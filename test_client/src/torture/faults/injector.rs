@@ -2,8 +2,8 @@
 
 use super::{Begun, Class, Means, Undo, between};
 use crate::history::{Fault, Line, Micros, Recorder};
+use crate::output::count;
 use crate::random::Random;
-use crate::screen::count;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -5,7 +5,7 @@
 
 use super::{Begun, Class, Means, between};
 use crate::api::Client;
-use crate::own_nodes::OwnCluster;
+use crate::cluster::OwnCluster;
 use crate::random::Random;
 use std::sync::Arc;
 

@@ -5,11 +5,13 @@
 
 mod api;
 mod clock;
+pub(super) mod compose;
 mod disk;
 pub(super) mod injector;
 mod members;
 mod network;
 mod processes;
+mod relay;
 
 pub(super) use api::Requests;
 pub(super) use clock::Clocks;

@@ -3,9 +3,9 @@
 //! Relays listen on other addresses of this machine than the nodes (127.0.0.2 and so on), at the same ports. So the
 //! address under which a secondary registers itself leads through its relay, too.
 
-use super::super::relay::{Relay, Trouble};
+use super::relay::{Relay, Trouble};
 use super::{Begun, Class, Means, between};
-use crate::own_nodes::OwnCluster;
+use crate::cluster::OwnCluster;
 use crate::random::Random;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

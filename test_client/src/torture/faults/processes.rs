@@ -1,7 +1,7 @@
 //! Nodes of our own that are killed, or stopped for a while.
 
 use super::{Begun, Class, Means, between};
-use crate::own_nodes::OwnCluster;
+use crate::cluster::OwnCluster;
 use crate::random::Random;
 use rustix::process::{Pid, Signal, kill_process};
 use std::sync::Arc;

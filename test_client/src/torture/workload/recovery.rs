@@ -1,11 +1,11 @@
 //! After the faults: whether the cluster comes back, and what every node shows then.
 
-use super::Run;
+use super::super::Run;
 use super::writers::{Wanted, attempt};
 use crate::api::Message;
+use crate::api::{Copies, Wishes};
 use crate::history::{Final, Line, Outcome};
-use crate::patience::look_as_long_as;
-use crate::wishes::{Copies, Wishes};
+use crate::wait::look_as_long_as;
 use std::io::BufRead;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// Waits until the cluster takes a message for all nodes and every node shows it; then writes down their logs. Gives why
 /// it did not come back, if it did not.
-pub(super) fn come_back(run: &Run, limit: Duration) -> Option<String> {
+pub(in super::super) fn come_back(run: &Run, limit: Duration) -> Option<String> {
     let begun = Instant::now();
     let last = match write_the_last(run, limit) {
         Ok(id) => id,

@@ -3,10 +3,10 @@
 //! The connection may break, and the node may be started again: it asks again from the id after the last one that it
 //! showed, so nothing is missing and nothing comes twice.
 
-use crate::address::Address;
+use crate::api::Address;
 use crate::api::{Client, Kind, Message};
 use crate::exit::Exit;
-use crate::screen::{DIM, Screen, visible};
+use crate::output::{DIM, Screen, visible};
 use clap::Args;
 use std::io::{self, BufRead};
 use std::thread;

@@ -2,7 +2,7 @@
 
 use crate::api::{Client, Fate, Ids, KnownWrite, WriteIds};
 use crate::exit::Exit;
-use crate::screen::{GOOD, STRONG, Screen, visible};
+use crate::output::{GOOD, STRONG, Screen, visible};
 use std::io;
 
 /// Asks the master for the write with this key.

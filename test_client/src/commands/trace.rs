@@ -2,7 +2,7 @@
 
 use crate::api::{Client, Replica, Trace, WriteIds};
 use crate::exit::Exit;
-use crate::screen::{Bar, DIM, STRONG, Screen, visible};
+use crate::output::{Bar, DIM, STRONG, Screen, visible};
 use std::io;
 
 /// Asks the master for the trace of a message.

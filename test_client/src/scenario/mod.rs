@@ -1,11 +1,14 @@
 //! What the stories that this program tells have in common: how they begin, and why they end early.
 
-use crate::address::Address;
+pub(crate) mod reporter;
+pub(crate) mod rules;
+
+use crate::api::Address;
 use crate::api::{Client, Failure, Health, State};
 use crate::cluster::{self, Node};
 use crate::exit::Exit;
-use crate::patience::look_until;
-use crate::screen::{Screen, visible};
+use crate::output::{Screen, visible};
+use crate::wait::look_until;
 use std::io;
 use std::process;
 use std::time::{SystemTime, UNIX_EPOCH};

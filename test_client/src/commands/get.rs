@@ -1,9 +1,9 @@
 //! `test_client get`: the messages that one node shows.
 
-use crate::address::Address;
+use crate::api::Address;
 use crate::api::{Client, Messages};
 use crate::exit::Exit;
-use crate::screen::{DIM, STRONG, Screen, count, visible};
+use crate::output::{DIM, STRONG, Screen, count, visible};
 use std::io;
 
 /// Lists the messages of a node; of the master if none is named.

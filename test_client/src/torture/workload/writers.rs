@@ -1,10 +1,10 @@
 //! Clients that write: everything that may be asked for, and again under the same key until it is known what came of it.
 
-use super::Run;
+use super::super::Run;
 use crate::api::{Copied, Failure, Kind};
+use crate::api::{Copies, Wishes};
 use crate::history::{Line, Outcome, Write};
 use crate::random::Random;
-use crate::wishes::{Copies, Wishes};
 use std::thread;
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ const WAITS_S: [f64; 6] = [0.0, 0.0, 0.0, 0.3, 1.0, 3.0];
 const RETRY_MS: (u64, u64) = (20, 300);
 
 /// A write: one message, or a batch.
-pub(super) struct Wanted {
-    pub(super) client: String,
-    pub(super) texts: Vec<String>,
-    pub(super) wishes: Wishes,
+pub(in super::super) struct Wanted {
+    pub(in super::super) client: String,
+    pub(in super::super) texts: Vec<String>,
+    pub(in super::super) wishes: Wishes,
 }
 
 /// Writes until the run ends. A write whose outcome is open is pursued beyond that.
-pub(super) fn write_until_the_end(run: &Run, number: u64, mut random: Random) {
+pub(in super::super) fn write_until_the_end(run: &Run, number: u64, mut random: Random) {
     let client = format!("writer-{number}");
     let mean_ms = (1000.0 * run.options.writers as f64 / run.options.rate) as u64;
     // Not all at once in the beginning.
@@ -56,7 +56,7 @@ fn by_chance(run: &Run, client: &str, number: u64, random: &mut Random) -> Wante
 }
 
 /// Tries until it is known what came of it, if it has a key and there is time.
-pub(super) fn pursue(run: &Run, wanted: &Wanted, random: &mut Random) -> Outcome {
+pub(in super::super) fn pursue(run: &Run, wanted: &Wanted, random: &mut Random) -> Outcome {
     let mut is_open = false;
     loop {
         let outcome = attempt(run, wanted);
@@ -75,7 +75,7 @@ pub(super) fn pursue(run: &Run, wanted: &Wanted, random: &mut Random) -> Outcome
 }
 
 /// One attempt, written down.
-pub(super) fn attempt(run: &Run, wanted: &Wanted) -> Outcome {
+pub(in super::super) fn attempt(run: &Run, wanted: &Wanted) -> Outcome {
     let Wanted { client, texts, wishes } = wanted;
     let call = run.recorder.now();
     let outcome = match &texts[..] {

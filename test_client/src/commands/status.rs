@@ -1,10 +1,10 @@
 //! `test_client status`: all nodes in a table, again and again; and `test_client secondaries`, once.
 
+use super::health;
 use crate::api::{Client, Listed};
 use crate::cluster;
 use crate::exit::Exit;
-use crate::health;
-use crate::screen::{DIM, STRONG, Screen, tick, visible};
+use crate::output::{DIM, STRONG, Screen, tick, visible};
 use serde_json::json;
 use std::io::{self, IsTerminal};
 use std::thread;
@@ -22,7 +22,7 @@ pub(crate) fn run(client: &Client, screen: &mut Screen, json: bool, every_s: f64
             screen.line(CLEAR)?;
         }
         screen.line(format_args!("{STRONG}{}{STRONG:#}", client.master()))?;
-        health::show(screen, &nodes)?;
+        cluster::show(screen, &nodes)?;
         if let Ok(master) = client.health(client.master()) {
             screen.gap()?;
             secondaries(screen, master.value.last, &master.value.secondaries)?;

@@ -3,7 +3,7 @@
 //! Each node holds the reading end of a pipe from here and stops when it closes, so none is left behind, however this
 //! process ends.
 
-use crate::address::Address;
+use crate::api::Address;
 use rustix::process::Pid;
 use std::env;
 use std::ffi::OsStr;

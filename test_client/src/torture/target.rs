@@ -1,17 +1,17 @@
 //! The cluster that is tortured: its nodes, and what can be done to them.
 
-use super::compose::Compose;
+use super::faults::compose::Compose;
 use super::faults::{Class, Clocks, Disks, Means, Members, Network, Processes, Requests};
 use super::options::{Options, Wanted, Which};
 use super::traces::Traces;
-use crate::address::Address;
+use crate::api::Address;
 use crate::api::{Client, Failure, Health, Listed, Reply};
 use crate::cluster;
+use crate::cluster::OwnCluster;
 use crate::exit::Exit;
-use crate::own_nodes::OwnCluster;
-use crate::patience::look_until;
 use crate::random::Random;
-use crate::story::{self, Stop};
+use crate::scenario::{self, Stop};
+use crate::wait::look_until;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -141,7 +141,7 @@ fn boxed(means: impl Means + 'static) -> Box<dyn Means> {
 /// The nodes of a cluster that runs, and the id after its newest message. Each is called what it says itself: a master that
 /// has just started may know no more of a secondary than its address.
 fn meet(client: &Client) -> Result<(Vec<(String, Address)>, u64), Stop> {
-    let health = story::find_the_master(client)?;
+    let health = scenario::find_the_master(client)?;
     let mut nodes = Vec::new();
     for node in cluster::survey(client) {
         let name = node.answer?.value.server_id;

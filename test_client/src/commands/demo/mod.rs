@@ -4,18 +4,19 @@
 //! sense. Whatever happens, the secondary that does not exist is removed again: as long as it is registered, the master
 //! refuses every message.
 
-use crate::address::Address;
+mod report;
+
+use crate::api::Address;
+use crate::api::Wishes;
 use crate::api::{Client, Failure, Kind, Messages};
-use crate::checks::{self, Written};
 use crate::cluster;
+use crate::commands::post::{bars, milliseconds_since, show_secondaries};
 use crate::exit::Exit;
-use crate::health;
-use crate::patience::look_until;
-use crate::post::{bars, milliseconds_since, show_secondaries};
-use crate::report::{Comparison, RefusedReport, Report, WriteReport};
-use crate::screen::{BAD, DIM, GOOD, NO_TICK, STRONG, Screen, count, tick, visible};
-use crate::story::{self, Stop};
-use crate::wishes::Wishes;
+use crate::output::{BAD, DIM, GOOD, NO_TICK, STRONG, Screen, count, tick, visible};
+use crate::scenario::rules::{self, Written};
+use crate::scenario::{self, Stop};
+use crate::wait::look_until;
+use report::{Comparison, RefusedReport, Report, WriteReport};
 use serde_json::json;
 use std::io;
 use std::time::Instant;
@@ -36,7 +37,7 @@ pub(crate) fn run(client: &Client, screen: &mut Screen, with_failure: bool) -> i
     let mut story = Story {
         client,
         screen,
-        tag: story::tag("demo"),
+        tag: scenario::tag("demo"),
         steps: 0,
         nodes: Vec::new(),
         written: Vec::new(),
@@ -82,7 +83,7 @@ impl Story<'_> {
         self.title("A secondary that does not acknowledge")?;
         if self.provoke_a_failure()? {
             self.title("And everything works again")?;
-            story::await_writable(self.client, self.screen)?;
+            scenario::await_writable(self.client, self.screen)?;
             self.write(&format!("all is well again ({})", self.tag))?;
             self.compare_the_logs()?;
         }
@@ -94,20 +95,20 @@ impl Story<'_> {
     fn meet_the_nodes(&mut self) -> Result<(), Stop> {
         self.title("Who is there")?;
         self.find_the_master()?;
-        let writable = story::await_writable(self.client, self.screen);
+        let writable = scenario::await_writable(self.client, self.screen);
         let nodes = cluster::survey(self.client);
-        health::show(self.screen, &nodes)?;
-        self.report.nodes = nodes.iter().map(health::document).collect();
+        cluster::show(self.screen, &nodes)?;
+        self.report.nodes = nodes.iter().map(cluster::document).collect();
         self.report.unread =
             nodes.iter().filter(|node| node.answer.is_err()).map(|node| node.server_id.clone()).collect();
         writable?;
-        self.nodes = nodes.into_iter().filter_map(story::readable).collect();
+        self.nodes = nodes.into_iter().filter_map(scenario::readable).collect();
         Ok(())
     }
 
     /// Makes sure that it is one, and that nothing is left over that would block it.
     fn find_the_master(&mut self) -> Result<(), Stop> {
-        let health = story::find_the_master(self.client)?;
+        let health = scenario::find_the_master(self.client)?;
         if health.secondaries.iter().all(|listed| listed.server_id != ABSENT) {
             return Ok(());
         }
@@ -124,7 +125,7 @@ impl Story<'_> {
         for text in TEXTS {
             self.write(&format!("{text} ({})", self.tag))?;
         }
-        for wrong in checks::out_of_order(&self.written) {
+        for wrong in rules::out_of_order(&self.written) {
             self.violation(wrong)?;
         }
         Ok(())
@@ -144,7 +145,7 @@ impl Story<'_> {
         self.screen.bars(&bars(&posted.copies, waited_ms))?;
         let holders = count(posted.copies.replicated_to, "secondary", "secondaries");
         self.screen.mark(true, format_args!("message {}, held by the master and {holders}", posted.message_id))?;
-        for wrong in checks::confirmed_too_early(&posted, waited_ms, &secondaries) {
+        for wrong in rules::confirmed_too_early(&posted, waited_ms, &secondaries) {
             self.violation(wrong)?;
         }
         self.written.push(Written { id: posted.message_id, text: text.to_owned() });
@@ -191,15 +192,15 @@ impl Story<'_> {
         let Some((_, master)) = readings.first() else {
             return Ok(());
         };
-        let mut wrong = checks::lost(master, &self.written);
+        let mut wrong = rules::lost(master, &self.written);
         for (server_id, shown) in &readings {
-            let difference = checks::difference(master, shown, through);
+            let difference = rules::difference(master, shown, through);
             wrong.extend(difference.iter().map(|difference| format!("{server_id}: {difference}")));
-            let messages = checks::count_up_to(shown, through);
+            let messages = rules::count_up_to(shown, through);
             self.report.comparisons.push(Comparison { server_id: server_id.clone(), through, messages, difference });
         }
         if wrong.is_empty() {
-            let messages = count(checks::count_up_to(master, through), "message", "messages");
+            let messages = count(rules::count_up_to(master, through), "message", "messages");
             let finding = match readings.len() {
                 1 => format!("the master shows {messages}, and these among them"),
                 nodes => format!("{nodes} nodes show the same {messages}, in the same order"),
@@ -219,11 +220,11 @@ impl Story<'_> {
         for (server_id, address) in &self.nodes {
             let read = || self.client.messages(address);
             let reading = look_until(self.client.timeout(), read, |reading| match reading {
-                Ok(reply) => checks::reaches(&reply.value, through),
+                Ok(reply) => rules::reaches(&reply.value, through),
                 Err(_) => false,
             });
             let name = visible(server_id);
-            readings.push((server_id.clone(), reading.map_err(|failure| story::unreadable(&name, &failure))?.value));
+            readings.push((server_id.clone(), reading.map_err(|failure| scenario::unreadable(&name, &failure))?.value));
         }
         Ok(readings)
     }
@@ -240,7 +241,7 @@ impl Story<'_> {
         for (id, text, must_show) in rows {
             let columns = readings.iter().zip(&names);
             let cells: Vec<String> = columns
-                .map(|((_, shown), name)| cell(checks::shows(shown, &text), must_show, name.chars().count()))
+                .map(|((_, shown), name)| cell(rules::shows(shown, &text), must_show, name.chars().count()))
                 .collect();
             let cells = cells.join("  ");
             // The spaces of the last column matter only if something follows it.
@@ -304,7 +305,7 @@ impl Story<'_> {
             return Ok(());
         };
         let readings = self.read_every_node(0)?;
-        let showing: Vec<_> = readings.iter().filter(|(_, shown)| checks::shows(shown, &text)).collect();
+        let showing: Vec<_> = readings.iter().filter(|(_, shown)| rules::shows(shown, &text)).collect();
         if showing.is_empty() {
             let nodes = count(readings.len(), "node was", "nodes were");
             self.screen.mark(true, format_args!("no node shows it ({nodes} asked)"))?;

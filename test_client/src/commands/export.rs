@@ -4,11 +4,11 @@
 //! under an idempotency key made of a name and its place in the file: run again after whatever went wrong, it writes
 //! nothing twice. Ids and times of the file are not taken over: the master gives its own.
 
-use crate::address::Address;
+use crate::api::Address;
 use crate::api::{Client, Failure, Kind, Message};
+use crate::api::{Copies, Wishes, parse_key};
 use crate::exit::Exit;
-use crate::screen::{STRONG, Screen, count};
-use crate::wishes::{Copies, Wishes, parse_key};
+use crate::output::{STRONG, Screen, count};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;

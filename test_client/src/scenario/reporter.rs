@@ -1,50 +1,50 @@
 //! Who tells the person what is done and seen, and keeps it for the verdict and for scripts.
 
 use crate::exit::Exit;
-use crate::screen::{BAD, DIM, GOOD, NO_TICK, STRONG, Screen, count, visible};
+use crate::output::{BAD, DIM, GOOD, NO_TICK, STRONG, Screen, count, visible};
 use serde::Serialize;
 use serde_json::Value;
 use std::io;
 use std::path::PathBuf;
 
 /// Tells and keeps.
-pub(super) struct Narrator<'a> {
-    pub(super) screen: &'a mut Screen,
-    pub(super) report: Report,
+pub(crate) struct Narrator<'a> {
+    pub(crate) screen: &'a mut Screen,
+    pub(crate) report: Report,
 }
 
 /// Everything that was seen.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// Whether nothing was seen that must not be, and every step was told to its end.
-    pub(super) held: bool,
+    pub(crate) held: bool,
     /// The exit code.
-    pub(super) exit_code: u8,
+    pub(crate) exit_code: u8,
     /// Whether the nodes were started for this run.
-    pub(super) own_cluster: bool,
+    pub(crate) own_cluster: bool,
     /// Name and address of every node, the master first.
-    pub(super) nodes: Vec<Value>,
+    pub(crate) nodes: Vec<Value>,
     /// Why it ended early.
-    pub(super) stopped: Option<String>,
-    pub(super) steps: Vec<Step>,
+    pub(crate) stopped: Option<String>,
+    pub(crate) steps: Vec<Step>,
     /// Where the logs of the nodes are, if they were kept.
-    pub(super) logs: Option<PathBuf>,
+    pub(crate) logs: Option<PathBuf>,
 }
 
 /// One step, and what was seen in it.
 #[derive(Debug, Serialize)]
-pub(super) struct Step {
-    pub(super) title: String,
-    pub(super) verdict: Verdict,
+pub(crate) struct Step {
+    pub(crate) title: String,
+    pub(crate) verdict: Verdict,
     /// Why it was left out, or not shown.
-    pub(super) reason: Option<String>,
-    pub(super) findings: Vec<Finding>,
+    pub(crate) reason: Option<String>,
+    pub(crate) findings: Vec<Finding>,
 }
 
 /// What is to be thought of a step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// All that was looked for was found.
     Held,
     /// Something was found that must not be.
@@ -59,15 +59,15 @@ pub(super) enum Verdict {
 
 /// One thing that was looked for.
 #[derive(Debug, Serialize)]
-pub(super) struct Finding {
-    pub(super) held: bool,
+pub(crate) struct Finding {
+    pub(crate) held: bool,
     /// What was seen, in a sentence.
-    pub(super) seen: String,
+    pub(crate) seen: String,
 }
 
 impl Narrator<'_> {
     /// Begins a step. It is unfinished until its end is told.
-    pub(super) fn begin(&mut self, title: &str) -> io::Result<()> {
+    pub(crate) fn begin(&mut self, title: &str) -> io::Result<()> {
         self.report.steps.push(Step {
             title: title.to_owned(),
             verdict: Verdict::Unfinished,
@@ -79,7 +79,7 @@ impl Narrator<'_> {
     }
 
     /// The step has come to its end.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         let Some(step) = self.report.steps.last_mut() else { return };
         if step.findings.iter().any(|finding| !finding.held) {
             step.verdict = Verdict::Broken;
@@ -89,13 +89,13 @@ impl Narrator<'_> {
     }
 
     /// A step that is not tried.
-    pub(super) fn leave_out(&mut self, title: &str, why: &str) -> io::Result<()> {
+    pub(crate) fn leave_out(&mut self, title: &str, why: &str) -> io::Result<()> {
         self.begin(title)?;
         self.mark_unproven(Verdict::LeftOut, &format!("Left out: {why}."))
     }
 
     /// The step did not show what it was for.
-    pub(super) fn not_shown(&mut self, why: &str) -> io::Result<()> {
+    pub(crate) fn not_shown(&mut self, why: &str) -> io::Result<()> {
         self.mark_unproven(Verdict::NotShown, why)
     }
 
@@ -108,12 +108,12 @@ impl Narrator<'_> {
     }
 
     /// What is done now.
-    pub(super) fn say(&mut self, sentence: &str) -> io::Result<()> {
+    pub(crate) fn say(&mut self, sentence: &str) -> io::Result<()> {
         self.screen.line(format_args!("  {sentence}"))
     }
 
     /// What was seen: as it must be, or not.
-    pub(super) fn find(&mut self, finding: Result<String, String>) -> io::Result<()> {
+    pub(crate) fn find(&mut self, finding: Result<String, String>) -> io::Result<()> {
         let held = finding.is_ok();
         let seen = finding.unwrap_or_else(|wrong| wrong);
         match held {
@@ -132,7 +132,7 @@ impl Narrator<'_> {
     }
 
     /// Settles the verdict. What must not be outweighs whatever ended the run.
-    pub(super) fn settle(&mut self, stopped: Option<(Exit, String)>) -> Exit {
+    pub(crate) fn settle(&mut self, stopped: Option<(Exit, String)>) -> Exit {
         let (stop, sentence) = stopped.unzip();
         let exit = if self.broken() > 0 { Exit::Broken } else { stop.unwrap_or(Exit::Success) };
         self.report.stopped = sentence;
@@ -142,7 +142,7 @@ impl Narrator<'_> {
     }
 
     /// The end of the story.
-    pub(super) fn show_verdict(&mut self, exit: Exit) -> io::Result<()> {
+    pub(crate) fn show_verdict(&mut self, exit: Exit) -> io::Result<()> {
         self.screen.gap()?;
         for step in self.report.steps.iter().filter(|step| step.reason.is_some()) {
             let what = if step.verdict == Verdict::LeftOut { "Left out" } else { "Not shown" };

@@ -5,9 +5,8 @@
 //! that is where such a node is looked for; and because two nodes may use one port inside, what answers there must
 //! give the right name.
 
-use crate::address::Address;
+use crate::api::Address;
 use crate::api::{Client, Failure, Health, Kind, Listed, Reply, State};
-use crate::screen::visible;
 
 /// A node, asked how it is.
 pub(crate) struct Node {
@@ -90,43 +89,4 @@ fn means_the_same_here(address: &Address, master: &Address) -> bool {
 
 fn is_local(address: &Address) -> bool {
     address.resolve().is_ok_and(|sockets| sockets.iter().all(|socket| socket.ip().is_loopback()))
-}
-
-/// What to say of a node in one line.
-pub(crate) fn describe(node: &Node) -> String {
-    match (&node.answer, &node.listed) {
-        (Err(failure), Some(Listed { state: Some(State::InSync), .. })) => {
-            format!("not reachable from here, though its master reaches it: {failure}")
-        }
-        (Err(failure), _) => failure.to_string(),
-        (Ok(reply), None) => describe_master(&reply.value),
-        (Ok(reply), Some(listed)) => describe_secondary(&reply.value, listed),
-    }
-}
-
-/// What a master says of itself, to be read after its name.
-pub(crate) fn describe_master(health: &Health) -> String {
-    let reason = || health.reason.as_deref().map_or_else(String::new, |reason| format!(": {}", visible(reason)));
-    match health.writable {
-        Some(false) => format!("takes no messages for all nodes{}", reason()),
-        Some(true) => "takes messages".to_owned(),
-        None => visible(&health.status),
-    }
-}
-
-fn describe_secondary(health: &Health, listed: &Listed) -> String {
-    let state = match listed.state {
-        Some(State::InSync) => "in sync",
-        Some(State::CatchingUp) => "catching up",
-        Some(State::Unreachable) => "its master does not reach it",
-        Some(State::Other) | None => &visible(&health.status),
-    };
-    // In sync, there is nothing to explain.
-    let detail = listed.detail.as_deref().filter(|_| listed.state != Some(State::InSync));
-    let detail = detail.map_or_else(String::new, |detail| format!(" ({})", visible(detail)));
-    let delay = match health.delay_ms {
-        0 => String::new(),
-        ms => format!(", acknowledges after {ms} ms"),
-    };
-    format!("{state}{detail}{delay}")
 }

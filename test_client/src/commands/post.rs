@@ -1,9 +1,9 @@
 //! `test_client post`: append one message, or the lines of the standard input together.
 
+use crate::api::Wishes;
 use crate::api::{Client, Copied, Failure, Kind, Posted, PostedBatch, Reply, SecondaryReport};
 use crate::exit::Exit;
-use crate::screen::{Bar, DIM, GOOD, NO_TICK, STRONG, Screen, count, tick, visible};
-use crate::wishes::Wishes;
+use crate::output::{Bar, DIM, GOOD, NO_TICK, STRONG, Screen, count, tick, visible};
 use serde_json::{Value, json};
 use std::io::{self, Read};
 use std::time::Instant;

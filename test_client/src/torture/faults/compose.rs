@@ -3,7 +3,7 @@
 //! Services are called what their nodes are called (`SERVER_ID`). Everything is done by the programs that the person uses,
 //! `docker compose` or `docker-compose`, and `docker` for networks, so it can be undone by hand with the same.
 
-use super::faults::{Begun, Class, Means, between};
+use super::{Begun, Class, Means, between};
 use crate::random::Random;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 /// A project.
-pub(super) struct Compose {
+pub(in super::super) struct Compose {
     /// The words that every command begins with.
     words: Vec<String>,
     /// The services, the master first.
@@ -26,7 +26,11 @@ struct Containers {
 
 impl Compose {
     /// Finds the program and the project, and that each node is a service of it.
-    pub(super) fn find(file: Option<&Path>, project: Option<&str>, names: &[String]) -> Result<Compose, String> {
+    pub(in super::super) fn find(
+        file: Option<&Path>,
+        project: Option<&str>,
+        names: &[String],
+    ) -> Result<Compose, String> {
         let programs = [vec!["docker", "compose"], vec!["docker-compose"]];
         let is_there = |words: &&Vec<&str>| run(words.iter().chain(&["version"])).is_ok();
         let Some(words) = programs.iter().find(is_there) else {
@@ -48,7 +52,7 @@ impl Compose {
     }
 
     /// What can be done.
-    pub(super) fn means(self) -> Vec<Box<dyn Means>> {
+    pub(in super::super) fn means(self) -> Vec<Box<dyn Means>> {
         let compose = Arc::new(self);
         let classes = [Class::Kill, Class::Pause, Class::Network, Class::Restart];
         let of = |class| Box::new(Containers { class, compose: Arc::clone(&compose) }) as Box<dyn Means>;

@@ -1,0 +1,71 @@
+//! A request that did not succeed, and what may be concluded from it.
+
+use super::wire::{Ids, SecondaryReport};
+use crate::exit::Exit;
+use crate::output::visible;
+use serde::Serialize;
+use std::fmt;
+
+/// What may be concluded from a failure.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    /// The node was not reached, or is none. Nothing was changed.
+    Unreachable,
+    /// The node said no. Nothing was changed, and nothing will be.
+    Refused,
+    /// Something may have been changed, now or later.
+    Unknown,
+}
+
+impl Kind {
+    /// The exit code that says so.
+    pub(crate) fn exit(self) -> Exit {
+        match self {
+            Kind::Unreachable => Exit::Unreachable,
+            Kind::Refused => Exit::Refused,
+            Kind::Unknown => Exit::Unknown,
+        }
+    }
+}
+
+/// A request that did not succeed.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Failure {
+    #[serde(skip)]
+    pub(crate) kind: Kind,
+    /// What happened, in a sentence.
+    pub(crate) error: String,
+    /// There was no answer as long as this client waited, so that what it sent may still be on its way.
+    #[serde(skip)]
+    pub(crate) gave_up: bool,
+    /// The HTTP status, if there was an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) status: Option<u16>,
+    /// The id that the message had, if it got as far as having one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) message_id: Option<u64>,
+    /// The ids that a batch had, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) message_ids: Option<Ids>,
+    /// Each secondary's part, if the master tells.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) secondaries: Vec<SecondaryReport>,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: Kind, error: String) -> Failure {
+        let (status, message_id, message_ids) = (None, None, None);
+        Failure { kind, error, gave_up: false, status, message_id, message_ids, secondaries: Vec::new() }
+    }
+
+    /// Whether what was posted got as far as having an id: before that, it was sent to nobody.
+    pub(crate) fn had_an_id(&self) -> bool {
+        self.message_id.is_some() || self.message_ids.is_some()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&visible(&self.error))
+    }
+}

@@ -1,0 +1,24 @@
+//! `test_client health`: how every node is.
+
+use crate::api::Client;
+use crate::cluster::{self, Node};
+use crate::exit::Exit;
+use crate::output::Screen;
+use serde_json::json;
+use std::io;
+
+/// Asks every node and shows a line for each.
+pub(crate) fn run(client: &Client, screen: &mut Screen) -> io::Result<Exit> {
+    let nodes = cluster::survey(client);
+    cluster::show(screen, &nodes)?;
+    tell(screen, &nodes)
+}
+
+/// The same for scripts. Gives the exit code.
+pub(crate) fn tell(screen: &Screen, nodes: &[Node]) -> io::Result<Exit> {
+    let all_reachable = nodes.iter().all(Node::is_reachable);
+    let document =
+        json!({ "all_reachable": all_reachable, "nodes": nodes.iter().map(cluster::document).collect::<Vec<_>>() });
+    screen.document(document.to_string().as_bytes())?;
+    Ok(if all_reachable { Exit::Success } else { Exit::Unreachable })
+}

@@ -1,0 +1,7 @@
+//! What the program prints: for a person on a terminal, or one JSON document for a script.
+
+mod terminal;
+mod text;
+
+pub(crate) use terminal::{BAD, Bar, DIM, GOOD, NO_TICK, STRONG, Screen, tick};
+pub(crate) use text::{count, grouped, visible};
