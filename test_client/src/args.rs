@@ -2,7 +2,7 @@
 
 use crate::api::Address;
 use crate::api::Credentials;
-use crate::api::{SECONDS_MAX, Wishes, parse_key};
+use crate::api::{SECONDS_MAX, WriteOptions, parse_key};
 use crate::bench::Options;
 use crate::check;
 use crate::commands::{export, tail};
@@ -130,7 +130,7 @@ pub(crate) enum Command {
         #[arg(long)]
         lines: bool,
         #[command(flatten)]
-        wishes: Wishes,
+        options: WriteOptions,
     },
     /// Ask what became of a write that was posted with --key
     ///

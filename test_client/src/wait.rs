@@ -11,12 +11,12 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Looks until the result is `enough`, but not much longer than `limit`, and gives back what was seen last. Does not
 /// wait longer than what a healthy cluster needs.
-pub(crate) fn look_until<T>(limit: Duration, look: impl FnMut() -> T, enough: impl Fn(&T) -> bool) -> T {
-    look_as_long_as(limit.min(WAIT_MAX), look, enough)
+pub(crate) fn poll_briefly<T>(limit: Duration, look: impl FnMut() -> T, enough: impl Fn(&T) -> bool) -> T {
+    poll_for(limit.min(WAIT_MAX), look, enough)
 }
 
 /// The same, for what may take longer.
-pub(crate) fn look_as_long_as<T>(limit: Duration, mut look: impl FnMut() -> T, enough: impl Fn(&T) -> bool) -> T {
+pub(crate) fn poll_for<T>(limit: Duration, mut look: impl FnMut() -> T, enough: impl Fn(&T) -> bool) -> T {
     let begun = Instant::now();
     loop {
         let seen = look();

@@ -185,7 +185,7 @@ fn an_early_refusal_is_heard() {
 }
 
 #[test]
-fn wishes_are_sent() {
+fn write_options_are_sent() {
     let first_post = |args: &[&str]| {
         let master = Recorder::start(Duration::from_millis(50), 201, &[], &json!({ "message_id": 1 }));
         bench(&master.url, &[&["--writers", "1", "--w", "2", "--wait", "0.5"], args].concat());

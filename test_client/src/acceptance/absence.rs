@@ -1,7 +1,7 @@
 //! How the last secondary is taken away, and brought back.
 
+use super::cleanup::Cleanup;
 use super::shell;
-use super::traces::Traces;
 use super::usage;
 use crate::api::Address;
 use crate::api::Client;
@@ -26,16 +26,16 @@ pub(super) enum Absence {
 
 impl Absence {
     /// Takes it away. Says how.
-    pub(super) fn begin(&self, client: &Client, traces: &Traces, node: &Address) -> Result<String, Stop> {
+    pub(super) fn begin(&self, client: &Client, cleanup: &Cleanup, node: &Address) -> Result<String, Stop> {
         match self {
             Absence::NotStarted(_) => Ok("it is not started yet".to_owned()),
             Absence::Commands { down, up } => {
-                traces.absence_begins(up);
+                cleanup.absence_begins(up);
                 shell::run(down).map_err(|why| usage(&why))?;
                 Ok(format!("`{down}` took it away"))
             }
             Absence::Cut => {
-                traces.fault_begins(client, node);
+                cleanup.fault_begins(client, node);
                 client.set_fault(node, &json!({ "cut": "both", "for": CUT_SECONDS_MAX }))?;
                 Ok("a fault cuts it off from the other nodes".to_owned())
             }
@@ -43,7 +43,7 @@ impl Absence {
     }
 
     /// Brings it back. Says how.
-    pub(super) fn end(&self, client: &Client, traces: &Traces, node: &Address) -> Result<String, Stop> {
+    pub(super) fn end(&self, client: &Client, cleanup: &Cleanup, node: &Address) -> Result<String, Stop> {
         match self {
             Absence::NotStarted(cluster) => {
                 let last = cluster.nodes().len() - 1;
@@ -52,12 +52,12 @@ impl Absence {
             }
             Absence::Commands { up, .. } => {
                 shell::run(up).map_err(|why| usage(&why))?;
-                traces.absence_ended();
+                cleanup.absence_ended();
                 Ok(format!("`{up}` brought it back"))
             }
             Absence::Cut => {
                 client.end_fault(node)?;
-                traces.fault_ended();
+                cleanup.fault_ended();
                 Ok("the fault is ended".to_owned())
             }
         }

@@ -4,25 +4,25 @@
 //! messages are told apart by a tag, and only their order among themselves is looked at.
 
 mod absence;
+mod cleanup;
 mod shell;
 mod steps;
-mod traces;
 
 use crate::api::Address;
 use crate::api::{Client, Failure};
 use crate::cluster;
 use crate::cluster::OwnCluster;
 use crate::exit::Exit;
-use crate::output::Screen;
-use crate::scenario::reporter::{Narrator, Report};
+use crate::output::Terminal;
+use crate::scenario::reporter::{Report, Reporter};
 use crate::scenario::{self, Stop};
 use absence::Absence;
+use cleanup::{Cleanup, Guard};
 use serde_json::json;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use steps::Play;
-use traces::{Guard, Traces};
 
 /// Secondaries without which there is nothing to show: one to be away, and one to be there meanwhile.
 const SECONDARIES_MIN: usize = 2;
@@ -34,47 +34,47 @@ pub(crate) type Commands = Option<(String, String)>;
 pub(crate) fn run(
     given: Option<Client>,
     timeout: Duration,
-    screen: &mut Screen,
+    terminal: &mut Terminal,
     commands: Commands,
 ) -> io::Result<Exit> {
-    let traces = Arc::new(Traces::default());
-    let _guard = Guard(Arc::clone(&traces));
-    traces.remove_on_signal()?;
+    let cleanup = Arc::new(Cleanup::default());
+    let _guard = Guard(Arc::clone(&cleanup));
+    cleanup.remove_on_signal()?;
     let report = Report { own_cluster: given.is_none(), ..Report::default() };
-    let mut narrator = Narrator { screen, report };
-    let stopped = match play(given, timeout, &mut narrator, &traces, commands) {
+    let mut reporter = Reporter { terminal, report };
+    let stopped = match play(given, timeout, &mut reporter, &cleanup, commands) {
         Ok(()) => None,
-        Err(Stop::Screen(error)) => return Err(error),
+        Err(Stop::Output(error)) => return Err(error),
         Err(Stop::Cluster(exit, sentence)) => Some((exit, sentence)),
     };
-    let exit = narrator.settle(stopped);
-    narrator.report.logs = traces.remove(exit != Exit::Success);
-    narrator.show_verdict(exit)?;
-    narrator.screen.document(json!(narrator.report).to_string().as_bytes())?;
+    let exit = reporter.settle(stopped);
+    reporter.report.logs = cleanup.remove(exit != Exit::Success);
+    reporter.show_verdict(exit)?;
+    reporter.terminal.document(json!(reporter.report).to_string().as_bytes())?;
     Ok(exit)
 }
 
 fn play(
     given: Option<Client>,
     timeout: Duration,
-    narrator: &mut Narrator,
-    traces: &Traces,
+    reporter: &mut Reporter,
+    cleanup: &Cleanup,
     commands: Commands,
 ) -> Result<(), Stop> {
-    narrator.begin("Who is there")?;
-    let stage = match given {
-        Some(client) => meet(client, narrator, commands)?,
-        None if commands.is_none() => start(timeout, narrator, traces)?,
+    reporter.begin("Who is there")?;
+    let target = match given {
+        Some(client) => meet(client, reporter, commands)?,
+        None if commands.is_none() => start(timeout, reporter, cleanup)?,
         None => return Err(usage("--down and --up are for a cluster that is given with --master")),
     };
-    narrator.end();
+    reporter.end();
     let node = |(server_id, url): &(String, Address)| json!({ "server_id": server_id, "url": url.to_string() });
-    narrator.report.nodes = stage.nodes.iter().map(node).collect();
-    Play::new(stage, narrator, traces).play()
+    reporter.report.nodes = target.nodes.iter().map(node).collect();
+    Play::new(target, reporter, cleanup).play()
 }
 
 /// The nodes, and how the last of them is taken away.
-struct Stage {
+struct Target {
     client: Client,
     /// Name and address, the master first.
     nodes: Vec<(String, Address)>,
@@ -88,32 +88,32 @@ fn usage(sentence: &str) -> Stop {
 // A cluster of its own.
 
 /// Starts all nodes but the last one.
-fn start(timeout: Duration, narrator: &mut Narrator, traces: &Traces) -> Result<Stage, Stop> {
+fn start(timeout: Duration, reporter: &mut Reporter, cleanup: &Cleanup) -> Result<Target, Stop> {
     let cluster = OwnCluster::prepare("acceptance", None).map_err(|why| usage(&why))?;
     let cluster = Arc::new(cluster);
-    traces.cluster_begins(&cluster);
+    cleanup.cluster_begins(&cluster);
     let nodes = cluster.nodes();
     let last = nodes.len() - 1;
     for number in (0..last).rev() {
         cluster.start(number).map_err(|why| Stop::Cluster(Exit::Unreachable, why))?;
     }
     for (name, address) in &nodes[..last] {
-        narrator.find(Ok(format!("{name} runs at {address}")))?;
+        reporter.find(Ok(format!("{name} runs at {address}")))?;
     }
-    narrator.say(&format!("  {} will be at {}", nodes[last].0, nodes[last].1))?;
+    reporter.say(&format!("  {} will be at {}", nodes[last].0, nodes[last].1))?;
     let client = Client::new(nodes[0].1.clone(), timeout, None);
     steps::await_in_sync(&client, last - 1)?;
-    Ok(Stage { client, nodes, absence: Absence::NotStarted(cluster) })
+    Ok(Target { client, nodes, absence: Absence::NotStarted(cluster) })
 }
 
 // A given cluster.
 
 /// Makes sure that it can be played on.
-fn meet(client: Client, narrator: &mut Narrator, commands: Commands) -> Result<Stage, Stop> {
+fn meet(client: Client, reporter: &mut Reporter, commands: Commands) -> Result<Target, Stop> {
     scenario::find_the_master(&client)?;
-    scenario::await_writable(&client, narrator.screen)?;
+    scenario::await_writable(&client, reporter.terminal)?;
     let answers = cluster::survey(&client);
-    cluster::show(narrator.screen, &answers)?;
+    cluster::show(reporter.terminal, &answers)?;
     if let Some(failure) = answers.iter().find_map(|node| node.answer.as_ref().err()) {
         return Err(failure.clone().into());
     }
@@ -127,7 +127,7 @@ fn meet(client: Client, narrator: &mut Narrator, commands: Commands) -> Result<S
     }
     steps::await_in_sync(&client, secondaries)?;
     let absence = choose_absence(&client, &nodes[secondaries], commands)?;
-    Ok(Stage { client, nodes, absence })
+    Ok(Target { client, nodes, absence })
 }
 
 fn choose_absence(client: &Client, last: &(String, Address), commands: Commands) -> Result<Absence, Stop> {

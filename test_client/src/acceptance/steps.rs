@@ -4,18 +4,18 @@
 //! the last secondary is brought back, and its fault ended.
 
 use super::absence::Absence;
-use super::traces::Traces;
-use super::{Stage, faults_enabled};
+use super::cleanup::Cleanup;
+use super::{Target, faults_enabled};
 use crate::api::Address;
-use crate::api::{Client, Failure, Fate, Health, KnownWrite, Messages, Posted, Reply, State};
-use crate::api::{Copies, Wishes};
+use crate::api::{Client, Failure, Health, KnownWrite, Messages, Posted, Reply, State, WriteOutcome};
+use crate::api::{Copies, WriteOptions};
 use crate::commands::post::milliseconds_since;
 use crate::exit::Exit;
 use crate::output::{STRONG, count, visible};
-use crate::scenario::reporter::Narrator;
+use crate::scenario::reporter::Reporter;
 use crate::scenario::rules::{self, Written};
 use crate::scenario::{self, Stop};
-use crate::wait::look_as_long_as;
+use crate::wait::poll_for;
 use serde_json::{Value, json};
 use std::ops::Range;
 use std::thread::{self, JoinHandle};
@@ -58,8 +58,8 @@ pub(super) struct Play<'a, 'b> {
     /// Name and address, the master first. The last one is taken away, and gets the faults.
     nodes: Vec<(String, Address)>,
     absence: Absence,
-    narrator: &'a mut Narrator<'b>,
-    traces: &'a Traces,
+    reporter: &'a mut Reporter<'b>,
+    cleanup: &'a Cleanup,
     tag: String,
 }
 
@@ -72,9 +72,9 @@ struct Waiting {
 }
 
 impl<'a, 'b> Play<'a, 'b> {
-    pub(super) fn new(stage: Stage, narrator: &'a mut Narrator<'b>, traces: &'a Traces) -> Play<'a, 'b> {
-        let Stage { client, nodes, absence } = stage;
-        Play { client, nodes, absence, narrator, traces, tag: scenario::tag("acceptance") }
+    pub(super) fn new(target: Target, reporter: &'a mut Reporter<'b>, cleanup: &'a Cleanup) -> Play<'a, 'b> {
+        let Target { client, nodes, absence } = target;
+        Play { client, nodes, absence, reporter, cleanup, tag: scenario::tag("acceptance") }
     }
 
     /// Plays every step that can be played on this cluster.
@@ -88,9 +88,9 @@ impl<'a, 'b> Play<'a, 'b> {
     }
 
     fn step(&mut self, title: &str, act: fn(&mut Self) -> Result<(), Stop>) -> Result<(), Stop> {
-        self.narrator.begin(title)?;
+        self.reporter.begin(title)?;
         act(self)?;
-        self.narrator.end();
+        self.reporter.end();
         Ok(())
     }
 
@@ -100,20 +100,20 @@ impl<'a, 'b> Play<'a, 'b> {
             return self.step(title, act);
         }
         let why = format!("{} was not started with ENABLE_FAULTS=1", visible(&self.last().0));
-        Ok(self.narrator.leave_out(title, &why)?)
+        Ok(self.reporter.leave_out(title, &why)?)
     }
 
     // Step: a message waits for a missing node.
 
     fn play_missing_node(&mut self) -> Result<(), Stop> {
         let from = self.newest()? + 1;
-        let how = self.absence.begin(&self.client, self.traces, &self.last().1)?;
-        self.narrator.say(&format!("{} is away: {how}.", visible(&self.last().0)))?;
+        let how = self.absence.begin(&self.client, self.cleanup, &self.last().1)?;
+        self.reporter.say(&format!("{} is away: {how}.", visible(&self.last().0)))?;
         let told = self.write_while_it_is_away(from);
-        let ended = self.absence.end(&self.client, self.traces, &self.last().1);
+        let ended = self.absence.end(&self.client, self.cleanup, &self.last().1);
         let (told, how) = (told?, ended?);
         let Some((third, written)) = told else { return Ok(()) };
-        self.narrator.say(&format!("{} comes back: {how}.", visible(&self.last().0)))?;
+        self.reporter.say(&format!("{} comes back: {how}.", visible(&self.last().0)))?;
         self.hear_the_third(third)?;
         self.all_show(0..self.nodes.len(), from, &written)
     }
@@ -121,8 +121,8 @@ impl<'a, 'b> Play<'a, 'b> {
     /// Posts all four messages. Gives back the third, which waits, and what all nodes have to show in the end; nothing
     /// if the story cannot go on.
     fn write_while_it_is_away(&mut self, from: u64) -> Result<Option<(Waiting, Vec<Written>)>, Stop> {
-        let Some(first) = self.write("Msg1", &Wishes::copies(Copies::Number(1)))? else { return Ok(None) };
-        let Some(second) = self.write("Msg2", &Wishes::copies(Copies::Number(2)))? else { return Ok(None) };
+        let Some(first) = self.write("Msg1", &WriteOptions::copies(Copies::Number(1)))? else { return Ok(None) };
+        let Some(second) = self.write("Msg2", &WriteOptions::copies(Copies::Number(2)))? else { return Ok(None) };
         let Some(third) = self.write_and_wait("Msg3")? else { return Ok(None) };
         self.nobody_shows(from, &third.text)?;
         let Some(fourth) = self.write_at_once("Msg4")? else { return Ok(None) };
@@ -130,8 +130,8 @@ impl<'a, 'b> Play<'a, 'b> {
         let written = vec![first, second, third_written, fourth];
         self.all_show(0..self.nodes.len() - 1, from, &written)?;
         let left = WATCHED_WAIT.saturating_sub(third.begun.elapsed());
-        let answered = look_as_long_as(left, || third.writer.is_finished(), |answered| *answered);
-        self.narrator.find(match answered {
+        let answered = poll_for(left, || third.writer.is_finished(), |answered| *answered);
+        self.reporter.find(match answered {
             false => Ok(format!("the writer of Msg3 still waits, after {} ms", milliseconds_since(third.begun))),
             true => Err("the writer of Msg3 was answered, although a node that it needs is away".to_owned()),
         })?;
@@ -142,29 +142,29 @@ impl<'a, 'b> Play<'a, 'b> {
     fn write_and_wait(&mut self, name: &str) -> Result<Option<Waiting>, Stop> {
         let nodes = self.nodes.len();
         let key = format!("{}-{name}", self.tag).replace(' ', "-");
-        let wishes = Wishes::copies(Copies::Number(nodes as u64)).waiting(WAIT_FOR_MISSING).named(&key);
-        let text = self.announce(name, &wishes)?;
+        let options = WriteOptions::copies(Copies::Number(nodes as u64)).waiting(WAIT_FOR_MISSING).named(&key);
+        let text = self.announce(name, &options)?;
         let begun = Instant::now();
         let (client, posted) = (self.client.clone(), text.clone());
-        let writer = thread::spawn(move || client.post(&posted, &wishes));
+        let writer = thread::spawn(move || client.post(&posted, &options));
         let ask = || (writer.is_finished(), self.client.write(&key).ok());
         let enough = |(answered, known): &(bool, Option<_>)| *answered || known.is_some();
-        let (answered, known) = look_as_long_as(CATCH_UP_WAIT_MAX, ask, enough);
+        let (answered, known) = poll_for(CATCH_UP_WAIT_MAX, ask, enough);
         if answered {
             let why = answer_of(writer)?.map_or_else(|failure| failure.error, |reply| reply.status.to_string());
-            self.narrator.find(Err(format!("{name} does not wait for the missing node, it was answered: {why}")))?;
+            self.reporter.find(Err(format!("{name} does not wait for the missing node, it was answered: {why}")))?;
             return Ok(None);
         }
         let Some(KnownWrite { outcome, ids, .. }) = known.map(|reply| reply.value) else {
             return Err(Stop::Cluster(Exit::Unknown, format!("the master does not know of {name}")));
         };
-        if outcome == Fate::Committed {
+        if outcome == WriteOutcome::Committed {
             let why = "it did not wait for the missing node, or another client wrote meanwhile";
-            self.narrator.find(Err(format!("{name} is committed already: {why}")))?;
+            self.reporter.find(Err(format!("{name} is committed already: {why}")))?;
             return Ok(None);
         }
         let message_id = ids.last();
-        self.narrator.find(Ok(format!("message {message_id}: it waits")))?;
+        self.reporter.find(Ok(format!("message {message_id}: it waits")))?;
         Ok(Some(Waiting { text, message_id, begun, writer }))
     }
 
@@ -175,22 +175,22 @@ impl<'a, 'b> Play<'a, 'b> {
             let shown = self.client.messages_from(address, from);
             let shown = shown.map_err(|failure| scenario::unreadable(&visible(name), &failure))?;
             if rules::shows(&shown.value, text) {
-                self.narrator.find(Err(format!("{name} shows Msg3, which may still be refused")))?;
+                self.reporter.find(Err(format!("{name} shows Msg3, which may still be refused")))?;
                 return Ok(());
             }
         }
         let names = names_of(&present);
-        self.narrator.find(Ok(format!("Msg3 may still be refused, and is not shown by {names}")))?;
+        self.reporter.find(Ok(format!("Msg3 may still be refused, and is not shown by {names}")))?;
         Ok(())
     }
 
     /// Posts a message that needs the master alone, so that it has nobody to wait for.
     fn write_at_once(&mut self, name: &str) -> Result<Option<Written>, Stop> {
         let begun = Instant::now();
-        let written = self.write(name, &Wishes::copies(Copies::Number(1)))?;
+        let written = self.write(name, &WriteOptions::copies(Copies::Number(1)))?;
         if written.is_some() && begun.elapsed() > AT_ONCE {
             let ms = milliseconds_since(begun);
-            self.narrator.find(Err(format!("{name} was held up: it took {ms} ms")))?;
+            self.reporter.find(Err(format!("{name} was held up: it took {ms} ms")))?;
         }
         Ok(written)
     }
@@ -213,7 +213,7 @@ impl<'a, 'b> Play<'a, 'b> {
             }
             Err(failure) => Err(format!("Msg3 was refused after {ms} ms: {}", failure.error)),
         };
-        Ok(self.narrator.find(finding)?)
+        Ok(self.reporter.find(finding)?)
     }
 
     // Step: deduplication.
@@ -223,12 +223,13 @@ impl<'a, 'b> Play<'a, 'b> {
         let from = self.newest()? + 1;
         let (name, address) = self.last().clone();
         let fault = json!({ "fail": "after", "calls": 1, "for": FAULT_SECONDS });
-        self.narrator.say(&format!("{} appends the next message, and then answers with an error.", visible(&name)))?;
-        let written =
-            self.with_fault(&fault, |play| play.write("Msg5", &Wishes::copies(Copies::All).waiting(WAIT_FOR_COPIES)))?;
+        self.reporter.say(&format!("{} appends the next message, and then answers with an error.", visible(&name)))?;
+        let written = self.with_fault(&fault, |play| {
+            play.write("Msg5", &WriteOptions::copies(Copies::All).waiting(WAIT_FOR_COPIES))
+        })?;
         let Some(written) = written else { return Ok(()) };
         let hits = self.client.faults(&address)?.value.hits;
-        self.narrator.find(match hits {
+        self.reporter.find(match hits {
             0 => Err(format!("{name} never answered with an error, so nothing was shown")),
             _ => Ok(format!("{name} did answer with an error, after it had appended")),
         })?;
@@ -239,11 +240,11 @@ impl<'a, 'b> Play<'a, 'b> {
     fn play_same_key(&mut self) -> Result<(), Stop> {
         let from = self.newest()? + 1;
         let key = format!("{}-Msg6", self.tag).replace(' ', "-");
-        let wishes = Wishes::copies(Copies::All).waiting(WAIT_FOR_COPIES).named(&key);
-        let Some(written) = self.write("Msg6", &wishes)? else { return Ok(()) };
-        let text = self.announce("Msg6", &wishes)?;
-        let again = told(self.client.post(&text, &wishes))?;
-        self.narrator.find(match again {
+        let options = WriteOptions::copies(Copies::All).waiting(WAIT_FOR_COPIES).named(&key);
+        let Some(written) = self.write("Msg6", &options)? else { return Ok(()) };
+        let text = self.announce("Msg6", &options)?;
+        let again = told(self.client.post(&text, &options))?;
+        self.reporter.find(match again {
             Ok(reply) if reply.replayed && reply.value.message_id == written.id => {
                 Ok(format!("{}: message {} again, and the answer says so", reply.status, written.id))
             }
@@ -265,29 +266,29 @@ impl<'a, 'b> Play<'a, 'b> {
             let before = self.early_calls(&address)?;
             self.write_two_that_cross(attempt)?;
             if self.early_calls(&address)? > before {
-                self.narrator.find(Ok(format!("the later message did arrive at {name} before the earlier one")))?;
+                self.reporter.find(Ok(format!("the later message did arrive at {name} before the earlier one")))?;
                 return Ok(());
             }
-            self.narrator.say("The later message did not arrive first this time.")?;
+            self.reporter.say("The later message did not arrive first this time.")?;
         }
-        Ok(self.narrator.not_shown("A later message never arrived first, so nothing was shown of that.")?)
+        Ok(self.reporter.not_shown("A later message never arrived first, so nothing was shown of that.")?)
     }
 
     fn write_two_that_cross(&mut self, attempt: usize) -> Result<(), Stop> {
         let from = self.newest()? + 1;
         let last = self.nodes.len() - 1;
         let name = self.nodes[last].0.clone();
-        self.narrator
+        self.reporter
             .say(&format!("{} looks at the next message {HOLD_SECONDS} s after it arrived.", visible(&name)))?;
         let hold = json!({ "hold": HOLD_SECONDS, "calls": 1, "for": FAULT_SECONDS });
-        let one = Wishes::copies(Copies::Number(1));
+        let one = WriteOptions::copies(Copies::Number(1));
         let number = if attempt == 1 { String::new() } else { attempt.to_string() };
         let written = self.with_fault(&hold, |play| {
             let Some(earlier) = play.write(&format!("MsgA{number}"), &one)? else { return Ok(None) };
             let Some(later) = play.write(&format!("MsgB{number}"), &one)? else { return Ok(None) };
             let written = vec![earlier, later];
             let (wrong, looks) = play.watch(last, from, &written, Client::prefix_from)?;
-            play.narrator.find(match wrong {
+            play.reporter.find(match wrong {
                 None => Ok(format!(
                     "{name} was looked at {} until it showed both, and never showed the later one alone",
                     count(looks, "time", "times")
@@ -318,20 +319,20 @@ impl<'a, 'b> Play<'a, 'b> {
     }
 
     /// Says what is posted, and gives back the text: the name with the tag of this run.
-    fn announce(&mut self, name: &str, wishes: &Wishes) -> Result<String, Stop> {
+    fn announce(&mut self, name: &str, options: &WriteOptions) -> Result<String, Stop> {
         let text = format!("{name} ({})", self.tag);
-        let copies = wishes.copies.map_or_else(String::new, |copies| format!(" w={copies}"));
-        let wait = wishes.wait.map_or_else(String::new, |wait| format!(" timeout={}", wait.as_secs_f64()));
-        let key = wishes.key.as_ref().map_or_else(String::new, |key| format!(" key={key}"));
-        self.narrator.say(&format!("POST {STRONG}\"{text}\"{STRONG:#}{copies}{wait}{key}"))?;
+        let copies = options.copies.map_or_else(String::new, |copies| format!(" w={copies}"));
+        let wait = options.wait.map_or_else(String::new, |wait| format!(" timeout={}", wait.as_secs_f64()));
+        let key = options.key.as_ref().map_or_else(String::new, |key| format!(" key={key}"));
+        self.reporter.say(&format!("POST {STRONG}\"{text}\"{STRONG:#}{copies}{wait}{key}"))?;
         Ok(text)
     }
 
     /// Posts a message that must be acknowledged with 201. Gives back what was written, or nothing if it was not.
-    fn write(&mut self, name: &str, wishes: &Wishes) -> Result<Option<Written>, Stop> {
-        let text = self.announce(name, wishes)?;
+    fn write(&mut self, name: &str, options: &WriteOptions) -> Result<Option<Written>, Stop> {
+        let text = self.announce(name, options)?;
         let begun = Instant::now();
-        let answer = told(self.client.post(&text, wishes))?;
+        let answer = told(self.client.post(&text, options))?;
         let ms = milliseconds_since(begun);
         let (finding, id) = match answer {
             Ok(Reply { status: 201, replayed: false, value, .. }) => {
@@ -343,18 +344,18 @@ impl<'a, 'b> Play<'a, 'b> {
             Ok(reply) => (Err(format!("{name} was answered with {} instead of 201", reply.status)), None),
             Err(failure) => (Err(format!("{name} was not acknowledged: {}", failure.error)), None),
         };
-        self.narrator.find(finding)?;
+        self.reporter.find(finding)?;
         Ok(id.map(|id| Written { id, text }))
     }
 
     /// Does something while the last secondary has a fault, which is ended whatever happens.
     fn with_fault<T>(&mut self, fault: &Value, act: impl FnOnce(&mut Self) -> Result<T, Stop>) -> Result<T, Stop> {
         let node = self.last().1.clone();
-        self.traces.fault_begins(&self.client, &node);
+        self.cleanup.fault_begins(&self.client, &node);
         self.client.set_fault(&node, fault)?;
         let done = act(self);
         self.client.end_fault(&node)?;
-        self.traces.fault_ended();
+        self.cleanup.fault_ended();
         done
     }
 
@@ -372,7 +373,7 @@ impl<'a, 'b> Play<'a, 'b> {
             ([only], true) => Ok(format!("{names}: {only} is there, once")),
             (texts, true) => Ok(format!("{names}: {}, in this order", texts.join(", "))),
         };
-        Ok(self.narrator.find(finding)?)
+        Ok(self.reporter.find(finding)?)
     }
 
     /// Looks at a node until it shows all of these messages, or something else than their beginning. Gives back what is
@@ -389,7 +390,7 @@ impl<'a, 'b> Play<'a, 'b> {
             // A node that says no will not say yes the next time; one that just came back may not answer yet.
             Err(failure) => failure.status.is_some(),
         };
-        let shown = look_as_long_as(CATCH_UP_WAIT_MAX, look, enough);
+        let shown = poll_for(CATCH_UP_WAIT_MAX, look, enough);
         let shown = shown.map_err(|failure| scenario::unreadable(&visible(name), &failure))?;
         let too_few = || format!("shows only {} of {} messages of this step", shown.len(), wanted.len());
         let late = (shown.len() < wanted.len()).then(too_few);
@@ -405,7 +406,7 @@ pub(super) fn await_in_sync(client: &Client, secondaries: usize) -> Result<(), S
         states.filter(|state| *state == Some(State::InSync)).count()
     };
     let enough = |health: &Result<Health, Failure>| health.as_ref().is_ok_and(|health| in_sync(health) >= secondaries);
-    let there = in_sync(&look_as_long_as(CATCH_UP_WAIT_MAX, ask, enough)?);
+    let there = in_sync(&poll_for(CATCH_UP_WAIT_MAX, ask, enough)?);
     if there >= secondaries {
         return Ok(());
     }

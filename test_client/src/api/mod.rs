@@ -15,10 +15,10 @@ pub(crate) use call::Reply;
 pub(crate) use credentials::Credentials;
 pub(crate) use failure::{Failure, Kind};
 pub(crate) use wire::{
-    Ack, Copied, Fate, Faults, Health, Ids, KnownWrite, Listed, Message, Messages, Posted, PostedBatch, Replica,
-    SecondaryReport, State, Trace, WriteIds,
+    Ack, Copied, Faults, Health, Ids, KnownWrite, Listed, Message, Messages, Posted, PostedBatch, Replica,
+    SecondaryReport, State, Trace, WriteIds, WriteOutcome,
 };
-pub(crate) use write_options::{Copies, SECONDS_MAX, Wishes, parse_key, parse_wait};
+pub(crate) use write_options::{Copies, SECONDS_MAX, WriteOptions, parse_key, parse_wait};
 
 use call::{Answer, CONNECT_WAIT_MAX, Call, Effect, Sent};
 use serde::de::DeserializeOwned;
@@ -95,8 +95,8 @@ impl Client {
     }
 
     /// The same client, waiting long enough for the answer to a post that may wait itself.
-    fn patient_enough(&self, wishes: &Wishes) -> Client {
-        let needed = wishes.wait.map_or(Duration::ZERO, |wait| wait + ANSWER_MARGIN);
+    fn patient_enough(&self, options: &WriteOptions) -> Client {
+        let needed = options.wait.map_or(Duration::ZERO, |wait| wait + ANSWER_MARGIN);
         self.with_timeout(self.timeout.max(needed))
     }
 
@@ -168,10 +168,10 @@ impl Client {
     }
 
     /// Appends a message; blocks until it has its copies.
-    pub(crate) fn post(&self, message: &str, wishes: &Wishes) -> Result<Reply<Posted>, Failure> {
-        let client = self.patient_enough(wishes);
-        let body = wishes.body(message).to_string();
-        let request = || with_headers(client.agent.post(client.master.url("/messages")), wishes);
+    pub(crate) fn post(&self, message: &str, options: &WriteOptions) -> Result<Reply<Posted>, Failure> {
+        let client = self.patient_enough(options);
+        let body = options.body(message).to_string();
+        let request = || with_headers(client.agent.post(client.master.url("/messages")), options);
         client.change(|| request().content_type("application/json").send(body))?.parse()
     }
 
@@ -179,12 +179,12 @@ impl Client {
     pub(crate) fn post_batch<'a>(
         &self,
         messages: impl Iterator<Item = &'a str>,
-        wishes: &Wishes,
+        options: &WriteOptions,
     ) -> Result<Reply<PostedBatch>, Failure> {
-        let client = self.patient_enough(wishes);
+        let client = self.patient_enough(options);
         let body: String = messages.map(|message| format!("{}\n", serde_json::json!(message))).collect();
-        let path = format!("/messages{}", wishes.query());
-        let request = || with_headers(client.agent.post(client.master.url(&path)), wishes);
+        let path = format!("/messages{}", options.query());
+        let request = || with_headers(client.agent.post(client.master.url(&path)), options);
         client.change(|| request().content_type("application/x-ndjson").send(body))?.parse()
     }
 
@@ -239,12 +239,12 @@ impl Client {
 }
 
 /// What is asked for in the head of a post.
-fn with_headers(request: RequestBuilder<WithBody>, wishes: &Wishes) -> RequestBuilder<WithBody> {
-    let request = match &wishes.key {
+fn with_headers(request: RequestBuilder<WithBody>, options: &WriteOptions) -> RequestBuilder<WithBody> {
+    let request = match &options.key {
         Some(key) => request.header("Idempotency-Key", key),
         None => request,
     };
-    match wishes.after {
+    match options.after {
         Some(id) => request.header("If-Match", format!("\"{id}\"")),
         None => request,
     }

@@ -53,7 +53,7 @@ pub(crate) struct Copied {
 /// A write that was given a name.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct KnownWrite {
-    pub(crate) outcome: Fate,
+    pub(crate) outcome: WriteOutcome,
     #[serde(flatten)]
     pub(crate) ids: WriteIds,
     /// When it was accepted, once it is committed.
@@ -81,7 +81,7 @@ impl WriteIds {
 /// What became of a write that was not refused.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Fate {
+pub(crate) enum WriteOutcome {
     /// It is in the log.
     Committed,
     /// It may still be refused.

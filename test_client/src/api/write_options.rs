@@ -13,7 +13,7 @@ const KEY_CHARACTERS_MAX: usize = 128;
 
 /// What a post asks for.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(crate) struct Wishes {
+pub(crate) struct WriteOptions {
     /// How many nodes must have it, the master included: a number from 1, `majority` or `all`. The master's own
     /// choice if left out
     #[arg(long = "w", value_name = "COPIES")]
@@ -33,20 +33,20 @@ pub(crate) struct Wishes {
     pub(crate) after: Option<u64>,
 }
 
-impl Wishes {
+impl WriteOptions {
     /// So many copies, and nothing else.
-    pub(crate) fn copies(copies: Copies) -> Wishes {
-        Wishes { copies: Some(copies), ..Wishes::default() }
+    pub(crate) fn copies(copies: Copies) -> WriteOptions {
+        WriteOptions { copies: Some(copies), ..WriteOptions::default() }
     }
 
     /// The same, waiting so long for nodes that are missing.
-    pub(crate) fn waiting(self, wait: Duration) -> Wishes {
-        Wishes { wait: Some(wait), ..self }
+    pub(crate) fn waiting(self, wait: Duration) -> WriteOptions {
+        WriteOptions { wait: Some(wait), ..self }
     }
 
     /// The same under a name.
-    pub(crate) fn named(self, key: &str) -> Wishes {
-        Wishes { key: Some(key.to_owned()), ..self }
+    pub(crate) fn named(self, key: &str) -> WriteOptions {
+        WriteOptions { key: Some(key.to_owned()), ..self }
     }
 
     /// One message as the body of a post, with what is asked for it.
@@ -145,12 +145,12 @@ mod tests {
 
     #[test]
     fn what_is_not_asked_for_is_not_sent() {
-        assert_eq!(Wishes::default().body("x"), json!({ "message": "x" }));
-        assert_eq!(Wishes::default().query(), "");
-        let both = Wishes::copies(Copies::Number(2)).waiting(Duration::from_millis(1500));
+        assert_eq!(WriteOptions::default().body("x"), json!({ "message": "x" }));
+        assert_eq!(WriteOptions::default().query(), "");
+        let both = WriteOptions::copies(Copies::Number(2)).waiting(Duration::from_millis(1500));
         assert_eq!(both.body("x"), json!({ "message": "x", "w": 2, "timeout": 1.5 }));
         assert_eq!(both.query(), "?w=2&timeout=1.5");
-        assert_eq!(Wishes::copies(Copies::All).query(), "?w=all");
+        assert_eq!(WriteOptions::copies(Copies::All).query(), "?w=all");
     }
 
     #[test]

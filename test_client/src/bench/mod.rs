@@ -27,7 +27,7 @@ mod tally;
 use crate::api::Address;
 use crate::api::{Client, Failure, Kind};
 use crate::exit::Exit;
-use crate::output::{Screen, visible};
+use crate::output::{Terminal, visible};
 use crate::scenario;
 use load::{Load, Node, Run};
 pub(crate) use options::Options;
@@ -52,32 +52,32 @@ const CONNECT_WAIT_MAX: Duration = Duration::from_secs(5);
 const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 
 /// Loads the cluster, and tells what came of it.
-pub(crate) fn run(client: &Client, screen: &mut Screen, json: bool, options: &Options) -> io::Result<Exit> {
+pub(crate) fn run(client: &Client, terminal: &mut Terminal, json: bool, options: &Options) -> io::Result<Exit> {
     let (run, plot) = match prepare(client, options) {
         Ok(prepared) => prepared,
-        Err((exit, why)) => return give_up(screen, exit, &why),
+        Err((exit, why)) => return give_up(terminal, exit, &why),
     };
     let summary = match measure(&run, &Progress::new(json, options.seconds)) {
         Ok(summary) => summary,
-        Err(error) => return give_up(screen, Exit::Unreachable, &format!("the load cannot be made: {error}")),
+        Err(error) => return give_up(terminal, Exit::Unreachable, &format!("the load cannot be made: {error}")),
     };
-    report::show(screen, &run, &summary)?;
+    report::show(terminal, &run, &summary)?;
     let (exit, verdict) = judge(&summary);
     if let Some(verdict) = verdict {
-        screen.complain(verdict);
+        terminal.complain(verdict);
     }
     if let Some(mut file) = plot {
         file.write_all(plot::svg(options, &summary).as_bytes())?;
     }
     let mut document = report::document(&run, &summary);
     document["exit_code"] = exit.code().into();
-    screen.document(document.to_string().as_bytes())?;
+    terminal.document(document.to_string().as_bytes())?;
     Ok(exit)
 }
 
-fn give_up(screen: &mut Screen, exit: Exit, why: &str) -> io::Result<Exit> {
-    screen.complain(why);
-    screen.document(json!({ "error": why, "exit_code": exit.code() }).to_string().as_bytes())?;
+fn give_up(terminal: &mut Terminal, exit: Exit, why: &str) -> io::Result<Exit> {
+    terminal.complain(why);
+    terminal.document(json!({ "error": why, "exit_code": exit.code() }).to_string().as_bytes())?;
     Ok(exit)
 }
 

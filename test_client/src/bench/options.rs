@@ -2,7 +2,7 @@
 
 use super::request::COUNTER_DIGITS;
 use crate::api::Address;
-use crate::api::{Copies, SECONDS_MAX, Wishes, parse_wait};
+use crate::api::{Copies, SECONDS_MAX, WriteOptions, parse_wait};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -100,8 +100,8 @@ impl Options {
     }
 
     /// What every post asks for.
-    pub(super) fn wishes(&self) -> Wishes {
-        Wishes { copies: self.copies, wait: self.wait, ..Wishes::default() }
+    pub(super) fn write_options(&self) -> WriteOptions {
+        WriteOptions { copies: self.copies, wait: self.wait, ..WriteOptions::default() }
     }
 
     /// Posts a second, if there is a schedule.

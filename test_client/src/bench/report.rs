@@ -4,7 +4,7 @@ use super::load::Run;
 use super::options::Options;
 use super::summary::{Figures, Second, Summary, per_second};
 use super::tally::{Latency, Outcome, Side};
-use crate::output::{self, BAD, DIM, GOOD, STRONG, Screen, count, visible};
+use crate::output::{self, BAD, DIM, GOOD, STRONG, Terminal, count, visible};
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -52,12 +52,12 @@ impl Progress {
 }
 
 /// The table, and what has to be said about it.
-pub(super) fn show(screen: &mut Screen, run: &Run, summary: &Summary) -> io::Result<()> {
+pub(super) fn show(terminal: &mut Terminal, run: &Run, summary: &Summary) -> io::Result<()> {
     let options = &run.options;
-    screen.line(headline(options, summary))?;
-    screen.gap()?;
+    terminal.line(headline(options, summary))?;
+    terminal.gap()?;
     let columns = ["a second", "p50", "p90", "p99", "p99.9", "max", "mean"];
-    screen.line(format_args!("{DIM}{}{DIM:#}", row("", &columns.map(str::to_owned))))?;
+    terminal.line(format_args!("{DIM}{}{DIM:#}", row("", &columns.map(str::to_owned))))?;
     let sides =
         [(&summary.total.writes, "messages", options.writers), (&summary.total.reads, "pages", options.readers)];
     for (side, what, clients) in sides {
@@ -65,19 +65,19 @@ pub(super) fn show(screen: &mut Screen, run: &Run, summary: &Summary) -> io::Res
             let rate = grouped(per_second(side.done, summary.measured));
             let times = side.latency().map_or([const { None }; 6], |latency| in_order(latency).map(Some));
             let times = times.map(|time| time.map_or_else(|| "–".to_owned(), |time| Time(time).to_string()));
-            screen.line(row(what, &[vec![rate], times.to_vec()].concat()))?;
+            terminal.line(row(what, &[vec![rate], times.to_vec()].concat()))?;
         }
     }
-    screen.gap()?;
+    terminal.gap()?;
     for (side, what, clients) in sides {
         if clients > 0 {
-            show_outcomes(screen, side, what, options)?;
+            show_outcomes(terminal, side, what, options)?;
         }
     }
-    show_reading(screen, summary)?;
-    show_rest(screen, options, summary)?;
-    show_checks(screen, options, summary)?;
-    show_own_share(screen, summary)
+    show_reading(terminal, summary)?;
+    show_rest(terminal, options, summary)?;
+    show_checks(terminal, options, summary)?;
+    show_own_share(terminal, summary)
 }
 
 fn headline(options: &Options, summary: &Summary) -> String {
@@ -104,7 +104,7 @@ fn row(what: &str, cells: &[String]) -> String {
     cells.iter().fold(format!("  {what:<10}"), |line, cell| format!("{line}{cell:>10}"))
 }
 
-fn show_outcomes(screen: &mut Screen, side: &Side, what: &str, options: &Options) -> io::Result<()> {
+fn show_outcomes(terminal: &mut Terminal, side: &Side, what: &str, options: &Options) -> io::Result<()> {
     let requests = match what {
         "messages" if options.batch > 1 => "batches",
         what => what,
@@ -114,7 +114,7 @@ fn show_outcomes(screen: &mut Screen, side: &Side, what: &str, options: &Options
         let number = grouped(count.requests as f64);
         let why = count.explanation.as_ref().map_or_else(String::new, |why| format!("  {}", visible(why)));
         let meaning = meaning(*outcome);
-        screen.line(format_args!("  {colour}{number:>12}{colour:#} {requests:<8}  {meaning}{DIM}{why}{DIM:#}"))?;
+        terminal.line(format_args!("  {colour}{number:>12}{colour:#} {requests:<8}  {meaning}{DIM}{why}{DIM:#}"))?;
     }
     Ok(())
 }
@@ -132,21 +132,21 @@ fn meaning(outcome: Outcome) -> String {
     }
 }
 
-fn show_reading(screen: &mut Screen, summary: &Summary) -> io::Result<()> {
+fn show_reading(terminal: &mut Terminal, summary: &Summary) -> io::Result<()> {
     let bytes = per_second(summary.total.reads.bytes, summary.measured);
     if bytes > 0.0 {
-        screen.line(format_args!("  {:.1} MB of pages a second", bytes / 1e6))?;
+        terminal.line(format_args!("  {:.1} MB of pages a second", bytes / 1e6))?;
     }
     Ok(())
 }
 
 /// What the percentiles do not know of.
-fn show_rest(screen: &mut Screen, options: &Options, summary: &Summary) -> io::Result<()> {
+fn show_rest(terminal: &mut Terminal, options: &Options, summary: &Summary) -> io::Result<()> {
     let rest = &summary.rest;
     if rest.unanswered > 0 {
         let requests = count(rest.unanswered, "request was", "requests were");
         let oldest = Time(u64::try_from(rest.oldest.as_micros()).unwrap_or(u64::MAX));
-        screen.line(format_args!(
+        terminal.line(format_args!(
             "  {BAD}{requests} not answered{BAD:#} when it ended, the oldest after {oldest}: the figures do not have them"
         ))?;
     }
@@ -155,19 +155,19 @@ fn show_rest(screen: &mut Screen, options: &Options, summary: &Summary) -> io::R
         let number = grouped(rest.in_line as f64);
         let posts = if rest.in_line == 1 { "post that was due" } else { "posts that were due" };
         let advice = if behind { ": the rate is more than the cluster, or so many writers, can do" } else { "" };
-        screen.line(format_args!("  {number} {posts} still waited for a connection at the end{advice}"))?;
+        terminal.line(format_args!("  {number} {posts} still waited for a connection at the end{advice}"))?;
     }
     Ok(())
 }
 
-fn show_checks(screen: &mut Screen, options: &Options, summary: &Summary) -> io::Result<()> {
+fn show_checks(terminal: &mut Terminal, options: &Options, summary: &Summary) -> io::Result<()> {
     let ids = summary.ids();
     for violation in ids.violations() {
-        screen.mark(false, visible(violation))?;
+        terminal.mark(false, visible(violation))?;
     }
     if options.writers > 0 && ids.violations().is_empty() && ids.count() > 0 {
         let number = grouped(ids.count() as f64);
-        screen.mark(
+        terminal.mark(
             true,
             format_args!("{number} ids, with those of the warm-up: each once, rising on every connection"),
         )?;
@@ -175,9 +175,9 @@ fn show_checks(screen: &mut Screen, options: &Options, summary: &Summary) -> io:
     Ok(())
 }
 
-fn show_own_share(screen: &mut Screen, summary: &Summary) -> io::Result<()> {
+fn show_own_share(terminal: &mut Terminal, summary: &Summary) -> io::Result<()> {
     let (cpu, waited) = (percent(summary.cpu_share()), percent(summary.without_core_share()));
-    screen.line(format_args!(
+    terminal.line(format_args!(
         "  test_client used {cpu:.0} % of one core, and waited for one {waited:.0} % of the time"
     ))?;
     if summary.is_bottleneck() {
@@ -186,7 +186,7 @@ fn show_own_share(screen: &mut Screen, summary: &Summary) -> io::Result<()> {
         } else {
             ("A thread of test_client was busy all the time", "Give it more --threads")
         };
-        screen.line(format_args!("  {BAD}{why}:{BAD:#} the figures are a lower bound. {advice}"))?;
+        terminal.line(format_args!("  {BAD}{why}:{BAD:#} the figures are a lower bound. {advice}"))?;
     }
     Ok(())
 }

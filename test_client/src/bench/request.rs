@@ -23,11 +23,11 @@ impl Post {
     /// The post that was asked for. Runs are told apart by their tag.
     pub(super) fn new(master: &Address, options: &Options, tag: &str, token: Option<&Credentials>) -> Post {
         let text = text(options.size, tag);
-        let wishes = options.wishes();
+        let write_options = options.write_options();
         let (body, query) = if options.batch == 1 {
-            (wishes.body(&text).to_string(), String::new())
+            (write_options.body(&text).to_string(), String::new())
         } else {
-            (serde_json::json!(vec![&text; options.batch]).to_string(), wishes.query())
+            (serde_json::json!(vec![&text; options.batch]).to_string(), write_options.query())
         };
         let head = format!(
             "POST /messages{query} HTTP/1.1\r\nHost: {}\r\n{}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",

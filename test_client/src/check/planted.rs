@@ -1,15 +1,15 @@
 //! Each kind of violation, planted in a history that is good otherwise, is found, and nothing else is.
 
-use super::findings::Kind;
-use super::samples::{NODES, Sample, good};
+use super::generator::{NODES, Sample, good};
+use super::violations::Kind;
 use super::{Verdict, judge};
-use crate::history::{How, Outcome, Read, Write};
+use crate::history::{Outcome, Read, ReadMode, Write};
 use std::time::Instant;
 
 const LATE: u64 = 900_000;
 
 fn kinds(sample: &Sample) -> Vec<Kind> {
-    judge(&sample.history()).findings.kinds()
+    judge(&sample.history()).violations.kinds()
 }
 
 /// Plants something in many histories.
@@ -19,12 +19,12 @@ fn is_found(kind: Kind, plant: impl Fn(&mut Sample)) {
         let mut sample = good(seed, 40, 60);
         plant(&mut sample);
         let verdict = judge(&sample.history());
-        assert_eq!(verdict.findings.kinds(), [kind], "seed {seed}: {}", sentences(&verdict));
+        assert_eq!(verdict.violations.kinds(), [kind], "seed {seed}: {}", sentences(&verdict));
     }
 }
 
 fn sentences(verdict: &Verdict) -> String {
-    let sentences: Vec<&str> = verdict.findings.kept().iter().map(|finding| &*finding.sentence).collect();
+    let sentences: Vec<&str> = verdict.violations.kept().iter().map(|violation| &*violation.sentence).collect();
     sentences.join("\n")
 }
 
@@ -56,7 +56,7 @@ fn is_refused(outcome: &Outcome) -> bool {
 }
 
 /// A read of everything, after everything else.
-fn late_read(sample: &Sample, how: How, entries: Vec<(u64, String)>) -> Read<String> {
+fn late_read(sample: &Sample, how: ReadMode, entries: Vec<(u64, String)>) -> Read<String> {
     Read {
         client: "late".to_owned(),
         call: LATE,
@@ -121,7 +121,7 @@ fn a_refused_message_that_is_shown() {
         let text = refused(sample).texts[0].clone();
         let mut entries = sample.log().to_vec();
         entries.push((5000, text));
-        sample.reads.push(late_read(sample, How::Prefix, entries));
+        sample.reads.push(late_read(sample, ReadMode::Prefix, entries));
     });
     for nodes in [0..1, 0..NODES] {
         is_found(Kind::RefusedShown, |sample| {
@@ -179,11 +179,11 @@ fn ids_that_do_not_ascend() {
     is_found(Kind::Disorder, |sample| {
         let mut entries = sample.log().to_vec();
         entries.swap(0, 1);
-        sample.reads.push(late_read(sample, How::Usual, entries));
+        sample.reads.push(late_read(sample, ReadMode::Usual, entries));
     });
     is_found(Kind::Disorder, |sample| {
         let from = sample.log()[1].0;
-        let read = Read { from, ..late_read(sample, How::Usual, sample.log().to_vec()) };
+        let read = Read { from, ..late_read(sample, ReadMode::Usual, sample.log().to_vec()) };
         sample.reads.push(read);
     });
 }
@@ -193,7 +193,7 @@ fn a_reply_with_a_gap() {
     is_found(Kind::Gap, |sample| {
         let mut entries = sample.log().to_vec();
         entries.remove(entries.len() / 2);
-        sample.reads.push(late_read(sample, How::Usual, entries));
+        sample.reads.push(late_read(sample, ReadMode::Usual, entries));
     });
 }
 
@@ -260,7 +260,7 @@ fn a_write_that_comes_before_an_earlier_one() {
     is_found(Kind::OutOfOrder, |sample| {
         sample.reads.clear();
         let (id, text) = sample.log()[0].clone();
-        let before = Read { call: 0, returned: 1, ..late_read(sample, How::Prefix, vec![(id, text)]) };
+        let before = Read { call: 0, returned: 1, ..late_read(sample, ReadMode::Prefix, vec![(id, text)]) };
         sample.reads.push(before);
     });
 }
@@ -270,7 +270,7 @@ fn what_is_not_shown_any_more() {
     is_found(Kind::Unshown, |sample| {
         let all = sample.log().to_vec();
         let less = all[..all.len() - 1].to_vec();
-        let first = late_read(sample, How::Prefix, all);
+        let first = late_read(sample, ReadMode::Prefix, all);
         let second = Read { call: LATE + 2, returned: LATE + 3, entries: less, ..first.clone() };
         sample.reads.extend([first, second]);
     });
@@ -282,7 +282,7 @@ fn what_is_not_shown_any_more() {
         sample.writes.push(write);
         let mut entries = sample.log().to_vec();
         entries.push((5000, "t gone".to_owned()));
-        sample.reads.push(late_read(sample, How::Prefix, entries));
+        sample.reads.push(late_read(sample, ReadMode::Prefix, entries));
     });
 }
 
@@ -301,7 +301,7 @@ fn a_usual_read_that_is_stale() {
         });
         let newest = everything.max().expect("something is everywhere");
         let entries = sample.log().iter().filter(|(id, _)| *id < newest).cloned().collect();
-        let read = Read { stale, ..late_read(sample, How::Usual, entries) };
+        let read = Read { stale, ..late_read(sample, ReadMode::Usual, entries) };
         sample.reads.push(read);
     };
     is_found(Kind::Stale, |sample| plant(sample, false));
@@ -320,7 +320,7 @@ fn a_strong_read_that_is_stale() {
         });
         let newest = newest.max().unwrap();
         let entries = sample.log().iter().filter(|(id, _)| *id < newest).cloned().collect();
-        sample.reads.push(late_read(sample, How::Strong, entries));
+        sample.reads.push(late_read(sample, ReadMode::Strong, entries));
     });
     // Nobody was told of it but a reader of another node.
     is_found(Kind::StaleStrong, |sample| {
@@ -335,8 +335,8 @@ fn a_strong_read_that_is_stale() {
         };
         sample.writes.push(write);
         sample.finals.iter_mut().for_each(|shown| shown.entries.push((5000, "t quiet".to_owned())));
-        let seen = Read { node: 0, ..late_read(sample, How::Prefix, sample.log().to_vec()) };
-        let missed = Read { call: LATE + 2, returned: LATE + 3, ..late_read(sample, How::Strong, all) };
+        let seen = Read { node: 0, ..late_read(sample, ReadMode::Prefix, sample.log().to_vec()) };
+        let missed = Read { call: LATE + 2, returned: LATE + 3, ..late_read(sample, ReadMode::Strong, all) };
         sample.reads.extend([seen, missed]);
     });
 }
@@ -376,10 +376,10 @@ fn a_long_history_is_judged_without_comparing_all_with_all() {
     // A violation in each of thousands of replies is counted, and told a few times.
     for number in 0..5000 {
         let at = LATE + number * 2;
-        let read = Read { call: at, returned: at + 1, ..late_read(&sample, How::Strong, Vec::new()) };
+        let read = Read { call: at, returned: at + 1, ..late_read(&sample, ReadMode::Strong, Vec::new()) };
         sample.reads.push(read);
     }
     let begun = Instant::now();
     let verdict = judge(&sample.history());
-    assert!(verdict.findings.total() >= 5000 && verdict.findings.kept().len() <= 20, "{:?}", begun.elapsed());
+    assert!(verdict.violations.total() >= 5000 && verdict.violations.kept().len() <= 20, "{:?}", begun.elapsed());
 }

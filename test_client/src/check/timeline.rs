@@ -61,7 +61,7 @@ pub(super) fn svg(history: &History, verdict: &Verdict) -> String {
     };
     paper.ticks(ticks, "refused", returned(|outcome| matches!(outcome, Outcome::Refused { .. })));
     paper.ticks(ticks + TICKS, "unknown", returned(|outcome| matches!(outcome, Outcome::Unknown { .. })));
-    paper.ticks(ticks + 2.0 * TICKS, "violation", verdict.findings.kept().iter().map(|finding| finding.at));
+    paper.ticks(ticks + 2.0 * TICKS, "violation", verdict.violations.kept().iter().map(|violation| violation.at));
     paper.out.push_str("</svg>\n");
     paper.out
 }

@@ -2,12 +2,12 @@
 
 use super::Node;
 use crate::api::{Health, Listed, State};
-use crate::output::{DIM, STRONG, Screen, count, tick, visible};
+use crate::output::{DIM, STRONG, Terminal, count, tick, visible};
 use serde_json::{Value, json};
 use std::io;
 
 /// A table of the nodes.
-pub(crate) fn show(screen: &mut Screen, nodes: &[Node]) -> io::Result<()> {
+pub(crate) fn show(terminal: &mut Terminal, nodes: &[Node]) -> io::Result<()> {
     let widest =
         |text: fn(&Node) -> &str| nodes.iter().map(|node| visible(text(node)).chars().count()).max().unwrap_or(0);
     let (names, urls) = (widest(|node| &node.server_id), widest(|node| &node.url));
@@ -17,7 +17,7 @@ pub(crate) fn show(screen: &mut Screen, nodes: &[Node]) -> io::Result<()> {
             Ok(reply) => count(reply.value.message_count, "message", "messages"),
             Err(_) => "–".to_owned(),
         };
-        screen.line(format_args!(
+        terminal.line(format_args!(
             "  {} {STRONG}{name:<names$}{STRONG:#}  {DIM}{url:<urls$}{DIM:#}  {holds:>11}  {}",
             tick(node.is_reachable()),
             describe(node)

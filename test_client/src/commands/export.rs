@@ -6,9 +6,9 @@
 
 use crate::api::Address;
 use crate::api::{Client, Failure, Kind, Message};
-use crate::api::{Copies, Wishes, parse_key};
+use crate::api::{Copies, WriteOptions, parse_key};
 use crate::exit::Exit;
-use crate::output::{STRONG, Screen, count};
+use crate::output::{STRONG, Terminal, count};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
@@ -51,10 +51,10 @@ pub(crate) struct ImportOptions {
 }
 
 /// Writes what a node shows into a file.
-pub(crate) fn export(client: &Client, screen: &mut Screen, options: &ExportOptions) -> io::Result<Exit> {
+pub(crate) fn export(client: &Client, terminal: &mut Terminal, options: &ExportOptions) -> io::Result<Exit> {
     let (node, file) = (options.url.as_ref().unwrap_or(client.master()), &options.file);
     if file.exists() || file == Path::new("-") {
-        return screen.refuse(&format!("{} is no name for a new file; choose another", file.display()));
+        return terminal.refuse(&format!("{} is no name for a new file; choose another", file.display()));
     }
     let lines = client.health(node).and_then(|health| {
         let expected = health.value.message_count.saturating_sub(options.from.saturating_sub(1));
@@ -62,7 +62,7 @@ pub(crate) fn export(client: &Client, screen: &mut Screen, options: &ExportOptio
     });
     let (lines, expected) = match lines {
         Ok(lines) => lines,
-        Err(failure) => return screen.fail(&failure),
+        Err(failure) => return terminal.fail(&failure),
     };
     let unfinished = PathBuf::from(format!("{}.part", file.display()));
     let bar = progress(expected, "exported");
@@ -74,13 +74,13 @@ pub(crate) fn export(client: &Client, screen: &mut Screen, options: &ExportOptio
     match saved {
         Ok(messages) => {
             let what = count(messages, "message", "messages");
-            screen.line(format_args!("{STRONG}{what}{STRONG:#} of {node} written to {}", file.display()))?;
-            screen.document(json!({ "messages": messages, "file": file }).to_string().as_bytes())?;
+            terminal.line(format_args!("{STRONG}{what}{STRONG:#} of {node} written to {}", file.display()))?;
+            terminal.document(json!({ "messages": messages, "file": file }).to_string().as_bytes())?;
             Ok(Exit::Success)
         }
         Err(error) => {
             let _ = fs::remove_file(&unfinished);
-            screen.fail(&Failure::new(Kind::Unreachable, format!("the export was cut off: {error}")))
+            terminal.fail(&Failure::new(Kind::Unreachable, format!("the export was cut off: {error}")))
         }
     }
 }
@@ -100,27 +100,28 @@ fn save(lines: impl BufRead, file: &Path, bar: &ProgressBar) -> io::Result<u64> 
 }
 
 /// Appends the messages of a file.
-pub(crate) fn import(client: &Client, screen: &mut Screen, options: &ImportOptions) -> io::Result<Exit> {
+pub(crate) fn import(client: &Client, terminal: &mut Terminal, options: &ImportOptions) -> io::Result<Exit> {
     let file = &options.file;
     if file == Path::new("-") {
-        return screen.refuse("an import reads its file twice, so it needs one; post --lines reads the standard input");
+        return terminal
+            .refuse("an import reads its file twice, so it needs one; post --lines reads the standard input");
     }
     let name = match options.name.clone().map_or_else(|| key_of(file), Ok) {
         Ok(name) => name,
-        Err(why) => return screen.refuse(&why),
+        Err(why) => return terminal.refuse(&why),
     };
     // Read twice: nothing is sent of a file in which something is wrong.
     let lines = match check(file) {
         Ok(lines) => lines,
-        Err(why) => return screen.refuse(&why),
+        Err(why) => return terminal.refuse(&why),
     };
     let bar = progress(lines, "imported");
     let mut done = 0;
     for batch in Batches::open(file)? {
         let batch = batch.map_err(io::Error::other)?;
-        let wishes = Wishes { copies: options.copies, ..Wishes::default() };
-        let wishes = wishes.waiting(BATCH_WAIT).named(&format!("{name}:{}", done + 1));
-        if let Err(failure) = client.post_batch(batch.iter().map(String::as_str), &wishes) {
+        let write_options = WriteOptions { copies: options.copies, ..WriteOptions::default() };
+        let write_options = write_options.waiting(BATCH_WAIT).named(&format!("{name}:{}", done + 1));
+        if let Err(failure) = client.post_batch(batch.iter().map(String::as_str), &write_options) {
             bar.abandon();
             let from = done + 1;
             let is_another = failure.to_string().contains("belongs to message");
@@ -129,22 +130,23 @@ pub(crate) fn import(client: &Client, screen: &mut Screen, options: &ImportOptio
             } else {
                 "When that is mended, run it again: what is there already is not written twice."
             };
-            screen.complain(format_args!(
+            terminal.complain(format_args!(
                 "{done} of {lines} lines were taken; not those from line {from} on: {failure}\n{what_next}"
             ));
-            screen.document(json!({ "lines": lines, "imported": done, "failure": failure }).to_string().as_bytes())?;
+            terminal
+                .document(json!({ "lines": lines, "imported": done, "failure": failure }).to_string().as_bytes())?;
             return Ok(failure.kind.exit());
         }
         done += batch.len() as u64;
         bar.set_position(done);
     }
     bar.finish_and_clear();
-    screen.line(format_args!(
+    terminal.line(format_args!(
         "{STRONG}{}{STRONG:#} of {} are in the log",
         count(done, "line", "lines"),
         file.display()
     ))?;
-    screen.document(json!({ "lines": lines, "imported": done }).to_string().as_bytes())?;
+    terminal.document(json!({ "lines": lines, "imported": done }).to_string().as_bytes())?;
     Ok(Exit::Success)
 }
 

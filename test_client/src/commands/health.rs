@@ -3,22 +3,22 @@
 use crate::api::Client;
 use crate::cluster::{self, Node};
 use crate::exit::Exit;
-use crate::output::Screen;
+use crate::output::Terminal;
 use serde_json::json;
 use std::io;
 
 /// Asks every node and shows a line for each.
-pub(crate) fn run(client: &Client, screen: &mut Screen) -> io::Result<Exit> {
+pub(crate) fn run(client: &Client, terminal: &mut Terminal) -> io::Result<Exit> {
     let nodes = cluster::survey(client);
-    cluster::show(screen, &nodes)?;
-    tell(screen, &nodes)
+    cluster::show(terminal, &nodes)?;
+    tell(terminal, &nodes)
 }
 
 /// The same for scripts. Gives the exit code.
-pub(crate) fn tell(screen: &Screen, nodes: &[Node]) -> io::Result<Exit> {
+pub(crate) fn tell(terminal: &Terminal, nodes: &[Node]) -> io::Result<Exit> {
     let all_reachable = nodes.iter().all(Node::is_reachable);
     let document =
         json!({ "all_reachable": all_reachable, "nodes": nodes.iter().map(cluster::document).collect::<Vec<_>>() });
-    screen.document(document.to_string().as_bytes())?;
+    terminal.document(document.to_string().as_bytes())?;
     Ok(if all_reachable { Exit::Success } else { Exit::Unreachable })
 }

@@ -1,9 +1,9 @@
 //! `test_client post`: append one message, or the lines of the standard input together.
 
-use crate::api::Wishes;
+use crate::api::WriteOptions;
 use crate::api::{Client, Copied, Failure, Kind, Posted, PostedBatch, Reply, SecondaryReport};
 use crate::exit::Exit;
-use crate::output::{Bar, DIM, GOOD, NO_TICK, STRONG, Screen, count, tick, visible};
+use crate::output::{Bar, DIM, GOOD, NO_TICK, STRONG, Terminal, count, tick, visible};
 use serde_json::{Value, json};
 use std::io::{self, Read};
 use std::time::Instant;
@@ -13,45 +13,50 @@ use std::time::Instant;
 const INPUT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Appends a text, or the standard input if it is `-`.
-pub(crate) fn run(client: &Client, screen: &mut Screen, text: &str, wishes: &Wishes) -> io::Result<Exit> {
+pub(crate) fn run(client: &Client, terminal: &mut Terminal, text: &str, options: &WriteOptions) -> io::Result<Exit> {
     let message = match text {
         "-" => match from_input() {
             Ok(message) => without_line_break(&message).to_owned(),
-            Err(why) => return screen.refuse(&why),
+            Err(why) => return terminal.refuse(&why),
         },
         text => text.to_owned(),
     };
     let begun = Instant::now();
-    match client.post(&message, wishes) {
+    match client.post(&message, options) {
         Ok(reply) => {
             let Posted { message_id, copies } = &reply.value;
             let what = format!("message {STRONG}{message_id}{STRONG:#}");
-            show(screen, &what, copies, &reply, milliseconds_since(begun))
+            show(terminal, &what, copies, &reply, milliseconds_since(begun))
         }
-        Err(failure) => fail(screen, &failure, wishes),
+        Err(failure) => fail(terminal, &failure, options),
     }
 }
 
 /// Appends every line of the standard input as a message of its own: all of them, or none.
-pub(crate) fn run_lines(client: &Client, screen: &mut Screen, text: Option<&str>, wishes: &Wishes) -> io::Result<Exit> {
+pub(crate) fn run_lines(
+    client: &Client,
+    terminal: &mut Terminal,
+    text: Option<&str>,
+    options: &WriteOptions,
+) -> io::Result<Exit> {
     if text.is_some_and(|text| text != "-") {
-        return screen.refuse("with --lines the messages are the lines of the standard input; leave the text out");
+        return terminal.refuse("with --lines the messages are the lines of the standard input; leave the text out");
     }
     let input = match from_input() {
-        Ok(input) if input.is_empty() => return screen.refuse("the standard input is empty, so there is no message"),
+        Ok(input) if input.is_empty() => return terminal.refuse("the standard input is empty, so there is no message"),
         Ok(input) => input,
-        Err(why) => return screen.refuse(&why),
+        Err(why) => return terminal.refuse(&why),
     };
     let begun = Instant::now();
-    match client.post_batch(input.lines(), wishes) {
+    match client.post_batch(input.lines(), options) {
         Ok(reply) => {
             let PostedBatch { message_ids, count: messages, copies } = &reply.value;
             let messages = count(*messages, "message", "messages");
             let (first, last) = (message_ids.first, message_ids.last);
             let what = format!("{messages}, {STRONG}{first}{STRONG:#} to {STRONG}{last}{STRONG:#}");
-            show(screen, &what, copies, &reply, milliseconds_since(begun))
+            show(terminal, &what, copies, &reply, milliseconds_since(begun))
         }
-        Err(failure) => fail(screen, &failure, wishes),
+        Err(failure) => fail(terminal, &failure, options),
     }
 }
 
@@ -70,10 +75,10 @@ fn without_line_break(text: &str) -> &str {
     line.unwrap_or(text)
 }
 
-fn show<T>(screen: &mut Screen, what: &str, copies: &Copied, reply: &Reply<T>, waited_ms: u64) -> io::Result<Exit> {
-    screen.line(describe(what, copies, reply))?;
-    screen.bars(&bars(copies, waited_ms))?;
-    screen.document(&document(reply))?;
+fn show<T>(terminal: &mut Terminal, what: &str, copies: &Copied, reply: &Reply<T>, waited_ms: u64) -> io::Result<Exit> {
+    terminal.line(describe(what, copies, reply))?;
+    terminal.bars(&bars(copies, waited_ms))?;
+    terminal.document(&document(reply))?;
     Ok(Exit::Success)
 }
 
@@ -103,19 +108,19 @@ fn document<T>(reply: &Reply<T>) -> Vec<u8> {
     Value::Object(document).to_string().into_bytes()
 }
 
-fn fail(screen: &mut Screen, failure: &Failure, wishes: &Wishes) -> io::Result<Exit> {
-    screen.complain(failure);
-    show_secondaries(screen, failure)?;
-    screen.complain(advice(failure, wishes));
+fn fail(terminal: &mut Terminal, failure: &Failure, options: &WriteOptions) -> io::Result<Exit> {
+    terminal.complain(failure);
+    show_secondaries(terminal, failure)?;
+    terminal.complain(advice(failure, options));
     let mut document = json!(failure);
     document["outcome"] = json!(if failure.kind == Kind::Unknown { "unknown" } else { "not_appended" });
-    screen.document(document.to_string().as_bytes())?;
+    terminal.document(document.to_string().as_bytes())?;
     Ok(failure.kind.exit())
 }
 
 /// What may be concluded, and done.
-fn advice(failure: &Failure, wishes: &Wishes) -> String {
-    match (failure.kind, failure.status, &wishes.key) {
+fn advice(failure: &Failure, options: &WriteOptions) -> String {
+    match (failure.kind, failure.status, &options.key) {
         (Kind::Unknown, _, Some(key)) => {
             format!(
                 "Whether it was appended is not known; ask with `test_client write {key}`, or post it again with --key {key}."
@@ -141,7 +146,7 @@ pub(crate) fn bars(copies: &Copied, waited_ms: u64) -> Vec<Bar> {
 
 /// Each secondary's part in a message that was not committed, if the master told. A message that was refused before it
 /// had an id was sent to nobody, so nobody is to blame for not acknowledging it.
-pub(crate) fn show_secondaries(screen: &mut Screen, failure: &Failure) -> io::Result<()> {
+pub(crate) fn show_secondaries(terminal: &mut Terminal, failure: &Failure) -> io::Result<()> {
     let widest = |text: fn(&SecondaryReport) -> &str| {
         failure.secondaries.iter().map(|part| visible(text(part)).chars().count()).max().unwrap_or(0)
     };
@@ -150,7 +155,7 @@ pub(crate) fn show_secondaries(screen: &mut Screen, failure: &Failure) -> io::Re
         let (name, detail, url) = (visible(&part.server_id), visible(&part.detail), visible(&part.url));
         let asked = part.acknowledged || failure.had_an_id();
         let mark = if asked { tick(part.acknowledged) } else { NO_TICK.to_owned() };
-        screen.line(format_args!("    {mark} {name:<names$}  {detail:<details$}  {DIM}{url}{DIM:#}"))?;
+        terminal.line(format_args!("    {mark} {name:<names$}  {detail:<details$}  {DIM}{url}{DIM:#}"))?;
     }
     Ok(())
 }

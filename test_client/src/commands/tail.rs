@@ -6,7 +6,7 @@
 use crate::api::Address;
 use crate::api::{Client, Kind, Message};
 use crate::exit::Exit;
-use crate::output::{DIM, Screen, visible};
+use crate::output::{DIM, Terminal, visible};
 use clap::Args;
 use std::io::{self, BufRead};
 use std::thread;
@@ -33,7 +33,7 @@ pub(crate) struct Options {
 }
 
 /// Shows messages as they become visible, until somebody ends it.
-pub(crate) fn run(client: &Client, screen: &mut Screen, options: &Options) -> io::Result<Exit> {
+pub(crate) fn run(client: &Client, terminal: &mut Terminal, options: &Options) -> io::Result<Exit> {
     let node = options.url.as_ref().unwrap_or(client.master());
     let begin = match options.from {
         Some(from) => Ok(from),
@@ -42,27 +42,27 @@ pub(crate) fn run(client: &Client, screen: &mut Screen, options: &Options) -> io
     };
     let mut next = match begin {
         Ok(begin) => begin.max(1),
-        Err(failure) => return screen.fail(&failure),
+        Err(failure) => return terminal.fail(&failure),
     };
     let (mut left, mut pause) = (options.count.unwrap_or(u64::MAX), PAUSE_MIN);
     while left > 0 {
         let failure = match client.follow(node, next) {
             Ok(lines) => {
                 let before = next;
-                let why = show(screen, lines, &mut next, &mut left)?;
+                let why = show(terminal, lines, &mut next, &mut left)?;
                 if next > before {
                     pause = PAUSE_MIN;
                 }
                 why
             }
             Err(failure) if failure.kind != Kind::Unreachable => {
-                screen.complain(&failure);
+                terminal.complain(&failure);
                 return Ok(failure.kind.exit());
             }
             Err(failure) => failure.to_string(),
         };
         if left > 0 {
-            screen.complain(format_args!("{failure}; asking again from id {next}"));
+            terminal.complain(format_args!("{failure}; asking again from id {next}"));
             thread::sleep(pause);
             pause = (pause * 2).min(PAUSE_MAX);
         }
@@ -71,7 +71,7 @@ pub(crate) fn run(client: &Client, screen: &mut Screen, options: &Options) -> io
 }
 
 /// Shows what comes, as long as it comes. Gives why it ended.
-fn show(screen: &mut Screen, lines: impl BufRead, next: &mut u64, left: &mut u64) -> io::Result<String> {
+fn show(terminal: &mut Terminal, lines: impl BufRead, next: &mut u64, left: &mut u64) -> io::Result<String> {
     for line in lines.lines() {
         let line = match line {
             Ok(line) if line.is_empty() => continue,
@@ -84,8 +84,8 @@ fn show(screen: &mut Screen, lines: impl BufRead, next: &mut u64, left: &mut u64
         *next = message.id + 1;
         *left -= 1;
         let (time, text) = (visible(&message.timestamp), visible(&message.message));
-        screen.line(format_args!("{:>6}  {DIM}{time:<24}{DIM:#}  {text}", message.id))?;
-        screen.document(line.as_bytes())?;
+        terminal.line(format_args!("{:>6}  {DIM}{time:<24}{DIM:#}  {text}", message.id))?;
+        terminal.document(line.as_bytes())?;
         if *left == 0 {
             break;
         }

@@ -2,27 +2,27 @@
 
 use crate::api::{Client, Replica, Trace, WriteIds};
 use crate::exit::Exit;
-use crate::output::{Bar, DIM, STRONG, Screen, visible};
+use crate::output::{Bar, DIM, STRONG, Terminal, visible};
 use std::io;
 
 /// Asks the master for the trace of a message.
-pub(crate) fn run(client: &Client, screen: &mut Screen, id: u64) -> io::Result<Exit> {
+pub(crate) fn run(client: &Client, terminal: &mut Terminal, id: u64) -> io::Result<Exit> {
     match client.trace(id) {
         Ok(reply) => {
-            show(screen, &reply.value)?;
-            screen.document(&reply.body)?;
+            show(terminal, &reply.value)?;
+            terminal.document(&reply.body)?;
             Ok(Exit::Success)
         }
-        Err(failure) => screen.fail(&failure),
+        Err(failure) => terminal.fail(&failure),
     }
 }
 
-fn show(screen: &mut Screen, trace: &Trace) -> io::Result<()> {
+fn show(terminal: &mut Terminal, trace: &Trace) -> io::Result<()> {
     let what = match trace.ids {
         WriteIds::One { message_id } => format!("message {message_id}"),
         WriteIds::Batch { message_ids } => format!("messages {} to {}", message_ids.first, message_ids.last),
     };
-    screen.line(format_args!(
+    terminal.line(format_args!(
         "{STRONG}{what}{STRONG:#}: {} after {} {DIM}({}, w={}){DIM:#}",
         visible(&trace.outcome),
         span(trace.ms),
@@ -35,9 +35,9 @@ fn show(screen: &mut Screen, trace: &Trace) -> io::Result<()> {
         .iter()
         .filter_map(|replica| Some(Bar { label: visible(&replica.server_id), ms: ended(replica)?.round() as u64 }))
         .collect();
-    screen.bars(&bars)?;
+    terminal.bars(&bars)?;
     for replica in &trace.replicas {
-        screen.line(format_args!("  {}: {}", visible(&replica.server_id), describe(replica)))?;
+        terminal.line(format_args!("  {}: {}", visible(&replica.server_id), describe(replica)))?;
     }
     Ok(())
 }

@@ -1,19 +1,19 @@
 //! `test_client write`: what became of a write that was given a name.
 
-use crate::api::{Client, Fate, Ids, KnownWrite, WriteIds};
+use crate::api::{Client, Ids, KnownWrite, WriteIds, WriteOutcome};
 use crate::exit::Exit;
-use crate::output::{GOOD, STRONG, Screen, visible};
+use crate::output::{GOOD, STRONG, Terminal, visible};
 use std::io;
 
 /// Asks the master for the write with this key.
-pub(crate) fn run(client: &Client, screen: &mut Screen, key: &str) -> io::Result<Exit> {
+pub(crate) fn run(client: &Client, terminal: &mut Terminal, key: &str) -> io::Result<Exit> {
     match client.write(key) {
         Ok(reply) => {
-            screen.line(describe(&reply.value))?;
-            screen.document(&reply.body)?;
+            terminal.line(describe(&reply.value))?;
+            terminal.document(&reply.body)?;
             Ok(exit(reply.value.outcome))
         }
-        Err(failure) => screen.fail(&failure),
+        Err(failure) => terminal.fail(&failure),
     }
 }
 
@@ -25,17 +25,17 @@ fn describe(write: &KnownWrite) -> String {
         }
     };
     match write.outcome {
-        Fate::Committed => {
+        WriteOutcome::Committed => {
             let since = write.timestamp.as_deref().map_or_else(String::new, |time| format!(", {}", visible(time)));
             format!("{GOOD}Committed{GOOD:#} as {what}{since}.")
         }
-        Fate::Pending => format!("Pending as {what}: it may still be refused. Ask again."),
+        WriteOutcome::Pending => format!("Pending as {what}: it may still be refused. Ask again."),
     }
 }
 
-fn exit(outcome: Fate) -> Exit {
+fn exit(outcome: WriteOutcome) -> Exit {
     match outcome {
-        Fate::Committed => Exit::Success,
-        Fate::Pending => Exit::Unknown,
+        WriteOutcome::Committed => Exit::Success,
+        WriteOutcome::Pending => Exit::Unknown,
     }
 }

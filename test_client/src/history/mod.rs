@@ -112,7 +112,7 @@ pub(crate) struct Read<T> {
     #[serde(rename = "return")]
     pub(crate) returned: Micros,
     pub(crate) node: usize,
-    pub(crate) how: How,
+    pub(crate) how: ReadMode,
     pub(crate) from: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<u64>,
@@ -132,7 +132,7 @@ fn is_false(value: &bool) -> bool {
 /// What a reader asked for.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum How {
+pub(crate) enum ReadMode {
     /// No consistency was named.
     Usual,
     Strong,
@@ -141,15 +141,15 @@ pub(crate) enum How {
     Follow,
 }
 
-impl How {
-    pub(crate) const ALL: [How; 4] = [How::Usual, How::Strong, How::Prefix, How::Follow];
+impl ReadMode {
+    pub(crate) const ALL: [ReadMode; 4] = [ReadMode::Usual, ReadMode::Strong, ReadMode::Prefix, ReadMode::Follow];
 
     pub(crate) fn word(self) -> &'static str {
         match self {
-            How::Usual => "usual",
-            How::Strong => "strong",
-            How::Prefix => "prefix",
-            How::Follow => "follow",
+            ReadMode::Usual => "usual",
+            ReadMode::Strong => "strong",
+            ReadMode::Prefix => "prefix",
+            ReadMode::Follow => "follow",
         }
     }
 }
@@ -159,7 +159,7 @@ impl<T> Read<T> {
     /// cut, and a follower is sent more later.
     pub(crate) fn is_complete(&self) -> bool {
         let is_full = self.limit.is_some_and(|limit| self.entries.len() as u64 >= limit);
-        self.failed.is_none() && self.how != How::Follow && !is_full
+        self.failed.is_none() && self.how != ReadMode::Follow && !is_full
     }
 }
 

@@ -3,5 +3,5 @@
 mod terminal;
 mod text;
 
-pub(crate) use terminal::{BAD, Bar, DIM, GOOD, NO_TICK, STRONG, Screen, tick};
+pub(crate) use terminal::{BAD, Bar, DIM, GOOD, NO_TICK, STRONG, Terminal, tick};
 pub(crate) use text::{count, grouped, visible};

@@ -23,15 +23,15 @@ const BAR: Style = AnsiColor::Cyan.on_default();
 const BAR_CELLS: u64 = 30;
 
 /// Where a command writes: sentences for a person, or one JSON document for a script.
-pub(crate) struct Screen {
+pub(crate) struct Terminal {
     out: Box<dyn Write>,
     json: bool,
 }
 
-impl Screen {
-    pub(crate) fn new(json: bool) -> Screen {
+impl Terminal {
+    pub(crate) fn new(json: bool) -> Terminal {
         let out: Box<dyn Write> = if json { Box::new(io::sink()) } else { Box::new(AutoStream::auto(io::stdout())) };
-        Screen { out, json }
+        Terminal { out, json }
     }
 
     /// The document, for scripts. Where a script reads, everything else is silent.
@@ -94,7 +94,7 @@ impl Screen {
     }
 }
 
-/// One row of [`Screen::bars`].
+/// One row of [`Terminal::bars`].
 pub(crate) struct Bar {
     pub(crate) label: String,
     pub(crate) ms: u64,

@@ -7,8 +7,8 @@ use crate::api::Address;
 use crate::api::{Client, Failure, Health, State};
 use crate::cluster::{self, Node};
 use crate::exit::Exit;
-use crate::output::{Screen, visible};
-use crate::wait::look_until;
+use crate::output::{Terminal, visible};
+use crate::wait::poll_briefly;
 use std::io;
 use std::process;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -22,14 +22,14 @@ pub(crate) fn tag(story: &str) -> String {
 /// Why the story cannot go on.
 pub(crate) enum Stop {
     /// Nobody listens any more.
-    Screen(io::Error),
+    Output(io::Error),
     /// The cluster does not let it.
     Cluster(Exit, String),
 }
 
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Stop {
-        Stop::Screen(error)
+        Stop::Output(error)
     }
 }
 
@@ -50,13 +50,13 @@ pub(crate) fn find_the_master(client: &Client) -> Result<Health, Stop> {
 }
 
 /// A cluster that has just started, or changed, needs a moment.
-pub(crate) fn await_writable(client: &Client, screen: &mut Screen) -> Result<(), Stop> {
+pub(crate) fn await_writable(client: &Client, terminal: &mut Terminal) -> Result<(), Stop> {
     let ask = || client.health(client.master()).map(|reply| reply.value);
     let mut health = ask()?;
     if health.writable == Some(false) {
-        screen.line(format_args!("  The master {}. Giving it a moment …", cluster::describe_master(&health)))?;
+        terminal.line(format_args!("  The master {}. Giving it a moment …", cluster::describe_master(&health)))?;
         let settled = |health: &Result<Health, _>| health.as_ref().is_ok_and(|health| health.writable != Some(false));
-        health = look_until(client.timeout(), ask, settled)?;
+        health = poll_briefly(client.timeout(), ask, settled)?;
     }
     if health.writable != Some(false) {
         return Ok(());

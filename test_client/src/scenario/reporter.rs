@@ -1,15 +1,15 @@
 //! Who tells the person what is done and seen, and keeps it for the verdict and for scripts.
 
 use crate::exit::Exit;
-use crate::output::{BAD, DIM, GOOD, NO_TICK, STRONG, Screen, count, visible};
+use crate::output::{BAD, DIM, GOOD, NO_TICK, STRONG, Terminal, count, visible};
 use serde::Serialize;
 use serde_json::Value;
 use std::io;
 use std::path::PathBuf;
 
 /// Tells and keeps.
-pub(crate) struct Narrator<'a> {
-    pub(crate) screen: &'a mut Screen,
+pub(crate) struct Reporter<'a> {
+    pub(crate) terminal: &'a mut Terminal,
     pub(crate) report: Report,
 }
 
@@ -65,7 +65,7 @@ pub(crate) struct Finding {
     pub(crate) seen: String,
 }
 
-impl Narrator<'_> {
+impl Reporter<'_> {
     /// Begins a step. It is unfinished until its end is told.
     pub(crate) fn begin(&mut self, title: &str) -> io::Result<()> {
         self.report.steps.push(Step {
@@ -74,8 +74,8 @@ impl Narrator<'_> {
             reason: None,
             findings: Vec::new(),
         });
-        self.screen.gap()?;
-        self.screen.line(format_args!("{STRONG}{}. {title}{STRONG:#}", self.report.steps.len()))
+        self.terminal.gap()?;
+        self.terminal.line(format_args!("{STRONG}{}. {title}{STRONG:#}", self.report.steps.len()))
     }
 
     /// The step has come to its end.
@@ -104,12 +104,12 @@ impl Narrator<'_> {
             step.verdict = verdict;
             step.reason = Some(sentence.to_owned());
         }
-        self.screen.line(format_args!("  {NO_TICK} {sentence}"))
+        self.terminal.line(format_args!("  {NO_TICK} {sentence}"))
     }
 
     /// What is done now.
     pub(crate) fn say(&mut self, sentence: &str) -> io::Result<()> {
-        self.screen.line(format_args!("  {sentence}"))
+        self.terminal.line(format_args!("  {sentence}"))
     }
 
     /// What was seen: as it must be, or not.
@@ -117,8 +117,8 @@ impl Narrator<'_> {
         let held = finding.is_ok();
         let seen = finding.unwrap_or_else(|wrong| wrong);
         match held {
-            true => self.screen.mark(true, visible(&seen))?,
-            false => self.screen.mark(false, format_args!("{BAD}{}{BAD:#}", visible(&seen)))?,
+            true => self.terminal.mark(true, visible(&seen))?,
+            false => self.terminal.mark(false, format_args!("{BAD}{}{BAD:#}", visible(&seen)))?,
         }
         if let Some(step) = self.report.steps.last_mut() {
             step.findings.push(Finding { held, seen });
@@ -143,26 +143,26 @@ impl Narrator<'_> {
 
     /// The end of the story.
     pub(crate) fn show_verdict(&mut self, exit: Exit) -> io::Result<()> {
-        self.screen.gap()?;
+        self.terminal.gap()?;
         for step in self.report.steps.iter().filter(|step| step.reason.is_some()) {
             let what = if step.verdict == Verdict::LeftOut { "Left out" } else { "Not shown" };
-            self.screen.line(format_args!("{DIM}{what}: {}.{DIM:#}", step.title))?;
+            self.terminal.line(format_args!("{DIM}{what}: {}.{DIM:#}", step.title))?;
         }
         if let Some(stopped) = &self.report.stopped {
-            self.screen.line(format_args!("{BAD}Stopped:{BAD:#} {stopped}."))?;
+            self.terminal.line(format_args!("{BAD}Stopped:{BAD:#} {stopped}."))?;
         }
         if let Some(logs) = &self.report.logs {
-            self.screen.line(format_args!("The logs of the nodes are in {}", logs.display()))?;
+            self.terminal.line(format_args!("The logs of the nodes are in {}", logs.display()))?;
         }
         let unproven = self.report.steps.iter().any(|step| step.reason.is_some());
         match exit {
-            Exit::Success if unproven => self.screen.line(format_args!("{GOOD}What was tried held.{GOOD:#}")),
-            Exit::Success => self.screen.line(format_args!("{GOOD}Everything held.{GOOD:#}")),
+            Exit::Success if unproven => self.terminal.line(format_args!("{GOOD}What was tried held.{GOOD:#}")),
+            Exit::Success => self.terminal.line(format_args!("{GOOD}Everything held.{GOOD:#}")),
             Exit::Broken => {
                 let broken = count(self.broken(), "thing did", "things did");
-                self.screen.line(format_args!("{BAD}{broken} not hold.{BAD:#}"))
+                self.terminal.line(format_args!("{BAD}{broken} not hold.{BAD:#}"))
             }
-            _ => self.screen.line("The acceptance was not played to its end."),
+            _ => self.terminal.line("The acceptance was not played to its end."),
         }
     }
 }
@@ -172,17 +172,17 @@ mod tests {
     use super::*;
 
     fn verdict(findings: &[bool], stopped: Option<Exit>) -> (Exit, Verdict) {
-        let mut screen = Screen::new(true);
-        let mut narrator = Narrator { screen: &mut screen, report: Report::default() };
-        narrator.begin("a step").unwrap();
+        let mut terminal = Terminal::new(true);
+        let mut reporter = Reporter { terminal: &mut terminal, report: Report::default() };
+        reporter.begin("a step").unwrap();
         for held in findings {
-            narrator.find(if *held { Ok(String::new()) } else { Err(String::new()) }).unwrap();
+            reporter.find(if *held { Ok(String::new()) } else { Err(String::new()) }).unwrap();
         }
         if stopped.is_none() {
-            narrator.end();
+            reporter.end();
         }
-        let exit = narrator.settle(stopped.map(|exit| (exit, String::new())));
-        (exit, narrator.report.steps[0].verdict)
+        let exit = reporter.settle(stopped.map(|exit| (exit, String::new())));
+        (exit, reporter.report.steps[0].verdict)
     }
 
     #[test]
@@ -195,11 +195,11 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_not_broken() {
-        let mut screen = Screen::new(true);
-        let mut narrator = Narrator { screen: &mut screen, report: Report::default() };
-        narrator.leave_out("a step", "there are no faults").unwrap();
-        narrator.end();
-        assert_eq!(narrator.settle(None), Exit::Success);
-        assert_eq!(narrator.report.steps[0].verdict, Verdict::LeftOut);
+        let mut terminal = Terminal::new(true);
+        let mut reporter = Reporter { terminal: &mut terminal, report: Report::default() };
+        reporter.leave_out("a step", "there are no faults").unwrap();
+        reporter.end();
+        assert_eq!(reporter.settle(None), Exit::Success);
+        assert_eq!(reporter.report.steps[0].verdict, Verdict::LeftOut);
     }
 }

@@ -11,10 +11,10 @@
 //! The seed draws what is written, read and broken. It does not draw when the machine does what, so two runs with one
 //! seed are alike and not the same.
 
+mod cleanup;
 mod faults;
 mod options;
 mod target;
-mod traces;
 mod workload;
 
 use crate::api::Address;
@@ -22,9 +22,10 @@ use crate::api::Client;
 use crate::check;
 use crate::exit::Exit;
 use crate::history::{Header, Outcome, Recorder, VERSION};
-use crate::output::{DIM, Screen, visible};
+use crate::output::{DIM, Terminal, visible};
 use crate::random::Random;
 use crate::scenario::{self, Stop};
+use cleanup::{Cleanup, Guard};
 use faults::injector::Injector;
 use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) use options::Options;
@@ -36,8 +37,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use target::Stage;
-use traces::{Guard, Traces};
+use target::Target;
 use workload::{readers, recovery, writers};
 
 /// How long a writer waits for an answer. Longer than any fault of a master, so that few give up: of a request that nobody
@@ -119,19 +119,19 @@ impl Run {
 }
 
 /// Tortures a cluster, and judges it.
-pub(crate) fn run(client: &Client, has_master: bool, screen: &mut Screen, options: &Options) -> io::Result<Exit> {
+pub(crate) fn run(client: &Client, has_master: bool, terminal: &mut Terminal, options: &Options) -> io::Result<Exit> {
     if let Err(why) = options.check(has_master) {
-        return screen.refuse(why);
+        return terminal.refuse(why);
     }
-    let (traces, over) = (Arc::new(Traces::default()), Arc::new(AtomicBool::new(false)));
-    let _guard = Guard(Arc::clone(&traces));
-    traces.remove_on_signal(&over)?;
-    match torture(client, screen, options, &traces, over) {
+    let (cleanup, over) = (Arc::new(Cleanup::default()), Arc::new(AtomicBool::new(false)));
+    let _guard = Guard(Arc::clone(&cleanup));
+    cleanup.remove_on_signal(&over)?;
+    match torture(client, terminal, options, &cleanup, over) {
         Ok(exit) => Ok(exit),
-        Err(Stop::Screen(error)) => Err(error),
+        Err(Stop::Output(error)) => Err(error),
         Err(Stop::Cluster(exit, why)) => {
-            screen.complain(visible(&why));
-            screen.document(json!({ "error": why, "exit_code": exit.code() }).to_string().as_bytes())?;
+            terminal.complain(visible(&why));
+            terminal.document(json!({ "error": why, "exit_code": exit.code() }).to_string().as_bytes())?;
             Ok(exit)
         }
     }
@@ -139,9 +139,9 @@ pub(crate) fn run(client: &Client, has_master: bool, screen: &mut Screen, option
 
 fn torture(
     client: &Client,
-    screen: &mut Screen,
+    terminal: &mut Terminal,
     options: &Options,
-    traces: &Arc<Traces>,
+    cleanup: &Arc<Cleanup>,
     over: Arc<AtomicBool>,
 ) -> Result<Exit, Stop> {
     let seed = options.seed.unwrap_or_else(target::draw_seed);
@@ -150,32 +150,32 @@ fn torture(
         let opened = File::options().write(true).create(true).truncate(false).open(file);
         opened.map_err(|error| cannot_be_written(file, &error))?;
     }
-    let stage = Stage::set(client.clone(), options, traces)?;
+    let target = Target::set(client.clone(), options, cleanup)?;
     let (file, is_asked_for) = history_file(options).map_err(|why| Stop::Cluster(Exit::Usage, why))?;
-    let classes: Vec<&str> = stage.means.iter().map(|means| means.class().word()).collect();
-    introduce(screen, &stage, &classes, options, seed)?;
+    let classes: Vec<&str> = target.sources.iter().map(|sources| sources.class().word()).collect();
+    introduce(terminal, &target, &classes, options, seed)?;
     let tag = scenario::tag("torture");
     let header = Header {
         version: VERSION,
         seed,
         tag: tag.clone(),
-        nodes: stage.nodes.iter().map(|(name, _)| name.clone()).collect(),
-        first: stage.first,
-        alone: stage.own.is_some(),
+        nodes: target.nodes.iter().map(|(name, _)| name.clone()).collect(),
+        first: target.first,
+        alone: target.own.is_some(),
         options: options.document(&classes),
         began: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
     };
     let no_file = |error| cannot_be_written(&file, &error);
     let recorder = Arc::new(Recorder::create(&file, header).map_err(no_file)?);
-    let injector = Arc::new(Injector::new(stage.means, stage.nodes.len(), Arc::clone(&recorder)));
-    traces.faults_begin(&injector);
+    let injector = Arc::new(Injector::new(target.sources, target.nodes.len(), Arc::clone(&recorder)));
+    cleanup.faults_begin(&injector);
     let run = Arc::new(Run {
         options: options.clone(),
-        writing: stage.client.with_timeout(WRITER_PATIENCE),
-        reading: stage.client.with_timeout(READER_PATIENCE),
-        nodes: stage.nodes,
+        writing: target.client.with_timeout(WRITER_PATIENCE),
+        reading: target.client.with_timeout(READER_PATIENCE),
+        nodes: target.nodes,
         tag,
-        first: stage.first,
+        first: target.first,
         recorder,
         over,
         too_late: AtomicBool::new(false),
@@ -189,27 +189,27 @@ fn torture(
     run.recorder.end(not_back).map_err(no_file)?;
     let missed = injector.missed();
     for sentence in &missed {
-        screen.line(format_args!("  {DIM}faults:{DIM:#} {}", visible(sentence)))?;
+        terminal.line(format_args!("  {DIM}faults:{DIM:#} {}", visible(sentence)))?;
     }
     if early {
-        screen.line(format_args!("  {DIM}ended early:{DIM:#} before the {} s were over", options.seconds))?;
+        terminal.line(format_args!("  {DIM}ended early:{DIM:#} before the {} s were over", options.seconds))?;
     }
-    let (exit, mut document) = check::judge_file(screen, &file, options.plot.as_deref())?;
+    let (exit, mut document) = check::judge_file(terminal, &file, options.plot.as_deref())?;
     let is_good = exit == Exit::Success;
-    let logs = traces.remove(!is_good);
+    let logs = cleanup.remove(!is_good);
     if is_asked_for || !is_good {
-        screen.line(format_args!("The history is in {}; `test_client check` judges it again.", file.display()))?;
+        terminal.line(format_args!("The history is in {}; `test_client check` judges it again.", file.display()))?;
         document["history"] = json!(file);
     } else {
         std::fs::remove_file(file)?;
     }
     if let Some(logs) = logs {
-        screen.line(format_args!("The logs and data of the nodes are in {}.", logs.display()))?;
+        terminal.line(format_args!("The logs and data of the nodes are in {}.", logs.display()))?;
         document["logs"] = json!(logs);
     }
     document["run"] =
-        json!({ "classes": classes, "left_out": stage.skipped, "not_made": missed, "ended_early": early });
-    screen.document(document.to_string().as_bytes())?;
+        json!({ "classes": classes, "left_out": target.skipped, "not_made": missed, "ended_early": early });
+    terminal.document(document.to_string().as_bytes())?;
     Ok(exit)
 }
 
@@ -227,20 +227,26 @@ fn history_file(options: &Options) -> Result<(PathBuf, bool), String> {
     kept.map(|(_, path)| (path, false)).map_err(|error| format!("no file could be made for the history: {error}"))
 }
 
-fn introduce(screen: &mut Screen, stage: &Stage, classes: &[&str], options: &Options, seed: u64) -> io::Result<()> {
-    for (name, address) in &stage.nodes {
-        screen.line(format_args!("  {} at {address}", visible(name)))?;
+fn introduce(
+    terminal: &mut Terminal,
+    target: &Target,
+    classes: &[&str],
+    options: &Options,
+    seed: u64,
+) -> io::Result<()> {
+    for (name, address) in &target.nodes {
+        terminal.line(format_args!("  {} at {address}", visible(name)))?;
     }
     let classes = if classes.is_empty() { "none".to_owned() } else { classes.join(", ") };
     let Options { seconds, writers, readers, rate, .. } = options;
-    screen.line(format_args!(
+    terminal.line(format_args!(
         "  {seconds} s, {writers} writers with {rate} writes a second, {readers} readers and a follower at each node; seed {seed}"
     ))?;
-    screen.line(format_args!("  faults: {classes}"))?;
-    for sentence in &stage.skipped {
-        screen.line(format_args!("  {DIM}skipped:{DIM:#} {}", visible(sentence)))?;
+    terminal.line(format_args!("  faults: {classes}"))?;
+    for sentence in &target.skipped {
+        terminal.line(format_args!("  {DIM}skipped:{DIM:#} {}", visible(sentence)))?;
     }
-    screen.gap()
+    terminal.gap()
 }
 
 /// How a run ended.

@@ -1,9 +1,9 @@
 //! The cluster that is tortured: its nodes, and what can be done to them.
 
+use super::cleanup::Cleanup;
 use super::faults::compose::Compose;
-use super::faults::{Class, Clocks, Disks, Means, Members, Network, Processes, Requests};
+use super::faults::{Class, Clocks, Disks, FaultSource, Members, Network, Processes, Requests};
 use super::options::{Options, Wanted, Which};
-use super::traces::Traces;
 use crate::api::Address;
 use crate::api::{Client, Failure, Health, Listed, Reply};
 use crate::cluster;
@@ -11,7 +11,7 @@ use crate::cluster::OwnCluster;
 use crate::exit::Exit;
 use crate::random::Random;
 use crate::scenario::{self, Stop};
-use crate::wait::look_until;
+use crate::wait::poll_briefly;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,14 +24,14 @@ const LONG: Duration = Duration::from_secs(5);
 const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What can be done, one for each class.
-type AllMeans = Vec<Box<dyn Means>>;
+type AllMeans = Vec<Box<dyn FaultSource>>;
 
 /// Nodes that can be written to, read, and harmed.
-pub(super) struct Stage {
+pub(super) struct Target {
     pub(super) client: Client,
     /// Name and address, the master first.
     pub(super) nodes: Vec<(String, Address)>,
-    pub(super) means: AllMeans,
+    pub(super) sources: AllMeans,
     /// What cannot be done, and why.
     pub(super) skipped: Vec<String>,
     /// The nodes, if they are ours.
@@ -44,26 +44,26 @@ fn usage(sentence: impl Into<String>) -> Stop {
     Stop::Cluster(Exit::Usage, sentence.into())
 }
 
-impl Stage {
-    /// Finds or starts the nodes. Own nodes are told to `traces` before any of them runs.
-    pub(super) fn set(client: Client, options: &Options, traces: &Traces) -> Result<Stage, Stop> {
+impl Target {
+    /// Finds or starts the nodes. Own nodes are told to `cleanup` before any of them runs.
+    pub(super) fn set(client: Client, options: &Options, cleanup: &Cleanup) -> Result<Target, Stop> {
         match options.cluster {
-            Which::Own => Stage::own(&client, options, traces),
+            Which::Own => Target::own(&client, options, cleanup),
             Which::Compose => {
                 let (nodes, first) = meet(&client)?;
                 let names: Vec<String> = nodes.iter().map(|(name, _)| name.clone()).collect();
                 let compose = Compose::find(options.compose_file.as_deref(), options.project.as_deref(), &names);
-                let means = compose.map_err(usage)?.means();
-                Stage::met(client, nodes, first, means, options)
+                let sources = compose.map_err(usage)?.sources();
+                Target::met(client, nodes, first, sources, options)
             }
             Which::Given => {
                 let (nodes, first) = meet(&client)?;
-                Stage::met(client, nodes, first, Vec::new(), options)
+                Target::met(client, nodes, first, Vec::new(), options)
             }
         }
     }
 
-    fn own(client: &Client, options: &Options, traces: &Traces) -> Result<Stage, Stop> {
+    fn own(client: &Client, options: &Options, cleanup: &Cleanup) -> Result<Target, Stop> {
         let mut cluster = OwnCluster::prepare("torture", options.port).map_err(usage)?;
         let nodes = cluster.nodes();
         let names: Vec<String> = nodes.iter().map(|(name, _)| name.clone()).collect();
@@ -85,7 +85,7 @@ impl Stage {
         });
         chosen.offer(Class::Clock, || Clocks::of(&mut cluster, &names).map(boxed));
         let cluster = Arc::new(cluster);
-        traces.cluster_begins(&cluster);
+        cleanup.cluster_begins(&cluster);
         let processes =
             |pauses| Ok(boxed(Processes { cluster: Arc::clone(&cluster), names: names.clone(), pauses, long: LONG }));
         chosen.offer(Class::Kill, || processes(false));
@@ -103,39 +103,39 @@ impl Stage {
             let secondaries = health.as_ref().map(|reply| &reply.value.secondaries[..]).unwrap_or_default();
             secondaries.len() + 1 == nodes.len() && secondaries.iter().all(Listed::is_in_sync)
         };
-        let _ = look_until(client.timeout(), || client.health(client.master()), is_well);
+        let _ = poll_briefly(client.timeout(), || client.health(client.master()), is_well);
         let hurried = client.with_timeout(REQUEST_PATIENCE);
         chosen.offer(Class::Members, || {
             Ok(boxed(Members { client: hurried.clone(), cluster: Arc::clone(&cluster), names: names.clone() }))
         });
         chosen.offer(Class::Api, || Ok(boxed(Requests { client: hurried.clone(), nodes: nodes.clone() })));
-        let (means, skipped) = chosen.close()?;
-        Ok(Stage { client, nodes, means, skipped, own: Some(cluster), first: 1 })
+        let (sources, skipped) = chosen.close()?;
+        Ok(Target { client, nodes, sources, skipped, own: Some(cluster), first: 1 })
     }
 
     fn met(
         client: Client,
         nodes: Vec<(String, Address)>,
         first: u64,
-        means: AllMeans,
+        sources: AllMeans,
         options: &Options,
-    ) -> Result<Stage, Stop> {
+    ) -> Result<Target, Stop> {
         let mut chosen = Chosen::new(&options.faults);
-        for means in means {
-            chosen.offer(means.class(), || Ok(means));
+        for sources in sources {
+            chosen.offer(sources.class(), || Ok(sources));
         }
         chosen.offer(Class::Api, || {
             let requests = Requests { client: client.with_timeout(REQUEST_PATIENCE), nodes: nodes.clone() };
             requests.are_heard()?;
             Ok(boxed(requests))
         });
-        let (means, skipped) = chosen.close()?;
-        Ok(Stage { client, nodes, means, skipped, own: None, first })
+        let (sources, skipped) = chosen.close()?;
+        Ok(Target { client, nodes, sources, skipped, own: None, first })
     }
 }
 
-fn boxed(means: impl Means + 'static) -> Box<dyn Means> {
-    Box::new(means)
+fn boxed(sources: impl FaultSource + 'static) -> Box<dyn FaultSource> {
+    Box::new(sources)
 }
 
 /// The nodes of a cluster that runs, and the id after its newest message. Each is called what it says itself: a master that
@@ -154,17 +154,17 @@ fn meet(client: &Client) -> Result<(Vec<(String, Address)>, u64), Stop> {
 struct Chosen<'a> {
     wanted: &'a Wanted,
     offered: Vec<Class>,
-    means: AllMeans,
+    sources: AllMeans,
     missing: Vec<(Class, String)>,
 }
 
 impl<'a> Chosen<'a> {
     fn new(wanted: &'a Wanted) -> Chosen<'a> {
-        Chosen { wanted, offered: Vec::new(), means: Vec::new(), missing: Vec::new() }
+        Chosen { wanted, offered: Vec::new(), sources: Vec::new(), missing: Vec::new() }
     }
 
-    /// Takes the means for a class, if it is wanted.
-    fn offer(&mut self, class: Class, means: impl FnOnce() -> Result<Box<dyn Means>, String>) {
+    /// Takes the sources for a class, if it is wanted.
+    fn offer(&mut self, class: Class, sources: impl FnOnce() -> Result<Box<dyn FaultSource>, String>) {
         self.offered.push(class);
         let is_wanted = match self.wanted {
             Wanted::All => true,
@@ -173,8 +173,8 @@ impl<'a> Chosen<'a> {
         if !is_wanted {
             return;
         }
-        match means() {
-            Ok(means) => self.means.push(means),
+        match sources() {
+            Ok(sources) => self.sources.push(sources),
             Err(why) => self.missing.push((class, why)),
         }
     }
@@ -196,8 +196,8 @@ impl<'a> Chosen<'a> {
             }
         }
         // In one order, so that a seed means the same whatever was offered when.
-        self.means.sort_by_key(|means| means.class());
-        Ok((self.means, self.missing.iter().map(sentence).collect()))
+        self.sources.sort_by_key(|sources| sources.class());
+        Ok((self.sources, self.missing.iter().map(sentence).collect()))
     }
 }
 

@@ -7,15 +7,15 @@
 mod report;
 
 use crate::api::Address;
-use crate::api::Wishes;
+use crate::api::WriteOptions;
 use crate::api::{Client, Failure, Kind, Messages};
 use crate::cluster;
 use crate::commands::post::{bars, milliseconds_since, show_secondaries};
 use crate::exit::Exit;
-use crate::output::{BAD, DIM, GOOD, NO_TICK, STRONG, Screen, count, tick, visible};
+use crate::output::{BAD, DIM, GOOD, NO_TICK, STRONG, Terminal, count, tick, visible};
 use crate::scenario::rules::{self, Written};
 use crate::scenario::{self, Stop};
-use crate::wait::look_until;
+use crate::wait::poll_briefly;
 use report::{Comparison, RefusedReport, Report, WriteReport};
 use serde_json::json;
 use std::io;
@@ -33,10 +33,10 @@ const REMOVALS_MAX: usize = 3;
 const TEXTS: [&str; 3] = ["one log", "on every node", "in the same order"];
 
 /// Tells the story and gives the verdict.
-pub(crate) fn run(client: &Client, screen: &mut Screen, with_failure: bool) -> io::Result<Exit> {
-    let mut story = Story {
+pub(crate) fn run(client: &Client, terminal: &mut Terminal, with_failure: bool) -> io::Result<Exit> {
+    let mut story = Demonstration {
         client,
-        screen,
+        terminal,
         tag: scenario::tag("demo"),
         steps: 0,
         nodes: Vec::new(),
@@ -45,18 +45,18 @@ pub(crate) fn run(client: &Client, screen: &mut Screen, with_failure: bool) -> i
     };
     let stopped = match story.tell(with_failure) {
         Ok(()) => None,
-        Err(Stop::Screen(error)) => return Err(error),
+        Err(Stop::Output(error)) => return Err(error),
         Err(Stop::Cluster(exit, sentence)) => Some((exit, sentence)),
     };
     let exit = story.report.settle(stopped);
     story.show_verdict(exit)?;
-    story.screen.document(json!(story.report).to_string().as_bytes())?;
+    story.terminal.document(json!(story.report).to_string().as_bytes())?;
     Ok(exit)
 }
 
-struct Story<'a> {
+struct Demonstration<'a> {
     client: &'a Client,
-    screen: &'a mut Screen,
+    terminal: &'a mut Terminal,
     tag: String,
     /// How many steps have been told.
     steps: usize,
@@ -67,9 +67,9 @@ struct Story<'a> {
     report: Report,
 }
 
-impl Story<'_> {
+impl Demonstration<'_> {
     fn tell(&mut self, with_failure: bool) -> Result<(), Stop> {
-        self.screen.line(format_args!("{STRONG}A replicated log, demonstrated{STRONG:#}"))?;
+        self.terminal.line(format_args!("{STRONG}A replicated log, demonstrated{STRONG:#}"))?;
         self.meet_the_nodes()?;
         self.write_while_all_is_well()?;
         self.explain_the_wait()?;
@@ -83,7 +83,7 @@ impl Story<'_> {
         self.title("A secondary that does not acknowledge")?;
         if self.provoke_a_failure()? {
             self.title("And everything works again")?;
-            scenario::await_writable(self.client, self.screen)?;
+            scenario::await_writable(self.client, self.terminal)?;
             self.write(&format!("all is well again ({})", self.tag))?;
             self.compare_the_logs()?;
         }
@@ -95,9 +95,9 @@ impl Story<'_> {
     fn meet_the_nodes(&mut self) -> Result<(), Stop> {
         self.title("Who is there")?;
         self.find_the_master()?;
-        let writable = scenario::await_writable(self.client, self.screen);
+        let writable = scenario::await_writable(self.client, self.terminal);
         let nodes = cluster::survey(self.client);
-        cluster::show(self.screen, &nodes)?;
+        cluster::show(self.terminal, &nodes)?;
         self.report.nodes = nodes.iter().map(cluster::document).collect();
         self.report.unread =
             nodes.iter().filter(|node| node.answer.is_err()).map(|node| node.server_id.clone()).collect();
@@ -112,7 +112,7 @@ impl Story<'_> {
         if health.secondaries.iter().all(|listed| listed.server_id != ABSENT) {
             return Ok(());
         }
-        self.screen
+        self.terminal
             .line(format_args!("  {ABSENT} is left over from an earlier demonstration; it is removed first."))?;
         self.remove_absent()
     }
@@ -136,15 +136,15 @@ impl Story<'_> {
         self.announce(text)?;
         let secondaries = self.secondaries()?;
         let begun = Instant::now();
-        let outcome = self.client.post(text, &Wishes::default());
+        let outcome = self.client.post(text, &WriteOptions::default());
         let waited_ms = milliseconds_since(begun);
         if let Err(failure) = &outcome {
-            show_secondaries(self.screen, failure)?;
+            show_secondaries(self.terminal, failure)?;
         }
         let posted = outcome?.value;
-        self.screen.bars(&bars(&posted.copies, waited_ms))?;
+        self.terminal.bars(&bars(&posted.copies, waited_ms))?;
         let holders = count(posted.copies.replicated_to, "secondary", "secondaries");
-        self.screen.mark(true, format_args!("message {}, held by the master and {holders}", posted.message_id))?;
+        self.terminal.mark(true, format_args!("message {}, held by the master and {holders}", posted.message_id))?;
         for wrong in rules::confirmed_too_early(&posted, waited_ms, &secondaries) {
             self.violation(wrong)?;
         }
@@ -154,8 +154,8 @@ impl Story<'_> {
     }
 
     fn announce(&mut self, text: &str) -> io::Result<()> {
-        self.screen.gap()?;
-        self.screen.line(format_args!("  POST {STRONG}\"{text}\"{STRONG:#}"))
+        self.terminal.gap()?;
+        self.terminal.line(format_args!("  POST {STRONG}\"{text}\"{STRONG:#}"))
     }
 
     /// The names of the secondaries at this moment, as the master knows them.
@@ -187,7 +187,7 @@ impl Story<'_> {
     fn compare_the_logs(&mut self) -> Result<(), Stop> {
         let through = self.written.last().map_or(0, |written| written.id);
         let readings = self.read_every_node(through)?;
-        self.screen.gap()?;
+        self.terminal.gap()?;
         self.show_matrix(&readings)?;
         let Some((_, master)) = readings.first() else {
             return Ok(());
@@ -205,7 +205,7 @@ impl Story<'_> {
                 1 => format!("the master shows {messages}, and these among them"),
                 nodes => format!("{nodes} nodes show the same {messages}, in the same order"),
             };
-            self.screen.mark(true, finding)?;
+            self.terminal.mark(true, finding)?;
         }
         for wrong in wrong {
             self.violation(wrong)?;
@@ -219,7 +219,7 @@ impl Story<'_> {
         let mut readings = Vec::new();
         for (server_id, address) in &self.nodes {
             let read = || self.client.messages(address);
-            let reading = look_until(self.client.timeout(), read, |reading| match reading {
+            let reading = poll_briefly(self.client.timeout(), read, |reading| match reading {
                 Ok(reply) => rules::reaches(&reply.value, through),
                 Err(_) => false,
             });
@@ -237,7 +237,12 @@ impl Story<'_> {
         let names: Vec<String> = readings.iter().map(|(server_id, _)| visible(server_id)).collect();
         let ids = rows.iter().map(|(id, ..)| id.chars().count()).max().unwrap_or(0).max(2);
         let texts = rows.iter().map(|(_, text, _)| text.chars().count()).max().unwrap_or(0);
-        self.screen.line(format_args!("  {DIM}{:>ids$}  {:<texts$}  {}{DIM:#}", "id", "message", names.join("  ")))?;
+        self.terminal.line(format_args!(
+            "  {DIM}{:>ids$}  {:<texts$}  {}{DIM:#}",
+            "id",
+            "message",
+            names.join("  ")
+        ))?;
         for (id, text, must_show) in rows {
             let columns = readings.iter().zip(&names);
             let cells: Vec<String> = columns
@@ -246,7 +251,7 @@ impl Story<'_> {
             let cells = cells.join("  ");
             // The spaces of the last column matter only if something follows it.
             let cells = if must_show { cells.trim_end().to_owned() } else { format!("{cells}  {DIM}refused{DIM:#}") };
-            self.screen.line(format_args!("  {id:>ids$}  {text:<texts$}  {cells}"))?;
+            self.terminal.line(format_args!("  {id:>ids$}  {text:<texts$}  {cells}"))?;
         }
         Ok(())
     }
@@ -259,7 +264,7 @@ impl Story<'_> {
         let registered = self.client.register(ABSENT_URL, ABSENT);
         if let Err(failure @ Failure { kind: Kind::Refused, .. }) = &registered {
             let why = format!("the failure, because the master registers no secondaries: {failure}");
-            self.screen.line(format_args!("  Left out: {why}"))?;
+            self.terminal.line(format_args!("  Left out: {why}"))?;
             self.report.skipped.push(why);
             return Ok(false);
         }
@@ -273,7 +278,7 @@ impl Story<'_> {
         let text = format!("this must not appear ({})", self.tag);
         self.announce(&text)?;
         let begun = Instant::now();
-        let outcome = self.client.post(&text, &Wishes::default());
+        let outcome = self.client.post(&text, &WriteOptions::default());
         let waited_ms = milliseconds_since(begun);
         match outcome {
             Err(failure @ Failure { kind: Kind::Refused, .. }) => self.show_refusal(text, waited_ms, failure),
@@ -287,12 +292,12 @@ impl Story<'_> {
 
     fn show_refusal(&mut self, message: String, waited_ms: u64, failure: Failure) -> Result<(), Stop> {
         let status = failure.status.map_or_else(String::new, |status| format!("{status}: "));
-        self.screen.line(format_args!("    {BAD}{status}{BAD:#}{failure} {DIM}({waited_ms} ms){DIM:#}"))?;
-        show_secondaries(self.screen, &failure)?;
+        self.terminal.line(format_args!("    {BAD}{status}{BAD:#}{failure} {DIM}({waited_ms} ms){DIM:#}"))?;
+        show_secondaries(self.terminal, &failure)?;
         if failure.message_id.is_none() {
             self.say("The master knew beforehand that not all would acknowledge, so it asked nobody.")?;
         }
-        self.screen.mark(true, "refused, as it must be: a message is on every node or on none")?;
+        self.terminal.mark(true, "refused, as it must be: a message is on every node or on none")?;
         if failure.secondaries.iter().any(|part| part.server_id == ABSENT && part.acknowledged) {
             self.violation(format!("{ABSENT} is said to have acknowledged, and it does not exist"))?;
         }
@@ -305,12 +310,12 @@ impl Story<'_> {
             return Ok(());
         };
         let readings = self.read_every_node(0)?;
-        let showing: Vec<_> = readings.iter().filter(|(_, shown)| rules::shows(shown, &text)).collect();
-        if showing.is_empty() {
+        let observation: Vec<_> = readings.iter().filter(|(_, shown)| rules::shows(shown, &text)).collect();
+        if observation.is_empty() {
             let nodes = count(readings.len(), "node was", "nodes were");
-            self.screen.mark(true, format_args!("no node shows it ({nodes} asked)"))?;
+            self.terminal.mark(true, format_args!("no node shows it ({nodes} asked)"))?;
         }
-        for (server_id, _) in showing {
+        for (server_id, _) in observation {
             self.violation(format!("{server_id} shows the message that was refused"))?;
         }
         Ok(())
@@ -325,7 +330,7 @@ impl Story<'_> {
         };
         let outcome = (1..REMOVALS_MAX).fold(remove(), |outcome, _| outcome.or_else(|_| remove()));
         let Err(failure) = outcome else {
-            self.screen.mark(true, format_args!("{ABSENT} is removed again"))?;
+            self.terminal.mark(true, format_args!("{ABSENT} is removed again"))?;
             return Ok(());
         };
         self.report.absent_still_registered = true;
@@ -341,46 +346,46 @@ impl Story<'_> {
     // The end.
 
     fn show_verdict(&mut self, exit: Exit) -> io::Result<()> {
-        self.screen.gap()?;
+        self.terminal.gap()?;
         let report = &self.report;
         for skipped in &report.skipped {
-            self.screen.line(format_args!("{DIM}Left out: {skipped}.{DIM:#}"))?;
+            self.terminal.line(format_args!("{DIM}Left out: {skipped}.{DIM:#}"))?;
         }
         if !report.unread.is_empty() {
             let unread = visible(&report.unread.join(", "));
-            self.screen.line(format_args!("{BAD}Not seen:{BAD:#} {unread} could not be read from here."))?;
+            self.terminal.line(format_args!("{BAD}Not seen:{BAD:#} {unread} could not be read from here."))?;
         }
         if let Some(stopped) = &report.stopped {
-            self.screen.line(format_args!("{BAD}Stopped:{BAD:#} {stopped}."))?;
+            self.terminal.line(format_args!("{BAD}Stopped:{BAD:#} {stopped}."))?;
         }
         let violations = &report.violations;
         for violation in violations {
-            self.screen.line(format_args!("{BAD}Broken:{BAD:#} {}.", visible(violation)))?;
+            self.terminal.line(format_args!("{BAD}Broken:{BAD:#} {}.", visible(violation)))?;
         }
         match exit {
-            Exit::Success => self.screen.line(format_args!("{GOOD}Everything held.{GOOD:#}")),
+            Exit::Success => self.terminal.line(format_args!("{GOOD}Everything held.{GOOD:#}")),
             Exit::Broken => {
                 let promises = count(violations.len(), "promise was", "promises were");
-                self.screen.line(format_args!("{BAD}{promises} broken.{BAD:#}"))
+                self.terminal.line(format_args!("{BAD}{promises} broken.{BAD:#}"))
             }
-            _ if report.stopped.is_some() => self.screen.line("The story was not told to its end."),
-            _ => self.screen.line("What was seen held, but not everything could be seen."),
+            _ if report.stopped.is_some() => self.terminal.line("The story was not told to its end."),
+            _ => self.terminal.line("What was seen held, but not everything could be seen."),
         }
     }
 
     fn title(&mut self, title: &str) -> Result<(), Stop> {
-        self.screen.gap()?;
+        self.terminal.gap()?;
         self.steps += 1;
-        Ok(self.screen.line(format_args!("{STRONG}{}. {title}{STRONG:#}", self.steps))?)
+        Ok(self.terminal.line(format_args!("{STRONG}{}. {title}{STRONG:#}", self.steps))?)
     }
 
     fn say(&mut self, sentence: &str) -> Result<(), Stop> {
-        Ok(self.screen.line(format_args!("  {sentence}"))?)
+        Ok(self.terminal.line(format_args!("  {sentence}"))?)
     }
 
     /// Records what must not be, and shows it where it happened.
     fn violation(&mut self, sentence: String) -> Result<(), Stop> {
-        self.screen.mark(false, format_args!("{BAD}{}{BAD:#}", visible(&sentence)))?;
+        self.terminal.mark(false, format_args!("{BAD}{}{BAD:#}", visible(&sentence)))?;
         // A later step may come across the same one.
         if !self.report.violations.contains(&sentence) {
             self.report.violations.push(sentence);

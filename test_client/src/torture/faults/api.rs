@@ -1,6 +1,6 @@
 //! Faults that nodes show when they are asked to (`PUT /faults`).
 
-use super::{Begun, Class, Means};
+use super::{ActiveFault, Class, FaultSource};
 use crate::api::Address;
 use crate::api::Client;
 use crate::random::Random;
@@ -27,12 +27,12 @@ impl Requests {
     }
 }
 
-impl Means for Requests {
+impl FaultSource for Requests {
     fn class(&self) -> Class {
         Class::Api
     }
 
-    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<Begun, String> {
+    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String> {
         let node = random.one_of(idle);
         let (name, address) = self.nodes[node].clone();
         let tenths = 2 + random.below(14);
@@ -48,7 +48,7 @@ impl Means for Requests {
             let _ = client.end_fault(&address);
             Ok(hits)
         });
-        Ok(Begun { what, nodes: vec![node], lasts: std::time::Duration::from_millis(tenths * 100), undo })
+        Ok(ActiveFault { what, nodes: vec![node], lasts: std::time::Duration::from_millis(tenths * 100), undo })
     }
 }
 

@@ -3,7 +3,7 @@
 //! Only the clock that tells the time of day jumps. The one that measures how long something takes is never faked: no
 //! machine's does that.
 
-use super::{Begun, Class, Means, between};
+use super::{ActiveFault, Class, FaultSource, between};
 use crate::cluster::OwnCluster;
 use crate::random::Random;
 use std::fs;
@@ -53,12 +53,12 @@ impl Clocks {
     }
 }
 
-impl Means for Clocks {
+impl FaultSource for Clocks {
     fn class(&self) -> Class {
         Class::Clock
     }
 
-    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<Begun, String> {
+    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String> {
         let (node, jump) = (random.one_of(idle), random.one_of(&JUMPS));
         let file = self.files[node].clone();
         fs::write(&file, format!("{jump:+}\n")).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -67,6 +67,6 @@ impl Means for Clocks {
             fs::write(&file, "+0\n").map_err(|error| format!("{}: {error}", file.display()))?;
             Ok(None)
         });
-        Ok(Begun { what, nodes: vec![node], lasts: between(random, 300, 3000), undo })
+        Ok(ActiveFault { what, nodes: vec![node], lasts: between(random, 300, 3000), undo })
     }
 }

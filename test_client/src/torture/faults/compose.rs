@@ -3,7 +3,7 @@
 //! Services are called what their nodes are called (`SERVER_ID`). Everything is done by the programs that the person uses,
 //! `docker compose` or `docker-compose`, and `docker` for networks, so it can be undone by hand with the same.
 
-use super::{Begun, Class, Means, between};
+use super::{ActiveFault, Class, FaultSource, between};
 use crate::random::Random;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -52,10 +52,10 @@ impl Compose {
     }
 
     /// What can be done.
-    pub(in super::super) fn means(self) -> Vec<Box<dyn Means>> {
+    pub(in super::super) fn sources(self) -> Vec<Box<dyn FaultSource>> {
         let compose = Arc::new(self);
         let classes = [Class::Kill, Class::Pause, Class::Network, Class::Restart];
-        let of = |class| Box::new(Containers { class, compose: Arc::clone(&compose) }) as Box<dyn Means>;
+        let of = |class| Box::new(Containers { class, compose: Arc::clone(&compose) }) as Box<dyn FaultSource>;
         classes.into_iter().map(of).collect()
     }
 
@@ -75,12 +75,12 @@ impl Compose {
     }
 }
 
-impl Means for Containers {
+impl FaultSource for Containers {
     fn class(&self) -> Class {
         self.class
     }
 
-    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<Begun, String> {
+    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String> {
         let node = random.one_of(idle);
         let compose = Arc::clone(&self.compose);
         let service = compose.names[node].clone();
@@ -90,7 +90,7 @@ impl Means for Containers {
                 compose.run(&["pause", &service])?;
                 let what = format!("{service} paused");
                 let undo = Box::new(move || compose.run(&["unpause", &service]).map(|_| None));
-                Ok(Begun { what, nodes, lasts: between(random, 300, 6000), undo })
+                Ok(ActiveFault { what, nodes, lasts: between(random, 300, 6000), undo })
             }
             Class::Network => {
                 let (container, network) = compose.container_of(&service)?;
@@ -99,18 +99,18 @@ impl Means for Containers {
                 let undo = Box::new(move || {
                     run(["docker", "network", "connect", "--alias", &service, &network, &container]).map(|_| None)
                 });
-                Ok(Begun { what, nodes, lasts: between(random, 300, 6000), undo })
+                Ok(ActiveFault { what, nodes, lasts: between(random, 300, 6000), undo })
             }
             Class::Restart => {
                 compose.run(&["restart", &service])?;
                 let what = format!("{service} restarted");
-                Ok(Begun { what, nodes, lasts: between(random, 0, 500), undo: Box::new(|| Ok(None)) })
+                Ok(ActiveFault { what, nodes, lasts: between(random, 0, 500), undo: Box::new(|| Ok(None)) })
             }
             _ => {
                 compose.run(&["kill", "-s", "KILL", &service])?;
                 let what = format!("{service} killed");
                 let undo = Box::new(move || compose.run(&["start", &service]).map(|_| None));
-                Ok(Begun { what, nodes, lasts: between(random, 0, 2000), undo })
+                Ok(ActiveFault { what, nodes, lasts: between(random, 0, 2000), undo })
             }
         }
     }

@@ -3,7 +3,7 @@
 //! A node whose sync failed acknowledges nothing more until it is started again, so it is killed and started when such
 //! a fault ends. Reads are never touched.
 
-use super::{Begun, Class, Means, between};
+use super::{ActiveFault, Class, FaultSource, between};
 use crate::cluster::OwnCluster;
 use crate::random::Random;
 use rustix::process::{Pid, Signal, kill_process};
@@ -47,12 +47,12 @@ impl Disks {
     }
 }
 
-impl Means for Disks {
+impl FaultSource for Disks {
     fn class(&self) -> Class {
         Class::Disk
     }
 
-    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<Begun, String> {
+    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String> {
         let node = random.one_of(idle);
         let (name, home) = (&self.names[node], self.cluster.home(node).ok_or("there are no nodes any more")?);
         let pid = self.cluster.process(node).ok_or_else(|| format!("{name} does not run"))?;
@@ -79,7 +79,7 @@ impl Means for Disks {
             }
             Ok(Some(hits))
         });
-        Ok(Begun { what, nodes: vec![node], lasts: between(random, 500, 3000), undo })
+        Ok(ActiveFault { what, nodes: vec![node], lasts: between(random, 500, 3000), undo })
     }
 }
 

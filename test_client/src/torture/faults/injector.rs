@@ -1,6 +1,6 @@
 //! Who lets faults happen: one after another, sometimes two at a time at different nodes, and all ended in the end.
 
-use super::{Begun, Class, Means, Undo, between};
+use super::{ActiveFault, Class, FaultSource, Undo, between};
 use crate::history::{Fault, Line, Micros, Recorder};
 use crate::output::count;
 use crate::random::Random;
@@ -16,7 +16,7 @@ const PEACE_MS: (u64, u64) = (50, 900);
 
 /// The faults of a run.
 pub(in super::super) struct Injector {
-    means: Vec<Box<dyn Means>>,
+    sources: Vec<Box<dyn FaultSource>>,
     nodes: usize,
     recorder: Arc<Recorder>,
     open: Mutex<Vec<Open>>,
@@ -39,9 +39,9 @@ struct Open {
 }
 
 impl Injector {
-    pub(in super::super) fn new(means: Vec<Box<dyn Means>>, nodes: usize, recorder: Arc<Recorder>) -> Injector {
+    pub(in super::super) fn new(sources: Vec<Box<dyn FaultSource>>, nodes: usize, recorder: Arc<Recorder>) -> Injector {
         Injector {
-            means,
+            sources,
             nodes,
             recorder,
             open: Mutex::default(),
@@ -54,7 +54,7 @@ impl Injector {
     /// Makes faults until it is told to end.
     pub(in super::super) fn run(&self, mut random: Random) {
         let mut next = Instant::now();
-        while !self.ended.load(Ordering::SeqCst) && !self.means.is_empty() {
+        while !self.ended.load(Ordering::SeqCst) && !self.sources.is_empty() {
             self.end_those(|open| open.until <= Instant::now());
             if Instant::now() >= next {
                 // Now and then a second one begins beside the first.
@@ -104,10 +104,10 @@ impl Injector {
         if idle.is_empty() || self.ended.load(Ordering::SeqCst) {
             return;
         }
-        let means = &self.means[random.index(self.means.len())];
-        let (class, begin) = (means.class(), self.recorder.now());
-        match means.begin(&idle, random) {
-            Ok(Begun { what, nodes, lasts, undo }) => {
+        let sources = &self.sources[random.index(self.sources.len())];
+        let (class, begin) = (sources.class(), self.recorder.now());
+        match sources.begin(&idle, random) {
+            Ok(ActiveFault { what, nodes, lasts, undo }) => {
                 open.push(Open { class, what, nodes, begin, until: Instant::now() + lasts, undo });
             }
             Err(why) => {
@@ -151,12 +151,12 @@ mod tests {
         fails: bool,
     }
 
-    impl Means for Pretended {
+    impl FaultSource for Pretended {
         fn class(&self) -> Class {
             self.class
         }
 
-        fn begin(&self, idle: &[usize], random: &mut Random) -> Result<Begun, String> {
+        fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String> {
             let node = random.one_of(idle);
             if self.class == Class::Disk {
                 return Err("there is no disk".to_owned());
@@ -169,7 +169,7 @@ mod tests {
                 if fails { Err("it does not start".to_owned()) } else { Ok(Some(1)) }
             });
             let what = "pretended".to_owned();
-            Ok(Begun { what, nodes: vec![node], lasts: Duration::from_millis(random.below(400)), undo })
+            Ok(ActiveFault { what, nodes: vec![node], lasts: Duration::from_millis(random.below(400)), undo })
         }
     }
 
@@ -187,8 +187,9 @@ mod tests {
         };
         let recorder = Arc::new(Recorder::create(file.path(), header).unwrap());
         let at = Arc::new(Mutex::new(Vec::new()));
-        let means = |class: &Class| Box::new(Pretended { at: Arc::clone(&at), class: *class, fails }) as Box<dyn Means>;
-        let injector = Injector::new(classes.iter().map(means).collect(), 3, Arc::clone(&recorder));
+        let sources =
+            |class: &Class| Box::new(Pretended { at: Arc::clone(&at), class: *class, fails }) as Box<dyn FaultSource>;
+        let injector = Injector::new(classes.iter().map(sources).collect(), 3, Arc::clone(&recorder));
         thread::scope(|scope| {
             scope.spawn(|| injector.run(Random::new(3)));
             thread::sleep(Duration::from_secs(2));

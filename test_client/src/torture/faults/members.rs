@@ -3,7 +3,7 @@
 //! Each knows its master and registers itself again soon, so it is back before long, whatever happens to the master
 //! meanwhile. Some are killed beside that, as if a machine were taken away.
 
-use super::{Begun, Class, Means, between};
+use super::{ActiveFault, Class, FaultSource, between};
 use crate::api::Client;
 use crate::cluster::OwnCluster;
 use crate::random::Random;
@@ -24,12 +24,12 @@ impl Members {
     }
 }
 
-impl Means for Members {
+impl FaultSource for Members {
     fn class(&self) -> Class {
         Class::Members
     }
 
-    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<Begun, String> {
+    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String> {
         if !idle.contains(&0) {
             return Err("the master had a fault already".to_owned());
         }
@@ -54,6 +54,6 @@ impl Means for Members {
             Ok(None)
         });
         let what = format!("{name} removed{}", if is_killed { " and killed" } else { "" });
-        Ok(Begun { what, nodes: vec![node], lasts: between(random, 0, 2500), undo })
+        Ok(ActiveFault { what, nodes: vec![node], lasts: between(random, 0, 2500), undo })
     }
 }

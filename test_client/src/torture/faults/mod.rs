@@ -1,7 +1,7 @@
 //! What goes wrong: classes of faults, and what can make them.
 //!
 //! A fault is begun, lasts a while, and is ended; whatever it did is undone then. How that is done depends on the cluster:
-//! [`Means`] is what can be done to one. The [`injector`] draws what happens when.
+//! [`FaultSource`] is what can be done to one. The [`injector`] draws what happens when.
 
 mod api;
 mod clock;
@@ -74,7 +74,7 @@ impl FromStr for Class {
 }
 
 /// A fault that has begun.
-pub(super) struct Begun {
+pub(super) struct ActiveFault {
     /// What it is, in a few words.
     pub(super) what: String,
     /// The nodes that it concerns. No other fault concerns them at the same time.
@@ -88,12 +88,12 @@ pub(super) struct Begun {
 pub(super) type Undo = Box<dyn FnOnce() -> Result<Option<u64>, String> + Send>;
 
 /// What makes the faults of one class.
-pub(super) trait Means: Send + Sync {
+pub(super) trait FaultSource: Send + Sync {
     fn class(&self) -> Class;
 
     /// Begins a fault at some of these nodes, at which there is none. An error says why it could not be begun; then
     /// nothing is to be undone.
-    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<Begun, String>;
+    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String>;
 }
 
 /// A time between two, in milliseconds.

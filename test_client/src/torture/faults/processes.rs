@@ -1,6 +1,6 @@
 //! Nodes of our own that are killed, or stopped for a while.
 
-use super::{Begun, Class, Means, between};
+use super::{ActiveFault, Class, FaultSource, between};
 use crate::cluster::OwnCluster;
 use crate::random::Random;
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,12 +17,12 @@ pub(in super::super) struct Processes {
     pub(in super::super) long: Duration,
 }
 
-impl Means for Processes {
+impl FaultSource for Processes {
     fn class(&self) -> Class {
         if self.pauses { Class::Pause } else { Class::Kill }
     }
 
-    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<Begun, String> {
+    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String> {
         let is_all = idle.len() == self.names.len() && random.one_in(5);
         let nodes = if is_all { idle.to_vec() } else { vec![random.one_of(idle)] };
         let who = if is_all { "all nodes".to_owned() } else { self.names[nodes[0]].clone() };
@@ -31,7 +31,7 @@ impl Means for Processes {
 }
 
 impl Processes {
-    fn kill(&self, nodes: Vec<usize>, who: &str, random: &mut Random) -> Result<Begun, String> {
+    fn kill(&self, nodes: Vec<usize>, who: &str, random: &mut Random) -> Result<ActiveFault, String> {
         for node in &nodes {
             self.cluster.kill(*node)?;
         }
@@ -43,10 +43,10 @@ impl Processes {
             }
             Ok(None)
         });
-        Ok(Begun { what: format!("{who} killed"), nodes, lasts: between(random, 0, 1500), undo })
+        Ok(ActiveFault { what: format!("{who} killed"), nodes, lasts: between(random, 0, 1500), undo })
     }
 
-    fn pause(&self, nodes: Vec<usize>, who: &str, random: &mut Random) -> Result<Begun, String> {
+    fn pause(&self, nodes: Vec<usize>, who: &str, random: &mut Random) -> Result<ActiveFault, String> {
         let pids: Vec<Pid> = nodes.iter().filter_map(|node| self.cluster.process(*node)).collect();
         for pid in &pids {
             signal(*pid, Signal::STOP)?;
@@ -56,7 +56,7 @@ impl Processes {
             pids.into_iter().try_for_each(|pid| signal(pid, Signal::CONT))?;
             Ok(None)
         });
-        Ok(Begun { what: format!("{who} stopped for {:.1} s", lasts.as_secs_f64()), nodes, lasts, undo })
+        Ok(ActiveFault { what: format!("{who} stopped for {:.1} s", lasts.as_secs_f64()), nodes, lasts, undo })
     }
 }
 

@@ -5,7 +5,7 @@
 //! it does when a network comes back. A connection that has lost bytes in between can never be right again; it goes on
 //! to swallow everything until one of its ends gives up.
 //!
-//! Each connection has two threads, one for each direction. They look for a change of the trouble several times a
+//! Each connection has two threads, one for each direction. They look for a change of the impairment several times a
 //! second, so nothing here waits for ever.
 
 use crate::random::Random;
@@ -27,7 +27,7 @@ const CHUNK_BYTES: usize = 16 * 1024;
 
 /// What is wrong with the network.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Trouble {
+pub(super) enum Impairment {
     /// Nothing arrives, in these directions: `there` is towards the target.
     Cut { there: bool, back: bool },
     /// Everything arrives so much later.
@@ -40,30 +40,30 @@ pub(super) enum Trouble {
     Refuse,
 }
 
-impl Trouble {
+impl Impairment {
     /// One by chance, of any kind.
-    pub(super) fn by_chance(random: &mut Random) -> Trouble {
+    pub(super) fn by_chance(random: &mut Random) -> Impairment {
         match random.below(8) {
-            0 | 1 => Trouble::Cut { there: true, back: true },
-            2 => Trouble::Cut { there: true, back: false },
-            3 => Trouble::Cut { there: false, back: true },
-            4 => Trouble::Delay(Duration::from_millis(50 + random.below(750))),
-            5 => Trouble::Reset { after: 1 + random.index(300) },
-            6 => Trouble::HalfOpen,
-            _ => Trouble::Refuse,
+            0 | 1 => Impairment::Cut { there: true, back: true },
+            2 => Impairment::Cut { there: true, back: false },
+            3 => Impairment::Cut { there: false, back: true },
+            4 => Impairment::Delay(Duration::from_millis(50 + random.below(750))),
+            5 => Impairment::Reset { after: 1 + random.index(300) },
+            6 => Impairment::HalfOpen,
+            _ => Impairment::Refuse,
         }
     }
 
     /// What it is, to be read after "the way".
     pub(super) fn describe(self) -> String {
         match self {
-            Trouble::Cut { there: true, back: false } => "loses what goes there".to_owned(),
-            Trouble::Cut { there: false, back: true } => "loses what comes back".to_owned(),
-            Trouble::Cut { .. } => "is cut".to_owned(),
-            Trouble::Delay(delay) => format!("takes {} ms longer", delay.as_millis()),
-            Trouble::Reset { after } => format!("breaks after {after} bytes"),
-            Trouble::HalfOpen => "is half open: it accepts and swallows".to_owned(),
-            Trouble::Refuse => "refuses connections".to_owned(),
+            Impairment::Cut { there: true, back: false } => "loses what goes there".to_owned(),
+            Impairment::Cut { there: false, back: true } => "loses what comes back".to_owned(),
+            Impairment::Cut { .. } => "is cut".to_owned(),
+            Impairment::Delay(delay) => format!("takes {} ms longer", delay.as_millis()),
+            Impairment::Reset { after } => format!("breaks after {after} bytes"),
+            Impairment::HalfOpen => "is half open: it accepts and swallows".to_owned(),
+            Impairment::Refuse => "refuses connections".to_owned(),
         }
     }
 }
@@ -76,8 +76,8 @@ pub(super) struct Relay {
 struct Shared {
     listens: SocketAddr,
     target: SocketAddr,
-    trouble: Mutex<Option<Trouble>>,
-    /// How often the trouble met something.
+    impairment: Mutex<Option<Impairment>>,
+    /// How often the impairment met something.
     hits: AtomicU64,
     ended: AtomicBool,
 }
@@ -94,8 +94,8 @@ impl Relay {
     pub(super) fn start(listens: SocketAddr, target: SocketAddr) -> io::Result<Relay> {
         let listener = listen(listens)?;
         let listens = listener.local_addr()?;
-        let (trouble, hits, ended) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
-        let shared = Arc::new(Shared { listens, target, trouble, hits, ended });
+        let (impairment, hits, ended) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
+        let shared = Arc::new(Shared { listens, target, impairment, hits, ended });
         let accepting = Arc::clone(&shared);
         thread::Builder::new().name("relay".to_owned()).spawn(move || accepting.accept(listener))?;
         Ok(Relay { shared })
@@ -107,12 +107,12 @@ impl Relay {
     }
 
     /// From now on, this is wrong.
-    pub(super) fn trouble(&self, trouble: Trouble) {
+    pub(super) fn impairment(&self, impairment: Impairment) {
         self.shared.hits.store(0, Ordering::SeqCst);
-        *self.shared.lock() = Some(trouble);
+        *self.shared.lock() = Some(impairment);
     }
 
-    /// Ends the trouble, and says how often it met something.
+    /// Ends the impairment, and says how often it met something.
     pub(super) fn heal(&self) -> u64 {
         *self.shared.lock() = None;
         self.shared.hits.load(Ordering::SeqCst)
@@ -132,11 +132,11 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Option<Trouble>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Impairment>> {
+        self.impairment.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> Option<Trouble> {
+    fn now(&self) -> Option<Impairment> {
         *self.lock()
     }
 
@@ -151,7 +151,7 @@ impl Shared {
     fn accept(self: Arc<Shared>, listener: TcpListener) {
         let mut listener = Some(listener);
         while !self.is_ended() {
-            if self.now() == Some(Trouble::Refuse) {
+            if self.now() == Some(Impairment::Refuse) {
                 // What nobody listens on is refused by the system.
                 listener = None;
             } else if listener.is_none() {
@@ -225,32 +225,32 @@ impl Pump {
 
     /// Whether there is nothing more to do. Where connections are refused, those that are there break.
     fn is_over(&self) -> bool {
-        if self.shared.now() == Some(Trouble::Refuse) {
+        if self.shared.now() == Some(Impairment::Refuse) {
             self.shared.hit();
             self.reset();
         }
         self.broken.load(Ordering::SeqCst) || self.shared.is_ended()
     }
 
-    /// Passes bytes on, or does with them what the trouble wants. Says whether they are lost.
+    /// Passes bytes on, or does with them what the impairment wants. Says whether they are lost.
     fn pass(&mut self, bytes: &[u8]) -> io::Result<bool> {
-        let trouble = self.shared.now();
-        if trouble.is_some() && !self.is_spared(trouble) {
+        let impairment = self.shared.now();
+        if impairment.is_some() && !self.is_spared(impairment) {
             self.shared.hit();
         }
-        match trouble {
-            Some(Trouble::Cut { .. }) => self.wait_while(|pump| !pump.is_spared(pump.shared.now())),
-            Some(Trouble::Delay(delay)) => {
+        match impairment {
+            Some(Impairment::Cut { .. }) => self.wait_while(|pump| !pump.is_spared(pump.shared.now())),
+            Some(Impairment::Delay(delay)) => {
                 let begun = Instant::now();
-                self.wait_while(|pump| pump.shared.now() == trouble && begun.elapsed() < delay);
+                self.wait_while(|pump| pump.shared.now() == impairment && begun.elapsed() < delay);
             }
-            Some(Trouble::Reset { after }) => {
+            Some(Impairment::Reset { after }) => {
                 self.to.write_all(&bytes[..after.min(bytes.len())])?;
                 self.reset();
                 return Ok(true);
             }
-            Some(Trouble::HalfOpen) => return Ok(true),
-            Some(Trouble::Refuse) => {
+            Some(Impairment::HalfOpen) => return Ok(true),
+            Some(Impairment::Refuse) => {
                 self.reset();
                 return Ok(true);
             }
@@ -261,18 +261,18 @@ impl Pump {
     }
 
     /// Whether this direction is free of a cut.
-    fn is_spared(&self, trouble: Option<Trouble>) -> bool {
-        match (trouble, self.direction) {
-            (Some(Trouble::Cut { there, .. }), Direction::There) => !there,
-            (Some(Trouble::Cut { back, .. }), Direction::Back) => !back,
-            (trouble, _) => trouble.is_none(),
+    fn is_spared(&self, impairment: Option<Impairment>) -> bool {
+        match (impairment, self.direction) {
+            (Some(Impairment::Cut { there, .. }), Direction::There) => !there,
+            (Some(Impairment::Cut { back, .. }), Direction::Back) => !back,
+            (impairment, _) => impairment.is_none(),
         }
     }
 
     fn wait_while(&self, goes_on: impl Fn(&Pump) -> bool) {
         while goes_on(self) && !self.shared.is_ended() && !self.broken.load(Ordering::SeqCst) {
-            // A trouble that came instead of a cut is not waited for.
-            if !matches!(self.shared.now(), Some(Trouble::Cut { .. } | Trouble::Delay(_))) {
+            // An impairment that came instead of a cut is not waited for.
+            if !matches!(self.shared.now(), Some(Impairment::Cut { .. } | Impairment::Delay(_))) {
                 return;
             }
             thread::sleep(ACCEPT_EVERY);
@@ -334,7 +334,7 @@ mod tests {
         let mut stream = connect(&relay);
         answers(&mut stream, "before");
         for (there, back) in [(true, true), (true, false), (false, true)] {
-            relay.trouble(Trouble::Cut { there, back });
+            relay.impairment(Impairment::Cut { there, back });
             stream.write_all(b"late").unwrap();
             assert!(is_silent(&mut stream), "there {there}, back {back}");
             assert!(relay.heal() > 0);
@@ -350,7 +350,7 @@ mod tests {
         let relay = echo();
         let mut stream = connect(&relay);
         let delay = Duration::from_millis(200);
-        relay.trouble(Trouble::Delay(delay));
+        relay.impairment(Impairment::Delay(delay));
         let begun = Instant::now();
         answers(&mut stream, "slow");
         assert!(begun.elapsed() >= 2 * delay, "there and back: {:?}", begun.elapsed());
@@ -360,7 +360,7 @@ mod tests {
     fn a_reset_breaks_a_transfer_in_the_middle() {
         let relay = echo();
         let mut stream = connect(&relay);
-        relay.trouble(Trouble::Reset { after: 3 });
+        relay.impairment(Impairment::Reset { after: 3 });
         stream.write_all(b"in the middle").unwrap();
         let mut answer = Vec::new();
         let ended = stream.read_to_end(&mut answer);
@@ -373,7 +373,7 @@ mod tests {
     fn what_was_swallowed_never_comes_again() {
         let relay = echo();
         let mut stream = connect(&relay);
-        relay.trouble(Trouble::HalfOpen);
+        relay.impairment(Impairment::HalfOpen);
         stream.write_all(b"lost").unwrap();
         assert!(is_silent(&mut stream));
         assert!(relay.heal() > 0);
@@ -387,7 +387,7 @@ mod tests {
         let relay = echo();
         let mut stream = connect(&relay);
         answers(&mut stream, "before");
-        relay.trouble(Trouble::Refuse);
+        relay.impairment(Impairment::Refuse);
         assert!(stream.read(&mut [0]).is_err(), "it is reset");
         let until = Instant::now() + PATIENCE;
         while TcpStream::connect(relay.address()).is_ok() {

@@ -2,7 +2,7 @@
 
 use super::super::Run;
 use crate::api::Message;
-use crate::history::{How, Line, Read};
+use crate::history::{Line, Read, ReadMode};
 use crate::random::Random;
 use std::io::BufRead;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(in super::super) fn read_until_the_end(run: &Run, node: usize, number: u64, 
     let client = format!("reader-{node}-{number}");
     let mut seen = run.first;
     while !run.is_quiet() {
-        let how = random.one_of(&[How::Usual, How::Usual, How::Strong, How::Prefix]);
+        let how = random.one_of(&[ReadMode::Usual, ReadMode::Usual, ReadMode::Strong, ReadMode::Prefix]);
         let (from, limit) = match random.below(40) {
             0 => (run.first, None),
             1..=8 => (run.first + random.below(seen - run.first + 1), Some(1 + random.below(PART_MAX))),
@@ -38,10 +38,10 @@ pub(in super::super) fn read_until_the_end(run: &Run, node: usize, number: u64, 
     }
 }
 
-fn read(run: &Run, client: &str, node: usize, how: How, from: u64, limit: Option<u64>) -> Read<String> {
+fn read(run: &Run, client: &str, node: usize, how: ReadMode, from: u64, limit: Option<u64>) -> Read<String> {
     let consistency = match how {
-        How::Usual | How::Follow => None,
-        How::Strong | How::Prefix => Some(how.word()),
+        ReadMode::Usual | ReadMode::Follow => None,
+        ReadMode::Strong | ReadMode::Prefix => Some(how.word()),
     };
     let call = run.recorder.now();
     let answer = run.reading.page(&run.nodes[node].1, from, limit, consistency);
@@ -76,7 +76,7 @@ fn take_lines(run: &Run, node: usize, call: u64, lines: impl BufRead, from: &mut
         let Ok(Message { id, message, .. }) = serde_json::from_str(&line) else { return };
         let entries = vec![(id, message)];
         let client = format!("follower-{node}");
-        let (how, returned) = (How::Follow, run.recorder.now());
+        let (how, returned) = (ReadMode::Follow, run.recorder.now());
         let read =
             Read { client, call, returned, node, how, from: *from, limit: None, stale: false, failed: None, entries };
         run.recorder.note(&Line::Read(read));

@@ -3,9 +3,9 @@
 use super::super::Run;
 use super::writers::{Wanted, attempt};
 use crate::api::Message;
-use crate::api::{Copies, Wishes};
+use crate::api::{Copies, WriteOptions};
 use crate::history::{Final, Line, Outcome};
-use crate::wait::look_as_long_as;
+use crate::wait::poll_for;
 use std::io::BufRead;
 use std::time::{Duration, Instant};
 
@@ -36,10 +36,10 @@ fn write_the_last(run: &Run, limit: Duration) -> Result<u64, String> {
     let wanted = Wanted {
         client: "last".to_owned(),
         texts: vec![format!("{} the end", run.tag)],
-        wishes: Wishes { copies: Some(Copies::All), wait: Some(LAST_WAIT), key, after: None },
+        options: WriteOptions { copies: Some(Copies::All), wait: Some(LAST_WAIT), key, after: None },
     };
     let enough = |outcome: &Outcome| matches!(outcome, Outcome::Committed { .. });
-    let why = match look_as_long_as(limit, || attempt(run, &wanted), enough) {
+    let why = match poll_for(limit, || attempt(run, &wanted), enough) {
         Outcome::Committed { first, .. } => return Ok(first),
         Outcome::Refused { why, .. } | Outcome::Unknown { why, .. } => why,
     };
@@ -51,7 +51,7 @@ fn write_the_last(run: &Run, limit: Duration) -> Result<u64, String> {
 fn write_down(run: &Run, node: usize, last: u64, limit: Duration) -> Result<(), String> {
     let (name, address) = &run.nodes[node];
     let ask = || run.reading.health(address).map(|reply| reply.value.decided.max(reply.value.last));
-    match look_as_long_as(limit, ask, |decided| decided.as_ref().is_ok_and(|decided| *decided >= last)) {
+    match poll_for(limit, ask, |decided| decided.as_ref().is_ok_and(|decided| *decided >= last)) {
         Ok(decided) if decided >= last => {}
         Ok(decided) => return Err(format!("{name} knows of ids up to {decided}, and not of {last}")),
         Err(failure) => return Err(format!("{name} does not answer: {failure}")),

@@ -2,7 +2,7 @@
 
 use super::super::Run;
 use crate::api::{Copied, Failure, Kind};
-use crate::api::{Copies, Wishes};
+use crate::api::{Copies, WriteOptions};
 use crate::history::{Line, Outcome, Write};
 use crate::random::Random;
 use std::thread;
@@ -17,7 +17,7 @@ const RETRY_MS: (u64, u64) = (20, 300);
 pub(in super::super) struct Wanted {
     pub(in super::super) client: String,
     pub(in super::super) texts: Vec<String>,
-    pub(in super::super) wishes: Wishes,
+    pub(in super::super) options: WriteOptions,
 }
 
 /// Writes until the run ends. A write whose outcome is open is pursued beyond that.
@@ -31,7 +31,7 @@ pub(in super::super) fn write_until_the_end(run: &Run, number: u64, mut random: 
         let wanted = by_chance(run, &client, count, &mut random);
         count += 1;
         let outcome = pursue(run, &wanted, &mut random);
-        if matches!(outcome, Outcome::Committed { .. }) && wanted.wishes.key.is_some() && random.one_in(4) {
+        if matches!(outcome, Outcome::Committed { .. }) && wanted.options.key.is_some() && random.one_in(4) {
             // The same answer again, if it is known.
             attempt(run, &wanted);
         }
@@ -52,7 +52,7 @@ fn by_chance(run: &Run, client: &str, number: u64, random: &mut Random) -> Wante
     };
     let wait = random.one_in(2).then(|| Duration::from_secs_f64(random.one_of(&WAITS_S)));
     let key = random.one_in(2).then(|| format!("{}-{client}-{number}", run.tag.replace(' ', "-")));
-    Wanted { client: client.to_owned(), texts, wishes: Wishes { copies, wait, key, after: None } }
+    Wanted { client: client.to_owned(), texts, options: WriteOptions { copies, wait, key, after: None } }
 }
 
 /// Tries until it is known what came of it, if it has a key and there is time.
@@ -67,7 +67,7 @@ pub(in super::super) fn pursue(run: &Run, wanted: &Wanted, random: &mut Random) 
             Outcome::Unknown { .. } => false,
         };
         is_open |= matches!(outcome, Outcome::Unknown { .. });
-        if is_definite || wanted.wishes.key.is_none() || run.is_too_late() {
+        if is_definite || wanted.options.key.is_none() || run.is_too_late() {
             return outcome;
         }
         thread::sleep(Duration::from_millis(RETRY_MS.0 + random.below(RETRY_MS.1)));
@@ -76,15 +76,15 @@ pub(in super::super) fn pursue(run: &Run, wanted: &Wanted, random: &mut Random) 
 
 /// One attempt, written down.
 pub(in super::super) fn attempt(run: &Run, wanted: &Wanted) -> Outcome {
-    let Wanted { client, texts, wishes } = wanted;
+    let Wanted { client, texts, options } = wanted;
     let call = run.recorder.now();
     let outcome = match &texts[..] {
-        [text] => run.writing.post(text, wishes).map_or_else(
+        [text] => run.writing.post(text, options).map_or_else(
             |failure| failed(&failure),
             |reply| committed(reply.value.message_id, &reply.value.copies, reply.status, reply.replayed),
         ),
         texts => {
-            let posted = run.writing.post_batch(texts.iter().map(String::as_str), wishes);
+            let posted = run.writing.post_batch(texts.iter().map(String::as_str), options);
             posted.map_or_else(
                 |failure| failed(&failure),
                 |reply| committed(reply.value.message_ids.first, &reply.value.copies, reply.status, reply.replayed),
@@ -98,9 +98,9 @@ pub(in super::super) fn attempt(run: &Run, wanted: &Wanted) -> Outcome {
         call,
         returned,
         texts: texts.clone(),
-        w: wishes.copies.map(|copies| copies.to_string()),
-        timeout: wishes.wait.map(|wait| wait.as_secs_f64()),
-        key: wishes.key.clone(),
+        w: options.copies.map(|copies| copies.to_string()),
+        timeout: options.wait.map(|wait| wait.as_secs_f64()),
+        key: options.key.clone(),
         outcome: outcome.clone(),
     }));
     outcome

@@ -1,6 +1,6 @@
 //! Histories for tests: of a small cluster that keeps its promises, played by chance from a seed.
 
-use crate::history::{End, Fault, Final, Header, History, How, Line, Outcome, Read, VERSION, Write, parse};
+use crate::history::{End, Fault, Final, Header, History, Line, Outcome, Read, ReadMode, VERSION, Write, parse};
 use crate::random::Random;
 use serde_json::json;
 
@@ -59,13 +59,13 @@ struct Open {
     write: Write<String>,
     /// The id of the first message, once it is in the log.
     first: Option<u64>,
-    fate: Fate,
+    operation: Ending,
     /// An earlier attempt under the same key was not answered.
     is_retry: bool,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
-enum Fate {
+enum Ending {
     Committed,
     Refused,
     UnknownAndThere,
@@ -138,13 +138,13 @@ impl Play {
         let number = self.written;
         self.written += 1;
         let messages = if self.random.one_in(4) { 3 } else { 1 };
-        let fates = [
-            Fate::Committed,
-            Fate::Committed,
-            Fate::Committed,
-            Fate::Refused,
-            Fate::UnknownAndThere,
-            Fate::UnknownAndNot,
+        let operations = [
+            Ending::Committed,
+            Ending::Committed,
+            Ending::Committed,
+            Ending::Refused,
+            Ending::UnknownAndThere,
+            Ending::UnknownAndNot,
         ];
         let write = Write {
             client: format!("writer-{}", number % 3),
@@ -156,8 +156,8 @@ impl Play {
             key: self.random.one_in(2).then(|| format!("key-{number}")),
             outcome: Outcome::Unknown { gave_up: false, why: "no answer".to_owned() },
         };
-        let fate = self.random.one_of(&fates);
-        self.open.push(Open { write, first: None, fate, is_retry: false });
+        let operation = self.random.one_of(&operations);
+        self.open.push(Open { write, first: None, operation, is_retry: false });
     }
 
     /// The next write in line gets its ids and is in the log; or a refused one leaves a gap.
@@ -167,12 +167,12 @@ impl Play {
         }
         let index = self.random.index(self.open.len());
         let open = &mut self.open[index];
-        if open.first.is_some() || open.fate == Fate::UnknownAndNot {
+        if open.first.is_some() || open.operation == Ending::UnknownAndNot {
             return;
         }
         open.first = Some(self.next_id);
         for text in &open.write.texts {
-            if open.fate != Fate::Refused {
+            if open.operation != Ending::Refused {
                 self.log.push((self.next_id, text.clone()));
             }
             self.next_id += 1;
@@ -182,13 +182,13 @@ impl Play {
 
     fn answer_writer(&mut self) {
         let Some(index) = (!self.open.is_empty()).then(|| self.random.index(self.open.len())) else { return };
-        if self.open[index].first.is_none() && self.open[index].fate != Fate::UnknownAndNot {
+        if self.open[index].first.is_none() && self.open[index].operation != Ending::UnknownAndNot {
             return;
         }
-        let Open { mut write, first, fate, is_retry } = self.open.swap_remove(index);
+        let Open { mut write, first, operation, is_retry } = self.open.swap_remove(index);
         write.returned = self.now;
-        match (fate, first) {
-            (Fate::Committed, Some(first)) => {
+        match (operation, first) {
+            (Ending::Committed, Some(first)) => {
                 let is_everywhere = write.w.as_deref() != Some("1") && !is_retry;
                 let copies = if is_everywhere { NODES as u64 } else { 1 };
                 write.outcome = Outcome::Committed { first, copies, in_time: true, replayed: is_retry };
@@ -197,7 +197,7 @@ impl Play {
                     self.everywhere = self.everywhere.max(self.log.partition_point(|(id, _)| *id <= last));
                 }
             }
-            (Fate::Refused, _) => {
+            (Ending::Refused, _) => {
                 write.outcome = Outcome::Refused { status: Some(502), why: "refused".to_owned() };
             }
             _ => self.retry(&write, first),
@@ -209,8 +209,8 @@ impl Play {
     fn retry(&mut self, write: &Write<String>, first: Option<u64>) {
         if write.key.is_some() && self.random.one_in(2) {
             let write = Write { call: self.now + 5, ..write.clone() };
-            let fate = if first.is_some() { Fate::Committed } else { Fate::Refused };
-            self.open.push(Open { write, first, fate, is_retry: true });
+            let operation = if first.is_some() { Ending::Committed } else { Ending::Refused };
+            self.open.push(Open { write, first, operation, is_retry: true });
         }
     }
 
@@ -220,7 +220,7 @@ impl Play {
             call: self.now,
             returned: self.now,
             node: self.random.index(NODES),
-            how: self.random.one_of(&How::ALL),
+            how: self.random.one_of(&ReadMode::ALL),
             from: 1 + self.random.below(self.next_id),
             limit: self.random.one_in(3).then(|| 1 + self.random.below(3)),
             stale: false,
@@ -239,10 +239,10 @@ impl Play {
         *is_served = true;
         let shown = &mut self.shown[read.node];
         match read.how {
-            How::Strong => *shown = self.log.len(),
-            How::Usual if self.random.one_in(4) => read.stale = true,
-            How::Usual => *shown = (*shown).max(self.everywhere),
-            How::Prefix | How::Follow => {}
+            ReadMode::Strong => *shown = self.log.len(),
+            ReadMode::Usual if self.random.one_in(4) => read.stale = true,
+            ReadMode::Usual => *shown = (*shown).max(self.everywhere),
+            ReadMode::Prefix | ReadMode::Follow => {}
         }
         let entries = self.log[..*shown].iter().filter(|(id, _)| *id >= read.from);
         read.entries = entries.take(read.limit.map_or(usize::MAX, |limit| limit as usize)).cloned().collect();

@@ -1,20 +1,20 @@
 //! The log that everything is compared with: what the nodes show in the end.
 //!
 //! If they differ, the text that most of them show at an id counts, or the master's, so that one wrong node is named and
-//! not all others. If no node could be asked in the end, the record is what readers saw.
+//! not all others. If no node could be asked in the end, the log is what readers saw.
 //!
 //! What was refused, and what nobody wrote, is not part of it, whoever shows it: otherwise every node that is right would
 //! lack something.
 
 use super::contents::is_ours;
-use super::fates::{Fate, Fates};
-use super::findings::{Finding, Findings, Kind};
-use super::wording::Wording;
+use super::labels::Labels;
+use super::operations::{Operation, Operations};
+use super::violations::{Kind, Violation, Violations};
 use crate::history::{History, Text};
 use std::collections::HashMap;
 
 /// The log, and where each text is in it.
-pub(super) struct Record {
+pub(super) struct ReferenceLog {
     /// Ids ascend.
     entries: Vec<(u64, Text)>,
     /// The first place of each text.
@@ -25,8 +25,8 @@ pub(super) struct Record {
     pub(super) is_final: bool,
 }
 
-impl Record {
-    pub(super) fn build(history: &History, fates: &Fates) -> Record {
+impl ReferenceLog {
+    pub(super) fn build(history: &History, operations: &Operations) -> ReferenceLog {
         let is_final = !history.finals.is_empty();
         let mut shown: Vec<(u64, usize, Text)> = if is_final {
             let finals = history.finals.iter().map(|(_, shown)| shown);
@@ -36,10 +36,10 @@ impl Record {
             reads.flat_map(|read| read.entries.iter().map(|(id, text)| (*id, read.node, *text))).collect()
         };
         shown.retain(|(id, ..)| *id >= history.header.first);
-        let is_stranger = |text| fates.of(text).is_none() && is_ours(history, text);
+        let is_stranger = |text| operations.of(text).is_none() && is_ours(history, text);
         let strangers =
             shown.iter().filter(|(_, _, text)| is_stranger(*text)).map(|(id, _, text)| (*id, *text)).collect();
-        shown.retain(|(_, _, text)| !is_stranger(*text) && !fates.of(*text).is_some_and(Fate::is_refused));
+        shown.retain(|(_, _, text)| !is_stranger(*text) && !operations.of(*text).is_some_and(Operation::is_refused));
         shown.sort_unstable();
         let entries: Vec<(u64, Text)> =
             shown.chunk_by(|one, other| one.0 == other.0).map(|votes| (votes[0].0, elect(votes))).collect();
@@ -47,7 +47,7 @@ impl Record {
         for (id, text) in &entries {
             places.entry(*text).or_insert(*id);
         }
-        Record { entries, places, strangers, is_final }
+        ReferenceLog { entries, places, strangers, is_final }
     }
 
     /// What is at an id.
@@ -78,16 +78,16 @@ impl Record {
     }
 
     /// A text is in the log once, if it is one of ours.
-    pub(super) fn check_duplicates(&self, wording: &Wording<'_>, findings: &mut Findings) {
+    pub(super) fn check_duplicates(&self, labels: &Labels<'_>, violations: &mut Violations) {
         for (id, text) in &self.entries {
             let place = self.places[text];
-            if place != *id && is_ours(wording.0, *text) {
-                findings.add(Finding {
+            if place != *id && is_ours(labels.0, *text) {
+                violations.add(Violation {
                     kind: Kind::Duplicate,
                     node: None,
-                    at: wording.0.end.at,
+                    at: labels.0.end.at,
                     lines: Vec::new(),
-                    sentence: format!("{} is in the log twice, as id {place} and as id {id}", wording.text(*text)),
+                    sentence: format!("{} is in the log twice, as id {place} and as id {id}", labels.text(*text)),
                 });
             }
         }

@@ -8,8 +8,8 @@
 //!   cannot speak of a request that may still be on its way, so an attempt whose client gave up waiting stays open.
 //! - *Unknown* otherwise: it may be in the log, once, or not.
 
-use super::findings::{Finding, Findings, Kind};
-use super::wording::Wording;
+use super::labels::Labels;
+use super::violations::{Kind, Violation, Violations};
 use crate::history::{History, Micros, Outcome, Text, Write};
 use std::collections::HashMap;
 
@@ -17,13 +17,13 @@ use std::collections::HashMap;
 const REFUSED: u16 = 502;
 
 /// A write, and what is known of it.
-pub(super) struct Fate {
+pub(super) struct Operation {
     pub(super) texts: Vec<Text>,
     /// The line of its first attempt.
     pub(super) line: usize,
     /// When it was first sent.
     pub(super) call: Micros,
-    pub(super) told: Told,
+    pub(super) conclusion: Conclusion,
     /// When it was first known to be on every node, by an answer that says so.
     pub(super) everywhere: Option<Micros>,
     /// Attempts that were answered definitely.
@@ -32,7 +32,7 @@ pub(super) struct Fate {
 
 /// What the answers come to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Told {
+pub(super) enum Conclusion {
     Committed(Acknowledgement),
     Refused { line: usize, at: Micros },
     Unknown,
@@ -48,14 +48,14 @@ pub(super) struct Acknowledgement {
 }
 
 /// All writes.
-pub(super) struct Fates {
-    pub(super) all: Vec<Fate>,
+pub(super) struct Operations {
+    pub(super) all: Vec<Operation>,
     of_text: HashMap<Text, usize>,
 }
 
-impl Fates {
+impl Operations {
     /// Puts attempts at one write together. Finds answers that contradict each other.
-    pub(super) fn gather(history: &History, wording: &Wording<'_>, findings: &mut Findings) -> Fates {
+    pub(super) fn gather(history: &History, labels: &Labels<'_>, violations: &mut Violations) -> Operations {
         let mut attempts: Vec<Vec<(usize, &Write<Text>)>> = Vec::new();
         let mut of_key: HashMap<&str, usize> = HashMap::new();
         for (line, write) in &history.writes {
@@ -69,41 +69,41 @@ impl Fates {
             attempts[index].push((*line, write));
         }
         let nodes = history.header.nodes.len() as u64;
-        let mut fates = Fates { all: Vec::with_capacity(attempts.len()), of_text: HashMap::new() };
+        let mut operations = Operations { all: Vec::with_capacity(attempts.len()), of_text: HashMap::new() };
         for mut attempts in attempts {
             attempts.sort_by_key(|(_, write)| write.returned);
-            check_answers(&attempts, wording, findings);
-            let fate = Fate::of(&attempts, nodes);
-            for text in &fate.texts {
-                fates.of_text.insert(*text, fates.all.len());
+            check_answers(&attempts, labels, violations);
+            let operation = Operation::of(&attempts, nodes);
+            for text in &operation.texts {
+                operations.of_text.insert(*text, operations.all.len());
             }
-            fates.all.push(fate);
+            operations.all.push(operation);
         }
-        fates
+        operations
     }
 
     /// The write that a text belongs to, if anybody wrote it.
-    pub(super) fn of(&self, text: Text) -> Option<&Fate> {
+    pub(super) fn of(&self, text: Text) -> Option<&Operation> {
         self.of_text.get(&text).map(|index| &self.all[*index])
     }
 }
 
-impl Fate {
+impl Operation {
     /// Of attempts in the order in which they returned.
-    fn of(attempts: &[(usize, &Write<Text>)], nodes: u64) -> Fate {
+    fn of(attempts: &[(usize, &Write<Text>)], nodes: u64) -> Operation {
         let (line, first) = attempts.iter().min_by_key(|(_, write)| write.call).expect("at least one attempt");
-        Fate {
+        Operation {
             texts: first.texts.clone(),
             line: *line,
             call: first.call,
-            told: told(attempts),
+            conclusion: conclusion(attempts),
             everywhere: everywhere(attempts, nodes),
             answers: attempts.iter().filter(|(_, write)| !is_unknown(write)).count(),
         }
     }
 
     pub(super) fn is_refused(&self) -> bool {
-        matches!(self.told, Told::Refused { .. })
+        matches!(self.conclusion, Conclusion::Refused { .. })
     }
 }
 
@@ -111,20 +111,20 @@ fn is_unknown(write: &Write<Text>) -> bool {
     matches!(write.outcome, Outcome::Unknown { .. })
 }
 
-fn told(attempts: &[(usize, &Write<Text>)]) -> Told {
+fn conclusion(attempts: &[(usize, &Write<Text>)]) -> Conclusion {
     let committed = attempts.iter().find_map(|(line, write)| match write.outcome {
         Outcome::Committed { first, .. } => Some(Acknowledgement { first, at: write.returned, line: *line }),
         _ => None,
     });
     if let Some(acknowledgement) = committed {
-        return Told::Committed(acknowledgement);
+        return Conclusion::Committed(acknowledgement);
     }
     let latest = attempts.iter().rev().find(|(_, write)| matches!(write.outcome, Outcome::Refused { .. }));
     match latest {
         Some((line, write)) if attempts.iter().all(|(_, attempt)| is_settled(attempt, attempts)) => {
-            Told::Refused { line: *line, at: write.returned }
+            Conclusion::Refused { line: *line, at: write.returned }
         }
-        _ => Told::Unknown,
+        _ => Conclusion::Unknown,
     }
 }
 
@@ -154,9 +154,9 @@ fn everywhere(attempts: &[(usize, &Write<Text>)], nodes: u64) -> Option<Micros> 
 }
 
 /// Two answers that say committed name one id; and what was committed is never refused as a whole afterwards.
-fn check_answers(attempts: &[(usize, &Write<Text>)], wording: &Wording<'_>, findings: &mut Findings) {
-    let Told::Committed(acknowledgement) = told(attempts) else { return };
-    let (text, id) = (wording.text(attempts[0].1.texts[0]), acknowledgement.first);
+fn check_answers(attempts: &[(usize, &Write<Text>)], labels: &Labels<'_>, violations: &mut Violations) {
+    let Conclusion::Committed(acknowledgement) = conclusion(attempts) else { return };
+    let (text, id) = (labels.text(attempts[0].1.texts[0]), acknowledgement.first);
     for (line, write) in attempts {
         let said = match write.outcome {
             Outcome::Committed { first, .. } if first != id => format!("as id {first}"),
@@ -165,15 +165,15 @@ fn check_answers(attempts: &[(usize, &Write<Text>)], wording: &Wording<'_>, find
             }
             _ => continue,
         };
-        findings.add(Finding {
+        violations.add(Violation {
             kind: Kind::KeyTwice,
             node: None,
             at: write.returned,
             lines: vec![acknowledgement.line, *line],
             sentence: format!(
                 "{text} was acknowledged as id {id} at {}, and under the same key {said} at {}",
-                wording.time(acknowledgement.at),
-                wording.time(write.returned)
+                labels.time(acknowledgement.at),
+                labels.time(write.returned)
             ),
         });
     }

@@ -5,9 +5,9 @@
 //! thing at a time: the next call or return of the history happens; the master shows one more entry; a node shows
 //! one more; a read is served. A history is explained if some order of these leads to its end.
 
+use super::generator::{NODES, Sample, good};
 use super::judge;
-use super::samples::{NODES, Sample, good};
-use crate::history::{How, Outcome, Read, Write};
+use crate::history::{Outcome, Read, ReadMode, Write};
 use crate::random::Random;
 use std::collections::{BTreeMap, HashSet};
 
@@ -217,11 +217,11 @@ impl Twin<'_> {
     fn can_be_served(&self, state: &State, number: usize, read: &Read<String>) -> bool {
         let shown = state.shown[read.node];
         let owed = match read.how {
-            How::Strong if !read.stale => state.at_call[number],
-            How::Usual if !read.stale => state.everywhere_at_call[number],
+            ReadMode::Strong if !read.stale => state.at_call[number],
+            ReadMode::Usual if !read.stale => state.everywhere_at_call[number],
             _ => 0,
         };
-        if read.how == How::Follow {
+        if read.how == ReadMode::Follow {
             return self.slice(read, shown).starts_with(&read.entries);
         }
         self.slice(read, shown) == read.entries && self.slice(read, shown.max(owed)) == read.entries
@@ -250,7 +250,7 @@ fn change(sample: &mut Sample, random: &mut Random) {
         }
         5 => sample.reads[read].returned = sample.reads[read].call + by,
         6 => drop(sample.reads[read].entries.pop()),
-        7 => sample.reads[read].how = random.one_of(&How::ALL),
+        7 => sample.reads[read].how = random.one_of(&ReadMode::ALL),
         8 => {
             let log = sample.log().to_vec();
             let read = &mut sample.reads[read];
@@ -296,7 +296,7 @@ fn the_checker_says_what_a_search_through_all_runs_says() {
         }
         let verdict = judge(&sample.history());
         let expected = is_explainable(&sample);
-        let sentences: Vec<&str> = verdict.findings.kept().iter().map(|finding| &*finding.sentence).collect();
+        let sentences: Vec<&str> = verdict.violations.kept().iter().map(|violation| &*violation.sentence).collect();
         let lines = || sample.lines().iter().map(|line| format!("{line:?}\n")).collect::<String>();
         assert_eq!(verdict.is_good(), expected, "seed {seed}: {sentences:?}\n{}", lines());
         *(if expected { &mut explained } else { &mut not }) += 1;

@@ -19,7 +19,7 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// What is not as it was, at this moment.
 #[derive(Default)]
-pub(super) struct Traces(Mutex<Open>);
+pub(super) struct Cleanup(Mutex<Open>);
 
 #[derive(Default)]
 struct Open {
@@ -31,7 +31,7 @@ struct Open {
     up: Option<String>,
 }
 
-impl Traces {
+impl Cleanup {
     /// From now on, nodes of our own may run.
     pub(super) fn cluster_begins(&self, cluster: &Arc<OwnCluster>) {
         self.lock().cluster = Some(Arc::clone(cluster));
@@ -62,13 +62,13 @@ impl Traces {
 
     /// Removes what is left and ends the program when it is told to stop. Its exit code is then what a shell makes of
     /// that signal: 130 for Ctrl-C.
-    pub(super) fn remove_on_signal(self: &Arc<Traces>) -> io::Result<()> {
+    pub(super) fn remove_on_signal(self: &Arc<Cleanup>) -> io::Result<()> {
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-        let traces = Arc::clone(self);
+        let cleanup = Arc::clone(self);
         let wait = move || {
             if let Some(signal) = signals.forever().next() {
                 // Held to the end, so that the story changes nothing any more, and does not end the program itself.
-                let mut open = traces.lock();
+                let mut open = cleanup.lock();
                 anstream::eprintln!("test_client: told to stop; what was changed is put back first");
                 open.remove(false);
                 process::exit(128 + signal);
@@ -113,7 +113,7 @@ fn end_fault(client: &Client, node: &Address) {
 }
 
 /// Removes what is left when it goes out of scope.
-pub(super) struct Guard(pub(super) Arc<Traces>);
+pub(super) struct Guard(pub(super) Arc<Cleanup>);
 
 impl Drop for Guard {
     fn drop(&mut self) {

@@ -14,11 +14,11 @@
 //! cluster with this history, and if there is none, some rule finds why. A twin that searches for such a run agrees
 //! on thousands of small histories; see the tests.
 
-use super::fates::{Fate, Fates, Told};
-use super::findings::{Finding, Findings, Kind};
-use super::record::Record;
-use super::wording::Wording;
-use crate::history::{History, How, Micros, Read, Text};
+use super::labels::Labels;
+use super::operations::{Conclusion, Operation, Operations};
+use super::reference::ReferenceLog;
+use super::violations::{Kind, Violation, Violations};
+use crate::history::{History, Micros, Read, ReadMode, Text};
 
 /// An id that was known to be visible at a time, and the line that says so.
 #[derive(Clone, Copy, Debug)]
@@ -68,48 +68,52 @@ pub(super) struct Reply<'a> {
 
 /// Checks everything that has to do with time.
 pub(super) fn check(
-    fates: &Fates,
-    record: &Record,
+    operations: &Operations,
+    reference: &ReferenceLog,
     replies: &[Reply<'_>],
-    wording: &Wording<'_>,
-    findings: &mut Findings,
+    labels: &Labels<'_>,
+    violations: &mut Violations,
 ) -> Applied {
     let shown = |reply: &Reply<'_>| {
         let at = reply.read.returned;
         reply.newest.map(|id| Mark { at, id, line: reply.line })
     };
     let of_node = |node| replies.iter().filter(|reply| reply.read.node == node).filter_map(shown).collect();
-    let nodes = (0..wording.0.header.nodes.len()).map(|node| Known::new(of_node(node))).collect();
-    let anything = acknowledged(fates, record).chain(replies.iter().filter_map(shown)).collect();
+    let nodes = (0..labels.0.header.nodes.len()).map(|node| Known::new(of_node(node))).collect();
+    let anything = acknowledged(operations, reference).chain(replies.iter().filter_map(shown)).collect();
     let rules = Rules {
         nodes,
-        everywhere: Known::new(everywhere(fates, record).collect()),
+        everywhere: Known::new(everywhere(operations, reference).collect()),
         anything: Known::new(anything),
-        wording,
+        labels,
     };
-    rules.check_writes(fates, record, findings);
+    rules.check_writes(operations, reference, violations);
     let mut applied = Applied::default();
     for reply in replies.iter().filter(|reply| reply.read.is_complete()) {
-        rules.check_reply(reply, &mut applied, findings);
+        rules.check_reply(reply, &mut applied, violations);
     }
     applied
 }
 
 /// The newest id of a write in the log.
-fn newest(texts: &[Text], record: &Record) -> Option<u64> {
-    texts.iter().filter_map(|text| record.place(*text)).max()
+fn newest(texts: &[Text], reference: &ReferenceLog) -> Option<u64> {
+    texts.iter().filter_map(|text| reference.place(*text)).max()
 }
 
-fn acknowledged<'a>(fates: &'a Fates, record: &'a Record) -> impl Iterator<Item = Mark> + 'a {
-    fates.all.iter().filter_map(|fate| match fate.told {
-        Told::Committed(told) => Some(Mark { at: told.at, id: newest(&fate.texts, record)?, line: told.line }),
+fn acknowledged<'a>(operations: &'a Operations, reference: &'a ReferenceLog) -> impl Iterator<Item = Mark> + 'a {
+    operations.all.iter().filter_map(|operation| match operation.conclusion {
+        Conclusion::Committed(conclusion) => {
+            Some(Mark { at: conclusion.at, id: newest(&operation.texts, reference)?, line: conclusion.line })
+        }
         _ => None,
     })
 }
 
-fn everywhere<'a>(fates: &'a Fates, record: &'a Record) -> impl Iterator<Item = Mark> + 'a {
-    let mark = |fate: &Fate| Some(Mark { at: fate.everywhere?, id: newest(&fate.texts, record)?, line: fate.line });
-    fates.all.iter().filter_map(mark)
+fn everywhere<'a>(operations: &'a Operations, reference: &'a ReferenceLog) -> impl Iterator<Item = Mark> + 'a {
+    let mark = |operation: &Operation| {
+        Some(Mark { at: operation.everywhere?, id: newest(&operation.texts, reference)?, line: operation.line })
+    };
+    operations.all.iter().filter_map(mark)
 }
 
 struct Rules<'a> {
@@ -119,25 +123,25 @@ struct Rules<'a> {
     everywhere: Known,
     /// What was acknowledged at all, or shown by anybody.
     anything: Known,
-    wording: &'a Wording<'a>,
+    labels: &'a Labels<'a>,
 }
 
 impl Rules<'_> {
     /// A write has a higher id than everything that was acknowledged or shown before it was called. If it was shown
     /// itself before that, it is found here, too.
-    fn check_writes(&self, fates: &Fates, record: &Record, findings: &mut Findings) {
-        for fate in fates.all.iter().filter(|fate| !fate.is_refused()) {
-            let oldest = fate.texts.iter().filter_map(|text| record.place(*text)).min();
-            let (Some(id), Some(known)) = (oldest, self.anything.before(fate.call)) else { continue };
+    fn check_writes(&self, operations: &Operations, reference: &ReferenceLog, violations: &mut Violations) {
+        for operation in operations.all.iter().filter(|operation| !operation.is_refused()) {
+            let oldest = operation.texts.iter().filter_map(|text| reference.place(*text)).min();
+            let (Some(id), Some(known)) = (oldest, self.anything.before(operation.call)) else { continue };
             if id > known.id {
                 continue;
             }
-            let (text, call) = (self.wording.text(fate.texts[0]), self.wording.time(fate.call));
-            findings.add(Finding {
+            let (text, call) = (self.labels.text(operation.texts[0]), self.labels.time(operation.call));
+            violations.add(Violation {
                 kind: Kind::OutOfOrder,
                 node: None,
-                at: fate.call,
-                lines: vec![known.line, fate.line],
+                at: operation.call,
+                lines: vec![known.line, operation.line],
                 sentence: format!(
                     "{text} has id {id}, and was sent at {call}, after id {} had been acknowledged or shown",
                     known.id
@@ -147,11 +151,11 @@ impl Rules<'_> {
     }
 
     /// A reply that was asked for everything shows what it has to, or it says less than one that was there before.
-    fn check_reply(&self, reply: &Reply<'_>, applied: &mut Applied, findings: &mut Findings) {
-        let (read, node) = (reply.read, self.wording.node(reply.read.node));
+    fn check_reply(&self, reply: &Reply<'_>, applied: &mut Applied, violations: &mut Violations) {
+        let (read, node) = (reply.read, self.labels.node(reply.read.node));
         let own = self.nodes[read.node].before(read.call);
-        let strong = (read.how == How::Strong && !read.stale).then(|| self.anything.before(read.call)).flatten();
-        let usual = (read.how == How::Usual && !read.stale).then(|| self.everywhere.before(read.call)).flatten();
+        let strong = (read.how == ReadMode::Strong && !read.stale).then(|| self.anything.before(read.call)).flatten();
+        let usual = (read.how == ReadMode::Usual && !read.stale).then(|| self.everywhere.before(read.call)).flatten();
         let rules = [
             (own, &mut applied.grows, Kind::Unshown, format!("which {node} had shown before")),
             (strong, &mut applied.strong, Kind::StaleStrong, "which had been acknowledged or shown before".to_owned()),
@@ -167,8 +171,8 @@ impl Rules<'_> {
             }
             is_told = true;
             let shows = reply.newest.map_or_else(|| "nothing".to_owned(), |id| format!("ids up to {id}"));
-            let (from, how, at) = (read.from, read.how.word(), self.wording.time(read.call));
-            findings.add(Finding {
+            let (from, how, at) = (read.from, read.how.word(), self.labels.time(read.call));
+            violations.add(Violation {
                 kind,
                 node: Some(read.node),
                 at: read.returned,

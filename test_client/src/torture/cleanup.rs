@@ -13,12 +13,12 @@ use std::thread;
 
 /// What is not as it was, at this moment.
 #[derive(Default)]
-pub(super) struct Traces {
+pub(super) struct Cleanup {
     injector: Mutex<Option<Arc<Injector>>>,
     cluster: Mutex<Option<Arc<OwnCluster>>>,
 }
 
-impl Traces {
+impl Cleanup {
     /// From now on, there may be faults.
     pub(super) fn faults_begin(&self, injector: &Arc<Injector>) {
         *lock(&self.injector) = Some(Arc::clone(injector));
@@ -43,9 +43,9 @@ impl Traces {
     }
 
     /// The first signal ends the run early, which is judged then. The next one takes everything back and ends the program.
-    pub(super) fn remove_on_signal(self: &Arc<Traces>, over: &Arc<AtomicBool>) -> io::Result<()> {
+    pub(super) fn remove_on_signal(self: &Arc<Cleanup>, over: &Arc<AtomicBool>) -> io::Result<()> {
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-        let (traces, over) = (Arc::clone(self), Arc::clone(over));
+        let (cleanup, over) = (Arc::clone(self), Arc::clone(over));
         let wait = move || {
             for signal in signals.forever() {
                 if !over.swap(true, Ordering::SeqCst) {
@@ -53,7 +53,7 @@ impl Traces {
                     continue;
                 }
                 anstream::eprintln!("test_client: told to stop; what was changed is put back first");
-                traces.remove(false);
+                cleanup.remove(false);
                 process::exit(128 + signal);
             }
         };
@@ -62,7 +62,7 @@ impl Traces {
 }
 
 /// Removes what is left when it goes out of scope.
-pub(super) struct Guard(pub(super) Arc<Traces>);
+pub(super) struct Guard(pub(super) Arc<Cleanup>);
 
 impl Drop for Guard {
     fn drop(&mut self) {

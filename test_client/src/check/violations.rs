@@ -120,7 +120,7 @@ impl Kind {
 
 /// One violation.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Finding {
+pub(crate) struct Violation {
     pub(crate) kind: Kind,
     /// The node that showed it, by its place in the header.
     pub(crate) node: Option<usize>,
@@ -132,22 +132,22 @@ pub(crate) struct Finding {
 
 /// All violations.
 #[derive(Debug, Default)]
-pub(crate) struct Findings {
-    kept: Vec<Finding>,
+pub(crate) struct Violations {
+    kept: Vec<Violation>,
     counts: std::collections::BTreeMap<Kind, u64>,
 }
 
-impl Findings {
-    pub(super) fn add(&mut self, finding: Finding) {
-        let count = self.counts.entry(finding.kind).or_default();
+impl Violations {
+    pub(super) fn add(&mut self, violation: Violation) {
+        let count = self.counts.entry(violation.kind).or_default();
         *count += 1;
         if *count <= SENTENCES_MAX as u64 {
-            self.kept.push(finding);
+            self.kept.push(violation);
         }
     }
 
     /// The first ones of each kind.
-    pub(crate) fn kept(&self) -> &[Finding] {
+    pub(crate) fn kept(&self) -> &[Violation] {
         &self.kept
     }
 

@@ -7,9 +7,9 @@ use crate::output::visible;
 const CHARACTERS_MAX: usize = 60;
 
 /// Names for what a history speaks of by numbers.
-pub(super) struct Wording<'a>(pub(super) &'a History);
+pub(super) struct Labels<'a>(pub(super) &'a History);
 
-impl Wording<'_> {
+impl Labels<'_> {
     /// A text in quotation marks, on one line, shortened.
     pub(super) fn text(&self, text: Text) -> String {
         let text = self.0.texts.text(text);
