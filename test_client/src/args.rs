@@ -6,6 +6,7 @@ use crate::api::{SECONDS_MAX, WriteOptions, parse_key};
 use crate::bench::Options;
 use crate::check;
 use crate::commands::{export, tail};
+use crate::numbers::number_within;
 use crate::torture;
 use anstream::ColorChoice;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -179,10 +180,7 @@ pub(crate) enum Command {
 }
 
 fn parse_every(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(seconds) if (0.1..=3_600.0).contains(&seconds) => Ok(seconds),
-        _ => Err("it must be a number of seconds from 0.1 to 3600".to_owned()),
-    }
+    number_within(text, 0.1..=3_600.0)
 }
 
 fn color_parser() -> impl TypedValueParser<Value = ColorChoice> {

@@ -15,6 +15,7 @@ mod cluster;
 mod commands;
 mod exit;
 mod history;
+mod numbers;
 mod output;
 mod random;
 mod scenario;

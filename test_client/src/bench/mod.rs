@@ -1,7 +1,8 @@
 //! `test_client bench`: load for a cluster, and figures.
 //!
 //! It speaks HTTP/1.1 itself, over kept connections that never block, so that one thread drives hundreds of them and
-//! leaves the cores to the nodes: requests are built once, answers are read in place, ids are kept as bits.
+//! leaves the cores to the nodes: with a thread and a `ureq` agent for each of 64 writers, a post costs 2.5 times as much
+//! processor time (82 against 32 µs).
 //!
 //! - In a **closed loop**, a writer sends its next message when the last one was answered. That tells what a cluster can
 //!   do for so many writers. When the cluster stalls, so do the writers: few messages meet the stall, and the percentiles
@@ -12,26 +13,27 @@
 //! Latencies are those of successes. Everything is counted where its answer is complete; what is still open at the end is
 //! in no percentile, and told. It looks at no text that comes back: `acceptance` and the tests do.
 
+mod answer;
 mod connection;
 mod ids;
 mod load;
+mod meter;
 mod options;
 mod plot;
 mod report;
 mod request;
-mod response;
 mod schedule;
+mod stats;
 mod summary;
-mod tally;
 
 use crate::api::Address;
 use crate::api::{Client, Failure, Kind};
 use crate::exit::Exit;
 use crate::output::{Terminal, visible};
 use crate::scenario;
+use indicatif::{ProgressBar, ProgressStyle};
 use load::{Load, Node, Run};
 pub(crate) use options::Options;
-use report::Progress;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -57,7 +59,7 @@ pub(crate) fn run(client: &Client, terminal: &mut Terminal, json: bool, options:
         Ok(prepared) => prepared,
         Err((exit, why)) => return give_up(terminal, exit, &why),
     };
-    let summary = match measure(&run, &Progress::new(json, options.seconds)) {
+    let summary = match measure(&run, json) {
         Ok(summary) => summary,
         Err(error) => return give_up(terminal, Exit::Unreachable, &format!("the load cannot be made: {error}")),
     };
@@ -83,7 +85,7 @@ fn give_up(terminal: &mut Terminal, exit: Exit, why: &str) -> io::Result<Exit> {
 
 /// What a run ended as, and what has to be said of it.
 fn judge(summary: &Summary) -> (Exit, Option<&'static str>) {
-    if !summary.ids().violations().is_empty() {
+    if !summary.rest.ids.violations().is_empty() {
         return (Exit::Broken, Some("the master acknowledged what must not be"));
     }
     let writes = Verdict::of(&summary.total.writes, summary.rest.unanswered);
@@ -171,9 +173,12 @@ fn stop_on_signal() -> io::Result<Arc<AtomicBool>> {
 
 // Meanwhile.
 
-fn measure(run: &Run, progress: &Progress) -> io::Result<Summary> {
+fn measure(run: &Run, is_silent: bool) -> io::Result<Summary> {
     let threads = run.options.threads;
     let mut summary = Summary::new(threads, run.options.warm_up);
+    // A line on a terminal, and nothing elsewhere.
+    let bar = if is_silent { ProgressBar::hidden() } else { ProgressBar::no_length() };
+    let bar = bar.with_style(ProgressStyle::with_template("{wide_msg}").expect("the template is a constant"));
     thread::scope(|scope| {
         let (sender, reports) = mpsc::channel();
         let loads =
@@ -187,13 +192,12 @@ fn measure(run: &Run, progress: &Progress) -> io::Result<Summary> {
         let loads = loads.collect::<io::Result<Vec<_>>>()?;
         for interval in reports {
             if let Some(second) = summary.take(&interval) {
-                progress.show(&second);
+                bar.set_message(report::progress(&second));
             }
         }
-        progress.end();
-        for load in loads {
-            summary.finish(load.join().expect("a thread of load does not panic")?);
-        }
+        bar.finish_and_clear();
+        let rests = loads.into_iter().map(|load| load.join().expect("a thread of load does not panic"));
+        summary.finish(rests.collect::<io::Result<Vec<_>>>()?);
         Ok(summary)
     })
 }

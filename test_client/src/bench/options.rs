@@ -1,24 +1,30 @@
 //! What may be asked of a run, and its limits.
 
-use super::request::COUNTER_DIGITS;
 use crate::api::Address;
 use crate::api::{Copies, SECONDS_MAX, WriteOptions, parse_wait};
+use crate::numbers::number_within;
 use serde_json::{Value, json};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Most connections. Each costs a descriptor here and at a node.
 const CONNECTIONS_MAX: u64 = 4096;
 
-/// Most messages a second that may be asked for: more than a node answers.
+/// Fewest and most messages a second that may be asked for: the latter are more than a node answers.
+const RATE_MIN: f64 = 0.001;
 const RATE_MAX: f64 = 10_000_000.0;
 
-/// Longest text, and most texts of a batch. A master's own limits are lower or the same; its refusal says more.
-const SIZE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-const BATCH_MAX: u64 = 10_000;
+/// Shortest and longest text, and most texts of a batch. A text begins with a counter. A master's own limits are lower or
+/// the same; its refusal says more.
+const SIZE_BYTES: RangeInclusive<i64> = COUNTER_DIGITS as i64..=64 * 1024 * 1024;
+const BATCH_MAX: i64 = 10_000;
+
+/// Digits that every text begins with, so that no two messages of a run are the same.
+pub(super) const COUNTER_DIGITS: usize = 12;
 
 /// Memory for the requests: every writer has its own.
-const REQUESTS_BYTES_MAX: usize = 1024 * 1024 * 1024;
+const REQUESTS_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Messages of the longest page that a node gives.
 const PAGE_MAX: u64 = 10_000;
@@ -48,12 +54,12 @@ pub(crate) struct Options {
     pub(super) page: u64,
 
     /// Length of a message's text. No two texts are the same
-    #[arg(long, value_name = "BYTES", default_value = "100", value_parser = parse_size)]
-    pub(super) size: usize,
+    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(SIZE_BYTES))]
+    pub(super) size: u32,
 
     /// Messages of a post: more than one are posted as a list
-    #[arg(long, value_name = "MESSAGES", default_value = "1", value_parser = parse_batch)]
-    pub(super) batch: usize,
+    #[arg(long, value_name = "MESSAGES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=BATCH_MAX))]
+    pub(super) batch: u32,
 
     /// How many nodes must have a message, the master included: a number from 1, `majority` or `all`. The master's
     /// own choice if left out
@@ -93,7 +99,7 @@ impl Options {
         if !self.read_from.is_empty() && self.readers == 0 {
             return Err("--read-from is for readers; say how many with --readers");
         }
-        if self.size * self.batch * usize::try_from(self.writers).unwrap_or(usize::MAX) > REQUESTS_BYTES_MAX {
+        if u64::from(self.size) * u64::from(self.batch) * self.writers > REQUESTS_BYTES_MAX {
             return Err("the posts of all writers together are more than 1 GiB: ask for fewer, or smaller ones");
         }
         Ok(())
@@ -106,7 +112,7 @@ impl Options {
 
     /// Posts a second, if there is a schedule.
     pub(super) fn posts_per_second(&self) -> Option<f64> {
-        self.rate.map(|rate| rate / self.batch as f64)
+        self.rate.map(|rate| rate / f64::from(self.batch))
     }
 
     /// For scripts.
@@ -122,24 +128,7 @@ impl Options {
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(rate) if rate > 0.0 && rate <= RATE_MAX => Ok(rate),
-        _ => Err(format!("it must be a number of messages a second, {RATE_MAX} at most")),
-    }
-}
-
-fn parse_size(text: &str) -> Result<usize, String> {
-    parse_within(text, COUNTER_DIGITS as u64, SIZE_BYTES_MAX)
-}
-
-fn parse_batch(text: &str) -> Result<usize, String> {
-    parse_within(text, 1, BATCH_MAX)
-}
-
-fn parse_within(text: &str, min: u64, max: u64) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (min..=max).contains(number));
-    let number = number.and_then(|number| usize::try_from(number).ok());
-    number.ok_or_else(|| format!("it must be a number from {min} to {max}"))
+    number_within(text, RATE_MIN..=RATE_MAX)
 }
 
 #[cfg(test)]

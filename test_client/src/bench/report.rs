@@ -2,53 +2,26 @@
 
 use super::load::Run;
 use super::options::Options;
+use super::stats::{LATENCY_NAMES, Latency, Outcome, P99, Stats};
 use super::summary::{Figures, Second, Summary, per_second};
-use super::tally::{Latency, Outcome, Side};
 use crate::output::{self, BAD, DIM, GOOD, STRONG, Terminal, count, visible};
 use serde_json::{Map, Value, json};
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io;
 use std::time::Duration;
 
-/// A line that is written over once a second, on a terminal.
-pub(super) struct Progress {
-    is_shown: bool,
-    seconds: u64,
-}
-
-impl Progress {
-    pub(super) fn new(json: bool, seconds: u64) -> Progress {
-        Progress { is_shown: !json && io::stderr().is_terminal(), seconds }
+/// A second in a line, for a person who watches.
+pub(super) fn progress(second: &Second) -> String {
+    let mut line = if second.begins < 0 { "warming up".to_owned() } else { format!("second {}", second.begins + 1) };
+    for (figures, what) in [(&second.writes, "messages"), (&second.reads, "pages")] {
+        let Some(latency) = figures.latency else { continue };
+        line += &format!(" · {} {what}/s, p99 {}", grouped(figures.per_second), Time(latency[P99]));
     }
-
-    pub(super) fn show(&self, second: &Second) {
-        if !self.is_shown {
-            return;
-        }
-        let left = self.seconds.cast_signed() - second.begins - 1;
-        let phase = match second.begins {
-            ..-1 => "warming up".to_owned(),
-            -1 => count(self.seconds, "second to measure", "seconds to measure"),
-            _ => count(left.max(0).cast_unsigned(), "second left", "seconds left"),
-        };
-        let mut line = phase;
-        for (figures, what) in [(&second.writes, "messages"), (&second.reads, "pages")] {
-            let Some(latency) = figures.latency else { continue };
-            line += &format!(" · {} {what}/s, p99 {}", grouped(figures.per_second), Time(latency.p99));
-        }
-        let failed = second.writes.failed + second.reads.failed;
-        if failed > 0 {
-            line += &format!(" · {} failed", grouped(failed as f64));
-        }
-        // Whoever cannot see it does not miss it.
-        let _ = write!(io::stderr(), "\r\x1b[K{line}");
+    let failed = second.writes.failed + second.reads.failed;
+    if failed > 0 {
+        line += &format!(" · {} failed", grouped(failed as f64));
     }
-
-    pub(super) fn end(&self) {
-        if self.is_shown {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
-    }
+    line
 }
 
 /// The table, and what has to be said about it.
@@ -63,8 +36,9 @@ pub(super) fn show(terminal: &mut Terminal, run: &Run, summary: &Summary) -> io:
     for (side, what, clients) in sides {
         if clients > 0 {
             let rate = grouped(per_second(side.done, summary.measured));
-            let times = side.latency().map_or([const { None }; 6], |latency| in_order(latency).map(Some));
-            let times = times.map(|time| time.map_or_else(|| "–".to_owned(), |time| Time(time).to_string()));
+            let times = side
+                .latency()
+                .map_or_else(|| ["–"; 6].map(str::to_owned), |times| times.map(|time| Time(time).to_string()));
             terminal.line(row(what, &[vec![rate], times.to_vec()].concat()))?;
         }
     }
@@ -74,7 +48,10 @@ pub(super) fn show(terminal: &mut Terminal, run: &Run, summary: &Summary) -> io:
             show_outcomes(terminal, side, what, options)?;
         }
     }
-    show_reading(terminal, summary)?;
+    let page_bytes = per_second(summary.total.reads.bytes, summary.measured);
+    if page_bytes > 0.0 {
+        terminal.line(format_args!("  {:.1} MB of pages a second", page_bytes / 1e6))?;
+    }
     show_rest(terminal, options, summary)?;
     show_checks(terminal, options, summary)?;
     show_own_share(terminal, summary)
@@ -83,8 +60,8 @@ pub(super) fn show(terminal: &mut Terminal, run: &Run, summary: &Summary) -> io:
 fn headline(options: &Options, summary: &Summary) -> String {
     let writers = count(options.writers, "writer", "writers");
     let posts = match options.batch {
-        1 => format!("messages of {} bytes", grouped(options.size as f64)),
-        batch => format!("batches of {batch} messages of {} bytes", grouped(options.size as f64)),
+        1 => format!("messages of {} bytes", grouped(f64::from(options.size))),
+        batch => format!("batches of {batch} messages of {} bytes", grouped(f64::from(options.size))),
     };
     let writing = match options.rate {
         Some(rate) => format!("{} {posts} a second on schedule over {writers} (open loop)", grouped(rate)),
@@ -104,7 +81,7 @@ fn row(what: &str, cells: &[String]) -> String {
     cells.iter().fold(format!("  {what:<10}"), |line, cell| format!("{line}{cell:>10}"))
 }
 
-fn show_outcomes(terminal: &mut Terminal, side: &Side, what: &str, options: &Options) -> io::Result<()> {
+fn show_outcomes(terminal: &mut Terminal, side: &Stats, what: &str, options: &Options) -> io::Result<()> {
     let requests = match what {
         "messages" if options.batch > 1 => "batches",
         what => what,
@@ -132,14 +109,6 @@ fn meaning(outcome: Outcome) -> String {
     }
 }
 
-fn show_reading(terminal: &mut Terminal, summary: &Summary) -> io::Result<()> {
-    let bytes = per_second(summary.total.reads.bytes, summary.measured);
-    if bytes > 0.0 {
-        terminal.line(format_args!("  {:.1} MB of pages a second", bytes / 1e6))?;
-    }
-    Ok(())
-}
-
 /// What the percentiles do not know of.
 fn show_rest(terminal: &mut Terminal, options: &Options, summary: &Summary) -> io::Result<()> {
     let rest = &summary.rest;
@@ -161,7 +130,7 @@ fn show_rest(terminal: &mut Terminal, options: &Options, summary: &Summary) -> i
 }
 
 fn show_checks(terminal: &mut Terminal, options: &Options, summary: &Summary) -> io::Result<()> {
-    let ids = summary.ids();
+    let ids = &summary.rest.ids;
     for violation in ids.violations() {
         terminal.mark(false, visible(violation))?;
     }
@@ -194,7 +163,7 @@ fn show_own_share(terminal: &mut Terminal, summary: &Summary) -> io::Result<()> 
 /// Everything, for scripts.
 pub(super) fn document(run: &Run, summary: &Summary) -> Value {
     let options = &run.options;
-    let (total, ids) = (&summary.total, summary.ids());
+    let (total, ids) = (&summary.total, &summary.rest.ids);
     json!({
         "master": run.master.address.to_string(),
         "run": run.tag,
@@ -216,16 +185,14 @@ pub(super) fn document(run: &Run, summary: &Summary) -> Value {
     })
 }
 
-fn side_document(side: &Side, what: &str, summary: &Summary) -> Value {
-    let outcomes: Map<String, Value> =
-        side.outcomes.iter().map(|(outcome, count)| (outcome.to_string(), count.requests.into())).collect();
+fn side_document(side: &Stats, what: &str, summary: &Summary) -> Value {
+    let counts = side.outcomes.iter().map(|(outcome, count)| (outcome.to_string(), json!(count.requests)));
     let explained = side.outcomes.iter().filter_map(|(outcome, count)| Some((outcome, count.explanation.as_ref()?)));
-    let explanations: Map<String, Value> =
-        explained.map(|(outcome, why)| (outcome.to_string(), why.as_str().into())).collect();
+    let explanations = explained.map(|(outcome, why)| (outcome.to_string(), json!(why)));
     let mut document = json!({
         "per_second": rounded(per_second(side.done, summary.measured)),
-        "outcomes": outcomes,
-        "first_explanations": explanations,
+        "outcomes": counts.collect::<Map<_, _>>(),
+        "first_explanations": explanations.collect::<Map<_, _>>(),
         "latency_ms": latency_document(side.latency()),
         "answer_bytes": side.bytes,
     });
@@ -244,16 +211,10 @@ fn second_document(second: &Second) -> Value {
     })
 }
 
-fn latency_document(latency: Option<Latency>) -> Value {
-    let names = ["p50", "p90", "p99", "p99_9", "max", "mean"];
-    let milliseconds = |latency| names.into_iter().zip(in_order(latency).map(|micros| micros as f64 / 1e3));
-    latency
-        .map_or(Value::Null, |latency| milliseconds(latency).map(|(name, ms)| (name.to_owned(), json!(ms))).collect())
-}
-
-fn in_order(latency: Latency) -> [u64; 6] {
-    let Latency { p50, p90, p99, p999, max, mean } = latency;
-    [p50, p90, p99, p999, max, mean]
+/// Milliseconds by name.
+fn latency_document(latency: Option<Latency>) -> Option<Map<String, Value>> {
+    let milliseconds = latency?.map(|micros| json!(micros as f64 / 1e3));
+    Some(LATENCY_NAMES.map(str::to_owned).into_iter().zip(milliseconds).collect())
 }
 
 fn percent(share: f64) -> f64 {

@@ -2,6 +2,7 @@
 
 use super::faults::Class;
 use crate::api::SECONDS_MAX;
+use crate::numbers::number_within;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,7 +10,8 @@ use std::str::FromStr;
 /// More clients than this are no test of promises, but of patience.
 const CLIENTS_MAX: u64 = 256;
 
-/// Writes a second: a log that grows faster cannot be read as a whole in the end.
+/// Writes a second. A log that grows faster cannot be read as a whole in the end.
+const RATE_MIN: f64 = 0.001;
 const RATE_MAX: f64 = 10_000.0;
 
 /// What is asked of a run.
@@ -138,10 +140,7 @@ impl FromStr for Wanted {
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(rate) if rate > 0.0 && rate <= RATE_MAX => Ok(rate),
-        _ => Err(format!("it must be a number of writes a second, {RATE_MAX} at most")),
-    }
+    number_within(text, RATE_MIN..=RATE_MAX)
 }
 
 #[cfg(test)]

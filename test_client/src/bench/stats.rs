@@ -1,4 +1,4 @@
-//! What was measured: latencies, and how the requests ended.
+//! What was measured of the requests: how they ended, and how long the successful ones took.
 
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
@@ -12,11 +12,17 @@ const LATENCY_DIGITS: u8 = 3;
 /// Longest explanation that is kept of a failure.
 const EXPLANATION_CHARACTERS_MAX: usize = 200;
 
+/// Percentiles, maximum and mean of latencies in microseconds, in the order of [`LATENCY_NAMES`].
+pub(super) type Latency = [u64; 6];
+pub(super) const LATENCY_NAMES: [&str; 6] = ["p50", "p90", "p99", "p99_9", "max", "mean"];
+pub(super) const P50: usize = 0;
+pub(super) const P99: usize = 2;
+
 /// How a request ended.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Outcome {
     Status(u16),
-    /// The connection broke, or what came was no answer: what was asked for may have happened.
+    /// The connection broke, or what arrived was no answer: the node may have done what was asked for.
     Broken,
     /// There was no answer in time: the same.
     TimedOut,
@@ -47,33 +53,33 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// How often something ended this way.
+/// How many requests ended in one way.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Count {
     pub(super) requests: u64,
-    /// What the first failure of this kind said of itself.
+    /// What the node said about the first failure of this kind.
     pub(super) explanation: Option<String>,
 }
 
 /// The requests of the writers, or of the readers.
 #[derive(Clone, Debug)]
-pub(super) struct Side {
-    /// Of the successes alone: a quick refusal would flatter.
+pub(super) struct Stats {
+    /// Of the successes alone: quick refusals would make them look better.
     latencies: Histogram<u32>,
     pub(super) outcomes: BTreeMap<Outcome, Count>,
-    /// Messages that were committed; pages that were read.
+    /// Messages that were committed, or pages that were read.
     pub(super) done: u64,
     /// Bytes of the answers.
     pub(super) bytes: u64,
 }
 
-impl Side {
-    pub(super) fn new() -> Side {
+impl Stats {
+    pub(super) fn new() -> Stats {
         let latencies = Histogram::new_with_bounds(1, LATENCY_US_MAX, LATENCY_DIGITS).expect("the bounds are in order");
-        Side { latencies, outcomes: BTreeMap::new(), done: 0, bytes: 0 }
+        Stats { latencies, outcomes: BTreeMap::new(), done: 0, bytes: 0 }
     }
 
-    /// A request that did what it should.
+    /// Counts a request that was answered with success.
     pub(super) fn succeed(&mut self, status: u16, done: u64, bytes: u64, latency: Duration) {
         self.latencies.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
         self.outcomes.entry(Outcome::Status(status)).or_default().requests += 1;
@@ -81,14 +87,14 @@ impl Side {
         self.bytes += bytes;
     }
 
-    /// A request that did not. The explanation is made only if it is the first of its kind.
+    /// Counts a request that failed. The explanation is made only for the first of its kind.
     pub(super) fn fail(&mut self, outcome: Outcome, explain: impl FnOnce() -> String) {
         let count = self.outcomes.entry(outcome).or_default();
         count.requests += 1;
         count.explanation.get_or_insert_with(|| explain().chars().take(EXPLANATION_CHARACTERS_MAX).collect());
     }
 
-    pub(super) fn merge(&mut self, other: &Side) {
+    pub(super) fn merge(&mut self, other: &Stats) {
         self.latencies.add(&other.latencies).expect("the bounds are the same");
         for (&outcome, count) in &other.outcomes {
             let ours = self.outcomes.entry(outcome).or_default();
@@ -99,51 +105,16 @@ impl Side {
         self.bytes += other.bytes;
     }
 
-    /// Requests that ended in a way.
+    /// How many requests ended in a way.
     pub(super) fn ended(&self, how: impl Fn(Outcome) -> bool) -> u64 {
         self.outcomes.iter().filter(|(outcome, _)| how(**outcome)).map(|(_, count)| count.requests).sum()
     }
 
-    /// The figures, if a request succeeded.
+    /// The latency of the successes, if there were any.
     pub(super) fn latency(&self) -> Option<Latency> {
-        let micros = |quantile| self.latencies.value_at_quantile(quantile);
-        (!self.latencies.is_empty()).then(|| Latency {
-            p50: micros(0.5),
-            p90: micros(0.9),
-            p99: micros(0.99),
-            p999: micros(0.999),
-            max: self.latencies.max(),
-            mean: self.latencies.mean().round() as u64,
-        })
-    }
-}
-
-/// Latencies, in microseconds.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Latency {
-    pub(super) p50: u64,
-    pub(super) p90: u64,
-    pub(super) p99: u64,
-    pub(super) p999: u64,
-    pub(super) max: u64,
-    pub(super) mean: u64,
-}
-
-/// Both sides.
-#[derive(Clone, Debug)]
-pub(super) struct Tally {
-    pub(super) writes: Side,
-    pub(super) reads: Side,
-}
-
-impl Tally {
-    pub(super) fn new() -> Tally {
-        Tally { writes: Side::new(), reads: Side::new() }
-    }
-
-    pub(super) fn merge(&mut self, other: &Tally) {
-        self.writes.merge(&other.writes);
-        self.reads.merge(&other.reads);
+        let [p50, p90, p99, p99_9] = [0.5, 0.9, 0.99, 0.999].map(|share| self.latencies.value_at_quantile(share));
+        let (max, mean) = (self.latencies.max(), self.latencies.mean().round() as u64);
+        (!self.latencies.is_empty()).then_some([p50, p90, p99, p99_9, max, mean])
     }
 }
 
@@ -152,8 +123,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sides_add_up_and_percentiles_are_of_the_successes() {
-        let (mut one, mut two) = (Side::new(), Side::new());
+    fn stats_add_up_and_percentiles_are_of_the_successes() {
+        let (mut one, mut two) = (Stats::new(), Stats::new());
+        assert_eq!(one.latency(), None);
         for ms in 1..=500 {
             one.succeed(201, 2, 10, Duration::from_millis(ms));
             two.succeed(202, 2, 10, Duration::from_millis(500 + ms));
@@ -162,8 +134,7 @@ mod tests {
         two.fail(Outcome::Status(503), || unreachable!("only the first is explained"));
         two.fail(Outcome::Broken, || "x".repeat(1000));
         one.merge(&two);
-        let Latency { p50, p90, p99, p999, max, mean } = one.latency().unwrap();
-        for (is, should) in [(p50, 500), (p90, 900), (p99, 990), (p999, 999), (max, 1000), (mean, 500)] {
+        for (is, should) in one.latency().unwrap().into_iter().zip([500, 900, 990, 999, 1000, 500]) {
             assert!(is.abs_diff(should * 1000) <= should + 500, "{is} µs, not {should} ms");
         }
         assert_eq!((one.done, one.bytes), (2000, 10_000));
@@ -174,18 +145,12 @@ mod tests {
         let refused = &one.outcomes[&Outcome::Status(503)];
         assert_eq!((refused.requests, refused.explanation.as_deref()), (2, Some("read-only")));
         assert_eq!(one.outcomes[&Outcome::Broken].explanation.as_ref().unwrap().len(), EXPLANATION_CHARACTERS_MAX);
+        one.succeed(201, 1, 0, Duration::MAX);
+        assert!(one.latency().unwrap()[4] >= LATENCY_US_MAX - LATENCY_US_MAX / 1000, "beyond an hour is an hour");
     }
 
     #[test]
-    fn nothing_has_no_percentiles() {
-        let mut side = Side::new();
-        assert_eq!(side.latency(), None);
-        side.succeed(201, 1, 0, Duration::MAX);
-        assert!(side.latency().unwrap().max >= LATENCY_US_MAX - LATENCY_US_MAX / 1000, "beyond an hour is an hour");
-    }
-
-    #[test]
-    fn what_may_have_happened_is_no_refusal() {
+    fn an_unknown_outcome_is_no_refusal() {
         for unknown in
             [Outcome::Status(500), Outcome::Status(504), Outcome::Status(408), Outcome::Broken, Outcome::TimedOut]
         {
