@@ -26,3 +26,8 @@ pub(crate) fn poll_for<T>(limit: Duration, mut look: impl FnMut() -> T, enough: 
         thread::sleep(PAUSE);
     }
 }
+
+/// How long ago, in whole milliseconds.
+pub(crate) fn milliseconds_since(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

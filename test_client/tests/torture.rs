@@ -119,7 +119,7 @@ fn a_second_ctrl_c_ends_it_at_once() {
     signal(&child);
     // When it has said so, it waits for a cluster that never comes back.
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(said.any(|line| line.contains("told to stop; once more")));
+    assert!(said.any(|line| line.contains("ending early; the next signal")));
     signal(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
 }

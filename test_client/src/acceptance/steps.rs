@@ -3,19 +3,18 @@
 //! A step goes on after a finding that must not be, unless nothing after it would make sense. Whatever happens in it,
 //! the last secondary is brought back, and its fault ended.
 
-use super::absence::Absence;
-use super::cleanup::Cleanup;
-use super::{Target, faults_enabled};
+use super::absence::{Absence, begin_fault, end_fault};
+use super::target::{CATCH_UP_WAIT_MAX, Target, await_in_sync, faults_enabled};
 use crate::api::Address;
-use crate::api::{Client, Failure, Health, KnownWrite, Messages, Posted, Reply, State, WriteOutcome};
+use crate::api::{Client, Failure, KnownWrite, Messages, Posted, Reply, WriteOutcome};
 use crate::api::{Copies, WriteOptions};
-use crate::commands::post::milliseconds_since;
+use crate::cluster::Cleanup;
 use crate::exit::Exit;
 use crate::output::{STRONG, count, visible};
 use crate::scenario::reporter::Reporter;
 use crate::scenario::rules::{self, Written};
 use crate::scenario::{self, Stop};
-use crate::wait::poll_for;
+use crate::wait::{milliseconds_since, poll_for};
 use serde_json::{Value, json};
 use std::ops::Range;
 use std::thread::{self, JoinHandle};
@@ -31,8 +30,6 @@ const WAIT_FOR_COPIES: Duration = Duration::from_secs(30);
 const FAULT_SECONDS: u64 = 30;
 /// How long a call is held, so that the next one arrives before it is looked at.
 const HOLD_SECONDS: f64 = 1.0;
-/// How long a node may take to show what was acknowledged, or to take part again. Machines may be slow.
-const CATCH_UP_WAIT_MAX: Duration = Duration::from_secs(30);
 /// What is answered at once does not take as long as this, even on a slow machine.
 const AT_ONCE: Duration = Duration::from_secs(5);
 /// How often a later message is given the chance to arrive first.
@@ -172,7 +169,7 @@ impl<'a, 'b> Play<'a, 'b> {
     fn nobody_shows(&mut self, from: u64, text: &str) -> Result<(), Stop> {
         let present = self.nodes[..self.nodes.len() - 1].to_vec();
         for (name, address) in &present {
-            let shown = self.client.messages_from(address, from);
+            let shown = self.client.messages(address, from);
             let shown = shown.map_err(|failure| scenario::unreadable(&visible(name), &failure))?;
             if rules::shows(&shown.value, text) {
                 self.reporter.find(Err(format!("{name} shows Msg3, which may still be refused")))?;
@@ -287,7 +284,7 @@ impl<'a, 'b> Play<'a, 'b> {
             let Some(earlier) = play.write(&format!("MsgA{number}"), &one)? else { return Ok(None) };
             let Some(later) = play.write(&format!("MsgB{number}"), &one)? else { return Ok(None) };
             let written = vec![earlier, later];
-            let (wrong, looks) = play.watch(last, from, &written, Client::prefix_from)?;
+            let (wrong, looks) = play.watch(last, from, &written, Client::prefix)?;
             play.reporter.find(match wrong {
                 None => Ok(format!(
                     "{name} was looked at {} until it showed both, and never showed the later one alone",
@@ -351,11 +348,9 @@ impl<'a, 'b> Play<'a, 'b> {
     /// Does something while the last secondary has a fault, which is ended whatever happens.
     fn with_fault<T>(&mut self, fault: &Value, act: impl FnOnce(&mut Self) -> Result<T, Stop>) -> Result<T, Stop> {
         let node = self.last().1.clone();
-        self.cleanup.fault_begins(&self.client, &node);
-        self.client.set_fault(&node, fault)?;
+        begin_fault(&self.client, self.cleanup, &node, fault)?;
         let done = act(self);
-        self.client.end_fault(&node)?;
-        self.cleanup.fault_ended();
+        end_fault(&self.client, self.cleanup, &node)?;
         done
     }
 
@@ -364,7 +359,7 @@ impl<'a, 'b> Play<'a, 'b> {
         let names = names_of(&self.nodes[nodes.clone()]);
         let mut wrongs = Vec::new();
         for node in nodes {
-            let (wrong, _) = self.watch(node, from, wanted, Client::messages_from)?;
+            let (wrong, _) = self.watch(node, from, wanted, Client::messages)?;
             wrongs.extend(wrong.map(|wrong| format!("{} {wrong}", self.nodes[node].0)));
         }
         let texts: Vec<&str> = wanted.iter().filter_map(|written| written.text.split(' ').next()).collect();
@@ -396,22 +391,6 @@ impl<'a, 'b> Play<'a, 'b> {
         let late = (shown.len() < wanted.len()).then(too_few);
         Ok((rules::out_of_sequence(&shown, wanted).or(late), looks))
     }
-}
-
-/// Waits until so many secondaries take part in what is written.
-pub(super) fn await_in_sync(client: &Client, secondaries: usize) -> Result<(), Stop> {
-    let ask = || client.health(client.master()).map(|reply| reply.value);
-    let in_sync = |health: &Health| {
-        let states = health.secondaries.iter().map(|listed| listed.state);
-        states.filter(|state| *state == Some(State::InSync)).count()
-    };
-    let enough = |health: &Result<Health, Failure>| health.as_ref().is_ok_and(|health| in_sync(health) >= secondaries);
-    let there = in_sync(&poll_for(CATCH_UP_WAIT_MAX, ask, enough)?);
-    if there >= secondaries {
-        return Ok(());
-    }
-    let (secondaries, waited) = (count(secondaries, "secondary", "secondaries"), CATCH_UP_WAIT_MAX.as_secs());
-    Err(Stop::Cluster(Exit::Unreachable, format!("only {there} of {secondaries} are in sync after {waited} s")))
 }
 
 /// An answer of the master, good or bad, is something to judge. Without one, the story cannot go on.

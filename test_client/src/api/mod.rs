@@ -105,22 +105,18 @@ impl Client {
         self.read(node, "/health", REPLY_BYTES_MAX)
     }
 
-    /// What a node shows. The view is named because a server may be set to list bare strings.
-    pub(crate) fn messages(&self, node: &Address) -> Result<Reply<Messages>, Failure> {
-        self.read(node, "/messages?view=objects", LOG_BYTES_MAX)
-    }
-
     /// What a node shows from an id on.
-    pub(crate) fn messages_from(&self, node: &Address, from: u64) -> Result<Reply<Messages>, Failure> {
-        self.read(node, &format!("/messages?view=objects&from={from}"), LOG_BYTES_MAX)
+    pub(crate) fn messages(&self, node: &Address, from: u64) -> Result<Reply<Messages>, Failure> {
+        self.page(node, from, None, None)
     }
 
-    /// The same, content with any prefix of the log: the node asks nobody.
-    pub(crate) fn prefix_from(&self, node: &Address, from: u64) -> Result<Reply<Messages>, Failure> {
-        self.read(node, &format!("/messages?view=objects&from={from}&consistency=prefix"), LOG_BYTES_MAX)
+    /// What a node shows from an id on without asking the master: any prefix of the log will do.
+    pub(crate) fn prefix(&self, node: &Address, from: u64) -> Result<Reply<Messages>, Failure> {
+        self.page(node, from, None, Some("prefix"))
     }
 
-    /// A part of what a node shows: from an id on, at most so many messages, under a consistency if one is named.
+    /// A part of what a node shows: from an id on, at most so many messages, in the consistency that is named. The view
+    /// is always named, because a node may be set to list bare strings.
     pub(crate) fn page(
         &self,
         node: &Address,

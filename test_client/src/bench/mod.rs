@@ -29,12 +29,11 @@ mod summary;
 use crate::api::Address;
 use crate::api::{Client, Failure, Kind};
 use crate::exit::Exit;
-use crate::output::{Terminal, visible};
+use crate::output::Terminal;
 use crate::scenario;
 use indicatif::{ProgressBar, ProgressStyle};
 use load::{Load, Node, Run};
 pub(crate) use options::Options;
-use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::fs::File;
@@ -57,11 +56,11 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 pub(crate) fn run(client: &Client, terminal: &mut Terminal, json: bool, options: &Options) -> io::Result<Exit> {
     let (run, plot) = match prepare(client, options) {
         Ok(prepared) => prepared,
-        Err((exit, why)) => return give_up(terminal, exit, &why),
+        Err((exit, why)) => return terminal.give_up(exit, &why),
     };
     let summary = match measure(&run, json) {
         Ok(summary) => summary,
-        Err(error) => return give_up(terminal, Exit::Unreachable, &format!("the load cannot be made: {error}")),
+        Err(error) => return terminal.give_up(Exit::Unreachable, &format!("the load cannot be made: {error}")),
     };
     report::show(terminal, &run, &summary)?;
     let (exit, verdict) = judge(&summary);
@@ -74,12 +73,6 @@ pub(crate) fn run(client: &Client, terminal: &mut Terminal, json: bool, options:
     let mut document = report::document(&run, &summary);
     document["exit_code"] = exit.code().into();
     terminal.document(document.to_string().as_bytes())?;
-    Ok(exit)
-}
-
-fn give_up(terminal: &mut Terminal, exit: Exit, why: &str) -> io::Result<Exit> {
-    terminal.complain(why);
-    terminal.document(json!({ "error": why, "exit_code": exit.code() }).to_string().as_bytes())?;
     Ok(exit)
 }
 
@@ -118,7 +111,7 @@ fn prepare(client: &Client, options: &Options) -> Result<(Run, Option<File>), (E
         addresses.push(client.master().clone());
     }
     let first = if options.writers > 0 { client.master() } else { &addresses[0] };
-    let newest = newest(client, first).map_err(|failure| (failure.kind.exit(), visible(&failure.error)))?;
+    let newest = newest(client, first).map_err(|failure| (failure.kind.exit(), failure.error))?;
     let master = if options.writers > 0 { reach(client.master())? } else { reach(&addresses[0])? };
     let read_from = addresses.iter().filter(|_| options.readers > 0).map(reach).collect::<Result<_, _>>()?;
     let stop = stop_on_signal().map_err(|error| (Exit::Unreachable, format!("no signals: {error}")))?;

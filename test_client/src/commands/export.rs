@@ -62,7 +62,7 @@ pub(crate) fn export(client: &Client, terminal: &mut Terminal, options: &ExportO
     });
     let (lines, expected) = match lines {
         Ok(lines) => lines,
-        Err(failure) => return terminal.fail(&failure),
+        Err(failure) => return super::fail(terminal, &failure),
     };
     let unfinished = PathBuf::from(format!("{}.part", file.display()));
     let bar = progress(expected, "exported");
@@ -80,7 +80,7 @@ pub(crate) fn export(client: &Client, terminal: &mut Terminal, options: &ExportO
         }
         Err(error) => {
             let _ = fs::remove_file(&unfinished);
-            terminal.fail(&Failure::new(Kind::Unreachable, format!("the export was cut off: {error}")))
+            super::fail(terminal, &Failure::new(Kind::Unreachable, format!("the export was cut off: {error}")))
         }
     }
 }

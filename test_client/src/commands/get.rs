@@ -9,13 +9,13 @@ use std::io;
 /// Lists the messages of a node; of the master if none is named.
 pub(crate) fn run(client: &Client, terminal: &mut Terminal, url: Option<&Address>) -> io::Result<Exit> {
     let node = url.unwrap_or(client.master());
-    match client.messages(node) {
+    match client.messages(node, 1) {
         Ok(reply) => {
             show(terminal, node, &reply.value)?;
             terminal.document(&reply.body)?;
             Ok(Exit::Success)
         }
-        Err(failure) => terminal.fail(&failure),
+        Err(failure) => super::fail(terminal, &failure),
     }
 }
 

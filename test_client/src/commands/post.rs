@@ -4,6 +4,7 @@ use crate::api::WriteOptions;
 use crate::api::{Client, Copied, Failure, Kind, Posted, PostedBatch, Reply, SecondaryReport};
 use crate::exit::Exit;
 use crate::output::{Bar, DIM, GOOD, NO_TICK, STRONG, Terminal, count, tick, visible};
+use crate::wait::milliseconds_since;
 use serde_json::{Value, json};
 use std::io::{self, Read};
 use std::time::Instant;
@@ -158,9 +159,4 @@ pub(crate) fn show_secondaries(terminal: &mut Terminal, failure: &Failure) -> io
         terminal.line(format_args!("    {mark} {name:<names$}  {detail:<details$}  {DIM}{url}{DIM:#}"))?;
     }
     Ok(())
-}
-
-/// How long ago, in whole milliseconds.
-pub(crate) fn milliseconds_since(begun: Instant) -> u64 {
-    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

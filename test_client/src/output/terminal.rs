@@ -1,6 +1,6 @@
 //! What a person sees: lines, marks, bars, and text that cannot play tricks on the terminal.
 
-use crate::api::Failure;
+use super::text::visible;
 use crate::exit::Exit;
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
@@ -67,18 +67,16 @@ impl Terminal {
         }
     }
 
-    /// A call that failed, for a person or for a script. Gives the exit code that says so.
-    pub(crate) fn fail(&mut self, failure: &Failure) -> io::Result<Exit> {
-        self.complain(failure);
-        self.document(json!(failure).to_string().as_bytes())?;
-        Ok(failure.kind.exit())
+    /// Ends the command with a sentence, for a person or for a script, and gives the exit code.
+    pub(crate) fn give_up(&mut self, exit: Exit, why: &str) -> io::Result<Exit> {
+        self.complain(visible(why));
+        self.document(json!({ "error": why, "exit_code": exit.code() }).to_string().as_bytes())?;
+        Ok(exit)
     }
 
-    /// What was asked for makes no sense, so nothing was sent.
+    /// Refuses what was asked for. Nothing was sent.
     pub(crate) fn refuse(&mut self, why: &str) -> io::Result<Exit> {
-        self.complain(why);
-        self.document(json!({ "error": why }).to_string().as_bytes())?;
-        Ok(Exit::Usage)
+        self.give_up(Exit::Usage, why)
     }
 
     /// Durations side by side, the longest filling the width.

@@ -1,10 +1,9 @@
-//! What the stories that this program tells have in common: how they begin, and why they end early.
+//! What the scenarios of this program have in common: how they begin, and why they end early.
 
 pub(crate) mod reporter;
 pub(crate) mod rules;
 
-use crate::api::Address;
-use crate::api::{Client, Failure, Health, State};
+use crate::api::{Address, Client, Failure, Health, State};
 use crate::cluster::{self, Node};
 use crate::exit::Exit;
 use crate::output::{Terminal, visible};
@@ -13,18 +12,34 @@ use std::io;
 use std::process;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Something that no other run of a story writes, so that its messages can be told apart.
-pub(crate) fn tag(story: &str) -> String {
+/// What the messages of a run bear, and those of no other run.
+pub(crate) fn tag(scenario: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("{story} {:06x}", (now.as_millis() ^ u128::from(process::id())) & 0xff_ffff)
+    format!("{scenario} {:06x}", (now.as_millis() ^ u128::from(process::id())) & 0xff_ffff)
 }
 
-/// Why the story cannot go on.
+/// Why a scenario cannot go on.
 pub(crate) enum Stop {
-    /// Nobody listens any more.
+    /// The output cannot be written.
     Output(io::Error),
-    /// The cluster does not let it.
+    /// The cluster, or what was asked for, does not let it: the exit code and a sentence.
     Cluster(Exit, String),
+}
+
+impl Stop {
+    /// What was asked for cannot be done.
+    pub(crate) fn usage(sentence: impl Into<String>) -> Stop {
+        Stop::Cluster(Exit::Usage, sentence.into())
+    }
+
+    /// Why a scenario ended early, if it did.
+    pub(crate) fn reason(ended: Result<(), Stop>) -> io::Result<Option<(Exit, String)>> {
+        match ended {
+            Ok(()) => Ok(None),
+            Err(Stop::Output(error)) => Err(error),
+            Err(Stop::Cluster(exit, sentence)) => Ok(Some((exit, sentence))),
+        }
+    }
 }
 
 impl From<io::Error> for Stop {

@@ -1,50 +1,30 @@
-//! Who tells the person what is done and seen, and keeps it for the verdict and for scripts.
+//! Tells the user what a scenario does and finds, step by step, and keeps it for the verdict and for scripts.
 
 use crate::exit::Exit;
 use crate::output::{BAD, DIM, GOOD, NO_TICK, STRONG, Terminal, count, visible};
 use serde::Serialize;
-use serde_json::Value;
 use std::io;
-use std::path::PathBuf;
 
 /// Tells and keeps.
 pub(crate) struct Reporter<'a> {
     pub(crate) terminal: &'a mut Terminal,
-    pub(crate) report: Report,
-}
-
-/// Everything that was seen.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Report {
-    /// Whether nothing was seen that must not be, and every step was told to its end.
-    pub(crate) held: bool,
-    /// The exit code.
-    pub(crate) exit_code: u8,
-    /// Whether the nodes were started for this run.
-    pub(crate) own_cluster: bool,
-    /// Name and address of every node, the master first.
-    pub(crate) nodes: Vec<Value>,
-    /// Why it ended early.
-    pub(crate) stopped: Option<String>,
     pub(crate) steps: Vec<Step>,
-    /// Where the logs of the nodes are, if they were kept.
-    pub(crate) logs: Option<PathBuf>,
 }
 
-/// One step, and what was seen in it.
+/// One step, and what was found in it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Step {
-    pub(crate) title: String,
-    pub(crate) verdict: Verdict,
-    /// Why it was left out, or not shown.
-    pub(crate) reason: Option<String>,
-    pub(crate) findings: Vec<Finding>,
+    title: String,
+    verdict: Verdict,
+    /// Why the step was left out, or showed nothing.
+    reason: Option<String>,
+    findings: Vec<Finding>,
 }
 
-/// What is to be thought of a step.
+/// What a step came to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Verdict {
+enum Verdict {
     /// All that was looked for was found.
     Held,
     /// Something was found that must not be.
@@ -53,34 +33,35 @@ pub(crate) enum Verdict {
     NotShown,
     /// It was not tried.
     LeftOut,
-    /// It was not told to its end.
+    /// It was not played to its end.
     Unfinished,
 }
 
 /// One thing that was looked for.
 #[derive(Debug, Serialize)]
-pub(crate) struct Finding {
-    pub(crate) held: bool,
+struct Finding {
+    held: bool,
     /// What was seen, in a sentence.
-    pub(crate) seen: String,
+    seen: String,
 }
 
-impl Reporter<'_> {
-    /// Begins a step. It is unfinished until its end is told.
-    pub(crate) fn begin(&mut self, title: &str) -> io::Result<()> {
-        self.report.steps.push(Step {
-            title: title.to_owned(),
-            verdict: Verdict::Unfinished,
-            reason: None,
-            findings: Vec::new(),
-        });
-        self.terminal.gap()?;
-        self.terminal.line(format_args!("{STRONG}{}. {title}{STRONG:#}", self.report.steps.len()))
+impl<'a> Reporter<'a> {
+    pub(crate) fn new(terminal: &'a mut Terminal) -> Reporter<'a> {
+        Reporter { terminal, steps: Vec::new() }
     }
 
-    /// The step has come to its end.
+    /// Begins a step. It is unfinished until [`Reporter::end`].
+    pub(crate) fn begin(&mut self, title: &str) -> io::Result<()> {
+        let title = title.to_owned();
+        self.terminal.gap()?;
+        self.terminal.line(format_args!("{STRONG}{}. {title}{STRONG:#}", self.steps.len() + 1))?;
+        self.steps.push(Step { title, verdict: Verdict::Unfinished, reason: None, findings: Vec::new() });
+        Ok(())
+    }
+
+    /// Ends the step.
     pub(crate) fn end(&mut self) {
-        let Some(step) = self.report.steps.last_mut() else { return };
+        let Some(step) = self.steps.last_mut() else { return };
         if step.findings.iter().any(|finding| !finding.held) {
             step.verdict = Verdict::Broken;
         } else if step.verdict == Verdict::Unfinished {
@@ -88,81 +69,87 @@ impl Reporter<'_> {
         }
     }
 
-    /// A step that is not tried.
+    /// Reports a step that is not tried.
     pub(crate) fn leave_out(&mut self, title: &str, why: &str) -> io::Result<()> {
         self.begin(title)?;
         self.mark_unproven(Verdict::LeftOut, &format!("Left out: {why}."))
     }
 
-    /// The step did not show what it was for.
+    /// Reports that the step did not show what it was for.
     pub(crate) fn not_shown(&mut self, why: &str) -> io::Result<()> {
         self.mark_unproven(Verdict::NotShown, why)
     }
 
     fn mark_unproven(&mut self, verdict: Verdict, sentence: &str) -> io::Result<()> {
-        if let Some(step) = self.report.steps.last_mut() {
+        if let Some(step) = self.steps.last_mut() {
             step.verdict = verdict;
             step.reason = Some(sentence.to_owned());
         }
         self.terminal.line(format_args!("  {NO_TICK} {sentence}"))
     }
 
-    /// What is done now.
+    /// Says what is done now.
     pub(crate) fn say(&mut self, sentence: &str) -> io::Result<()> {
         self.terminal.line(format_args!("  {sentence}"))
     }
 
-    /// What was seen: as it must be, or not.
+    /// Reports what was found: as it must be, or not.
     pub(crate) fn find(&mut self, finding: Result<String, String>) -> io::Result<()> {
         let held = finding.is_ok();
-        let seen = finding.unwrap_or_else(|wrong| wrong);
+        let (Ok(seen) | Err(seen)) = finding;
         match held {
             true => self.terminal.mark(true, visible(&seen))?,
             false => self.terminal.mark(false, format_args!("{BAD}{}{BAD:#}", visible(&seen)))?,
         }
-        if let Some(step) = self.report.steps.last_mut() {
+        if let Some(step) = self.steps.last_mut() {
             step.findings.push(Finding { held, seen });
         }
         Ok(())
     }
 
-    /// How many things were found that must not be.
-    fn broken(&self) -> usize {
-        self.report.steps.iter().flat_map(|step| &step.findings).filter(|finding| !finding.held).count()
+    /// What must not be and was found, each once.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        let mut violations: Vec<String> = Vec::new();
+        for finding in self.steps.iter().flat_map(|step| &step.findings).filter(|finding| !finding.held) {
+            if !violations.contains(&finding.seen) {
+                violations.push(finding.seen.clone());
+            }
+        }
+        violations
     }
 
-    /// Settles the verdict. What must not be outweighs whatever ended the run.
-    pub(crate) fn settle(&mut self, stopped: Option<(Exit, String)>) -> Exit {
-        let (stop, sentence) = stopped.unzip();
-        let exit = if self.broken() > 0 { Exit::Broken } else { stop.unwrap_or(Exit::Success) };
-        self.report.stopped = sentence;
-        self.report.exit_code = exit.code();
-        self.report.held = exit == Exit::Success;
-        exit
+    /// The exit code: a violation outweighs whatever stopped the scenario.
+    pub(crate) fn exit(&self, stopped: Option<Exit>) -> Exit {
+        if self.violations().is_empty() { stopped.unwrap_or(Exit::Success) } else { Exit::Broken }
     }
 
-    /// The end of the story.
-    pub(crate) fn show_verdict(&mut self, exit: Exit) -> io::Result<()> {
+    /// Ends the scenario: what is unproven, why it stopped early if it did, what else is to be said, and the verdict.
+    pub(crate) fn show_verdict(&mut self, exit: Exit, stopped: Option<&str>, notes: &[String]) -> io::Result<()> {
         self.terminal.gap()?;
-        for step in self.report.steps.iter().filter(|step| step.reason.is_some()) {
+        let unproven: Vec<&Step> = self.steps.iter().filter(|step| step.reason.is_some()).collect();
+        for step in &unproven {
             let what = if step.verdict == Verdict::LeftOut { "Left out" } else { "Not shown" };
             self.terminal.line(format_args!("{DIM}{what}: {}.{DIM:#}", step.title))?;
         }
-        if let Some(stopped) = &self.report.stopped {
+        for note in notes {
+            self.terminal.line(note)?;
+        }
+        if let Some(stopped) = stopped {
             self.terminal.line(format_args!("{BAD}Stopped:{BAD:#} {stopped}."))?;
         }
-        if let Some(logs) = &self.report.logs {
-            self.terminal.line(format_args!("The logs of the nodes are in {}", logs.display()))?;
+        let violations = self.violations();
+        for violation in &violations {
+            self.terminal.line(format_args!("{BAD}Broken:{BAD:#} {}.", visible(violation)))?;
         }
-        let unproven = self.report.steps.iter().any(|step| step.reason.is_some());
         match exit {
-            Exit::Success if unproven => self.terminal.line(format_args!("{GOOD}What was tried held.{GOOD:#}")),
-            Exit::Success => self.terminal.line(format_args!("{GOOD}Everything held.{GOOD:#}")),
+            Exit::Success if unproven.is_empty() => self.terminal.line(format_args!("{GOOD}Everything held.{GOOD:#}")),
+            Exit::Success => self.terminal.line(format_args!("{GOOD}What was tried held.{GOOD:#}")),
             Exit::Broken => {
-                let broken = count(self.broken(), "thing did", "things did");
+                let broken = count(violations.len(), "thing did", "things did");
                 self.terminal.line(format_args!("{BAD}{broken} not hold.{BAD:#}"))
             }
-            _ => self.terminal.line("The acceptance was not played to its end."),
+            _ if stopped.is_some() => self.terminal.line("It was not played to its end."),
+            _ => self.terminal.line("What was seen held, but not everything could be seen."),
         }
     }
 }
@@ -173,7 +160,7 @@ mod tests {
 
     fn verdict(findings: &[bool], stopped: Option<Exit>) -> (Exit, Verdict) {
         let mut terminal = Terminal::new(true);
-        let mut reporter = Reporter { terminal: &mut terminal, report: Report::default() };
+        let mut reporter = Reporter::new(&mut terminal);
         reporter.begin("a step").unwrap();
         for held in findings {
             reporter.find(if *held { Ok(String::new()) } else { Err(String::new()) }).unwrap();
@@ -181,12 +168,11 @@ mod tests {
         if stopped.is_none() {
             reporter.end();
         }
-        let exit = reporter.settle(stopped.map(|exit| (exit, String::new())));
-        (exit, reporter.report.steps[0].verdict)
+        (reporter.exit(stopped), reporter.steps[0].verdict)
     }
 
     #[test]
-    fn what_must_not_be_outweighs_the_rest() {
+    fn a_violation_outweighs_the_rest() {
         assert_eq!(verdict(&[true, true], None), (Exit::Success, Verdict::Held));
         assert_eq!(verdict(&[true, false], None), (Exit::Broken, Verdict::Broken));
         assert_eq!(verdict(&[true], Some(Exit::Unreachable)), (Exit::Unreachable, Verdict::Unfinished));
@@ -196,10 +182,9 @@ mod tests {
     #[test]
     fn what_is_left_out_is_not_broken() {
         let mut terminal = Terminal::new(true);
-        let mut reporter = Reporter { terminal: &mut terminal, report: Report::default() };
+        let mut reporter = Reporter::new(&mut terminal);
         reporter.leave_out("a step", "there are no faults").unwrap();
         reporter.end();
-        assert_eq!(reporter.settle(None), Exit::Success);
-        assert_eq!(reporter.report.steps[0].verdict, Verdict::LeftOut);
+        assert_eq!((reporter.exit(None), reporter.steps[0].verdict), (Exit::Success, Verdict::LeftOut));
     }
 }

@@ -11,7 +11,6 @@
 //! The seed draws what is written, read and broken. It does not draw when the machine does what, so two runs with one
 //! seed are alike and not the same.
 
-mod cleanup;
 mod faults;
 mod options;
 mod target;
@@ -20,12 +19,12 @@ mod workload;
 use crate::api::Address;
 use crate::api::Client;
 use crate::check;
+use crate::cluster::{Cleanup, Guard};
 use crate::exit::Exit;
 use crate::history::{Header, Outcome, Recorder, VERSION};
 use crate::output::{DIM, Terminal, visible};
 use crate::random::Random;
 use crate::scenario::{self, Stop};
-use cleanup::{Cleanup, Guard};
 use faults::injector::Injector;
 use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) use options::Options;
@@ -123,17 +122,13 @@ pub(crate) fn run(client: &Client, has_master: bool, terminal: &mut Terminal, op
     if let Err(why) = options.check(has_master) {
         return terminal.refuse(why);
     }
-    let (cleanup, over) = (Arc::new(Cleanup::default()), Arc::new(AtomicBool::new(false)));
-    let _guard = Guard(Arc::clone(&cleanup));
-    cleanup.remove_on_signal(&over)?;
+    let (cleanup, over) = (Cleanup::default(), Arc::new(AtomicBool::new(false)));
+    let _guard = Guard(cleanup.clone());
+    cleanup.run_on_signal(Some(Arc::clone(&over)))?;
     match torture(client, terminal, options, &cleanup, over) {
         Ok(exit) => Ok(exit),
         Err(Stop::Output(error)) => Err(error),
-        Err(Stop::Cluster(exit, why)) => {
-            terminal.complain(visible(&why));
-            terminal.document(json!({ "error": why, "exit_code": exit.code() }).to_string().as_bytes())?;
-            Ok(exit)
-        }
+        Err(Stop::Cluster(exit, why)) => terminal.give_up(exit, &why),
     }
 }
 
@@ -141,7 +136,7 @@ fn torture(
     client: &Client,
     terminal: &mut Terminal,
     options: &Options,
-    cleanup: &Arc<Cleanup>,
+    cleanup: &Cleanup,
     over: Arc<AtomicBool>,
 ) -> Result<Exit, Stop> {
     let seed = options.seed.unwrap_or_else(target::draw_seed);
@@ -168,7 +163,8 @@ fn torture(
     let no_file = |error| cannot_be_written(&file, &error);
     let recorder = Arc::new(Recorder::create(&file, header).map_err(no_file)?);
     let injector = Arc::new(Injector::new(target.sources, target.nodes.len(), Arc::clone(&recorder)));
-    cleanup.faults_begin(&injector);
+    let faults = Arc::clone(&injector);
+    cleanup.change_begins(move || faults.end());
     let run = Arc::new(Run {
         options: options.clone(),
         writing: target.client.with_timeout(WRITER_PATIENCE),
@@ -196,7 +192,7 @@ fn torture(
     }
     let (exit, mut document) = check::judge_file(terminal, &file, options.plot.as_deref())?;
     let is_good = exit == Exit::Success;
-    let logs = cleanup.remove(!is_good);
+    let logs = cleanup.run(!is_good);
     if is_asked_for || !is_good {
         terminal.line(format_args!("The history is in {}; `test_client check` judges it again.", file.display()))?;
         document["history"] = json!(file);

@@ -1,13 +1,11 @@
 //! The cluster that is tortured: its nodes, and what can be done to them.
 
-use super::cleanup::Cleanup;
 use super::faults::compose::Compose;
 use super::faults::{Class, Clocks, Disks, FaultSource, Members, Network, Processes, Requests};
 use super::options::{Options, Wanted, Which};
 use crate::api::Address;
 use crate::api::{Client, Failure, Health, Listed, Reply};
-use crate::cluster;
-use crate::cluster::OwnCluster;
+use crate::cluster::{self, Cleanup, OwnCluster};
 use crate::exit::Exit;
 use crate::random::Random;
 use crate::scenario::{self, Stop};
@@ -40,10 +38,6 @@ pub(super) struct Target {
     pub(super) first: u64,
 }
 
-fn usage(sentence: impl Into<String>) -> Stop {
-    Stop::Cluster(Exit::Usage, sentence.into())
-}
-
 impl Target {
     /// Finds or starts the nodes. Own nodes are told to `cleanup` before any of them runs.
     pub(super) fn set(client: Client, options: &Options, cleanup: &Cleanup) -> Result<Target, Stop> {
@@ -53,7 +47,7 @@ impl Target {
                 let (nodes, first) = meet(&client)?;
                 let names: Vec<String> = nodes.iter().map(|(name, _)| name.clone()).collect();
                 let compose = Compose::find(options.compose_file.as_deref(), options.project.as_deref(), &names);
-                let sources = compose.map_err(usage)?.sources();
+                let sources = compose.map_err(Stop::usage)?.sources();
                 Target::met(client, nodes, first, sources, options)
             }
             Which::Given => {
@@ -64,7 +58,7 @@ impl Target {
     }
 
     fn own(client: &Client, options: &Options, cleanup: &Cleanup) -> Result<Target, Stop> {
-        let mut cluster = OwnCluster::prepare("torture", options.port).map_err(usage)?;
+        let mut cluster = OwnCluster::prepare("torture", options.port).map_err(Stop::usage)?;
         let nodes = cluster.nodes();
         let names: Vec<String> = nodes.iter().map(|(name, _)| name.clone()).collect();
         for number in 0..names.len() {
@@ -186,13 +180,13 @@ impl<'a> Chosen<'a> {
             if let Some(class) = classes.iter().find(|class| !self.offered.contains(class)) {
                 let offered: Vec<&str> = self.offered.iter().map(|class| class.word()).collect();
                 let word = class.word();
-                return Err(usage(format!(
+                return Err(Stop::usage(format!(
                     "there is no class {word} for this cluster; there are {}",
                     offered.join(", ")
                 )));
             }
             if let Some(missing) = self.missing.first() {
-                return Err(usage(sentence(missing)));
+                return Err(Stop::usage(sentence(missing)));
             }
         }
         // In one order, so that a seed means the same whatever was offered when.
