@@ -6,7 +6,7 @@
 //! one more; a read is served. A history is explained if some order of these leads to its end.
 
 use super::generator::{NODES, Sample, good};
-use super::judge;
+use super::judge::judge;
 use crate::history::{Outcome, Read, ReadMode, Write};
 use crate::random::Random;
 use std::collections::{BTreeMap, HashSet};

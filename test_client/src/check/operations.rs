@@ -8,8 +8,7 @@
 //!   cannot speak of a request that may still be on its way, so an attempt whose client gave up waiting stays open.
 //! - *Unknown* otherwise: it may be in the log, once, or not.
 
-use super::labels::Labels;
-use super::violations::{Kind, Violation, Violations};
+use super::violations::{Kind, Violation, Violations, quoted, seconds};
 use crate::history::{History, Micros, Outcome, Text, Write};
 use std::collections::HashMap;
 
@@ -55,7 +54,7 @@ pub(super) struct Operations {
 
 impl Operations {
     /// Puts attempts at one write together. Finds answers that contradict each other.
-    pub(super) fn gather(history: &History, labels: &Labels<'_>, violations: &mut Violations) -> Operations {
+    pub(super) fn gather(history: &History, violations: &mut Violations) -> Operations {
         let mut attempts: Vec<Vec<(usize, &Write<Text>)>> = Vec::new();
         let mut of_key: HashMap<&str, usize> = HashMap::new();
         for (line, write) in &history.writes {
@@ -72,7 +71,7 @@ impl Operations {
         let mut operations = Operations { all: Vec::with_capacity(attempts.len()), of_text: HashMap::new() };
         for mut attempts in attempts {
             attempts.sort_by_key(|(_, write)| write.returned);
-            check_answers(&attempts, labels, violations);
+            check_answers(history, &attempts, violations);
             let operation = Operation::of(&attempts, nodes);
             for text in &operation.texts {
                 operations.of_text.insert(*text, operations.all.len());
@@ -154,9 +153,9 @@ fn everywhere(attempts: &[(usize, &Write<Text>)], nodes: u64) -> Option<Micros> 
 }
 
 /// Two answers that say committed name one id; and what was committed is never refused as a whole afterwards.
-fn check_answers(attempts: &[(usize, &Write<Text>)], labels: &Labels<'_>, violations: &mut Violations) {
+fn check_answers(history: &History, attempts: &[(usize, &Write<Text>)], violations: &mut Violations) {
     let Conclusion::Committed(acknowledgement) = conclusion(attempts) else { return };
-    let (text, id) = (labels.text(attempts[0].1.texts[0]), acknowledgement.first);
+    let (text, id) = (quoted(history, attempts[0].1.texts[0]), acknowledgement.first);
     for (line, write) in attempts {
         let said = match write.outcome {
             Outcome::Committed { first, .. } if first != id => format!("as id {first}"),
@@ -172,8 +171,8 @@ fn check_answers(attempts: &[(usize, &Write<Text>)], labels: &Labels<'_>, violat
             lines: vec![acknowledgement.line, *line],
             sentence: format!(
                 "{text} was acknowledged as id {id} at {}, and under the same key {said} at {}",
-                labels.time(acknowledgement.at),
-                labels.time(write.returned)
+                seconds(acknowledgement.at),
+                seconds(write.returned)
             ),
         });
     }

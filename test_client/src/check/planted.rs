@@ -1,8 +1,8 @@
 //! Each kind of violation, planted in a history that is good otherwise, is found, and nothing else is.
 
 use super::generator::{NODES, Sample, good};
+use super::judge::{Verdict, judge};
 use super::violations::Kind;
-use super::{Verdict, judge};
 use crate::history::{Outcome, Read, ReadMode, Write};
 use std::time::Instant;
 

@@ -14,10 +14,9 @@
 //! cluster with this history, and if there is none, some rule finds why. A twin that searches for such a run agrees
 //! on thousands of small histories; see the tests.
 
-use super::labels::Labels;
 use super::operations::{Conclusion, Operation, Operations};
 use super::reference::ReferenceLog;
-use super::violations::{Kind, Violation, Violations};
+use super::violations::{Kind, Violation, Violations, node_name, quoted, seconds};
 use crate::history::{History, Micros, Read, ReadMode, Text};
 
 /// An id that was known to be visible at a time, and the line that says so.
@@ -68,10 +67,10 @@ pub(super) struct Reply<'a> {
 
 /// Checks everything that has to do with time.
 pub(super) fn check(
+    history: &History,
     operations: &Operations,
     reference: &ReferenceLog,
     replies: &[Reply<'_>],
-    labels: &Labels<'_>,
     violations: &mut Violations,
 ) -> Applied {
     let shown = |reply: &Reply<'_>| {
@@ -79,13 +78,13 @@ pub(super) fn check(
         reply.newest.map(|id| Mark { at, id, line: reply.line })
     };
     let of_node = |node| replies.iter().filter(|reply| reply.read.node == node).filter_map(shown).collect();
-    let nodes = (0..labels.0.header.nodes.len()).map(|node| Known::new(of_node(node))).collect();
+    let nodes = (0..history.header.nodes.len()).map(|node| Known::new(of_node(node))).collect();
     let anything = acknowledged(operations, reference).chain(replies.iter().filter_map(shown)).collect();
     let rules = Rules {
         nodes,
         everywhere: Known::new(everywhere(operations, reference).collect()),
         anything: Known::new(anything),
-        labels,
+        history,
     };
     rules.check_writes(operations, reference, violations);
     let mut applied = Applied::default();
@@ -123,7 +122,7 @@ struct Rules<'a> {
     everywhere: Known,
     /// What was acknowledged at all, or shown by anybody.
     anything: Known,
-    labels: &'a Labels<'a>,
+    history: &'a History,
 }
 
 impl Rules<'_> {
@@ -136,7 +135,7 @@ impl Rules<'_> {
             if id > known.id {
                 continue;
             }
-            let (text, call) = (self.labels.text(operation.texts[0]), self.labels.time(operation.call));
+            let (text, call) = (quoted(self.history, operation.texts[0]), seconds(operation.call));
             violations.add(Violation {
                 kind: Kind::OutOfOrder,
                 node: None,
@@ -152,7 +151,7 @@ impl Rules<'_> {
 
     /// A reply that was asked for everything shows what it has to, or it says less than one that was there before.
     fn check_reply(&self, reply: &Reply<'_>, applied: &mut Applied, violations: &mut Violations) {
-        let (read, node) = (reply.read, self.labels.node(reply.read.node));
+        let (read, node) = (reply.read, node_name(self.history, reply.read.node));
         let own = self.nodes[read.node].before(read.call);
         let strong = (read.how == ReadMode::Strong && !read.stale).then(|| self.anything.before(read.call)).flatten();
         let usual = (read.how == ReadMode::Usual && !read.stale).then(|| self.everywhere.before(read.call)).flatten();
@@ -171,7 +170,7 @@ impl Rules<'_> {
             }
             is_told = true;
             let shows = reply.newest.map_or_else(|| "nothing".to_owned(), |id| format!("ids up to {id}"));
-            let (from, how, at) = (read.from, read.how.word(), self.labels.time(read.call));
+            let (from, how, at) = (read.from, read.how.word(), seconds(read.call));
             violations.add(Violation {
                 kind,
                 node: Some(read.node),

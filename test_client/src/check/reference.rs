@@ -6,10 +6,8 @@
 //! What was refused, and what nobody wrote, is not part of it, whoever shows it: otherwise every node that is right would
 //! lack something.
 
-use super::contents::is_ours;
-use super::labels::Labels;
 use super::operations::{Operation, Operations};
-use super::violations::{Kind, Violation, Violations};
+use super::violations::{Kind, Violation, Violations, quoted};
 use crate::history::{History, Text};
 use std::collections::HashMap;
 
@@ -78,16 +76,16 @@ impl ReferenceLog {
     }
 
     /// A text is in the log once, if it is one of ours.
-    pub(super) fn check_duplicates(&self, labels: &Labels<'_>, violations: &mut Violations) {
+    pub(super) fn check_duplicates(&self, history: &History, violations: &mut Violations) {
         for (id, text) in &self.entries {
             let place = self.places[text];
-            if place != *id && is_ours(labels.0, *text) {
+            if place != *id && is_ours(history, *text) {
                 violations.add(Violation {
                     kind: Kind::Duplicate,
                     node: None,
-                    at: labels.0.end.at,
+                    at: history.end.at,
                     lines: Vec::new(),
-                    sentence: format!("{} is in the log twice, as id {place} and as id {id}", labels.text(*text)),
+                    sentence: format!("{} is in the log twice, as id {place} and as id {id}", quoted(history, *text)),
                 });
             }
         }
@@ -105,4 +103,9 @@ fn elect(votes: &[(u64, usize, Text)]) -> Text {
     }
     let most = candidates.iter().map(|(count, _)| *count).max().unwrap_or(0);
     candidates.into_iter().find(|(count, _)| *count == most).expect("somebody votes").1
+}
+
+/// Whether a text is of this run.
+pub(super) fn is_ours(history: &History, text: Text) -> bool {
+    history.header.alone || history.texts.text(text).starts_with(&history.header.tag)
 }

@@ -1,10 +1,11 @@
 //! The verdict, for a person and for a script.
 
+use super::judge::Verdict;
 use super::summary::{Faults, Reads, Summary};
-use super::violations::Promise;
-use super::{History, ReadMode, Verdict};
+use super::violations::{PROMISES, Promise};
+use crate::history::{History, ReadMode};
 use crate::output::{BAD, DIM, GOOD, NO_TICK, STRONG, Terminal, count, grouped, tick, visible};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::io;
 
 /// The whole verdict.
@@ -42,8 +43,7 @@ fn violated(violations: u64) -> String {
 
 fn show_promises(terminal: &mut Terminal, verdict: &Verdict) -> io::Result<()> {
     terminal.line(format_args!("{STRONG}The promises{STRONG:#}"))?;
-    for (promise, checked) in verdict.checked {
-        let (words, what) = promise.words();
+    for ((promise, _, words, what), checked) in PROMISES.into_iter().zip(verdict.checked) {
         let violations = verdict.violations.count(promise);
         let said = match violations {
             0 if checked == 0 => "nothing to judge".to_owned(),
@@ -131,38 +131,25 @@ fn describe_faults(class: &str, faults: &Faults) -> String {
 /// The same for a script.
 pub(super) fn document(history: &History, verdict: &Verdict) -> Value {
     let summary = &verdict.summary;
-    let promise = |(promise, checked): &(Promise, u64)| {
-        (promise.name().to_owned(), json!({ "checked": checked, "violations": verdict.violations.count(*promise) }))
-    };
-    let reads = |(node, of_node): (&String, &std::collections::BTreeMap<&str, Reads>)| {
-        let kinds = of_node.iter().map(|(how, reads)| {
-            let Reads { answered, failed, stale, with_news } = reads;
-            (
-                (*how).to_owned(),
-                json!({ "answered": answered, "failed": failed, "stale": stale, "with_news": with_news }),
-            )
-        });
-        (node.clone(), Value::Object(kinds.collect()))
-    };
-    let faults = summary
-        .faults
-        .iter()
-        .map(|(class, faults)| (class.clone(), json!({ "count": faults.count, "met": faults.met })));
+    let promises = PROMISES.into_iter().zip(verdict.checked).map(|((promise, name, ..), checked)| {
+        (name.to_owned(), json!({ "checked": checked, "violations": verdict.violations.count(promise) }))
+    });
+    let reads = history.header.nodes.iter().zip(&summary.reads).map(|(node, of_node)| (node.clone(), json!(of_node)));
     json!({
         "held": verdict.is_good(),
         "exit_code": verdict.exit().code(),
         "seed": history.header.seed,
         "seconds": summary.seconds,
         "operations": summary.operations,
-        "promises": verdict.checked.iter().map(promise).collect::<serde_json::Map<_, _>>(),
+        "promises": promises.collect::<Map<_, _>>(),
         "violations": verdict.violations.kept(),
         "messages": {
             "acknowledged": summary.acknowledged, "refused": summary.refused, "unknown": summary.unknown,
             "unknown_in_log": summary.unknown_in_log, "in_log": summary.in_log, "foreign": summary.foreign,
             "batches": summary.batches,
         },
-        "reads": history.header.nodes.iter().zip(&summary.reads).map(reads).collect::<serde_json::Map<_, _>>(),
-        "faults": faults.collect::<serde_json::Map<_, _>>(),
+        "reads": reads.collect::<Map<_, _>>(),
+        "faults": summary.faults,
         "not_judged": summary.not_judged,
     })
 }

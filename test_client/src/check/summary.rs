@@ -3,8 +3,8 @@
 use super::operations::{Conclusion, Operations};
 use super::recency::Reply;
 use super::reference::ReferenceLog;
-use super::{History, ReadMode, Text};
-use crate::history::{Micros, Outcome};
+use crate::history::{History, Micros, Outcome, ReadMode, Text};
+use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 
 /// A client that waited longer than this was kept waiting.
@@ -38,7 +38,7 @@ pub(super) struct Summary {
 }
 
 /// The reads of one kind at one node.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Reads {
     pub(super) answered: u64,
     pub(super) failed: u64,
@@ -49,7 +49,7 @@ pub(super) struct Reads {
 }
 
 /// The faults of one class.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Faults {
     pub(super) count: u64,
     /// How many met something: they counted so themselves, or a client was refused, kept waiting, left without an answer or

@@ -1,14 +1,16 @@
-//! What was promised and not kept, in sentences.
+//! What was promised and not kept, in sentences; and how these name things.
 
-use crate::history::Micros;
+use crate::history::{History, Micros, Text};
+use crate::output::visible;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Sentences that are kept of each kind. One fault of a node can show in thousands of replies; all are counted.
 const SENTENCES_MAX: usize = 20;
 
-/// The promises, in the order in which they are told.
+/// The promises, in the order in which they are reported.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Promise {
+pub(super) enum Promise {
     Kept,
     Refused,
     OneOrder,
@@ -19,51 +21,22 @@ pub(crate) enum Promise {
     Back,
 }
 
-impl Promise {
-    pub(crate) const ALL: [Promise; 8] = [
-        Promise::Kept,
-        Promise::Refused,
-        Promise::OneOrder,
-        Promise::Grows,
-        Promise::Current,
-        Promise::Strong,
-        Promise::Keys,
-        Promise::Back,
-    ];
-
-    /// The promise in a few words, and what was counted.
-    pub(crate) fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Promise::Kept => ("A 201 is kept, at its id", "acknowledged messages"),
-            Promise::Refused => ("A refusal is kept", "refused messages"),
-            Promise::OneOrder => ("One order, in real time", "entries shown"),
-            Promise::Grows => ("What a node showed, it keeps showing", "replies"),
-            Promise::Current => ("A read shows what every node has", "usual reads"),
-            Promise::Strong => ("A strong read shows everything", "strong reads"),
-            Promise::Keys => ("A key writes once", "writes that were posted again"),
-            Promise::Back => ("After every fault it comes back", "runs"),
-        }
-    }
-
-    /// What scripts call it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Promise::Kept => "kept",
-            Promise::Refused => "refused",
-            Promise::OneOrder => "one_order",
-            Promise::Grows => "grows",
-            Promise::Current => "current",
-            Promise::Strong => "strong",
-            Promise::Keys => "keys",
-            Promise::Back => "back",
-        }
-    }
-}
+/// What scripts call each promise, what it says in a few words, and what is counted of it.
+pub(super) const PROMISES: [(Promise, &str, &str, &str); 8] = [
+    (Promise::Kept, "kept", "A 201 is kept, at its id", "acknowledged messages"),
+    (Promise::Refused, "refused", "A refusal is kept", "refused messages"),
+    (Promise::OneOrder, "one_order", "One order, in real time", "entries shown"),
+    (Promise::Grows, "grows", "What a node showed, it keeps showing", "replies"),
+    (Promise::Current, "current", "A read shows what every node has", "usual reads"),
+    (Promise::Strong, "strong", "A strong read shows everything", "strong reads"),
+    (Promise::Keys, "keys", "A key writes once", "writes that were posted again"),
+    (Promise::Back, "back", "After every fault it comes back", "runs"),
+];
 
 /// The ways to break them.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Kind {
+pub(super) enum Kind {
     /// Acknowledged, and not there.
     Lost,
     /// Acknowledged under another id, or with another text.
@@ -98,7 +71,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// The promise that it breaks.
-    pub(crate) fn promise(self) -> Promise {
+    pub(super) fn promise(self) -> Promise {
         match self {
             Kind::Lost | Kind::Changed => Promise::Kept,
             Kind::RefusedShown => Promise::Refused,
@@ -120,21 +93,21 @@ impl Kind {
 
 /// One violation.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Violation {
-    pub(crate) kind: Kind,
+pub(super) struct Violation {
+    pub(super) kind: Kind,
     /// The node that showed it, by its place in the header.
-    pub(crate) node: Option<usize>,
-    pub(crate) at: Micros,
+    pub(super) node: Option<usize>,
+    pub(super) at: Micros,
     /// The lines of the history that prove it.
-    pub(crate) lines: Vec<usize>,
-    pub(crate) sentence: String,
+    pub(super) lines: Vec<usize>,
+    pub(super) sentence: String,
 }
 
 /// All violations.
 #[derive(Debug, Default)]
-pub(crate) struct Violations {
+pub(super) struct Violations {
     kept: Vec<Violation>,
-    counts: std::collections::BTreeMap<Kind, u64>,
+    counts: BTreeMap<Kind, u64>,
 }
 
 impl Violations {
@@ -147,15 +120,15 @@ impl Violations {
     }
 
     /// The first ones of each kind.
-    pub(crate) fn kept(&self) -> &[Violation] {
+    pub(super) fn kept(&self) -> &[Violation] {
         &self.kept
     }
 
-    pub(crate) fn count(&self, promise: Promise) -> u64 {
+    pub(super) fn count(&self, promise: Promise) -> u64 {
         self.counts.iter().filter(|(kind, _)| kind.promise() == promise).map(|(_, count)| count).sum()
     }
 
-    pub(crate) fn total(&self) -> u64 {
+    pub(super) fn total(&self) -> u64 {
         self.counts.values().sum()
     }
 
@@ -164,4 +137,23 @@ impl Violations {
     pub(super) fn kinds(&self) -> Vec<Kind> {
         self.counts.keys().copied().collect()
     }
+}
+
+/// Longest piece of a text that is shown.
+const CHARACTERS_MAX: usize = 60;
+
+/// A text in quotation marks, on one line, shortened.
+pub(super) fn quoted(history: &History, text: Text) -> String {
+    let text = history.texts.text(text);
+    let piece: String = text.chars().take(CHARACTERS_MAX).collect();
+    let rest = if piece.len() < text.len() { "…" } else { "" };
+    format!("\"{}{rest}\"", visible(&piece).replace('"', "\\\""))
+}
+
+pub(super) fn node_name(history: &History, node: usize) -> String {
+    visible(&history.header.nodes[node])
+}
+
+pub(super) fn seconds(at: Micros) -> String {
+    format!("{:.3} s", at as f64 / 1e6)
 }

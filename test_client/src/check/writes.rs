@@ -4,21 +4,20 @@
 //! changed or torn. An unknown one is there as a whole, in one piece, or not at all. A refused one is nowhere: that is
 //! looked for in every reply, see `contents`.
 
-use super::labels::Labels;
 use super::operations::{Acknowledgement, Conclusion, Operation, Operations};
 use super::reference::ReferenceLog;
-use super::violations::{Kind, Violation, Violations};
-use crate::history::Text;
+use super::violations::{Kind, Violation, Violations, quoted, seconds};
+use crate::history::{History, Text};
 use std::collections::HashSet;
 
 /// Checks all writes. Gives the texts that stand where acknowledged ones should, and are thereby explained.
 pub(super) fn check(
+    history: &History,
     operations: &Operations,
     reference: &ReferenceLog,
-    labels: &Labels<'_>,
     violations: &mut Violations,
 ) -> HashSet<Text> {
-    let mut check = Check { reference, labels, violations, explained: HashSet::new() };
+    let mut check = Check { history, reference, violations, explained: HashSet::new() };
     if reference.is_final {
         for operation in &operations.all {
             match operation.conclusion {
@@ -33,7 +32,7 @@ pub(super) fn check(
 
 struct Check<'a> {
     reference: &'a ReferenceLog,
-    labels: &'a Labels<'a>,
+    history: &'a History,
     violations: &'a mut Violations,
     explained: HashSet<Text>,
 }
@@ -47,12 +46,12 @@ impl Check<'_> {
         }
         let places: Vec<Option<u64>> = operation.texts.iter().map(|text| self.reference.place(*text)).collect();
         let what = self.name(operation);
-        let acknowledged = format!("{what} was acknowledged as id {first} at {}", self.labels.time(at));
+        let acknowledged = format!("{what} was acknowledged as id {first} at {}", seconds(at));
         let (kind, sentence) = match places[..] {
             [None] => match self.reference.stranger(first) {
                 Some(other) => {
                     self.explained.insert(other);
-                    (Kind::Changed, format!("{acknowledged}, and there is {} instead", self.labels.text(other)))
+                    (Kind::Changed, format!("{acknowledged}, and there is {} instead", quoted(self.history, other)))
                 }
                 None => (Kind::Lost, format!("{acknowledged}, and no node shows it in the end")),
             },
@@ -83,7 +82,7 @@ impl Check<'_> {
     }
 
     fn name(&self, operation: &Operation) -> String {
-        let first = self.labels.text(operation.texts[0]);
+        let first = quoted(self.history, operation.texts[0]);
         match operation.texts.len() {
             1 => first,
             number => format!("the batch of {number} messages that begins with {first}"),
