@@ -1,8 +1,7 @@
 //! Histories for tests: of a small cluster that keeps its promises, played by chance from a seed.
 
-use crate::history::{End, Fault, Final, Header, History, Line, Outcome, Read, ReadMode, VERSION, Write, parse};
+use crate::history::{End, Fault, Final, Header, History, Line, Outcome, Read, ReadMode, Write, parse};
 use crate::random::Random;
-use serde_json::json;
 
 pub(super) const NODES: usize = 3;
 
@@ -90,16 +89,7 @@ struct Play {
 
 /// A good history with so many writes and reads.
 pub(super) fn good(seed: u64, writes: usize, reads: usize) -> Sample {
-    let header = Header {
-        version: VERSION,
-        seed,
-        tag: "t".to_owned(),
-        nodes: ["master", "secondary-1", "secondary-2"].map(str::to_owned).to_vec(),
-        first: 1,
-        alone: true,
-        options: json!({}),
-        began: 0,
-    };
+    let header = Header::sample(seed, &["master", "secondary-1", "secondary-2"]);
     let sample = Sample { header, writes: Vec::new(), reads: Vec::new(), finals: Vec::new(), not_back: None };
     let mut play = Play {
         random: Random::new(seed),

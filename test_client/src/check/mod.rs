@@ -73,7 +73,7 @@ pub(crate) fn run(terminal: &mut Terminal, options: &Options) -> io::Result<Exit
 pub(crate) fn judge_file(terminal: &mut Terminal, file: &Path, plot: Option<&Path>) -> io::Result<(Exit, Value)> {
     let history = match history::read(file) {
         Ok(history) => history,
-        Err(damage) => return Ok(refuse(terminal, &damage.to_string())),
+        Err(damage) => return Ok(refuse(terminal, &damage)),
     };
     // Before the verdict, which no drawing is worth to be lost for.
     let drawn = plot.map(|plot| (plot, File::create(plot)));

@@ -81,6 +81,11 @@ impl OwnCluster {
         self.ports[number]
     }
 
+    /// The names of the nodes, the master first.
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        NAMES.to_vec()
+    }
+
     /// Where a node keeps its data and its logs, as long as there are nodes.
     pub(crate) fn home(&self, number: usize) -> Option<PathBuf> {
         lock(&self.directory).as_ref().map(|directory| directory.path().join(NAMES[number]))

@@ -1,6 +1,6 @@
 //! Who writes a history down while it happens.
 
-use super::{End, Header, Line, Micros};
+use super::format::{End, Header, Line, Micros};
 use std::fs::{File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -84,12 +84,11 @@ impl Growing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{VERSION, read};
+    use crate::history::read;
     use tempfile::NamedTempFile;
 
     fn header(seed: u64) -> Header {
-        let (tag, nodes) = ("t".to_owned(), vec!["master".to_owned()]);
-        Header { version: VERSION, seed, tag, nodes, first: 1, alone: true, options: serde_json::json!({}), began: 0 }
+        Header::sample(seed, &["master"])
     }
 
     /// Nobody could be asked in the end.

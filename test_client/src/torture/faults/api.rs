@@ -1,21 +1,21 @@
 //! Faults that nodes show when they are asked to (`PUT /faults`).
 
-use super::{ActiveFault, Class, FaultSource};
+use super::{ActiveFault, FaultSource};
 use crate::api::Address;
 use crate::api::Client;
 use crate::random::Random;
 use serde_json::{Value, json};
 
 /// Asks nodes that were started with `ENABLE_FAULTS=1`.
-pub(in super::super) struct Requests {
-    pub(in super::super) client: Client,
+pub(crate) struct Requests {
+    pub(crate) client: Client,
     /// Name and address, the master first.
-    pub(in super::super) nodes: Vec<(String, Address)>,
+    pub(crate) nodes: Vec<(String, Address)>,
 }
 
 impl Requests {
     /// Whether every node can be asked, and if not, why.
-    pub(in super::super) fn are_heard(&self) -> Result<(), String> {
+    pub(crate) fn are_enabled(&self) -> Result<(), String> {
         for (name, address) in &self.nodes {
             match self.client.faults(address) {
                 Ok(reply) if reply.value.enabled => {}
@@ -28,10 +28,6 @@ impl Requests {
 }
 
 impl FaultSource for Requests {
-    fn class(&self) -> Class {
-        Class::Api
-    }
-
     fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String> {
         let node = random.one_of(idle);
         let (name, address) = self.nodes[node].clone();

@@ -3,7 +3,7 @@
 //! Services are called what their nodes are called (`SERVER_ID`). Everything is done by the programs that the person uses,
 //! `docker compose` or `docker-compose`, and `docker` for networks, so it can be undone by hand with the same.
 
-use super::{ActiveFault, Class, FaultSource, between};
+use super::{ActiveFault, Class, FaultSource, Sources, between};
 use crate::random::Random;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 /// A project.
-pub(in super::super) struct Compose {
+pub(crate) struct Compose {
     /// The words that every command begins with.
     words: Vec<String>,
     /// The services, the master first.
@@ -26,11 +26,7 @@ struct Containers {
 
 impl Compose {
     /// Finds the program and the project, and that each node is a service of it.
-    pub(in super::super) fn find(
-        file: Option<&Path>,
-        project: Option<&str>,
-        names: &[String],
-    ) -> Result<Compose, String> {
+    pub(crate) fn find(file: Option<&Path>, project: Option<&str>, names: &[String]) -> Result<Compose, String> {
         let programs = [vec!["docker", "compose"], vec!["docker-compose"]];
         let is_there = |words: &&Vec<&str>| run(words.iter().chain(&["version"])).is_ok();
         let Some(words) = programs.iter().find(is_there) else {
@@ -52,11 +48,11 @@ impl Compose {
     }
 
     /// What can be done.
-    pub(in super::super) fn sources(self) -> Vec<Box<dyn FaultSource>> {
+    pub(crate) fn sources(self) -> Sources {
         let compose = Arc::new(self);
         let classes = [Class::Kill, Class::Pause, Class::Network, Class::Restart];
         let of = |class| Box::new(Containers { class, compose: Arc::clone(&compose) }) as Box<dyn FaultSource>;
-        classes.into_iter().map(of).collect()
+        classes.into_iter().map(|class| (class, of(class))).collect()
     }
 
     fn run(&self, arguments: &[&str]) -> Result<String, String> {
@@ -76,10 +72,6 @@ impl Compose {
 }
 
 impl FaultSource for Containers {
-    fn class(&self) -> Class {
-        self.class
-    }
-
     fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String> {
         let node = random.one_of(idle);
         let compose = Arc::clone(&self.compose);

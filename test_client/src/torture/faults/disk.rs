@@ -3,7 +3,7 @@
 //! A node whose sync failed acknowledges nothing more until it is started again, so it is killed and started when such
 //! a fault ends. Reads are never touched.
 
-use super::{ActiveFault, Class, FaultSource, between};
+use super::{ActiveFault, FaultSource, between};
 use crate::cluster::OwnCluster;
 use crate::random::Random;
 use rustix::process::{Pid, Signal, kill_process};
@@ -27,14 +27,13 @@ const DETACH_WAIT_MAX: Duration = Duration::from_secs(10);
 const MARKS: [&str; 2] = ["(INJECTED)", "(DELAYED)"];
 
 /// Lets strace loose on the nodes.
-pub(in super::super) struct Disks {
-    pub(in super::super) cluster: Arc<OwnCluster>,
-    pub(in super::super) names: Vec<String>,
+pub(crate) struct Disks {
+    pub(crate) cluster: Arc<OwnCluster>,
 }
 
 impl Disks {
     /// Whether strace is there, and may attach itself to processes of ours.
-    pub(in super::super) fn can_be_harmed() -> Result<(), String> {
+    pub(crate) fn can_be_harmed() -> Result<(), String> {
         if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
             return Err("strace is not installed (apt-get install strace)".to_owned());
         }
@@ -48,13 +47,9 @@ impl Disks {
 }
 
 impl FaultSource for Disks {
-    fn class(&self) -> Class {
-        Class::Disk
-    }
-
     fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String> {
         let node = random.one_of(idle);
-        let (name, home) = (&self.names[node], self.cluster.home(node).ok_or("there are no nodes any more")?);
+        let (name, home) = (self.cluster.names()[node], self.cluster.home(node).ok_or("there are no nodes any more")?);
         let pid = self.cluster.process(node).ok_or_else(|| format!("{name} does not run"))?;
         let log = home.join("data").join("log.sqlite-wal").display().to_string();
         let (what, inject, breaks) = match random.below(3) {

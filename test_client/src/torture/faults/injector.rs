@@ -1,6 +1,6 @@
 //! Who lets faults happen: one after another, sometimes two at a time at different nodes, and all ended in the end.
 
-use super::{ActiveFault, Class, FaultSource, Undo, between};
+use super::{ActiveFault, Class, Sources, Undo, between};
 use crate::history::{Fault, Line, Micros, Recorder};
 use crate::output::count;
 use crate::random::Random;
@@ -15,8 +15,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const PEACE_MS: (u64, u64) = (50, 900);
 
 /// The faults of a run.
-pub(in super::super) struct Injector {
-    sources: Vec<Box<dyn FaultSource>>,
+pub(crate) struct Injector {
+    sources: Sources,
     nodes: usize,
     recorder: Arc<Recorder>,
     open: Mutex<Vec<Open>>,
@@ -39,7 +39,7 @@ struct Open {
 }
 
 impl Injector {
-    pub(in super::super) fn new(sources: Vec<Box<dyn FaultSource>>, nodes: usize, recorder: Arc<Recorder>) -> Injector {
+    pub(crate) fn new(sources: Sources, nodes: usize, recorder: Arc<Recorder>) -> Injector {
         Injector {
             sources,
             nodes,
@@ -52,7 +52,7 @@ impl Injector {
     }
 
     /// Makes faults until it is told to end.
-    pub(in super::super) fn run(&self, mut random: Random) {
+    pub(crate) fn run(&self, mut random: Random) {
         let mut next = Instant::now();
         while !self.ended.load(Ordering::SeqCst) && !self.sources.is_empty() {
             self.end_those(|open| open.until <= Instant::now());
@@ -69,7 +69,7 @@ impl Injector {
     }
 
     /// What is wrong now, for people who watch.
-    pub(in super::super) fn now(&self) -> String {
+    pub(crate) fn now(&self) -> String {
         // Whoever undoes a fault may take a while, and is not waited for.
         let Ok(open) = self.open.try_lock() else { return "…".to_owned() };
         let faults: Vec<&str> = open.iter().map(|open| &*open.what).collect();
@@ -77,18 +77,18 @@ impl Injector {
     }
 
     /// Ends all faults, and lets no other begin.
-    pub(in super::super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::SeqCst);
         self.end_those(|_| true);
     }
 
     /// Why a node could not be brought back, if one could not.
-    pub(in super::super) fn damage(&self) -> Option<String> {
+    pub(crate) fn damage(&self) -> Option<String> {
         lock(&self.damage).clone()
     }
 
     /// What could not be done, in sentences.
-    pub(in super::super) fn missed(&self) -> Vec<String> {
+    pub(crate) fn missed(&self) -> Vec<String> {
         let missed = lock(&self.missed);
         let sentence = |(class, (number, why)): (&Class, &(u64, String))| {
             let faults = count(*number, "fault", "faults");
@@ -104,9 +104,9 @@ impl Injector {
         if idle.is_empty() || self.ended.load(Ordering::SeqCst) {
             return;
         }
-        let sources = &self.sources[random.index(self.sources.len())];
-        let (class, begin) = (sources.class(), self.recorder.now());
-        match sources.begin(&idle, random) {
+        let (class, source) = &self.sources[random.index(self.sources.len())];
+        let (class, begin) = (*class, self.recorder.now());
+        match source.begin(&idle, random) {
             Ok(ActiveFault { what, nodes, lasts, undo }) => {
                 open.push(Open { class, what, nodes, begin, until: Instant::now() + lasts, undo });
             }
@@ -139,23 +139,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::FaultSource;
     use super::*;
-    use crate::history::{Header, VERSION, read};
-    use serde_json::json;
+    use crate::history::{Header, read};
     use tempfile::NamedTempFile;
 
     /// Makes faults that say which node they are at, as long as they last. Some cannot be begun, or not be ended.
-    struct Pretended {
+    struct FakeSource {
         at: Arc<Mutex<Vec<usize>>>,
         class: Class,
         fails: bool,
     }
 
-    impl FaultSource for Pretended {
-        fn class(&self) -> Class {
-            self.class
-        }
-
+    impl FaultSource for FakeSource {
         fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String> {
             let node = random.one_of(idle);
             if self.class == Class::Disk {
@@ -168,28 +164,20 @@ mod tests {
                 lock(&at).retain(|other| *other != node);
                 if fails { Err("it does not start".to_owned()) } else { Ok(Some(1)) }
             });
-            let what = "pretended".to_owned();
+            let what = "fake".to_owned();
             Ok(ActiveFault { what, nodes: vec![node], lasts: Duration::from_millis(random.below(400)), undo })
         }
     }
 
     fn play(classes: &[Class], fails: bool) -> (Injector, NamedTempFile, Arc<Mutex<Vec<usize>>>) {
         let file = NamedTempFile::new().unwrap();
-        let header = Header {
-            version: VERSION,
-            seed: 1,
-            tag: "t".to_owned(),
-            nodes: ["a", "b", "c"].map(str::to_owned).to_vec(),
-            first: 1,
-            alone: true,
-            options: json!({}),
-            began: 0,
-        };
+        let header = Header::sample(1, &["a", "b", "c"]);
         let recorder = Arc::new(Recorder::create(file.path(), header).unwrap());
         let at = Arc::new(Mutex::new(Vec::new()));
-        let sources =
-            |class: &Class| Box::new(Pretended { at: Arc::clone(&at), class: *class, fails }) as Box<dyn FaultSource>;
-        let injector = Injector::new(classes.iter().map(sources).collect(), 3, Arc::clone(&recorder));
+        let source = |class: &Class| -> (Class, Box<dyn FaultSource>) {
+            (*class, Box::new(FakeSource { at: Arc::clone(&at), class: *class, fails }))
+        };
+        let injector = Injector::new(classes.iter().map(source).collect(), 3, Arc::clone(&recorder));
         thread::scope(|scope| {
             scope.spawn(|| injector.run(Random::new(3)));
             thread::sleep(Duration::from_secs(2));

@@ -87,10 +87,11 @@ pub(super) struct ActiveFault {
 /// not as it was.
 pub(super) type Undo = Box<dyn FnOnce() -> Result<Option<u64>, String> + Send>;
 
+/// The classes of faults that can be made, and what makes them.
+pub(super) type Sources = Vec<(Class, Box<dyn FaultSource>)>;
+
 /// What makes the faults of one class.
 pub(super) trait FaultSource: Send + Sync {
-    fn class(&self) -> Class;
-
     /// Begins a fault at some of these nodes, at which there is none. An error says why it could not be begun; then
     /// nothing is to be undone.
     fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String>;

@@ -4,7 +4,7 @@
 //! address under which a secondary registers itself leads through its relay, too.
 
 use super::relay::{Impairment, Relay};
-use super::{ActiveFault, Class, FaultSource, between};
+use super::{ActiveFault, FaultSource, between};
 use crate::cluster::OwnCluster;
 use crate::random::Random;
 use std::io;
@@ -16,8 +16,8 @@ use std::time::Duration;
 const TO_SECONDARIES: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// The relays.
-pub(in super::super) struct Network {
-    names: Vec<String>,
+pub(crate) struct Network {
+    names: Vec<&'static str>,
     links: Vec<Arc<Link>>,
     long: Duration,
 }
@@ -33,10 +33,10 @@ struct Link {
 impl Network {
     /// Puts relays between nodes that are not started yet, and tells the nodes. An impairment that lasts `long` outlasts their
     /// time-outs.
-    pub(in super::super) fn between(cluster: &mut OwnCluster, names: &[String], long: Duration) -> io::Result<Network> {
+    pub(crate) fn between(cluster: &mut OwnCluster, long: Duration) -> io::Result<Network> {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (mut links, mut urls) = (Vec::new(), Vec::new());
-        for number in 1..names.len() {
+        for number in 1..cluster.names().len() {
             let (port, master) = (cluster.port(number), cluster.port(0));
             let own = Ipv4Addr::new(127, 0, 0, 10 + u8::try_from(number).unwrap_or(0));
             let from_master = Relay::start((TO_SECONDARIES, port).into(), local(port))?;
@@ -47,15 +47,11 @@ impl Network {
             cluster.set(number, "MASTER_URL", format!("http://{own}:{master}"));
         }
         cluster.set(0, "SECONDARIES", urls.join(","));
-        Ok(Network { names: names.to_vec(), links, long })
+        Ok(Network { names: cluster.names(), links, long })
     }
 }
 
 impl FaultSource for Network {
-    fn class(&self) -> Class {
-        Class::Network
-    }
-
     fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String> {
         let secondaries: Vec<usize> = idle.iter().copied().filter(|node| *node > 0).collect();
         if secondaries.is_empty() {

@@ -1,6 +1,6 @@
 //! Nodes of our own that are killed, or stopped for a while.
 
-use super::{ActiveFault, Class, FaultSource, between};
+use super::{ActiveFault, FaultSource, between};
 use crate::cluster::OwnCluster;
 use crate::random::Random;
 use rustix::process::{Pid, Signal, kill_process};
@@ -8,24 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Kills (`kill -9`) or pauses (SIGSTOP) the nodes of a cluster of our own.
-pub(in super::super) struct Processes {
-    pub(in super::super) cluster: Arc<OwnCluster>,
-    pub(in super::super) names: Vec<String>,
+pub(crate) struct Processes {
+    pub(crate) cluster: Arc<OwnCluster>,
     /// Pauses, or else kills.
-    pub(in super::super) pauses: bool,
+    pub(crate) pauses: bool,
     /// Longer than all time-outs of the nodes.
-    pub(in super::super) long: Duration,
+    pub(crate) long: Duration,
 }
 
 impl FaultSource for Processes {
-    fn class(&self) -> Class {
-        if self.pauses { Class::Pause } else { Class::Kill }
-    }
-
     fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String> {
-        let is_all = idle.len() == self.names.len() && random.one_in(5);
+        let names = self.cluster.names();
+        let is_all = idle.len() == names.len() && random.one_in(5);
         let nodes = if is_all { idle.to_vec() } else { vec![random.one_of(idle)] };
-        let who = if is_all { "all nodes".to_owned() } else { self.names[nodes[0]].clone() };
+        let who = if is_all { "all nodes".to_owned() } else { names[nodes[0]].to_owned() };
         if self.pauses { self.pause(nodes, &who, random) } else { self.kill(nodes, &who, random) }
     }
 }

@@ -1,6 +1,6 @@
 //! Clients that read: what is new, parts, the whole log, in every consistency; and one per node that follows its log.
 
-use super::super::Run;
+use super::run::Run;
 use crate::api::Message;
 use crate::history::{Line, Read, ReadMode};
 use crate::random::Random;
@@ -17,7 +17,7 @@ const AFTER_FAILURE: Duration = Duration::from_millis(100);
 const PART_MAX: u64 = 40;
 
 /// Reads a node until the run ends.
-pub(in super::super) fn read_until_the_end(run: &Run, node: usize, number: u64, mut random: Random) {
+pub(crate) fn read_until_the_end(run: &Run, node: usize, number: u64, mut random: Random) {
     let client = format!("reader-{node}-{number}");
     let mut seen = run.first;
     while !run.is_quiet() {
@@ -52,14 +52,13 @@ fn read(run: &Run, client: &str, node: usize, how: ReadMode, from: u64, limit: O
         }
         Err(failure) => (false, Some(failure.error), Vec::new()),
     };
-    run.count_read();
     let returned = run.recorder.now();
     Read { client: client.to_owned(), call, returned, node, how, from, limit, stale, failed, entries }
 }
 
 /// Follows a node for as long as there is anything to write down. It may wait for a node that is silent longer than the
 /// run lasts, so nobody waits for it.
-pub(in super::super) fn follow(run: &Arc<Run>, node: usize) {
+pub(crate) fn follow(run: &Arc<Run>, node: usize) {
     let mut from = run.first;
     while !run.is_quiet() {
         let call = run.recorder.now();

@@ -1,6 +1,6 @@
 //! After the faults: whether the cluster comes back, and what every node shows then.
 
-use super::super::Run;
+use super::run::Run;
 use super::writers::{Wanted, attempt};
 use crate::api::Message;
 use crate::api::{Copies, WriteOptions};
@@ -14,7 +14,7 @@ const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// Waits until the cluster takes a message for all nodes and every node shows it; then writes down their logs. Gives why
 /// it did not come back, if it did not.
-pub(in super::super) fn come_back(run: &Run, limit: Duration) -> Option<String> {
+pub(crate) fn come_back(run: &Run, limit: Duration) -> Option<String> {
     let begun = Instant::now();
     let last = match write_the_last(run, limit) {
         Ok(id) => id,

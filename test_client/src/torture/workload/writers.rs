@@ -1,6 +1,6 @@
 //! Clients that write: everything that may be asked for, and again under the same key until it is known what came of it.
 
-use super::super::Run;
+use super::run::Run;
 use crate::api::{Copied, Failure, Kind};
 use crate::api::{Copies, WriteOptions};
 use crate::history::{Line, Outcome, Write};
@@ -14,16 +14,16 @@ const WAITS_S: [f64; 6] = [0.0, 0.0, 0.0, 0.3, 1.0, 3.0];
 const RETRY_MS: (u64, u64) = (20, 300);
 
 /// A write: one message, or a batch.
-pub(in super::super) struct Wanted {
-    pub(in super::super) client: String,
-    pub(in super::super) texts: Vec<String>,
-    pub(in super::super) options: WriteOptions,
+pub(crate) struct Wanted {
+    pub(crate) client: String,
+    pub(crate) texts: Vec<String>,
+    pub(crate) options: WriteOptions,
 }
 
 /// Writes until the run ends. A write whose outcome is open is pursued beyond that.
-pub(in super::super) fn write_until_the_end(run: &Run, number: u64, mut random: Random) {
+pub(crate) fn write_until_the_end(run: &Run, number: u64, mut random: Random) {
     let client = format!("writer-{number}");
-    let mean_ms = (1000.0 * run.options.writers as f64 / run.options.rate) as u64;
+    let mean_ms = u64::try_from(run.write_every.as_millis()).unwrap_or(u64::MAX / 4);
     // Not all at once in the beginning.
     run.pause(Duration::from_millis(random.below(mean_ms + 1)));
     let mut count = 0;
@@ -56,7 +56,7 @@ fn by_chance(run: &Run, client: &str, number: u64, random: &mut Random) -> Wante
 }
 
 /// Tries until it is known what came of it, if it has a key and there is time.
-pub(in super::super) fn pursue(run: &Run, wanted: &Wanted, random: &mut Random) -> Outcome {
+pub(crate) fn pursue(run: &Run, wanted: &Wanted, random: &mut Random) -> Outcome {
     let mut is_open = false;
     loop {
         let outcome = attempt(run, wanted);
@@ -75,7 +75,7 @@ pub(in super::super) fn pursue(run: &Run, wanted: &Wanted, random: &mut Random) 
 }
 
 /// One attempt, written down.
-pub(in super::super) fn attempt(run: &Run, wanted: &Wanted) -> Outcome {
+pub(crate) fn attempt(run: &Run, wanted: &Wanted) -> Outcome {
     let Wanted { client, texts, options } = wanted;
     let call = run.recorder.now();
     let outcome = match &texts[..] {
@@ -92,7 +92,6 @@ pub(in super::super) fn attempt(run: &Run, wanted: &Wanted) -> Outcome {
         }
     };
     let returned = run.recorder.now();
-    run.count(&outcome);
     run.recorder.note(&Line::Write(Write {
         client: client.clone(),
         call,
