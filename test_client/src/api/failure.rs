@@ -2,9 +2,11 @@
 
 use super::wire::{Ids, SecondaryReport};
 use crate::exit::Exit;
-use crate::output::visible;
+use crate::output::{Terminal, visible};
 use serde::Serialize;
+use serde_json::json;
 use std::fmt;
+use std::io;
 
 /// What may be concluded from a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -56,6 +58,13 @@ impl Failure {
     pub(crate) fn new(kind: Kind, error: String) -> Failure {
         let (status, message_id, message_ids) = (None, None, None);
         Failure { kind, error, gave_up: false, status, message_id, message_ids, secondaries: Vec::new() }
+    }
+
+    /// Ends a command whose call failed, for a person or for a script, and gives the exit code.
+    pub(crate) fn report(&self, terminal: &mut Terminal) -> io::Result<Exit> {
+        terminal.complain(self);
+        terminal.document(json!(self).to_string().as_bytes())?;
+        Ok(self.kind.exit())
     }
 
     /// Whether what was posted got as far as having an id: before that, it was sent to nobody.

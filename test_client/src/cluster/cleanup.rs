@@ -1,7 +1,7 @@
 //! What a run changes outside itself, and has to change back however it ends: at its end, early, by a panic or by a
 //! signal.
 
-use super::OwnCluster;
+use super::own_nodes::OwnCluster;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;

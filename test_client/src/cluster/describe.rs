@@ -1,6 +1,6 @@
 //! Nodes in a table for a person, and as a document for a script.
 
-use super::Node;
+use super::survey::Node;
 use crate::api::{Health, Listed, State};
 use crate::output::{DIM, STRONG, Terminal, count, tick, visible};
 use serde_json::{Value, json};

@@ -62,7 +62,7 @@ pub(crate) fn export(client: &Client, terminal: &mut Terminal, options: &ExportO
     });
     let (lines, expected) = match lines {
         Ok(lines) => lines,
-        Err(failure) => return super::fail(terminal, &failure),
+        Err(failure) => return failure.report(terminal),
     };
     let unfinished = PathBuf::from(format!("{}.part", file.display()));
     let bar = progress(expected, "exported");
@@ -80,7 +80,7 @@ pub(crate) fn export(client: &Client, terminal: &mut Terminal, options: &ExportO
         }
         Err(error) => {
             let _ = fs::remove_file(&unfinished);
-            super::fail(terminal, &Failure::new(Kind::Unreachable, format!("the export was cut off: {error}")))
+            Failure::new(Kind::Unreachable, format!("the export was cut off: {error}")).report(terminal)
         }
     }
 }

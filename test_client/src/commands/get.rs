@@ -15,7 +15,7 @@ pub(crate) fn run(client: &Client, terminal: &mut Terminal, url: Option<&Address
             terminal.document(&reply.body)?;
             Ok(Exit::Success)
         }
-        Err(failure) => super::fail(terminal, &failure),
+        Err(failure) => failure.report(terminal),
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn run_secondaries(client: &Client, terminal: &mut Terminal) -> io::R
             terminal.document(json!({ "secondaries": body["secondaries"] }).to_string().as_bytes())?;
             Ok(Exit::Success)
         }
-        Err(failure) => super::fail(terminal, &failure),
+        Err(failure) => failure.report(terminal),
     }
 }
 

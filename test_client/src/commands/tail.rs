@@ -42,7 +42,7 @@ pub(crate) fn run(client: &Client, terminal: &mut Terminal, options: &Options) -
     };
     let mut next = match begin {
         Ok(begin) => begin.max(1),
-        Err(failure) => return super::fail(terminal, &failure),
+        Err(failure) => return failure.report(terminal),
     };
     let (mut left, mut pause) = (options.count.unwrap_or(u64::MAX), PAUSE_MIN);
     while left > 0 {

@@ -13,7 +13,7 @@ pub(crate) fn run(client: &Client, terminal: &mut Terminal, id: u64) -> io::Resu
             terminal.document(&reply.body)?;
             Ok(Exit::Success)
         }
-        Err(failure) => super::fail(terminal, &failure),
+        Err(failure) => failure.report(terminal),
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) fn run(client: &Client, terminal: &mut Terminal, key: &str) -> io::Re
             terminal.document(&reply.body)?;
             Ok(exit(reply.value.outcome))
         }
-        Err(failure) => super::fail(terminal, &failure),
+        Err(failure) => failure.report(terminal),
     }
 }
 

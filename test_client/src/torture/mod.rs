@@ -24,7 +24,7 @@ use crate::history::{Header, Recorder, VERSION};
 use crate::output::{DIM, Terminal, visible};
 use crate::random::Random;
 use crate::scenario::{self, Stop};
-use faults::injector::Injector;
+use faults::Injector;
 use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) use options::Options;
 use serde_json::json;

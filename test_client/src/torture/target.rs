@@ -1,7 +1,6 @@
 //! The cluster that is tortured: its nodes, and the faults that can be made.
 
-use super::faults::compose::Compose;
-use super::faults::{Class, Clocks, Disks, FaultSource, Members, Network, Processes, Requests, Sources};
+use super::faults::{Class, Clocks, Compose, Disks, FaultSource, Members, Network, Processes, Requests, Sources};
 use super::options::{Options, Wanted, Which};
 use crate::api::{Address, Client, Failure, Health, Listed, Reply};
 use crate::cluster::{self, Cleanup, OwnCluster};

@@ -1,6 +1,6 @@
 //! Faults that nodes show when they are asked to (`PUT /faults`).
 
-use super::{ActiveFault, FaultSource};
+use super::fault::{ActiveFault, FaultSource};
 use crate::api::Address;
 use crate::api::Client;
 use crate::random::Random;

@@ -3,7 +3,7 @@
 //! Only the clock that tells the time of day jumps. The one that measures how long something takes is never faked: no
 //! machine's does that.
 
-use super::{ActiveFault, FaultSource, between};
+use super::fault::{ActiveFault, FaultSource, between};
 use crate::cluster::OwnCluster;
 use crate::random::Random;
 use std::fs;

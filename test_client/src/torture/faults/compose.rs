@@ -3,7 +3,7 @@
 //! Services are called what their nodes are called (`SERVER_ID`). Everything is done by the programs that the person uses,
 //! `docker compose` or `docker-compose`, and `docker` for networks, so it can be undone by hand with the same.
 
-use super::{ActiveFault, Class, FaultSource, Sources, between};
+use super::fault::{ActiveFault, Class, FaultSource, Sources, between};
 use crate::random::Random;
 use std::os::unix::process::CommandExt;
 use std::path::Path;

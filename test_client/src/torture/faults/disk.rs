@@ -3,7 +3,7 @@
 //! A node whose sync failed acknowledges nothing more until it is started again, so it is killed and started when such
 //! a fault ends. Reads are never touched.
 
-use super::{ActiveFault, FaultSource, between};
+use super::fault::{ActiveFault, FaultSource, between};
 use crate::cluster::OwnCluster;
 use crate::random::Random;
 use rustix::process::{Pid, Signal, kill_process};

@@ -1,6 +1,6 @@
 //! Who lets faults happen: one after another, sometimes two at a time at different nodes, and all ended in the end.
 
-use super::{ActiveFault, Class, Sources, Undo, between};
+use super::fault::{ActiveFault, Class, Sources, Undo, between};
 use crate::history::{Fault, Line, Micros, Recorder};
 use crate::output::count;
 use crate::random::Random;
@@ -139,7 +139,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::FaultSource;
+    use super::super::fault::FaultSource;
     use super::*;
     use crate::history::{Header, read};
     use tempfile::NamedTempFile;

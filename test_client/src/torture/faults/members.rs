@@ -3,7 +3,7 @@
 //! Each knows its master and registers itself again soon, so it is back before long, whatever happens to the master
 //! meanwhile. Some are killed beside that, as if a machine were taken away.
 
-use super::{ActiveFault, FaultSource, between};
+use super::fault::{ActiveFault, FaultSource, between};
 use crate::api::Client;
 use crate::cluster::OwnCluster;
 use crate::random::Random;

@@ -3,8 +3,8 @@
 //! Relays listen on other addresses of this machine than the nodes (127.0.0.2 and so on), at the same ports. So the
 //! address under which a secondary registers itself leads through its relay, too.
 
+use super::fault::{ActiveFault, FaultSource, between};
 use super::relay::{Impairment, Relay};
-use super::{ActiveFault, FaultSource, between};
 use crate::cluster::OwnCluster;
 use crate::random::Random;
 use std::io;

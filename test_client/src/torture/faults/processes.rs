@@ -1,6 +1,6 @@
 //! Nodes of our own that are killed, or stopped for a while.
 
-use super::{ActiveFault, FaultSource, between};
+use super::fault::{ActiveFault, FaultSource, between};
 use crate::cluster::OwnCluster;
 use crate::random::Random;
 use rustix::process::{Pid, Signal, kill_process};
