@@ -13,7 +13,7 @@ pub(crate) enum Exit {
     Usage = 2,
     /// A node could not be reached, or what answered is not a node.
     Unreachable = 3,
-    /// A message was sent and nobody can say whether it was appended.
+    /// A message was sent, and whether it was appended is not known.
     Unknown = 4,
     /// The demonstration, the acceptance, the bench, torture or a check saw what must not be.
     Broken = 5,

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     args.color.write_global();
     match run(&args) {
         Ok(exit) => exit.into(),
-        // Whoever closed our output (`| head`) has seen enough.
+        // The reader of our output closed it, as `| head` does.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success.into(),
         Err(error) => {
             eprintln!("test_client: cannot write the output: {error}");

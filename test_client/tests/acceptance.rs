@@ -21,7 +21,7 @@ fn cluster(secondaries: usize, faults: &[Fault]) -> Cluster {
     Cluster::start(Script { delays_ms: vec![0; secondaries], faults: faults.to_vec() })
 }
 
-/// Commands that take nobody away, so that a message which should wait is answered at once.
+/// Commands that take no node away, so that a message that should wait is answered at once.
 const HARMLESS: [&str; 5] = ["acceptance", "--down", "true", "--up", "true"];
 
 /// What each step of a report came to.
@@ -122,7 +122,7 @@ fn a_cluster_that_it_cannot_be_played_on_is_told() {
         .prints("--down 'docker compose pause secondary-2'")
         .prints("ENABLE_FAULTS=1");
     run(&cluster(1, &[]).master, &HARMLESS).ends_with(2).prints("needs 2 secondaries or more");
-    run(&cluster(2, &[Fault::NobodyHome]).master, &HARMLESS).ends_with(3);
+    run(&cluster(2, &[Fault::Absent]).master, &HARMLESS).ends_with(3);
     run(&cluster(2, &[Fault::NotWritable]).master, &[&HARMLESS[..], &["--timeout", "1"]].concat())
         .ends_with(1)
         .prints("the master takes no messages");

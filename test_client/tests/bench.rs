@@ -153,7 +153,7 @@ fn refusals_and_unknown_outcomes_are_told_apart() {
         .ends_with(1)
         .prints("502, refused  not every secondary acknowledged")
         .complains("every message was refused; nothing was appended");
-    bench(&cluster(&[Fault::UnknownFate]).master, &["--writers", "4"]).ends_with(4).prints("504, unknown outcome");
+    bench(&cluster(&[Fault::UnknownOutcome]).master, &["--writers", "4"]).ends_with(4).prints("504, unknown outcome");
     let mixed = answering(|number| match number {
         1 => (202, json!({ "message_id": 1 })),
         _ => (503, json!({ "error": "read-only" })),

@@ -57,7 +57,7 @@ fn the_failure_can_be_left_out() {
 }
 
 #[test]
-fn a_cluster_that_registers_nobody_skips_the_failure() {
+fn a_cluster_that_registers_no_secondary_skips_the_failure() {
     let run = run(&cluster(&[Fault::NoRegistration]).master, &["demo"]).ends_with(0);
     run.prints(
         "Left out: the failure, because the master registers no secondaries: the secondaries of this master are fixed",
@@ -65,7 +65,7 @@ fn a_cluster_that_registers_nobody_skips_the_failure() {
 }
 
 #[test]
-fn nobody_is_blamed_for_a_message_that_was_sent_to_nobody() {
+fn no_secondary_is_blamed_for_a_message_that_was_not_sent() {
     let run = run(&cluster(&[Fault::RefuseBeforehand]).master, &["demo"]).ends_with(0);
     run.prints("· secondary-1  takes part").prints("so it asked no secondary").prints("Everything held.");
 }
@@ -130,7 +130,7 @@ fn the_demonstration_stops_where_nothing_would_make_sense() {
         .ends_with(1)
         .prints("✓ secondary-1  acknowledged after 40 ms")
         .prints("Stopped: not every secondary acknowledged");
-    run(&[Fault::UnknownFate]).ends_with(4).prints("Stopped: the master was stopped while it waited");
+    run(&[Fault::UnknownOutcome]).ends_with(4).prints("Stopped: the master was stopped while it waited");
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn health_shows_every_node() {
 
 #[test]
 fn health_shows_who_is_missing() {
-    let cluster = cluster(&[Fault::NobodyHome]);
+    let cluster = cluster(&[Fault::Absent]);
     run(&cluster.master, &["health"]).ends_with(3).prints("✗ secondary-1").prints("connection refused");
     let document = run(&cluster.master, &["health", "--json"]).ends_with(3).json();
     assert_eq!((&document["nodes"][0]["reachable"], &document["nodes"][1]["reachable"]), (&true.into(), &false.into()));
@@ -219,7 +219,7 @@ fn an_unknown_outcome_is_never_called_a_refusal() {
     let cut_off = one_answer(Some("HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{\"status\""));
     let not_json = one_answer(Some("HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops"));
     let strange = one_answer(Some("HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"));
-    let said = cluster(&[Fault::UnknownFate]).master;
+    let said = cluster(&[Fault::UnknownOutcome]).master;
     for master in [one_answer(Some("")), one_answer(None), not_http, cut_off, not_json, strange, said] {
         let document = run(&master, &["post", "x", "--json", "--timeout", "1"]).ends_with(4).json();
         assert_eq!(document["outcome"], "unknown", "{document}");

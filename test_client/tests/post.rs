@@ -55,7 +55,7 @@ fn what_is_asked_for_is_sent() {
 }
 
 #[test]
-fn a_token_is_shown_to_the_node_and_to_nobody_else() {
+fn a_token_is_sent_and_not_printed() {
     let master = answering(201, &[], &committed());
     run(&master.url, &["post", "x"]).ends_with(0);
     assert_eq!(master.request().header("Authorization"), None);

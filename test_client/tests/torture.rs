@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use stub::{Cluster, Fault, Script};
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_MAX: Duration = Duration::from_secs(120);
 
 fn cluster(faults: &[Fault]) -> Cluster {
     Cluster::start(Script { delays_ms: vec![0; 2], faults: faults.to_vec() })
@@ -136,7 +136,7 @@ fn signal(child: &Child) {
 fn wait_for_lines(file: &Path, count: usize) {
     let begun = Instant::now();
     while fs::read_to_string(file).unwrap_or_default().lines().count() < count {
-        assert!(begun.elapsed() < PATIENCE, "no history is written");
+        assert!(begun.elapsed() < WAIT_MAX, "no history is written");
         thread::sleep(Duration::from_millis(50));
     }
 }
@@ -177,7 +177,7 @@ fn a_refused_message_that_is_shown_is_found() {
     fs::remove_file(file).unwrap();
 }
 
-/// Stands in for `docker-compose`: services are processes, and what it is told is written down. There is no `docker`.
+/// Stands in for `docker-compose`: services are processes, and its arguments are written down. There is no `docker`.
 const COMPOSE: &str = r#"#!/bin/sh
 echo "$*" >> "$HERE/told"
 if [ "$1" = version ]; then exit 0; fi

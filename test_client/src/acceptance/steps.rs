@@ -22,9 +22,9 @@ use std::time::{Duration, Instant};
 
 /// How long the writer who needs the missing node waits for it.
 const WAIT_FOR_MISSING: Duration = Duration::from_secs(60);
-/// How long he is watched waiting, at least.
+/// How long that writer is watched waiting, at least.
 const WATCHED_WAIT: Duration = Duration::from_secs(2);
-/// How long the others wait for nodes that stumble.
+/// How long the others wait for nodes that fail for a short time.
 const WAIT_FOR_COPIES: Duration = Duration::from_secs(30);
 /// How long a fault lasts at most, in seconds. It ends after one call anyway.
 const FAULT_SECONDS: u64 = 30;
@@ -116,12 +116,12 @@ impl<'a, 'b> Play<'a, 'b> {
     }
 
     /// Posts all four messages. Gives back the third, which waits, and what all nodes have to show in the end; nothing
-    /// if the story cannot go on.
+    /// if the acceptance cannot go on.
     fn write_while_it_is_away(&mut self, from: u64) -> Result<Option<(Waiting, Vec<Written>)>, Stop> {
         let Some(first) = self.write("Msg1", &WriteOptions::copies(Copies::Number(1)))? else { return Ok(None) };
         let Some(second) = self.write("Msg2", &WriteOptions::copies(Copies::Number(2)))? else { return Ok(None) };
         let Some(third) = self.write_and_wait("Msg3")? else { return Ok(None) };
-        self.nobody_shows(from, &third.text)?;
+        self.none_shows(from, &third.text)?;
         let Some(fourth) = self.write_at_once("Msg4")? else { return Ok(None) };
         let third_written = Written { id: third.message_id, text: third.text.clone() };
         let written = vec![first, second, third_written, fourth];
@@ -166,7 +166,7 @@ impl<'a, 'b> Play<'a, 'b> {
     }
 
     /// What may still be refused is shown by none of the nodes that are there.
-    fn nobody_shows(&mut self, from: u64, text: &str) -> Result<(), Stop> {
+    fn none_shows(&mut self, from: u64, text: &str) -> Result<(), Stop> {
         let present = self.nodes[..self.nodes.len() - 1].to_vec();
         for (name, address) in &present {
             let shown = self.client.messages(address, from);
@@ -181,7 +181,7 @@ impl<'a, 'b> Play<'a, 'b> {
         Ok(())
     }
 
-    /// Posts a message that needs the master alone, so that it has nobody to wait for.
+    /// Posts a message that needs the master alone, so that it waits for no secondary.
     fn write_at_once(&mut self, name: &str) -> Result<Option<Written>, Stop> {
         let begun = Instant::now();
         let written = self.write(name, &WriteOptions::copies(Copies::Number(1)))?;
@@ -393,7 +393,7 @@ impl<'a, 'b> Play<'a, 'b> {
     }
 }
 
-/// An answer of the master, good or bad, is something to judge. Without one, the story cannot go on.
+/// An answer of the master, good or bad, is something to judge. Without one, the acceptance cannot go on.
 fn told(answer: Answer) -> Result<Answer, Stop> {
     match answer {
         Err(failure) if failure.status.is_none() => Err(failure.into()),
@@ -401,7 +401,7 @@ fn told(answer: Answer) -> Result<Answer, Stop> {
     }
 }
 
-/// Waits for what a writer is told.
+/// Waits for the answer to a writer.
 fn answer_of(writer: Writer) -> Result<Answer, Stop> {
     let panicked = |_| Stop::Cluster(Exit::Unknown, "the thread of the writer of Msg3 panicked".to_owned());
     told(writer.join().map_err(panicked)?)

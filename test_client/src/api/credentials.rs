@@ -1,15 +1,15 @@
-//! What is shown to nodes that want a token.
+//! The token that guarded nodes ask for.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// A secret, which is shown to nodes and to nobody else.
+/// A secret, which is sent to nodes and printed nowhere.
 #[derive(Clone)]
 pub(crate) struct Credentials(Arc<str>);
 
 impl Credentials {
-    /// Whether it is one: an empty variable is not set.
+    /// Whether it is one: an empty variable counts as unset.
     pub(crate) fn is_given(&self) -> bool {
         !self.0.is_empty()
     }

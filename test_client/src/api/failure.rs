@@ -67,7 +67,7 @@ impl Failure {
         Ok(self.kind.exit())
     }
 
-    /// Whether what was posted got as far as having an id: before that, it was sent to nobody.
+    /// Whether what was posted got as far as having an id: before that, the master sent it to no secondary.
     pub(crate) fn had_an_id(&self) -> bool {
         self.message_id.is_some() || self.message_ids.is_some()
     }

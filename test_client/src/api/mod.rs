@@ -30,7 +30,7 @@ use ureq::middleware::MiddlewareNext;
 use ureq::typestate::WithBody;
 use ureq::{Agent, RequestBuilder, SendBody};
 
-/// A master that was told how long to try answers then, but its answer has a way to go.
+/// A master answers when the time is over that it was asked to try; this is for the way of the answer.
 const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 
 /// Replies about one message or one node. A refusal lists every secondary, so this is room for thousands.
@@ -89,13 +89,13 @@ impl Client {
         self.token.as_ref()
     }
 
-    /// The same client, but not so patient.
+    /// The same client with another time-out.
     pub(crate) fn with_timeout(&self, timeout: Duration) -> Client {
         Client::new(self.master.clone(), timeout, self.token.clone())
     }
 
     /// The same client, waiting long enough for the answer to a post that may wait itself.
-    fn patient_enough(&self, options: &WriteOptions) -> Client {
+    fn waiting_for(&self, options: &WriteOptions) -> Client {
         let needed = options.wait.map_or(Duration::ZERO, |wait| wait + ANSWER_MARGIN);
         self.with_timeout(self.timeout.max(needed))
     }
@@ -165,7 +165,7 @@ impl Client {
 
     /// Appends a message; blocks until it has its copies.
     pub(crate) fn post(&self, message: &str, options: &WriteOptions) -> Result<Reply<Posted>, Failure> {
-        let client = self.patient_enough(options);
+        let client = self.waiting_for(options);
         let body = options.body(message).to_string();
         let request = || with_headers(client.agent.post(client.master.url("/messages")), options);
         client.change(|| request().content_type("application/json").send(body))?.parse()
@@ -177,7 +177,7 @@ impl Client {
         messages: impl Iterator<Item = &'a str>,
         options: &WriteOptions,
     ) -> Result<Reply<PostedBatch>, Failure> {
-        let client = self.patient_enough(options);
+        let client = self.waiting_for(options);
         let body: String = messages.map(|message| format!("{}\n", serde_json::json!(message))).collect();
         let path = format!("/messages{}", options.query());
         let request = || with_headers(client.agent.post(client.master.url(&path)), options);

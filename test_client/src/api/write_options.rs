@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Longest wait that may be asked for, in seconds. Nobody waits longer than an hour on purpose.
+/// Longest wait that may be asked for, in seconds. A longer one is a mistake.
 pub(crate) const SECONDS_MAX: u64 = 3600;
 
 /// Longest name of a write that a master takes.

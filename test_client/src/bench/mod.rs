@@ -49,7 +49,7 @@ use summary::{Summary, Verdict};
 /// A host that is there accepts a connection at once.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// A master that was told how long to try answers then, but its answer has a way to go.
+/// A master answers when the time is over that it was asked to try; this is for the way of the answer.
 const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 
 /// Loads the cluster, and tells what came of it.
@@ -85,7 +85,7 @@ fn judge(summary: &Summary) -> (Exit, Option<&'static str>) {
     let reads = Verdict::of(&summary.total.reads, 0);
     match (writes, reads) {
         (Verdict::AllRefused, _) => (Exit::Refused, Some("every message was refused; nothing was appended")),
-        (Verdict::NobodyThere, _) => (Exit::Unreachable, Some("the master was gone")),
+        (Verdict::NotConnected, _) => (Exit::Unreachable, Some("no connection to the master could be made")),
         (Verdict::AllUnknown, _) if !summary.measured.is_zero() => {
             (Exit::Unknown, Some("no message was acknowledged, and some may have been appended"))
         }

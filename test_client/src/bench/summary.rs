@@ -165,7 +165,7 @@ pub(super) enum Verdict {
     /// Everything was refused, for certain.
     AllRefused,
     /// Nothing could be connected to.
-    NobodyThere,
+    NotConnected,
     /// Nothing is known to have been done, and some of it may have been.
     AllUnknown,
 }
@@ -177,7 +177,7 @@ impl Verdict {
         match () {
             () if side.ended(Outcome::is_success) > 0 || ended + unanswered == 0 => Verdict::Done,
             () if ended == 0 || side.ended(Outcome::is_refusal) < ended => Verdict::AllUnknown,
-            () if side.ended(|outcome| outcome == Outcome::NotConnected) == ended => Verdict::NobodyThere,
+            () if side.ended(|outcome| outcome == Outcome::NotConnected) == ended => Verdict::NotConnected,
             () => Verdict::AllRefused,
         }
     }
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(Verdict::of(&side(&[]), 3), Verdict::AllUnknown);
         assert_eq!(Verdict::of(&side(&[Status(503), Status(202), Broken]), 0), Verdict::Done);
         assert_eq!(Verdict::of(&side(&[Status(503), Status(502), NotConnected]), 0), Verdict::AllRefused);
-        assert_eq!(Verdict::of(&side(&[NotConnected]), 0), Verdict::NobodyThere);
+        assert_eq!(Verdict::of(&side(&[NotConnected]), 0), Verdict::NotConnected);
         assert_eq!(Verdict::of(&side(&[Status(503), Status(504)]), 0), Verdict::AllUnknown);
         assert_eq!(Verdict::of(&side(&[Status(503), Broken]), 0), Verdict::AllUnknown);
     }

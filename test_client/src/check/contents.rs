@@ -2,7 +2,7 @@
 //!
 //! A node shows what is not refused up to some id. So every reply must be a slice of the one log: the entries from the id
 //! that was asked for through the newest that it shows, without a gap, each with its text. If all replies and all final
-//! logs are such slices of one log, then all nodes agree on ids, texts and order, nobody saw what is not there in the
+//! logs are such slices of one log, then all nodes agree on ids, texts and order, no reader saw what is not there in the
 //! end, nothing was shown that was refused, and nothing came from nowhere. What is left to check of a reply is how far
 //! it reaches; see `recency`.
 
@@ -78,7 +78,7 @@ impl Contents<'_> {
         let is_elsewhere = || self.reference.at(id).is_some() || self.reference.place(text).is_some();
         match self.operations.of(text).map(|operation| operation.conclusion) {
             None if is_ours(self.history, text) => {
-                self.add_once(None, Kind::FromNowhere, observation, id, text, ", which nobody wrote");
+                self.add_once(None, Kind::FromNowhere, observation, id, text, ", which no client wrote");
             }
             Some(Conclusion::Refused { line, at }) => {
                 if self.reported.insert((node, text)) {

@@ -1,7 +1,7 @@
-//! The checker against a twin that is slow and plain: it looks for a run of a correct cluster that explains a history, by
-//! trying all of them. On thousands of small histories, most of them changed by chance, both must say the same.
+//! The checker against an exhaustive search, which is slow and plain: it looks for a run of a correct cluster that explains
+//! a history, by trying all of them. On thousands of small histories, most of them changed by chance, both must say the same.
 //!
-//! The twin's cluster has one log that becomes visible on the master entry by entry, and on other nodes later. It does one
+//! The cluster of the search has one log that becomes visible on the master entry by entry, and on other nodes later. It does one
 //! thing at a time: the next call or return of the history happens; the master shows one more entry; a node shows
 //! one more; a read is served. A history is explained if some order of these leads to its end.
 
@@ -35,7 +35,7 @@ struct State {
     served: Vec<bool>,
 }
 
-struct Twin<'a> {
+struct Search<'a> {
     sample: &'a Sample,
     log: &'a [(u64, String)],
     events: Vec<Event>,
@@ -81,7 +81,7 @@ fn is_explainable(sample: &Sample) -> bool {
         everywhere_at_call: vec![0; reads],
         served: vec![false; reads],
     };
-    Twin { sample, log, events, called, seen: HashSet::new() }.leads_to_the_end(&state)
+    Search { sample, log, events, called, seen: HashSet::new() }.leads_to_the_end(&state)
 }
 
 /// What has nothing to do with time: each write is where its answers say.
@@ -110,7 +110,7 @@ fn is_refusal(write: &Write<String>) -> bool {
     matches!(write.outcome, Outcome::Refused { .. })
 }
 
-/// Nobody said that it is in the log, somebody that it is not, and whoever got no answer asked again and was told so.
+/// No answer says that it is in the log, one says that it is not, and each attempt without an answer was followed by one.
 fn is_refused(attempts: &[&Write<String>]) -> bool {
     attempts.iter().any(|write| is_refusal(write))
         && attempts.iter().all(|write| match write.outcome {
@@ -129,7 +129,7 @@ fn is_taken_back(attempts: &[&Write<String>]) -> bool {
     attempts.iter().any(|write| is_refusal(write) && acknowledged.is_some_and(|at| write.call > at))
 }
 
-impl Twin<'_> {
+impl Search<'_> {
     fn leads_to_the_end(&mut self, state: &State) -> bool {
         if state.events == self.events.len() {
             return true;
@@ -147,7 +147,7 @@ impl Twin<'_> {
             next.push(State { visible: state.visible + 1, ..state.clone() });
         }
         for node in 0..NODES {
-            // Nobody sees how far a node is that nobody reads any more.
+            // How far a node is that is read no more makes no difference.
             let mut reads = self.sample.reads.iter().zip(&state.served);
             let is_read = reads.any(|(read, is_served)| read.node == node && !is_served);
             if is_read && state.shown[node] < state.visible {

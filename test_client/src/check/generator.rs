@@ -20,7 +20,7 @@ impl Sample {
     pub(super) fn lines(&self) -> Vec<Line<String>> {
         let fault = Fault {
             class: "kill".to_owned(),
-            what: "nobody".to_owned(),
+            what: "no node".to_owned(),
             nodes: vec![0],
             begin: 1,
             end: 2,
@@ -195,7 +195,7 @@ impl Play {
         self.sample.writes.push(write);
     }
 
-    /// Whoever has a key asks again: it is in the log, or it is refused now, and the earlier attempt with it.
+    /// A writer with a key asks again: its write is in the log, or it is refused now, and the earlier attempt with it.
     fn retry(&mut self, write: &Write<String>, first: Option<u64>) {
         if write.key.is_some() && self.random.one_in(2) {
             let write = Write { call: self.now + 5, ..write.clone() };

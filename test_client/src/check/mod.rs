@@ -13,7 +13,7 @@
 //! | in real time | a lower id than what was there before it was sent | `recency` |
 //! | what a node showed, it keeps showing | shows less than before | `recency`, `contents` |
 //! | a read shows what every node had acknowledged | stale, and does not say so | `recency` |
-//! | a strong read shows what anybody was told | stale | `recency` |
+//! | a strong read shows what any client was told | stale | `recency` |
 //! | a key writes once | answers that contradict each other | `operations` |
 //! | after every fault it comes back | it does not | the last line of the history |
 //!
@@ -22,7 +22,7 @@
 //! these two says.
 //!
 //! Caveats. A batch is not required to become visible as a whole; only to be there as a whole, and in one piece, in the
-//! end. How long anything took is not judged. What is lost after the run, nobody sees.
+//! end. How long anything took is not judged. What is lost after the run stays unseen.
 
 mod contents;
 mod judge;

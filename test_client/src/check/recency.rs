@@ -11,7 +11,7 @@
 //! for some entry, then something that had to come before was called after something that had to come later had
 //! returned: a pair that one of these rules names. The replies of one node can likewise be given the earliest moments
 //! in the order of what they show, and fail only by a pair. So if no rule finds anything, there is a run of a correct
-//! cluster with this history, and if there is none, some rule finds why. A twin that searches for such a run agrees
+//! cluster with this history, and if there is none, some rule finds why. An exhaustive search for such a run agrees
 //! on thousands of small histories; see the tests.
 
 use super::operations::{Conclusion, Operation, Operations};
@@ -120,7 +120,7 @@ struct Rules<'a> {
     nodes: Vec<Known>,
     /// What was acknowledged by every node.
     everywhere: Known,
-    /// What was acknowledged at all, or shown by anybody.
+    /// What was acknowledged at all, or shown by any node.
     anything: Known,
     history: &'a History,
 }

@@ -3,8 +3,8 @@
 //! If they differ, the text that most of them show at an id counts, or the master's, so that one wrong node is named and
 //! not all others. If no node could be asked in the end, the log is what readers saw.
 //!
-//! What was refused, and what nobody wrote, is not part of it, whoever shows it: otherwise every node that is right would
-//! lack something.
+//! What was refused, and what no client wrote, is not part of it, whichever node shows it: otherwise every node that is
+//! right would lack something.
 
 use super::operations::{Operation, Operations};
 use super::violations::{Kind, Violation, Violations, quoted};
@@ -17,7 +17,7 @@ pub(super) struct ReferenceLog {
     entries: Vec<(u64, Text)>,
     /// The first place of each text.
     places: HashMap<Text, u64>,
-    /// What nobody wrote, and where it stands.
+    /// What no client wrote, by its id.
     strangers: HashMap<u64, Text>,
     /// Whether any node was asked in the end: only then is it known that something is missing.
     pub(super) is_final: bool,
@@ -59,7 +59,7 @@ impl ReferenceLog {
         self.places.get(&text).copied()
     }
 
-    /// What stands at an id that nobody wrote.
+    /// What stands at an id and was written by no client.
     pub(super) fn stranger(&self, id: u64) -> Option<Text> {
         self.strangers.get(&id).copied()
     }

@@ -16,13 +16,13 @@ pub(super) struct Summary {
     /// Attempts to write, and reads.
     pub(super) operations: u64,
     pub(super) seconds: f64,
-    /// Messages by what was told of them at last.
+    /// Messages by the conclusion from all answers.
     pub(super) acknowledged: u64,
     pub(super) refused: u64,
     pub(super) unknown: u64,
     /// Messages of unknown outcome that are in the log.
     pub(super) unknown_in_log: u64,
-    /// Attempts to which nobody answered definitely.
+    /// Attempts without a definite answer.
     pub(super) unknown_attempts: u64,
     pub(super) batches: u64,
     /// Writes with two definite answers or more.

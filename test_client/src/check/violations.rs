@@ -51,7 +51,7 @@ pub(super) enum Kind {
     Gap,
     /// One text under two ids.
     Duplicate,
-    /// A text that nobody wrote.
+    /// A text that no client wrote.
     FromNowhere,
     /// A part of a batch, or something in between.
     Torn,
@@ -61,7 +61,7 @@ pub(super) enum Kind {
     Unshown,
     /// A usual read lacks what was acknowledged by every node before.
     Stale,
-    /// A strong read lacks what was acknowledged, or shown to anybody, before.
+    /// A strong read lacks what was acknowledged, or shown to any reader, before.
     StaleStrong,
     /// Two answers to one key contradict each other.
     KeyTwice,

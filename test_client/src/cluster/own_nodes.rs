@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long a node may take until it serves.
-const START_PATIENCE: Duration = Duration::from_secs(30);
+const START_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long a node may take to stop before it is killed.
-const STOP_PATIENCE: Duration = Duration::from_secs(8);
+const STOP_WAIT_MAX: Duration = Duration::from_secs(8);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What a node prints when it serves.
@@ -35,7 +35,7 @@ const NAMES: [&str; 3] = ["master", "secondary-1", "secondary-2"];
 pub(crate) struct OwnCluster {
     programs: Programs,
     ports: Vec<u16>,
-    /// What each node is told beside that.
+    /// Environment variables of each node beside the usual ones.
     settings: Vec<Vec<(&'static str, String)>>,
     directory: Mutex<Option<TempDir>>,
     running: Mutex<Vec<Running>>,
@@ -71,7 +71,7 @@ impl OwnCluster {
         Ok(OwnCluster { programs, ports, settings, directory, running: Mutex::default() })
     }
 
-    /// Tells a node something before it is started.
+    /// Sets an environment variable of a node that is not started yet.
     pub(crate) fn set(&mut self, number: usize, variable: &'static str, value: impl Into<String>) {
         self.settings[number].push((variable, value.into()));
     }
@@ -134,7 +134,7 @@ impl OwnCluster {
             0 => Command::new(&self.programs.master),
             _ => Command::new(&self.programs.secondary),
         };
-        // A clean environment: what the person has set for a cluster of his own is not meant for this one.
+        // A clean environment: what the user has set for another cluster is not meant for this one.
         command.env_clear().env("SERVER_ID", NAMES[number]);
         match number {
             0 => command.env("MASTER_PORT", port).env("SECONDARIES", secondaries.join(",")),
@@ -180,7 +180,7 @@ impl Running {
     fn stop(&mut self) {
         drop(self.child.stdin.take());
         let begun = Instant::now();
-        while begun.elapsed() < STOP_PATIENCE {
+        while begun.elapsed() < STOP_WAIT_MAX {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;
             }
@@ -213,7 +213,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where a node's last words go.
+/// Where a node's standard error goes.
 fn errors_of(home: &Path) -> PathBuf {
     home.join("errors.txt")
 }
@@ -236,8 +236,8 @@ fn wait_until_it_serves(child: &mut Child) -> Result<(), String> {
         }
     };
     thread::Builder::new().spawn(read).map_err(|error| format!("cannot be listened to: {error}"))?;
-    served.recv_timeout(START_PATIENCE).map_err(|error| match error {
-        RecvTimeoutError::Timeout => format!("does not serve {} s after its start", START_PATIENCE.as_secs()),
+    served.recv_timeout(START_WAIT_MAX).map_err(|error| match error {
+        RecvTimeoutError::Timeout => format!("does not serve {} s after its start", START_WAIT_MAX.as_secs()),
         RecvTimeoutError::Disconnected => "ended before it served".to_owned(),
     })
 }

@@ -146,7 +146,7 @@ pub(crate) fn bars(copies: &Copied, waited_ms: u64) -> Vec<Bar> {
 }
 
 /// Each secondary's part in a message that was not committed, if the master told. A message that was refused before it
-/// had an id was sent to nobody, so nobody is to blame for not acknowledging it.
+/// had an id was sent to no secondary, so none is to blame for not acknowledging it.
 pub(crate) fn show_secondaries(terminal: &mut Terminal, failure: &Failure) -> io::Result<()> {
     let widest = |text: fn(&SecondaryReport) -> &str| {
         failure.secondaries.iter().map(|part| visible(text(part)).chars().count()).max().unwrap_or(0)

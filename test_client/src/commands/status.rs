@@ -13,7 +13,7 @@ use std::time::Duration;
 /// The cursor to the top left, and everything below it away.
 const CLEAR: &str = "\x1b[H\x1b[J";
 
-/// Shows the nodes every so many seconds until somebody ends it; once, where nobody watches.
+/// Shows the nodes every so many seconds until Ctrl-C; once, if the output is not a terminal.
 pub(crate) fn run(client: &Client, terminal: &mut Terminal, json: bool, every_s: f64) -> io::Result<Exit> {
     let is_watched = io::stdout().is_terminal() && !json;
     loop {

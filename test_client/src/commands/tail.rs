@@ -32,7 +32,7 @@ pub(crate) struct Options {
     count: Option<u64>,
 }
 
-/// Shows messages as they become visible, until somebody ends it.
+/// Shows messages as they become visible, until Ctrl-C.
 pub(crate) fn run(client: &Client, terminal: &mut Terminal, options: &Options) -> io::Result<Exit> {
     let node = options.url.as_ref().unwrap_or(client.master());
     let begin = match options.from {

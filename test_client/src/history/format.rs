@@ -33,7 +33,7 @@ pub(crate) struct Header {
     pub(crate) nodes: Vec<String>,
     /// The first id of this run. What was there before is not looked at.
     pub(crate) first: u64,
-    /// Nobody else wrote: a text that is not of this run comes from nowhere.
+    /// Only this run wrote: a text that is not of this run comes from nowhere.
     pub(crate) alone: bool,
     /// What was asked for, to be read by people.
     pub(crate) options: Value,
@@ -71,7 +71,7 @@ pub(crate) struct Write<T> {
     pub(crate) outcome: Outcome,
 }
 
-/// What a writer was told.
+/// What the answer to a writer said.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {

@@ -4,13 +4,13 @@
 //!
 //! - `header`, the first line: the version of this format, the seed, the tag that all texts of the run begin with, the
 //!   names of the nodes (the master first; other lines mean a node by its place in this list, from 0), the first id
-//!   that is looked at, and whether nobody else wrote.
+//!   that is looked at, and whether only this run wrote.
 //! - `write`: one attempt to append one message or a batch, written down when it returned. Attempts with the same `key`
 //!   are attempts at the same write. `outcome` is one of
 //!   - `committed`: the id of the first message, the copies that the reply counts (the master's included), whether they
 //!     were as many as asked for (201) or not in time (202), and whether the reply is that of an earlier attempt;
 //!   - `refused`: not appended, and the status that said so, or none if nothing was ever sent;
-//!   - `unknown`: nobody told. `gave_up` means that the client stopped waiting, so that its request may still be on its
+//!   - `unknown`: no answer said. `gave_up` means that the client stopped waiting, so that its request may still be on its
 //!     way to the master.
 //! - `read`: one answer of one node: what was asked for (`how`: the consistency, or `follow` for what a follower was sent;
 //!   `from` an id, at most `limit` messages), whether the node said that it may be stale, and the entries that it

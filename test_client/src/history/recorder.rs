@@ -1,4 +1,4 @@
-//! Who writes a history down while it happens.
+//! Writes a history down while it happens.
 
 use super::format::{End, Header, Line, Micros};
 use std::fs::{File, TryLockError};
@@ -18,7 +18,7 @@ struct Growing {
     lines: usize,
     /// The last line was written; what comes later is too late.
     ended: bool,
-    /// The first line that could not be written. Then the history is worth nothing.
+    /// The first line that could not be written. Then the history proves nothing.
     failed: Option<io::Error>,
 }
 
@@ -91,8 +91,8 @@ mod tests {
         Header::sample(seed, &["master"])
     }
 
-    /// Nobody could be asked in the end.
-    fn nobody() -> Option<String> {
+    /// Why there are no final logs.
+    fn no_cluster() -> Option<String> {
         Some("there is no cluster".to_owned())
     }
 
@@ -102,10 +102,10 @@ mod tests {
         let first = Recorder::create(file.path(), header(1)).unwrap();
         let second = Recorder::create(file.path(), header(2)).err().expect("the file is in use");
         assert!(second.to_string().contains("another run"), "{second}");
-        first.end(nobody()).unwrap();
+        first.end(no_cluster()).unwrap();
         assert_eq!(read(file.path()).unwrap().header.seed, 1);
         drop(first);
-        Recorder::create(file.path(), header(3)).unwrap().end(nobody()).unwrap();
+        Recorder::create(file.path(), header(3)).unwrap().end(no_cluster()).unwrap();
         assert_eq!(read(file.path()).unwrap().header.seed, 3);
     }
 }

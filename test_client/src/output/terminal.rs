@@ -8,13 +8,13 @@ use serde_json::json;
 use std::fmt::Display;
 use std::io::{self, Write};
 
-/// What is as it should be.
+/// What is right.
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
-/// What is not.
+/// What is wrong.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
-/// What may be overread.
+/// What matters less.
 pub(crate) const DIM: Style = Style::new().dimmed();
-/// What should not be.
+/// What matters more.
 pub(crate) const STRONG: Style = Style::new().bold();
 /// The bars.
 const BAR: Style = AnsiColor::Cyan.on_default();

@@ -64,12 +64,12 @@ pub(crate) fn find_the_master(client: &Client) -> Result<Health, Stop> {
     Err(Stop::Cluster(Exit::Unreachable, format!("{url} is a {role}; the master is wanted (--master)")))
 }
 
-/// A cluster that has just started, or changed, needs a moment.
+/// Waits for a cluster that has just started or changed, as long as a healthy one needs.
 pub(crate) fn await_writable(client: &Client, terminal: &mut Terminal) -> Result<(), Stop> {
     let ask = || client.health(client.master()).map(|reply| reply.value);
     let mut health = ask()?;
     if health.writable == Some(false) {
-        terminal.line(format_args!("  The master {}. Giving it a moment …", cluster::describe_master(&health)))?;
+        terminal.line(format_args!("  The master {}. Waiting for it …", cluster::describe_master(&health)))?;
         let settled = |health: &Result<Health, _>| health.as_ref().is_ok_and(|health| health.writable != Some(false));
         health = poll_briefly(client.timeout(), ask, settled)?;
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// More clients than this are no test of promises, but of patience.
+/// More clients than this would slow the run down without testing more.
 const CLIENTS_MAX: u64 = 256;
 
 /// Writes a second. A log that grows faster cannot be read as a whole in the end.

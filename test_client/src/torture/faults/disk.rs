@@ -94,7 +94,7 @@ impl Strace {
         let mut child = child.map_err(|error| format!("strace cannot be started: {error}"))?;
         let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
         let (said, says) = mpsc::channel();
-        // To the end, or strace would wait for somebody who reads what it says.
+        // To the end: otherwise strace would block when the pipe is full.
         let read = move || lines.map_while(Result::ok).for_each(|line| drop(said.send(line)));
         thread::Builder::new().spawn(read).map_err(|error| format!("strace cannot be listened to: {error}"))?;
         let strace = Strace { child, trace: trace.to_owned() };
@@ -113,7 +113,7 @@ impl Strace {
 
     /// Lets the process go on undisturbed. Gives the number of calls that were changed.
     ///
-    /// A strace that is told to let go of a process that was just killed waits for its first thread, which ends only
+    /// When strace is asked to detach from a process that was just killed, it waits for its first thread, which ends only
     /// when strace has waited for all others: for ever. Then it is killed as well.
     fn detach(mut self) -> u64 {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);

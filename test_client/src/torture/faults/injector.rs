@@ -1,4 +1,4 @@
-//! Who lets faults happen: one after another, sometimes two at a time at different nodes, and all ended in the end.
+//! Lets faults happen: one after another, sometimes two at a time at different nodes, and all ended in the end.
 
 use super::fault::{ActiveFault, Class, Sources, Undo, between};
 use crate::history::{Fault, Line, Micros, Recorder};
@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Peace between two faults, in milliseconds: the cluster comes back now and then, and sometimes it does not.
-const PEACE_MS: (u64, u64) = (50, 900);
+/// Pause between two faults, in milliseconds: sometimes the cluster comes back before the next fault, sometimes it does not.
+const PAUSE_MS: (u64, u64) = (50, 900);
 
 /// The faults of a run.
 pub(crate) struct Injector {
@@ -51,7 +51,7 @@ impl Injector {
         }
     }
 
-    /// Makes faults until it is told to end.
+    /// Makes faults until [`Injector::end`].
     pub(crate) fn run(&self, mut random: Random) {
         let mut next = Instant::now();
         while !self.ended.load(Ordering::SeqCst) && !self.sources.is_empty() {
@@ -62,7 +62,7 @@ impl Injector {
                 if lock(&self.open).len() <= beside {
                     self.begin(&mut random);
                 }
-                next = Instant::now() + between(&mut random, PEACE_MS.0, PEACE_MS.1);
+                next = Instant::now() + between(&mut random, PAUSE_MS.0, PAUSE_MS.1);
             }
             thread::sleep(LOOK_EVERY);
         }
@@ -70,7 +70,7 @@ impl Injector {
 
     /// What is wrong now, for people who watch.
     pub(crate) fn now(&self) -> String {
-        // Whoever undoes a fault may take a while, and is not waited for.
+        // Undoing a fault can take seconds; the line of progress does not wait for it.
         let Ok(open) = self.open.try_lock() else { return "…".to_owned() };
         let faults: Vec<&str> = open.iter().map(|open| &*open.what).collect();
         faults.join("; ")

@@ -1,4 +1,4 @@
-//! Secondaries of our own that leave the cluster and come back: the master is told to forget them.
+//! Secondaries of our own that leave the cluster and come back: a request makes the master forget them.
 //!
 //! Each knows its master and registers itself again soon, so it is back before long, whatever happens to the master
 //! meanwhile. Some are killed beside that, as if a machine were taken away.
@@ -9,7 +9,7 @@ use crate::cluster::OwnCluster;
 use crate::random::Random;
 use std::sync::Arc;
 
-/// Tells the master to forget secondaries.
+/// Makes the master forget secondaries.
 pub(crate) struct Members {
     pub(crate) client: Client,
     pub(crate) cluster: Arc<OwnCluster>,

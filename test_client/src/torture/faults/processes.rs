@@ -1,4 +1,4 @@
-//! Nodes of our own that are killed, or stopped for a while.
+//! Nodes of our own that are killed, or stopped and continued.
 
 use super::fault::{ActiveFault, FaultSource, between};
 use crate::cluster::OwnCluster;

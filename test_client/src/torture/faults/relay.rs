@@ -152,7 +152,7 @@ impl Shared {
         let mut listener = Some(listener);
         while !self.is_ended() {
             if self.now() == Some(Impairment::Refuse) {
-                // What nobody listens on is refused by the system.
+                // Without a listener, the system refuses connections.
                 listener = None;
             } else if listener.is_none() {
                 listener = listen(self.listens).ok();
@@ -279,7 +279,7 @@ impl Pump {
         }
     }
 
-    /// Both ends are told at once that the connection is gone, when both threads have let go of it.
+    /// Resets both ends as soon as both threads have dropped their sockets.
     fn reset(&self) {
         for stream in [&self.from, &self.to] {
             let _ = set_socket_linger(stream, Some(Duration::ZERO));
@@ -292,7 +292,7 @@ impl Pump {
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const WAIT_MAX: Duration = Duration::from_secs(20);
     /// Long enough that what is not cut would have arrived.
     const MOMENT: Duration = Duration::from_millis(300);
 
@@ -310,7 +310,7 @@ mod tests {
 
     fn connect(relay: &Relay) -> TcpStream {
         let stream = TcpStream::connect(relay.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
         stream
     }
 
@@ -324,7 +324,7 @@ mod tests {
     fn is_silent(stream: &mut TcpStream) -> bool {
         stream.set_read_timeout(Some(MOMENT)).unwrap();
         let read = stream.read(&mut [0]);
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
         matches!(read, Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
     }
 
@@ -389,7 +389,7 @@ mod tests {
         answers(&mut stream, "before");
         relay.impairment(Impairment::Refuse);
         assert!(stream.read(&mut [0]).is_err(), "it is reset");
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + WAIT_MAX;
         while TcpStream::connect(relay.address()).is_ok() {
             assert!(Instant::now() < until, "connections are still accepted");
         }

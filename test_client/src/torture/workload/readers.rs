@@ -57,7 +57,7 @@ fn read(run: &Run, client: &str, node: usize, how: ReadMode, from: u64, limit: O
 }
 
 /// Follows a node for as long as there is anything to write down. It may wait for a node that is silent longer than the
-/// run lasts, so nobody waits for it.
+/// run lasts, so the run does not wait for it.
 pub(crate) fn follow(run: &Arc<Run>, node: usize) {
     let mut from = run.first;
     while !run.is_quiet() {
