@@ -168,7 +168,7 @@ fn draw_seed() -> u64 {
 fn introduce(
     terminal: &mut Terminal,
     target: &Target,
-    classes: &[&str],
+    classes: &[String],
     options: &Options,
     seed: u64,
 ) -> io::Result<()> {

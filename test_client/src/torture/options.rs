@@ -1,8 +1,9 @@
 //! What may be asked of a run.
 
-use super::faults::Class;
+use super::faults::{Class, word};
 use crate::api::SECONDS_MAX;
 use crate::numbers::number_within;
+use clap::ValueEnum;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -90,9 +91,9 @@ impl Options {
     }
 
     /// For the header of the history.
-    pub(super) fn document(&self, classes: &[&str]) -> Value {
+    pub(super) fn document(&self, classes: &[String]) -> Value {
         json!({
-            "cluster": self.cluster.word(), "faults": classes,
+            "cluster": word(&self.cluster), "faults": classes,
             "seconds": self.seconds, "writers": self.writers, "readers": self.readers, "rate": self.rate,
         })
     }
@@ -104,16 +105,6 @@ pub(super) enum Which {
     Own,
     Compose,
     Given,
-}
-
-impl Which {
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Which::Own => "own",
-            Which::Compose => "compose",
-            Which::Given => "given",
-        }
-    }
 }
 
 /// Which classes of faults.
@@ -132,11 +123,16 @@ impl FromStr for Wanted {
         match text {
             "all" => Ok(Wanted::All),
             "none" => Ok(Wanted::These(Vec::new())),
-            list => {
-                list.split(',').map(|word| Class::from_str(word.trim())).collect::<Result<_, _>>().map(Wanted::These)
-            }
+            list => list.split(',').map(|word| parse_class(word.trim())).collect::<Result<_, _>>().map(Wanted::These),
         }
     }
+}
+
+fn parse_class(text: &str) -> Result<Class, String> {
+    Class::from_str(text, false).map_err(|_| {
+        let words: Vec<String> = Class::value_variants().iter().map(|class| class.word()).collect();
+        format!("{text} is no class of faults; they are {}; or all, or none", words.join(", "))
+    })
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {

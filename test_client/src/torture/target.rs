@@ -143,7 +143,7 @@ impl<'a> Selection<'a> {
         let sentence = |(class, why): &(Class, String)| format!("class {}: {why}", class.word());
         if let Wanted::These(classes) = self.wanted {
             if let Some(class) = classes.iter().find(|class| !self.offered.contains(class)) {
-                let offered: Vec<&str> = self.offered.iter().map(|class| class.word()).collect();
+                let offered: Vec<String> = self.offered.iter().map(|class| class.word()).collect();
                 let (word, offered) = (class.word(), offered.join(", "));
                 return Err(Stop::usage(format!("there is no class {word} for this cluster; there are {offered}")));
             }

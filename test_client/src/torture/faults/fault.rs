@@ -1,11 +1,11 @@
 //! What a fault is: its class, what makes it, and how it is ended.
 
 use crate::random::Random;
-use std::str::FromStr;
+use clap::ValueEnum;
 use std::time::Duration;
 
-/// Kinds of faults that are asked for by name.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+/// Classes of faults, which are asked for by name.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, ValueEnum)]
 pub(crate) enum Class {
     Kill,
     Pause,
@@ -18,39 +18,14 @@ pub(crate) enum Class {
 }
 
 impl Class {
-    pub(crate) const ALL: [Class; 8] = [
-        Class::Kill,
-        Class::Pause,
-        Class::Network,
-        Class::Disk,
-        Class::Clock,
-        Class::Api,
-        Class::Restart,
-        Class::Members,
-    ];
-
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Class::Kill => "kill",
-            Class::Pause => "pause",
-            Class::Network => "network",
-            Class::Disk => "disk",
-            Class::Clock => "clock",
-            Class::Api => "api",
-            Class::Restart => "restart",
-            Class::Members => "members",
-        }
+    pub(crate) fn word(self) -> String {
+        word(&self)
     }
 }
 
-impl FromStr for Class {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Class, String> {
-        let words = || Class::ALL.map(Class::word).join(", ");
-        let found = Class::ALL.into_iter().find(|class| class.word() == word);
-        found.ok_or_else(|| format!("{word} is no class of faults; they are {}; or all, or none", words()))
-    }
+/// What a value is called on the command line.
+pub(crate) fn word(value: &impl ValueEnum) -> String {
+    value.to_possible_value().expect("no value is hidden").get_name().to_owned()
 }
 
 /// A fault that has begun.
@@ -80,17 +55,4 @@ pub(crate) trait FaultSource: Send + Sync {
 /// A time between two, in milliseconds.
 pub(crate) fn between(random: &mut Random, least: u64, most: u64) -> Duration {
     Duration::from_millis(least + random.below(most - least))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_understood_again() {
-        for class in Class::ALL {
-            assert_eq!(class.word().parse(), Ok(class));
-        }
-        assert!("flood".parse::<Class>().is_err());
-    }
 }

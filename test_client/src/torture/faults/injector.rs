@@ -127,7 +127,7 @@ impl Injector {
                 lock(&self.damage).get_or_insert(why);
                 None
             });
-            let (class, end) = (class.word().to_owned(), self.recorder.now());
+            let (class, end) = (class.word(), self.recorder.now());
             self.recorder.note(&Line::Fault(Fault { class, what, nodes, begin, end, hits }));
         }
     }

@@ -18,7 +18,7 @@ pub(super) use api::Requests;
 pub(super) use clock::Clocks;
 pub(super) use compose::Compose;
 pub(super) use disk::Disks;
-pub(super) use fault::{Class, FaultSource, Sources};
+pub(super) use fault::{Class, FaultSource, Sources, word};
 pub(super) use injector::Injector;
 pub(super) use members::Members;
 pub(super) use network::Network;
