@@ -5,6 +5,7 @@
 
 use crate::api::Address;
 use rustix::process::Pid;
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -33,30 +34,20 @@ const NAMES: [&str; 3] = ["master", "secondary-1", "secondary-2"];
 
 /// The nodes, of which some run.
 pub(crate) struct OwnCluster {
-    programs: Programs,
+    /// The programs of the master and of a secondary.
+    programs: [PathBuf; 2],
     ports: Vec<u16>,
     /// Environment variables of each node beside the usual ones.
     settings: Vec<Vec<(&'static str, String)>>,
     directory: Mutex<Option<TempDir>>,
-    running: Mutex<Vec<Running>>,
-}
-
-/// The nodes' programs.
-struct Programs {
-    master: PathBuf,
-    secondary: PathBuf,
-}
-
-/// A node in operation.
-struct Running {
-    name: &'static str,
-    child: Child,
+    /// The nodes that run, by their numbers.
+    running: Mutex<BTreeMap<usize, Child>>,
 }
 
 impl OwnCluster {
     /// Finds programs, ports and a directory whose name begins with that of a command. Nothing runs yet.
     pub(crate) fn prepare(command: &str, first_port: Option<u16>) -> Result<OwnCluster, String> {
-        let programs = Programs::find()?;
+        let programs = find_programs()?;
         let directory = tempfile::Builder::new().prefix(&format!("{command}-")).tempdir();
         let directory = directory.map_err(|error| format!("no directory could be made for the nodes: {error}"))?;
         let ports = match first_port {
@@ -67,8 +58,7 @@ impl OwnCluster {
             return Err("there are no free ports on 127.0.0.1".to_owned());
         }
         let settings = vec![Vec::new(); NAMES.len()];
-        let directory = Mutex::new(Some(directory));
-        Ok(OwnCluster { programs, ports, settings, directory, running: Mutex::default() })
+        Ok(OwnCluster { programs, ports, settings, directory: Mutex::new(Some(directory)), running: Mutex::default() })
     }
 
     /// Sets an environment variable of a node that is not started yet.
@@ -93,17 +83,14 @@ impl OwnCluster {
 
     /// The process of a node that runs.
     pub(crate) fn process(&self, number: usize) -> Option<Pid> {
-        let running = lock(&self.running);
-        let node = running.iter().find(|node| node.name == NAMES[number])?;
-        i32::try_from(node.child.id()).ok().and_then(Pid::from_raw)
+        let id = lock(&self.running).get(&number)?.id();
+        i32::try_from(id).ok().and_then(Pid::from_raw)
     }
 
     /// Ends a node as `kill -9` does, and waits until it is gone.
     pub(crate) fn kill(&self, number: usize) -> Result<(), String> {
-        let mut running = lock(&self.running);
-        let Some(index) = running.iter().position(|node| node.name == NAMES[number]) else { return Ok(()) };
-        let mut node = running.remove(index);
-        let killed = node.child.kill().and_then(|()| node.child.wait());
+        let Some(mut node) = lock(&self.running).remove(&number) else { return Ok(()) };
+        let killed = node.kill().and_then(|()| node.wait());
         killed.map(drop).map_err(|error| format!("{} could not be killed: {error}", NAMES[number]))
     }
 
@@ -116,24 +103,22 @@ impl OwnCluster {
     /// Starts the node with this number, and waits until it serves.
     pub(crate) fn start(&self, number: usize) -> Result<(), String> {
         let name = NAMES[number];
-        let home = match &*lock(&self.directory) {
-            Some(directory) => directory.path().join(name),
-            None => return Err(format!("{name} is not started: everything is being stopped")),
-        };
+        let home = self.home(number).ok_or_else(|| format!("{name} is not started: the cluster is being stopped"))?;
         let mut child = self.spawn(number, &home).map_err(|error| format!("{name} could not be started: {error}"))?;
         let served = wait_until_it_serves(&mut child);
-        lock(&self.running).push(Running { name, child });
-        served.map_err(|why| format!("{name} {why}{}", complaint(&home)))
+        lock(&self.running).insert(number, child);
+        served.map_err(|why| {
+            let said = fs::read_to_string(errors_of(&home)).unwrap_or_default();
+            let said = said.lines().last().map_or_else(String::new, |line| format!("; it said: {line}"));
+            format!("{name} {why}{said}")
+        })
     }
 
     fn spawn(&self, number: usize, home: &Path) -> io::Result<Child> {
         fs::create_dir_all(home)?;
         let port = self.ports[number].to_string();
         let secondaries: Vec<String> = self.ports[1..].iter().map(|port| format!("http://localhost:{port}")).collect();
-        let mut command = match number {
-            0 => Command::new(&self.programs.master),
-            _ => Command::new(&self.programs.secondary),
-        };
+        let mut command = Command::new(&self.programs[number.min(1)]);
         // A clean environment: what the user has set for another cluster is not meant for this one.
         command.env_clear().env("SERVER_ID", NAMES[number]);
         match number {
@@ -156,56 +141,49 @@ impl OwnCluster {
 
     /// Stops every node that runs, the master first, and removes the directory.
     pub(crate) fn stop(&self) {
-        let directory = lock(&self.directory).take();
-        self.stop_nodes();
-        drop(directory);
+        drop(self.stop_nodes());
     }
 
-    /// The same, and gives back the directory instead of removing it.
+    /// The same, and gives the directory instead of removing it.
     pub(crate) fn stop_and_keep(&self) -> Option<PathBuf> {
+        self.stop_nodes().map(TempDir::keep)
+    }
+
+    fn stop_nodes(&self) -> Option<TempDir> {
+        // Taken first, so that no node is started any more.
         let directory = lock(&self.directory).take();
-        self.stop_nodes();
-        directory.map(TempDir::keep)
-    }
-
-    fn stop_nodes(&self) {
-        let mut running = std::mem::take(&mut *lock(&self.running));
-        running.sort_by_key(|node| node.name != NAMES[0]);
-        running.iter_mut().for_each(Running::stop);
+        let running = std::mem::take(&mut *lock(&self.running));
+        running.into_values().for_each(stop);
+        directory
     }
 }
 
-impl Running {
-    /// Closes the pipe, which asks the node to stop, and waits for it.
-    fn stop(&mut self) {
-        drop(self.child.stdin.take());
-        let begun = Instant::now();
-        while begun.elapsed() < STOP_WAIT_MAX {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
-            }
-            thread::sleep(LOOK_EVERY);
+/// Closes the pipe of a node, which asks it to stop, and waits for that.
+fn stop(mut node: Child) {
+    drop(node.stdin.take());
+    let begun = Instant::now();
+    while begun.elapsed() < STOP_WAIT_MAX {
+        if !matches!(node.try_wait(), Ok(None)) {
+            return;
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        thread::sleep(LOOK_EVERY);
     }
+    let _ = node.kill().and_then(|()| node.wait());
 }
 
-impl Programs {
-    /// Looks beside this program, and then on PATH.
-    fn find() -> Result<Programs, String> {
-        let beside = env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned));
-        let path = env::var_os("PATH").unwrap_or_default();
-        let places: Vec<PathBuf> = beside.iter().cloned().chain(env::split_paths(&path)).collect();
-        let find = |name: &str| places.iter().map(|place| place.join(name)).find(|program| program.is_file());
-        match (find("master"), find("secondary")) {
-            (Some(master), Some(secondary)) => Ok(Programs { master, secondary }),
-            _ => Err(format!(
-                "the programs `master` and `secondary` are neither in {} nor on PATH; build them with `cargo build \
-                 --release --workspace`, put them on PATH with `cargo install --path .`, or name a cluster with --master",
-                beside.as_deref().map_or(OsStr::new("the directory of this program"), Path::as_os_str).display()
-            )),
-        }
+/// Looks beside this program, and then on PATH.
+fn find_programs() -> Result<[PathBuf; 2], String> {
+    let beside = env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let places: Vec<PathBuf> = beside.iter().cloned().chain(env::split_paths(&path)).collect();
+    let find = |name: &str| places.iter().map(|place| place.join(name)).find(|program| program.is_file());
+    match (find("master"), find("secondary")) {
+        (Some(master), Some(secondary)) => Ok([master, secondary]),
+        _ => Err(format!(
+            "the programs `master` and `secondary` are neither in {} nor on PATH; build them with `cargo build \
+             --release --workspace`, put them on PATH with `cargo install --path .`, or name a cluster with --master",
+            beside.as_deref().map_or(OsStr::new("the directory of this program"), Path::as_os_str).display()
+        )),
     }
 }
 
@@ -216,12 +194,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Where a node's standard error goes.
 fn errors_of(home: &Path) -> PathBuf {
     home.join("errors.txt")
-}
-
-/// What a node said when it could not start.
-fn complaint(home: &Path) -> String {
-    let said = fs::read_to_string(errors_of(home)).unwrap_or_default();
-    said.lines().last().map_or_else(String::new, |line| format!("; it said: {line}"))
 }
 
 /// Reads what the node prints, to its end, so that it never waits for a reader.

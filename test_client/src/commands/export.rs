@@ -24,6 +24,9 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 /// How long the master tries to get a batch to a node that is missing.
 const BATCH_WAIT: Duration = Duration::from_secs(30);
 
+/// The status that says that a key belongs to another write.
+const KEY_OF_ANOTHER: u16 = 422;
+
 /// What goes into which file.
 #[derive(Args, Debug)]
 pub(crate) struct ExportOptions {
@@ -56,33 +59,30 @@ pub(crate) fn export(client: &Client, terminal: &mut Terminal, options: &ExportO
     if file.exists() || file == Path::new("-") {
         return terminal.refuse(&format!("{} is no name for a new file; choose another", file.display()));
     }
-    let lines = client.health(node).and_then(|health| {
-        let expected = health.value.message_count.saturating_sub(options.from.saturating_sub(1));
-        Ok((client.export(node, options.from)?, expected))
-    });
-    let (lines, expected) = match lines {
-        Ok(lines) => lines,
+    let begin = || {
+        let health = client.health(node)?.value;
+        let expected = health.message_count.saturating_sub(options.from.saturating_sub(1));
+        Ok::<_, Failure>((client.export(node, options.from)?, progress(expected, "exported")))
+    };
+    let (lines, bar) = match begin() {
+        Ok(begun) => begun,
         Err(failure) => return failure.report(terminal),
     };
     let unfinished = PathBuf::from(format!("{}.part", file.display()));
-    let bar = progress(expected, "exported");
-    let saved = save(lines, &unfinished, &bar).and_then(|messages| {
-        fs::rename(&unfinished, file)?;
-        Ok(messages)
-    });
+    let saved = save(lines, &unfinished, &bar).and_then(|messages| fs::rename(&unfinished, file).map(|()| messages));
     bar.finish_and_clear();
-    match saved {
-        Ok(messages) => {
-            let what = count(messages, "message", "messages");
-            terminal.line(format_args!("{STRONG}{what}{STRONG:#} of {node} written to {}", file.display()))?;
-            terminal.document(json!({ "messages": messages, "file": file }).to_string().as_bytes())?;
-            Ok(Exit::Success)
-        }
+    let messages = match saved {
+        Ok(messages) => messages,
         Err(error) => {
             let _ = fs::remove_file(&unfinished);
-            Failure::new(Kind::Unreachable, format!("the export was cut off: {error}")).report(terminal)
+            let why = format!("the export was cut off: {error}");
+            return Failure::new(Kind::Unreachable, why).report(terminal);
         }
-    }
+    };
+    let what = count(messages, "message", "messages");
+    terminal.line(format_args!("{STRONG}{what}{STRONG:#} of {node} written to {}", file.display()))?;
+    terminal.document(json!({ "messages": messages, "file": file }).to_string().as_bytes())?;
+    Ok(Exit::Success)
 }
 
 fn save(lines: impl BufRead, file: &Path, bar: &ProgressBar) -> io::Result<u64> {
@@ -106,33 +106,26 @@ pub(crate) fn import(client: &Client, terminal: &mut Terminal, options: &ImportO
         return terminal
             .refuse("an import reads its file twice, so it needs one; post --lines reads the standard input");
     }
-    let name = match options.name.clone().map_or_else(|| key_of(file), Ok) {
-        Ok(name) => name,
-        Err(why) => return terminal.refuse(&why),
-    };
     // Read twice: nothing is sent of a file in which something is wrong.
-    let lines = match check(file) {
-        Ok(lines) => lines,
+    let checked = options.name.clone().map_or_else(|| key_of(file), Ok).and_then(|name| Ok((name, check(file)?)));
+    let (name, lines) = match checked {
+        Ok(checked) => checked,
         Err(why) => return terminal.refuse(&why),
     };
     let bar = progress(lines, "imported");
     let mut done = 0;
     for batch in Batches::open(file)? {
         let batch = batch.map_err(io::Error::other)?;
-        let write_options = WriteOptions { copies: options.copies, ..WriteOptions::default() };
-        let write_options = write_options.waiting(BATCH_WAIT).named(&format!("{name}:{}", done + 1));
-        if let Err(failure) = client.post_batch(batch.iter().map(String::as_str), &write_options) {
+        let asked = WriteOptions { copies: options.copies, ..WriteOptions::default() };
+        let asked = asked.waiting(BATCH_WAIT).named(&format!("{name}:{}", done + 1));
+        if let Err(failure) = client.post_batch(batch.iter().map(String::as_str), &asked) {
             bar.abandon();
-            let from = done + 1;
-            let is_another = failure.to_string().contains("belongs to message");
-            let what_next = if is_another {
+            let advice = if failure.status == Some(KEY_OF_ANOTHER) {
                 "Another file was imported under this name, or this one has changed since: give it another --name."
             } else {
-                "When that is mended, run it again: what is there already is not written twice."
+                "When the cause is mended, run it again: what is there already is not written twice."
             };
-            terminal.complain(format_args!(
-                "{done} of {lines} lines were taken; not those from line {from} on: {failure}\n{what_next}"
-            ));
+            terminal.complain(format_args!("{done} of {lines} lines were taken, not those after: {failure}\n{advice}"));
             terminal
                 .document(json!({ "lines": lines, "imported": done, "failure": failure }).to_string().as_bytes())?;
             return Ok(failure.kind.exit());
@@ -141,11 +134,8 @@ pub(crate) fn import(client: &Client, terminal: &mut Terminal, options: &ImportO
         bar.set_position(done);
     }
     bar.finish_and_clear();
-    terminal.line(format_args!(
-        "{STRONG}{}{STRONG:#} of {} are in the log",
-        count(done, "line", "lines"),
-        file.display()
-    ))?;
+    let what = count(done, "line", "lines");
+    terminal.line(format_args!("{STRONG}{what}{STRONG:#} of {} are in the log", file.display()))?;
     terminal.document(json!({ "lines": lines, "imported": done }).to_string().as_bytes())?;
     Ok(Exit::Success)
 }
