@@ -117,10 +117,10 @@ pub(crate) enum Command {
     /// Reads the file and nothing else, and shares no code with the nodes. Exit codes: 0 every promise held; 2 the
     /// file is no whole history, or the plot cannot be written; 5 a promise was broken.
     ///
-    /// Its words, and those of `torture`. *Usual*: a read that names no consistency. *With news*: the reply showed an id
-    /// that this node had not shown before; only such a read can prove a node wrong. *Failed*: no answer, or a refusal
-    /// to answer for now; that is allowed. *Met something*: while the fault lasted, a client was refused, waited more
-    /// than 250 ms, got no answer, or read what may be stale.
+    /// Its words, and those of `torture`. *Usual*: a read that names no consistency. *With news*: the reply showed an
+    /// id that this node had not shown before; only such a read can prove a node wrong. *Failed*: no answer, or a
+    /// refusal to answer for now; that is allowed. *Met something*: while the fault lasted, a client was refused,
+    /// waited more than 250 ms, got no answer, or read what may be stale.
     Check(check::Options),
     /// Append one message and show how long each secondary took
     Post {

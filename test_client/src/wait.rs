@@ -1,4 +1,4 @@
-//! Waiting for something that is about to become true.
+//! Waits for conditions, and measures waits.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 /// How long to wait at most for what a healthy cluster does at once: to become writable, to show what it confirmed.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Pause between two looks.
+/// Pause between two polls.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Looks until the result is `enough`, but not much longer than `limit`, and gives back what was seen last. Does not
-/// wait longer than what a healthy cluster needs.
+/// Polls until the result is `enough`, but not much longer than `limit` or than a healthy cluster needs. Gives the last
+/// result.
 pub(crate) fn poll_briefly<T>(limit: Duration, look: impl FnMut() -> T, enough: impl Fn(&T) -> bool) -> T {
     poll_for(limit.min(WAIT_MAX), look, enough)
 }
 
-/// The same, for what may take longer.
+/// Polls until the result is `enough`, but not much longer than `limit`. Gives the last result.
 pub(crate) fn poll_for<T>(limit: Duration, mut look: impl FnMut() -> T, enough: impl Fn(&T) -> bool) -> T {
     let begun = Instant::now();
     loop {
@@ -27,7 +27,7 @@ pub(crate) fn poll_for<T>(limit: Duration, mut look: impl FnMut() -> T, enough: 
     }
 }
 
-/// How long ago, in whole milliseconds.
+/// Whole milliseconds since then.
 pub(crate) fn milliseconds_since(begun: Instant) -> u64 {
     u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

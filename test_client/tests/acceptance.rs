@@ -1,4 +1,5 @@
-//! `test_client acceptance`: on real nodes it holds; on a stub that breaks promises, or lacks what is needed, it says so.
+//! `test_client acceptance`: on real nodes it holds; on a stub that breaks promises, or lacks what is needed, it says
+//! so.
 
 #![allow(
     clippy::disallowed_types,

@@ -15,7 +15,7 @@ const CUT_SECONDS_MAX: u64 = 120;
 /// How long a node may take to end its fault when the run is stopped. Faults end by themselves, so this can be short.
 const END_FAULT_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// The ways.
+/// The ways to take a secondary away.
 pub(super) enum Absence {
     /// It is the last node of a cluster of our own, and not started until it comes back.
     NotStarted(Arc<OwnCluster>),

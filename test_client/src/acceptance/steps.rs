@@ -1,7 +1,7 @@
 //! The steps of the acceptance.
 //!
-//! A violation ends its step if nothing after it would make sense, and the next step follows. Whatever happens in a step,
-//! the last secondary is brought back, and its fault ended.
+//! A violation ends its step if nothing after it would make sense, and the next step follows. Whatever happens in a
+//! step, the last secondary is brought back, and its fault ended.
 
 use super::absence::{Absence, begin_fault, end_fault};
 use super::target::{CATCH_UP_WAIT_MAX, Target, await_in_sync, faults_enabled};
@@ -362,8 +362,8 @@ impl<'a, 'b> Play<'a, 'b> {
         })?)
     }
 
-    /// Reads a node until it shows all of these messages, or something else than their beginning. Gives what is wrong, and
-    /// how often it was read.
+    /// Reads a node until it shows all of these messages, or something else than their beginning. Gives what is wrong,
+    /// and how often it was read.
     fn watch(&self, node: usize, from: u64, wanted: &[Written], read: Read) -> Result<(Option<String>, usize), Stop> {
         let (name, address) = &self.nodes[node];
         let mut reads = 0;

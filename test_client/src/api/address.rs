@@ -9,7 +9,7 @@ use ureq::http::Uri;
 /// Host and port of a node, shown and typed as `http://HOST:PORT`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Address {
-    /// As in a URL: an IPv6 address wears brackets.
+    /// As in a URL: an IPv6 address has brackets.
     host: String,
     port: u16,
 }

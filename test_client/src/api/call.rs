@@ -1,4 +1,4 @@
-//! One request to one node: what came of it, and what may be concluded if nothing did.
+//! One request to one node: its answer, or what may be concluded if there is none.
 
 use super::address::Address;
 use super::failure::{Failure, Kind};
@@ -20,7 +20,7 @@ pub(super) enum Effect {
     Changes,
 }
 
-/// What `ureq` gives back.
+/// What a call of `ureq` returns.
 pub(super) type Sent = Result<Response<Body>, ureq::Error>;
 
 /// One request to one node.
@@ -47,7 +47,7 @@ impl Call<'_> {
         Ok(Answer { node: self.node.clone(), effect: self.effect, status: response.status().as_u16(), replayed, body })
     }
 
-    /// A failure without an answer.
+    /// The failure for a request without an answer.
     pub(super) fn explain(&self, error: &ureq::Error) -> Failure {
         let node = self.node;
         let kind =
@@ -97,7 +97,7 @@ impl Answer {
         }
     }
 
-    /// Reads an answer that is not a success.
+    /// The failure for an answer that is not a success.
     pub(super) fn into_failure(self) -> Failure {
         let Ok(problem) = serde_json::from_slice::<Problem>(&self.body) else {
             return self.incomprehensible("no explanation in JSON");
@@ -105,7 +105,7 @@ impl Answer {
         let kind = match problem.outcome.as_deref() {
             Some("not_appended") => Kind::Refused,
             None if self.effect == Effect::Reads || self.blames_the_client() => Kind::Refused,
-            // Unknown in this version's words, too.
+            // An outcome of a later version is unknown to this one.
             Some(_) | None => Kind::Unknown,
         };
         Failure {
@@ -119,7 +119,7 @@ impl Answer {
         }
     }
 
-    /// Something answered, but nothing that can be understood.
+    /// The failure for an answer that cannot be understood.
     fn incomprehensible(&self, why: &str) -> Failure {
         let kind = match self.effect {
             Effect::Reads => Kind::Unreachable,
@@ -130,24 +130,24 @@ impl Answer {
         Failure { status: Some(self.status), ..Failure::new(kind, error) }
     }
 
-    /// Whether the status alone says that the request was turned down before anything was done.
+    /// Whether the status alone says that the node refused the request before it did anything.
     fn blames_the_client(&self) -> bool {
         (400..500).contains(&self.status) && self.status != 408
     }
 }
 
-/// A reply, understood and as it came.
+/// A reply: its value, and its body as it arrived.
 #[derive(Debug)]
 pub(crate) struct Reply<T> {
     pub(crate) value: T,
     pub(crate) status: u16,
-    /// It is the answer of an earlier post with the same key.
+    /// The master repeated its answer to an earlier post with the same key.
     pub(crate) replayed: bool,
     /// For scripts, which may know fields that this client does not.
     pub(crate) body: Vec<u8>,
 }
 
-/// An error as nodes tell it.
+/// The body of an error.
 #[derive(Deserialize)]
 struct Problem {
     error: String,

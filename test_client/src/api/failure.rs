@@ -11,16 +11,16 @@ use std::io;
 /// What may be concluded from a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
-    /// The node was not reached, or is none. Nothing was changed.
+    /// The node was not reached, or what answered is not a node. Nothing was changed.
     Unreachable,
-    /// The node said no. Nothing was changed, and nothing will be.
+    /// The node refused. Nothing was changed, and nothing will be.
     Refused,
     /// Something may have been changed, now or later.
     Unknown,
 }
 
 impl Kind {
-    /// The exit code that says so.
+    /// The exit code of a command that ends with it.
     pub(crate) fn exit(self) -> Exit {
         match self {
             Kind::Unreachable => Exit::Unreachable,
@@ -37,19 +37,19 @@ pub(crate) struct Failure {
     pub(crate) kind: Kind,
     /// What happened, in a sentence.
     pub(crate) error: String,
-    /// There was no answer as long as this client waited, so that what it sent may still be on its way.
+    /// The client stopped waiting for an answer, so that its request may still be on its way to the node.
     #[serde(skip)]
     pub(crate) gave_up: bool,
     /// The HTTP status, if there was an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<u16>,
-    /// The id that the message had, if it got as far as having one.
+    /// The id of the message, if the master gave it one before it refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) message_id: Option<u64>,
-    /// The ids that a batch had, likewise.
+    /// The ids of a batch, if the master gave it some before it refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) message_ids: Option<Ids>,
-    /// Each secondary's part, if the master tells.
+    /// Each secondary's part, if the master reports it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) secondaries: Vec<SecondaryReport>,
 }

@@ -1,7 +1,7 @@
 //! The nodes' HTTP interface: one method per request, one type per reply.
 //!
 //! Every failure says what may be concluded from it. A failure that is not certain to have left the log unchanged is
-//! [`Kind::Unknown`], however likely the good case may be.
+//! [`Kind::Unknown`], however likely success may be.
 
 mod address;
 mod call;
@@ -30,13 +30,13 @@ use ureq::middleware::MiddlewareNext;
 use ureq::typestate::WithBody;
 use ureq::{Agent, RequestBuilder, SendBody};
 
-/// A master answers when the time is over that it was asked to try; this is for the way of the answer.
+/// How much longer a client waits than it asked the master to try: time for the answer to arrive.
 const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 
 /// Replies about one message or one node. A refusal lists every secondary, so this is room for thousands.
 const REPLY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// A whole log comes in one reply and is held in memory; beyond this a person or script wants another tool.
+/// A whole log comes in one reply and is held in memory; beyond this, use `export`.
 const LOG_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Talks to the nodes of one cluster.
@@ -49,7 +49,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A client that waits this long for an answer.
+    /// A client that waits this long for each answer.
     pub(crate) fn new(master: Address, timeout: Duration, token: Option<Credentials>) -> Client {
         let credentials = token.as_ref().and_then(|token| HeaderValue::from_str(&token.header()).ok());
         let show = move |mut request: Request<SendBody>, next: MiddlewareNext| {
@@ -94,13 +94,13 @@ impl Client {
         Client::new(self.master.clone(), timeout, self.token.clone())
     }
 
-    /// The same client, waiting long enough for the answer to a post that may wait itself.
+    /// A client that waits for an answer longer than the master waits for copies.
     fn waiting_for(&self, options: &WriteOptions) -> Client {
         let needed = options.wait.map_or(Duration::ZERO, |wait| wait + ANSWER_MARGIN);
         self.with_timeout(self.timeout.max(needed))
     }
 
-    /// How a node is.
+    /// The health of a node.
     pub(crate) fn health(&self, node: &Address) -> Result<Reply<Health>, Failure> {
         self.read(node, "/health", REPLY_BYTES_MAX)
     }
@@ -134,8 +134,8 @@ impl Client {
         self.read(&self.master, &format!("/messages/{id}/trace"), REPLY_BYTES_MAX)
     }
 
-    /// The messages of a node from an id on, a line of JSON for each, as they become visible. Empty lines are signs of
-    /// life.
+    /// The messages of a node from an id on, a line of JSON for each, as they become visible. Empty lines
+    /// are heartbeats.
     pub(crate) fn follow(&self, node: &Address, from: u64) -> Result<impl BufRead + use<>, Failure> {
         self.lines(node, &format!("/messages?follow=true&view=objects&from={from}"))
     }
@@ -163,7 +163,7 @@ impl Client {
         self.read(&self.master, &format!("/writes/{key}"), REPLY_BYTES_MAX)
     }
 
-    /// Appends a message; blocks until it has its copies.
+    /// Appends a message. Blocks until the master answers.
     pub(crate) fn post(&self, message: &str, options: &WriteOptions) -> Result<Reply<Posted>, Failure> {
         let client = self.waiting_for(options);
         let body = options.body(message).to_string();
@@ -171,7 +171,7 @@ impl Client {
         client.change(|| request().content_type("application/json").send(body))?.parse()
     }
 
-    /// Appends several messages, all of them or none; blocks until they have their copies.
+    /// Appends several messages, all of them or none. Blocks until the master answers.
     pub(crate) fn post_batch<'a>(
         &self,
         messages: impl Iterator<Item = &'a str>,
@@ -184,12 +184,12 @@ impl Client {
         client.change(|| request().content_type("application/x-ndjson").send(body))?.parse()
     }
 
-    /// What a node says of the faults that it was asked for.
+    /// The state of the faults of a node.
     pub(crate) fn faults(&self, node: &Address) -> Result<Reply<Faults>, Failure> {
         self.read(node, "/faults", REPLY_BYTES_MAX)
     }
 
-    /// Asks a node for a fault, instead of the one that it has.
+    /// Asks a node for a fault, which replaces the one that it has.
     pub(crate) fn set_fault(&self, node: &Address, fault: &serde_json::Value) -> Result<(), Failure> {
         let request = || self.agent.put(node.url("/faults")).content_type("application/json");
         self.change_at(node, || request().send(fault.to_string())).map(drop)
@@ -211,7 +211,7 @@ impl Client {
         self.change(|| self.agent.delete(self.removal_url(server_id)).call()).map(drop)
     }
 
-    /// What `DELETE` must be sent to, for those who have to do it by hand.
+    /// The URL for a `DELETE` by hand.
     pub(crate) fn removal_url(&self, server_id: &str) -> String {
         self.master.url(&format!("/secondaries/{server_id}"))
     }
@@ -234,7 +234,7 @@ impl Client {
     }
 }
 
-/// What is asked for in the head of a post.
+/// Adds the write options that are headers.
 fn with_headers(request: RequestBuilder<WithBody>, options: &WriteOptions) -> RequestBuilder<WithBody> {
     let request = match &options.key {
         Some(key) => request.header("Idempotency-Key", key),

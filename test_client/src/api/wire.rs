@@ -38,19 +38,19 @@ pub(crate) struct Ids {
     pub(crate) last: u64,
 }
 
-/// Where what was committed is, as the master knew when it answered.
+/// The copies of a committed write, as the master knew them when it answered.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Copied {
     /// How many secondaries hold it.
     pub(crate) replicated_to: usize,
-    /// How many copies were asked for, the master's included. A master of another make may not tell.
+    /// How many copies were asked for, the master's included. Other implementations may leave it out.
     pub(crate) w: Option<usize>,
-    /// Each acknowledgement, likewise.
+    /// The acknowledgements. Other implementations may leave them out.
     #[serde(default)]
     pub(crate) acks: Vec<Ack>,
 }
 
-/// A write that was given a name.
+/// A write that has a key.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct KnownWrite {
     pub(crate) outcome: WriteOutcome,
@@ -88,12 +88,12 @@ pub(crate) enum WriteOutcome {
     Pending,
 }
 
-/// What a node says of the faults that it was asked for.
+/// The state of the faults of a node.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(crate) struct Faults {
-    /// Whether it can be asked for any.
+    /// Whether the node accepts PUT /faults.
     pub(crate) enabled: bool,
-    /// How many calls the latest one met.
+    /// How many calls the latest fault changed.
     #[serde(default)]
     pub(crate) hits: u64,
 }
@@ -127,7 +127,7 @@ pub(crate) struct Message {
     pub(crate) timestamp: String,
 }
 
-/// How a node is. The fields of both roles.
+/// The health of a node, with the fields of both roles.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Health {
     pub(crate) status: String,
@@ -144,7 +144,7 @@ pub(crate) struct Health {
     /// Everything up to this id that is not refused is visible.
     #[serde(default)]
     pub(crate) decided: u64,
-    /// How many calls arrived at a secondary before an earlier one. An older version does not tell.
+    /// How many calls arrived at a secondary before an earlier one. Older versions leave it out.
     pub(crate) early_calls: Option<u64>,
     /// Whether a master would take a message now; if not, `reason` says why.
     pub(crate) writable: Option<bool>,
@@ -199,14 +199,14 @@ pub(crate) struct Replica {
     pub(crate) detail: Option<String>,
 }
 
-/// How far a secondary is, in its master's eyes.
+/// The state of a secondary, as its master reports it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
     InSync,
     CatchingUp,
     Unreachable,
-    /// A word of a later version.
+    /// A state of a later version.
     #[serde(other)]
     Other,
 }

@@ -1,4 +1,4 @@
-//! What a post may ask for beside its text. What is not asked for is the master's to choose.
+//! What a post may ask for beside its text. The master chooses whatever a post leaves out.
 
 use crate::numbers::number_within;
 use serde_json::{Value, json};
@@ -9,23 +9,23 @@ use std::time::Duration;
 /// Longest wait that may be asked for, in seconds. A longer one is a mistake.
 pub(crate) const SECONDS_MAX: u64 = 3600;
 
-/// Longest name of a write that a master takes.
+/// Longest idempotency key that a master accepts.
 const KEY_CHARACTERS_MAX: usize = 128;
 
 /// What a post asks for.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct WriteOptions {
-    /// How many nodes must have it, the master included: a number from 1, `majority` or `all`. The master's own
-    /// choice if left out
+    /// How many nodes must have the message, the master included: a number from 1, `majority` or `all` [default: the
+    /// master's WRITE_CONCERN]
     #[arg(long = "w", value_name = "COPIES")]
     pub(crate) copies: Option<Copies>,
 
-    /// How long the master goes on trying before it refuses, a fraction allowed. If left out, it refuses at once
-    /// when a node is missing that is needed
+    /// How long the master waits for nodes that are missing before it refuses; fractions are allowed. Without it, the
+    /// master refuses at once if a node is missing that the write needs
     #[arg(long, value_name = "SECONDS", value_parser = parse_wait)]
     pub(crate) wait: Option<Duration>,
 
-    /// A name for this write: posted again under the same name, it is not written again
+    /// Idempotency key: a message that is posted again under the same key is not written again
     #[arg(long, value_name = "KEY", value_parser = parse_key)]
     pub(crate) key: Option<String>,
 
@@ -35,22 +35,22 @@ pub(crate) struct WriteOptions {
 }
 
 impl WriteOptions {
-    /// So many copies, and nothing else.
+    /// Asks for so many copies, and nothing else.
     pub(crate) fn copies(copies: Copies) -> WriteOptions {
         WriteOptions { copies: Some(copies), ..WriteOptions::default() }
     }
 
-    /// The same, waiting so long for nodes that are missing.
+    /// These options, with a wait for nodes that are missing.
     pub(crate) fn waiting(self, wait: Duration) -> WriteOptions {
         WriteOptions { wait: Some(wait), ..self }
     }
 
-    /// The same under a name.
+    /// These options, with an idempotency key.
     pub(crate) fn named(self, key: &str) -> WriteOptions {
         WriteOptions { key: Some(key.to_owned()), ..self }
     }
 
-    /// One message as the body of a post, with what is asked for it.
+    /// The body of a post of one message.
     pub(crate) fn body(&self, message: &str) -> Value {
         let mut body = json!({ "message": message });
         if let Some(copies) = self.copies {
@@ -62,7 +62,7 @@ impl WriteOptions {
         body
     }
 
-    /// The same for a batch, whose body has no room for it: a query with its question mark, or nothing.
+    /// The query of a post of a batch, whose body has no room for options: with its question mark, or empty.
     pub(crate) fn query(&self) -> String {
         let copies = self.copies.map(|copies| format!("w={copies}"));
         let wait = self.wait.map(|wait| format!("timeout={}", wait.as_secs_f64()));
@@ -116,7 +116,7 @@ pub(crate) fn parse_wait(text: &str) -> Result<Duration, String> {
     number_within(text, 0.0..=SECONDS_MAX as f64).map(Duration::from_secs_f64)
 }
 
-/// Reads the name of a write. It is part of a path, too, so a master takes no other characters.
+/// Reads an idempotency key. It is part of a path, too, so a master accepts no other characters.
 pub(crate) fn parse_key(text: &str) -> Result<String, String> {
     let usable = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte));
     if usable && (1..=KEY_CHARACTERS_MAX).contains(&text.len()) {

@@ -60,7 +60,8 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Begins with the first second, on the thread that is measured. All times are counted from the beginning of the run.
+    /// Begins with the first second, on the thread that is measured. All times are counted from the beginning of the
+    /// run.
     pub(super) fn start(thread: u64, now: Duration) -> Meter {
         Meter {
             thread,

@@ -1,17 +1,17 @@
-//! `test_client bench`: load for a cluster, and figures.
+//! `test_client bench`: loads a cluster, and measures its throughput and latency.
 //!
 //! It speaks HTTP/1.1 itself, over kept connections that never block, so that one thread drives hundreds of them and
-//! leaves the cores to the nodes: with a thread and a `ureq` agent for each of 64 writers, a post costs 2.5 times as much
-//! processor time (82 against 32 µs).
+//! leaves the cores to the nodes: with a thread and a `ureq` agent for each of 64 writers, a post costs 2.5 times as
+//! much processor time (82 against 32 µs).
 //!
-//! - In a **closed loop**, a writer sends its next message when the last one was answered. That tells what a cluster can
-//!   do for so many writers. When the cluster stalls, so do the writers: few messages meet the stall, and the percentiles
-//!   make light of it (coordinated omission).
-//! - In an **open loop** (`--rate`), messages are due on schedule, as those of many independent users are. Latency counts
-//!   from the scheduled time, so whatever makes a message late is in it: a stall, a line, this program.
+//! - In a **closed loop**, a writer sends its next message when the last one was answered. This measures what a cluster
+//!   can do for so many writers. When the cluster stalls, so do the writers: few messages meet the stall, and the
+//!   percentiles understate it (coordinated omission).
+//! - In an **open loop** (`--rate`), messages are due on schedule, as those of many independent users are. Latency
+//!   counts from the scheduled time, so it contains whatever makes a message late: a stall, a queue, this program.
 //!
-//! Latencies are those of successes. Everything is counted where its answer is complete; what is still open at the end is
-//! in no percentile, and told. It looks at no text that comes back: `acceptance` and the tests do.
+//! Latencies are those of successes. A request counts in the second in which its answer is complete; requests that are
+//! still open at the end are in no percentile, and reported. The bench compares no texts: `acceptance` and `check` do.
 
 mod answer;
 mod connection;
@@ -49,10 +49,10 @@ use summary::{Summary, Verdict};
 /// A host that is there accepts a connection at once.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// A master answers when the time is over that it was asked to try; this is for the way of the answer.
+/// How much longer a client waits than it asked the master to try: time for the answer to arrive.
 const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 
-/// Loads the cluster, and tells what came of it.
+/// Loads the cluster, and reports what it measured.
 pub(crate) fn run(client: &Client, terminal: &mut Terminal, json: bool, options: &Options) -> io::Result<Exit> {
     let (run, plot) = match prepare(client, options) {
         Ok(prepared) => prepared,
@@ -60,7 +60,7 @@ pub(crate) fn run(client: &Client, terminal: &mut Terminal, json: bool, options:
     };
     let summary = match measure(&run, json) {
         Ok(summary) => summary,
-        Err(error) => return terminal.give_up(Exit::Unreachable, &format!("the load cannot be made: {error}")),
+        Err(error) => return terminal.give_up(Exit::Unreachable, &format!("cannot load the cluster: {error}")),
     };
     report::show(terminal, &run, &summary)?;
     let (exit, verdict) = judge(&summary);
@@ -76,7 +76,7 @@ pub(crate) fn run(client: &Client, terminal: &mut Terminal, json: bool, options:
     Ok(exit)
 }
 
-/// What a run ended as, and what has to be said of it.
+/// The exit code of a run, and the sentence that goes with it.
 fn judge(summary: &Summary) -> (Exit, Option<&'static str>) {
     if !summary.rest.ids.violations().is_empty() {
         return (Exit::Broken, Some("the master acknowledged what must not be"));
@@ -94,9 +94,9 @@ fn judge(summary: &Summary) -> (Exit, Option<&'static str>) {
     }
 }
 
-// Before.
+// Before the run.
 
-/// Finds the nodes, and opens the file for the plot, so that no long run ends in a disappointment.
+/// Finds the nodes, and opens the file for the plot, so that a long run does not end without one.
 fn prepare(client: &Client, options: &Options) -> Result<(Run, Option<File>), (Exit, String)> {
     options.check().map_err(|why| (Exit::Usage, why.to_owned()))?;
     let plot = match &options.plot {
@@ -128,7 +128,7 @@ fn prepare(client: &Client, options: &Options) -> Result<(Run, Option<File>), (E
     Ok((run, plot))
 }
 
-/// The newest id of a node. A server that does not tell may still be measured; a secondary takes no messages.
+/// The newest id of a node. A server without /health can still be measured; a secondary accepts no messages.
 fn newest(client: &Client, node: &Address) -> Result<u64, Failure> {
     match client.health(node) {
         Ok(reply) if node == client.master() && reply.value.role == "secondary" => {
@@ -164,7 +164,7 @@ fn stop_on_signal() -> io::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-// Meanwhile.
+// During the run.
 
 fn measure(run: &Run, is_silent: bool) -> io::Result<Summary> {
     let threads = run.options.threads;

@@ -1,4 +1,4 @@
-//! What may be asked of a run, and its limits.
+//! The options of a run, and their limits.
 
 use crate::api::Address;
 use crate::api::{Copies, SECONDS_MAX, WriteOptions, parse_wait};
@@ -8,15 +8,15 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Most connections. Each costs a descriptor here and at a node.
+/// Most connections. Each takes a file descriptor here and at a node.
 const CONNECTIONS_MAX: u64 = 4096;
 
 /// Fewest and most messages a second that may be asked for: the latter are more than a node answers.
 const RATE_MIN: f64 = 0.001;
 const RATE_MAX: f64 = 10_000_000.0;
 
-/// Shortest and longest text, and most texts of a batch. A text begins with a counter. A master's own limits are lower or
-/// the same; its refusal says more.
+/// Shortest and longest text, and most texts of a batch. A text begins with a counter. A master's own limits are lower
+/// or the same; its refusal says more.
 const SIZE_BYTES: RangeInclusive<i64> = COUNTER_DIGITS as i64..=64 * 1024 * 1024;
 const BATCH_MAX: i64 = 10_000;
 
@@ -29,7 +29,7 @@ const REQUESTS_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Messages of the longest page that a node gives.
 const PAGE_MAX: u64 = 10_000;
 
-/// What is asked of a run.
+/// The options of a run.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Connections that post. Each posts the next message when the last one was answered (closed loop)
@@ -41,11 +41,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "MESSAGES", value_parser = parse_rate)]
     pub(super) rate: Option<f64>,
 
-    /// Connections that read random pages, each the next one when it has the last one, beside the writers
+    /// Connections that read random pages beside the writers, each the next page when the last one has arrived
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=CONNECTIONS_MAX))]
     pub(super) readers: u64,
 
-    /// A node to read from; the master if left out. Several: the readers are dealt out to them
+    /// A node to read from [default: the master]. Given several times, the readers are distributed over the nodes
     #[arg(long, value_name = "URL")]
     pub(super) read_from: Vec<Address>,
 
@@ -61,12 +61,12 @@ pub(crate) struct Options {
     #[arg(long, value_name = "MESSAGES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=BATCH_MAX))]
     pub(super) batch: u32,
 
-    /// How many nodes must have a message, the master included: a number from 1, `majority` or `all`. The master's
-    /// own choice if left out
+    /// How many nodes must have a message, the master included: a number from 1, `majority` or `all` [default: the
+    /// master's WRITE_CONCERN]
     #[arg(long = "w", value_name = "COPIES")]
     pub(super) copies: Option<Copies>,
 
-    /// How long the master goes on trying before it refuses, a fraction allowed
+    /// How long the master waits for nodes that are missing before it refuses; fractions are allowed
     #[arg(long, value_name = "SECONDS", value_parser = parse_wait)]
     pub(super) wait: Option<Duration>,
 
@@ -74,11 +74,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
     pub(super) seconds: u64,
 
-    /// How long to run before that
+    /// How long to run before the measurement
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=SECONDS_MAX))]
     pub(super) warm_up: u64,
 
-    /// Threads of this program. One drives hundreds of connections; it says when that is not enough
+    /// Threads of this program. One drives hundreds of connections; the report says when that was not enough
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
     pub(super) threads: u64,
 
@@ -88,7 +88,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// What the single options do not say of each other.
+    /// Checks combinations of options. The error is a sentence.
     pub(super) fn check(&self) -> Result<(), &'static str> {
         if self.writers + self.readers == 0 {
             return Err("without writers and readers there is nothing to measure");
@@ -105,17 +105,17 @@ impl Options {
         Ok(())
     }
 
-    /// What every post asks for.
+    /// The write options of every post.
     pub(super) fn write_options(&self) -> WriteOptions {
         WriteOptions { copies: self.copies, wait: self.wait, ..WriteOptions::default() }
     }
 
-    /// Posts a second, if there is a schedule.
+    /// Posts a second of a schedule, if there is one.
     pub(super) fn posts_per_second(&self) -> Option<f64> {
         self.rate.map(|rate| rate / f64::from(self.batch))
     }
 
-    /// For scripts.
+    /// The options for scripts.
     pub(super) fn document(&self) -> Value {
         json!({
             "writers": self.writers, "loop": if self.rate.is_some() { "open" } else { "closed" }, "rate": self.rate,

@@ -1,4 +1,4 @@
-//! What a person sees while it runs and at its end, and the document for scripts.
+//! The report for a person, during the run and at its end, and the document for scripts.
 
 use super::load::Run;
 use super::options::Options;
@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-/// A second in a line, for a person who watches.
+/// One second of the run in a line.
 pub(super) fn progress(second: &Second) -> String {
     let mut line = if second.begins < 0 { "warming up".to_owned() } else { format!("second {}", second.begins + 1) };
     for (figures, what) in [(&second.writes, "messages"), (&second.reads, "pages")] {
@@ -24,7 +24,7 @@ pub(super) fn progress(second: &Second) -> String {
     line
 }
 
-/// The table, and what has to be said about it.
+/// The table and everything that qualifies it.
 pub(super) fn show(terminal: &mut Terminal, run: &Run, summary: &Summary) -> io::Result<()> {
     let options = &run.options;
     terminal.line(headline(options, summary))?;
@@ -109,7 +109,7 @@ fn meaning(outcome: Outcome) -> String {
     }
 }
 
-/// What the percentiles do not know of.
+/// Requests that no percentile contains.
 fn show_rest(terminal: &mut Terminal, options: &Options, summary: &Summary) -> io::Result<()> {
     let rest = &summary.rest;
     if rest.unanswered > 0 {
@@ -226,7 +226,7 @@ fn rounded(number: f64) -> f64 {
     (number * 10.0).round() / 10.0
 }
 
-/// A number that can be read: `21,034`, and small ones with a decimal: `3.5`.
+/// A number with its thousands set apart, `21,034`, or a small one with a decimal, `3.5`.
 pub(super) fn grouped(number: f64) -> String {
     if number < 100.0 && (number - number.round()).abs() > 0.05 {
         return format!("{number:.1}");

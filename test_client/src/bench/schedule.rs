@@ -1,4 +1,4 @@
-//! When the next post is due, and since when its writer waits for the answer.
+//! When the next post is due, and when its latency begins to count.
 //!
 //! Times are counted from the beginning of the run, and come in as values.
 

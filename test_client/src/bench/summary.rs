@@ -1,4 +1,4 @@
-//! What all threads measured, put together: second by second, and in all.
+//! What all threads measured together: second by second, and in total.
 
 use super::load::Rest;
 use super::meter::{BothStats, Cost, Interval};
@@ -6,10 +6,10 @@ use super::stats::{Latency, Outcome, Stats};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A thread that is busy for more of the time than this holds the nodes up, or answers wait for it.
+/// A thread that is busy for a greater share of the time may delay answers and limit the figures.
 const BUSY_MAX: f64 = 0.8;
 
-/// A line of as many posts as are due in this time is no hiccup.
+/// A queue of as many posts as are due in this time is no short stall.
 const LINE_SECONDS_MAX: f64 = 0.5;
 
 /// Everything that was measured.
@@ -127,7 +127,7 @@ impl Summary {
         self.greatest(|thread| thread.busy)
     }
 
-    /// For how much of the time the thread that fared worst could have gone on, and had no core.
+    /// For how much of the time the worst-off thread was ready to run, and had no core.
     pub(super) fn without_core_share(&self) -> f64 {
         self.greatest(|thread| thread.without_core)
     }
@@ -157,21 +157,21 @@ fn share(part: Duration, whole: Duration) -> f64 {
     if whole.is_zero() { 0.0 } else { part.as_secs_f64() / whole.as_secs_f64() }
 }
 
-/// How a side ended.
+/// What the requests of the writers, or of the readers, came to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Verdict {
-    /// Something was done, or nothing was asked.
+    /// A request succeeded, or there were none.
     Done,
-    /// Everything was refused, for certain.
+    /// Every request was refused.
     AllRefused,
-    /// Nothing could be connected to.
+    /// No connection could be made.
     NotConnected,
-    /// Nothing is known to have been done, and some of it may have been.
+    /// No request is known to have succeeded, and some may have.
     AllUnknown,
 }
 
 impl Verdict {
-    /// The verdict on a side that has so many requests without an answer.
+    /// The verdict on requests of which so many have no answer.
     pub(super) fn of(side: &Stats, unanswered: u64) -> Verdict {
         let ended = side.ended(|_| true);
         match () {

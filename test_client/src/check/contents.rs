@@ -1,10 +1,10 @@
 //! What replies show, against the log in the end.
 //!
-//! A node shows what is not refused up to some id. So every reply must be a slice of the one log: the entries from the id
-//! that was asked for through the newest that it shows, without a gap, each with its text. If all replies and all final
-//! logs are such slices of one log, then all nodes agree on ids, texts and order, no reader saw what is not there in the
-//! end, nothing was shown that was refused, and nothing came from nowhere. What is left to check of a reply is how far
-//! it reaches; see `recency`.
+//! A node shows what is not refused up to some id. So every reply must be a slice of the one log: the entries from the
+//! id that was asked for through the newest that it shows, without a gap, each with its text. If all replies and all
+//! final logs are such slices of one log, then all nodes agree on ids, texts and order, no reader saw what is not there
+//! in the end, nothing was shown that was refused, and nothing came from nowhere. What is left to check of a reply is
+//! how far it reaches; see `recency`.
 
 use super::operations::{Conclusion, Operations};
 use super::reference::{ReferenceLog, is_ours};

@@ -1,9 +1,10 @@
-//! The checker against an exhaustive search, which is slow and plain: it looks for a run of a correct cluster that explains
-//! a history, by trying all of them. On thousands of small histories, most of them changed by chance, both must say the same.
+//! The checker against an exhaustive search, which is slow and plain: it looks for a run of a correct cluster that
+//! explains a history, by trying all of them. On thousands of small histories, most of them changed by chance, both
+//! must say the same.
 //!
-//! The cluster of the search has one log that becomes visible on the master entry by entry, and on other nodes later. It does one
-//! thing at a time: the next call or return of the history happens; the master shows one more entry; a node shows
-//! one more; a read is served. A history is explained if some order of these leads to its end.
+//! The cluster of the search has one log that becomes visible on the master entry by entry, and on other nodes later.
+//! It does one thing at a time: the next call or return of the history happens; the master shows one more entry; a node
+//! shows one more; a read is served. A history is explained if some order of these leads to its end.
 
 use super::generator::{NODES, Sample, good};
 use super::judge::judge;
@@ -110,7 +111,8 @@ fn is_refusal(write: &Write<String>) -> bool {
     matches!(write.outcome, Outcome::Refused { .. })
 }
 
-/// No answer says that it is in the log, one says that it is not, and each attempt without an answer was followed by one.
+/// No answer says that it is in the log, one says that it is not, and each attempt without an answer was followed by
+/// one.
 fn is_refused(attempts: &[&Write<String>]) -> bool {
     attempts.iter().any(|write| is_refusal(write))
         && attempts.iter().all(|write| match write.outcome {

@@ -23,7 +23,7 @@ impl Verdict {
         self.violations.total() == 0
     }
 
-    /// The exit code that says so.
+    /// The exit code of a command that ends with it.
     pub(super) fn exit(&self) -> Exit {
         if self.is_good() { Exit::Success } else { Exit::Broken }
     }

@@ -1,7 +1,9 @@
-//! `test_client check`, and the verdict of `torture`: whether a history can be that of a cluster that keeps its promises.
+//! `test_client check`, and the verdict of `torture`: whether a history can be that of a cluster that keeps its
+//! promises.
 //!
 //! It shares no code with the nodes, and knows of them only what the history says. Whatever the nodes did, it comes to
-//! one of two ends: the history is explained by a run of a correct cluster, or something in it cannot be, and is reported.
+//! one of two ends: the history is explained by a run of a correct cluster, or something in it cannot be, and is
+//! reported.
 //!
 //! The promises, and where they are checked:
 //!
@@ -17,9 +19,9 @@
 //! | a key writes once | answers that contradict each other | `operations` |
 //! | after every fault it comes back | it does not | the last line of the history |
 //!
-//! `operations` concludes what became of each write, `reference` elects the log that all else is compared with. Then replies
-//! are slices of that log (`contents`), which reach far enough (`recency`); why that is all there is to check, the prose of
-//! these two says.
+//! `operations` concludes what became of each write, `reference` elects the log that all else is compared with. Then
+//! replies are slices of that log (`contents`), which reach far enough (`recency`); why that is all there is to check,
+//! the prose of these two says.
 //!
 //! Caveats. A batch is not required to become visible as a whole; only to be there as a whole, and in one piece, in the
 //! end. How long anything took is not judged. What is lost after the run stays unseen.
@@ -51,7 +53,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// What is judged, and what is made of it.
+/// What to judge.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Options {
     /// The history, as `torture --history FILE` wrote it
@@ -75,7 +77,7 @@ pub(crate) fn judge_file(terminal: &mut Terminal, file: &Path, plot: Option<&Pat
         Ok(history) => history,
         Err(damage) => return Ok(refuse(terminal, &damage)),
     };
-    // Before the verdict, which no drawing is worth to be lost for.
+    // Opened before the verdict, so that the verdict is the last thing that is printed.
     let drawn = plot.map(|plot| (plot, File::create(plot)));
     if let Some((plot, Err(error))) = drawn {
         return Ok(refuse(terminal, &no_plot(plot, &error)));

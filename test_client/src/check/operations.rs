@@ -1,11 +1,11 @@
-//! What became of each write, as far as its writer was told.
+//! What became of each write, as far as the answers tell.
 //!
 //! A write may have been posted several times under one key. What can be concluded from all answers together:
 //!
 //! - *Committed*, if any answer says so. The first such answer counts; others must name the same id.
-//! - *Refused*, if every attempt was refused. A refusal speaks of its own request. One with status 502 speaks of earlier
-//!   attempts, too: the master looked for the key, and there was nothing under it, or it refused what there was. It
-//!   cannot speak of a request that may still be on its way, so an attempt whose client gave up waiting stays open.
+//! - *Refused*, if every attempt was refused. A refusal speaks of its own request. One with status 502 speaks of
+//!   earlier attempts, too: the master looked for the key, and there was nothing under it, or it refused what there was.
+//!   It cannot speak of a request that may still be on its way, so an attempt whose client gave up waiting stays open.
 //! - *Unknown* otherwise: it may be in the log, once, or not.
 
 use super::violations::{Kind, Violation, Violations, quoted, seconds};

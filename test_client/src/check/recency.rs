@@ -1,8 +1,8 @@
 //! How far replies reach, and in which order writes came: what has to do with time.
 //!
 //! Every rule here has one form: something was known before something else began, so the latter has to respect it. For
-//! that, what became known is sorted by when it did, with the greatest id so far beside it; the greatest id that was known
-//! before a moment is then one search away. That is O(n log n) for all rules together.
+//! that, what became known is sorted by when it did, with the greatest id so far beside it; the greatest id that was
+//! known before a moment is then one search away. That is O(n log n) for all rules together.
 //!
 //! **Why pairs are enough.** Let the master's log become visible entry by entry, in the order of ids. An entry has a
 //! moment when it does: not before its write was called, not after its acknowledgement returned, nor after the return

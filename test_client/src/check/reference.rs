@@ -1,7 +1,7 @@
 //! The log that everything is compared with: what the nodes show in the end.
 //!
-//! If they differ, the text that most of them show at an id counts, or the master's, so that one wrong node is named and
-//! not all others. If no node could be asked in the end, the log is what readers saw.
+//! If they differ, the text that most of them show at an id counts, or the master's, so that one wrong node is named
+//! and not all others. If no node could be asked in the end, the log is what readers saw.
 //!
 //! What was refused, and what no client wrote, is not part of it, whichever node shows it: otherwise every node that is
 //! right would lack something.

@@ -128,7 +128,7 @@ fn describe_faults(class: &str, faults: &Faults) -> String {
     format!("{} {} ({} met something)", faults.count, visible(class), faults.met)
 }
 
-/// The same for a script.
+/// The verdict for a script.
 pub(super) fn document(history: &History, verdict: &Verdict) -> Value {
     let summary = &verdict.summary;
     let promises = PROMISES.into_iter().zip(verdict.checked).map(|((promise, name, ..), checked)| {

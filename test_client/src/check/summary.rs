@@ -1,4 +1,4 @@
-//! What a history has in it: how much the verdict is worth.
+//! What a history contains, and so how much the verdict is worth.
 
 use super::operations::{Conclusion, Operations};
 use super::recency::Reply;
@@ -52,8 +52,8 @@ pub(super) struct Reads {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Faults {
     pub(super) count: u64,
-    /// How many met something: they counted so themselves, or a client was refused, kept waiting, left without an answer or
-    /// told that it may be stale while they lasted.
+    /// How many met something: they counted so themselves, or a client was refused, kept waiting, left without an
+    /// answer or told that it may be stale while they lasted.
     pub(super) met: u64,
 }
 

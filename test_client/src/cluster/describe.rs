@@ -26,7 +26,8 @@ pub(crate) fn show(terminal: &mut Terminal, nodes: &[Node]) -> io::Result<()> {
     Ok(())
 }
 
-/// A node, for scripts: what it says itself under `health`, what its master says of it is in the master's `health`.
+/// A node for scripts. `health` is what it reports itself; what its master reports about it is in the master's
+/// `health`.
 pub(crate) fn document(node: &Node) -> Value {
     let mut document = json!({ "server_id": node.server_id, "url": node.url, "reachable": node.is_reachable() });
     match &node.answer {
@@ -36,7 +37,7 @@ pub(crate) fn document(node: &Node) -> Value {
     document
 }
 
-/// What to say of a node in one line.
+/// A node in one line.
 fn describe(node: &Node) -> String {
     match (&node.answer, &node.listed) {
         (Err(failure), Some(Listed { state: Some(State::InSync), .. })) => {
@@ -48,7 +49,7 @@ fn describe(node: &Node) -> String {
     }
 }
 
-/// What a master says of itself, to be read after its name.
+/// A master in a few words, to be read after its name.
 pub(crate) fn describe_master(health: &Health) -> String {
     let reason = || health.reason.as_deref().map_or_else(String::new, |reason| format!(": {}", visible(reason)));
     match health.writable {
@@ -65,7 +66,7 @@ fn describe_secondary(health: &Health, listed: &Listed) -> String {
         Some(State::Unreachable) => "its master does not reach it",
         Some(State::Other) | None => &visible(&health.status),
     };
-    // In sync, there is nothing to explain.
+    // A secondary that is in sync needs no explanation.
     let detail = listed.detail.as_deref().filter(|_| listed.state != Some(State::InSync));
     let detail = detail.map_or_else(String::new, |detail| format!(" ({})", visible(detail)));
     let delay = match health.delay_ms {

@@ -1,7 +1,7 @@
-//! A cluster of our own: a master and two secondaries as processes, their logs and data in a directory that goes away.
+//! A cluster of our own: a master and two secondaries as processes, their logs and data in a temporary directory.
 //!
-//! Each node holds the reading end of a pipe from here and stops when it closes, so none is left behind, however this
-//! process ends.
+//! Each node holds the reading end of a pipe from here and stops when it closes, so no node outlives this
+//! process, however it ends.
 
 use crate::api::Address;
 use rustix::process::Pid;
@@ -134,7 +134,7 @@ impl OwnCluster {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::create(errors_of(home))?)
-            // Ctrl-C is for this process, which then stops the master before its secondaries.
+            // Ctrl-C must reach this process only, which then stops the master before its secondaries.
             .process_group(0)
             .spawn()
     }
@@ -144,7 +144,7 @@ impl OwnCluster {
         drop(self.stop_nodes());
     }
 
-    /// The same, and gives the directory instead of removing it.
+    /// Stops every node that runs, the master first, and gives the directory instead of removing it.
     pub(crate) fn stop_and_keep(&self) -> Option<PathBuf> {
         self.stop_nodes().map(TempDir::keep)
     }

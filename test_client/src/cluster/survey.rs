@@ -8,17 +8,17 @@
 use crate::api::Address;
 use crate::api::{Client, Failure, Health, Kind, Listed, Reply, State};
 
-/// A node, asked how it is.
+/// A node, and its health.
 pub(crate) struct Node {
     /// Its name.
     pub(crate) server_id: String,
-    /// Where it was asked, or the address that the master lists if that could not even be read.
+    /// Where it was asked, or the address that the master lists if that is not valid.
     pub(crate) url: String,
-    /// Where it was asked, if its address could be read.
+    /// Where it was asked, if its address is valid.
     pub(crate) address: Option<Address>,
-    /// What its master says of it. A master says nothing of itself.
+    /// What its master reports about it; nothing for the master itself.
     pub(crate) listed: Option<Listed>,
-    /// What it says itself.
+    /// What it reports itself.
     pub(crate) answer: Result<Reply<Health>, Failure>,
 }
 

@@ -1,7 +1,8 @@
 //! `test_client demo`: what a replicated log does, step by step, with every claim checked.
 //!
-//! A step goes on after a violation, and stops the demonstration if nothing after it would make sense. Whatever happens,
-//! the secondary that does not exist is removed again: as long as it is registered, the master refuses every message.
+//! A step goes on after a violation, and stops the demonstration if nothing after it would make sense. Whatever
+//! happens, the secondary that does not exist is removed again: as long as it is registered, the master refuses every
+//! message.
 
 use super::post::{bars, show_secondaries};
 use crate::api::{Ack, Address, Client, Failure, Kind, Messages, WriteOptions};
@@ -17,8 +18,8 @@ use serde_json::{Value, json};
 use std::io;
 use std::time::Instant;
 
-/// The secondary that does not exist: its name, and an address where nothing listens. No other program uses the name, so
-/// a secondary that bears it is left over from an earlier demonstration and may be removed.
+/// The secondary that does not exist: its name, and an address where nothing listens. No other program uses the name,
+/// so a secondary that bears it is left over from an earlier demonstration and may be removed.
 const ABSENT: &str = "demo-absent";
 const ABSENT_URL: &str = "http://127.0.0.1:9";
 

@@ -27,25 +27,25 @@ const BATCH_WAIT: Duration = Duration::from_secs(30);
 /// The status that says that a key belongs to another write.
 const KEY_OF_ANOTHER: u16 = 422;
 
-/// What goes into which file.
+/// What to export.
 #[derive(Args, Debug)]
 pub(crate) struct ExportOptions {
     /// The file; it must not exist
     file: PathBuf,
-    /// Address of the node; the master if left out
+    /// Address of the node [default: the master]
     url: Option<Address>,
     /// Begin with this id
     #[arg(long, value_name = "ID", default_value_t = 1)]
     from: u64,
 }
 
-/// What comes out of which file.
+/// What to import.
 #[derive(Args, Debug)]
 pub(crate) struct ImportOptions {
     /// The file: a message a line, as JSON, as `export` writes it or as bare strings
     file: PathBuf,
-    /// What the import is called in its idempotency keys: under the same name, nothing is written twice, and a file that
-    /// has changed since is refused. The name of the file if left out
+    /// Name of the import in its idempotency keys [default: the name of the file]. Under the same name, nothing is
+    /// written twice, and a file that has changed since is refused
     #[arg(long, value_name = "NAME", value_parser = parse_key)]
     name: Option<String>,
     /// How many nodes must have each message, the master included
@@ -140,10 +140,10 @@ pub(crate) fn import(client: &Client, terminal: &mut Terminal, options: &ImportO
     Ok(Exit::Success)
 }
 
-/// A key that a file gives.
+/// The first part of the keys of a file.
 fn key_of(file: &Path) -> Result<String, String> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    // Room for the number of a line is needed, too.
+    // The number of a line follows.
     parse_key(&name).ok().filter(|name| name.len() <= 100).ok_or_else(|| {
         format!(
             "\"{name}\" cannot be part of an idempotency key; give the import a --name of letters, digits and - . _ ~"

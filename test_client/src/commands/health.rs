@@ -1,4 +1,4 @@
-//! `test_client health`: how every node is.
+//! `test_client health`: the health of every node.
 
 use crate::api::Client;
 use crate::cluster::{self, Node};
@@ -14,7 +14,7 @@ pub(crate) fn run(client: &Client, terminal: &mut Terminal) -> io::Result<Exit> 
     tell(terminal, &nodes)
 }
 
-/// The same for scripts. Gives the exit code.
+/// Gives the health of every node to scripts, and the exit code.
 pub(crate) fn tell(terminal: &Terminal, nodes: &[Node]) -> io::Result<Exit> {
     let all_reachable = nodes.iter().all(Node::is_reachable);
     let document =

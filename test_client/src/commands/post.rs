@@ -97,7 +97,7 @@ fn describe<T>(what: &str, copies: &Copied, reply: &Reply<T>) -> String {
     }
 }
 
-/// The reply as it came; what its head says of an earlier post is put in.
+/// The body of the reply, with the header that marks the repeated answer to an earlier post.
 fn document<T>(reply: &Reply<T>) -> Vec<u8> {
     let Ok(Value::Object(mut document)) = serde_json::from_slice(&reply.body) else {
         return reply.body.clone();
@@ -119,7 +119,7 @@ fn fail(terminal: &mut Terminal, failure: &Failure, options: &WriteOptions) -> i
     Ok(failure.kind.exit())
 }
 
-/// What may be concluded, and done.
+/// What the user may conclude from a failure, and do.
 fn advice(failure: &Failure, options: &WriteOptions) -> String {
     match (failure.kind, failure.status, &options.key) {
         (Kind::Unknown, _, Some(key)) => {
@@ -139,14 +139,14 @@ fn advice(failure: &Failure, options: &WriteOptions) -> String {
     }
 }
 
-/// Every acknowledgement, and the wait that they add up to.
+/// A bar for every acknowledgement, and one for the whole wait.
 pub(crate) fn bars(copies: &Copied, waited_ms: u64) -> Vec<Bar> {
     let acks = copies.acks.iter().map(|ack| Bar { label: visible(&ack.server_id), ms: ack.ms });
     acks.chain([Bar { label: "you waited".to_owned(), ms: waited_ms }]).collect()
 }
 
-/// Each secondary's part in a message that was not committed, if the master told. A message that was refused before it
-/// had an id was sent to no secondary, so none is to blame for not acknowledging it.
+/// Shows each secondary's part in a message that was not committed, if the master reports it. A message that was
+/// refused before it had an id was sent to no secondary, so none failed to acknowledge it.
 pub(crate) fn show_secondaries(terminal: &mut Terminal, failure: &Failure) -> io::Result<()> {
     let widest = |text: fn(&SecondaryReport) -> &str| {
         failure.secondaries.iter().map(|part| visible(text(part)).chars().count()).max().unwrap_or(0)

@@ -1,4 +1,4 @@
-//! `test_client status`: all nodes in a table, again and again; and `test_client secondaries`, once.
+//! `test_client status`: all nodes in a table that refreshes; and `test_client secondaries`, once.
 
 use super::health;
 use crate::api::{Client, Listed};
@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal};
 use std::thread;
 use std::time::Duration;
 
-/// The cursor to the top left, and everything below it away.
+/// Moves the cursor to the top left, and clears everything below it.
 const CLEAR: &str = "\x1b[H\x1b[J";
 
 /// Shows the nodes every so many seconds until Ctrl-C; once, if the output is not a terminal.

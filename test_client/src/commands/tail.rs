@@ -1,7 +1,7 @@
 //! `test_client tail`: a node's log as it grows.
 //!
-//! The connection may break, and the node may be started again: it asks again from the id after the last one that it
-//! showed, so nothing is missing and nothing comes twice.
+//! When the connection breaks, or the node restarts, the client asks again from the id after the last message, so
+//! nothing is missing and nothing comes twice.
 
 use crate::api::Address;
 use crate::api::{Client, Kind, Message};
@@ -16,18 +16,18 @@ use std::time::Duration;
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Where to begin, and where to look.
+/// Which messages to show.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Address of the node; the master if left out
+    /// Address of the node [default: the master]
     url: Option<Address>,
     /// Begin with this id
     #[arg(long, value_name = "ID", conflicts_with = "last")]
     from: Option<u64>,
-    /// Begin with so many of the latest messages
+    /// Begin with the latest so many messages
     #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = 10)]
     last: u64,
-    /// End when so many messages were shown
+    /// End after so many messages
     #[arg(long, value_name = "NUMBER")]
     count: Option<u64>,
 }
@@ -37,7 +37,7 @@ pub(crate) fn run(client: &Client, terminal: &mut Terminal, options: &Options) -
     let node = options.url.as_ref().unwrap_or(client.master());
     let begin = match options.from {
         Some(from) => Ok(from),
-        // Ids of refused messages are passed over, so these may be a few less.
+        // Refused messages have ids, too, so these may be fewer messages.
         None => client.health(node).map(|health| (health.value.decided + 1).saturating_sub(options.last)),
     };
     let mut next = match begin {
@@ -70,7 +70,7 @@ pub(crate) fn run(client: &Client, terminal: &mut Terminal, options: &Options) -
     Ok(Exit::Success)
 }
 
-/// Shows what comes, as long as it comes. Gives why it ended.
+/// Shows messages until the stream ends. Gives why it ended.
 fn show(terminal: &mut Terminal, lines: impl BufRead, next: &mut u64, left: &mut u64) -> io::Result<String> {
     for line in lines.lines() {
         let line = match line {

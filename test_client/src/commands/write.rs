@@ -1,4 +1,4 @@
-//! `test_client write`: what became of a write that was given a name.
+//! `test_client write`: what became of a write that has a key.
 
 use crate::api::{Client, Ids, KnownWrite, WriteIds, WriteOutcome};
 use crate::exit::Exit;

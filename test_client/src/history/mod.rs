@@ -10,21 +10,21 @@
 //!   - `committed`: the id of the first message, the copies that the reply counts (the master's included), whether they
 //!     were as many as asked for (201) or not in time (202), and whether the reply is that of an earlier attempt;
 //!   - `refused`: not appended, and the status that said so, or none if nothing was ever sent;
-//!   - `unknown`: no answer said. `gave_up` means that the client stopped waiting, so that its request may still be on its
-//!     way to the master.
-//! - `read`: one answer of one node: what was asked for (`how`: the consistency, or `follow` for what a follower was sent;
-//!   `from` an id, at most `limit` messages), whether the node said that it may be stale, and the entries that it
-//!   showed as pairs of id and text. `failed` says why there was no answer.
+//!   - `unknown`: there was no definite answer. `gave_up` means that the client stopped waiting, so that its request may
+//!     still be on its way to the master.
+//! - `read`: one answer of one node: what was asked for (`how`: the consistency, or `follow` for an entry that a
+//!   follower received; `from` an id, at most `limit` messages), whether the node said that it may be stale, and the
+//!   entries that it showed as pairs of id and text. `failed` says why there was no answer.
 //! - `fault`: what was done to which nodes, and how often it is known to have met something.
 //! - `final`: the whole log of a node when everything was over.
 //! - `end`, the last line: why the cluster did not come back, if it did not, and how many lines there are. A history
 //!   without it, or with another number of lines, is cut off.
 //!
-//! Times are microseconds of one monotonic clock, from the beginning of the run: what returned at a lower time than something
-//! else was called was over before that began.
+//! Times are microseconds of one monotonic clock, from the beginning of the run: what returned at a lower time than
+//! something else was called was over before that began.
 //!
-//! Texts repeat all the time, so that a history in memory has each once: [`Line`] is generic over what stands for a text,
-//! a [`String`] in the file and a [`Text`] in memory.
+//! Texts repeat all the time, so that a history in memory has each once: [`Line`] is generic over what stands for a
+//! text, a [`String`] in the file and a [`Text`] in memory.
 
 mod format;
 mod read;

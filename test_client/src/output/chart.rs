@@ -55,10 +55,9 @@ impl Svg {
 
     /// A rectangle; the title is what a pointer over it shows.
     pub(crate) fn rectangle(&mut self, class: &str, (x, y): Pair, (width, height): Pair, title: &str) {
+        let title = if title.is_empty() { String::new() } else { format!("<title>{}</title>", escaped(title)) };
         self.element(format_args!(
-            "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\">\
-             <title>{}</title></rect>",
-            escaped(title)
+            "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\">{title}</rect>"
         ));
     }
 

@@ -1,4 +1,4 @@
-//! What a person sees: lines, marks, bars, and text that cannot play tricks on the terminal.
+//! The terminal: lines, marks and bars for a person, or one JSON document for a script.
 
 use super::text::visible;
 use crate::exit::Exit;
@@ -34,7 +34,7 @@ impl Terminal {
         Terminal { out, json }
     }
 
-    /// The document, for scripts. Where a script reads, everything else is silent.
+    /// Prints the document, if a script reads. Everything else prints nothing then.
     pub(crate) fn document(&self, json: &[u8]) -> io::Result<()> {
         if !self.json {
             return Ok(());
@@ -60,7 +60,7 @@ impl Terminal {
         self.line(format_args!("  {} {text}", tick(good)))
     }
 
-    /// A failure of the whole command: to stderr for a person, who may have sent stdout elsewhere.
+    /// Prints a failure of the whole command to stderr, because stdout may be a file.
     pub(crate) fn complain(&mut self, text: impl Display) {
         if !self.json {
             anstream::eprintln!("{BAD}test_client:{BAD:#} {text}");
@@ -79,7 +79,7 @@ impl Terminal {
         self.give_up(Exit::Usage, why)
     }
 
-    /// Durations side by side, the longest filling the width.
+    /// Draws durations as bars, the longest filling the width.
     pub(crate) fn bars(&mut self, rows: &[Bar]) -> io::Result<()> {
         let width = rows.iter().map(|row| row.label.chars().count()).max().unwrap_or(0);
         let longest = rows.iter().map(|row| row.ms).max().unwrap_or(0);
@@ -98,7 +98,7 @@ pub(crate) struct Bar {
     pub(crate) ms: u64,
 }
 
-/// Where neither mark would be true.
+/// The mark for what is neither right nor wrong.
 pub(crate) const NO_TICK: &str = "·";
 
 /// A coloured mark.

@@ -1,9 +1,9 @@
-//! Numbers and foreign text as parts of a sentence.
+//! Numbers and text of others as parts of a sentence.
 
 use std::fmt::Display;
 
-/// Text from elsewhere on one line, with every character that would move the cursor, change colours or reverse the
-/// reading direction shown as an escape. A backslash is doubled, so that nothing can pretend to be an escape.
+/// Text of others on one line, with every character that would move the cursor, change colours or reverse the
+/// reading direction shown as an escape. A backslash is doubled, so that no text looks like an escape.
 pub(crate) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {

@@ -12,7 +12,7 @@ use std::io;
 use std::process;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What the messages of a run bear, and those of no other run.
+/// A tag for the messages of a run, which no other run uses.
 pub(crate) fn tag(scenario: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("{scenario} {:06x}", (now.as_millis() ^ u128::from(process::id())) & 0xff_ffff)
@@ -54,7 +54,7 @@ impl From<Failure> for Stop {
     }
 }
 
-/// How the master is. Stops if what is there is something else.
+/// The health of the master. Stops if the node there is none.
 pub(crate) fn find_the_master(client: &Client) -> Result<Health, Stop> {
     let health = client.health(client.master())?.value;
     if health.role == "master" {
@@ -86,7 +86,7 @@ pub(crate) fn readable(node: Node) -> Option<(String, Address)> {
     node.answer.is_ok().then_some(node.address).flatten().map(|address| (node.server_id, address))
 }
 
-/// A node did not answer that has to.
+/// Stops because a node that has to answer does not.
 pub(crate) fn unreadable(name: &str, failure: &Failure) -> Stop {
     Stop::Cluster(failure.kind.exit(), format!("{name} cannot be read: {failure}"))
 }

@@ -5,7 +5,7 @@ use crate::output::{BAD, DIM, GOOD, NO_TICK, STRONG, Terminal, count, visible};
 use serde::Serialize;
 use std::io;
 
-/// Tells and keeps.
+/// Reports a scenario while it is played.
 pub(crate) struct Reporter<'a> {
     pub(crate) terminal: &'a mut Terminal,
     pub(crate) steps: Vec<Step>,

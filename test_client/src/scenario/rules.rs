@@ -1,8 +1,8 @@
-//! What must hold, as rules over what was seen. Each gives back sentences about what does not.
+//! What must hold, as rules over what was seen. Each gives sentences about what does not hold.
 
 use crate::api::{Message, Messages, Posted};
 
-/// Two clocks, read at slightly different moments and rounded, may disagree by this much without meaning anything.
+/// Two clocks that are read one after the other and rounded may differ by this much.
 const ROUNDING_MS: u64 = 5;
 
 /// A message that this program posted and the master confirmed.
@@ -16,7 +16,7 @@ pub(crate) struct Written {
 pub(crate) fn confirmed_too_early(posted: &Posted, waited_ms: u64, secondaries: &[String]) -> Vec<String> {
     let id = posted.message_id;
     let mut wrong = Vec::new();
-    // More is no breach: a secondary may have joined since the list was asked for.
+    // More is no violation: a secondary may have joined since the list was read.
     let copies = &posted.copies;
     if copies.replicated_to < secondaries.len() {
         let (some, all) = (copies.replicated_to, secondaries.len());
@@ -78,7 +78,7 @@ pub(crate) fn count_up_to(shown: &Messages, through: u64) -> usize {
     up_to(shown, through).count()
 }
 
-/// Other clients may write at the same time, so whatever comes after the id is no concern of ours.
+/// Other clients may write at the same time, so what comes after the id is not compared.
 fn up_to(shown: &Messages, through: u64) -> impl Iterator<Item = &Message> {
     shown.messages.iter().filter(move |message| message.id <= through)
 }
@@ -94,8 +94,8 @@ pub(crate) fn tagged(shown: &Messages, tag: &str) -> Vec<Written> {
     ours.map(|message| Written { id: message.id, text: message.message.clone() }).collect()
 }
 
-/// A node may not show all of a sequence yet, but what it shows is the beginning of it: the same ids, in the same order,
-/// each once.
+/// A node may not show all of a sequence yet, but what it shows is the beginning of it: the same ids, in the same
+/// order, each once.
 pub(crate) fn out_of_sequence(shown: &[Written], wanted: &[Written]) -> Option<String> {
     if wanted.starts_with(shown) {
         return None;
@@ -107,7 +107,7 @@ pub(crate) fn out_of_sequence(shown: &[Written], wanted: &[Written]) -> Option<S
     Some(format!("shows {}, which is not the beginning of {}", list(shown), list(wanted)))
 }
 
-/// Whether a node has come as far as an id.
+/// Whether a node shows messages up to an id.
 pub(crate) fn reaches(shown: &Messages, through: u64) -> bool {
     shown.messages.iter().any(|message| message.id >= through)
 }

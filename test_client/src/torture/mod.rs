@@ -38,8 +38,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use target::Target;
 use workload::{Run, readers, recovery, writers};
 
-/// How long a writer waits for an answer. Longer than any fault of a master, so that few give up: what became of a request
-/// that its client gave up cannot be known.
+/// How long a writer waits for an answer. Longer than any fault of a master, so that few give up: what became of a
+/// request that its client gave up cannot be known.
 const WRITER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a reader does.
 const READER_TIMEOUT: Duration = Duration::from_secs(10);

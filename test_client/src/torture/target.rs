@@ -101,8 +101,8 @@ fn boxed(source: impl FaultSource + 'static) -> Box<dyn FaultSource> {
     Box::new(source)
 }
 
-/// The nodes of a cluster that runs, and the id after its newest message. Each is called what it says itself: a master that
-/// has just started may know no more of a secondary than its address.
+/// The nodes of a cluster that runs, and the id after its newest message. Each is called what it says itself: a master
+/// that has just started may know no more of a secondary than its address.
 fn meet(client: &Client) -> Result<(Vec<(String, Address)>, u64), Stop> {
     let health = scenario::find_the_master(client)?;
     let mut nodes = Vec::new();

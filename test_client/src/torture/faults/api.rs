@@ -1,4 +1,4 @@
-//! Faults that nodes show when they are asked to (`PUT /faults`).
+//! Faults that nodes make themselves on request (`PUT /faults`).
 
 use super::fault::{ActiveFault, FaultSource};
 use crate::api::Address;
@@ -14,7 +14,7 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    /// Whether every node can be asked, and if not, why.
+    /// Checks that every node accepts such requests. The error says which one does not.
     pub(crate) fn are_enabled(&self) -> Result<(), String> {
         for (name, address) in &self.nodes {
             match self.client.faults(address) {

@@ -1,7 +1,7 @@
-//! Clocks that jump: libfaketime tells nodes of our own another time, and another again while they run.
+//! Clocks that jump: libfaketime gives nodes of our own another time, which changes while they run.
 //!
-//! Only the clock that tells the time of day jumps. The one that measures how long something takes is never faked: no
-//! machine's does that.
+//! Only the clock that tells the time of day jumps. The one that measures how long something takes is never faked,
+//! because that of no machine jumps.
 
 use super::fault::{ActiveFault, FaultSource, between};
 use crate::cluster::OwnCluster;

@@ -1,6 +1,6 @@
-//! What can be done to the containers of a docker compose project.
+//! Faults of the containers of a docker compose project.
 //!
-//! Services are called what their nodes are called (`SERVER_ID`). Everything is done by the programs that the person uses,
+//! Services are called what their nodes are called (`SERVER_ID`). Everything is done by the programs that users have,
 //! `docker compose` or `docker-compose`, and `docker` for networks, so it can be undone by hand with the same.
 
 use super::fault::{ActiveFault, Class, FaultSource, Sources, between};

@@ -1,4 +1,4 @@
-//! Disks of nodes of our own that are slow, full, or fail: strace makes their system calls do that.
+//! Slow, full and failing disks of nodes of our own: strace changes their system calls.
 //!
 //! A node whose sync failed acknowledges nothing more until it is started again, so it is killed and started when such
 //! a fault ends. Reads are never touched.
@@ -26,7 +26,7 @@ const DETACH_WAIT_MAX: Duration = Duration::from_secs(10);
 /// What strace writes beside a call that it changed.
 const MARKS: [&str; 2] = ["(INJECTED)", "(DELAYED)"];
 
-/// Lets strace loose on the nodes.
+/// Attaches strace to nodes.
 pub(crate) struct Disks {
     pub(crate) cluster: Arc<OwnCluster>,
 }
@@ -113,8 +113,8 @@ impl Strace {
 
     /// Lets the process go on undisturbed. Gives the number of calls that were changed.
     ///
-    /// When strace is asked to detach from a process that was just killed, it waits for its first thread, which ends only
-    /// when strace has waited for all others: for ever. Then it is killed as well.
+    /// When strace is asked to detach from a process that was just killed, it waits for its first thread, which ends
+    /// only when strace has waited for all others: for ever. Then it is killed as well.
     fn detach(mut self) -> u64 {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {

@@ -38,8 +38,8 @@ pub(crate) struct ActiveFault {
     pub(crate) undo: Undo,
 }
 
-/// Ends a fault: undoes what it did, and says how often it met something, if that is known. An error says why a node is
-/// not as it was.
+/// Ends a fault: undoes what it did, and gives how often it met something, if that is known. An error says why a node
+/// could not be restored.
 pub(crate) type Undo = Box<dyn FnOnce() -> Result<Option<u64>, String> + Send>;
 
 /// The classes of faults that can be made, and what makes them.
@@ -47,8 +47,8 @@ pub(crate) type Sources = Vec<(Class, Box<dyn FaultSource>)>;
 
 /// What makes the faults of one class.
 pub(crate) trait FaultSource: Send + Sync {
-    /// Begins a fault at some of these nodes, at which there is none. An error says why it could not be begun; then
-    /// nothing is to be undone.
+    /// Begins a fault at some of these nodes, which have none. An error says why it could not begin; then there is
+    /// nothing to undo.
     fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String>;
 }
 

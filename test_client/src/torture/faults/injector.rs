@@ -11,7 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Pause between two faults, in milliseconds: sometimes the cluster comes back before the next fault, sometimes it does not.
+/// Pause between two faults, in milliseconds: sometimes the cluster comes back before the next fault, sometimes it does
+/// not.
 const PAUSE_MS: (u64, u64) = (50, 900);
 
 /// The faults of a run.

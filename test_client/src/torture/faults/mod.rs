@@ -1,7 +1,7 @@
 //! What goes wrong: classes of faults, and what makes them.
 //!
-//! A fault begins, lasts for a time, and ends; then whatever it did is undone. How that is done depends on the cluster, so
-//! each class has a source of its own. The [`Injector`] draws what happens when.
+//! A fault begins, lasts for a time, and ends; then whatever it did is undone. How that is done depends on the cluster,
+//! so each class has a source of its own. The [`Injector`] draws what happens when.
 
 mod api;
 mod clock;

@@ -31,8 +31,8 @@ struct Link {
 }
 
 impl Network {
-    /// Puts relays between nodes that are not started yet, and tells the nodes. An impairment that lasts `long` outlasts their
-    /// time-outs.
+    /// Puts relays between nodes that are not started yet, and tells the nodes. An impairment that lasts `long`
+    /// outlasts their time-outs.
     pub(crate) fn between(cluster: &mut OwnCluster, long: Duration) -> io::Result<Network> {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (mut links, mut urls) = (Vec::new(), Vec::new());

@@ -1,9 +1,9 @@
 //! A stretch of network between two nodes, with faults: a TCP relay that loses, delays and breaks what it carries.
 //!
 //! It listens at an address of its own and carries each connection to one target. Troubles concern connections that are
-//! there as well as new ones, and end with [`Relay::heal`]. Healing closes nothing: what a cut held back arrives late, as
-//! it does when a network comes back. A connection that has lost bytes in between can never be right again; it goes on
-//! to swallow everything until one of its ends gives up.
+//! there as well as new ones, and end with [`Relay::heal`]. Healing closes nothing: what a cut held back arrives late,
+//! as it does when a network comes back. A connection that has lost bytes in between can never be right again; it goes
+//! on to swallow everything until one of its ends gives up.
 //!
 //! Each connection has two threads, one for each direction. They look for a change of the impairment several times a
 //! second, so nothing here waits for ever.
@@ -25,7 +25,7 @@ const ACCEPT_EVERY: Duration = Duration::from_millis(5);
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(2);
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// What is wrong with the network.
+/// What is wrong with a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Impairment {
     /// Nothing arrives, in these directions: `there` is towards the target.
@@ -41,7 +41,7 @@ pub(super) enum Impairment {
 }
 
 impl Impairment {
-    /// One by chance, of any kind.
+    /// Draws an impairment of any kind.
     pub(super) fn by_chance(random: &mut Random) -> Impairment {
         match random.below(8) {
             0 | 1 => Impairment::Cut { there: true, back: true },
@@ -106,13 +106,13 @@ impl Relay {
         self.shared.listens
     }
 
-    /// From now on, this is wrong.
+    /// Begins an impairment, which replaces the one that there is.
     pub(super) fn impairment(&self, impairment: Impairment) {
         self.shared.hits.store(0, Ordering::SeqCst);
         *self.shared.lock() = Some(impairment);
     }
 
-    /// Ends the impairment, and says how often it met something.
+    /// Ends the impairment, and gives how often it met something.
     pub(super) fn heal(&self) -> u64 {
         *self.shared.lock() = None;
         self.shared.hits.load(Ordering::SeqCst)
@@ -232,7 +232,7 @@ impl Pump {
         self.broken.load(Ordering::SeqCst) || self.shared.is_ended()
     }
 
-    /// Passes bytes on, or does with them what the impairment wants. Says whether they are lost.
+    /// Passes bytes on, or impairs them. Says whether they are lost.
     fn pass(&mut self, bytes: &[u8]) -> io::Result<bool> {
         let impairment = self.shared.now();
         if impairment.is_some() && !self.is_spared(impairment) {

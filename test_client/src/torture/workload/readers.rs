@@ -56,7 +56,7 @@ fn read(run: &Run, client: &str, node: usize, how: ReadMode, from: u64, limit: O
     Read { client: client.to_owned(), call, returned, node, how, from, limit, stale, failed, entries }
 }
 
-/// Follows a node for as long as there is anything to write down. It may wait for a node that is silent longer than the
+/// Follows a node for as long as the run records anything. It may wait for a node that is silent longer than the
 /// run lasts, so the run does not wait for it.
 pub(crate) fn follow(run: &Arc<Run>, node: usize) {
     let mut from = run.first;
@@ -69,7 +69,7 @@ pub(crate) fn follow(run: &Arc<Run>, node: usize) {
     }
 }
 
-/// Writes down what comes, until something else than a message does.
+/// Records messages until something else arrives.
 fn take_lines(run: &Run, node: usize, call: u64, lines: impl BufRead, from: &mut u64) {
     for line in lines.lines().map_while(Result::ok).filter(|line| !line.is_empty()) {
         let Ok(Message { id, message, .. }) = serde_json::from_str(&line) else { return };

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// How long the master is asked to try to write the last message, before it is asked again.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
-/// Waits until the cluster takes a message for all nodes and every node shows it; then writes down their logs. Gives why
+/// Waits until the cluster takes a message for all nodes and every node shows it; then records their logs. Gives why
 /// it did not come back, if it did not.
 pub(crate) fn come_back(run: &Run, limit: Duration) -> Option<String> {
     let begun = Instant::now();
@@ -47,7 +47,7 @@ fn write_the_last(run: &Run, limit: Duration) -> Result<u64, String> {
     Err(format!("{seconds} s after the last fault it takes no message for all nodes: {why}"))
 }
 
-/// Writes the whole log of a node down, once it has heard of the last message.
+/// Records the whole log of a node, once it knows the last message.
 fn write_down(run: &Run, node: usize, last: u64, limit: Duration) -> Result<(), String> {
     let (name, address) = &run.nodes[node];
     let ask = || run.reading.health(address).map(|reply| reply.value.decided.max(reply.value.last));

@@ -1,4 +1,4 @@
-//! Clients that write: everything that may be asked for, and again under the same key until it is known what came of it.
+//! Clients that write: with every option, and again under the same key until the outcome is known.
 
 use super::run::Run;
 use crate::api::{Copied, Failure, Kind};
@@ -55,7 +55,7 @@ fn by_chance(run: &Run, client: &str, number: u64, random: &mut Random) -> Wante
     Wanted { client: client.to_owned(), texts, options: WriteOptions { copies, wait, key, after: None } }
 }
 
-/// Tries until it is known what came of it, if it has a key and there is time.
+/// Tries until the outcome is known, if the write has a key and there is time.
 pub(crate) fn pursue(run: &Run, wanted: &Wanted, random: &mut Random) -> Outcome {
     let mut is_open = false;
     loop {
@@ -74,7 +74,7 @@ pub(crate) fn pursue(run: &Run, wanted: &Wanted, random: &mut Random) -> Outcome
     }
 }
 
-/// One attempt, written down.
+/// Makes one attempt, and records it.
 pub(crate) fn attempt(run: &Run, wanted: &Wanted) -> Outcome {
     let Wanted { client, texts, options } = wanted;
     let call = run.recorder.now();
