@@ -105,7 +105,7 @@ fn what_was_changed_is_changed_back() {
 }
 
 #[test]
-fn a_node_that_cannot_be_brought_back_is_told_loudly() {
+fn a_node_that_cannot_be_brought_back_is_reported_on_stderr() {
     for args in [
         &["acceptance", "--down", "true", "--up", "false"][..],
         &["acceptance", "--json", "--down", "true", "--up", "false"],
@@ -117,7 +117,7 @@ fn a_node_that_cannot_be_brought_back_is_told_loudly() {
 }
 
 #[test]
-fn a_cluster_that_it_cannot_be_played_on_is_told() {
+fn an_unfit_cluster_is_refused() {
     run(&cluster(2, &[]).master, &["acceptance"])
         .ends_with(2)
         .prints("--down 'docker compose pause secondary-2'")

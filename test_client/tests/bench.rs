@@ -102,7 +102,7 @@ fn a_schedule_is_kept() {
 }
 
 #[test]
-fn a_line_is_told() {
+fn a_queue_is_reported() {
     let slow = Cluster::start(Script { delays_ms: vec![50], faults: Vec::new() });
     bench(&slow.master, &["--writers", "2", "--rate", "2000"])
         .ends_with(0)
@@ -110,7 +110,7 @@ fn a_line_is_told() {
 }
 
 #[test]
-fn pages_are_read_from_whom_was_asked() {
+fn pages_are_read_from_the_node_that_was_named() {
     let cluster = cluster(&[]);
     for _ in 0..3 {
         run(&cluster.master, &["post", "x"]);
@@ -145,7 +145,7 @@ fn wrong_ids_are_found() {
 }
 
 #[test]
-fn refusals_and_unknown_outcomes_are_told_apart() {
+fn refusals_and_unknown_outcomes_are_distinguished() {
     let report = bench(&cluster(&[Fault::RefuseAll]).master, &["--writers", "4", "--json"]).ends_with(1).json();
     assert!(report["writes"]["outcomes"]["502"].as_u64().unwrap() > 0, "{report:#}");
     assert_eq!((&report["writes"]["messages"], &report["writes"]["latency_ms"]), (&json!(0), &Value::Null));
@@ -201,7 +201,7 @@ fn write_options_are_sent() {
 }
 
 #[test]
-fn a_master_that_is_not_there_is_told() {
+fn an_absent_master_is_reported() {
     bench("http://127.0.0.1:9", &[]).ends_with(3).complains("connection refused");
     let report = bench("http://127.0.0.1:9", &["--json"]).ends_with(3).json();
     assert!(report["error"].as_str().unwrap().contains("connection refused"), "{report:#}");
@@ -233,7 +233,7 @@ fn a_plot_is_drawn() {
 }
 
 #[test]
-fn ctrl_c_ends_it_early_and_still_tells() {
+fn ctrl_c_ends_it_early_with_a_report() {
     let cluster = cluster(&[]);
     let mut command = program();
     command

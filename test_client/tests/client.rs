@@ -110,7 +110,7 @@ fn the_absent_secondary_is_removed_even_if_the_answer_to_registering_it_was_lost
 }
 
 #[test]
-fn an_absent_secondary_that_cannot_be_removed_is_told_loudly() {
+fn an_absent_secondary_that_cannot_be_removed_is_reported_on_stderr() {
     for args in [&["demo"][..], &["demo", "--json"]] {
         let cluster = cluster(&[Fault::NoRemoval]);
         run(&cluster.master, args)
@@ -201,7 +201,7 @@ fn the_text_may_come_from_the_input_or_begin_with_a_hyphen() {
 }
 
 #[test]
-fn a_refusal_tells_each_secondarys_part() {
+fn a_refusal_lists_the_secondaries() {
     let cluster = cluster(&[Fault::RefuseAll]);
     run(&cluster.master, &["post", "no"])
         .ends_with(1)
@@ -247,7 +247,7 @@ fn a_node_that_is_not_there_is_exit_code_3() {
 }
 
 #[test]
-fn get_lists_messages_that_cannot_play_tricks() {
+fn get_escapes_control_characters() {
     let cluster = cluster(&[]);
     run(&cluster.master, &["get"]).ends_with(0).prints("0 messages at").prints(", master\n");
     run(&cluster.master, &["post", "red \x1b[31m and\nnew line"]).ends_with(0);

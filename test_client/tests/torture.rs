@@ -97,7 +97,7 @@ fn ctrl_c_ends_it_early_and_it_is_judged() {
 }
 
 #[test]
-fn what_cannot_be_told_of_is_not_begun() {
+fn no_run_begins_whose_output_cannot_be_written() {
     for option in ["--history", "--plot"] {
         let stub = cluster(&[]);
         run(&stub.master, &[&GIVEN[..], &[option, "/nowhere/at/all"]].concat())

@@ -73,7 +73,7 @@ pub(super) struct Rest {
     pub(super) unanswered: u64,
     pub(super) oldest: Duration,
     /// Posts that were due at the end of the measured time, and had no connection.
-    pub(super) in_line: u64,
+    pub(super) queued: u64,
 }
 
 /// A writer or a reader, which sends a request and waits for the answer.
@@ -376,7 +376,7 @@ impl<'a> Load<'a> {
     /// Reports the part of the last second that was measured, waits for answers that are still to come, and gives the
     /// rest.
     fn end(mut self, events: &mut Events, buffer: &mut [u8]) -> io::Result<Rest> {
-        self.rest.in_line = self.schedule.in_line(self.ends);
+        self.rest.queued = self.schedule.queued(self.ends);
         self.schedule = Schedule::Free;
         if self.ends > self.meter.second_began {
             let interval = self.meter.turn(self.ends, self.now());

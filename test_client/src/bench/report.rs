@@ -119,10 +119,10 @@ fn show_rest(terminal: &mut Terminal, options: &Options, summary: &Summary) -> i
             "  {BAD}{requests} not answered{BAD:#} when it ended, the oldest after {oldest}: the figures do not have them"
         ))?;
     }
-    if rest.in_line > 0 {
+    if rest.queued > 0 {
         let behind = summary.fell_behind(options.posts_per_second());
-        let number = grouped(rest.in_line as f64);
-        let posts = if rest.in_line == 1 { "post that was due" } else { "posts that were due" };
+        let number = grouped(rest.queued as f64);
+        let posts = if rest.queued == 1 { "post that was due" } else { "posts that were due" };
         let advice = if behind { ": the rate is more than the cluster, or so many writers, can do" } else { "" };
         terminal.line(format_args!("  {number} {posts} still waited for a connection at the end{advice}"))?;
     }
@@ -174,7 +174,7 @@ pub(super) fn document(run: &Run, summary: &Summary) -> Value {
         "reads": (options.readers > 0).then(|| side_document(&total.reads, "pages", summary)),
         "seconds": summary.seconds.iter().map(second_document).collect::<Vec<_>>(),
         "unanswered": { "requests": summary.rest.unanswered, "oldest_ms": summary.rest.oldest.as_secs_f64() * 1e3 },
-        "still_in_line": summary.rest.in_line,
+        "still_in_line": summary.rest.queued,
         "checks": { "acknowledged_ids": ids.count(), "violations": ids.violations() },
         "client": {
             "cpu_percent": percent(summary.cpu_share()),

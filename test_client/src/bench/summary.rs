@@ -10,7 +10,7 @@ use std::time::Duration;
 const BUSY_MAX: f64 = 0.8;
 
 /// A queue of as many posts as are due in this time is no short stall.
-const LINE_SECONDS_MAX: f64 = 0.5;
+const QUEUE_SECONDS_MAX: f64 = 0.5;
 
 /// Everything that was measured.
 pub(super) struct Summary {
@@ -112,7 +112,7 @@ impl Summary {
             self.rest.ids.merge(rest.ids);
             self.rest.unanswered += rest.unanswered;
             self.rest.oldest = self.rest.oldest.max(rest.oldest);
-            self.rest.in_line += rest.in_line;
+            self.rest.queued += rest.queued;
         }
         self.rest.ids.find_duplicates();
     }
@@ -149,7 +149,7 @@ impl Summary {
 
     /// Whether so many posts a second were more than there was room for.
     pub(super) fn fell_behind(&self, posts_per_second: Option<f64>) -> bool {
-        posts_per_second.is_some_and(|rate| self.rest.in_line as f64 > rate * LINE_SECONDS_MAX)
+        posts_per_second.is_some_and(|rate| self.rest.queued as f64 > rate * QUEUE_SECONDS_MAX)
     }
 }
 

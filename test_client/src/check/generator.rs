@@ -58,7 +58,7 @@ struct Open {
     write: Write<String>,
     /// The id of the first message, once it is in the log.
     first: Option<u64>,
-    operation: Ending,
+    ending: Ending,
     /// An earlier attempt under the same key was not answered.
     is_retry: bool,
 }
@@ -69,6 +69,13 @@ enum Ending {
     Refused,
     UnknownAndThere,
     UnknownAndNot,
+}
+
+impl Random {
+    /// An index into a list, unless it is empty.
+    fn index_in<T>(&mut self, list: &[T]) -> Option<usize> {
+        (!list.is_empty()).then(|| self.index(list.len()))
+    }
 }
 
 /// The cluster, and its clients.
@@ -128,14 +135,12 @@ impl Play {
         let number = self.written;
         self.written += 1;
         let messages = if self.random.one_in(4) { 3 } else { 1 };
-        let operations = [
-            Ending::Committed,
-            Ending::Committed,
-            Ending::Committed,
-            Ending::Refused,
-            Ending::UnknownAndThere,
-            Ending::UnknownAndNot,
-        ];
+        let ending = match self.random.below(6) {
+            0..=2 => Ending::Committed,
+            3 => Ending::Refused,
+            4 => Ending::UnknownAndThere,
+            _ => Ending::UnknownAndNot,
+        };
         let write = Write {
             client: format!("writer-{}", number % 3),
             call: self.now,
@@ -146,23 +151,19 @@ impl Play {
             key: self.random.one_in(2).then(|| format!("key-{number}")),
             outcome: Outcome::Unknown { gave_up: false, why: "no answer".to_owned() },
         };
-        let operation = self.random.one_of(&operations);
-        self.open.push(Open { write, first: None, operation, is_retry: false });
+        self.open.push(Open { write, first: None, ending, is_retry: false });
     }
 
     /// The next write in line gets its ids and is in the log; or a refused one leaves a gap.
     fn decide(&mut self) {
-        if self.open.is_empty() {
-            return;
-        }
-        let index = self.random.index(self.open.len());
+        let Some(index) = self.random.index_in(&self.open) else { return };
         let open = &mut self.open[index];
-        if open.first.is_some() || open.operation == Ending::UnknownAndNot {
+        if open.first.is_some() || open.ending == Ending::UnknownAndNot {
             return;
         }
         open.first = Some(self.next_id);
         for text in &open.write.texts {
-            if open.operation != Ending::Refused {
+            if open.ending != Ending::Refused {
                 self.log.push((self.next_id, text.clone()));
             }
             self.next_id += 1;
@@ -171,13 +172,13 @@ impl Play {
     }
 
     fn answer_writer(&mut self) {
-        let Some(index) = (!self.open.is_empty()).then(|| self.random.index(self.open.len())) else { return };
-        if self.open[index].first.is_none() && self.open[index].operation != Ending::UnknownAndNot {
+        let Some(index) = self.random.index_in(&self.open) else { return };
+        if self.open[index].first.is_none() && self.open[index].ending != Ending::UnknownAndNot {
             return;
         }
-        let Open { mut write, first, operation, is_retry } = self.open.swap_remove(index);
+        let Open { mut write, first, ending, is_retry } = self.open.swap_remove(index);
         write.returned = self.now;
-        match (operation, first) {
+        match (ending, first) {
             (Ending::Committed, Some(first)) => {
                 let is_everywhere = write.w.as_deref() != Some("1") && !is_retry;
                 let copies = if is_everywhere { NODES as u64 } else { 1 };
@@ -199,8 +200,8 @@ impl Play {
     fn retry(&mut self, write: &Write<String>, first: Option<u64>) {
         if write.key.is_some() && self.random.one_in(2) {
             let write = Write { call: self.now + 5, ..write.clone() };
-            let operation = if first.is_some() { Ending::Committed } else { Ending::Refused };
-            self.open.push(Open { write, first, operation, is_retry: true });
+            let ending = if first.is_some() { Ending::Committed } else { Ending::Refused };
+            self.open.push(Open { write, first, ending, is_retry: true });
         }
     }
 
@@ -221,7 +222,7 @@ impl Play {
     }
 
     fn serve(&mut self) {
-        let Some(index) = (!self.reading.is_empty()).then(|| self.random.index(self.reading.len())) else { return };
+        let Some(index) = self.random.index_in(&self.reading) else { return };
         let (read, is_served) = &mut self.reading[index];
         if *is_served {
             return;
@@ -239,7 +240,7 @@ impl Play {
     }
 
     fn answer_reader(&mut self) {
-        let Some(index) = (!self.reading.is_empty()).then(|| self.random.index(self.reading.len())) else { return };
+        let Some(index) = self.random.index_in(&self.reading) else { return };
         if self.reading[index].1 {
             let (mut read, _) = self.reading.swap_remove(index);
             read.returned = self.now;

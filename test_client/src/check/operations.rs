@@ -81,7 +81,7 @@ impl Operations {
         operations
     }
 
-    /// The write that a text belongs to, if anybody wrote it.
+    /// The write that a text belongs to, if a client wrote it.
     pub(super) fn of(&self, text: Text) -> Option<&Operation> {
         self.of_text.get(&text).map(|index| &self.all[*index])
     }

@@ -101,8 +101,8 @@ fn newest(texts: &[Text], reference: &ReferenceLog) -> Option<u64> {
 
 fn acknowledged<'a>(operations: &'a Operations, reference: &'a ReferenceLog) -> impl Iterator<Item = Mark> + 'a {
     operations.all.iter().filter_map(|operation| match operation.conclusion {
-        Conclusion::Committed(conclusion) => {
-            Some(Mark { at: conclusion.at, id: newest(&operation.texts, reference)?, line: conclusion.line })
+        Conclusion::Committed(acknowledged) => {
+            Some(Mark { at: acknowledged.at, id: newest(&operation.texts, reference)?, line: acknowledged.line })
         }
         _ => None,
     })

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_plays_tricks_on_the_terminal() {
+    fn control_characters_are_escaped() {
         assert_eq!(visible("a\nb\t\x1b[31m\0\u{7f}\u{9b}"), r"a\nb\t\u{1b}[31m\u{0}\u{7f}\u{9b}");
         assert_eq!(visible("\u{202e}abc\u{2066}\u{feff}"), r"\u{202e}abc\u{2066}\u{feff}");
         assert_eq!(visible(r"a\nb"), r"a\\nb", "not a line break, and not shown as one");

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_begun_or_ended_is_told() {
+    fn what_cannot_begin_or_end_is_reported() {
         let (injector, ..) = play(&[Class::Disk], false);
         assert!(injector.missed()[0].contains("of class disk could not be made"), "{:?}", injector.missed());
         let (injector, ..) = play(&[Class::Kill], true);
