@@ -27,21 +27,22 @@ pub(super) struct Observation<'a> {
 /// Compares observations, one after another.
 pub(super) struct Contents<'a> {
     pub(super) history: &'a History,
-    pub(super) operations: &'a Operations,
-    pub(super) reference: &'a ReferenceLog,
+    pub(super) operations: &'a Operations<'a>,
+    pub(super) reference: &'a ReferenceLog<'a>,
     pub(super) violations: &'a mut Violations,
     /// Texts that are reported already; with a node, only of that node.
-    pub(super) reported: HashSet<(Option<usize>, Text)>,
+    pub(super) reported: HashSet<(Option<usize>, &'a str)>,
     /// Entries that were compared.
     pub(super) compared: u64,
 }
 
-impl Contents<'_> {
+impl<'a> Contents<'a> {
     /// Compares one observation. Gives the newest id that it shows of the log, if it shows any.
-    pub(super) fn check(&mut self, observation: &Observation<'_>) -> Option<u64> {
+    pub(super) fn check(&mut self, observation: &Observation<'a>) -> Option<u64> {
         let is_ordered = self.check_order(observation);
         let mut newest = None;
-        for &(id, text) in observation.entries {
+        for (id, text) in observation.entries {
+            let (id, text) = (*id, &**text);
             self.compared += 1;
             let is_of_the_log = self.reference.at(id) == Some(text);
             self.check_entry(observation, id, text, is_of_the_log);
@@ -56,7 +57,7 @@ impl Contents<'_> {
     }
 
     /// Ids ascend, and are those that were asked for.
-    fn check_order(&mut self, observation: &Observation<'_>) -> bool {
+    fn check_order(&mut self, observation: &Observation<'a>) -> bool {
         let descent = observation.entries.windows(2).find(|pair| pair[0].0 >= pair[1].0);
         let early = observation.entries.first().filter(|(id, _)| *id < observation.from);
         let number = observation.entries.len() as u64;
@@ -73,7 +74,7 @@ impl Contents<'_> {
         false
     }
 
-    fn check_entry(&mut self, observation: &Observation<'_>, id: u64, text: Text, is_of_the_log: bool) {
+    fn check_entry(&mut self, observation: &Observation<'a>, id: u64, text: &'a str, is_of_the_log: bool) {
         let node = Some(observation.node);
         let is_elsewhere = || self.reference.at(id).is_some() || self.reference.place(text).is_some();
         match self.operations.of(text).map(|operation| operation.conclusion) {
@@ -95,7 +96,7 @@ impl Contents<'_> {
             Some(Conclusion::Committed(_)) if !is_elsewhere() => {}
             _ => {
                 let why = match (self.reference.at(id), self.reference.place(text)) {
-                    (Some(other), _) => format!("; in the log, that is {}", quoted(self.history, other)),
+                    (Some(other), _) => format!("; in the log, that is {}", quoted(other)),
                     (None, Some(place)) => format!("; in the log, that is id {place}"),
                     (None, None) => "; which is not in the log".to_owned(),
                 };
@@ -105,7 +106,7 @@ impl Contents<'_> {
     }
 
     /// The log has no entry between those that are shown that is not shown.
-    fn check_gaps(&mut self, observation: &Observation<'_>, newest: Option<u64>) {
+    fn check_gaps(&mut self, observation: &Observation<'a>, newest: Option<u64>) {
         let through = if observation.is_final { Some(u64::MAX) } else { newest };
         let Some(through) = through else { return };
         let expected = self.reference.range(observation.from.max(self.history.header.first), through);
@@ -128,7 +129,7 @@ impl Contents<'_> {
             (true, _) => (Kind::Differs, None, "which another node shows".to_owned()),
             (false, _) => (Kind::Gap, None, "and shows later ids".to_owned()),
         };
-        let (node, text) = (self.node(observation), quoted(self.history, text));
+        let (node, text) = (self.node(observation), quoted(text));
         self.add(kind, observation, before, format!("{node} does not show id {id} {text}{more}, {why}"));
     }
 
@@ -136,9 +137,9 @@ impl Contents<'_> {
         &mut self,
         node: Option<usize>,
         kind: Kind,
-        observation: &Observation<'_>,
+        observation: &Observation<'a>,
         id: u64,
-        text: Text,
+        text: &'a str,
         why: &str,
     ) {
         if !self.reported.contains(&(None, text)) && self.reported.insert((node, text)) {
@@ -147,17 +148,17 @@ impl Contents<'_> {
         }
     }
 
-    fn shows(&self, observation: &Observation<'_>, id: u64, text: Text) -> String {
-        format!("{} shows id {id} {}", self.node(observation), quoted(self.history, text))
+    fn shows(&self, observation: &Observation<'a>, id: u64, text: &str) -> String {
+        format!("{} shows id {id} {}", self.node(observation), quoted(text))
     }
 
-    fn node(&self, observation: &Observation<'_>) -> String {
+    fn node(&self, observation: &Observation<'a>) -> String {
         let when = if observation.is_final { "in the end".to_owned() } else { seconds(observation.at) };
         format!("{} ({when})", node_name(self.history, observation.node))
     }
 
     /// Proved by the line of the observation, and by one before it if that matters.
-    fn add(&mut self, kind: Kind, observation: &Observation<'_>, before: Option<usize>, sentence: String) {
+    fn add(&mut self, kind: Kind, observation: &Observation<'a>, before: Option<usize>, sentence: String) {
         let lines = before.into_iter().chain([observation.line]).collect();
         self.violations.add(Violation { kind, node: Some(observation.node), at: observation.at, lines, sentence });
     }

@@ -8,7 +8,7 @@
 
 use super::generator::{NODES, Sample, good};
 use super::judge::judge;
-use crate::history::{Outcome, Read, ReadMode, Write};
+use crate::history::{Outcome, Read, ReadMode, Text, Write};
 use crate::random::Random;
 use std::collections::{BTreeMap, HashSet};
 
@@ -38,7 +38,7 @@ struct State {
 
 struct Search<'a> {
     sample: &'a Sample,
-    log: &'a [(u64, String)],
+    log: &'a [(u64, Text)],
     events: Vec<Event>,
     /// For each entry of the log, when its write was first called: an index into the events.
     called: Vec<usize>,
@@ -66,7 +66,7 @@ fn is_explainable(sample: &Sample) -> bool {
     }
     timed.sort_unstable();
     let events: Vec<Event> = timed.into_iter().map(|(_, event)| event).collect();
-    let called = |(_, text): &(u64, String)| {
+    let called = |(_, text): &(u64, Text)| {
         events.iter().position(|event| match event {
             Event::WriteCalled(number) => sample.writes[*number].texts.contains(text),
             _ => false,
@@ -87,13 +87,13 @@ fn is_explainable(sample: &Sample) -> bool {
 
 /// What has nothing to do with time: each write is where its answers say.
 fn answers_fit(sample: &Sample) -> bool {
-    let mut writes: BTreeMap<&str, Vec<&Write<String>>> = BTreeMap::new();
+    let mut writes: BTreeMap<&str, Vec<&Write>> = BTreeMap::new();
     for write in &sample.writes {
         writes.entry(&write.texts[0]).or_default().push(write);
     }
     writes.values().all(|attempts| {
         let texts = &attempts[0].texts;
-        let place = |text: &String| sample.log().iter().find(|(_, shown)| shown == text).map(|(id, _)| *id);
+        let place = |text: &Text| sample.log().iter().find(|(_, shown)| shown == text).map(|(id, _)| *id);
         let places: Vec<Option<u64>> = texts.iter().map(place).collect();
         let is_absent = places.iter().all(Option::is_none);
         let is_there = places.windows(2).all(|pair| pair[0].is_some() && pair[1] == pair[0].map(|id| id + 1));
@@ -107,13 +107,13 @@ fn answers_fit(sample: &Sample) -> bool {
     })
 }
 
-fn is_refusal(write: &Write<String>) -> bool {
+fn is_refusal(write: &Write) -> bool {
     matches!(write.outcome, Outcome::Refused { .. })
 }
 
 /// No answer says that it is in the log, one says that it is not, and each attempt without an answer was followed by
 /// one.
-fn is_refused(attempts: &[&Write<String>]) -> bool {
+fn is_refused(attempts: &[&Write]) -> bool {
     attempts.iter().any(|write| is_refusal(write))
         && attempts.iter().all(|write| match write.outcome {
             Outcome::Committed { .. } => false,
@@ -125,7 +125,7 @@ fn is_refused(attempts: &[&Write<String>]) -> bool {
 }
 
 /// It was acknowledged first, and refused when it was asked for after that.
-fn is_taken_back(attempts: &[&Write<String>]) -> bool {
+fn is_taken_back(attempts: &[&Write]) -> bool {
     let committed = attempts.iter().filter(|write| matches!(write.outcome, Outcome::Committed { .. }));
     let acknowledged = committed.map(|write| write.returned).min();
     attempts.iter().any(|write| is_refusal(write) && acknowledged.is_some_and(|at| write.call > at))
@@ -200,7 +200,7 @@ impl Search<'_> {
             _ => None,
         });
         // Answers to later attempts do not count.
-        let is_first = |write: &&Write<String>| {
+        let is_first = |write: &&Write| {
             let attempts = self.sample.writes.iter().filter(|other| other.texts == write.texts);
             attempts.min_by_key(|other| (other.call, other.returned)) == Some(*write)
         };
@@ -216,7 +216,7 @@ impl Search<'_> {
         self.log.iter().filter(|(id, _)| *id <= last).count()
     }
 
-    fn can_be_served(&self, state: &State, number: usize, read: &Read<String>) -> bool {
+    fn can_be_served(&self, state: &State, number: usize, read: &Read) -> bool {
         let shown = state.shown[read.node];
         let owed = match read.how {
             ReadMode::Strong if !read.stale => state.at_call[number],
@@ -229,7 +229,7 @@ impl Search<'_> {
         self.slice(read, shown) == read.entries && self.slice(read, shown.max(owed)) == read.entries
     }
 
-    fn slice(&self, read: &Read<String>, shown: usize) -> Vec<(u64, String)> {
+    fn slice(&self, read: &Read, shown: usize) -> Vec<(u64, Text)> {
         let entries = self.log[..shown].iter().filter(|(id, _)| *id >= read.from);
         entries.take(read.limit.map_or(usize::MAX, |limit| limit as usize)).cloned().collect()
     }

@@ -1,6 +1,6 @@
 //! Histories for tests: of a small cluster that keeps its promises, played by chance from a seed.
 
-use crate::history::{End, Fault, Final, Header, History, Line, Outcome, Read, ReadMode, Write, parse};
+use crate::history::{End, Fault, Final, Header, History, Line, Outcome, Read, ReadMode, Text, Write, parse};
 use crate::random::Random;
 
 pub(super) const NODES: usize = 3;
@@ -9,15 +9,15 @@ pub(super) const NODES: usize = 3;
 #[derive(Clone)]
 pub(super) struct Sample {
     pub(super) header: Header,
-    pub(super) writes: Vec<Write<String>>,
-    pub(super) reads: Vec<Read<String>>,
-    pub(super) finals: Vec<Final<String>>,
+    pub(super) writes: Vec<Write>,
+    pub(super) reads: Vec<Read>,
+    pub(super) finals: Vec<Final>,
     pub(super) not_back: Option<String>,
 }
 
 impl Sample {
     /// The lines of its file.
-    pub(super) fn lines(&self) -> Vec<Line<String>> {
+    pub(super) fn lines(&self) -> Vec<Line> {
         let fault = Fault {
             class: "kill".to_owned(),
             what: "no node".to_owned(),
@@ -42,20 +42,20 @@ impl Sample {
     }
 
     /// Everything that shows entries.
-    pub(super) fn showings(&mut self) -> impl Iterator<Item = &mut Vec<(u64, String)>> {
+    pub(super) fn showings(&mut self) -> impl Iterator<Item = &mut Vec<(u64, Text)>> {
         let reads = self.reads.iter_mut().map(|read| &mut read.entries);
         reads.chain(self.finals.iter_mut().map(|shown| &mut shown.entries))
     }
 
     /// The log in the end.
-    pub(super) fn log(&self) -> &[(u64, String)] {
+    pub(super) fn log(&self) -> &[(u64, Text)] {
         &self.finals[0].entries
     }
 }
 
 /// A write that was not answered yet.
 struct Open {
-    write: Write<String>,
+    write: Write,
     /// The id of the first message, once it is in the log.
     first: Option<u64>,
     ending: Ending,
@@ -82,14 +82,14 @@ impl Random {
 struct Play {
     random: Random,
     now: u64,
-    log: Vec<(u64, String)>,
+    log: Vec<(u64, Text)>,
     next_id: u64,
     /// How much of the log each node shows.
     shown: [usize; NODES],
     everywhere: usize,
     open: Vec<Open>,
     /// Reads, with the entries if they were served.
-    reading: Vec<(Read<String>, bool)>,
+    reading: Vec<(Read, bool)>,
     sample: Sample,
     written: usize,
 }
@@ -145,7 +145,7 @@ impl Play {
             client: format!("writer-{}", number % 3),
             call: self.now,
             returned: self.now,
-            texts: (0..messages).map(|part| format!("t {number}/{part}")).collect(),
+            texts: (0..messages).map(|part| format!("t {number}/{part}").into()).collect(),
             w: self.random.one_of(&[None, Some("all".to_owned()), Some("1".to_owned())]),
             timeout: None,
             key: self.random.one_in(2).then(|| format!("key-{number}")),
@@ -197,7 +197,7 @@ impl Play {
     }
 
     /// A writer with a key asks again: its write is in the log, or it is refused now, and the earlier attempt with it.
-    fn retry(&mut self, write: &Write<String>, first: Option<u64>) {
+    fn retry(&mut self, write: &Write, first: Option<u64>) {
         if write.key.is_some() && self.random.one_in(2) {
             let write = Write { call: self.now + 5, ..write.clone() };
             let ending = if first.is_some() { Ending::Committed } else { Ending::Refused };

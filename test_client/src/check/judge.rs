@@ -34,7 +34,7 @@ pub(super) fn judge(history: &History) -> Verdict {
     let mut violations = Violations::default();
     let operations = Operations::gather(history, &mut violations);
     let reference = ReferenceLog::build(history, &operations);
-    let explained = writes::check(history, &operations, &reference, &mut violations);
+    let explained = writes::check(&operations, &reference, &mut violations);
     reference.check_duplicates(history, &mut violations);
     let mut contents = Contents {
         history,

@@ -9,15 +9,15 @@
 //! - *Unknown* otherwise: it may be in the log, once, or not.
 
 use super::violations::{Kind, Violation, Violations, quoted, seconds};
-use crate::history::{History, Micros, Outcome, Text, Write};
+use crate::history::{History, Micros, Outcome, Write};
 use std::collections::HashMap;
 
 /// The status that says that a write was tried and refused.
 const REFUSED: u16 = 502;
 
 /// A write, and what is known of it.
-pub(super) struct Operation {
-    pub(super) texts: Vec<Text>,
+pub(super) struct Operation<'a> {
+    pub(super) texts: Vec<&'a str>,
     /// The line of its first attempt.
     pub(super) line: usize,
     /// When it was first sent.
@@ -47,15 +47,15 @@ pub(super) struct Acknowledgement {
 }
 
 /// All writes.
-pub(super) struct Operations {
-    pub(super) all: Vec<Operation>,
-    of_text: HashMap<Text, usize>,
+pub(super) struct Operations<'a> {
+    pub(super) all: Vec<Operation<'a>>,
+    of_text: HashMap<&'a str, usize>,
 }
 
-impl Operations {
+impl<'a> Operations<'a> {
     /// Puts attempts at one write together. Finds answers that contradict each other.
-    pub(super) fn gather(history: &History, violations: &mut Violations) -> Operations {
-        let mut attempts: Vec<Vec<(usize, &Write<Text>)>> = Vec::new();
+    pub(super) fn gather(history: &'a History, violations: &mut Violations) -> Operations<'a> {
+        let mut attempts: Vec<Vec<(usize, &Write)>> = Vec::new();
         let mut of_key: HashMap<&str, usize> = HashMap::new();
         for (line, write) in &history.writes {
             let index = match &write.key {
@@ -71,7 +71,7 @@ impl Operations {
         let mut operations = Operations { all: Vec::with_capacity(attempts.len()), of_text: HashMap::new() };
         for mut attempts in attempts {
             attempts.sort_by_key(|(_, write)| write.returned);
-            check_answers(history, &attempts, violations);
+            check_answers(&attempts, violations);
             let operation = Operation::of(&attempts, nodes);
             for text in &operation.texts {
                 operations.of_text.insert(*text, operations.all.len());
@@ -82,17 +82,17 @@ impl Operations {
     }
 
     /// The write that a text belongs to, if a client wrote it.
-    pub(super) fn of(&self, text: Text) -> Option<&Operation> {
-        self.of_text.get(&text).map(|index| &self.all[*index])
+    pub(super) fn of(&self, text: &str) -> Option<&Operation<'a>> {
+        self.of_text.get(text).map(|index| &self.all[*index])
     }
 }
 
-impl Operation {
+impl<'a> Operation<'a> {
     /// Of attempts in the order in which they returned.
-    fn of(attempts: &[(usize, &Write<Text>)], nodes: u64) -> Operation {
+    fn of(attempts: &[(usize, &'a Write)], nodes: u64) -> Operation<'a> {
         let (line, first) = attempts.iter().min_by_key(|(_, write)| write.call).expect("at least one attempt");
         Operation {
-            texts: first.texts.clone(),
+            texts: first.texts.iter().map(|text| &**text).collect(),
             line: *line,
             call: first.call,
             conclusion: conclusion(attempts),
@@ -106,11 +106,11 @@ impl Operation {
     }
 }
 
-fn is_unknown(write: &Write<Text>) -> bool {
+fn is_unknown(write: &Write) -> bool {
     matches!(write.outcome, Outcome::Unknown { .. })
 }
 
-fn conclusion(attempts: &[(usize, &Write<Text>)]) -> Conclusion {
+fn conclusion(attempts: &[(usize, &Write)]) -> Conclusion {
     let committed = attempts.iter().find_map(|(line, write)| match write.outcome {
         Outcome::Committed { first, .. } => Some(Acknowledgement { first, at: write.returned, line: *line }),
         _ => None,
@@ -128,7 +128,7 @@ fn conclusion(attempts: &[(usize, &Write<Text>)]) -> Conclusion {
 }
 
 /// Whether an attempt of a write that was never acknowledged is certain to have come to nothing.
-fn is_settled(attempt: &Write<Text>, attempts: &[(usize, &Write<Text>)]) -> bool {
+fn is_settled(attempt: &Write, attempts: &[(usize, &Write)]) -> bool {
     match attempt.outcome {
         Outcome::Committed { .. } => false,
         Outcome::Refused { .. } => true,
@@ -141,7 +141,7 @@ fn is_settled(attempt: &Write<Text>, attempts: &[(usize, &Write<Text>)]) -> bool
 
 /// When the first attempt said that every node has it, if it was asked for that. Other answers speak of copies that may
 /// have been made, and counted, in another order.
-fn everywhere(attempts: &[(usize, &Write<Text>)], nodes: u64) -> Option<Micros> {
+fn everywhere(attempts: &[(usize, &Write)], nodes: u64) -> Option<Micros> {
     let (_, only) = attempts.iter().min_by_key(|(_, write)| write.call)?;
     let asked = only.w.as_deref().is_none_or(|w| w == "all" || w.parse().is_ok_and(|w: u64| w >= nodes));
     match only.outcome {
@@ -153,9 +153,9 @@ fn everywhere(attempts: &[(usize, &Write<Text>)], nodes: u64) -> Option<Micros> 
 }
 
 /// Two answers that say committed name one id; and what was committed is never refused as a whole afterwards.
-fn check_answers(history: &History, attempts: &[(usize, &Write<Text>)], violations: &mut Violations) {
+fn check_answers(attempts: &[(usize, &Write)], violations: &mut Violations) {
     let Conclusion::Committed(acknowledgement) = conclusion(attempts) else { return };
-    let (text, id) = (quoted(history, attempts[0].1.texts[0]), acknowledgement.first);
+    let (text, id) = (quoted(&attempts[0].1.texts[0]), acknowledgement.first);
     for (line, write) in attempts {
         let said = match write.outcome {
             Outcome::Committed { first, .. } if first != id => format!("as id {first}"),

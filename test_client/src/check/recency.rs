@@ -17,7 +17,7 @@
 use super::operations::{Conclusion, Operation, Operations};
 use super::reference::ReferenceLog;
 use super::violations::{Kind, Violation, Violations, node_name, quoted, seconds};
-use crate::history::{History, Micros, Read, ReadMode, Text};
+use crate::history::{History, Micros, Read, ReadMode};
 
 /// An id that was known to be visible at a time, and the line that says so.
 #[derive(Clone, Copy, Debug)]
@@ -61,15 +61,15 @@ pub(super) struct Applied {
 /// A reply, and the newest id that it shows of the log.
 pub(super) struct Reply<'a> {
     pub(super) line: usize,
-    pub(super) read: &'a Read<Text>,
+    pub(super) read: &'a Read,
     pub(super) newest: Option<u64>,
 }
 
 /// Checks everything that has to do with time.
 pub(super) fn check(
     history: &History,
-    operations: &Operations,
-    reference: &ReferenceLog,
+    operations: &Operations<'_>,
+    reference: &ReferenceLog<'_>,
     replies: &[Reply<'_>],
     violations: &mut Violations,
 ) -> Applied {
@@ -95,11 +95,14 @@ pub(super) fn check(
 }
 
 /// The newest id of a write in the log.
-fn newest(texts: &[Text], reference: &ReferenceLog) -> Option<u64> {
-    texts.iter().filter_map(|text| reference.place(*text)).max()
+fn newest(texts: &[&str], reference: &ReferenceLog<'_>) -> Option<u64> {
+    texts.iter().filter_map(|text| reference.place(text)).max()
 }
 
-fn acknowledged<'a>(operations: &'a Operations, reference: &'a ReferenceLog) -> impl Iterator<Item = Mark> + 'a {
+fn acknowledged<'a>(
+    operations: &'a Operations<'_>,
+    reference: &'a ReferenceLog<'_>,
+) -> impl Iterator<Item = Mark> + 'a {
     operations.all.iter().filter_map(|operation| match operation.conclusion {
         Conclusion::Committed(acknowledged) => {
             Some(Mark { at: acknowledged.at, id: newest(&operation.texts, reference)?, line: acknowledged.line })
@@ -108,8 +111,8 @@ fn acknowledged<'a>(operations: &'a Operations, reference: &'a ReferenceLog) -> 
     })
 }
 
-fn everywhere<'a>(operations: &'a Operations, reference: &'a ReferenceLog) -> impl Iterator<Item = Mark> + 'a {
-    let mark = |operation: &Operation| {
+fn everywhere<'a>(operations: &'a Operations<'_>, reference: &'a ReferenceLog<'_>) -> impl Iterator<Item = Mark> + 'a {
+    let mark = |operation: &Operation<'_>| {
         Some(Mark { at: operation.everywhere?, id: newest(&operation.texts, reference)?, line: operation.line })
     };
     operations.all.iter().filter_map(mark)
@@ -128,14 +131,14 @@ struct Rules<'a> {
 impl Rules<'_> {
     /// A write has a higher id than everything that was acknowledged or shown before it was called. If it was shown
     /// itself before that, it is found here, too.
-    fn check_writes(&self, operations: &Operations, reference: &ReferenceLog, violations: &mut Violations) {
+    fn check_writes(&self, operations: &Operations<'_>, reference: &ReferenceLog<'_>, violations: &mut Violations) {
         for operation in operations.all.iter().filter(|operation| !operation.is_refused()) {
-            let oldest = operation.texts.iter().filter_map(|text| reference.place(*text)).min();
+            let oldest = operation.texts.iter().filter_map(|text| reference.place(text)).min();
             let (Some(id), Some(known)) = (oldest, self.anything.before(operation.call)) else { continue };
             if id > known.id {
                 continue;
             }
-            let (text, call) = (quoted(self.history, operation.texts[0]), seconds(operation.call));
+            let (text, call) = (quoted(operation.texts[0]), seconds(operation.call));
             violations.add(Violation {
                 kind: Kind::OutOfOrder,
                 node: None,
@@ -188,7 +191,7 @@ impl Rules<'_> {
 /// The replies of a history, with what each is known to show.
 pub(super) fn replies<'a>(
     history: &'a History,
-    mut newest: impl FnMut(usize, &'a Read<Text>) -> Option<u64>,
+    mut newest: impl FnMut(usize, &'a Read) -> Option<u64>,
 ) -> Vec<Reply<'a>> {
     let answered = history.reads.iter().filter(|(_, read)| read.failed.is_none());
     answered.map(|(line, read)| Reply { line: *line, read, newest: newest(*line, read) }).collect()

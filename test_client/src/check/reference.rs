@@ -8,38 +8,38 @@
 
 use super::operations::{Operation, Operations};
 use super::violations::{Kind, Violation, Violations, quoted};
-use crate::history::{History, Text};
+use crate::history::History;
 use std::collections::HashMap;
 
 /// The log, and where each text is in it.
-pub(super) struct ReferenceLog {
+pub(super) struct ReferenceLog<'a> {
     /// Ids ascend.
-    entries: Vec<(u64, Text)>,
+    entries: Vec<(u64, &'a str)>,
     /// The first place of each text.
-    places: HashMap<Text, u64>,
+    places: HashMap<&'a str, u64>,
     /// What no client wrote, by its id.
-    strangers: HashMap<u64, Text>,
+    strangers: HashMap<u64, &'a str>,
     /// Whether any node was asked in the end: only then is it known that something is missing.
     pub(super) is_final: bool,
 }
 
-impl ReferenceLog {
-    pub(super) fn build(history: &History, operations: &Operations) -> ReferenceLog {
+impl<'a> ReferenceLog<'a> {
+    pub(super) fn build(history: &'a History, operations: &Operations<'_>) -> ReferenceLog<'a> {
         let is_final = !history.finals.is_empty();
-        let mut shown: Vec<(u64, usize, Text)> = if is_final {
+        let mut shown: Vec<(u64, usize, &str)> = if is_final {
             let finals = history.finals.iter().map(|(_, shown)| shown);
-            finals.flat_map(|shown| shown.entries.iter().map(|(id, text)| (*id, shown.node, *text))).collect()
+            finals.flat_map(|shown| shown.entries.iter().map(|(id, text)| (*id, shown.node, &**text))).collect()
         } else {
             let reads = history.reads.iter().map(|(_, read)| read);
-            reads.flat_map(|read| read.entries.iter().map(|(id, text)| (*id, read.node, *text))).collect()
+            reads.flat_map(|read| read.entries.iter().map(|(id, text)| (*id, read.node, &**text))).collect()
         };
         shown.retain(|(id, ..)| *id >= history.header.first);
         let is_stranger = |text| operations.of(text).is_none() && is_ours(history, text);
         let strangers =
             shown.iter().filter(|(_, _, text)| is_stranger(*text)).map(|(id, _, text)| (*id, *text)).collect();
-        shown.retain(|(_, _, text)| !is_stranger(*text) && !operations.of(*text).is_some_and(Operation::is_refused));
+        shown.retain(|(_, _, text)| !is_stranger(*text) && !operations.of(text).is_some_and(Operation::is_refused));
         shown.sort_unstable();
-        let entries: Vec<(u64, Text)> =
+        let entries: Vec<(u64, &str)> =
             shown.chunk_by(|one, other| one.0 == other.0).map(|votes| (votes[0].0, elect(votes))).collect();
         let mut places = HashMap::with_capacity(entries.len());
         for (id, text) in &entries {
@@ -49,27 +49,27 @@ impl ReferenceLog {
     }
 
     /// What is at an id.
-    pub(super) fn at(&self, id: u64) -> Option<Text> {
+    pub(super) fn at(&self, id: u64) -> Option<&'a str> {
         let index = self.entries.binary_search_by_key(&id, |(id, _)| *id).ok()?;
         Some(self.entries[index].1)
     }
 
     /// Where a text is.
-    pub(super) fn place(&self, text: Text) -> Option<u64> {
-        self.places.get(&text).copied()
+    pub(super) fn place(&self, text: &str) -> Option<u64> {
+        self.places.get(text).copied()
     }
 
     /// What stands at an id and was written by no client.
-    pub(super) fn stranger(&self, id: u64) -> Option<Text> {
+    pub(super) fn stranger(&self, id: u64) -> Option<&'a str> {
         self.strangers.get(&id).copied()
     }
 
-    pub(super) fn entries(&self) -> &[(u64, Text)] {
+    pub(super) fn entries(&self) -> &[(u64, &'a str)] {
         &self.entries
     }
 
     /// What is at the ids of a range, both ends included.
-    pub(super) fn range(&self, from: u64, through: u64) -> &[(u64, Text)] {
+    pub(super) fn range(&self, from: u64, through: u64) -> &[(u64, &'a str)] {
         let begin = self.entries.partition_point(|(id, _)| *id < from);
         let end = self.entries.partition_point(|(id, _)| *id <= through);
         &self.entries[begin..end.max(begin)]
@@ -79,13 +79,13 @@ impl ReferenceLog {
     pub(super) fn check_duplicates(&self, history: &History, violations: &mut Violations) {
         for (id, text) in &self.entries {
             let place = self.places[text];
-            if place != *id && is_ours(history, *text) {
+            if place != *id && is_ours(history, text) {
                 violations.add(Violation {
                     kind: Kind::Duplicate,
                     node: None,
                     at: history.end.at,
                     lines: Vec::new(),
-                    sentence: format!("{} is in the log twice, as id {place} and as id {id}", quoted(history, *text)),
+                    sentence: format!("{} is in the log twice, as id {place} and as id {id}", quoted(text)),
                 });
             }
         }
@@ -93,8 +93,8 @@ impl ReferenceLog {
 }
 
 /// The text with most votes; of several, the one for which the first node votes.
-fn elect(votes: &[(u64, usize, Text)]) -> Text {
-    let mut candidates: Vec<(usize, Text)> = Vec::new();
+fn elect<'a>(votes: &[(u64, usize, &'a str)]) -> &'a str {
+    let mut candidates: Vec<(usize, &str)> = Vec::new();
     for (_, _, text) in votes {
         match candidates.iter_mut().find(|(_, candidate)| candidate == text) {
             Some((count, _)) => *count += 1,
@@ -106,6 +106,6 @@ fn elect(votes: &[(u64, usize, Text)]) -> Text {
 }
 
 /// Whether a text is of this run.
-pub(super) fn is_ours(history: &History, text: Text) -> bool {
-    history.header.alone || history.texts.text(text).starts_with(&history.header.tag)
+pub(super) fn is_ours(history: &History, text: &str) -> bool {
+    history.header.alone || text.starts_with(&history.header.tag)
 }

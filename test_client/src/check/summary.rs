@@ -3,7 +3,7 @@
 use super::operations::{Conclusion, Operations};
 use super::recency::Reply;
 use super::reference::ReferenceLog;
-use crate::history::{History, Micros, Outcome, ReadMode, Text};
+use crate::history::{History, Micros, Outcome, ReadMode};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 
@@ -60,15 +60,15 @@ pub(super) struct Faults {
 impl Summary {
     pub(super) fn of(
         history: &History,
-        operations: &Operations,
-        reference: &ReferenceLog,
+        operations: &Operations<'_>,
+        reference: &ReferenceLog<'_>,
         replies: &[Reply<'_>],
     ) -> Summary {
         let mut summary = Summary {
             operations: (history.writes.len() + history.reads.len()) as u64,
             seconds: history.end.at as f64 / 1e6,
             in_log: reference.entries().len() as u64,
-            foreign: reference.entries().iter().filter(|(_, text)| operations.of(*text).is_none()).count() as u64,
+            foreign: reference.entries().iter().filter(|(_, text)| operations.of(text).is_none()).count() as u64,
             ..Summary::default()
         };
         summary.count_writes(history, operations, reference);
@@ -78,7 +78,7 @@ impl Summary {
         summary
     }
 
-    fn count_writes(&mut self, history: &History, operations: &Operations, reference: &ReferenceLog) {
+    fn count_writes(&mut self, history: &History, operations: &Operations<'_>, reference: &ReferenceLog<'_>) {
         let is_unknown = |outcome: &Outcome| matches!(outcome, Outcome::Unknown { .. });
         self.unknown_attempts = history.writes.iter().filter(|(_, write)| is_unknown(&write.outcome)).count() as u64;
         for operation in &operations.all {
@@ -90,7 +90,7 @@ impl Summary {
                 Conclusion::Refused { .. } => self.refused += messages,
                 Conclusion::Unknown => {
                     self.unknown += messages;
-                    let in_log = |text: &&Text| reference.place(**text).is_some();
+                    let in_log = |text: &&&str| reference.place(text).is_some();
                     self.unknown_in_log += operation.texts.iter().filter(in_log).count() as u64;
                 }
             }
@@ -135,7 +135,7 @@ impl Summary {
     }
 
     /// What could not be judged, and why.
-    fn doubt(&mut self, history: &History, reference: &ReferenceLog) {
+    fn doubt(&mut self, history: &History, reference: &ReferenceLog<'_>) {
         let mut doubts = Vec::new();
         if reference.is_final {
             let asked: HashSet<usize> = history.finals.iter().map(|(_, shown)| shown.node).collect();

@@ -70,7 +70,7 @@ fn in_seconds(at: Micros) -> f64 {
 fn lines(history: &History) -> (Line, Line) {
     let bucket = (history.end.at / POINTS_MAX).max(BUCKET_MIN);
     let number = usize::try_from(history.end.at / bucket).unwrap_or(0) + 1;
-    let mut buckets: Vec<Vec<&Write<_>>> = vec![Vec::new(); number];
+    let mut buckets: Vec<Vec<&Write>> = vec![Vec::new(); number];
     for (_, write) in &history.writes {
         if let Outcome::Committed { replayed: false, .. } = write.outcome {
             buckets[usize::try_from(write.returned / bucket).unwrap_or(0).min(number - 1)].push(write);

@@ -1,6 +1,6 @@
 //! What was promised and not kept, in sentences; and how these name things.
 
-use crate::history::{History, Micros, Text};
+use crate::history::{History, Micros};
 use crate::output::visible;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -143,8 +143,7 @@ impl Violations {
 const CHARACTERS_MAX: usize = 60;
 
 /// A text in quotation marks, on one line, shortened.
-pub(super) fn quoted(history: &History, text: Text) -> String {
-    let text = history.texts.text(text);
+pub(super) fn quoted(text: &str) -> String {
     let piece: String = text.chars().take(CHARACTERS_MAX).collect();
     let rest = if piece.len() < text.len() { "…" } else { "" };
     format!("\"{}{rest}\"", visible(&piece).replace('"', "\\\""))

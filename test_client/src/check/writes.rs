@@ -7,17 +7,15 @@
 use super::operations::{Acknowledgement, Conclusion, Operation, Operations};
 use super::reference::ReferenceLog;
 use super::violations::{Kind, Violation, Violations, quoted, seconds};
-use crate::history::{History, Text};
 use std::collections::HashSet;
 
 /// Checks all writes. Gives the texts that stand where acknowledged ones should, and are thereby explained.
-pub(super) fn check(
-    history: &History,
-    operations: &Operations,
-    reference: &ReferenceLog,
+pub(super) fn check<'a>(
+    operations: &Operations<'a>,
+    reference: &ReferenceLog<'a>,
     violations: &mut Violations,
-) -> HashSet<Text> {
-    let mut check = Check { history, reference, violations, explained: HashSet::new() };
+) -> HashSet<&'a str> {
+    let mut check = Check { reference, violations, explained: HashSet::new() };
     if reference.is_final {
         for operation in &operations.all {
             match operation.conclusion {
@@ -30,28 +28,27 @@ pub(super) fn check(
     check.explained
 }
 
-struct Check<'a> {
-    reference: &'a ReferenceLog,
-    history: &'a History,
-    violations: &'a mut Violations,
-    explained: HashSet<Text>,
+struct Check<'a, 'b> {
+    reference: &'b ReferenceLog<'a>,
+    violations: &'b mut Violations,
+    explained: HashSet<&'a str>,
 }
 
-impl Check<'_> {
-    fn committed(&mut self, operation: &Operation, acknowledgement: Acknowledgement) {
+impl<'a> Check<'a, '_> {
+    fn committed(&mut self, operation: &Operation<'_>, acknowledgement: Acknowledgement) {
         let Acknowledgement { first, at, line } = acknowledgement;
-        let is_there = |(id, text): (u64, &Text)| self.reference.at(id) == Some(*text);
+        let is_there = |(id, text): (u64, &&str)| self.reference.at(id) == Some(*text);
         if (first..).zip(&operation.texts).all(is_there) {
             return;
         }
-        let places: Vec<Option<u64>> = operation.texts.iter().map(|text| self.reference.place(*text)).collect();
+        let places: Vec<Option<u64>> = operation.texts.iter().map(|text| self.reference.place(text)).collect();
         let what = self.name(operation);
         let acknowledged = format!("{what} was acknowledged as id {first} at {}", seconds(at));
         let (kind, sentence) = match places[..] {
             [None] => match self.reference.stranger(first) {
                 Some(other) => {
                     self.explained.insert(other);
-                    (Kind::Changed, format!("{acknowledged}, and there is {} instead", quoted(self.history, other)))
+                    (Kind::Changed, format!("{acknowledged}, and there is {} instead", quoted(other)))
                 }
                 None => (Kind::Lost, format!("{acknowledged}, and no node shows it in the end")),
             },
@@ -66,8 +63,8 @@ impl Check<'_> {
         self.violations.add(Violation { kind, node: None, at, lines: vec![line], sentence });
     }
 
-    fn in_one_piece(&mut self, operation: &Operation) {
-        let places: Vec<Option<u64>> = operation.texts.iter().map(|text| self.reference.place(*text)).collect();
+    fn in_one_piece(&mut self, operation: &Operation<'_>) {
+        let places: Vec<Option<u64>> = operation.texts.iter().map(|text| self.reference.place(text)).collect();
         if places.iter().all(Option::is_none) || is_one_piece(&places) {
             return;
         }
@@ -81,8 +78,8 @@ impl Check<'_> {
         });
     }
 
-    fn name(&self, operation: &Operation) -> String {
-        let first = quoted(self.history, operation.texts[0]);
+    fn name(&self, operation: &Operation<'_>) -> String {
+        let first = quoted(operation.texts[0]);
         match operation.texts.len() {
             1 => first,
             number => format!("the batch of {number} messages that begins with {first}"),

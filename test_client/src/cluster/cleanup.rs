@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// What is not as it was before the run. Dropping it changes everything back.
+/// What is not as it was before the run: nodes of our own, and at most one change at a time.
 #[derive(Clone, Default)]
 pub(crate) struct Cleanup(Arc<Mutex<Open>>);
 

@@ -23,7 +23,7 @@ pub(crate) fn run(client: &Client, terminal: &mut Terminal, json: bool, every_s:
         }
         terminal.line(format_args!("{STRONG}{}{STRONG:#}", client.master()))?;
         cluster::show(terminal, &nodes)?;
-        if let Ok(master) = client.health(client.master()) {
+        if let Ok(master) = &nodes[0].answer {
             terminal.gap()?;
             secondaries(terminal, master.value.last, &master.value.secondaries)?;
         }

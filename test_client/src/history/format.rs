@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::HashMap;
+use std::sync::Arc;
 
 /// The version of the format.
 pub(crate) const VERSION: u32 = 1;
@@ -10,15 +10,18 @@ pub(crate) const VERSION: u32 = 1;
 /// Microseconds since the beginning of the run.
 pub(crate) type Micros = u64;
 
+/// The text of a message. Texts repeat all the time, so those that are equal share their memory.
+pub(crate) type Text = Arc<str>;
+
 /// One line.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Line<T> {
+pub(crate) enum Line {
     Header(Header),
-    Write(Write<T>),
-    Read(Read<T>),
+    Write(Write),
+    Read(Read),
     Fault(Fault),
-    Final(Final<T>),
+    Final(Final),
     End(End),
 }
 
@@ -53,13 +56,13 @@ impl Header {
 
 /// One attempt to append.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct Write<T> {
+pub(crate) struct Write {
     pub(crate) client: String,
     pub(crate) call: Micros,
     #[serde(rename = "return")]
     pub(crate) returned: Micros,
     /// One, or those of a batch.
-    pub(crate) texts: Vec<T>,
+    pub(crate) texts: Vec<Text>,
     /// The copies that were asked for; the master's own choice if none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) w: Option<String>,
@@ -82,7 +85,7 @@ pub(crate) enum Outcome {
 
 /// One answer to a reader.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Read<T> {
+pub(crate) struct Read {
     pub(crate) client: String,
     pub(crate) call: Micros,
     #[serde(rename = "return")]
@@ -98,7 +101,7 @@ pub(crate) struct Read<T> {
     /// Why there is no answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failed: Option<String>,
-    pub(crate) entries: Vec<(u64, T)>,
+    pub(crate) entries: Vec<(u64, Text)>,
 }
 
 fn is_false(value: &bool) -> bool {
@@ -130,7 +133,7 @@ impl ReadMode {
     }
 }
 
-impl<T> Read<T> {
+impl Read {
     /// Whether it was answered with everything that the node shows from `from` on. A page that is full may have been
     /// cut, and a follower is sent more later.
     pub(crate) fn is_complete(&self) -> bool {
@@ -154,9 +157,9 @@ pub(crate) struct Fault {
 
 /// What a node shows when everything is over.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Final<T> {
+pub(crate) struct Final {
     pub(crate) node: usize,
-    pub(crate) entries: Vec<(u64, T)>,
+    pub(crate) entries: Vec<(u64, Text)>,
 }
 
 /// How it ended.
@@ -168,30 +171,4 @@ pub(crate) struct End {
     pub(crate) not_back: Option<String>,
     /// Lines of the file, this one included.
     pub(crate) lines: usize,
-}
-
-/// A text, by its number.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Text(u32);
-
-/// All texts of a history, each once.
-#[derive(Debug, Default)]
-pub(crate) struct Texts {
-    numbers: HashMap<String, Text>,
-    texts: Vec<String>,
-}
-
-impl Texts {
-    /// The number of a text, which is given to it when it is met first.
-    pub(crate) fn number(&mut self, text: String) -> Text {
-        let next = Text(u32::try_from(self.texts.len()).expect("a history has less than 4 billion texts"));
-        *self.numbers.entry(text).or_insert_with_key(|text| {
-            self.texts.push(text.clone());
-            next
-        })
-    }
-
-    pub(crate) fn text(&self, text: Text) -> &str {
-        &self.texts[text.0 as usize]
-    }
 }

@@ -22,9 +22,6 @@
 //!
 //! Times are microseconds of one monotonic clock, from the beginning of the run: what returned at a lower time than
 //! something else was called was over before that began.
-//!
-//! Texts repeat all the time, so that a history in memory has each once: [`Line`] is generic over what stands for a
-//! text, a [`String`] in the file and a [`Text`] in memory.
 
 mod format;
 mod read;

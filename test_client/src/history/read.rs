@@ -1,7 +1,7 @@
 //! A history from its file, whole and without contradictions in itself, or a sentence that says what is wrong with it.
 
-use super::format::{End, Fault, Final, Header, Line, Outcome, Read, Text, Texts, VERSION, Write};
-use std::collections::HashMap;
+use super::format::{End, Fault, Final, Header, Line, Outcome, Read, Text, VERSION, Write};
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::Path;
@@ -10,11 +10,10 @@ use std::path::Path;
 #[derive(Debug)]
 pub(crate) struct History {
     pub(crate) header: Header,
-    pub(crate) texts: Texts,
-    pub(crate) writes: Vec<(usize, Write<Text>)>,
-    pub(crate) reads: Vec<(usize, Read<Text>)>,
+    pub(crate) writes: Vec<(usize, Write)>,
+    pub(crate) reads: Vec<(usize, Read)>,
     pub(crate) faults: Vec<(usize, Fault)>,
-    pub(crate) finals: Vec<(usize, Final<Text>)>,
+    pub(crate) finals: Vec<(usize, Final)>,
     pub(crate) end: End,
 }
 
@@ -48,7 +47,7 @@ fn begin(first: Option<(usize, std::io::Result<String>)>) -> Result<Reader, Stri
         ErrorKind::InvalidData => "it is no text; if it is compressed, unpack it first".to_owned(),
         _ => format!("it cannot be read: {error}"),
     })?;
-    match serde_json::from_str::<Line<String>>(&line) {
+    match serde_json::from_str::<Line>(&line) {
         Ok(Line::Header(header)) if header.version != VERSION => {
             Err(format!("its version is {}; this program reads version {VERSION}", header.version))
         }
@@ -74,6 +73,8 @@ struct Reader {
     /// Its end is not known before `end` is.
     history: History,
     end: Option<End>,
+    /// All texts, each once.
+    texts: HashSet<Text>,
     /// The line that wrote a text first, and its key.
     written: HashMap<Text, (usize, Option<String>)>,
     /// The texts of a key.
@@ -84,21 +85,21 @@ impl Reader {
     fn new(header: Header) -> Reader {
         let (writes, reads, faults, finals) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let end = End { at: 0, not_back: None, lines: 0 };
-        let history = History { header, texts: Texts::default(), writes, reads, faults, finals, end };
-        Reader { history, end: None, written: HashMap::new(), keys: HashMap::new() }
+        let history = History { header, writes, reads, faults, finals, end };
+        Reader { history, end: None, texts: HashSet::new(), written: HashMap::new(), keys: HashMap::new() }
     }
 
-    fn take(&mut self, number: usize, line: Line<String>) -> Result<(), String> {
+    fn take(&mut self, number: usize, line: Line) -> Result<(), String> {
         match line {
             Line::Header(_) => return Err("a second header; this file was put together from others".to_owned()),
-            Line::Write(write) => {
-                let write = self.write(number, write)?;
+            Line::Write(mut write) => {
+                self.check_write(number, &mut write)?;
                 self.history.writes.push((number, write));
             }
-            Line::Read(read) => {
+            Line::Read(mut read) => {
                 self.node(read.node)?;
                 in_time(read.call, read.returned)?;
-                let read = self.intern_read(read);
+                read.entries.iter_mut().for_each(|(_, text)| self.share(text));
                 self.history.reads.push((number, read));
             }
             Line::Fault(fault) => {
@@ -106,13 +107,13 @@ impl Reader {
                 in_time(fault.begin, fault.end)?;
                 self.history.faults.push((number, fault));
             }
-            Line::Final(shown) => {
+            Line::Final(mut shown) => {
                 self.node(shown.node)?;
                 if self.history.finals.iter().any(|(_, earlier)| earlier.node == shown.node) {
                     return Err("a second final log of one node".to_owned());
                 }
-                let entries = self.entries(shown.entries);
-                self.history.finals.push((number, Final { node: shown.node, entries }));
+                shown.entries.iter_mut().for_each(|(_, text)| self.share(text));
+                self.history.finals.push((number, shown));
             }
             Line::End(end) => self.end = Some(end),
         }
@@ -123,21 +124,19 @@ impl Reader {
         if node < self.history.header.nodes.len() { Ok(()) } else { Err(format!("there is no node {node}")) }
     }
 
-    fn entries(&mut self, entries: Vec<(u64, String)>) -> Vec<(u64, Text)> {
-        entries.into_iter().map(|(id, text)| (id, self.history.texts.number(text))).collect()
-    }
-
-    fn intern_read(&mut self, read: Read<String>) -> Read<Text> {
-        let Read { client, call, returned, node, how, from, limit, stale, failed, entries } = read;
-        let entries = self.entries(entries);
-        Read { client, call, returned, node, how, from, limit, stale, failed, entries }
+    /// Makes a text share its memory with those that are equal.
+    fn share(&mut self, text: &mut Text) {
+        match self.texts.get(text) {
+            Some(known) => text.clone_from(known),
+            None => drop(self.texts.insert(text.clone())),
+        }
     }
 
     /// One text is written once, by one write; attempts at that have one key.
-    fn write(&mut self, number: usize, write: Write<String>) -> Result<Write<Text>, String> {
-        let Write { client, call, returned, texts, w, timeout, key, outcome } = write;
-        in_time(call, returned)?;
-        let texts: Vec<Text> = texts.into_iter().map(|text| self.history.texts.number(text)).collect();
+    fn check_write(&mut self, number: usize, write: &mut Write) -> Result<(), String> {
+        in_time(write.call, write.returned)?;
+        write.texts.iter_mut().for_each(|text| self.share(text));
+        let Write { texts, key, outcome, .. } = write;
         if texts.is_empty() {
             return Err("a write of nothing".to_owned());
         }
@@ -146,18 +145,18 @@ impl Reader {
         {
             return Err(format!("{first} is no id"));
         }
-        for text in &texts {
-            let (line, earlier) = self.written.entry(*text).or_insert_with(|| (number, key.clone()));
-            if *line != number && (key.is_none() || *earlier != key) {
+        for text in &*texts {
+            let (line, earlier) = self.written.entry(text.clone()).or_insert_with(|| (number, key.clone()));
+            if *line != number && (key.is_none() || earlier != key) {
                 return Err(format!("line {line} wrote the same text, and it is not the same write"));
             }
         }
         if let Some(key) = &key
-            && self.keys.entry(key.clone()).or_insert_with(|| texts.clone()) != &texts
+            && self.keys.entry(key.clone()).or_insert_with(|| texts.clone()) != texts
         {
             return Err(format!("the key {key} was used for other texts"));
         }
-        Ok(Write { client, call, returned, texts, w, timeout, key, outcome })
+        Ok(())
     }
 
     fn finish(mut self, last: usize) -> Result<History, String> {

@@ -44,7 +44,7 @@ impl Recorder {
     }
 
     /// Writes one line down, unless the history has ended.
-    pub(crate) fn note(&self, line: &Line<String>) {
+    pub(crate) fn note(&self, line: &Line) {
         self.lock().note(line);
     }
 
@@ -66,7 +66,7 @@ impl Recorder {
 }
 
 impl Growing {
-    fn note(&mut self, line: &Line<String>) {
+    fn note(&mut self, line: &Line) {
         if self.ended {
             return;
         }

@@ -38,7 +38,7 @@ pub(crate) fn read_until_the_end(run: &Run, node: usize, number: u64, mut random
     }
 }
 
-fn read(run: &Run, client: &str, node: usize, how: ReadMode, from: u64, limit: Option<u64>) -> Read<String> {
+fn read(run: &Run, client: &str, node: usize, how: ReadMode, from: u64, limit: Option<u64>) -> Read {
     let consistency = match how {
         ReadMode::Usual | ReadMode::Follow => None,
         ReadMode::Strong | ReadMode::Prefix => Some(how.word()),
@@ -47,7 +47,8 @@ fn read(run: &Run, client: &str, node: usize, how: ReadMode, from: u64, limit: O
     let answer = run.reading.page(&run.nodes[node].1, from, limit, consistency);
     let (stale, failed, entries) = match answer {
         Ok(reply) => {
-            let entries = reply.value.messages.into_iter().map(|message| (message.id, message.message)).collect();
+            let entries =
+                reply.value.messages.into_iter().map(|message| (message.id, message.message.into())).collect();
             (reply.value.possibly_stale, None, entries)
         }
         Err(failure) => (false, Some(failure.error), Vec::new()),
@@ -73,7 +74,7 @@ pub(crate) fn follow(run: &Arc<Run>, node: usize) {
 fn take_lines(run: &Run, node: usize, call: u64, lines: impl BufRead, from: &mut u64) {
     for line in lines.lines().map_while(Result::ok).filter(|line| !line.is_empty()) {
         let Ok(Message { id, message, .. }) = serde_json::from_str(&line) else { return };
-        let entries = vec![(id, message)];
+        let entries = vec![(id, message.into())];
         let client = format!("follower-{node}");
         let (how, returned) = (ReadMode::Follow, run.recorder.now());
         let read =

@@ -4,7 +4,7 @@ use super::run::Run;
 use super::writers::{Wanted, attempt};
 use crate::api::Message;
 use crate::api::{Copies, WriteOptions};
-use crate::history::{Final, Line, Outcome};
+use crate::history::{Final, Line, Outcome, Text};
 use crate::wait::poll_for;
 use std::io::BufRead;
 use std::time::{Duration, Instant};
@@ -57,12 +57,12 @@ fn write_down(run: &Run, node: usize, last: u64, limit: Duration) -> Result<(), 
         Err(failure) => return Err(format!("{name} does not answer: {failure}")),
     }
     let lines = run.reading.export(address, run.first).map_err(|failure| format!("{name} gives no log: {failure}"))?;
-    let entries: Result<Vec<(u64, String)>, String> = lines
+    let entries: Result<Vec<(u64, Text)>, String> = lines
         .lines()
         .map(|line| {
             let line = line.map_err(|error| error.to_string())?;
             let message: Message = serde_json::from_str(&line).map_err(|error| error.to_string())?;
-            Ok((message.id, message.message))
+            Ok((message.id, message.message.into()))
         })
         .collect();
     let entries = entries.map_err(|error| format!("the log of {name} was cut off: {error}"))?;

@@ -96,7 +96,7 @@ pub(crate) fn attempt(run: &Run, wanted: &Wanted) -> Outcome {
         client: client.clone(),
         call,
         returned,
-        texts: texts.clone(),
+        texts: texts.iter().map(|text| text.as_str().into()).collect(),
         w: options.copies.map(|copies| copies.to_string()),
         timeout: options.wait.map(|wait| wait.as_secs_f64()),
         key: options.key.clone(),
