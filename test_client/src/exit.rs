@@ -1,4 +1,4 @@
-//! What the exit code tells a script.
+//! The exit codes.
 
 use std::process::ExitCode;
 

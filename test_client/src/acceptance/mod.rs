@@ -1,7 +1,7 @@
 //! `test_client acceptance`: the exercise's published acceptance, played against real nodes.
 //!
 //! It is played on a cluster of its own, or on one that is given. There, other clients may write at the same time: a
-//! tag tells our messages apart, and only their order among themselves is checked.
+//! tag distinguishes our messages, and only their order among themselves is checked.
 
 mod absence;
 mod shell;

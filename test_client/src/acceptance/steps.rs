@@ -384,7 +384,7 @@ impl<'a, 'b> Play<'a, 'b> {
     }
 }
 
-/// An answer of the master, good or bad, is something to judge. Without one, the acceptance cannot go on.
+/// Passes on an answer of the master, whatever it says. Without one, the acceptance stops.
 fn answered(answer: Answer) -> Result<Answer, Stop> {
     match answer {
         Err(failure) if failure.status.is_none() => Err(failure.into()),

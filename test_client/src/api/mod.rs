@@ -15,8 +15,8 @@ pub(crate) use call::Reply;
 pub(crate) use credentials::Credentials;
 pub(crate) use failure::{Failure, Kind};
 pub(crate) use wire::{
-    Ack, Copied, Faults, Health, Ids, KnownWrite, Listed, Message, Messages, Posted, PostedBatch, Replica,
-    SecondaryReport, State, Trace, WriteIds, WriteOutcome,
+    Ack, Copied, FaultState, Health, Ids, KnownWrite, Listed, Message, Messages, Posted, PostedBatch, SecondaryReport,
+    SecondaryState, Trace, TracedReplica, WriteIds, WriteOutcome,
 };
 pub(crate) use write_options::{Copies, SECONDS_MAX, WriteOptions, parse_key, parse_wait};
 
@@ -185,7 +185,7 @@ impl Client {
     }
 
     /// The state of the faults of a node.
-    pub(crate) fn faults(&self, node: &Address) -> Result<Reply<Faults>, Failure> {
+    pub(crate) fn faults(&self, node: &Address) -> Result<Reply<FaultState>, Failure> {
         self.read(node, "/faults", REPLY_BYTES_MAX)
     }
 

@@ -90,7 +90,7 @@ pub(crate) enum WriteOutcome {
 
 /// The state of the faults of a node.
 #[derive(Clone, Copy, Debug, Deserialize)]
-pub(crate) struct Faults {
+pub(crate) struct FaultState {
     /// Whether the node accepts PUT /faults.
     pub(crate) enabled: bool,
     /// How many calls the latest fault changed.
@@ -159,7 +159,7 @@ pub(crate) struct Health {
 pub(crate) struct Listed {
     pub(crate) server_id: String,
     pub(crate) url: String,
-    pub(crate) state: Option<State>,
+    pub(crate) state: Option<SecondaryState>,
     pub(crate) detail: Option<String>,
     /// Everything up to this id is known to be on its disk.
     pub(crate) durable: Option<u64>,
@@ -168,7 +168,7 @@ pub(crate) struct Listed {
 
 impl Listed {
     pub(crate) fn is_in_sync(&self) -> bool {
-        self.state == Some(State::InSync)
+        self.state == Some(SecondaryState::InSync)
     }
 }
 
@@ -181,12 +181,12 @@ pub(crate) struct Trace {
     pub(crate) timestamp: String,
     pub(crate) w: u64,
     pub(crate) ms: f64,
-    pub(crate) replicas: Vec<Replica>,
+    pub(crate) replicas: Vec<TracedReplica>,
 }
 
 /// One node's part in it; moments in milliseconds after the write was accepted.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Replica {
+pub(crate) struct TracedReplica {
     pub(crate) server_id: String,
     pub(crate) state: String,
     pub(crate) stored_ms: Option<f64>,
@@ -202,7 +202,7 @@ pub(crate) struct Replica {
 /// The state of a secondary, as its master reports it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum State {
+pub(crate) enum SecondaryState {
     InSync,
     CatchingUp,
     Unreachable,

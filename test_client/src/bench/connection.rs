@@ -13,14 +13,14 @@ pub(super) struct Connection {
     node: SocketAddr,
     token: Token,
     stream: Option<TcpStream>,
-    state: State,
+    phase: Phase,
     /// The node sends nothing after what has arrived.
     ended: bool,
     answer: Answer,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum State {
+enum Phase {
     /// No request is under way.
     Idle,
     Connecting,
@@ -53,7 +53,7 @@ impl Connection {
     /// A connection that is made with the first request, and keeps so many bytes of an answer's body.
     pub(super) fn new(node: SocketAddr, token: Token, body_kept_max: usize) -> Connection {
         let answer = Answer::new(body_kept_max);
-        Connection { node, token, stream: None, state: State::Idle, ended: false, answer }
+        Connection { node, token, stream: None, phase: Phase::Idle, ended: false, answer }
     }
 
     /// The answer that has arrived.
@@ -63,17 +63,17 @@ impl Connection {
 
     /// Whether a request is under way.
     pub(super) fn is_busy(&self) -> bool {
-        self.state != State::Idle
+        self.phase != Phase::Idle
     }
 
     /// Sends a request, as far as it goes.
     pub(super) fn begin(&mut self, request: &[u8], registry: &Registry) -> Progress {
         self.answer.begin();
         let begun = if self.stream.is_some() {
-            self.state = State::Sending(0);
+            self.phase = Phase::Sending(0);
             self.send(request).map_err(broken)
         } else {
-            self.state = State::Connecting;
+            self.phase = Phase::Connecting;
             self.connect(registry).map_err(not_connected)
         };
         self.progress(begun.map(|()| Progress::Pending))
@@ -82,7 +82,7 @@ impl Connection {
     /// Goes on after an event. The request is the same as before.
     pub(super) fn proceed(&mut self, event: &Event, request: &[u8], buffer: &mut [u8]) -> Progress {
         self.ended |= event.is_read_closed() || event.is_error();
-        if self.state == State::Idle {
+        if self.phase == Phase::Idle {
             // The node was asked nothing, so whatever it sends means that it gave the connection up.
             if event.is_readable() || self.ended {
                 self.close();
@@ -97,7 +97,7 @@ impl Connection {
     pub(super) fn close(&mut self) {
         // A socket that is closed is no longer registered.
         self.stream = None;
-        self.state = State::Idle;
+        self.phase = Phase::Idle;
     }
 
     fn progress(&mut self, result: Result<Progress, Failure>) -> Progress {
@@ -116,7 +116,7 @@ impl Connection {
     }
 
     fn go_on(&mut self, event: &Event, request: &[u8], buffer: &mut [u8]) -> Result<Progress, Failure> {
-        if self.state == State::Connecting && !self.is_connected().map_err(not_connected)? {
+        if self.phase == Phase::Connecting && !self.is_connected().map_err(not_connected)? {
             return Ok(Progress::Pending);
         }
         // A node that refuses a long request may answer before it has all of it, and never read the rest.
@@ -142,16 +142,16 @@ impl Connection {
             peer => peer?,
         };
         stream.set_nodelay(true)?;
-        self.state = State::Sending(0);
+        self.phase = Phase::Sending(0);
         Ok(true)
     }
 
     /// Sends what the socket takes now, which may be all that is left.
     fn send(&mut self, request: &[u8]) -> io::Result<()> {
-        while let (State::Sending(sent), Some(stream)) = (self.state, &mut self.stream) {
+        while let (Phase::Sending(sent), Some(stream)) = (self.phase, &mut self.stream) {
             match stream.write(&request[sent..]) {
-                Ok(length) if sent + length == request.len() => self.state = State::Receiving,
-                Ok(length) => self.state = State::Sending(sent + length),
+                Ok(length) if sent + length == request.len() => self.phase = Phase::Receiving,
+                Ok(length) => self.phase = Phase::Sending(sent + length),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -172,8 +172,8 @@ impl Connection {
             taken.map_err(|garbage| Failure::Broken(garbage.to_owned()))?;
             if self.answer.is_complete() {
                 // The rest of a request must not be taken for the next one, nor a second answer for its answer.
-                let is_early = matches!(self.state, State::Sending(_));
-                self.state = State::Idle;
+                let is_early = matches!(self.phase, Phase::Sending(_));
+                self.phase = Phase::Idle;
                 if is_early || self.ended || self.answer.closes() {
                     self.close();
                 }

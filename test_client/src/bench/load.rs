@@ -9,7 +9,7 @@ use super::meter::{Interval, Meter};
 use super::options::Options;
 use super::request::{Page, Post};
 use super::schedule::Schedule;
-use super::stats::{Outcome, Stats};
+use super::stats::{RequestOutcome, Stats};
 use crate::api::{Address, Credentials, Ids};
 use mio::{Events, Poll, Token};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -49,7 +49,7 @@ pub(super) struct Node {
 }
 
 /// What all threads know.
-pub(super) struct Run {
+pub(super) struct Plan {
     pub(super) options: Options,
     pub(super) master: Node,
     /// The nodes that readers ask.
@@ -57,7 +57,7 @@ pub(super) struct Run {
     /// How long an answer may take.
     pub(super) timeout: Duration,
     pub(super) token: Option<Credentials>,
-    /// Tells this run's messages from those of others.
+    /// Distinguishes the messages of this run from those of others.
     pub(super) tag: String,
     /// The newest id that is known.
     pub(super) newest: AtomicU64,
@@ -118,7 +118,7 @@ impl Role {
 
 /// The thread.
 pub(super) struct Load<'a> {
-    run: &'a Run,
+    plan: &'a Plan,
     /// All times are counted from here.
     begun: Instant,
     poll: Poll,
@@ -140,19 +140,19 @@ pub(super) struct Load<'a> {
 
 impl<'a> Load<'a> {
     /// The share of the clients that one thread drives.
-    pub(super) fn new(run: &'a Run, thread: u64, report: Sender<Interval>) -> io::Result<Load<'a>> {
-        let options = &run.options;
+    pub(super) fn new(plan: &'a Plan, thread: u64, report: Sender<Interval>) -> io::Result<Load<'a>> {
+        let options = &plan.options;
         let ours = |number: &u64| number % options.threads == thread;
-        let post = Post::new(&run.master.address, options, &run.tag, run.token.as_ref());
+        let post = Post::new(&plan.master.address, options, &plan.tag, plan.token.as_ref());
         let mut clients = Vec::new();
         for _ in (0..options.writers).filter(ours) {
-            let connection = Connection::new(run.master.socket, Token(clients.len()), POST_BODY_KEPT_MAX);
+            let connection = Connection::new(plan.master.socket, Token(clients.len()), POST_BODY_KEPT_MAX);
             clients.push(Client::new(connection, Role::Writer { post: post.clone(), newest: 0 }));
         }
         let writers = clients.len();
         for number in (0..options.readers).filter(ours) {
-            let node = &run.read_from[usize::try_from(number).unwrap_or_default() % run.read_from.len()];
-            let page = Page::new(&node.address, options.page, number, run.token.as_ref());
+            let node = &plan.read_from[usize::try_from(number).unwrap_or_default() % plan.read_from.len()];
+            let page = Page::new(&node.address, options.page, number, plan.token.as_ref());
             let connection = Connection::new(node.socket, Token(clients.len()), PAGE_BODY_KEPT_MAX);
             clients.push(Client::new(connection, Role::Reader { page }));
         }
@@ -161,7 +161,7 @@ impl<'a> Load<'a> {
             _ => Schedule::Free,
         };
         Ok(Load {
-            run,
+            plan,
             begun: Instant::now(),
             poll: Poll::new()?,
             clients,
@@ -205,7 +205,7 @@ impl<'a> Load<'a> {
     /// Reports the seconds that are over. Says whether the measured time is.
     fn is_over(&mut self) -> bool {
         let now = self.now();
-        if self.run.stop.load(Ordering::Relaxed) {
+        if self.plan.stop.load(Ordering::Relaxed) {
             self.ends = self.ends.min(now);
         }
         self.report_seconds(now);
@@ -215,7 +215,7 @@ impl<'a> Load<'a> {
     fn report_seconds(&mut self, now: Duration) {
         while now.min(self.ends) >= self.meter.next_second() {
             let interval = self.meter.turn(self.meter.next_second(), now);
-            // The receiver is gone only after an error, which it tells.
+            // The receiver is gone only after an error, which it reports.
             let _ = self.report.send(interval);
         }
     }
@@ -231,7 +231,7 @@ impl<'a> Load<'a> {
 
     /// Sends the next request of a client, whose latency counts from this time.
     fn ask(&mut self, index: usize, since: Duration) {
-        let options = &self.run.options;
+        let options = &self.plan.options;
         let client = &mut self.clients[index];
         client.since = since;
         client.begun = self.begun.elapsed();
@@ -240,7 +240,7 @@ impl<'a> Load<'a> {
                 post.number(self.next_message);
                 self.next_message += u64::from(options.batch) * options.threads;
             }
-            Role::Reader { page } => page.choose(self.run.newest.load(Ordering::Relaxed)),
+            Role::Reader { page } => page.choose(self.plan.newest.load(Ordering::Relaxed)),
         }
         let progress = client.connection.begin(client.role.request(), self.poll.registry());
         self.take(index, progress);
@@ -261,7 +261,7 @@ impl<'a> Load<'a> {
     }
 
     /// Counts a request without an answer, and lets its client pause.
-    fn fail(&mut self, index: usize, outcome: Outcome, why: String) {
+    fn fail(&mut self, index: usize, outcome: RequestOutcome, why: String) {
         self.stats(index).fail(outcome, || why);
         self.paused.push_back((self.now() + PAUSE, index));
     }
@@ -291,8 +291,8 @@ impl<'a> Load<'a> {
                 self.count_answer(index);
                 self.next(index);
             }
-            Progress::Failed(Failure::NotConnected(why)) => self.fail(index, Outcome::NotConnected, why),
-            Progress::Failed(Failure::Broken(why)) => self.fail(index, Outcome::Broken, why),
+            Progress::Failed(Failure::NotConnected(why)) => self.fail(index, RequestOutcome::NotConnected, why),
+            Progress::Failed(Failure::Broken(why)) => self.fail(index, RequestOutcome::Broken, why),
         }
     }
 
@@ -310,12 +310,12 @@ impl<'a> Load<'a> {
         let latency = now.saturating_sub(client.since);
         let (stats, done) = match &mut client.role {
             Role::Writer { newest, .. } => {
-                let batch = u64::from(self.run.options.batch);
-                if Outcome::Status(status).is_success() {
+                let batch = u64::from(self.plan.options.batch);
+                if RequestOutcome::Status(status).is_success() {
                     match acknowledged(answer.body(), batch) {
                         Ok((first, last)) => {
                             self.rest.ids.acknowledge(first, last, newest);
-                            self.run.newest.fetch_max(last, Ordering::Relaxed);
+                            self.plan.newest.fetch_max(last, Ordering::Relaxed);
                         }
                         Err(why) => self.rest.ids.complain(|| format!("{status} was answered {why}")),
                     }
@@ -324,10 +324,10 @@ impl<'a> Load<'a> {
             }
             Role::Reader { .. } => (&mut self.meter.stats.reads, 1),
         };
-        if Outcome::Status(status).is_success() {
+        if RequestOutcome::Status(status).is_success() {
             stats.succeed(status, done, bytes, latency);
         } else {
-            stats.fail(Outcome::Status(status), || explanation(answer.body()));
+            stats.fail(RequestOutcome::Status(status), || explanation(answer.body()));
         }
     }
 
@@ -339,9 +339,13 @@ impl<'a> Load<'a> {
         self.next_look = now + SLEEP_MAX;
         for index in 0..self.clients.len() {
             let client = &mut self.clients[index];
-            if client.connection.is_busy() && now.saturating_sub(client.begun) > self.run.timeout {
+            if client.connection.is_busy() && now.saturating_sub(client.begun) > self.plan.timeout {
                 client.connection.close();
-                self.fail(index, Outcome::TimedOut, format!("no answer within {} s", self.run.timeout.as_secs()));
+                self.fail(
+                    index,
+                    RequestOutcome::TimedOut,
+                    format!("no answer within {} s", self.plan.timeout.as_secs()),
+                );
             }
         }
     }
@@ -422,7 +426,7 @@ fn acknowledged(body: &[u8], batch: u64) -> Result<(u64, u64), String> {
     Ok((first, last))
 }
 
-/// What an error says, as nodes tell it.
+/// The sentence of an error.
 fn explanation(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Problem {

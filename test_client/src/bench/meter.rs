@@ -115,7 +115,7 @@ fn own_cpu() -> Duration {
     Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
-/// How long this thread waited for a core. Linux tells; elsewhere it is not known, and zero.
+/// How long this thread waited for a core. Only Linux reports it; elsewhere it is zero.
 fn without_core() -> Duration {
     let known = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     known.split_ascii_whitespace().nth(1).and_then(|ns| ns.parse().ok()).map_or(Duration::ZERO, Duration::from_nanos)

@@ -32,7 +32,7 @@ use crate::exit::Exit;
 use crate::output::Terminal;
 use crate::scenario;
 use indicatif::{ProgressBar, ProgressStyle};
-use load::{Load, Node, Run};
+use load::{Load, Node, Plan};
 pub(crate) use options::Options;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -44,7 +44,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
-use summary::{Summary, Verdict};
+use summary::{RequestsVerdict, Summary};
 
 /// A host that is there accepts a connection at once.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -54,15 +54,15 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 
 /// Loads the cluster, and reports what it measured.
 pub(crate) fn run(client: &Client, terminal: &mut Terminal, json: bool, options: &Options) -> io::Result<Exit> {
-    let (run, plot) = match prepare(client, options) {
+    let (plan, plot) = match prepare(client, options) {
         Ok(prepared) => prepared,
         Err((exit, why)) => return terminal.give_up(exit, &why),
     };
-    let summary = match measure(&run, json) {
+    let summary = match measure(&plan, json) {
         Ok(summary) => summary,
         Err(error) => return terminal.give_up(Exit::Unreachable, &format!("cannot load the cluster: {error}")),
     };
-    report::show(terminal, &run, &summary)?;
+    report::show(terminal, &plan, &summary)?;
     let (exit, verdict) = judge(&summary);
     if let Some(verdict) = verdict {
         terminal.complain(verdict);
@@ -70,7 +70,7 @@ pub(crate) fn run(client: &Client, terminal: &mut Terminal, json: bool, options:
     if let Some(mut file) = plot {
         file.write_all(plot::svg(options, &summary).as_bytes())?;
     }
-    let mut document = report::document(&run, &summary);
+    let mut document = report::document(&plan, &summary);
     document["exit_code"] = exit.code().into();
     terminal.document(document.to_string().as_bytes())?;
     Ok(exit)
@@ -79,17 +79,17 @@ pub(crate) fn run(client: &Client, terminal: &mut Terminal, json: bool, options:
 /// The exit code of a run, and the sentence that goes with it.
 fn judge(summary: &Summary) -> (Exit, Option<&'static str>) {
     if !summary.rest.ids.violations().is_empty() {
-        return (Exit::Broken, Some("the master acknowledged what must not be"));
+        return (Exit::Broken, Some("the master acknowledged ids that must not be"));
     }
-    let writes = Verdict::of(&summary.total.writes, summary.rest.unanswered);
-    let reads = Verdict::of(&summary.total.reads, 0);
+    let writes = RequestsVerdict::of(&summary.total.writes, summary.rest.unanswered);
+    let reads = RequestsVerdict::of(&summary.total.reads, 0);
     match (writes, reads) {
-        (Verdict::AllRefused, _) => (Exit::Refused, Some("every message was refused; nothing was appended")),
-        (Verdict::NotConnected, _) => (Exit::Unreachable, Some("no connection to the master could be made")),
-        (Verdict::AllUnknown, _) if !summary.measured.is_zero() => {
+        (RequestsVerdict::AllRefused, _) => (Exit::Refused, Some("every message was refused; nothing was appended")),
+        (RequestsVerdict::NotConnected, _) => (Exit::Unreachable, Some("no connection to the master could be made")),
+        (RequestsVerdict::AllUnknown, _) if !summary.measured.is_zero() => {
             (Exit::Unknown, Some("no message was acknowledged, and some may have been appended"))
         }
-        (_, Verdict::Done) => (Exit::Success, None),
+        (_, RequestsVerdict::Done) => (Exit::Success, None),
         _ => (Exit::Unreachable, Some("no page was read")),
     }
 }
@@ -97,7 +97,7 @@ fn judge(summary: &Summary) -> (Exit, Option<&'static str>) {
 // Before the run.
 
 /// Finds the nodes, and opens the file for the plot, so that a long run does not end without one.
-fn prepare(client: &Client, options: &Options) -> Result<(Run, Option<File>), (Exit, String)> {
+fn prepare(client: &Client, options: &Options) -> Result<(Plan, Option<File>), (Exit, String)> {
     options.check().map_err(|why| (Exit::Usage, why.to_owned()))?;
     let plot = match &options.plot {
         Some(path) => {
@@ -115,7 +115,7 @@ fn prepare(client: &Client, options: &Options) -> Result<(Run, Option<File>), (E
     let master = if options.writers > 0 { reach(client.master())? } else { reach(&addresses[0])? };
     let read_from = addresses.iter().filter(|_| options.readers > 0).map(reach).collect::<Result<_, _>>()?;
     let stop = stop_on_signal().map_err(|error| (Exit::Unreachable, format!("no signals: {error}")))?;
-    let run = Run {
+    let plan = Plan {
         options: options.clone(),
         master,
         read_from,
@@ -125,7 +125,7 @@ fn prepare(client: &Client, options: &Options) -> Result<(Run, Option<File>), (E
         newest: AtomicU64::new(newest),
         stop,
     };
-    Ok((run, plot))
+    Ok((plan, plot))
 }
 
 /// The newest id of a node. A server without /health can still be measured; a secondary accepts no messages.
@@ -166,16 +166,16 @@ fn stop_on_signal() -> io::Result<Arc<AtomicBool>> {
 
 // During the run.
 
-fn measure(run: &Run, is_silent: bool) -> io::Result<Summary> {
-    let threads = run.options.threads;
-    let mut summary = Summary::new(threads, run.options.warm_up);
+fn measure(plan: &Plan, is_silent: bool) -> io::Result<Summary> {
+    let threads = plan.options.threads;
+    let mut summary = Summary::new(threads, plan.options.warm_up);
     // A line on a terminal, and nothing elsewhere.
     let bar = if is_silent { ProgressBar::hidden() } else { ProgressBar::no_length() };
     let bar = bar.with_style(ProgressStyle::with_template("{wide_msg}").expect("the template is a constant"));
     thread::scope(|scope| {
         let (sender, reports) = mpsc::channel();
         let loads =
-            (0..threads).map(|number| Load::new(run, number, sender.clone())).collect::<io::Result<Vec<_>>>()?;
+            (0..threads).map(|number| Load::new(plan, number, sender.clone())).collect::<io::Result<Vec<_>>>()?;
         drop(sender);
         let begun = Instant::now();
         let loads = loads.into_iter().map(|load| {

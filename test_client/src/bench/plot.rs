@@ -4,7 +4,7 @@ use super::options::Options;
 use super::report::grouped;
 use super::stats::{P50, P99};
 use super::summary::{Figures, Second, Summary};
-use crate::output::{Axis, Line, Svg};
+use crate::output::{Axis, Series, Svg};
 
 const SIZE: (f64, f64) = (820.0, 560.0);
 /// Left and right end of both panels, and the bottom and top of each.
@@ -37,10 +37,10 @@ pub(super) fn svg(options: &Options, summary: &Summary) -> String {
 }
 
 /// A value for every second that has one, at the middle of it.
-fn line(summary: &Summary, class: &'static str, name: &'static str, value: impl Fn(&Second) -> Option<f64>) -> Line {
+fn line(summary: &Summary, class: &'static str, name: &'static str, value: impl Fn(&Second) -> Option<f64>) -> Series {
     let middle = |second: &Second| second.begins as f64 + second.length.as_secs_f64() / 2.0;
     let points = summary.seconds.iter().filter_map(|second| Some((middle(second), value(second)?))).collect();
-    Line { class, name, points }
+    Series { class, name, points }
 }
 
 fn title(options: &Options) -> String {

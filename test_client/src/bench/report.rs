@@ -1,8 +1,8 @@
 //! The report for a person, during the run and at its end, and the document for scripts.
 
-use super::load::Run;
+use super::load::Plan;
 use super::options::Options;
-use super::stats::{LATENCY_NAMES, Latency, Outcome, P99, Stats};
+use super::stats::{LATENCY_NAMES, Latency, P99, RequestOutcome, Stats};
 use super::summary::{Figures, Second, Summary, per_second};
 use crate::output::{self, BAD, DIM, GOOD, STRONG, Terminal, count, visible};
 use serde_json::{Map, Value, json};
@@ -25,8 +25,8 @@ pub(super) fn progress(second: &Second) -> String {
 }
 
 /// The table and everything that qualifies it.
-pub(super) fn show(terminal: &mut Terminal, run: &Run, summary: &Summary) -> io::Result<()> {
-    let options = &run.options;
+pub(super) fn show(terminal: &mut Terminal, plan: &Plan, summary: &Summary) -> io::Result<()> {
+    let options = &plan.options;
     terminal.line(headline(options, summary))?;
     terminal.gap()?;
     let columns = ["a second", "p50", "p90", "p99", "p99.9", "max", "mean"];
@@ -96,16 +96,16 @@ fn show_outcomes(terminal: &mut Terminal, side: &Stats, what: &str, options: &Op
     Ok(())
 }
 
-fn meaning(outcome: Outcome) -> String {
+fn meaning(outcome: RequestOutcome) -> String {
     match outcome {
-        Outcome::Status(200) => "200".to_owned(),
-        Outcome::Status(201) => "201, committed".to_owned(),
-        Outcome::Status(202) => "202, committed with fewer copies".to_owned(),
-        Outcome::Status(status) if outcome.is_refusal() => format!("{status}, refused"),
-        Outcome::Status(status) => format!("{status}, unknown outcome"),
-        Outcome::Broken => "connection broken, unknown outcome".to_owned(),
-        Outcome::TimedOut => "no answer in time, unknown outcome".to_owned(),
-        Outcome::NotConnected => "not sent, no connection".to_owned(),
+        RequestOutcome::Status(200) => "200".to_owned(),
+        RequestOutcome::Status(201) => "201, committed".to_owned(),
+        RequestOutcome::Status(202) => "202, committed with fewer copies".to_owned(),
+        RequestOutcome::Status(status) if outcome.is_refusal() => format!("{status}, refused"),
+        RequestOutcome::Status(status) => format!("{status}, unknown outcome"),
+        RequestOutcome::Broken => "connection broken, unknown outcome".to_owned(),
+        RequestOutcome::TimedOut => "no answer in time, unknown outcome".to_owned(),
+        RequestOutcome::NotConnected => "not sent, no connection".to_owned(),
     }
 }
 
@@ -161,12 +161,12 @@ fn show_own_share(terminal: &mut Terminal, summary: &Summary) -> io::Result<()> 
 }
 
 /// Everything, for scripts.
-pub(super) fn document(run: &Run, summary: &Summary) -> Value {
-    let options = &run.options;
+pub(super) fn document(plan: &Plan, summary: &Summary) -> Value {
+    let options = &plan.options;
     let (total, ids) = (&summary.total, &summary.rest.ids);
     json!({
-        "master": run.master.address.to_string(),
-        "run": run.tag,
+        "master": plan.master.address.to_string(),
+        "run": plan.tag,
         "options": options.document(),
         "measured_seconds": summary.measured.as_secs_f64(),
         "ended_early": summary.measured < Duration::from_secs(options.seconds),

@@ -17,7 +17,7 @@ pub(super) struct Post {
 }
 
 impl Post {
-    /// The post that was asked for. The tag tells the messages of this run from those of others.
+    /// The post that was asked for. The tag distinguishes the messages of this run.
     pub(super) fn new(master: &Address, options: &Options, tag: &str, token: Option<&Credentials>) -> Post {
         let text = text(options.size as usize, tag);
         let asked = options.write_options();

@@ -20,7 +20,7 @@ pub(super) const P99: usize = 2;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum Outcome {
+pub(super) enum RequestOutcome {
     Status(u16),
     /// The connection broke, or what arrived was no answer: the node may have done what was asked for.
     Broken,
@@ -30,25 +30,25 @@ pub(super) enum Outcome {
     NotConnected,
 }
 
-impl Outcome {
+impl RequestOutcome {
     /// Whether what was asked for was done.
     pub(super) fn is_success(self) -> bool {
-        matches!(self, Outcome::Status(200..=299))
+        matches!(self, RequestOutcome::Status(200..=299))
     }
 
     /// Whether it was not done, and will not be.
     pub(super) fn is_refusal(self) -> bool {
-        matches!(self, Outcome::Status(300..=407 | 409..=499 | 502 | 503) | Outcome::NotConnected)
+        matches!(self, RequestOutcome::Status(300..=407 | 409..=499 | 502 | 503) | RequestOutcome::NotConnected)
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for RequestOutcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Outcome::Status(status) => status.fmt(formatter),
-            Outcome::Broken => formatter.write_str("broken"),
-            Outcome::TimedOut => formatter.write_str("timed_out"),
-            Outcome::NotConnected => formatter.write_str("not_connected"),
+            RequestOutcome::Status(status) => status.fmt(formatter),
+            RequestOutcome::Broken => formatter.write_str("broken"),
+            RequestOutcome::TimedOut => formatter.write_str("timed_out"),
+            RequestOutcome::NotConnected => formatter.write_str("not_connected"),
         }
     }
 }
@@ -66,7 +66,7 @@ pub(super) struct Count {
 pub(super) struct Stats {
     /// Of the successes alone: quick refusals would make them look better.
     latencies: Histogram<u32>,
-    pub(super) outcomes: BTreeMap<Outcome, Count>,
+    pub(super) outcomes: BTreeMap<RequestOutcome, Count>,
     /// Messages that were committed, or pages that were read.
     pub(super) done: u64,
     /// Bytes of the answers.
@@ -82,13 +82,13 @@ impl Stats {
     /// Counts a request that was answered with success.
     pub(super) fn succeed(&mut self, status: u16, done: u64, bytes: u64, latency: Duration) {
         self.latencies.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
-        self.outcomes.entry(Outcome::Status(status)).or_default().requests += 1;
+        self.outcomes.entry(RequestOutcome::Status(status)).or_default().requests += 1;
         self.done += done;
         self.bytes += bytes;
     }
 
     /// Counts a request that failed. The explanation is made only for the first of its kind.
-    pub(super) fn fail(&mut self, outcome: Outcome, explain: impl FnOnce() -> String) {
+    pub(super) fn fail(&mut self, outcome: RequestOutcome, explain: impl FnOnce() -> String) {
         let count = self.outcomes.entry(outcome).or_default();
         count.requests += 1;
         count.explanation.get_or_insert_with(|| explain().chars().take(EXPLANATION_CHARACTERS_MAX).collect());
@@ -106,7 +106,7 @@ impl Stats {
     }
 
     /// How many requests ended in a way.
-    pub(super) fn ended(&self, how: impl Fn(Outcome) -> bool) -> u64 {
+    pub(super) fn ended(&self, how: impl Fn(RequestOutcome) -> bool) -> u64 {
         self.outcomes.iter().filter(|(outcome, _)| how(**outcome)).map(|(_, count)| count.requests).sum()
     }
 
@@ -130,32 +130,39 @@ mod tests {
             one.succeed(201, 2, 10, Duration::from_millis(ms));
             two.succeed(202, 2, 10, Duration::from_millis(500 + ms));
         }
-        two.fail(Outcome::Status(503), || "read-only".to_owned());
-        two.fail(Outcome::Status(503), || unreachable!("only the first is explained"));
-        two.fail(Outcome::Broken, || "x".repeat(1000));
+        two.fail(RequestOutcome::Status(503), || "read-only".to_owned());
+        two.fail(RequestOutcome::Status(503), || unreachable!("only the first is explained"));
+        two.fail(RequestOutcome::Broken, || "x".repeat(1000));
         one.merge(&two);
         for (is, should) in one.latency().unwrap().into_iter().zip([500, 900, 990, 999, 1000, 500]) {
             assert!(is.abs_diff(should * 1000) <= should + 500, "{is} µs, not {should} ms");
         }
         assert_eq!((one.done, one.bytes), (2000, 10_000));
         assert_eq!(
-            (one.ended(Outcome::is_success), one.ended(Outcome::is_refusal), one.ended(|_| true)),
+            (one.ended(RequestOutcome::is_success), one.ended(RequestOutcome::is_refusal), one.ended(|_| true)),
             (1000, 2, 1003)
         );
-        let refused = &one.outcomes[&Outcome::Status(503)];
+        let refused = &one.outcomes[&RequestOutcome::Status(503)];
         assert_eq!((refused.requests, refused.explanation.as_deref()), (2, Some("read-only")));
-        assert_eq!(one.outcomes[&Outcome::Broken].explanation.as_ref().unwrap().len(), EXPLANATION_CHARACTERS_MAX);
+        assert_eq!(
+            one.outcomes[&RequestOutcome::Broken].explanation.as_ref().unwrap().len(),
+            EXPLANATION_CHARACTERS_MAX
+        );
         one.succeed(201, 1, 0, Duration::MAX);
         assert!(one.latency().unwrap()[4] >= LATENCY_US_MAX - LATENCY_US_MAX / 1000, "beyond an hour is an hour");
     }
 
     #[test]
     fn an_unknown_outcome_is_no_refusal() {
-        for unknown in
-            [Outcome::Status(500), Outcome::Status(504), Outcome::Status(408), Outcome::Broken, Outcome::TimedOut]
-        {
+        for unknown in [
+            RequestOutcome::Status(500),
+            RequestOutcome::Status(504),
+            RequestOutcome::Status(408),
+            RequestOutcome::Broken,
+            RequestOutcome::TimedOut,
+        ] {
             assert!(!unknown.is_refusal() && !unknown.is_success(), "{unknown}");
         }
-        assert!(Outcome::NotConnected.is_refusal() && Outcome::Status(202).is_success());
+        assert!(RequestOutcome::NotConnected.is_refusal() && RequestOutcome::Status(202).is_success());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::load::Rest;
 use super::meter::{BothStats, Cost, Interval};
-use super::stats::{Latency, Outcome, Stats};
+use super::stats::{Latency, RequestOutcome, Stats};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -159,7 +159,7 @@ fn share(part: Duration, whole: Duration) -> f64 {
 
 /// What the requests of the writers, or of the readers, came to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Verdict {
+pub(super) enum RequestsVerdict {
     /// A request succeeded, or there were none.
     Done,
     /// Every request was refused.
@@ -170,15 +170,17 @@ pub(super) enum Verdict {
     AllUnknown,
 }
 
-impl Verdict {
+impl RequestsVerdict {
     /// The verdict on requests of which so many have no answer.
-    pub(super) fn of(side: &Stats, unanswered: u64) -> Verdict {
+    pub(super) fn of(side: &Stats, unanswered: u64) -> RequestsVerdict {
         let ended = side.ended(|_| true);
         match () {
-            () if side.ended(Outcome::is_success) > 0 || ended + unanswered == 0 => Verdict::Done,
-            () if ended == 0 || side.ended(Outcome::is_refusal) < ended => Verdict::AllUnknown,
-            () if side.ended(|outcome| outcome == Outcome::NotConnected) == ended => Verdict::NotConnected,
-            () => Verdict::AllRefused,
+            () if side.ended(RequestOutcome::is_success) > 0 || ended + unanswered == 0 => RequestsVerdict::Done,
+            () if ended == 0 || side.ended(RequestOutcome::is_refusal) < ended => RequestsVerdict::AllUnknown,
+            () if side.ended(|outcome| outcome == RequestOutcome::NotConnected) == ended => {
+                RequestsVerdict::NotConnected
+            }
+            () => RequestsVerdict::AllRefused,
         }
     }
 }
@@ -226,23 +228,26 @@ mod tests {
 
     #[test]
     fn the_verdict_is_bad_only_if_nothing_succeeded() {
-        let side = |outcomes: &[Outcome]| {
+        let side = |outcomes: &[RequestOutcome]| {
             let mut side = Stats::new();
             for &outcome in outcomes {
                 match outcome {
-                    Outcome::Status(status @ 200..=299) => side.succeed(status, 1, 0, Duration::ZERO),
+                    RequestOutcome::Status(status @ 200..=299) => side.succeed(status, 1, 0, Duration::ZERO),
                     outcome => side.fail(outcome, String::new),
                 }
             }
             side
         };
-        use Outcome::{Broken, NotConnected, Status};
-        assert_eq!(Verdict::of(&side(&[]), 0), Verdict::Done);
-        assert_eq!(Verdict::of(&side(&[]), 3), Verdict::AllUnknown);
-        assert_eq!(Verdict::of(&side(&[Status(503), Status(202), Broken]), 0), Verdict::Done);
-        assert_eq!(Verdict::of(&side(&[Status(503), Status(502), NotConnected]), 0), Verdict::AllRefused);
-        assert_eq!(Verdict::of(&side(&[NotConnected]), 0), Verdict::NotConnected);
-        assert_eq!(Verdict::of(&side(&[Status(503), Status(504)]), 0), Verdict::AllUnknown);
-        assert_eq!(Verdict::of(&side(&[Status(503), Broken]), 0), Verdict::AllUnknown);
+        use RequestOutcome::{Broken, NotConnected, Status};
+        assert_eq!(RequestsVerdict::of(&side(&[]), 0), RequestsVerdict::Done);
+        assert_eq!(RequestsVerdict::of(&side(&[]), 3), RequestsVerdict::AllUnknown);
+        assert_eq!(RequestsVerdict::of(&side(&[Status(503), Status(202), Broken]), 0), RequestsVerdict::Done);
+        assert_eq!(
+            RequestsVerdict::of(&side(&[Status(503), Status(502), NotConnected]), 0),
+            RequestsVerdict::AllRefused
+        );
+        assert_eq!(RequestsVerdict::of(&side(&[NotConnected]), 0), RequestsVerdict::NotConnected);
+        assert_eq!(RequestsVerdict::of(&side(&[Status(503), Status(504)]), 0), RequestsVerdict::AllUnknown);
+        assert_eq!(RequestsVerdict::of(&side(&[Status(503), Broken]), 0), RequestsVerdict::AllUnknown);
     }
 }

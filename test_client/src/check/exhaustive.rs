@@ -25,7 +25,7 @@ enum Event {
 
 /// What the search stands at.
 #[derive(Clone, Eq, Hash, PartialEq)]
-struct State {
+struct SearchState {
     events: usize,
     /// Entries that each node shows; the master's are those of the log.
     shown: [usize; NODES],
@@ -42,7 +42,7 @@ struct Search<'a> {
     events: Vec<Event>,
     /// For each entry of the log, when its write was first called: an index into the events.
     called: Vec<usize>,
-    seen: HashSet<State>,
+    seen: HashSet<SearchState>,
 }
 
 /// Whether some run of a correct cluster has this history.
@@ -74,7 +74,7 @@ fn is_explainable(sample: &Sample) -> bool {
     };
     let Some(called) = log.iter().map(called).collect() else { return false };
     let reads = sample.reads.len();
-    let state = State {
+    let state = SearchState {
         events: 0,
         shown: [0; NODES],
         visible: 0,
@@ -132,7 +132,7 @@ fn is_taken_back(attempts: &[&Write]) -> bool {
 }
 
 impl Search<'_> {
-    fn leads_to_the_end(&mut self, state: &State) -> bool {
+    fn leads_to_the_end(&mut self, state: &SearchState) -> bool {
         if state.events == self.events.len() {
             return true;
         }
@@ -142,11 +142,11 @@ impl Search<'_> {
         self.next_states(state).iter().any(|next| self.leads_to_the_end(next))
     }
 
-    fn next_states(&self, state: &State) -> Vec<State> {
+    fn next_states(&self, state: &SearchState) -> Vec<SearchState> {
         let mut next = Vec::new();
         next.extend(self.happen(state));
         if state.visible < self.log.len() && self.called[state.visible] < state.events {
-            next.push(State { visible: state.visible + 1, ..state.clone() });
+            next.push(SearchState { visible: state.visible + 1, ..state.clone() });
         }
         for node in 0..NODES {
             // How far a node is that is read no more makes no difference.
@@ -170,8 +170,8 @@ impl Search<'_> {
     }
 
     /// The next call or return.
-    fn happen(&self, state: &State) -> Option<State> {
-        let mut next = State { events: state.events + 1, ..state.clone() };
+    fn happen(&self, state: &SearchState) -> Option<SearchState> {
+        let mut next = SearchState { events: state.events + 1, ..state.clone() };
         match self.events[state.events] {
             Event::WriteCalled(_) => {}
             Event::ReadCalled(number) => {
@@ -216,7 +216,7 @@ impl Search<'_> {
         self.log.iter().filter(|(id, _)| *id <= last).count()
     }
 
-    fn can_be_served(&self, state: &State, number: usize, read: &Read) -> bool {
+    fn can_be_served(&self, state: &SearchState, number: usize, read: &Read) -> bool {
         let shown = state.shown[read.node];
         let owed = match read.how {
             ReadMode::Strong if !read.stale => state.at_call[number],

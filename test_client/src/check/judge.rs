@@ -65,7 +65,7 @@ pub(super) fn judge(history: &History) -> Verdict {
     check_end(history, &mut violations);
     let summary = Summary::of(history, &operations, &reference, &replies);
     let checked = PROMISES.map(|(promise, ..)| match promise {
-        // Whether anything is missing, only the logs in the end tell.
+        // Only the logs in the end show whether anything is missing.
         Promise::Kept if !reference.is_final => 0,
         Promise::Kept => summary.acknowledged,
         Promise::Refused => summary.refused,

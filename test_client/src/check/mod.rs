@@ -15,7 +15,7 @@
 //! | in real time | a lower id than what was there before it was sent | `recency` |
 //! | what a node showed, it keeps showing | shows less than before | `recency`, `contents` |
 //! | a read shows what every node had acknowledged | stale, and does not say so | `recency` |
-//! | a strong read shows what any client was told | stale | `recency` |
+//! | a strong read shows all that was acknowledged or shown before | stale | `recency` |
 //! | a key writes once | answers that contradict each other | `operations` |
 //! | after every fault it comes back | it does not | the last line of the history |
 //!
@@ -70,7 +70,7 @@ pub(crate) fn run(terminal: &mut Terminal, options: &Options) -> io::Result<Exit
     Ok(exit)
 }
 
-/// Judges a file, tells a person the verdict, and draws the run if there is a place for that. Gives the verdict for a
+/// Judges a file, prints the verdict, and draws the run if there is a file for that. Gives the verdict for a
 /// script.
 pub(crate) fn judge_file(terminal: &mut Terminal, file: &Path, plot: Option<&Path>) -> io::Result<(Exit, Value)> {
     let history = match history::read(file) {

@@ -1,4 +1,4 @@
-//! What became of each write, as far as the answers tell.
+//! What became of each write, as far as the answers say.
 //!
 //! A write may have been posted several times under one key. What can be concluded from all answers together:
 //!

@@ -221,8 +221,8 @@ fn a_batch_that_is_torn() {
     for committed in [true, false] {
         is_found(Kind::Torn, |sample| {
             let is_there = |text: &str| sample.log().iter().any(|(_, shown)| **shown == *text);
-            let told = |write: &&Write| matches!(write.outcome, Outcome::Committed { .. }) == committed;
-            let mut batches = sample.writes.iter().filter(is_batch).filter(told);
+            let fits = |write: &&Write| matches!(write.outcome, Outcome::Committed { .. }) == committed;
+            let mut batches = sample.writes.iter().filter(is_batch).filter(fits);
             let Some(text) = batches.find_map(|write| is_there(&write.texts[1]).then(|| write.texts[1].clone())) else {
                 // By chance there is none in this one, so one that is torn from the beginning is made.
                 let texts: Vec<Text> = ["t batch/0", "t batch/1"].map(Text::from).to_vec();
@@ -318,7 +318,7 @@ fn a_strong_read_that_is_stale() {
         let entries = sample.log().iter().filter(|(id, _)| *id < newest).cloned().collect();
         sample.reads.push(late_read(sample, ReadMode::Strong, entries));
     });
-    // Nobody was told of it but a reader of another node.
+    // Only a reader of another node saw it.
     is_found(Kind::StaleStrong, |sample| {
         let all = sample.log().to_vec();
         silence(sample);
@@ -369,7 +369,7 @@ fn a_long_history_is_judged_without_comparing_all_with_all() {
     let mut sample = good(11, 2000, 4000);
     let long = judge(&sample.history());
     assert!(long.is_good(), "{}", sentences(&long));
-    // A violation in each of thousands of replies is counted, and told a few times.
+    // A violation in each of thousands of replies is counted, and reported a few times.
     for number in 0..5000 {
         let at = LATE + number * 2;
         let read = Read { call: at, returned: at + 1, ..late_read(&sample, ReadMode::Strong, Vec::new()) };

@@ -1,7 +1,7 @@
 //! The verdict, for a person and for a script.
 
 use super::judge::Verdict;
-use super::summary::{Faults, Reads, Summary};
+use super::summary::{FaultCounts, ReadCounts, Summary};
 use super::violations::{PROMISES, Promise};
 use crate::history::{History, ReadMode};
 use crate::output::{BAD, DIM, GOOD, NO_TICK, STRONG, Terminal, count, grouped, tick, visible};
@@ -63,7 +63,7 @@ fn show_findings(terminal: &mut Terminal, verdict: &Verdict) -> io::Result<()> {
     if kept.is_empty() {
         return Ok(());
     }
-    terminal.line(format_args!("{STRONG}What must not be{STRONG:#}"))?;
+    terminal.line(format_args!("{STRONG}Violations{STRONG:#}"))?;
     for violation in kept {
         let lines: Vec<String> = violation.lines.iter().map(usize::to_string).collect();
         let lines = match lines[..] {
@@ -105,7 +105,7 @@ fn show_reads(terminal: &mut Terminal, history: &History, summary: &Summary) -> 
     Ok(())
 }
 
-fn describe_reads(how: ReadMode, reads: &Reads) -> String {
+fn describe_reads(how: ReadMode, reads: &ReadCounts) -> String {
     let mut said = format!("{} {}, {} with news", grouped(reads.answered), how.word(), grouped(reads.with_news));
     if reads.stale > 0 {
         said += &format!(", {} said they may be stale", grouped(reads.stale));
@@ -124,7 +124,7 @@ fn show_faults(terminal: &mut Terminal, summary: &Summary) -> io::Result<()> {
     terminal.line(format_args!("  faults     {}", parts.join("; ")))
 }
 
-fn describe_faults(class: &str, faults: &Faults) -> String {
+fn describe_faults(class: &str, faults: &FaultCounts) -> String {
     format!("{} {} ({} met something)", faults.count, visible(class), faults.met)
 }
 

@@ -31,15 +31,15 @@ pub(super) struct Summary {
     pub(super) foreign: u64,
     pub(super) in_log: u64,
     /// For each node and way of reading.
-    pub(super) reads: Vec<BTreeMap<&'static str, Reads>>,
-    pub(super) faults: BTreeMap<String, Faults>,
+    pub(super) reads: Vec<BTreeMap<&'static str, ReadCounts>>,
+    pub(super) faults: BTreeMap<String, FaultCounts>,
     /// Why nothing can be said of some promise.
     pub(super) not_judged: Vec<String>,
 }
 
 /// The reads of one kind at one node.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Reads {
+pub(super) struct ReadCounts {
     pub(super) answered: u64,
     pub(super) failed: u64,
     /// The node said that they may be stale.
@@ -50,7 +50,7 @@ pub(super) struct Reads {
 
 /// The faults of one class.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Faults {
+pub(super) struct FaultCounts {
     pub(super) count: u64,
     /// How many met something: they counted so themselves, or a client was refused, kept waiting, left without an
     /// answer or told that it may be stale while they lasted.
@@ -100,7 +100,7 @@ impl Summary {
     fn count_reads(&mut self, history: &History, replies: &[Reply<'_>]) {
         self.reads = history.header.nodes.iter().map(|_| BTreeMap::new()).collect();
         for (_, read) in &history.reads {
-            let of_kind: &mut Reads = self.reads[read.node].entry(read.how.word()).or_default();
+            let of_kind: &mut ReadCounts = self.reads[read.node].entry(read.how.word()).or_default();
             of_kind.failed += u64::from(read.failed.is_some());
             of_kind.answered += u64::from(read.failed.is_none());
             of_kind.stale += u64::from(read.stale);

@@ -1,9 +1,9 @@
 //! A run as a chart: faults in a lane for each node, acknowledged messages a second, latency, and marks for what was
-//! refused, what is unknown, and what must not be.
+//! refused, what is unknown, and violations.
 
 use super::judge::Verdict;
 use crate::history::{History, Micros, Outcome, Write};
-use crate::output::{Axis, Line, Svg};
+use crate::output::{Axis, Series, Svg};
 
 const WIDTH: f64 = 900.0;
 /// Left and right end of lanes and panels.
@@ -67,7 +67,7 @@ fn in_seconds(at: Micros) -> f64 {
 }
 
 /// Acknowledged messages a second, and their mean latency in milliseconds, over time.
-fn lines(history: &History) -> (Line, Line) {
+fn lines(history: &History) -> (Series, Series) {
     let bucket = (history.end.at / POINTS_MAX).max(BUCKET_MIN);
     let number = usize::try_from(history.end.at / bucket).unwrap_or(0) + 1;
     let mut buckets: Vec<Vec<&Write>> = vec![Vec::new(); number];
@@ -86,7 +86,7 @@ fn lines(history: &History) -> (Line, Line) {
             latency.push((middle, waited as f64 / writes.len() as f64 / 1e3));
         }
     }
-    let line = |name, points| Line { class: "w", name, points };
+    let line = |name, points| Series { class: "w", name, points };
     (line("messages a second", rate), line("mean latency, ms", latency))
 }
 

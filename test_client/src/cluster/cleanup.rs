@@ -21,7 +21,7 @@ struct Open {
     undo: Option<Undo>,
 }
 
-/// Changes something back, and tells the user if that fails.
+/// Changes something back, and prints a message if that fails.
 type Undo = Box<dyn FnOnce() + Send>;
 
 impl Cleanup {

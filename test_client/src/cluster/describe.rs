@@ -1,7 +1,7 @@
 //! Nodes in a table for a person, and as a document for a script.
 
 use super::survey::Node;
-use crate::api::{Health, Listed, State};
+use crate::api::{Health, Listed, SecondaryState};
 use crate::output::{DIM, STRONG, Terminal, count, tick, visible};
 use serde_json::{Value, json};
 use std::io;
@@ -40,7 +40,7 @@ pub(crate) fn document(node: &Node) -> Value {
 /// A node in one line.
 fn describe(node: &Node) -> String {
     match (&node.answer, &node.listed) {
-        (Err(failure), Some(Listed { state: Some(State::InSync), .. })) => {
+        (Err(failure), Some(Listed { state: Some(SecondaryState::InSync), .. })) => {
             format!("not reachable from here, though its master reaches it: {failure}")
         }
         (Err(failure), _) => failure.to_string(),
@@ -61,13 +61,13 @@ pub(crate) fn describe_master(health: &Health) -> String {
 
 fn describe_secondary(health: &Health, listed: &Listed) -> String {
     let state = match listed.state {
-        Some(State::InSync) => "in sync",
-        Some(State::CatchingUp) => "catching up",
-        Some(State::Unreachable) => "its master does not reach it",
-        Some(State::Other) | None => &visible(&health.status),
+        Some(SecondaryState::InSync) => "in sync",
+        Some(SecondaryState::CatchingUp) => "catching up",
+        Some(SecondaryState::Unreachable) => "its master does not reach it",
+        Some(SecondaryState::Other) | None => &visible(&health.status),
     };
     // A secondary that is in sync needs no explanation.
-    let detail = listed.detail.as_deref().filter(|_| listed.state != Some(State::InSync));
+    let detail = listed.detail.as_deref().filter(|_| listed.state != Some(SecondaryState::InSync));
     let detail = detail.map_or_else(String::new, |detail| format!(" ({})", visible(detail)));
     let delay = match health.delay_ms {
         0 => String::new(),

@@ -6,7 +6,7 @@
 //! give the right name.
 
 use crate::api::Address;
-use crate::api::{Client, Failure, Health, Kind, Listed, Reply, State};
+use crate::api::{Client, Failure, Health, Kind, Listed, Reply, SecondaryState};
 
 /// A node, and its health.
 pub(crate) struct Node {
@@ -25,7 +25,8 @@ pub(crate) struct Node {
 impl Node {
     /// Whether it answers, and its master reaches it.
     pub(crate) fn is_reachable(&self) -> bool {
-        let master_reaches_it = self.listed.as_ref().is_none_or(|listed| listed.state != Some(State::Unreachable));
+        let master_reaches_it =
+            self.listed.as_ref().is_none_or(|listed| listed.state != Some(SecondaryState::Unreachable));
         self.answer.is_ok() && master_reaches_it
     }
 }

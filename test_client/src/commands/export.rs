@@ -164,7 +164,7 @@ fn check(file: &Path) -> Result<u64, String> {
 /// A line of a file.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Line {
+enum InputLine {
     Text(String),
     Object { message: String },
 }
@@ -189,7 +189,7 @@ impl Batches {
             serde_json::from_str(&line).map_err(|error| format!("it is no message in JSON ({error})"))
         });
         Some(match read {
-            Ok(Line::Text(message) | Line::Object { message }) => Ok(message),
+            Ok(InputLine::Text(message) | InputLine::Object { message }) => Ok(message),
             Err(why) => Err(format!("line {}: {why}; nothing was sent", self.number)),
         })
     }

@@ -11,11 +11,11 @@ use std::io;
 pub(crate) fn run(client: &Client, terminal: &mut Terminal) -> io::Result<Exit> {
     let nodes = cluster::survey(client);
     cluster::show(terminal, &nodes)?;
-    tell(terminal, &nodes)
+    finish(terminal, &nodes)
 }
 
 /// Gives the health of every node to scripts, and the exit code.
-pub(crate) fn tell(terminal: &Terminal, nodes: &[Node]) -> io::Result<Exit> {
+pub(crate) fn finish(terminal: &Terminal, nodes: &[Node]) -> io::Result<Exit> {
     let all_reachable = nodes.iter().all(Node::is_reachable);
     let document =
         json!({ "all_reachable": all_reachable, "nodes": nodes.iter().map(cluster::document).collect::<Vec<_>>() });

@@ -28,7 +28,7 @@ pub(crate) fn run(client: &Client, terminal: &mut Terminal, json: bool, every_s:
             secondaries(terminal, master.value.last, &master.value.secondaries)?;
         }
         if !is_watched {
-            return health::tell(terminal, &nodes);
+            return health::finish(terminal, &nodes);
         }
         terminal.line(format_args!("{DIM}every {every_s} s; Ctrl-C ends it{DIM:#}"))?;
         thread::sleep(Duration::from_secs_f64(every_s));

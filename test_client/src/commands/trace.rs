@@ -1,6 +1,6 @@
 //! `test_client trace`: where the time of one write went.
 
-use crate::api::{Client, Replica, Trace, WriteIds};
+use crate::api::{Client, Trace, TracedReplica, WriteIds};
 use crate::exit::Exit;
 use crate::output::{Bar, DIM, STRONG, Terminal, visible};
 use std::io;
@@ -29,7 +29,7 @@ fn show(terminal: &mut Terminal, trace: &Trace) -> io::Result<()> {
         visible(&trace.timestamp),
         trace.w
     ))?;
-    let ended = |replica: &Replica| replica.acknowledged_ms.or(replica.stored_ms);
+    let ended = |replica: &TracedReplica| replica.acknowledged_ms.or(replica.stored_ms);
     let bars: Vec<Bar> = trace
         .replicas
         .iter()
@@ -42,7 +42,7 @@ fn show(terminal: &mut Terminal, trace: &Trace) -> io::Result<()> {
     Ok(())
 }
 
-fn describe(replica: &Replica) -> String {
+fn describe(replica: &TracedReplica) -> String {
     let mut parts = Vec::new();
     let mut part = |what: &str, ms: Option<f64>| {
         if let Some(ms) = ms {

@@ -1,4 +1,4 @@
-//! What clients of a cluster did and were told, as a file that can be judged again.
+//! The requests of the clients of a cluster and the answers to them, as a file that can be judged again.
 //!
 //! A history is lines of JSON. Each is an object with one field, which says what the line is:
 //!

@@ -62,7 +62,7 @@ impl Svg {
     }
 
     /// Lines between two axes, with a legend above them.
-    pub(crate) fn panel(&mut self, x: &Axis, y: &Axis, label: impl Fn(f64) -> String, lines: &[Line]) {
+    pub(crate) fn panel(&mut self, x: &Axis, y: &Axis, label: impl Fn(f64) -> String, lines: &[Series]) {
         let ((left, right), (bottom, top)) = (x.places(), y.places());
         for &tick in &y.ticks {
             let place = y.place(tick);
@@ -100,7 +100,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// A line of a panel: what it is called, and its points as values of both axes.
-pub(crate) struct Line {
+pub(crate) struct Series {
     pub(crate) class: &'static str,
     pub(crate) name: &'static str,
     pub(crate) points: Vec<(f64, f64)>,
@@ -128,12 +128,12 @@ impl Axis {
     }
 
     /// An axis from zero for all values of some lines.
-    pub(crate) fn linear_for(lines: &[Line], places: Pair) -> Axis {
+    pub(crate) fn linear_for(lines: &[Series], places: Pair) -> Axis {
         Axis::linear(values(lines).fold(0.0, f64::max), places)
     }
 
     /// Powers of ten around all values of some lines: usual and rare latencies differ by orders of magnitude.
-    pub(crate) fn logarithmic_for(lines: &[Line], places: Pair) -> Axis {
+    pub(crate) fn logarithmic_for(lines: &[Series], places: Pair) -> Axis {
         let least = values(lines).fold(f64::INFINITY, f64::min);
         let greatest = values(lines).fold(0.0, f64::max);
         if least.is_finite() { Axis::logarithmic(least, greatest, places) } else { Axis::logarithmic(1e3, 1e4, places) }
@@ -160,7 +160,7 @@ impl Axis {
     }
 }
 
-fn values(lines: &[Line]) -> impl Iterator<Item = f64> {
+fn values(lines: &[Series]) -> impl Iterator<Item = f64> {
     lines.iter().flat_map(|line| &line.points).map(|(_, value)| *value)
 }
 

@@ -4,6 +4,6 @@ mod chart;
 mod terminal;
 mod text;
 
-pub(crate) use chart::{Axis, Line, Svg};
+pub(crate) use chart::{Axis, Series, Svg};
 pub(crate) use terminal::{BAD, Bar, DIM, GOOD, NO_TICK, STRONG, Terminal, tick};
 pub(crate) use text::{count, grouped, visible};

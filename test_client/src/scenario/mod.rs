@@ -3,7 +3,7 @@
 pub(crate) mod reporter;
 pub(crate) mod rules;
 
-use crate::api::{Address, Client, Failure, Health, State};
+use crate::api::{Address, Client, Failure, Health, SecondaryState};
 use crate::cluster::{self, Node};
 use crate::exit::Exit;
 use crate::output::{Terminal, visible};
@@ -76,7 +76,7 @@ pub(crate) fn await_writable(client: &Client, terminal: &mut Terminal) -> Result
     if health.writable != Some(false) {
         return Ok(());
     }
-    let unreachable = health.secondaries.iter().any(|listed| listed.state == Some(State::Unreachable));
+    let unreachable = health.secondaries.iter().any(|listed| listed.state == Some(SecondaryState::Unreachable));
     let exit = if unreachable { Exit::Unreachable } else { Exit::Refused };
     Err(Stop::Cluster(exit, format!("the master {}", cluster::describe_master(&health))))
 }

@@ -15,7 +15,7 @@ pub(crate) struct Reporter<'a> {
 #[derive(Debug, Serialize)]
 pub(crate) struct Step {
     title: String,
-    verdict: Verdict,
+    verdict: StepVerdict,
     /// Why the step was left out, or showed nothing.
     reason: Option<String>,
     findings: Vec<Finding>,
@@ -24,7 +24,7 @@ pub(crate) struct Step {
 /// What a step came to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Verdict {
+enum StepVerdict {
     /// All that was looked for was found.
     Held,
     /// Something was found that must not be.
@@ -55,7 +55,7 @@ impl<'a> Reporter<'a> {
         let title = title.to_owned();
         self.terminal.gap()?;
         self.terminal.line(format_args!("{STRONG}{}. {title}{STRONG:#}", self.steps.len() + 1))?;
-        self.steps.push(Step { title, verdict: Verdict::Unfinished, reason: None, findings: Vec::new() });
+        self.steps.push(Step { title, verdict: StepVerdict::Unfinished, reason: None, findings: Vec::new() });
         Ok(())
     }
 
@@ -63,24 +63,24 @@ impl<'a> Reporter<'a> {
     pub(crate) fn end(&mut self) {
         let Some(step) = self.steps.last_mut() else { return };
         if step.findings.iter().any(|finding| !finding.held) {
-            step.verdict = Verdict::Broken;
-        } else if step.verdict == Verdict::Unfinished {
-            step.verdict = Verdict::Held;
+            step.verdict = StepVerdict::Broken;
+        } else if step.verdict == StepVerdict::Unfinished {
+            step.verdict = StepVerdict::Held;
         }
     }
 
     /// Reports a step that is not tried.
     pub(crate) fn leave_out(&mut self, title: &str, why: &str) -> io::Result<()> {
         self.begin(title)?;
-        self.mark_unproven(Verdict::LeftOut, &format!("Left out: {why}."))
+        self.mark_unproven(StepVerdict::LeftOut, &format!("Left out: {why}."))
     }
 
     /// Reports that the step did not show what it was for.
     pub(crate) fn not_shown(&mut self, why: &str) -> io::Result<()> {
-        self.mark_unproven(Verdict::NotShown, why)
+        self.mark_unproven(StepVerdict::NotShown, why)
     }
 
-    fn mark_unproven(&mut self, verdict: Verdict, sentence: &str) -> io::Result<()> {
+    fn mark_unproven(&mut self, verdict: StepVerdict, sentence: &str) -> io::Result<()> {
         if let Some(step) = self.steps.last_mut() {
             step.verdict = verdict;
             step.reason = Some(sentence.to_owned());
@@ -107,7 +107,7 @@ impl<'a> Reporter<'a> {
         Ok(())
     }
 
-    /// What must not be and was found, each once.
+    /// The violations that were found, each once.
     pub(crate) fn violations(&self) -> Vec<String> {
         let mut violations: Vec<String> = Vec::new();
         for finding in self.steps.iter().flat_map(|step| &step.findings).filter(|finding| !finding.held) {
@@ -128,7 +128,7 @@ impl<'a> Reporter<'a> {
         self.terminal.gap()?;
         let unproven: Vec<&Step> = self.steps.iter().filter(|step| step.reason.is_some()).collect();
         for step in &unproven {
-            let what = if step.verdict == Verdict::LeftOut { "Left out" } else { "Not shown" };
+            let what = if step.verdict == StepVerdict::LeftOut { "Left out" } else { "Not shown" };
             self.terminal.line(format_args!("{DIM}{what}: {}.{DIM:#}", step.title))?;
         }
         for note in notes {
@@ -158,7 +158,7 @@ impl<'a> Reporter<'a> {
 mod tests {
     use super::*;
 
-    fn verdict(findings: &[bool], stopped: Option<Exit>) -> (Exit, Verdict) {
+    fn verdict(findings: &[bool], stopped: Option<Exit>) -> (Exit, StepVerdict) {
         let mut terminal = Terminal::new(true);
         let mut reporter = Reporter::new(&mut terminal);
         reporter.begin("a step").unwrap();
@@ -173,10 +173,10 @@ mod tests {
 
     #[test]
     fn a_violation_outweighs_the_rest() {
-        assert_eq!(verdict(&[true, true], None), (Exit::Success, Verdict::Held));
-        assert_eq!(verdict(&[true, false], None), (Exit::Broken, Verdict::Broken));
-        assert_eq!(verdict(&[true], Some(Exit::Unreachable)), (Exit::Unreachable, Verdict::Unfinished));
-        assert_eq!(verdict(&[false], Some(Exit::Unreachable)), (Exit::Broken, Verdict::Unfinished));
+        assert_eq!(verdict(&[true, true], None), (Exit::Success, StepVerdict::Held));
+        assert_eq!(verdict(&[true, false], None), (Exit::Broken, StepVerdict::Broken));
+        assert_eq!(verdict(&[true], Some(Exit::Unreachable)), (Exit::Unreachable, StepVerdict::Unfinished));
+        assert_eq!(verdict(&[false], Some(Exit::Unreachable)), (Exit::Broken, StepVerdict::Unfinished));
     }
 
     #[test]
@@ -185,6 +185,6 @@ mod tests {
         let mut reporter = Reporter::new(&mut terminal);
         reporter.leave_out("a step", "there are no faults").unwrap();
         reporter.end();
-        assert_eq!((reporter.exit(None), reporter.steps[0].verdict), (Exit::Success, Verdict::LeftOut));
+        assert_eq!((reporter.exit(None), reporter.steps[0].verdict), (Exit::Success, StepVerdict::LeftOut));
     }
 }

@@ -133,7 +133,7 @@ mod tests {
         let wrong = |posted, waited| confirmed_too_early(&posted, waited, &both).join("; ");
         assert_eq!(wrong(posted(2, &[("a", 10), ("b", 20)]), 20), "");
         assert_eq!(wrong(posted(2, &[("a", 10), ("b", 25)]), 20), "", "rounding");
-        assert_eq!(wrong(posted(2, &[]), 0), "", "a master that does not tell");
+        assert_eq!(wrong(posted(2, &[]), 0), "", "a master that reports no acknowledgements");
         assert!(wrong(posted(2, &[("a", 10), ("b", 26)]), 20).contains("before b acknowledged"));
         assert!(wrong(posted(2, &[("a", 10), ("c", 20)]), 20).contains("without an acknowledgement of b"));
         assert!(wrong(posted(1, &[]), 0).contains("with 1 acknowledgements; there are 2"));

@@ -40,7 +40,7 @@ impl FaultSource for Requests {
         let client = self.client.clone();
         let undo = Box::new(move || {
             let hits = client.faults(&address).map(|reply| reply.value.hits).ok();
-            // If it cannot be told, it ends by itself soon, and before the cluster has to be back.
+            // If the request fails, the fault ends by itself soon, and before the cluster has to be back.
             let _ = client.end_fault(&address);
             Ok(hits)
         });

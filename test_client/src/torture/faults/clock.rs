@@ -20,7 +20,7 @@ const PLACES: [&str; 4] = [
 /// How far clocks jump, in seconds: less than a time-out, more, across days and years.
 const JUMPS: [i64; 8] = [-86_400 * 400, -3_600, -30, -1, 1, 30, 3_600, 86_400 * 400];
 
-/// The files that tell each node how far its clock is off.
+/// The files that say how far the clock of each node is off.
 pub(crate) struct Clocks {
     names: Vec<&'static str>,
     files: Vec<PathBuf>,

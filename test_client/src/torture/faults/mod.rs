@@ -1,4 +1,4 @@
-//! What goes wrong: classes of faults, and what makes them.
+//! Faults: their classes, and what makes them.
 //!
 //! A fault begins, lasts for a time, and ends; then whatever it did is undone. How that is done depends on the cluster,
 //! so each class has a source of its own. The [`Injector`] draws what happens when.

@@ -31,7 +31,7 @@ struct Link {
 }
 
 impl Network {
-    /// Puts relays between nodes that are not started yet, and tells the nodes. An impairment that lasts `long`
+    /// Puts relays between nodes that are not started yet, and configures the nodes accordingly. An impairment that lasts `long`
     /// outlasts their time-outs.
     pub(crate) fn between(cluster: &mut OwnCluster, long: Duration) -> io::Result<Network> {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));

@@ -54,7 +54,7 @@ impl Run {
             }
             thread::sleep(left.min(SLEEP_MAX));
         }
-        // Readers go on after that, at an easy pace.
+        // Readers continue after that, more slowly.
         thread::sleep(pause.min(SLEEP_MAX));
     }
 }

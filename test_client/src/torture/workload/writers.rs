@@ -8,7 +8,7 @@ use crate::random::Random;
 use std::thread;
 use std::time::Duration;
 
-/// The longest that a master is asked to go on trying.
+/// How long a master is asked to wait for nodes that are missing, in seconds.
 const WAITS_S: [f64; 6] = [0.0, 0.0, 0.0, 0.3, 1.0, 3.0];
 /// Pauses between attempts at the same write.
 const RETRY_MS: (u64, u64) = (20, 300);
