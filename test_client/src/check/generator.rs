@@ -53,204 +53,110 @@ impl Sample {
     }
 }
 
-/// A write that was not answered yet.
-struct Open {
-    write: Write,
-    /// The id of the first message, once it is in the log.
-    first: Option<u64>,
-    ending: Ending,
-    /// An earlier attempt under the same key was not answered.
-    is_retry: bool,
-}
+/// How far the moments of one operation may be apart, as a number of operations: so many overlap.
+const SPREAD: u64 = 9;
 
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Ending {
-    Committed,
-    Refused,
-    UnknownAndThere,
-    UnknownAndNot,
-}
-
-impl Random {
-    /// An index into a list, unless it is empty.
-    fn index_in<T>(&mut self, list: &[T]) -> Option<usize> {
-        (!list.is_empty()).then(|| self.index(list.len()))
-    }
-}
-
-/// The cluster, and its clients.
-struct Play {
+/// The cluster.
+struct Cluster {
     random: Random,
-    now: u64,
     log: Vec<(u64, Text)>,
     next_id: u64,
     /// How much of the log each node shows.
     shown: [usize; NODES],
-    everywhere: usize,
-    open: Vec<Open>,
-    /// Reads, with the entries if they were served.
-    reading: Vec<(Read, bool)>,
+    /// When every node was first known to have how much of the log.
+    everywhere: Vec<(u64, usize)>,
     sample: Sample,
-    written: usize,
 }
 
 /// A good history with so many writes and reads.
+///
+/// Each operation is called, takes effect and returns at three moments, which are mixed with those of other operations.
 pub(super) fn good(seed: u64, writes: usize, reads: usize) -> Sample {
+    let mut random = Random::new(seed);
+    let mut moments: Vec<(u64, usize)> =
+        (0..3 * (writes + reads)).map(|number| (number as u64 + random.below(SPREAD), number / 3)).collect();
+    moments.sort_unstable();
+    let mut times = vec![Vec::new(); writes + reads];
+    for (at, (_, operation)) in (10..).step_by(10).zip(moments) {
+        times[operation].push(at);
+    }
+    times.sort_unstable_by_key(|times| times[1]);
     let header = Header::sample(seed, &["master", "secondary-1", "secondary-2"]);
     let sample = Sample { header, writes: Vec::new(), reads: Vec::new(), finals: Vec::new(), not_back: None };
-    let mut play = Play {
-        random: Random::new(seed),
-        now: 0,
-        log: Vec::new(),
-        next_id: 1,
-        shown: [0; NODES],
-        everywhere: 0,
-        open: Vec::new(),
-        reading: Vec::new(),
-        sample,
-        written: 0,
-    };
-    let mut read = 0;
-    while play.written < writes || read < reads || !play.open.is_empty() || !play.reading.is_empty() {
-        play.now += 10;
-        match play.random.below(8) {
-            0 if play.written < writes => play.begin_write(),
-            1 if read < reads => {
-                play.begin_read();
-                read += 1;
-            }
-            2 | 3 => play.decide(),
-            4 => play.answer_writer(),
-            5 => play.serve(),
-            6 => play.answer_reader(),
-            _ => play.learn(),
+    let mut cluster =
+        Cluster { random, log: Vec::new(), next_id: 1, shown: [0; NODES], everywhere: Vec::new(), sample };
+    let (mut written, mut read) = (0, 0);
+    for times in times {
+        if cluster.random.index(writes - written + reads - read) < writes - written {
+            cluster.write(written, times[0], times[2]);
+            written += 1;
+        } else {
+            cluster.read(times[0], times[2]);
+            read += 1;
         }
     }
-    play.sample.finals = (0..NODES).map(|node| Final { node, entries: play.log.clone() }).collect();
-    play.sample
+    let Cluster { log, mut sample, .. } = cluster;
+    sample.finals = (0..NODES).map(|node| Final { node, entries: log.clone() }).collect();
+    sample
 }
 
-impl Play {
-    fn begin_write(&mut self) {
-        let number = self.written;
-        self.written += 1;
+impl Cluster {
+    fn write(&mut self, number: usize, call: u64, returned: u64) {
         let messages = if self.random.one_in(4) { 3 } else { 1 };
-        let ending = match self.random.below(6) {
-            0..=2 => Ending::Committed,
-            3 => Ending::Refused,
-            4 => Ending::UnknownAndThere,
-            _ => Ending::UnknownAndNot,
+        let w = self.random.one_of(&[None, Some("all".to_owned()), Some("1".to_owned())]);
+        let copies = if w.as_deref() == Some("1") { 1 } else { NODES as u64 };
+        let first = self.next_id;
+        let (outcome, is_there) = match self.random.below(6) {
+            0..=2 => (Outcome::Committed { first, copies, in_time: true, replayed: false }, true),
+            3 => (refused(), false),
+            // Nothing says whether it is there.
+            there => (Outcome::Unknown { gave_up: false, why: "no answer".to_owned() }, there == 4),
         };
-        let write = Write {
-            client: format!("writer-{}", number % 3),
-            call: self.now,
-            returned: self.now,
-            texts: (0..messages).map(|part| format!("t {number}/{part}").into()).collect(),
-            w: self.random.one_of(&[None, Some("all".to_owned()), Some("1".to_owned())]),
-            timeout: None,
-            key: self.random.one_in(2).then(|| format!("key-{number}")),
-            outcome: Outcome::Unknown { gave_up: false, why: "no answer".to_owned() },
-        };
-        self.open.push(Open { write, first: None, ending, is_retry: false });
-    }
-
-    /// The next write in line gets its ids and is in the log; or a refused one leaves a gap.
-    fn decide(&mut self) {
-        let Some(index) = self.random.index_in(&self.open) else { return };
-        let open = &mut self.open[index];
-        if open.first.is_some() || open.ending == Ending::UnknownAndNot {
-            return;
+        let texts: Vec<Text> = (0..messages).map(|part| format!("t {number}/{part}").into()).collect();
+        if is_there {
+            self.log.extend((first..).zip(texts.clone()));
+            self.shown[0] = self.log.len();
         }
-        open.first = Some(self.next_id);
-        for text in &open.write.texts {
-            if open.ending != Ending::Refused {
-                self.log.push((self.next_id, text.clone()));
-            }
-            self.next_id += 1;
+        // What is refused leaves a gap.
+        self.next_id += messages;
+        if matches!(outcome, Outcome::Committed { copies, .. } if copies == NODES as u64) {
+            self.everywhere.push((returned, self.log.len()));
         }
-        self.shown[0] = self.log.len();
-    }
-
-    fn answer_writer(&mut self) {
-        let Some(index) = self.random.index_in(&self.open) else { return };
-        if self.open[index].first.is_none() && self.open[index].ending != Ending::UnknownAndNot {
-            return;
-        }
-        let Open { mut write, first, ending, is_retry } = self.open.swap_remove(index);
-        write.returned = self.now;
-        match (ending, first) {
-            (Ending::Committed, Some(first)) => {
-                let is_everywhere = write.w.as_deref() != Some("1") && !is_retry;
-                let copies = if is_everywhere { NODES as u64 } else { 1 };
-                write.outcome = Outcome::Committed { first, copies, in_time: true, replayed: is_retry };
-                if is_everywhere {
-                    let last = first + write.texts.len() as u64 - 1;
-                    self.everywhere = self.everywhere.max(self.log.partition_point(|(id, _)| *id <= last));
-                }
-            }
-            (Ending::Refused, _) => {
-                write.outcome = Outcome::Refused { status: Some(502), why: "refused".to_owned() };
-            }
-            _ => self.retry(&write, first),
+        let client = format!("writer-{}", number % 3);
+        let key = self.random.one_in(2).then(|| format!("key-{number}"));
+        let write = Write { client, call, returned, texts, w, timeout: None, key, outcome };
+        // A writer with a key may ask again: its write is in the log, or it is refused now, and the earlier attempt with it.
+        if matches!(write.outcome, Outcome::Unknown { .. }) && write.key.is_some() && self.random.one_in(2) {
+            let committed = Outcome::Committed { first, copies: 1, in_time: true, replayed: true };
+            let outcome = if is_there { committed } else { refused() };
+            let again = Write { call: returned + 3, returned: returned + 7, outcome, ..write.clone() };
+            self.sample.writes.push(again);
         }
         self.sample.writes.push(write);
     }
 
-    /// A writer with a key asks again: its write is in the log, or it is refused now, and the earlier attempt with it.
-    fn retry(&mut self, write: &Write, first: Option<u64>) {
-        if write.key.is_some() && self.random.one_in(2) {
-            let write = Write { call: self.now + 5, ..write.clone() };
-            let ending = if first.is_some() { Ending::Committed } else { Ending::Refused };
-            self.open.push(Open { write, first, ending, is_retry: true });
-        }
-    }
-
-    fn begin_read(&mut self) {
-        let read = Read {
-            client: "reader".to_owned(),
-            call: self.now,
-            returned: self.now,
-            node: self.random.index(NODES),
-            how: self.random.one_of(&ReadMode::ALL),
-            from: 1 + self.random.below(self.next_id),
-            limit: self.random.one_in(3).then(|| 1 + self.random.below(3)),
-            stale: false,
-            failed: None,
-            entries: Vec::new(),
-        };
-        self.reading.push((read, false));
-    }
-
-    fn serve(&mut self) {
-        let Some(index) = self.random.index_in(&self.reading) else { return };
-        let (read, is_served) = &mut self.reading[index];
-        if *is_served {
-            return;
-        }
-        *is_served = true;
-        let shown = &mut self.shown[read.node];
-        match read.how {
-            ReadMode::Strong => *shown = self.log.len(),
-            ReadMode::Usual if self.random.one_in(4) => read.stale = true,
-            ReadMode::Usual => *shown = (*shown).max(self.everywhere),
-            ReadMode::Prefix | ReadMode::Follow => {}
-        }
-        let entries = self.log[..*shown].iter().filter(|(id, _)| *id >= read.from);
-        read.entries = entries.take(read.limit.map_or(usize::MAX, |limit| limit as usize)).cloned().collect();
-    }
-
-    fn answer_reader(&mut self) {
-        let Some(index) = self.random.index_in(&self.reading) else { return };
-        if self.reading[index].1 {
-            let (mut read, _) = self.reading.swap_remove(index);
-            read.returned = self.now;
-            self.sample.reads.push(read);
-        }
-    }
-
-    fn learn(&mut self) {
-        let node = self.random.index(NODES);
+    fn read(&mut self, call: u64, returned: u64) {
+        let (node, how) = (self.random.index(NODES), self.random.one_of(&ReadMode::ALL));
+        let from = 1 + self.random.below(self.next_id);
+        let limit = self.random.one_in(3).then(|| 1 + self.random.below(3));
+        let stale = how == ReadMode::Usual && self.random.one_in(4);
         let ahead = self.log.len() - self.shown[node];
-        self.shown[node] += usize::try_from(self.random.below(ahead as u64 + 1)).unwrap();
+        let learned = self.shown[node] + self.random.index(ahead + 1);
+        let known = self.everywhere.iter().filter(|(at, _)| *at < call).map(|(_, length)| *length).max();
+        let shown = match how {
+            ReadMode::Strong => self.log.len(),
+            ReadMode::Usual if !stale => learned.max(known.unwrap_or(0)),
+            _ => learned,
+        };
+        self.shown[node] = shown;
+        let entries = self.log[..shown].iter().filter(|(id, _)| *id >= from);
+        let entries = entries.take(limit.map_or(usize::MAX, |limit| limit as usize)).cloned().collect();
+        let client = "reader".to_owned();
+        let read = Read { client, call, returned, node, how, from, limit, stale, failed: None, entries };
+        self.sample.reads.push(read);
     }
+}
+
+fn refused() -> Outcome {
+    Outcome::Refused { status: Some(502), why: "refused".to_owned() }
 }
