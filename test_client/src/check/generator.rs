@@ -125,8 +125,8 @@ impl Cluster {
         let client = format!("writer-{}", number % 3);
         let key = self.random.one_in(2).then(|| format!("key-{number}"));
         let write = Write { client, call, returned, texts, w, timeout: None, key, outcome };
-        // A writer with a key may ask again: its write is in the log, or it is refused now, and the earlier attempt with it.
-        if matches!(write.outcome, Outcome::Unknown { .. }) && write.key.is_some() && self.random.one_in(2) {
+        // A writer with a key asks again: its write is in the log, or it is refused now, and the earlier attempt with it.
+        if matches!(write.outcome, Outcome::Unknown { .. }) && write.key.is_some() {
             let committed = Outcome::Committed { first, copies: NODES as u64, in_time: true, replayed: true };
             let outcome = if is_there { committed } else { refused() };
             let again = Write { call: returned + 3, returned: returned + 7, outcome, ..write.clone() };

@@ -292,7 +292,7 @@ fn a_usual_read_that_is_stale() {
     let plant = |sample: &mut Sample, stale| {
         silence(sample);
         let everything = sample.writes.iter().filter_map(|write| match write.outcome {
-            Outcome::Committed { first, copies, .. } if copies == NODES as u64 => Some(first),
+            Outcome::Committed { first, copies, replayed: false, .. } if copies == NODES as u64 => Some(first),
             _ => None,
         });
         let newest = everything.max().expect("something is everywhere");
