@@ -1,46 +1,46 @@
 //! What may be typed, and the text that teaches it.
 
-use crate::address::Address;
+use crate::api::Address;
+use crate::api::Credentials;
+use crate::api::{SECONDS_MAX, WriteOptions, parse_key};
 use crate::bench::Options;
 use crate::check;
-use crate::credentials::Credentials;
-use crate::export;
-use crate::tail;
+use crate::commands::{export, tail};
+use crate::numbers::number_within;
 use crate::torture;
-use crate::wishes::{SECONDS_MAX, Wishes, parse_key};
 use anstream::ColorChoice;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use std::time::Duration;
 
-/// Where a master listens if nobody says otherwise.
+/// Where a master listens unless it is configured otherwise.
 const DEFAULT_MASTER: &str = "http://localhost:5000";
 
-/// Demonstrates and uses a replicated log: one master, N secondaries, every acknowledgement awaited.
+/// Demonstrates, uses, measures and tests a replicated log: one master, N secondaries, every acknowledgement awaited.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, after_help = "Examples and exit codes: test_client --help", after_long_help = AFTER_HELP)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
 
-    /// Address of the master; http://localhost:5000 if left out. `acceptance` and `torture` start their
-    /// own then; with it, `torture` wants --cluster given or compose
+    /// Address of the master [default: http://localhost:5000]. Without it, `acceptance` and `torture` start nodes of
+    /// their own; with it, `torture` needs --cluster given or compose
     #[arg(long, global = true, value_name = "URL", env = "MASTER_URL")]
     pub(crate) master: Option<Address>,
 
-    /// How long to wait for a node's answer. A post waits for the slowest secondary, so be patient; with --wait, it
-    /// is given at least ten seconds more than that
+    /// How long to wait for a node's answer. A post waits for the slowest secondary; with --wait, it is given at least
+    /// ten seconds more than that
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
     timeout: u64,
 
-    /// What nodes want to see that are guarded: the token of clients, or of the cluster for what changes it, as `demo` and
-    /// `acceptance` do. Better in the variable: others can read command lines
+    /// Token for guarded nodes: that of clients, or that of the cluster for commands that change it, as `demo` and
+    /// `acceptance` do. Prefer the variable: other users can read command lines
     #[arg(long, global = true, value_name = "TOKEN", env = "CLIENT_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<Credentials>,
 
-    /// For scripts: print one JSON document and nothing else
+    /// Print one JSON document for scripts, and nothing else
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
@@ -63,24 +63,24 @@ impl Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Tell the whole story: write, watch the master wait, compare every node, provoke a failure, recover
+    /// Show what a replicated log does: write, wait, compare every node, provoke a failure, recover
     ///
     /// Appends four messages to the log (three with --no-failure). To provoke the failure, it registers a secondary
     /// that does not exist under the name demo-absent, and removes it again. If the demonstration is killed in
     /// between, the master refuses every message until the next demonstration, or you, remove it.
     Demo {
-        /// Leave out the failure, and with it everything that needs a change of the cluster
+        /// Leave out the failure, and with it everything that changes the cluster
         #[arg(long)]
         no_failure: bool,
     },
-    /// Play the exercise's acceptance against real nodes, and say of every step whether it held
+    /// Play the exercise's acceptance against real nodes, and report for every step whether it held
     ///
-    /// Without --master it starts a master and two secondaries of its own, in a directory that goes away; the
-    /// programs `master` and `secondary` must be beside this one, or on PATH.
+    /// Without --master it starts a master and two secondaries of its own in a temporary directory; the programs
+    /// `master` and `secondary` must be beside this one, or on PATH.
     ///
-    /// A cluster that is given with --master needs two secondaries or more, all of them in sync. The last one is
-    /// taken away and brought back by --down and --up, or, if its node was started with ENABLE_FAULTS=1, by a fault
-    /// that cuts it off. Steps that need faults are left out where there are none.
+    /// A cluster that is given with --master needs two secondaries or more, all of them in sync. --down and --up take
+    /// the last one away and bring it back; if its node was started with ENABLE_FAULTS=1, a fault can cut it off
+    /// instead. Steps that need faults are left out where no node accepts them.
     Acceptance {
         /// Shell command that takes the last secondary away, such as 'docker compose pause secondary-2'
         #[arg(long, value_name = "COMMAND", requires = "up")]
@@ -89,26 +89,27 @@ pub(crate) enum Command {
         #[arg(long, value_name = "COMMAND", requires = "down")]
         up: Option<String>,
     },
-    /// Load a cluster, and tell how many messages a second it takes, and how long each one takes
+    /// Load a cluster, and measure its throughput and latency
     ///
-    /// Closed loop, unless --rate is given: each writer posts its next message when the last one was answered. That
-    /// tells what the cluster can do for so many writers; but when it stalls, the writers stall with it, and the
-    /// percentiles make light of the stall. Open loop, with --rate: messages are due on schedule, and latency counts
-    /// from the scheduled time, so stalls and lines count in full.
+    /// Closed loop, unless --rate is given: each writer posts its next message when the last one was answered. This
+    /// measures what the cluster can do for so many writers; but when it stalls, the writers stall with it, and the
+    /// percentiles understate the stall. Open loop, with --rate: messages are due on schedule, and latency counts from
+    /// the scheduled time, so stalls and queues count in full.
     ///
-    /// The messages stay in the log. Percentiles are those of successes; everything else is counted by its kind. It
-    /// says how much of a core it used itself, and warns when it was busy all the time: then the figures are a lower
-    /// bound. Ctrl-C ends it early and still tells what was measured; a second one ends it at once.
+    /// The messages stay in the log. Percentiles are those of successes; everything else is counted by its kind. The
+    /// bench reports how much of a core it used itself, and warns when it was busy all the time: then the figures are a
+    /// lower bound. Ctrl-C ends it early and still reports what was measured; a second Ctrl-C ends it at once.
     #[command(after_long_help = BENCH_HELP)]
     Bench(Options),
-    /// Write and read while everything goes wrong, and prove from what clients saw that every promise was kept
+    /// Write and read while everything fails, and check from what clients saw that every promise was kept
     ///
-    /// Starts a master and two secondaries of its own, unless --cluster says otherwise, writes in every way that there
-    /// is, reads every node in every consistency, and lets nodes, networks, disks and clocks fail meanwhile. Then all
-    /// faults are ended, the cluster has to come back, and an independent checker judges the history of what clients
-    /// were told. The messages stay in the log.
+    /// Starts a master and two secondaries of its own, unless --cluster says otherwise, writes with every option, reads
+    /// every node in every consistency, and makes nodes, networks, disks and clocks fail meanwhile. Then all faults
+    /// end, the cluster has to come back, and an independent checker judges the history of what clients were told. The
+    /// messages stay in the log.
     ///
-    /// Ctrl-C ends it early and still judges; a second one ends it at once. What was changed is put back in any case.
+    /// Ctrl-C ends it early and still judges; a second Ctrl-C ends it at once. What was changed is changed back in any
+    /// case.
     #[command(after_long_help = TORTURE_HELP)]
     Torture(torture::Options),
     /// Judge the history of a `torture` again: whether every promise was kept
@@ -116,10 +117,10 @@ pub(crate) enum Command {
     /// Reads the file and nothing else, and shares no code with the nodes. Exit codes: 0 every promise held; 2 the
     /// file is no whole history, or the plot cannot be written; 5 a promise was broken.
     ///
-    /// Its words, and those of `torture`. *Usual*: a read that names no consistency. *With news*: the reply showed an id
-    /// that this node had shown to nobody yet; only such a read can catch a node out. *Failed*: no answer, or one that
-    /// says that there is none for now; that is allowed. *Met something*: while the fault lasted, a client was refused,
-    /// kept waiting for more than 250 ms, left without an answer, or told that a read may be stale.
+    /// Its words, and those of `torture`. *Usual*: a read that names no consistency. *With news*: the reply showed an
+    /// id that this node had not shown before; only such a read can prove a node wrong. *Failed*: no answer, or a
+    /// refusal to answer for now; that is allowed. *Met something*: while the fault lasted, a client was refused,
+    /// waited more than 250 ms, got no answer, or read what may be stale.
     Check(check::Options),
     /// Append one message and show how long each secondary took
     Post {
@@ -131,7 +132,7 @@ pub(crate) enum Command {
         #[arg(long)]
         lines: bool,
         #[command(flatten)]
-        wishes: Wishes,
+        options: WriteOptions,
     },
     /// Ask what became of a write that was posted with --key
     ///
@@ -143,15 +144,15 @@ pub(crate) enum Command {
     },
     /// List the messages that a node shows
     Get {
-        /// Address of the node; the master if left out
+        /// Address of the node [default: the master]
         url: Option<Address>,
     },
     /// Show a node's messages as they become visible, until Ctrl-C
     ///
-    /// If the connection breaks, or the node is started again, it goes on where it was: nothing is missing and nothing
-    /// comes twice. With --json, each message is a line of JSON.
+    /// If the connection breaks, or the node restarts, it continues after the last message: nothing is missing and
+    /// nothing comes twice. With --json, each message is a line of JSON.
     Tail(tail::Options),
-    /// Write what a node shows into a file, a message a line
+    /// Write what a node shows into a file, one message a line
     Export(export::ExportOptions),
     /// Append the messages of a file, in batches; run again, it writes nothing twice
     Import(export::ImportOptions),
@@ -162,15 +163,15 @@ pub(crate) enum Command {
     },
     /// List the secondaries that the master knows, and how far each is
     Secondaries,
-    /// Ask the master, and every secondary that it knows, how they are
+    /// Ask the master, and every secondary that it lists, how they are
     Health,
-    /// The same in a table that refreshes, with how far each secondary is
+    /// Show the same in a table that refreshes, with how far each secondary is
     Status {
-        /// Seconds between two looks
+        /// Seconds between two refreshes
         #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = parse_every)]
         every: f64,
     },
-    /// Print a script that completes what is typed: bash, zsh, fish, elvish or powershell
+    /// Print a completion script for bash, zsh, fish, elvish or powershell
     ///
     /// For bash: test_client completions bash > ~/.local/share/bash-completion/completions/test_client
     Completions {
@@ -180,10 +181,7 @@ pub(crate) enum Command {
 }
 
 fn parse_every(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(seconds) if (0.1..=3_600.0).contains(&seconds) => Ok(seconds),
-        _ => Err("it must be a number of seconds from 0.1 to 3600".to_owned()),
-    }
+    number_within(text, 0.1..=3_600.0)
 }
 
 fn color_parser() -> impl TypedValueParser<Value = ColorChoice> {
@@ -213,7 +211,7 @@ Examples:
   test_client torture --faults kill,pause --seconds 120 --plot torture.svg
   test_client torture --cluster compose              the docker compose project of this directory
   test_client torture --cluster given --master http://localhost:5000 --faults none
-  test_client torture --history run.ndjson           keep what was seen
+  test_client torture --history run.ndjson           keep the history
   test_client check run.ndjson                       judge it again
 
 Exit codes: 0 every promise held; 2 wrong usage, or a class of faults that was asked for by name
@@ -222,12 +220,12 @@ not come back.";
 
 const AFTER_HELP: &str = "\
 Examples:
-  test_client demo                              the whole story, step by step
+  test_client demo                              what a replicated log does, step by step
   test_client demo --no-failure                 the same, leaving the cluster as it is
   test_client acceptance                        the exercise's acceptance, on nodes of its own
   test_client acceptance --master URL           the same, on nodes that run (see acceptance --help)
   test_client post \"Hello World\"                append a message
-  date | test_client post -                     append what another program says
+  date | test_client post -                     append what another program prints
   test_client post --lines < FILE               append every line, all or none
   test_client post --w 2 --wait 5 \"two will do\" wait up to 5 s for two copies
   test_client post --key order-4711 \"once\"      append it once, however often this is run
@@ -240,14 +238,14 @@ Examples:
   test_client get http://localhost:5001         what a secondary shows
   test_client tail http://localhost:5001        what it shows, as it grows
   test_client export log.ndjson                 all of it, as a file
-  test_client import log.ndjson                 such a file into a log; again is harmless
+  test_client import log.ndjson                 such a file into a log; repeating it is harmless
   test_client trace 7                           where the time of message 7 went
-  test_client status                            all nodes, again and again
+  test_client status                            all nodes, refreshed every second
   test_client --json get | jq .total            for scripts
   MASTER_URL=http://10.0.0.7:5000 test_client health
 
-A secondary whose name resolves only inside the cluster (http://secondary-1:5001) is asked on the
-master's host, at the same port, where a compose file publishes it.
+If the name of a secondary resolves only inside the cluster (http://secondary-1:5001), the client asks
+the master's host at the same port, where a compose file publishes it.
 
 Exit codes:
   0  success; also a message that has fewer copies than asked for when its time is over (202)
@@ -255,5 +253,5 @@ Exit codes:
   2  wrong usage
   3  a node could not be reached, or what answered is not a node; a message did not arrive
   4  outcome unknown: a message was sent, then the connection broke or time ran out; look, then retry
-  5  the demonstration, the acceptance, the bench, torture or a check found what must not be
-  128 and the number of a signal: the acceptance was told to stop, and put back what it had changed";
+  5  the demonstration, the acceptance, the bench, torture or a check found a violation
+  128 plus the number of a signal: the acceptance was stopped, and changed back what it had changed";

@@ -1,11 +1,11 @@
-//! What the exit code tells a script.
+//! The exit codes.
 
 use std::process::ExitCode;
 
 /// How a command ended. The help text documents the numbers; scripts depend on them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Exit {
-    /// Everything happened as asked.
+    /// The command did what it was asked for.
     Success = 0,
     /// The cluster refused, definitely: nothing was appended.
     Refused = 1,
@@ -13,9 +13,9 @@ pub(crate) enum Exit {
     Usage = 2,
     /// A node could not be reached, or what answered is not a node.
     Unreachable = 3,
-    /// A message was sent and nobody can say whether it was appended.
+    /// A message was sent, and whether it was appended is not known.
     Unknown = 4,
-    /// The demonstration, the acceptance, the bench, torture or a check saw what must not be.
+    /// The demonstration, the acceptance, the bench, torture or a check found a violation.
     Broken = 5,
 }
 

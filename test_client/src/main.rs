@@ -7,40 +7,27 @@
 )]
 
 mod acceptance;
-mod address;
 mod api;
 mod args;
 mod bench;
 mod check;
-mod checks;
 mod cluster;
-mod credentials;
-mod demo;
+mod commands;
 mod exit;
-mod export;
-mod get;
-mod health;
 mod history;
-mod own_nodes;
-mod patience;
-mod post;
+mod numbers;
+mod output;
 mod random;
-mod report;
-mod screen;
-mod status;
-mod story;
-mod tail;
+mod scenario;
 mod torture;
-mod trace;
-mod wishes;
-mod write;
+mod wait;
 
-use api::Client;
+use api::{Client, Credentials};
 use args::{Args, Command};
 use clap::{CommandFactory, Parser};
-use credentials::Credentials;
+use commands::{demo, export, get, health, post, status, tail, trace, write};
 use exit::Exit;
-use screen::Screen;
+use output::Terminal;
 use std::io;
 use std::process::ExitCode;
 
@@ -49,7 +36,7 @@ fn main() -> ExitCode {
     args.color.write_global();
     match run(&args) {
         Ok(exit) => exit.into(),
-        // Whoever closed our output (`| head`) has seen enough.
+        // The reader of our output closed it, as `| head` does.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success.into(),
         Err(error) => {
             eprintln!("test_client: cannot write the output: {error}");
@@ -60,27 +47,27 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> io::Result<Exit> {
     let client = Client::new(args.master(), args.timeout(), args.token.clone().filter(Credentials::is_given));
-    let mut screen = Screen::new(args.json);
+    let mut terminal = Terminal::new(args.json);
     match &args.command {
-        Command::Demo { no_failure } => demo::run(&client, &mut screen, !no_failure),
+        Command::Demo { no_failure } => demo::run(&client, &mut terminal, !no_failure),
         Command::Acceptance { down, up } => {
             let commands = down.clone().zip(up.clone());
-            acceptance::run(args.master.is_some().then_some(client), args.timeout(), &mut screen, commands)
+            acceptance::run(args.master.is_some().then_some(client), args.timeout(), &mut terminal, commands)
         }
-        Command::Check(options) => check::run(&mut screen, options),
-        Command::Torture(options) => torture::run(&client, args.master.is_some(), &mut screen, options),
-        Command::Bench(options) => bench::run(&client, &mut screen, args.json, options),
-        Command::Post { text: Some(text), lines: false, wishes } => post::run(&client, &mut screen, text, wishes),
-        Command::Post { text, wishes, .. } => post::run_lines(&client, &mut screen, text.as_deref(), wishes),
-        Command::Write { key } => write::run(&client, &mut screen, key),
-        Command::Get { url } => get::run(&client, &mut screen, url.as_ref()),
-        Command::Tail(options) => tail::run(&client, &mut screen, options),
-        Command::Export(options) => export::export(&client, &mut screen, options),
-        Command::Import(options) => export::import(&client, &mut screen, options),
-        Command::Trace { id } => trace::run(&client, &mut screen, *id),
-        Command::Secondaries => status::run_secondaries(&client, &mut screen),
-        Command::Health => health::run(&client, &mut screen),
-        Command::Status { every } => status::run(&client, &mut screen, args.json, *every),
+        Command::Check(options) => check::run(&mut terminal, options),
+        Command::Torture(options) => torture::run(&client, args.master.is_some(), &mut terminal, options),
+        Command::Bench(options) => bench::run(&client, &mut terminal, args.json, options),
+        Command::Post { text: Some(text), lines: false, options } => post::run(&client, &mut terminal, text, options),
+        Command::Post { text, options, .. } => post::run_lines(&client, &mut terminal, text.as_deref(), options),
+        Command::Write { key } => write::run(&client, &mut terminal, key),
+        Command::Get { url } => get::run(&client, &mut terminal, url.as_ref()),
+        Command::Tail(options) => tail::run(&client, &mut terminal, options),
+        Command::Export(options) => export::export(&client, &mut terminal, options),
+        Command::Import(options) => export::import(&client, &mut terminal, options),
+        Command::Trace { id } => trace::run(&client, &mut terminal, *id),
+        Command::Secondaries => status::run_secondaries(&client, &mut terminal),
+        Command::Health => health::run(&client, &mut terminal),
+        Command::Status { every } => status::run(&client, &mut terminal, args.json, *every),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), "test_client", &mut io::stdout());
             Ok(Exit::Success)

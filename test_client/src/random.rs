@@ -1,4 +1,4 @@
-//! Choices by chance that a seed repeats.
+//! Random choices that a seed repeats.
 
 /// A small generator of random numbers (Marsaglia's xorshift, begun with a multiplied seed so that neighbouring seeds
 /// differ).
@@ -6,7 +6,7 @@
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// Begins with a seed. Any will do.
+    /// Begins with any seed.
     pub(crate) fn new(seed: u64) -> Random {
         Random(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
@@ -28,7 +28,7 @@ impl Random {
         self.next() % bound
     }
 
-    /// Whether something happens that happens once in so many times.
+    /// True once in so many times.
     pub(crate) fn one_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }

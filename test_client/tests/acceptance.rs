@@ -1,4 +1,5 @@
-//! `test_client acceptance`: on real nodes it holds; on a stub that breaks promises, or lacks what is needed, it says so.
+//! `test_client acceptance`: on real nodes it holds; on a stub that breaks promises, or lacks what is needed, it says
+//! so.
 
 #![allow(
     clippy::disallowed_types,
@@ -21,7 +22,7 @@ fn cluster(secondaries: usize, faults: &[Fault]) -> Cluster {
     Cluster::start(Script { delays_ms: vec![0; secondaries], faults: faults.to_vec() })
 }
 
-/// Commands that take nobody away, so that a message which should wait is answered at once.
+/// Commands that take no node away, so that a message that should wait is answered at once.
 const HARMLESS: [&str; 5] = ["acceptance", "--down", "true", "--up", "true"];
 
 /// What each step of a report came to.
@@ -104,7 +105,7 @@ fn what_was_changed_is_changed_back() {
 }
 
 #[test]
-fn a_node_that_cannot_be_brought_back_is_told_loudly() {
+fn a_node_that_cannot_be_brought_back_is_reported_on_stderr() {
     for args in [
         &["acceptance", "--down", "true", "--up", "false"][..],
         &["acceptance", "--json", "--down", "true", "--up", "false"],
@@ -116,13 +117,13 @@ fn a_node_that_cannot_be_brought_back_is_told_loudly() {
 }
 
 #[test]
-fn a_cluster_that_it_cannot_be_played_on_is_told() {
+fn an_unfit_cluster_is_refused() {
     run(&cluster(2, &[]).master, &["acceptance"])
         .ends_with(2)
         .prints("--down 'docker compose pause secondary-2'")
         .prints("ENABLE_FAULTS=1");
     run(&cluster(1, &[]).master, &HARMLESS).ends_with(2).prints("needs 2 secondaries or more");
-    run(&cluster(2, &[Fault::NobodyHome]).master, &HARMLESS).ends_with(3);
+    run(&cluster(2, &[Fault::Absent]).master, &HARMLESS).ends_with(3);
     run(&cluster(2, &[Fault::NotWritable]).master, &[&HARMLESS[..], &["--timeout", "1"]].concat())
         .ends_with(1)
         .prints("the master takes no messages");

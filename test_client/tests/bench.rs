@@ -102,7 +102,7 @@ fn a_schedule_is_kept() {
 }
 
 #[test]
-fn a_line_is_told() {
+fn a_queue_is_reported() {
     let slow = Cluster::start(Script { delays_ms: vec![50], faults: Vec::new() });
     bench(&slow.master, &["--writers", "2", "--rate", "2000"])
         .ends_with(0)
@@ -110,7 +110,7 @@ fn a_line_is_told() {
 }
 
 #[test]
-fn pages_are_read_from_whom_was_asked() {
+fn pages_are_read_from_the_node_that_was_named() {
     let cluster = cluster(&[]);
     for _ in 0..3 {
         run(&cluster.master, &["post", "x"]);
@@ -134,7 +134,7 @@ fn a_batch_counts_as_its_messages() {
 #[test]
 fn wrong_ids_are_found() {
     let same = answering(|_| (201, json!({ "message_id": 7 })));
-    bench(&same, &["--writers", "1"]).ends_with(5).prints("✗ id 7 was acknowledged").complains("what must not be");
+    bench(&same, &["--writers", "1"]).ends_with(5).prints("✗ id 7 was acknowledged").complains("ids that must not be");
     let twice = answering(|number| (201, json!({ "message_id": number.div_ceil(2) })));
     bench(&twice, &["--writers", "2", "--threads", "2"]).ends_with(5).prints("was acknowledged twice");
     let falling = answering(|number| (201, json!({ "message_id": 1_000_000 - number })));
@@ -145,7 +145,7 @@ fn wrong_ids_are_found() {
 }
 
 #[test]
-fn refusals_and_unknown_outcomes_are_told_apart() {
+fn refusals_and_unknown_outcomes_are_distinguished() {
     let report = bench(&cluster(&[Fault::RefuseAll]).master, &["--writers", "4", "--json"]).ends_with(1).json();
     assert!(report["writes"]["outcomes"]["502"].as_u64().unwrap() > 0, "{report:#}");
     assert_eq!((&report["writes"]["messages"], &report["writes"]["latency_ms"]), (&json!(0), &Value::Null));
@@ -153,7 +153,7 @@ fn refusals_and_unknown_outcomes_are_told_apart() {
         .ends_with(1)
         .prints("502, refused  not every secondary acknowledged")
         .complains("every message was refused; nothing was appended");
-    bench(&cluster(&[Fault::UnknownFate]).master, &["--writers", "4"]).ends_with(4).prints("504, unknown outcome");
+    bench(&cluster(&[Fault::UnknownOutcome]).master, &["--writers", "4"]).ends_with(4).prints("504, unknown outcome");
     let mixed = answering(|number| match number {
         1 => (202, json!({ "message_id": 1 })),
         _ => (503, json!({ "error": "read-only" })),
@@ -185,7 +185,7 @@ fn an_early_refusal_is_heard() {
 }
 
 #[test]
-fn wishes_are_sent() {
+fn write_options_are_sent() {
     let first_post = |args: &[&str]| {
         let master = Recorder::start(Duration::from_millis(50), 201, &[], &json!({ "message_id": 1 }));
         bench(&master.url, &[&["--writers", "1", "--w", "2", "--wait", "0.5"], args].concat());
@@ -201,7 +201,7 @@ fn wishes_are_sent() {
 }
 
 #[test]
-fn a_master_that_is_not_there_is_told() {
+fn an_absent_master_is_reported() {
     bench("http://127.0.0.1:9", &[]).ends_with(3).complains("connection refused");
     let report = bench("http://127.0.0.1:9", &["--json"]).ends_with(3).json();
     assert!(report["error"].as_str().unwrap().contains("connection refused"), "{report:#}");
@@ -233,7 +233,7 @@ fn a_plot_is_drawn() {
 }
 
 #[test]
-fn ctrl_c_ends_it_early_and_still_tells() {
+fn ctrl_c_ends_it_early_with_a_report() {
     let cluster = cluster(&[]);
     let mut command = program();
     command

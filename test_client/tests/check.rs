@@ -64,7 +64,7 @@ fn a_good_history_is_good_for_people_for_scripts_and_as_a_picture() {
 }
 
 #[test]
-fn a_broken_promise_is_told_with_its_lines() {
+fn a_broken_promise_is_reported_with_its_lines() {
     let mut lines = good();
     lines[4]["read"]["entries"] = json!([[1, "t one"], [2, "t two"]]);
     check_text(text(&lines))
@@ -119,7 +119,7 @@ fn a_history_of_nothing_is_no_proof() {
 }
 
 #[test]
-fn a_plot_that_cannot_be_drawn_is_told_first() {
+fn a_plot_that_cannot_be_written_is_reported_first() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("good.ndjson");
     fs::write(&file, text(&good())).unwrap();
@@ -127,7 +127,7 @@ fn a_plot_that_cannot_be_drawn_is_told_first() {
 }
 
 #[test]
-fn damage_is_told_in_a_sentence() {
+fn damage_is_reported_in_a_sentence() {
     let damaged = |line: usize, change: &dyn Fn(&mut Value)| {
         let mut lines = good();
         change(&mut lines[line]);

@@ -57,7 +57,7 @@ fn the_failure_can_be_left_out() {
 }
 
 #[test]
-fn a_cluster_that_registers_nobody_skips_the_failure() {
+fn a_cluster_that_registers_no_secondary_skips_the_failure() {
     let run = run(&cluster(&[Fault::NoRegistration]).master, &["demo"]).ends_with(0);
     run.prints(
         "Left out: the failure, because the master registers no secondaries: the secondaries of this master are fixed",
@@ -65,9 +65,9 @@ fn a_cluster_that_registers_nobody_skips_the_failure() {
 }
 
 #[test]
-fn nobody_is_blamed_for_a_message_that_was_sent_to_nobody() {
+fn no_secondary_is_blamed_for_a_message_that_was_not_sent() {
     let run = run(&cluster(&[Fault::RefuseBeforehand]).master, &["demo"]).ends_with(0);
-    run.prints("· secondary-1  takes part").prints("so it asked nobody").prints("Everything held.");
+    run.prints("· secondary-1  takes part").prints("so it asked no secondary").prints("Everything held.");
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn the_absent_secondary_is_removed_even_if_the_answer_to_registering_it_was_lost
 }
 
 #[test]
-fn an_absent_secondary_that_cannot_be_removed_is_told_loudly() {
+fn an_absent_secondary_that_cannot_be_removed_is_reported_on_stderr() {
     for args in [&["demo"][..], &["demo", "--json"]] {
         let cluster = cluster(&[Fault::NoRemoval]);
         run(&cluster.master, args)
@@ -130,7 +130,7 @@ fn the_demonstration_stops_where_nothing_would_make_sense() {
         .ends_with(1)
         .prints("✓ secondary-1  acknowledged after 40 ms")
         .prints("Stopped: not every secondary acknowledged");
-    run(&[Fault::UnknownFate]).ends_with(4).prints("Stopped: the master was stopped while it waited");
+    run(&[Fault::UnknownOutcome]).ends_with(4).prints("Stopped: the master was stopped while it waited");
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn health_shows_every_node() {
 
 #[test]
 fn health_shows_who_is_missing() {
-    let cluster = cluster(&[Fault::NobodyHome]);
+    let cluster = cluster(&[Fault::Absent]);
     run(&cluster.master, &["health"]).ends_with(3).prints("✗ secondary-1").prints("connection refused");
     let document = run(&cluster.master, &["health", "--json"]).ends_with(3).json();
     assert_eq!((&document["nodes"][0]["reachable"], &document["nodes"][1]["reachable"]), (&true.into(), &false.into()));
@@ -201,7 +201,7 @@ fn the_text_may_come_from_the_input_or_begin_with_a_hyphen() {
 }
 
 #[test]
-fn a_refusal_tells_each_secondarys_part() {
+fn a_refusal_lists_the_secondaries() {
     let cluster = cluster(&[Fault::RefuseAll]);
     run(&cluster.master, &["post", "no"])
         .ends_with(1)
@@ -219,7 +219,7 @@ fn an_unknown_outcome_is_never_called_a_refusal() {
     let cut_off = one_answer(Some("HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{\"status\""));
     let not_json = one_answer(Some("HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops"));
     let strange = one_answer(Some("HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"));
-    let said = cluster(&[Fault::UnknownFate]).master;
+    let said = cluster(&[Fault::UnknownOutcome]).master;
     for master in [one_answer(Some("")), one_answer(None), not_http, cut_off, not_json, strange, said] {
         let document = run(&master, &["post", "x", "--json", "--timeout", "1"]).ends_with(4).json();
         assert_eq!(document["outcome"], "unknown", "{document}");
@@ -247,7 +247,7 @@ fn a_node_that_is_not_there_is_exit_code_3() {
 }
 
 #[test]
-fn get_lists_messages_that_cannot_play_tricks() {
+fn get_escapes_control_characters() {
     let cluster = cluster(&[]);
     run(&cluster.master, &["get"]).ends_with(0).prints("0 messages at").prints(", master\n");
     run(&cluster.master, &["post", "red \x1b[31m and\nnew line"]).ends_with(0);

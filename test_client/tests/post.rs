@@ -55,7 +55,7 @@ fn what_is_asked_for_is_sent() {
 }
 
 #[test]
-fn a_token_is_shown_to_the_node_and_to_nobody_else() {
+fn a_token_is_sent_and_not_printed() {
     let master = answering(201, &[], &committed());
     run(&master.url, &["post", "x"]).ends_with(0);
     assert_eq!(master.request().header("Authorization"), None);
@@ -77,7 +77,7 @@ fn the_client_waits_longer_than_the_master() {
 }
 
 #[test]
-fn fewer_copies_than_asked_for_are_told() {
+fn fewer_copies_than_asked_for_are_reported() {
     let mut short = committed();
     (short["status"], short["w"]) = (json!("short"), json!(3));
     run(&answering(202, &[], &short).url, &["post", "x", "--w", "3", "--wait", "1"])
@@ -88,7 +88,7 @@ fn fewer_copies_than_asked_for_are_told() {
 }
 
 #[test]
-fn an_earlier_write_is_told() {
+fn a_repeated_answer_is_reported() {
     let replayed = || answering(201, &[("Idempotent-Replayed", "true")], &committed());
     run(&replayed().url, &["post", "x", "--key", "k"])
         .ends_with(0)
@@ -158,7 +158,7 @@ fn lines_are_posted_together() {
 }
 
 #[test]
-fn refused_lines_are_told_like_a_refused_message() {
+fn refused_lines_are_reported_like_a_refused_message() {
     let refused = json!({ "error": "not every secondary acknowledged", "outcome": "not_appended",
         "message_ids": { "first": 5, "last": 7 },
         "secondaries": [{ "server_id": "secondary-1", "url": "http://s", "acknowledged": false, "detail": "gone" }] });
@@ -174,7 +174,7 @@ fn refused_lines_are_told_like_a_refused_message() {
 }
 
 #[test]
-fn nonsense_is_not_sent() {
+fn invalid_options_are_refused() {
     let nowhere = "http://127.0.0.1:9";
     for options in [
         &["--w", "0"][..],

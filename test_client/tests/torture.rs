@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use stub::{Cluster, Fault, Script};
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_MAX: Duration = Duration::from_secs(120);
 
 fn cluster(faults: &[Fault]) -> Cluster {
     Cluster::start(Script { delays_ms: vec![0; 2], faults: faults.to_vec() })
@@ -97,7 +97,7 @@ fn ctrl_c_ends_it_early_and_it_is_judged() {
 }
 
 #[test]
-fn what_cannot_be_told_of_is_not_begun() {
+fn no_run_begins_whose_output_cannot_be_written() {
     for option in ["--history", "--plot"] {
         let stub = cluster(&[]);
         run(&stub.master, &[&GIVEN[..], &[option, "/nowhere/at/all"]].concat())
@@ -119,7 +119,7 @@ fn a_second_ctrl_c_ends_it_at_once() {
     signal(&child);
     // When it has said so, it waits for a cluster that never comes back.
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(said.any(|line| line.contains("told to stop; once more")));
+    assert!(said.any(|line| line.contains("ending early; the next signal")));
     signal(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
 }
@@ -136,7 +136,7 @@ fn signal(child: &Child) {
 fn wait_for_lines(file: &Path, count: usize) {
     let begun = Instant::now();
     while fs::read_to_string(file).unwrap_or_default().lines().count() < count {
-        assert!(begun.elapsed() < PATIENCE, "no history is written");
+        assert!(begun.elapsed() < WAIT_MAX, "no history is written");
         thread::sleep(Duration::from_millis(50));
     }
 }
@@ -177,7 +177,7 @@ fn a_refused_message_that_is_shown_is_found() {
     fs::remove_file(file).unwrap();
 }
 
-/// Stands in for `docker-compose`: services are processes, and what it is told is written down. There is no `docker`.
+/// Stands in for `docker-compose`: services are processes, and its arguments are written down. There is no `docker`.
 const COMPOSE: &str = r#"#!/bin/sh
 echo "$*" >> "$HERE/told"
 if [ "$1" = version ]; then exit 0; fi

@@ -105,7 +105,7 @@ fn secondaries_are_listed_with_how_far_they_are() {
 }
 
 #[test]
-fn status_is_shown_once_where_nobody_watches() {
+fn status_is_shown_once_where_no_terminal_is() {
     let cluster = stub::Cluster::start(stub::Script { delays_ms: vec![0, 0], faults: Vec::new() });
     run(&cluster.master, &["status"]).ends_with(0).prints("secondary-1").prints("secondary-2");
     run("http://127.0.0.1:1", &["status"]).ends_with(3);

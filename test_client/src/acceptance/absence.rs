@@ -1,24 +1,25 @@
 //! How the last secondary is taken away, and brought back.
 
 use super::shell;
-use super::traces::Traces;
-use super::usage;
-use crate::address::Address;
-use crate::api::Client;
+use crate::api::{Address, Client};
+use crate::cluster::{Cleanup, OwnCluster};
 use crate::exit::Exit;
-use crate::own_nodes::OwnCluster;
-use crate::story::Stop;
-use serde_json::json;
+use crate::scenario::Stop;
+use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// How long a node that nobody brings back stays cut off.
+/// How long a fault cuts a node off at most, in seconds: then it ends by itself.
 const CUT_SECONDS_MAX: u64 = 120;
 
-/// The ways.
+/// How long a node may take to end its fault when the run is stopped. Faults end by themselves, so this can be short.
+const END_FAULT_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// The ways to take a secondary away.
 pub(super) enum Absence {
     /// It is the last node of a cluster of our own, and not started until it comes back.
     NotStarted(Arc<OwnCluster>),
-    /// The person knows how: two shell commands.
+    /// Two shell commands of the user.
     Commands { down: String, up: String },
     /// A fault cuts it off from the other nodes.
     Cut,
@@ -26,24 +27,24 @@ pub(super) enum Absence {
 
 impl Absence {
     /// Takes it away. Says how.
-    pub(super) fn begin(&self, client: &Client, traces: &Traces, node: &Address) -> Result<String, Stop> {
+    pub(super) fn begin(&self, client: &Client, cleanup: &Cleanup, node: &Address) -> Result<String, Stop> {
         match self {
             Absence::NotStarted(_) => Ok("it is not started yet".to_owned()),
             Absence::Commands { down, up } => {
-                traces.absence_begins(up);
-                shell::run(down).map_err(|why| usage(&why))?;
+                let up = up.clone();
+                cleanup.change_begins(move || bring_back(&up));
+                shell::run(down).map_err(Stop::usage)?;
                 Ok(format!("`{down}` took it away"))
             }
             Absence::Cut => {
-                traces.fault_begins(client, node);
-                client.set_fault(node, &json!({ "cut": "both", "for": CUT_SECONDS_MAX }))?;
+                begin_fault(client, cleanup, node, &json!({ "cut": "both", "for": CUT_SECONDS_MAX }))?;
                 Ok("a fault cuts it off from the other nodes".to_owned())
             }
         }
     }
 
     /// Brings it back. Says how.
-    pub(super) fn end(&self, client: &Client, traces: &Traces, node: &Address) -> Result<String, Stop> {
+    pub(super) fn end(&self, client: &Client, cleanup: &Cleanup, node: &Address) -> Result<String, Stop> {
         match self {
             Absence::NotStarted(cluster) => {
                 let last = cluster.nodes().len() - 1;
@@ -51,15 +52,42 @@ impl Absence {
                 Ok("it is started".to_owned())
             }
             Absence::Commands { up, .. } => {
-                shell::run(up).map_err(|why| usage(&why))?;
-                traces.absence_ended();
+                shell::run(up).map_err(Stop::usage)?;
+                cleanup.change_ended();
                 Ok(format!("`{up}` brought it back"))
             }
             Absence::Cut => {
-                client.end_fault(node)?;
-                traces.fault_ended();
+                end_fault(client, cleanup, node)?;
                 Ok("the fault is ended".to_owned())
             }
         }
+    }
+}
+
+/// Asks a node for a fault, which is ended however the run ends.
+pub(super) fn begin_fault(client: &Client, cleanup: &Cleanup, node: &Address, fault: &Value) -> Result<(), Stop> {
+    let (short, faulty) = (client.with_timeout(END_FAULT_WAIT_MAX), node.clone());
+    cleanup.change_begins(move || {
+        if let Err(failure) = short.end_fault(&faulty) {
+            anstream::eprintln!(
+                "test_client: the fault of {faulty} could not be ended: {failure}\n\
+                 It ends by itself within two minutes, or by hand: curl -X DELETE {}",
+                faulty.url("/faults")
+            );
+        }
+    });
+    Ok(client.set_fault(node, fault)?)
+}
+
+/// Ends that fault.
+pub(super) fn end_fault(client: &Client, cleanup: &Cleanup, node: &Address) -> Result<(), Stop> {
+    client.end_fault(node)?;
+    cleanup.change_ended();
+    Ok(())
+}
+
+fn bring_back(up: &str) {
+    if let Err(why) = shell::run(up) {
+        anstream::eprintln!("test_client: the last secondary is still away: {why}\nPlease bring it back: {up}");
     }
 }

@@ -1,154 +1,67 @@
 //! `test_client acceptance`: the exercise's published acceptance, played against real nodes.
 //!
-//! It is played on a cluster of its own, or on one that is given. There, other clients may write at the same time: our
-//! messages are told apart by a tag, and only their order among themselves is looked at.
+//! It is played on a cluster of its own, or on one that is given. There, other clients may write at the same time: a
+//! tag distinguishes our messages, and only their order among themselves is checked.
 
 mod absence;
-mod narrator;
 mod shell;
 mod steps;
-mod traces;
+mod target;
 
-use crate::address::Address;
-use crate::api::{Client, Failure};
-use crate::cluster;
+use crate::api::{Address, Client};
+use crate::cluster::{Cleanup, Guard};
 use crate::exit::Exit;
-use crate::health;
-use crate::own_nodes::OwnCluster;
-use crate::screen::Screen;
-use crate::story::{self, Stop};
-use absence::Absence;
-use narrator::{Narrator, Report};
-use serde_json::json;
+use crate::output::Terminal;
+use crate::scenario::Stop;
+use crate::scenario::reporter::Reporter;
+use serde_json::{Value, json};
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 use steps::Play;
-use traces::{Guard, Traces};
-
-/// Secondaries without which there is nothing to show: one to be away, and one to be there meanwhile.
-const SECONDARIES_MIN: usize = 2;
-
-/// The shell commands that take the last secondary away, and bring it back.
-pub(crate) type Commands = Option<(String, String)>;
+use target::{Commands, Target};
 
 /// Plays the acceptance on the cluster of a client, or on one of its own, and gives the verdict.
 pub(crate) fn run(
     given: Option<Client>,
     timeout: Duration,
-    screen: &mut Screen,
+    terminal: &mut Terminal,
     commands: Commands,
 ) -> io::Result<Exit> {
-    let traces = Arc::new(Traces::default());
-    let _guard = Guard(Arc::clone(&traces));
-    traces.remove_on_signal()?;
-    let report = Report { own_cluster: given.is_none(), ..Report::default() };
-    let mut narrator = Narrator { screen, report };
-    let stopped = match play(given, timeout, &mut narrator, &traces, commands) {
-        Ok(()) => None,
-        Err(Stop::Screen(error)) => return Err(error),
-        Err(Stop::Cluster(exit, sentence)) => Some((exit, sentence)),
-    };
-    let exit = narrator.settle(stopped);
-    narrator.report.logs = traces.remove(exit != Exit::Success);
-    narrator.show_verdict(exit)?;
-    narrator.screen.document(json!(narrator.report).to_string().as_bytes())?;
+    let cleanup = Cleanup::default();
+    let _guard = Guard(cleanup.clone());
+    cleanup.run_on_signal(None)?;
+    let own_cluster = given.is_none();
+    let (mut reporter, mut nodes) = (Reporter::new(terminal), Vec::new());
+    let played = play(given, timeout, &mut reporter, &cleanup, commands, &mut nodes);
+    let (stop, stopped) = Stop::reason(played)?.unzip();
+    let exit = reporter.exit(stop);
+    let logs = cleanup.run(exit != Exit::Success);
+    let notes = logs.iter().map(|logs| format!("The logs of the nodes are in {}", logs.display()));
+    reporter.show_verdict(exit, stopped.as_deref(), &notes.collect::<Vec<_>>())?;
+    let document = json!({
+        "held": exit == Exit::Success, "exit_code": exit.code(), "own_cluster": own_cluster, "nodes": nodes,
+        "stopped": stopped, "steps": reporter.steps, "logs": logs,
+    });
+    reporter.terminal.document(document.to_string().as_bytes())?;
     Ok(exit)
 }
 
 fn play(
     given: Option<Client>,
     timeout: Duration,
-    narrator: &mut Narrator,
-    traces: &Traces,
+    reporter: &mut Reporter,
+    cleanup: &Cleanup,
     commands: Commands,
+    nodes: &mut Vec<Value>,
 ) -> Result<(), Stop> {
-    narrator.begin("Who is there")?;
-    let stage = match given {
-        Some(client) => meet(client, narrator, commands)?,
-        None if commands.is_none() => start(timeout, narrator, traces)?,
-        None => return Err(usage("--down and --up are for a cluster that is given with --master")),
+    reporter.begin("Who is there")?;
+    let target = match given {
+        Some(client) => Target::given(client, reporter, commands)?,
+        None if commands.is_none() => Target::own(timeout, reporter, cleanup)?,
+        None => return Err(Stop::usage("--down and --up are for a cluster that is given with --master")),
     };
-    narrator.end();
+    reporter.end();
     let node = |(server_id, url): &(String, Address)| json!({ "server_id": server_id, "url": url.to_string() });
-    narrator.report.nodes = stage.nodes.iter().map(node).collect();
-    Play::new(stage, narrator, traces).play()
-}
-
-/// The nodes, and how the last of them is taken away.
-struct Stage {
-    client: Client,
-    /// Name and address, the master first.
-    nodes: Vec<(String, Address)>,
-    absence: Absence,
-}
-
-fn usage(sentence: &str) -> Stop {
-    Stop::Cluster(Exit::Usage, sentence.to_owned())
-}
-
-// A cluster of its own.
-
-/// Starts all nodes but the last one.
-fn start(timeout: Duration, narrator: &mut Narrator, traces: &Traces) -> Result<Stage, Stop> {
-    let cluster = OwnCluster::prepare("acceptance", None).map_err(|why| usage(&why))?;
-    let cluster = Arc::new(cluster);
-    traces.cluster_begins(&cluster);
-    let nodes = cluster.nodes();
-    let last = nodes.len() - 1;
-    for number in (0..last).rev() {
-        cluster.start(number).map_err(|why| Stop::Cluster(Exit::Unreachable, why))?;
-    }
-    for (name, address) in &nodes[..last] {
-        narrator.find(Ok(format!("{name} runs at {address}")))?;
-    }
-    narrator.say(&format!("  {} will be at {}", nodes[last].0, nodes[last].1))?;
-    let client = Client::new(nodes[0].1.clone(), timeout, None);
-    steps::await_in_sync(&client, last - 1)?;
-    Ok(Stage { client, nodes, absence: Absence::NotStarted(cluster) })
-}
-
-// A given cluster.
-
-/// Makes sure that it can be played on.
-fn meet(client: Client, narrator: &mut Narrator, commands: Commands) -> Result<Stage, Stop> {
-    story::find_the_master(&client)?;
-    story::await_writable(&client, narrator.screen)?;
-    let answers = cluster::survey(&client);
-    health::show(narrator.screen, &answers)?;
-    if let Some(failure) = answers.iter().find_map(|node| node.answer.as_ref().err()) {
-        return Err(failure.clone().into());
-    }
-    let nodes: Vec<(String, Address)> = answers.into_iter().filter_map(story::readable).collect();
-    let secondaries = nodes.len() - 1;
-    if secondaries < SECONDARIES_MIN {
-        let master = client.master();
-        return Err(usage(&format!(
-            "the acceptance needs {SECONDARIES_MIN} secondaries or more; {master} has {secondaries}"
-        )));
-    }
-    steps::await_in_sync(&client, secondaries)?;
-    let absence = choose_absence(&client, &nodes[secondaries], commands)?;
-    Ok(Stage { client, nodes, absence })
-}
-
-fn choose_absence(client: &Client, last: &(String, Address), commands: Commands) -> Result<Absence, Stop> {
-    let (name, address) = last;
-    match commands {
-        Some((down, up)) => Ok(Absence::Commands { down, up }),
-        None if faults_enabled(client, address)? => Ok(Absence::Cut),
-        None => Err(usage(&format!(
-            "nothing can take {name} away: say how with --down and --up, such as --down 'docker compose pause {name}' \
-             --up 'docker compose unpause {name}', or start {name} with ENABLE_FAULTS=1"
-        ))),
-    }
-}
-
-/// Whether a node can be asked for faults. An older one does not know what they are.
-fn faults_enabled(client: &Client, node: &Address) -> Result<bool, Failure> {
-    match client.faults(node) {
-        Ok(reply) => Ok(reply.value.enabled),
-        Err(Failure { status: Some(403 | 404), .. }) => Ok(false),
-        Err(failure) => Err(failure),
-    }
+    nodes.extend(target.nodes.iter().map(node));
+    Play::new(target, reporter, cleanup).play()
 }

@@ -5,7 +5,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longest time that a command may take. Stopping a container takes ten seconds if it does not want to.
+/// Longest time that a command may take. Stopping a container can take ten seconds.
 const COMMAND_WAIT_MAX: Duration = Duration::from_secs(60);
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);

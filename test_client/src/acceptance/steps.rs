@@ -1,38 +1,32 @@
 //! The steps of the acceptance.
 //!
-//! A step goes on after a finding that must not be, unless nothing after it would make sense. Whatever happens in it,
-//! the last secondary is brought back, and its fault ended.
+//! A violation ends its step if nothing after it would make sense, and the next step follows. Whatever happens in a
+//! step, the last secondary is brought back, and its fault ended.
 
-use super::absence::Absence;
-use super::narrator::Narrator;
-use super::traces::Traces;
-use super::{Stage, faults_enabled};
-use crate::address::Address;
-use crate::api::{Client, Failure, Fate, Health, KnownWrite, Messages, Posted, Reply, State};
-use crate::checks::{self, Written};
+use super::absence::{Absence, begin_fault, end_fault};
+use super::target::{CATCH_UP_WAIT_MAX, Target, await_in_sync, faults_enabled};
+use crate::api::{Address, Client, Copies, Failure, KnownWrite, Messages, Posted, Reply, WriteOptions, WriteOutcome};
+use crate::cluster::Cleanup;
 use crate::exit::Exit;
-use crate::patience::look_as_long_as;
-use crate::post::milliseconds_since;
-use crate::screen::{STRONG, count, visible};
-use crate::story::{self, Stop};
-use crate::wishes::{Copies, Wishes};
+use crate::output::{STRONG, count, visible};
+use crate::scenario::reporter::Reporter;
+use crate::scenario::rules::{self, Written};
+use crate::scenario::{self, Stop};
+use crate::wait::{milliseconds_since, poll_for};
 use serde_json::{Value, json};
-use std::ops::Range;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// How long the writer who needs the missing node waits for it.
 const WAIT_FOR_MISSING: Duration = Duration::from_secs(60);
-/// How long he is watched waiting, at least.
+/// How long that writer is watched waiting, at least.
 const WATCHED_WAIT: Duration = Duration::from_secs(2);
-/// How long the others wait for nodes that stumble.
+/// How long the others wait for nodes that fail for a short time.
 const WAIT_FOR_COPIES: Duration = Duration::from_secs(30);
 /// How long a fault lasts at most, in seconds. It ends after one call anyway.
 const FAULT_SECONDS: u64 = 30;
-/// How long a call is held, so that the next one arrives before it is looked at.
+/// How long a call is held, so that the next one arrives before the node reads it.
 const HOLD_SECONDS: f64 = 1.0;
-/// How long a node may take to show what was acknowledged, or to take part again. Machines may be slow.
-const CATCH_UP_WAIT_MAX: Duration = Duration::from_secs(30);
 /// What is answered at once does not take as long as this, even on a slow machine.
 const AT_ONCE: Duration = Duration::from_secs(5);
 /// How often a later message is given the chance to arrive first.
@@ -46,11 +40,22 @@ const EARLY_CALL: &str = "Total order: a message that arrives before an earlier 
 /// The way to read a node from an id on.
 type Read = fn(&Client, &Address, u64) -> Result<Reply<Messages>, Failure>;
 
-/// What a post comes to.
+/// The answer to a post.
 type Answer = Result<Reply<Posted>, Failure>;
 
-/// Who waits for it.
-type Writer = JoinHandle<Answer>;
+/// Why a step does not go on.
+enum Break {
+    /// A violation was reported, after which the rest of the step makes no sense.
+    Step,
+    /// Nor does the rest of the acceptance.
+    Acceptance(Stop),
+}
+
+impl<T: Into<Stop>> From<T> for Break {
+    fn from(stop: T) -> Break {
+        Break::Acceptance(stop.into())
+    }
+}
 
 /// The acceptance, being played.
 pub(super) struct Play<'a, 'b> {
@@ -58,23 +63,22 @@ pub(super) struct Play<'a, 'b> {
     /// Name and address, the master first. The last one is taken away, and gets the faults.
     nodes: Vec<(String, Address)>,
     absence: Absence,
-    narrator: &'a mut Narrator<'b>,
-    traces: &'a Traces,
+    reporter: &'a mut Reporter<'b>,
+    cleanup: &'a Cleanup,
     tag: String,
 }
 
 /// A post whose writer waits for its answer.
 struct Waiting {
-    text: String,
-    message_id: u64,
+    written: Written,
     begun: Instant,
-    writer: Writer,
+    writer: JoinHandle<Answer>,
 }
 
 impl<'a, 'b> Play<'a, 'b> {
-    pub(super) fn new(stage: Stage, narrator: &'a mut Narrator<'b>, traces: &'a Traces) -> Play<'a, 'b> {
-        let Stage { client, nodes, absence } = stage;
-        Play { client, nodes, absence, narrator, traces, tag: story::tag("acceptance") }
+    pub(super) fn new(target: Target, reporter: &'a mut Reporter<'b>, cleanup: &'a Cleanup) -> Play<'a, 'b> {
+        let Target { client, nodes, absence } = target;
+        Play { client, nodes, absence, reporter, cleanup, tag: scenario::tag("acceptance") }
     }
 
     /// Plays every step that can be played on this cluster.
@@ -87,163 +91,148 @@ impl<'a, 'b> Play<'a, 'b> {
         self.step_if(faults, EARLY_CALL, Self::play_early_call)
     }
 
-    fn step(&mut self, title: &str, act: fn(&mut Self) -> Result<(), Stop>) -> Result<(), Stop> {
-        self.narrator.begin(title)?;
-        act(self)?;
-        self.narrator.end();
+    fn step(&mut self, title: &str, act: fn(&mut Self) -> Result<(), Break>) -> Result<(), Stop> {
+        self.reporter.begin(title)?;
+        if let Err(Break::Acceptance(stop)) = act(self) {
+            return Err(stop);
+        }
+        self.reporter.end();
         Ok(())
     }
 
     /// A step that cannot be played without faults.
-    fn step_if(&mut self, faults: bool, title: &str, act: fn(&mut Self) -> Result<(), Stop>) -> Result<(), Stop> {
+    fn step_if(&mut self, faults: bool, title: &str, act: fn(&mut Self) -> Result<(), Break>) -> Result<(), Stop> {
         if faults {
             return self.step(title, act);
         }
         let why = format!("{} was not started with ENABLE_FAULTS=1", visible(&self.last().0));
-        Ok(self.narrator.leave_out(title, &why)?)
+        Ok(self.reporter.leave_out(title, &why)?)
     }
 
     // Step: a message waits for a missing node.
 
-    fn play_missing_node(&mut self) -> Result<(), Stop> {
+    fn play_missing_node(&mut self) -> Result<(), Break> {
         let from = self.newest()? + 1;
-        let how = self.absence.begin(&self.client, self.traces, &self.last().1)?;
-        self.narrator.say(&format!("{} is away: {how}.", visible(&self.last().0)))?;
-        let told = self.write_while_it_is_away(from);
-        let ended = self.absence.end(&self.client, self.traces, &self.last().1);
-        let (told, how) = (told?, ended?);
-        let Some((third, written)) = told else { return Ok(()) };
-        self.narrator.say(&format!("{} comes back: {how}.", visible(&self.last().0)))?;
-        self.hear_the_third(third)?;
-        self.all_show(0..self.nodes.len(), from, &written)
+        let (name, address) = self.last().clone();
+        let how = self.absence.begin(&self.client, self.cleanup, &address)?;
+        self.reporter.say(&format!("{} is away: {how}.", visible(&name)))?;
+        let posted = self.write_while_it_is_away(from);
+        let ended = self.absence.end(&self.client, self.cleanup, &address);
+        let ((third, written), how) = (posted?, ended?);
+        self.reporter.say(&format!("{} comes back: {how}.", visible(&name)))?;
+        self.await_third(third)?;
+        self.all_show(self.nodes.len(), from, &written)
     }
 
-    /// Posts all four messages. Gives back the third, which waits, and what all nodes have to show in the end; nothing
-    /// if the story cannot go on.
-    fn write_while_it_is_away(&mut self, from: u64) -> Result<Option<(Waiting, Vec<Written>)>, Stop> {
-        let Some(first) = self.write("Msg1", &Wishes::copies(Copies::Number(1)))? else { return Ok(None) };
-        let Some(second) = self.write("Msg2", &Wishes::copies(Copies::Number(2)))? else { return Ok(None) };
-        let Some(third) = self.write_and_wait("Msg3")? else { return Ok(None) };
-        self.nobody_shows(from, &third.text)?;
-        let Some(fourth) = self.write_at_once("Msg4")? else { return Ok(None) };
-        let third_written = Written { id: third.message_id, text: third.text.clone() };
-        let written = vec![first, second, third_written, fourth];
-        self.all_show(0..self.nodes.len() - 1, from, &written)?;
+    /// Posts all four messages. Gives the third, which waits, and what all nodes have to show in the end.
+    fn write_while_it_is_away(&mut self, from: u64) -> Result<(Waiting, Vec<Written>), Break> {
+        let one = WriteOptions::copies(Copies::Number(1));
+        let present = self.nodes.len() - 1;
+        let first = self.write("Msg1", &one)?;
+        let second = self.write("Msg2", &WriteOptions::copies(Copies::Number(2)))?;
+        let third = self.write_and_wait("Msg3")?;
+        self.none_shows(present, from, &third.written.text)?;
+        let begun = Instant::now();
+        let fourth = self.write("Msg4", &one)?;
+        if begun.elapsed() > AT_ONCE {
+            self.reporter.find(Err(format!("Msg4 was held up: it took {} ms", milliseconds_since(begun))))?;
+        }
+        let written = vec![first, second, third.written.clone(), fourth];
+        self.all_show(present, from, &written)?;
         let left = WATCHED_WAIT.saturating_sub(third.begun.elapsed());
-        let answered = look_as_long_as(left, || third.writer.is_finished(), |answered| *answered);
-        self.narrator.find(match answered {
+        let answered = poll_for(left, || third.writer.is_finished(), |answered| *answered);
+        self.reporter.find(match answered {
             false => Ok(format!("the writer of Msg3 still waits, after {} ms", milliseconds_since(third.begun))),
             true => Err("the writer of Msg3 was answered, although a node that it needs is away".to_owned()),
         })?;
-        Ok(Some((third, written)))
+        Ok((third, written))
     }
 
     /// Posts a message that every node must have, on a thread of its own, and watches it until the master has it.
-    fn write_and_wait(&mut self, name: &str) -> Result<Option<Waiting>, Stop> {
-        let nodes = self.nodes.len();
-        let key = format!("{}-{name}", self.tag).replace(' ', "-");
-        let wishes = Wishes::copies(Copies::Number(nodes as u64)).waiting(WAIT_FOR_MISSING).named(&key);
-        let text = self.announce(name, &wishes)?;
+    fn write_and_wait(&mut self, name: &str) -> Result<Waiting, Break> {
+        let key = self.key(name);
+        let copies = Copies::Number(self.nodes.len() as u64);
+        let options = WriteOptions::copies(copies).waiting(WAIT_FOR_MISSING).named(&key);
+        let text = self.announce(name, &options)?;
         let begun = Instant::now();
         let (client, posted) = (self.client.clone(), text.clone());
-        let writer = thread::spawn(move || client.post(&posted, &wishes));
+        let writer = thread::spawn(move || client.post(&posted, &options));
         let ask = || (writer.is_finished(), self.client.write(&key).ok());
         let enough = |(answered, known): &(bool, Option<_>)| *answered || known.is_some();
-        let (answered, known) = look_as_long_as(CATCH_UP_WAIT_MAX, ask, enough);
+        let (answered, known) = poll_for(CATCH_UP_WAIT_MAX, ask, enough);
         if answered {
             let why = answer_of(writer)?.map_or_else(|failure| failure.error, |reply| reply.status.to_string());
-            self.narrator.find(Err(format!("{name} does not wait for the missing node, it was answered: {why}")))?;
-            return Ok(None);
+            return self.broken(format!("{name} does not wait for the missing node, it was answered: {why}"));
         }
         let Some(KnownWrite { outcome, ids, .. }) = known.map(|reply| reply.value) else {
-            return Err(Stop::Cluster(Exit::Unknown, format!("the master does not know of {name}")));
+            return Err(Stop::Cluster(Exit::Unknown, format!("the master does not know of {name}")).into());
         };
-        if outcome == Fate::Committed {
+        if outcome == WriteOutcome::Committed {
             let why = "it did not wait for the missing node, or another client wrote meanwhile";
-            self.narrator.find(Err(format!("{name} is committed already: {why}")))?;
-            return Ok(None);
+            return self.broken(format!("{name} is committed already: {why}"));
         }
-        let message_id = ids.last();
-        self.narrator.find(Ok(format!("message {message_id}: it waits")))?;
-        Ok(Some(Waiting { text, message_id, begun, writer }))
+        let id = ids.last();
+        self.reporter.find(Ok(format!("message {id}: it waits")))?;
+        Ok(Waiting { written: Written { id, text }, begun, writer })
     }
 
     /// What may still be refused is shown by none of the nodes that are there.
-    fn nobody_shows(&mut self, from: u64, text: &str) -> Result<(), Stop> {
-        let present = self.nodes[..self.nodes.len() - 1].to_vec();
-        for (name, address) in &present {
-            let shown = self.client.messages_from(address, from);
-            let shown = shown.map_err(|failure| story::unreadable(&visible(name), &failure))?;
-            if checks::shows(&shown.value, text) {
-                self.narrator.find(Err(format!("{name} shows Msg3, which may still be refused")))?;
-                return Ok(());
+    fn none_shows(&mut self, present: usize, from: u64, text: &str) -> Result<(), Break> {
+        for (name, address) in &self.nodes[..present] {
+            let shown = self.client.messages(address, from);
+            let shown = shown.map_err(|failure| scenario::unreadable(&visible(name), &failure))?;
+            if rules::shows(&shown.value, text) {
+                return Ok(self.reporter.find(Err(format!("{name} shows Msg3, which may still be refused")))?);
             }
         }
-        let names = names_of(&present);
-        self.narrator.find(Ok(format!("Msg3 may still be refused, and is not shown by {names}")))?;
-        Ok(())
-    }
-
-    /// Posts a message that needs the master alone, so that it has nobody to wait for.
-    fn write_at_once(&mut self, name: &str) -> Result<Option<Written>, Stop> {
-        let begun = Instant::now();
-        let written = self.write(name, &Wishes::copies(Copies::Number(1)))?;
-        if written.is_some() && begun.elapsed() > AT_ONCE {
-            let ms = milliseconds_since(begun);
-            self.narrator.find(Err(format!("{name} was held up: it took {ms} ms")))?;
-        }
-        Ok(written)
+        let names = names_of(&self.nodes[..present]);
+        Ok(self.reporter.find(Ok(format!("Msg3 may still be refused, and is not shown by {names}")))?)
     }
 
     /// The missing node is back, so the third message gets its copies.
-    fn hear_the_third(&mut self, third: Waiting) -> Result<(), Stop> {
-        let Waiting { message_id, begun, writer, .. } = third;
+    fn await_third(&mut self, third: Waiting) -> Result<(), Break> {
+        let Waiting { written: Written { id, .. }, begun, writer } = third;
         let answer = answer_of(writer)?;
         let ms = milliseconds_since(begun);
-        let finding = match answer {
-            Ok(Reply { status: 201, value, .. }) if value.message_id == message_id => {
+        Ok(self.reporter.find(match answer {
+            Ok(Reply { status: 201, value, .. }) if value.message_id == id => {
                 let held = count(value.copies.replicated_to, "secondary", "secondaries");
-                Ok(format!(
-                    "the writer of Msg3 got its 201 after {ms} ms: message {message_id}, held by {held} as well"
-                ))
+                Ok(format!("the writer of Msg3 got its 201 after {ms} ms: message {id}, held by {held} as well"))
             }
-            Ok(reply) => {
-                let (status, id) = (reply.status, reply.value.message_id);
-                Err(format!("the writer of Msg3 was answered {status} with id {id}, instead of 201 with {message_id}"))
-            }
+            Ok(Reply { status, value, .. }) => Err(format!(
+                "the writer of Msg3 was answered {status} with id {}, instead of 201 with {id}",
+                value.message_id
+            )),
             Err(failure) => Err(format!("Msg3 was refused after {ms} ms: {}", failure.error)),
-        };
-        Ok(self.narrator.find(finding)?)
+        })?)
     }
 
     // Step: deduplication.
 
     /// A secondary appends, and then answers with an error: the master sends the message again.
-    fn play_lost_answer(&mut self) -> Result<(), Stop> {
+    fn play_lost_answer(&mut self) -> Result<(), Break> {
         let from = self.newest()? + 1;
         let (name, address) = self.last().clone();
         let fault = json!({ "fail": "after", "calls": 1, "for": FAULT_SECONDS });
-        self.narrator.say(&format!("{} appends the next message, and then answers with an error.", visible(&name)))?;
-        let written =
-            self.with_fault(&fault, |play| play.write("Msg5", &Wishes::copies(Copies::All).waiting(WAIT_FOR_COPIES)))?;
-        let Some(written) = written else { return Ok(()) };
+        self.reporter.say(&format!("{} appends the next message, and then answers with an error.", visible(&name)))?;
+        let options = WriteOptions::copies(Copies::All).waiting(WAIT_FOR_COPIES);
+        let written = self.with_fault(&fault, |play| play.write("Msg5", &options))?;
         let hits = self.client.faults(&address)?.value.hits;
-        self.narrator.find(match hits {
+        self.reporter.find(match hits {
             0 => Err(format!("{name} never answered with an error, so nothing was shown")),
             _ => Ok(format!("{name} did answer with an error, after it had appended")),
         })?;
-        self.all_show(0..self.nodes.len(), from, &[written])
+        self.all_show(self.nodes.len(), from, &[written])
     }
 
     /// A client that does not know what became of its message posts it again.
-    fn play_same_key(&mut self) -> Result<(), Stop> {
+    fn play_same_key(&mut self) -> Result<(), Break> {
         let from = self.newest()? + 1;
-        let key = format!("{}-Msg6", self.tag).replace(' ', "-");
-        let wishes = Wishes::copies(Copies::All).waiting(WAIT_FOR_COPIES).named(&key);
-        let Some(written) = self.write("Msg6", &wishes)? else { return Ok(()) };
-        let text = self.announce("Msg6", &wishes)?;
-        let again = told(self.client.post(&text, &wishes))?;
-        self.narrator.find(match again {
+        let options = WriteOptions::copies(Copies::All).waiting(WAIT_FOR_COPIES).named(&self.key("Msg6"));
+        let written = self.write("Msg6", &options)?;
+        let text = self.announce("Msg6", &options)?;
+        let again = answered(self.client.post(&text, &options))?;
+        self.reporter.find(match again {
             Ok(reply) if reply.replayed && reply.value.message_id == written.id => {
                 Ok(format!("{}: message {} again, and the answer says so", reply.status, written.id))
             }
@@ -253,56 +242,48 @@ impl<'a, 'b> Play<'a, 'b> {
             Ok(reply) => Err(format!("it was written again, as message {}", reply.value.message_id)),
             Err(failure) => Err(format!("it was refused: {}", failure.error)),
         })?;
-        self.all_show(0..self.nodes.len(), from, &[written])
+        self.all_show(self.nodes.len(), from, &[written])
     }
 
     // Step: total order.
 
     /// Tries to make a later message arrive first. That is a race, which may be lost.
-    fn play_early_call(&mut self) -> Result<(), Stop> {
+    fn play_early_call(&mut self) -> Result<(), Break> {
         let (name, address) = self.last().clone();
+        let early_calls = |client: &Client| client.health(&address).map(|reply| reply.value.early_calls.unwrap_or(0));
         for attempt in 1..=EARLY_CALL_TRIES {
-            let before = self.early_calls(&address)?;
+            let before = early_calls(&self.client)?;
             self.write_two_that_cross(attempt)?;
-            if self.early_calls(&address)? > before {
-                self.narrator.find(Ok(format!("the later message did arrive at {name} before the earlier one")))?;
-                return Ok(());
+            if early_calls(&self.client)? > before {
+                let finding = format!("the later message did arrive at {name} before the earlier one");
+                return Ok(self.reporter.find(Ok(finding))?);
             }
-            self.narrator.say("The later message did not arrive first this time.")?;
+            self.reporter.say("The later message did not arrive first this time.")?;
         }
-        Ok(self.narrator.not_shown("A later message never arrived first, so nothing was shown of that.")?)
+        Ok(self.reporter.not_shown("A later message never arrived first, so nothing was shown of that.")?)
     }
 
-    fn write_two_that_cross(&mut self, attempt: usize) -> Result<(), Stop> {
+    fn write_two_that_cross(&mut self, attempt: usize) -> Result<(), Break> {
         let from = self.newest()? + 1;
-        let last = self.nodes.len() - 1;
-        let name = self.nodes[last].0.clone();
-        self.narrator
-            .say(&format!("{} looks at the next message {HOLD_SECONDS} s after it arrived.", visible(&name)))?;
+        let (last, name) = (self.nodes.len() - 1, self.last().0.clone());
+        self.reporter.say(&format!("{} reads the next message {HOLD_SECONDS} s after it arrived.", visible(&name)))?;
         let hold = json!({ "hold": HOLD_SECONDS, "calls": 1, "for": FAULT_SECONDS });
-        let one = Wishes::copies(Copies::Number(1));
+        let one = WriteOptions::copies(Copies::Number(1));
         let number = if attempt == 1 { String::new() } else { attempt.to_string() };
         let written = self.with_fault(&hold, |play| {
-            let Some(earlier) = play.write(&format!("MsgA{number}"), &one)? else { return Ok(None) };
-            let Some(later) = play.write(&format!("MsgB{number}"), &one)? else { return Ok(None) };
-            let written = vec![earlier, later];
-            let (wrong, looks) = play.watch(last, from, &written, Client::prefix_from)?;
-            play.narrator.find(match wrong {
-                None => Ok(format!(
-                    "{name} was looked at {} until it showed both, and never showed the later one alone",
-                    count(looks, "time", "times")
-                )),
+            let written =
+                vec![play.write(&format!("MsgA{number}"), &one)?, play.write(&format!("MsgB{number}"), &one)?];
+            let (wrong, reads) = play.watch(last, from, &written, Client::prefix)?;
+            let reads = count(reads, "time", "times");
+            play.reporter.find(match wrong {
+                None => {
+                    Ok(format!("{name} was read {reads} until it showed both, and never showed the later one alone"))
+                }
                 Some(wrong) => Err(format!("{name} {wrong}")),
             })?;
-            Ok(Some(written))
+            Ok(written)
         })?;
-        let Some(written) = written else { return Ok(()) };
-        self.all_show(0..self.nodes.len(), from, &written)
-    }
-
-    /// How many calls arrived at a secondary before an earlier one, since it was started.
-    fn early_calls(&self, node: &Address) -> Result<u64, Stop> {
-        Ok(self.client.health(node)?.value.early_calls.unwrap_or(0))
+        self.all_show(self.nodes.len(), from, &written)
     }
 
     // What the steps are made of.
@@ -313,118 +294,108 @@ impl<'a, 'b> Play<'a, 'b> {
     }
 
     /// The newest id that the master has given.
-    fn newest(&self) -> Result<u64, Stop> {
+    fn newest(&self) -> Result<u64, Failure> {
         Ok(self.client.health(self.client.master())?.value.last)
     }
 
-    /// Says what is posted, and gives back the text: the name with the tag of this run.
-    fn announce(&mut self, name: &str, wishes: &Wishes) -> Result<String, Stop> {
+    /// The idempotency key of a message of this run.
+    fn key(&self, name: &str) -> String {
+        format!("{}-{name}", self.tag).replace(' ', "-")
+    }
+
+    /// Reports a violation that ends the step.
+    fn broken<T>(&mut self, sentence: String) -> Result<T, Break> {
+        self.reporter.find(Err(sentence))?;
+        Err(Break::Step)
+    }
+
+    /// Says what is posted, and gives the text: the name with the tag of this run.
+    fn announce(&mut self, name: &str, options: &WriteOptions) -> Result<String, Break> {
         let text = format!("{name} ({})", self.tag);
-        let copies = wishes.copies.map_or_else(String::new, |copies| format!(" w={copies}"));
-        let wait = wishes.wait.map_or_else(String::new, |wait| format!(" timeout={}", wait.as_secs_f64()));
-        let key = wishes.key.as_ref().map_or_else(String::new, |key| format!(" key={key}"));
-        self.narrator.say(&format!("POST {STRONG}\"{text}\"{STRONG:#}{copies}{wait}{key}"))?;
+        let copies = options.copies.map_or_else(String::new, |copies| format!(" w={copies}"));
+        let wait = options.wait.map_or_else(String::new, |wait| format!(" timeout={}", wait.as_secs_f64()));
+        let key = options.key.as_ref().map_or_else(String::new, |key| format!(" key={key}"));
+        self.reporter.say(&format!("POST {STRONG}\"{text}\"{STRONG:#}{copies}{wait}{key}"))?;
         Ok(text)
     }
 
-    /// Posts a message that must be acknowledged with 201. Gives back what was written, or nothing if it was not.
-    fn write(&mut self, name: &str, wishes: &Wishes) -> Result<Option<Written>, Stop> {
-        let text = self.announce(name, wishes)?;
+    /// Posts a message that must be acknowledged with 201.
+    fn write(&mut self, name: &str, options: &WriteOptions) -> Result<Written, Break> {
+        let text = self.announce(name, options)?;
         let begun = Instant::now();
-        let answer = told(self.client.post(&text, wishes))?;
+        let answer = answered(self.client.post(&text, options))?;
         let ms = milliseconds_since(begun);
-        let (finding, id) = match answer {
+        match answer {
             Ok(Reply { status: 201, replayed: false, value, .. }) => {
-                let held = count(value.copies.replicated_to, "secondary", "secondaries");
-                let id = value.message_id;
-                (Ok(format!("201 after {ms} ms: message {id}, held by {held} as well")), Some(id))
+                let (id, held) = (value.message_id, count(value.copies.replicated_to, "secondary", "secondaries"));
+                self.reporter.find(Ok(format!("201 after {ms} ms: message {id}, held by {held} as well")))?;
+                Ok(Written { id, text })
             }
-            Ok(reply) if reply.replayed => (Err(format!("{name} was written before, which cannot be")), None),
-            Ok(reply) => (Err(format!("{name} was answered with {} instead of 201", reply.status)), None),
-            Err(failure) => (Err(format!("{name} was not acknowledged: {}", failure.error)), None),
-        };
-        self.narrator.find(finding)?;
-        Ok(id.map(|id| Written { id, text }))
+            Ok(reply) if reply.replayed => self.broken(format!("{name} was written before, which cannot be")),
+            Ok(reply) => self.broken(format!("{name} was answered with {} instead of 201", reply.status)),
+            Err(failure) => self.broken(format!("{name} was not acknowledged: {}", failure.error)),
+        }
     }
 
     /// Does something while the last secondary has a fault, which is ended whatever happens.
-    fn with_fault<T>(&mut self, fault: &Value, act: impl FnOnce(&mut Self) -> Result<T, Stop>) -> Result<T, Stop> {
+    fn with_fault<T>(&mut self, fault: &Value, act: impl FnOnce(&mut Self) -> Result<T, Break>) -> Result<T, Break> {
         let node = self.last().1.clone();
-        self.traces.fault_begins(&self.client, &node);
-        self.client.set_fault(&node, fault)?;
+        begin_fault(&self.client, self.cleanup, &node, fault)?;
         let done = act(self);
-        self.client.end_fault(&node)?;
-        self.traces.fault_ended();
+        end_fault(&self.client, self.cleanup, &node)?;
         done
     }
 
-    /// Every one of these nodes shows these messages of ours, and no others, with the same ids and in this order.
-    fn all_show(&mut self, nodes: Range<usize>, from: u64, wanted: &[Written]) -> Result<(), Stop> {
-        let names = names_of(&self.nodes[nodes.clone()]);
+    /// The first so many nodes show these messages of ours, and no others, with the same ids and in this order.
+    fn all_show(&mut self, nodes: usize, from: u64, wanted: &[Written]) -> Result<(), Break> {
+        let names = names_of(&self.nodes[..nodes]);
         let mut wrongs = Vec::new();
-        for node in nodes {
-            let (wrong, _) = self.watch(node, from, wanted, Client::messages_from)?;
+        for node in 0..nodes {
+            let (wrong, _) = self.watch(node, from, wanted, Client::messages)?;
             wrongs.extend(wrong.map(|wrong| format!("{} {wrong}", self.nodes[node].0)));
         }
         let texts: Vec<&str> = wanted.iter().filter_map(|written| written.text.split(' ').next()).collect();
-        let finding = match (&*texts, wrongs.is_empty()) {
+        Ok(self.reporter.find(match (&*texts, wrongs.is_empty()) {
             (_, false) => Err(wrongs.join("; ")),
             ([only], true) => Ok(format!("{names}: {only} is there, once")),
             (texts, true) => Ok(format!("{names}: {}, in this order", texts.join(", "))),
-        };
-        Ok(self.narrator.find(finding)?)
+        })?)
     }
 
-    /// Looks at a node until it shows all of these messages, or something else than their beginning. Gives back what is
-    /// wrong, and how often it was looked at.
+    /// Reads a node until it shows all of these messages, or something else than their beginning. Gives what is wrong,
+    /// and how often it was read.
     fn watch(&self, node: usize, from: u64, wanted: &[Written], read: Read) -> Result<(Option<String>, usize), Stop> {
         let (name, address) = &self.nodes[node];
-        let mut looks = 0;
+        let mut reads = 0;
         let look = || {
-            looks += 1;
-            read(&self.client, address, from).map(|reply| checks::tagged(&reply.value, &self.tag))
+            reads += 1;
+            read(&self.client, address, from).map(|reply| rules::tagged(&reply.value, &self.tag))
         };
         let enough = |shown: &Result<Vec<Written>, Failure>| match shown {
-            Ok(shown) => shown == wanted || checks::out_of_sequence(shown, wanted).is_some(),
-            // A node that says no will not say yes the next time; one that just came back may not answer yet.
+            Ok(shown) => shown == wanted || rules::out_of_sequence(shown, wanted).is_some(),
+            // A node that refuses will not show anything the next time; one that just came back may not answer yet.
             Err(failure) => failure.status.is_some(),
         };
-        let shown = look_as_long_as(CATCH_UP_WAIT_MAX, look, enough);
-        let shown = shown.map_err(|failure| story::unreadable(&visible(name), &failure))?;
+        let shown = poll_for(CATCH_UP_WAIT_MAX, look, enough);
+        let shown = shown.map_err(|failure| scenario::unreadable(&visible(name), &failure))?;
         let too_few = || format!("shows only {} of {} messages of this step", shown.len(), wanted.len());
         let late = (shown.len() < wanted.len()).then(too_few);
-        Ok((checks::out_of_sequence(&shown, wanted).or(late), looks))
+        Ok((rules::out_of_sequence(&shown, wanted).or(late), reads))
     }
 }
 
-/// Waits until so many secondaries take part in what is written.
-pub(super) fn await_in_sync(client: &Client, secondaries: usize) -> Result<(), Stop> {
-    let ask = || client.health(client.master()).map(|reply| reply.value);
-    let in_sync = |health: &Health| {
-        let states = health.secondaries.iter().map(|listed| listed.state);
-        states.filter(|state| *state == Some(State::InSync)).count()
-    };
-    let enough = |health: &Result<Health, Failure>| health.as_ref().is_ok_and(|health| in_sync(health) >= secondaries);
-    let there = in_sync(&look_as_long_as(CATCH_UP_WAIT_MAX, ask, enough)?);
-    if there >= secondaries {
-        return Ok(());
-    }
-    let (secondaries, waited) = (count(secondaries, "secondary", "secondaries"), CATCH_UP_WAIT_MAX.as_secs());
-    Err(Stop::Cluster(Exit::Unreachable, format!("only {there} of {secondaries} are in sync after {waited} s")))
-}
-
-/// An answer of the master, good or bad, is something to judge. Without one, the story cannot go on.
-fn told(answer: Answer) -> Result<Answer, Stop> {
+/// Passes on an answer of the master, whatever it says. Without one, the acceptance stops.
+fn answered(answer: Answer) -> Result<Answer, Stop> {
     match answer {
         Err(failure) if failure.status.is_none() => Err(failure.into()),
         answer => Ok(answer),
     }
 }
 
-/// Waits for what a writer is told.
-fn answer_of(writer: Writer) -> Result<Answer, Stop> {
+/// Waits for the answer to a writer.
+fn answer_of(writer: JoinHandle<Answer>) -> Result<Answer, Stop> {
     let panicked = |_| Stop::Cluster(Exit::Unknown, "the thread of the writer of Msg3 panicked".to_owned());
-    told(writer.join().map_err(panicked)?)
+    answered(writer.join().map_err(panicked)?)
 }
 
 /// The nodes in a sentence.

@@ -1,8 +1,7 @@
-//! One connection to a node, which never blocks: a request goes out, an answer comes in, and so on.
-//!
-//! It connects by itself, and again after the node closed the connection.
+//! One connection to a node, which never blocks: it sends a request, receives the answer, and so on. It connects by
+//! itself, and again after the node closed the connection.
 
-use super::response::AnswerReader;
+use super::answer::Answer;
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
@@ -14,18 +13,18 @@ pub(super) struct Connection {
     node: SocketAddr,
     token: Token,
     stream: Option<TcpStream>,
-    doing: Doing,
-    /// The node sends nothing after what has come.
+    phase: Phase,
+    /// The node sends nothing after what has arrived.
     ended: bool,
-    answer: AnswerReader,
+    answer: Answer,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Doing {
-    /// Waiting for a request of ours.
-    Nothing,
+enum Phase {
+    /// No request is under way.
+    Idle,
     Connecting,
-    /// So much of the request is sent.
+    /// So many bytes of the request are sent.
     Sending(usize),
     Receiving,
 }
@@ -37,7 +36,7 @@ pub(super) enum Progress {
     Pending,
     /// The answer is there.
     Answered,
-    /// There will be none.
+    /// There will be no answer.
     Failed(Failure),
 }
 
@@ -46,64 +45,66 @@ pub(super) enum Progress {
 pub(super) enum Failure {
     /// There was no connection, so nothing was sent.
     NotConnected(String),
-    /// It broke: what was asked for may have happened.
+    /// The connection broke: the node may have done what was asked for.
     Broken(String),
 }
 
 impl Connection {
-    /// A connection that is made when it is needed, and keeps so much of an answer's body.
+    /// A connection that is made with the first request, and keeps so many bytes of an answer's body.
     pub(super) fn new(node: SocketAddr, token: Token, body_kept_max: usize) -> Connection {
-        let answer = AnswerReader::new(body_kept_max);
-        Connection { node, token, stream: None, doing: Doing::Nothing, ended: false, answer }
+        let answer = Answer::new(body_kept_max);
+        Connection { node, token, stream: None, phase: Phase::Idle, ended: false, answer }
     }
 
-    /// The answer that is there.
-    pub(super) fn answer(&self) -> &AnswerReader {
+    /// The answer that has arrived.
+    pub(super) fn answer(&self) -> &Answer {
         &self.answer
     }
 
     /// Whether a request is under way.
     pub(super) fn is_busy(&self) -> bool {
-        self.doing != Doing::Nothing
+        self.phase != Phase::Idle
     }
 
     /// Sends a request, as far as it goes.
     pub(super) fn begin(&mut self, request: &[u8], registry: &Registry) -> Progress {
         self.answer.begin();
-        if self.stream.is_some() {
-            self.doing = Doing::Sending(0);
-            return self.send_or_fail(request);
-        }
-        match self.connect(registry) {
-            Ok(()) => {
-                self.doing = Doing::Connecting;
-                Progress::Pending
-            }
-            Err(error) => self.fail(Failure::NotConnected(error.to_string())),
-        }
+        let begun = if self.stream.is_some() {
+            self.phase = Phase::Sending(0);
+            self.send(request).map_err(broken)
+        } else {
+            self.phase = Phase::Connecting;
+            self.connect(registry).map_err(not_connected)
+        };
+        self.progress(begun.map(|()| Progress::Pending))
     }
 
     /// Goes on after an event. The request is the same as before.
     pub(super) fn proceed(&mut self, event: &Event, request: &[u8], buffer: &mut [u8]) -> Progress {
         self.ended |= event.is_read_closed() || event.is_error();
-        match self.doing {
-            Doing::Nothing => {
-                // Nothing was asked, so whatever came means that the node gave the connection up.
-                if event.is_readable() || self.ended {
-                    self.close();
-                }
-                Progress::Pending
+        if self.phase == Phase::Idle {
+            // The node was asked nothing, so whatever it sends means that it gave the connection up.
+            if event.is_readable() || self.ended {
+                self.close();
             }
-            Doing::Connecting => self.finish_connecting(request),
-            Doing::Sending(_) => self.send_and_listen(event, request, buffer),
-            Doing::Receiving if event.is_readable() || self.ended => self.receive(buffer),
-            Doing::Receiving => Progress::Pending,
+            return Progress::Pending;
         }
+        let proceeded = self.go_on(event, request, buffer);
+        self.progress(proceeded)
     }
 
-    /// Gives up what is under way.
-    pub(super) fn give_up(&mut self) {
-        self.close();
+    /// Closes the connection, whatever is under way.
+    pub(super) fn close(&mut self) {
+        // A socket that is closed is no longer registered.
+        self.stream = None;
+        self.phase = Phase::Idle;
+    }
+
+    fn progress(&mut self, result: Result<Progress, Failure>) -> Progress {
+        result.unwrap_or_else(|failure| {
+            self.close();
+            Progress::Failed(failure)
+        })
     }
 
     fn connect(&mut self, registry: &Registry) -> io::Result<()> {
@@ -114,31 +115,43 @@ impl Connection {
         Ok(())
     }
 
-    fn finish_connecting(&mut self, request: &[u8]) -> Progress {
-        let Some(stream) = &self.stream else { return Progress::Pending };
-        match stream.take_error() {
-            Ok(None) => {}
-            Ok(Some(error)) | Err(error) => return self.fail(Failure::NotConnected(error.to_string())),
+    fn go_on(&mut self, event: &Event, request: &[u8], buffer: &mut [u8]) -> Result<Progress, Failure> {
+        if self.phase == Phase::Connecting && !self.is_connected().map_err(not_connected)? {
+            return Ok(Progress::Pending);
         }
-        match stream.peer_addr() {
-            // An event of an earlier stream.
-            Err(error) if error.kind() == ErrorKind::NotConnected => return Progress::Pending,
-            Err(error) => return self.fail(Failure::NotConnected(error.to_string())),
-            Ok(_) => {}
+        // A node that refuses a long request may answer before it has all of it, and never read the rest.
+        let sent = self.send(request);
+        if sent.is_err() || event.is_readable() || self.ended {
+            let progress = self.receive(buffer)?;
+            if matches!(progress, Progress::Answered) {
+                return Ok(progress);
+            }
         }
-        if let Err(error) = stream.set_nodelay(true) {
-            return self.fail(Failure::NotConnected(error.to_string()));
-        }
-        self.doing = Doing::Sending(0);
-        self.send_or_fail(request)
+        sent.map_err(broken)?;
+        Ok(Progress::Pending)
     }
 
-    /// Sends what can be sent now, which may be all that is left.
+    fn is_connected(&mut self) -> io::Result<bool> {
+        let Some(stream) = &self.stream else { return Ok(false) };
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        match stream.peer_addr() {
+            // This was an event of an earlier stream.
+            Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
+            peer => peer?,
+        };
+        stream.set_nodelay(true)?;
+        self.phase = Phase::Sending(0);
+        Ok(true)
+    }
+
+    /// Sends what the socket takes now, which may be all that is left.
     fn send(&mut self, request: &[u8]) -> io::Result<()> {
-        while let (Doing::Sending(sent), Some(stream)) = (self.doing, &mut self.stream) {
+        while let (Phase::Sending(sent), Some(stream)) = (self.phase, &mut self.stream) {
             match stream.write(&request[sent..]) {
-                Ok(length) if sent + length == request.len() => self.doing = Doing::Receiving,
-                Ok(length) => self.doing = Doing::Sending(sent + length),
+                Ok(length) if sent + length == request.len() => self.phase = Phase::Receiving,
+                Ok(length) => self.phase = Phase::Sending(sent + length),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -147,61 +160,40 @@ impl Connection {
         Ok(())
     }
 
-    fn send_or_fail(&mut self, request: &[u8]) -> Progress {
-        match self.send(request) {
-            Ok(()) => Progress::Pending,
-            Err(error) => self.fail(Failure::Broken(error.to_string())),
-        }
-    }
-
-    /// Goes on sending. A node that refuses a long request may answer before it has all of it, and never read the rest.
-    fn send_and_listen(&mut self, event: &Event, request: &[u8], buffer: &mut [u8]) -> Progress {
-        let sent = self.send(request);
-        let progress =
-            if sent.is_err() || event.is_readable() || self.ended { self.receive(buffer) } else { Progress::Pending };
-        match (progress, sent) {
-            (Progress::Pending, Err(error)) => self.fail(Failure::Broken(error.to_string())),
-            (progress, _) => progress,
-        }
-    }
-
-    fn receive(&mut self, buffer: &mut [u8]) -> Progress {
+    fn receive(&mut self, buffer: &mut [u8]) -> Result<Progress, Failure> {
         while let Some(stream) = &mut self.stream {
             let length = match stream.read(buffer) {
                 Ok(length) => length,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return self.fail(Failure::Broken(error.to_string())),
+                Err(error) => return Err(broken(error)),
             };
-            let taken =
-                if length == 0 { self.answer.closed().map(|()| 0) } else { self.answer.take(&buffer[..length]) };
-            match taken {
-                Err(garbage) => return self.fail(Failure::Broken(garbage.0.to_owned())),
-                Ok(taken) if self.answer.is_complete() => {
-                    let is_early = matches!(self.doing, Doing::Sending(_));
-                    self.doing = Doing::Nothing;
-                    // What nobody asked for may not become the next answer, nor the rest of a request the next one.
-                    if is_early || self.ended || self.answer.closes() || taken < length {
-                        self.close();
-                    }
-                    return Progress::Answered;
+            let taken = if length == 0 { self.answer.closed() } else { self.answer.take(&buffer[..length]) };
+            taken.map_err(|garbage| Failure::Broken(garbage.to_owned()))?;
+            if self.answer.is_complete() {
+                // The rest of a request must not be taken for the next one, nor a second answer for its answer.
+                let is_early = matches!(self.phase, Phase::Sending(_));
+                self.phase = Phase::Idle;
+                if is_early || self.ended || self.answer.closes() {
+                    self.close();
                 }
-                // Nothing is left, and there will be an event when more comes.
-                Ok(_) if length < buffer.len() && !self.ended => break,
-                Ok(_) => {}
+                return Ok(Progress::Answered);
+            }
+            if length < buffer.len() && !self.ended {
+                // Nothing is left, and there will be an event when more arrives.
+                break;
             }
         }
-        Progress::Pending
+        Ok(Progress::Pending)
     }
+}
 
-    fn fail(&mut self, failure: Failure) -> Progress {
-        self.close();
-        Progress::Failed(failure)
-    }
+#[allow(clippy::needless_pass_by_value, reason = "`map_err` gives values")]
+fn broken(error: io::Error) -> Failure {
+    Failure::Broken(error.to_string())
+}
 
-    fn close(&mut self) {
-        // A socket that is closed is no longer registered.
-        self.stream = None;
-        self.doing = Doing::Nothing;
-    }
+#[allow(clippy::needless_pass_by_value, reason = "`map_err` gives values")]
+fn not_connected(error: io::Error) -> Failure {
+    Failure::NotConnected(error.to_string())
 }

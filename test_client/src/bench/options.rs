@@ -1,29 +1,35 @@
-//! What may be asked of a run, and its limits.
+//! The options of a run, and their limits.
 
-use super::request::COUNTER_DIGITS;
-use crate::address::Address;
-use crate::wishes::{Copies, SECONDS_MAX, Wishes, parse_wait};
+use crate::api::Address;
+use crate::api::{Copies, SECONDS_MAX, WriteOptions, parse_wait};
+use crate::numbers::number_within;
 use serde_json::{Value, json};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Most connections. Each costs a descriptor here and at a node.
+/// Most connections. Each takes a file descriptor here and at a node.
 const CONNECTIONS_MAX: u64 = 4096;
 
-/// Most messages a second that may be asked for: more than a node answers.
+/// Fewest and most messages a second that may be asked for: the latter are more than a node answers.
+const RATE_MIN: f64 = 0.001;
 const RATE_MAX: f64 = 10_000_000.0;
 
-/// Longest text, and most texts of a batch. A master's own limits are lower or the same; its refusal says more.
-const SIZE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-const BATCH_MAX: u64 = 10_000;
+/// Shortest and longest text, and most texts of a batch. A text begins with a counter. A master's own limits are lower
+/// or the same; its refusal says more.
+const SIZE_BYTES: RangeInclusive<i64> = COUNTER_DIGITS as i64..=64 * 1024 * 1024;
+const BATCH_MAX: i64 = 10_000;
+
+/// Digits that every text begins with, so that no two messages of a run are the same.
+pub(super) const COUNTER_DIGITS: usize = 12;
 
 /// Memory for the requests: every writer has its own.
-const REQUESTS_BYTES_MAX: usize = 1024 * 1024 * 1024;
+const REQUESTS_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Messages of the longest page that a node gives.
 const PAGE_MAX: u64 = 10_000;
 
-/// What is asked of a run.
+/// The options of a run.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Connections that post. Each posts the next message when the last one was answered (closed loop)
@@ -35,11 +41,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "MESSAGES", value_parser = parse_rate)]
     pub(super) rate: Option<f64>,
 
-    /// Connections that read random pages, each the next one when it has the last one, beside the writers
+    /// Connections that read random pages beside the writers, each the next page when the last one has arrived
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=CONNECTIONS_MAX))]
     pub(super) readers: u64,
 
-    /// A node to read from; the master if left out. Several: the readers are dealt out to them
+    /// A node to read from [default: the master]. Given several times, the readers are distributed over the nodes
     #[arg(long, value_name = "URL")]
     pub(super) read_from: Vec<Address>,
 
@@ -48,19 +54,19 @@ pub(crate) struct Options {
     pub(super) page: u64,
 
     /// Length of a message's text. No two texts are the same
-    #[arg(long, value_name = "BYTES", default_value = "100", value_parser = parse_size)]
-    pub(super) size: usize,
+    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(SIZE_BYTES))]
+    pub(super) size: u32,
 
     /// Messages of a post: more than one are posted as a list
-    #[arg(long, value_name = "MESSAGES", default_value = "1", value_parser = parse_batch)]
-    pub(super) batch: usize,
+    #[arg(long, value_name = "MESSAGES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=BATCH_MAX))]
+    pub(super) batch: u32,
 
-    /// How many nodes must have a message, the master included: a number from 1, `majority` or `all`. The master's
-    /// own choice if left out
+    /// How many nodes must have a message, the master included: a number from 1, `majority` or `all` [default: the
+    /// master's WRITE_CONCERN]
     #[arg(long = "w", value_name = "COPIES")]
     pub(super) copies: Option<Copies>,
 
-    /// How long the master goes on trying before it refuses, a fraction allowed
+    /// How long the master waits for nodes that are missing before it refuses; fractions are allowed
     #[arg(long, value_name = "SECONDS", value_parser = parse_wait)]
     pub(super) wait: Option<Duration>,
 
@@ -68,11 +74,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
     pub(super) seconds: u64,
 
-    /// How long to run before that
+    /// How long to run before the measurement
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=SECONDS_MAX))]
     pub(super) warm_up: u64,
 
-    /// Threads of this program. One drives hundreds of connections; it says when that is not enough
+    /// Threads of this program. One drives hundreds of connections; the report says when that was not enough
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
     pub(super) threads: u64,
 
@@ -82,7 +88,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// What the single options do not say of each other.
+    /// Checks combinations of options. The error is a sentence.
     pub(super) fn check(&self) -> Result<(), &'static str> {
         if self.writers + self.readers == 0 {
             return Err("without writers and readers there is nothing to measure");
@@ -93,23 +99,23 @@ impl Options {
         if !self.read_from.is_empty() && self.readers == 0 {
             return Err("--read-from is for readers; say how many with --readers");
         }
-        if self.size * self.batch * usize::try_from(self.writers).unwrap_or(usize::MAX) > REQUESTS_BYTES_MAX {
+        if u64::from(self.size) * u64::from(self.batch) * self.writers > REQUESTS_BYTES_MAX {
             return Err("the posts of all writers together are more than 1 GiB: ask for fewer, or smaller ones");
         }
         Ok(())
     }
 
-    /// What every post asks for.
-    pub(super) fn wishes(&self) -> Wishes {
-        Wishes { copies: self.copies, wait: self.wait, ..Wishes::default() }
+    /// The write options of every post.
+    pub(super) fn write_options(&self) -> WriteOptions {
+        WriteOptions { copies: self.copies, wait: self.wait, ..WriteOptions::default() }
     }
 
-    /// Posts a second, if there is a schedule.
+    /// Posts a second of a schedule, if there is one.
     pub(super) fn posts_per_second(&self) -> Option<f64> {
-        self.rate.map(|rate| rate / self.batch as f64)
+        self.rate.map(|rate| rate / f64::from(self.batch))
     }
 
-    /// For scripts.
+    /// The options for scripts.
     pub(super) fn document(&self) -> Value {
         json!({
             "writers": self.writers, "loop": if self.rate.is_some() { "open" } else { "closed" }, "rate": self.rate,
@@ -122,24 +128,7 @@ impl Options {
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(rate) if rate > 0.0 && rate <= RATE_MAX => Ok(rate),
-        _ => Err(format!("it must be a number of messages a second, {RATE_MAX} at most")),
-    }
-}
-
-fn parse_size(text: &str) -> Result<usize, String> {
-    parse_within(text, COUNTER_DIGITS as u64, SIZE_BYTES_MAX)
-}
-
-fn parse_batch(text: &str) -> Result<usize, String> {
-    parse_within(text, 1, BATCH_MAX)
-}
-
-fn parse_within(text: &str, min: u64, max: u64) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (min..=max).contains(number));
-    let number = number.and_then(|number| usize::try_from(number).ok());
-    number.ok_or_else(|| format!("it must be a number from {min} to {max}"))
+    number_within(text, RATE_MIN..=RATE_MAX)
 }
 
 #[cfg(test)]

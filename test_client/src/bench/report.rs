@@ -1,90 +1,67 @@
-//! What a person sees while it runs and at its end, and the document for scripts.
+//! The report for a person, during the run and at its end, and the document for scripts.
 
-use super::load::Run;
+use super::load::Plan;
 use super::options::Options;
+use super::stats::{LATENCY_NAMES, Latency, P99, RequestOutcome, Stats};
 use super::summary::{Figures, Second, Summary, per_second};
-use super::tally::{Latency, Outcome, Side};
-use crate::screen::{self, BAD, DIM, GOOD, STRONG, Screen, count, visible};
+use crate::output::{self, BAD, DIM, GOOD, STRONG, Terminal, count, visible};
 use serde_json::{Map, Value, json};
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io;
 use std::time::Duration;
 
-/// A line that is written over once a second, on a terminal.
-pub(super) struct Progress {
-    is_shown: bool,
-    seconds: u64,
+/// One second of the run in a line.
+pub(super) fn progress(second: &Second) -> String {
+    let mut line = if second.begins < 0 { "warming up".to_owned() } else { format!("second {}", second.begins + 1) };
+    for (figures, what) in [(&second.writes, "messages"), (&second.reads, "pages")] {
+        let Some(latency) = figures.latency else { continue };
+        line += &format!(" · {} {what}/s, p99 {}", grouped(figures.per_second), Time(latency[P99]));
+    }
+    let failed = second.writes.failed + second.reads.failed;
+    if failed > 0 {
+        line += &format!(" · {} failed", grouped(failed as f64));
+    }
+    line
 }
 
-impl Progress {
-    pub(super) fn new(json: bool, seconds: u64) -> Progress {
-        Progress { is_shown: !json && io::stderr().is_terminal(), seconds }
-    }
-
-    pub(super) fn show(&self, second: &Second) {
-        if !self.is_shown {
-            return;
-        }
-        let left = self.seconds.cast_signed() - second.begins - 1;
-        let phase = match second.begins {
-            ..-1 => "warming up".to_owned(),
-            -1 => count(self.seconds, "second to measure", "seconds to measure"),
-            _ => count(left.max(0).cast_unsigned(), "second left", "seconds left"),
-        };
-        let mut line = phase;
-        for (figures, what) in [(&second.writes, "messages"), (&second.reads, "pages")] {
-            let Some(latency) = figures.latency else { continue };
-            line += &format!(" · {} {what}/s, p99 {}", grouped(figures.per_second), Time(latency.p99));
-        }
-        let failed = second.writes.failed + second.reads.failed;
-        if failed > 0 {
-            line += &format!(" · {} failed", grouped(failed as f64));
-        }
-        // Whoever cannot see it does not miss it.
-        let _ = write!(io::stderr(), "\r\x1b[K{line}");
-    }
-
-    pub(super) fn end(&self) {
-        if self.is_shown {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
-    }
-}
-
-/// The table, and what has to be said about it.
-pub(super) fn show(screen: &mut Screen, run: &Run, summary: &Summary) -> io::Result<()> {
-    let options = &run.options;
-    screen.line(headline(options, summary))?;
-    screen.gap()?;
+/// The table and everything that qualifies it.
+pub(super) fn show(terminal: &mut Terminal, plan: &Plan, summary: &Summary) -> io::Result<()> {
+    let options = &plan.options;
+    terminal.line(headline(options, summary))?;
+    terminal.gap()?;
     let columns = ["a second", "p50", "p90", "p99", "p99.9", "max", "mean"];
-    screen.line(format_args!("{DIM}{}{DIM:#}", row("", &columns.map(str::to_owned))))?;
+    terminal.line(format_args!("{DIM}{}{DIM:#}", row("", &columns.map(str::to_owned))))?;
     let sides =
         [(&summary.total.writes, "messages", options.writers), (&summary.total.reads, "pages", options.readers)];
     for (side, what, clients) in sides {
         if clients > 0 {
             let rate = grouped(per_second(side.done, summary.measured));
-            let times = side.latency().map_or([const { None }; 6], |latency| in_order(latency).map(Some));
-            let times = times.map(|time| time.map_or_else(|| "–".to_owned(), |time| Time(time).to_string()));
-            screen.line(row(what, &[vec![rate], times.to_vec()].concat()))?;
+            let times = side
+                .latency()
+                .map_or_else(|| ["–"; 6].map(str::to_owned), |times| times.map(|time| Time(time).to_string()));
+            terminal.line(row(what, &[vec![rate], times.to_vec()].concat()))?;
         }
     }
-    screen.gap()?;
+    terminal.gap()?;
     for (side, what, clients) in sides {
         if clients > 0 {
-            show_outcomes(screen, side, what, options)?;
+            show_outcomes(terminal, side, what, options)?;
         }
     }
-    show_reading(screen, summary)?;
-    show_rest(screen, options, summary)?;
-    show_checks(screen, options, summary)?;
-    show_own_share(screen, summary)
+    let page_bytes = per_second(summary.total.reads.bytes, summary.measured);
+    if page_bytes > 0.0 {
+        terminal.line(format_args!("  {:.1} MB of pages a second", page_bytes / 1e6))?;
+    }
+    show_rest(terminal, options, summary)?;
+    show_checks(terminal, options, summary)?;
+    show_own_share(terminal, summary)
 }
 
 fn headline(options: &Options, summary: &Summary) -> String {
     let writers = count(options.writers, "writer", "writers");
     let posts = match options.batch {
-        1 => format!("messages of {} bytes", grouped(options.size as f64)),
-        batch => format!("batches of {batch} messages of {} bytes", grouped(options.size as f64)),
+        1 => format!("messages of {} bytes", grouped(f64::from(options.size))),
+        batch => format!("batches of {batch} messages of {} bytes", grouped(f64::from(options.size))),
     };
     let writing = match options.rate {
         Some(rate) => format!("{} {posts} a second on schedule over {writers} (open loop)", grouped(rate)),
@@ -104,7 +81,7 @@ fn row(what: &str, cells: &[String]) -> String {
     cells.iter().fold(format!("  {what:<10}"), |line, cell| format!("{line}{cell:>10}"))
 }
 
-fn show_outcomes(screen: &mut Screen, side: &Side, what: &str, options: &Options) -> io::Result<()> {
+fn show_outcomes(terminal: &mut Terminal, side: &Stats, what: &str, options: &Options) -> io::Result<()> {
     let requests = match what {
         "messages" if options.batch > 1 => "batches",
         what => what,
@@ -114,60 +91,52 @@ fn show_outcomes(screen: &mut Screen, side: &Side, what: &str, options: &Options
         let number = grouped(count.requests as f64);
         let why = count.explanation.as_ref().map_or_else(String::new, |why| format!("  {}", visible(why)));
         let meaning = meaning(*outcome);
-        screen.line(format_args!("  {colour}{number:>12}{colour:#} {requests:<8}  {meaning}{DIM}{why}{DIM:#}"))?;
+        terminal.line(format_args!("  {colour}{number:>12}{colour:#} {requests:<8}  {meaning}{DIM}{why}{DIM:#}"))?;
     }
     Ok(())
 }
 
-fn meaning(outcome: Outcome) -> String {
+fn meaning(outcome: RequestOutcome) -> String {
     match outcome {
-        Outcome::Status(200) => "200".to_owned(),
-        Outcome::Status(201) => "201, committed".to_owned(),
-        Outcome::Status(202) => "202, committed with fewer copies".to_owned(),
-        Outcome::Status(status) if outcome.is_refusal() => format!("{status}, refused"),
-        Outcome::Status(status) => format!("{status}, unknown outcome"),
-        Outcome::Broken => "connection broken, unknown outcome".to_owned(),
-        Outcome::TimedOut => "no answer in time, unknown outcome".to_owned(),
-        Outcome::NotConnected => "not sent, no connection".to_owned(),
+        RequestOutcome::Status(200) => "200".to_owned(),
+        RequestOutcome::Status(201) => "201, committed".to_owned(),
+        RequestOutcome::Status(202) => "202, committed with fewer copies".to_owned(),
+        RequestOutcome::Status(status) if outcome.is_refusal() => format!("{status}, refused"),
+        RequestOutcome::Status(status) => format!("{status}, unknown outcome"),
+        RequestOutcome::Broken => "connection broken, unknown outcome".to_owned(),
+        RequestOutcome::TimedOut => "no answer in time, unknown outcome".to_owned(),
+        RequestOutcome::NotConnected => "not sent, no connection".to_owned(),
     }
 }
 
-fn show_reading(screen: &mut Screen, summary: &Summary) -> io::Result<()> {
-    let bytes = per_second(summary.total.reads.bytes, summary.measured);
-    if bytes > 0.0 {
-        screen.line(format_args!("  {:.1} MB of pages a second", bytes / 1e6))?;
-    }
-    Ok(())
-}
-
-/// What the percentiles do not know of.
-fn show_rest(screen: &mut Screen, options: &Options, summary: &Summary) -> io::Result<()> {
+/// Requests that no percentile contains.
+fn show_rest(terminal: &mut Terminal, options: &Options, summary: &Summary) -> io::Result<()> {
     let rest = &summary.rest;
     if rest.unanswered > 0 {
         let requests = count(rest.unanswered, "request was", "requests were");
         let oldest = Time(u64::try_from(rest.oldest.as_micros()).unwrap_or(u64::MAX));
-        screen.line(format_args!(
+        terminal.line(format_args!(
             "  {BAD}{requests} not answered{BAD:#} when it ended, the oldest after {oldest}: the figures do not have them"
         ))?;
     }
-    if rest.in_line > 0 {
+    if rest.queued > 0 {
         let behind = summary.fell_behind(options.posts_per_second());
-        let number = grouped(rest.in_line as f64);
-        let posts = if rest.in_line == 1 { "post that was due" } else { "posts that were due" };
+        let number = grouped(rest.queued as f64);
+        let posts = if rest.queued == 1 { "post that was due" } else { "posts that were due" };
         let advice = if behind { ": the rate is more than the cluster, or so many writers, can do" } else { "" };
-        screen.line(format_args!("  {number} {posts} still waited for a connection at the end{advice}"))?;
+        terminal.line(format_args!("  {number} {posts} still waited for a connection at the end{advice}"))?;
     }
     Ok(())
 }
 
-fn show_checks(screen: &mut Screen, options: &Options, summary: &Summary) -> io::Result<()> {
-    let ids = summary.ids();
+fn show_checks(terminal: &mut Terminal, options: &Options, summary: &Summary) -> io::Result<()> {
+    let ids = &summary.rest.ids;
     for violation in ids.violations() {
-        screen.mark(false, visible(violation))?;
+        terminal.mark(false, visible(violation))?;
     }
     if options.writers > 0 && ids.violations().is_empty() && ids.count() > 0 {
         let number = grouped(ids.count() as f64);
-        screen.mark(
+        terminal.mark(
             true,
             format_args!("{number} ids, with those of the warm-up: each once, rising on every connection"),
         )?;
@@ -175,9 +144,9 @@ fn show_checks(screen: &mut Screen, options: &Options, summary: &Summary) -> io:
     Ok(())
 }
 
-fn show_own_share(screen: &mut Screen, summary: &Summary) -> io::Result<()> {
+fn show_own_share(terminal: &mut Terminal, summary: &Summary) -> io::Result<()> {
     let (cpu, waited) = (percent(summary.cpu_share()), percent(summary.without_core_share()));
-    screen.line(format_args!(
+    terminal.line(format_args!(
         "  test_client used {cpu:.0} % of one core, and waited for one {waited:.0} % of the time"
     ))?;
     if summary.is_bottleneck() {
@@ -186,18 +155,18 @@ fn show_own_share(screen: &mut Screen, summary: &Summary) -> io::Result<()> {
         } else {
             ("A thread of test_client was busy all the time", "Give it more --threads")
         };
-        screen.line(format_args!("  {BAD}{why}:{BAD:#} the figures are a lower bound. {advice}"))?;
+        terminal.line(format_args!("  {BAD}{why}:{BAD:#} the figures are a lower bound. {advice}"))?;
     }
     Ok(())
 }
 
 /// Everything, for scripts.
-pub(super) fn document(run: &Run, summary: &Summary) -> Value {
-    let options = &run.options;
-    let (total, ids) = (&summary.total, summary.ids());
+pub(super) fn document(plan: &Plan, summary: &Summary) -> Value {
+    let options = &plan.options;
+    let (total, ids) = (&summary.total, &summary.rest.ids);
     json!({
-        "master": run.master.address.to_string(),
-        "run": run.tag,
+        "master": plan.master.address.to_string(),
+        "run": plan.tag,
         "options": options.document(),
         "measured_seconds": summary.measured.as_secs_f64(),
         "ended_early": summary.measured < Duration::from_secs(options.seconds),
@@ -205,7 +174,7 @@ pub(super) fn document(run: &Run, summary: &Summary) -> Value {
         "reads": (options.readers > 0).then(|| side_document(&total.reads, "pages", summary)),
         "seconds": summary.seconds.iter().map(second_document).collect::<Vec<_>>(),
         "unanswered": { "requests": summary.rest.unanswered, "oldest_ms": summary.rest.oldest.as_secs_f64() * 1e3 },
-        "still_in_line": summary.rest.in_line,
+        "still_in_line": summary.rest.queued,
         "checks": { "acknowledged_ids": ids.count(), "violations": ids.violations() },
         "client": {
             "cpu_percent": percent(summary.cpu_share()),
@@ -216,16 +185,14 @@ pub(super) fn document(run: &Run, summary: &Summary) -> Value {
     })
 }
 
-fn side_document(side: &Side, what: &str, summary: &Summary) -> Value {
-    let outcomes: Map<String, Value> =
-        side.outcomes.iter().map(|(outcome, count)| (outcome.to_string(), count.requests.into())).collect();
+fn side_document(side: &Stats, what: &str, summary: &Summary) -> Value {
+    let counts = side.outcomes.iter().map(|(outcome, count)| (outcome.to_string(), json!(count.requests)));
     let explained = side.outcomes.iter().filter_map(|(outcome, count)| Some((outcome, count.explanation.as_ref()?)));
-    let explanations: Map<String, Value> =
-        explained.map(|(outcome, why)| (outcome.to_string(), why.as_str().into())).collect();
+    let explanations = explained.map(|(outcome, why)| (outcome.to_string(), json!(why)));
     let mut document = json!({
         "per_second": rounded(per_second(side.done, summary.measured)),
-        "outcomes": outcomes,
-        "first_explanations": explanations,
+        "outcomes": counts.collect::<Map<_, _>>(),
+        "first_explanations": explanations.collect::<Map<_, _>>(),
         "latency_ms": latency_document(side.latency()),
         "answer_bytes": side.bytes,
     });
@@ -244,16 +211,10 @@ fn second_document(second: &Second) -> Value {
     })
 }
 
-fn latency_document(latency: Option<Latency>) -> Value {
-    let names = ["p50", "p90", "p99", "p99_9", "max", "mean"];
-    let milliseconds = |latency| names.into_iter().zip(in_order(latency).map(|micros| micros as f64 / 1e3));
-    latency
-        .map_or(Value::Null, |latency| milliseconds(latency).map(|(name, ms)| (name.to_owned(), json!(ms))).collect())
-}
-
-fn in_order(latency: Latency) -> [u64; 6] {
-    let Latency { p50, p90, p99, p999, max, mean } = latency;
-    [p50, p90, p99, p999, max, mean]
+/// Milliseconds by name.
+fn latency_document(latency: Option<Latency>) -> Option<Map<String, Value>> {
+    let milliseconds = latency?.map(|micros| json!(micros as f64 / 1e3));
+    Some(LATENCY_NAMES.map(str::to_owned).into_iter().zip(milliseconds).collect())
 }
 
 fn percent(share: f64) -> f64 {
@@ -265,12 +226,12 @@ fn rounded(number: f64) -> f64 {
     (number * 10.0).round() / 10.0
 }
 
-/// A number that can be read: `21,034`, and small ones with a decimal: `3.5`.
+/// A number with its thousands set apart, `21,034`, or a small one with a decimal, `3.5`.
 pub(super) fn grouped(number: f64) -> String {
     if number < 100.0 && (number - number.round()).abs() > 0.05 {
         return format!("{number:.1}");
     }
-    screen::grouped(format_args!("{:.0}", number.max(0.0)))
+    output::grouped(format_args!("{:.0}", number.max(0.0)))
 }
 
 /// Microseconds, shown with three digits or so.

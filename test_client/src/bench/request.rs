@@ -1,12 +1,9 @@
 //! The requests, built once: for the next one, only what differs is written over.
 
-use super::options::Options;
-use crate::address::Address;
-use crate::credentials::Credentials;
+use super::options::{COUNTER_DIGITS, Options};
+use crate::api::{Address, Credentials};
+use crate::random::Random;
 use std::io::Write;
-
-/// Digits that every text begins with, so that no two messages of a run are the same.
-pub(super) const COUNTER_DIGITS: usize = 12;
 
 /// What fills a text up. None of it needs an escape in JSON.
 const FILLER: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
@@ -20,19 +17,17 @@ pub(super) struct Post {
 }
 
 impl Post {
-    /// The post that was asked for. Runs are told apart by their tag.
+    /// The post that was asked for. The tag distinguishes the messages of this run.
     pub(super) fn new(master: &Address, options: &Options, tag: &str, token: Option<&Credentials>) -> Post {
-        let text = text(options.size, tag);
-        let wishes = options.wishes();
-        let (body, query) = if options.batch == 1 {
-            (wishes.body(&text).to_string(), String::new())
-        } else {
-            (serde_json::json!(vec![&text; options.batch]).to_string(), wishes.query())
+        let text = text(options.size as usize, tag);
+        let asked = options.write_options();
+        let (body, query) = match options.batch {
+            1 => (asked.body(&text).to_string(), String::new()),
+            batch => (serde_json::json!(vec![&text; batch as usize]).to_string(), asked.query()),
         };
         let head = format!(
-            "POST /messages{query} HTTP/1.1\r\nHost: {}\r\n{}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            master.authority(),
-            authorization(token),
+            "POST /messages{query} HTTP/1.1\r\n{}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            headers(master, token),
             body.len()
         );
         let counters = body.match_indices(&text).map(|(position, _)| head.len() + position).collect();
@@ -42,11 +37,8 @@ impl Post {
     /// Numbers the messages, from this number on.
     pub(super) fn number(&mut self, first: u64) {
         for (number, &position) in (first..).zip(&self.counters) {
-            let mut rest = number;
-            for digit in self.bytes[position..position + COUNTER_DIGITS].iter_mut().rev() {
-                *digit = b'0' + u8::try_from(rest % 10).expect("a digit");
-                rest /= 10;
-            }
+            let counter = &mut self.bytes[position..position + COUNTER_DIGITS];
+            write!(&mut counter[..], "{number:0COUNTER_DIGITS$}").expect("a counter has room for its digits");
         }
     }
 
@@ -55,15 +47,15 @@ impl Post {
     }
 }
 
-/// The header line for nodes that are guarded.
-fn authorization(token: Option<&Credentials>) -> String {
-    token.map_or_else(String::new, |token| format!("Authorization: {}\r\n", token.header()))
+/// The header lines of every request.
+fn headers(node: &Address, token: Option<&Credentials>) -> String {
+    let authorization = token.map_or_else(String::new, |token| format!("Authorization: {}\r\n", token.header()));
+    format!("Host: {}\r\n{authorization}", node.authority())
 }
 
 /// A text of so many bytes, whose counter is zero.
 fn text(size: usize, tag: &str) -> String {
-    let counter = "0".repeat(COUNTER_DIGITS);
-    let beginning = format!("{counter} {tag} ");
+    let beginning = format!("{} {tag} ", "0".repeat(COUNTER_DIGITS));
     let filler = FILLER.iter().cycle().map(|&byte| char::from(byte));
     beginning.chars().chain(filler).take(size).collect()
 }
@@ -72,47 +64,28 @@ fn text(size: usize, tag: &str) -> String {
 #[derive(Clone, Debug)]
 pub(super) struct Page {
     bytes: Vec<u8>,
-    /// The line up to the id, and everything behind it.
-    around: (Vec<u8>, Vec<u8>),
     messages: u64,
+    headers: String,
     random: Random,
 }
 
 impl Page {
     /// Pages of so many messages of a node. Readers with other seeds read other pages.
     pub(super) fn new(node: &Address, messages: u64, seed: u64, token: Option<&Credentials>) -> Page {
-        let before = format!("GET /messages?view=objects&limit={messages}&from=");
-        let after = format!(" HTTP/1.1\r\nHost: {}\r\n{}\r\n", node.authority(), authorization(token));
-        Page { bytes: Vec::new(), around: (before.into(), after.into()), messages, random: Random(seed) }
+        Page { bytes: Vec::new(), messages, headers: headers(node, token), random: Random::new(seed) }
     }
 
-    /// Chooses a page, all of them being equally likely, of a log that goes as far as this.
+    /// Chooses a page, all of them being equally likely, of a log whose newest id is known.
     pub(super) fn choose(&mut self, newest: u64) {
-        let last_page = newest.saturating_sub(self.messages) + 1;
-        let from = 1 + self.random.below(last_page);
-        self.bytes.clear();
-        self.bytes.extend_from_slice(&self.around.0);
-        write!(self.bytes, "{from}").expect("memory takes it");
-        self.bytes.extend_from_slice(&self.around.1);
+        let Page { bytes, messages, headers, random } = self;
+        let from = 1 + random.below(newest.saturating_sub(*messages) + 1);
+        bytes.clear();
+        write!(bytes, "GET /messages?view=objects&limit={messages}&from={from} HTTP/1.1\r\n{headers}\r\n")
+            .expect("memory takes everything");
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
-    }
-}
-
-/// SplitMix64: numbers that look random, the same ones in every run.
-#[derive(Clone, Debug)]
-struct Random(u64);
-
-impl Random {
-    /// A number from 0 that is less than the bound.
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
     }
 }
 

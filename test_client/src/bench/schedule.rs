@@ -1,4 +1,4 @@
-//! When the next post is due, and since when its writer waits for the answer.
+//! When the next post is due, and when its latency begins to count.
 //!
 //! Times are counted from the beginning of the run, and come in as values.
 
@@ -35,7 +35,7 @@ impl Schedule {
     }
 
     /// Takes the next post if it is due. Gives back the time from which its latency counts: when it should have been
-    /// sent, so that the wait in line for a free connection is part of it.
+    /// sent, so that the wait for a free connection is part of it.
     pub(super) fn take(&mut self, now: Duration) -> Option<Duration> {
         let due = self.due().unwrap_or(now);
         if due > now {
@@ -48,7 +48,7 @@ impl Schedule {
     }
 
     /// How many posts were due before now and were not taken.
-    pub(super) fn in_line(&self, now: Duration) -> u64 {
+    pub(super) fn queued(&self, now: Duration) -> u64 {
         match *self {
             Schedule::Free => 0,
             Schedule::Fixed { rate, stride, next } => {
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn a_free_schedule_counts_from_now() {
         let mut schedule = Schedule::Free;
-        assert_eq!((schedule.due(), schedule.take(ms(7)), schedule.in_line(ms(9))), (None, Some(ms(7)), 0));
+        assert_eq!((schedule.due(), schedule.take(ms(7)), schedule.queued(ms(9))), (None, Some(ms(7)), 0));
     }
 
     #[test]
@@ -87,7 +87,7 @@ mod tests {
 
     /// One connection, answers after 50 ms, a message every 20 ms: each waits 30 ms longer than the one before.
     #[test]
-    fn the_wait_in_line_counts() {
+    fn the_wait_in_the_queue_counts() {
         let mut schedule = Schedule::fixed(50.0, 0, 1);
         let mut now = ms(0);
         let mut latencies = Vec::new();
@@ -97,7 +97,7 @@ mod tests {
             latencies.push(now - counted_from);
         }
         assert_eq!(latencies, [ms(50), ms(80), ms(110), ms(140)]);
-        assert_eq!(schedule.in_line(now), 6, "due at 80, 100, …, 180");
+        assert_eq!(schedule.queued(now), 6, "due at 80, 100, …, 180");
         assert_eq!(Schedule::fixed(50.0, 0, 1).take(ms(0)), Some(ms(0)));
     }
 
@@ -106,7 +106,7 @@ mod tests {
         let mut schedule = Schedule::fixed(1000.0, 0, 1);
         assert_eq!(schedule.take(ms(0)), Some(ms(0)));
         assert_eq!(schedule.take(Duration::from_micros(999)), None);
-        assert_eq!((schedule.in_line(ms(1)), schedule.in_line(Duration::from_micros(1001))), (0, 1));
+        assert_eq!((schedule.queued(ms(1)), schedule.queued(Duration::from_micros(1001))), (0, 1));
         assert_eq!(schedule.take(ms(5)), Some(ms(1)));
     }
 }

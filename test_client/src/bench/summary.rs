@@ -1,37 +1,29 @@
-//! What all threads measured, put together: second by second, and in all.
+//! What all threads measured together: second by second, and in total.
 
-use super::ids::Ids;
-use super::load::{Interval, Rest};
-use super::tally::{Latency, Outcome, Side, Tally};
+use super::load::Rest;
+use super::meter::{BothStats, Cost, Interval};
+use super::stats::{Latency, RequestOutcome, Stats};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A thread that is busy for more of the time than this holds the nodes up, or answers wait for it.
+/// A thread that is busy for a greater share of the time may delay answers and limit the figures.
 const BUSY_MAX: f64 = 0.8;
 
-/// A line of as many posts as are due in this time is no hiccup.
-const LINE_SECONDS_MAX: f64 = 0.5;
+/// A queue of as many posts as are due in this time is no short stall.
+const QUEUE_SECONDS_MAX: f64 = 0.5;
 
 /// Everything that was measured.
 pub(super) struct Summary {
-    pub(super) total: Tally,
+    pub(super) total: BothStats,
     /// How long was measured.
     pub(super) measured: Duration,
     pub(super) seconds: Vec<Second>,
-    threads: Vec<Use>,
+    /// What each thread cost in the measured time.
+    threads: Vec<Cost>,
     pub(super) rest: Rest,
     /// Intervals of the second that some threads have not reported yet.
-    open: BTreeMap<u64, (usize, Second, Tally)>,
+    open: BTreeMap<u64, (usize, Second, BothStats)>,
     warm_up: u64,
-}
-
-/// What a thread cost, in the measured time.
-#[derive(Clone, Copy, Default)]
-struct Use {
-    length: Duration,
-    cpu: Duration,
-    busy: Duration,
-    without_core: Duration,
 }
 
 /// One second of all threads, or what there is of it.
@@ -54,7 +46,7 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    fn of(side: &Side, length: Duration) -> Figures {
+    fn of(side: &Stats, length: Duration) -> Figures {
         Figures {
             per_second: per_second(side.done, length),
             latency: side.latency(),
@@ -71,9 +63,9 @@ pub(super) fn per_second(number: u64, time: Duration) -> f64 {
 impl Summary {
     /// Of so many threads, after a warm-up of so many seconds.
     pub(super) fn new(threads: u64, warm_up: u64) -> Summary {
-        let threads = vec![Use::default(); usize::try_from(threads).unwrap_or(usize::MAX)];
+        let threads = vec![Cost::default(); usize::try_from(threads).unwrap_or(usize::MAX)];
         Summary {
-            total: Tally::new(),
+            total: BothStats::new(),
             measured: Duration::ZERO,
             seconds: Vec::new(),
             threads,
@@ -86,26 +78,27 @@ impl Summary {
     /// Takes what a thread measured. Gives back the second if it is complete now.
     pub(super) fn take(&mut self, interval: &Interval) -> Option<Second> {
         if interval.number >= self.warm_up {
-            self.total.merge(&interval.tally);
+            self.total.merge(&interval.stats);
             let thread = &mut self.threads[usize::try_from(interval.thread).expect("a number of a thread")];
-            thread.length += interval.length;
-            thread.cpu += interval.cpu;
-            thread.busy += interval.busy;
-            thread.without_core += interval.without_core;
+            thread.length += interval.cost.length;
+            thread.cpu += interval.cost.cpu;
+            thread.busy += interval.cost.busy;
+            thread.without_core += interval.cost.without_core;
         }
         let begins = interval.number.cast_signed() - self.warm_up.cast_signed();
         let none = Figures::default();
         let second = Second { begins, length: Duration::ZERO, writes: none, reads: none };
-        let (reported, second, tally) = self.open.entry(interval.number).or_insert_with(|| (0, second, Tally::new()));
+        let (reported, second, stats) =
+            self.open.entry(interval.number).or_insert_with(|| (0, second, BothStats::new()));
         *reported += 1;
-        second.length = second.length.max(interval.length);
-        tally.merge(&interval.tally);
+        second.length = second.length.max(interval.cost.length);
+        stats.merge(&interval.stats);
         if *reported < self.threads.len() {
             return None;
         }
-        let (_, mut second, tally) = self.open.remove(&interval.number)?;
-        second.writes = Figures::of(&tally.writes, second.length);
-        second.reads = Figures::of(&tally.reads, second.length);
+        let (_, mut second, stats) = self.open.remove(&interval.number)?;
+        second.writes = Figures::of(&stats.writes, second.length);
+        second.reads = Figures::of(&stats.reads, second.length);
         if second.begins >= 0 {
             self.measured += second.length;
             self.seconds.push(second.clone());
@@ -113,16 +106,15 @@ impl Summary {
         Some(second)
     }
 
-    /// Takes what is known at the end of a thread.
-    pub(super) fn finish(&mut self, rest: Rest) {
-        self.rest.ids.merge(rest.ids);
-        self.rest.unanswered += rest.unanswered;
-        self.rest.oldest = self.rest.oldest.max(rest.oldest);
-        self.rest.in_line += rest.in_line;
-    }
-
-    pub(super) fn ids(&self) -> &Ids {
-        &self.rest.ids
+    /// Takes what the threads know at their end.
+    pub(super) fn finish(&mut self, rests: impl IntoIterator<Item = Rest>) {
+        for rest in rests {
+            self.rest.ids.merge(rest.ids);
+            self.rest.unanswered += rest.unanswered;
+            self.rest.oldest = self.rest.oldest.max(rest.oldest);
+            self.rest.queued += rest.queued;
+        }
+        self.rest.ids.find_duplicates();
     }
 
     /// What all threads used of a core, 1.0 being one whole core.
@@ -135,7 +127,7 @@ impl Summary {
         self.greatest(|thread| thread.busy)
     }
 
-    /// For how much of the time the thread that fared worst could have gone on, and had no core.
+    /// For how much of the time the worst-off thread was ready to run, and had no core.
     pub(super) fn without_core_share(&self) -> f64 {
         self.greatest(|thread| thread.without_core)
     }
@@ -151,13 +143,13 @@ impl Summary {
         self.without_core_share() > self.greatest(|thread| thread.cpu)
     }
 
-    fn greatest(&self, time: impl Fn(&Use) -> Duration) -> f64 {
+    fn greatest(&self, time: impl Fn(&Cost) -> Duration) -> f64 {
         self.threads.iter().map(|thread| share(time(thread), thread.length)).fold(0.0, f64::max)
     }
 
     /// Whether so many posts a second were more than there was room for.
     pub(super) fn fell_behind(&self, posts_per_second: Option<f64>) -> bool {
-        posts_per_second.is_some_and(|rate| self.rest.in_line as f64 > rate * LINE_SECONDS_MAX)
+        posts_per_second.is_some_and(|rate| self.rest.queued as f64 > rate * QUEUE_SECONDS_MAX)
     }
 }
 
@@ -165,49 +157,46 @@ fn share(part: Duration, whole: Duration) -> f64 {
     if whole.is_zero() { 0.0 } else { part.as_secs_f64() / whole.as_secs_f64() }
 }
 
-/// How a side ended.
+/// What the requests of the writers, or of the readers, came to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Verdict {
-    /// Something was done, or nothing was asked.
+pub(super) enum RequestsVerdict {
+    /// A request succeeded, or there were none.
     Done,
-    /// Everything was refused, for certain.
+    /// Every request was refused.
     AllRefused,
-    /// Nothing could be connected to.
-    NobodyThere,
-    /// Nothing is known to have been done, and some of it may have been.
+    /// No connection could be made.
+    NotConnected,
+    /// No request is known to have succeeded, and some may have.
     AllUnknown,
 }
 
-impl Verdict {
-    /// The verdict on a side that has so many requests without an answer.
-    pub(super) fn of(side: &Side, unanswered: u64) -> Verdict {
+impl RequestsVerdict {
+    /// The verdict on requests of which so many have no answer.
+    pub(super) fn of(side: &Stats, unanswered: u64) -> RequestsVerdict {
         let ended = side.ended(|_| true);
         match () {
-            () if side.ended(Outcome::is_success) > 0 || ended + unanswered == 0 => Verdict::Done,
-            () if ended == 0 || side.ended(Outcome::is_refusal) < ended => Verdict::AllUnknown,
-            () if side.ended(|outcome| outcome == Outcome::NotConnected) == ended => Verdict::NobodyThere,
-            () => Verdict::AllRefused,
+            () if side.ended(RequestOutcome::is_success) > 0 || ended + unanswered == 0 => RequestsVerdict::Done,
+            () if ended == 0 || side.ended(RequestOutcome::is_refusal) < ended => RequestsVerdict::AllUnknown,
+            () if side.ended(|outcome| outcome == RequestOutcome::NotConnected) == ended => {
+                RequestsVerdict::NotConnected
+            }
+            () => RequestsVerdict::AllRefused,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::stats::P50;
     use super::*;
 
     fn interval(number: u64, thread: u64, messages: u64) -> Interval {
-        let mut tally = Tally::new();
-        (0..messages).for_each(|_| tally.writes.succeed(201, 1, 0, Duration::from_millis(number + 1)));
+        let mut stats = BothStats::new();
+        (0..messages).for_each(|_| stats.writes.succeed(201, 1, 0, Duration::from_millis(number + 1)));
         let ms = Duration::from_millis;
-        Interval {
-            number,
-            length: ms(1000),
-            thread,
-            tally,
-            cpu: ms(310),
-            busy: ms(if thread == 1 { 850 } else { 400 }),
-            without_core: ms(50),
-        }
+        let busy = ms(if thread == 1 { 850 } else { 400 });
+        let cost = Cost { length: ms(1000), cpu: ms(310), busy, without_core: ms(50) };
+        Interval { number, thread, stats, cost }
     }
 
     #[test]
@@ -223,7 +212,7 @@ mod tests {
             (summary.total.writes.done, summary.measured, summary.seconds.len()),
             (30, Duration::from_secs(1), 1)
         );
-        assert_eq!(summary.total.writes.latency().unwrap().p50, 2000);
+        assert_eq!(summary.total.writes.latency().unwrap()[P50], 2000);
         assert!((summary.cpu_share() - 0.62).abs() < 1e-9);
         assert!((summary.busiest_share() - 0.85).abs() < 1e-9 && summary.is_bottleneck() && !summary.lacks_cores());
     }
@@ -231,29 +220,34 @@ mod tests {
     #[test]
     fn a_part_of_a_second_counts_as_such() {
         let mut summary = Summary::new(1, 0);
-        let second = summary.take(&Interval { length: Duration::from_millis(500), ..interval(0, 0, 50) }).unwrap();
+        let mut half = interval(0, 0, 50);
+        half.cost.length = Duration::from_millis(500);
+        let second = summary.take(&half).unwrap();
         assert_eq!((second.writes.per_second, summary.measured), (100.0, Duration::from_millis(500)));
     }
 
     #[test]
     fn the_verdict_is_bad_only_if_nothing_succeeded() {
-        let side = |outcomes: &[Outcome]| {
-            let mut side = Side::new();
+        let side = |outcomes: &[RequestOutcome]| {
+            let mut side = Stats::new();
             for &outcome in outcomes {
                 match outcome {
-                    Outcome::Status(status @ 200..=299) => side.succeed(status, 1, 0, Duration::ZERO),
+                    RequestOutcome::Status(status @ 200..=299) => side.succeed(status, 1, 0, Duration::ZERO),
                     outcome => side.fail(outcome, String::new),
                 }
             }
             side
         };
-        use Outcome::{Broken, NotConnected, Status};
-        assert_eq!(Verdict::of(&side(&[]), 0), Verdict::Done);
-        assert_eq!(Verdict::of(&side(&[]), 3), Verdict::AllUnknown);
-        assert_eq!(Verdict::of(&side(&[Status(503), Status(202), Broken]), 0), Verdict::Done);
-        assert_eq!(Verdict::of(&side(&[Status(503), Status(502), NotConnected]), 0), Verdict::AllRefused);
-        assert_eq!(Verdict::of(&side(&[NotConnected]), 0), Verdict::NobodyThere);
-        assert_eq!(Verdict::of(&side(&[Status(503), Status(504)]), 0), Verdict::AllUnknown);
-        assert_eq!(Verdict::of(&side(&[Status(503), Broken]), 0), Verdict::AllUnknown);
+        use RequestOutcome::{Broken, NotConnected, Status};
+        assert_eq!(RequestsVerdict::of(&side(&[]), 0), RequestsVerdict::Done);
+        assert_eq!(RequestsVerdict::of(&side(&[]), 3), RequestsVerdict::AllUnknown);
+        assert_eq!(RequestsVerdict::of(&side(&[Status(503), Status(202), Broken]), 0), RequestsVerdict::Done);
+        assert_eq!(
+            RequestsVerdict::of(&side(&[Status(503), Status(502), NotConnected]), 0),
+            RequestsVerdict::AllRefused
+        );
+        assert_eq!(RequestsVerdict::of(&side(&[NotConnected]), 0), RequestsVerdict::NotConnected);
+        assert_eq!(RequestsVerdict::of(&side(&[Status(503), Status(504)]), 0), RequestsVerdict::AllUnknown);
+        assert_eq!(RequestsVerdict::of(&side(&[Status(503), Broken]), 0), RequestsVerdict::AllUnknown);
     }
 }

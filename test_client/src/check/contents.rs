@@ -1,25 +1,19 @@
 //! What replies show, against the log in the end.
 //!
-//! A node shows what is not refused up to some id. So every reply must be a slice of the one log: the entries from the id
-//! that was asked for through the newest that it shows, without a gap, each with its text. If all replies and all final
-//! logs are such slices of one log, then all nodes agree on ids, texts and order, nobody saw what is not there in the
-//! end, nothing was shown that was refused, and nothing came from nowhere. What is left to check of a reply is how far
-//! it reaches; see `reach`.
+//! A node shows what is not refused up to some id. So every reply must be a slice of the one log: the entries from the
+//! id that was asked for through the newest that it shows, without a gap, each with its text. If all replies and all
+//! final logs are such slices of one log, then all nodes agree on ids, texts and order, no reader saw what is not there
+//! in the end, nothing was shown that was refused, and nothing came from nowhere. What is left to check of a reply is
+//! how far it reaches; see `recency`.
 
-use super::fates::{Fates, Told};
-use super::findings::{Finding, Findings, Kind};
-use super::record::Record;
-use super::wording::Wording;
+use super::operations::{Conclusion, Operations};
+use super::reference::{ReferenceLog, is_ours};
+use super::violations::{Kind, Violation, Violations, node_name, quoted, seconds};
 use crate::history::{History, Micros, Text};
 use std::collections::HashSet;
 
-/// Whether a text is of this run.
-pub(super) fn is_ours(history: &History, text: Text) -> bool {
-    history.header.alone || history.texts.text(text).starts_with(&history.header.tag)
-}
-
-/// Something that a node showed.
-pub(super) struct Showing<'a> {
+/// What a node showed.
+pub(super) struct Observation<'a> {
     pub(super) node: usize,
     pub(super) line: usize,
     pub(super) at: Micros,
@@ -30,119 +24,93 @@ pub(super) struct Showing<'a> {
     pub(super) is_final: bool,
 }
 
-/// Compares replies, one after another.
+/// Compares observations, one after another.
 pub(super) struct Contents<'a> {
     pub(super) history: &'a History,
-    pub(super) fates: &'a Fates,
-    pub(super) record: &'a Record,
-    pub(super) wording: &'a Wording<'a>,
-    pub(super) findings: &'a mut Findings,
-    /// Texts of which enough has been said already, by node if it was of a node.
-    told: HashSet<(Option<usize>, Text)>,
+    pub(super) operations: &'a Operations<'a>,
+    pub(super) reference: &'a ReferenceLog<'a>,
+    pub(super) violations: &'a mut Violations,
+    /// Texts that are reported already; with a node, only of that node.
+    pub(super) reported: HashSet<(Option<usize>, &'a str)>,
     /// Entries that were compared.
     pub(super) compared: u64,
 }
 
 impl<'a> Contents<'a> {
-    /// Texts that are explained are not told of again.
-    pub(super) fn new(
-        history: &'a History,
-        fates: &'a Fates,
-        record: &'a Record,
-        wording: &'a Wording<'a>,
-        findings: &'a mut Findings,
-        explained: HashSet<Text>,
-    ) -> Contents<'a> {
-        let told = explained.into_iter().map(|text| (None, text)).collect();
-        Contents { history, fates, record, wording, findings, told, compared: 0 }
-    }
-
-    /// Compares one. Gives the newest id that it shows of the log, if it shows any.
-    pub(super) fn check(&mut self, showing: &Showing<'_>) -> Option<u64> {
-        let is_ordered = self.ids_ascend(showing);
+    /// Compares one observation. Gives the newest id that it shows of the log, if it shows any.
+    pub(super) fn check(&mut self, observation: &Observation<'a>) -> Option<u64> {
+        let is_ordered = self.check_order(observation);
         let mut newest = None;
-        for &(id, text) in showing.entries {
+        for (id, text) in observation.entries {
+            let (id, text) = (*id, &**text);
             self.compared += 1;
-            let is_of_the_log = self.record.at(id) == Some(text);
-            self.entry(showing, id, text, is_of_the_log);
+            let is_of_the_log = self.reference.at(id) == Some(text);
+            self.check_entry(observation, id, text, is_of_the_log);
             if is_of_the_log {
                 newest = newest.max(Some(id));
             }
         }
         if is_ordered {
-            self.nothing_is_left_out(showing, newest);
+            self.check_gaps(observation, newest);
         }
         newest
     }
 
-    fn ids_ascend(&mut self, showing: &Showing<'_>) -> bool {
-        let descent = showing.entries.windows(2).find(|pair| pair[0].0 >= pair[1].0);
-        let early = showing.entries.first().filter(|(id, _)| *id < showing.from);
-        let number = showing.entries.len() as u64;
-        let sentence = match (descent, early, showing.limit) {
+    /// Ids ascend, and are those that were asked for.
+    fn check_order(&mut self, observation: &Observation<'a>) -> bool {
+        let descent = observation.entries.windows(2).find(|pair| pair[0].0 >= pair[1].0);
+        let early = observation.entries.first().filter(|(id, _)| *id < observation.from);
+        let number = observation.entries.len() as u64;
+        let sentence = match (descent, early, observation.limit) {
             (Some(pair), ..) => format!("id {} comes after id {}", pair[1].0, pair[0].0),
-            (None, Some((id, _)), _) => format!("it was asked for ids from {} on, and shows id {id}", showing.from),
+            (None, Some((id, _)), _) => format!("it was asked for ids from {} on, and shows id {id}", observation.from),
             (None, None, Some(limit)) if number > limit => {
                 format!("it was asked for {limit} messages at most, and shows {number}")
             }
             (None, None, _) => return true,
         };
-        let who = self.who(showing);
-        self.add(Kind::Disorder, showing, None, format!("{who}: {sentence}"));
+        let node = self.node(observation);
+        self.add(Kind::Disorder, observation, None, format!("{node}: {sentence}"));
         false
     }
 
-    fn entry(&mut self, showing: &Showing<'_>, id: u64, text: Text, is_of_the_log: bool) {
-        let Some(fate) = self.fates.of(text) else {
-            if is_ours(self.history, text) {
-                self.once(None, Kind::FromNowhere, showing, text, |who, what| {
-                    format!("{who} shows id {id} {what}, which nobody wrote")
-                });
-                return;
+    fn check_entry(&mut self, observation: &Observation<'a>, id: u64, text: &'a str, is_of_the_log: bool) {
+        let node = Some(observation.node);
+        let is_elsewhere = || self.reference.at(id).is_some() || self.reference.place(text).is_some();
+        match self.operations.of(text).map(|operation| operation.conclusion) {
+            None if is_ours(self.history, text) => {
+                self.add_once(None, Kind::FromNowhere, observation, id, text, ", which no client wrote");
             }
-            if !is_of_the_log {
-                self.differs(showing, id, text);
+            Some(Conclusion::Refused { line, at }) => {
+                if self.reported.insert((node, text)) {
+                    let shows = self.shows(observation, id, text);
+                    let sentence = format!("{shows}, which was refused at {}", seconds(at));
+                    self.add(Kind::RefusedShown, observation, Some(line), sentence);
+                }
             }
-            return;
-        };
-        match fate.told {
-            Told::Refused { line, at } => self.refused(showing, id, text, line, at),
             _ if is_of_the_log => {}
-            _ if self.record.at(id).is_some() || self.record.place(text).is_some() => self.differs(showing, id, text),
-            // That it is lost is told already.
-            Told::Committed(_) => {}
-            Told::Unknown => self.once(Some(showing.node), Kind::Unshown, showing, text, |who, what| {
-                format!("{who} shows id {id} {what}, which no node shows in the end")
-            }),
+            Some(Conclusion::Unknown) if !is_elsewhere() => {
+                self.add_once(node, Kind::Unshown, observation, id, text, ", which no node shows in the end");
+            }
+            // That it is lost is reported already.
+            Some(Conclusion::Committed(_)) if !is_elsewhere() => {}
+            _ => {
+                let why = match (self.reference.at(id), self.reference.place(text)) {
+                    (Some(other), _) => format!("; in the log, that is {}", quoted(other)),
+                    (None, Some(place)) => format!("; in the log, that is id {place}"),
+                    (None, None) => "; which is not in the log".to_owned(),
+                };
+                self.add_once(node, Kind::Differs, observation, id, text, &why);
+            }
         }
-    }
-
-    fn refused(&mut self, showing: &Showing<'_>, id: u64, text: Text, refusal: usize, told: Micros) {
-        if !self.told.insert((Some(showing.node), text)) {
-            return;
-        }
-        let (who, what, told) = (self.who(showing), self.wording.text(text), self.wording.time(told));
-        let sentence = format!("{who} shows id {id} {what}, which was refused at {told}");
-        self.add(Kind::RefusedShown, showing, Some(refusal), sentence);
-    }
-
-    fn differs(&mut self, showing: &Showing<'_>, id: u64, text: Text) {
-        let log = match (self.record.at(id), self.record.place(text)) {
-            (Some(other), _) => format!("in the log, that is {}", self.wording.text(other)),
-            (None, Some(place)) => format!("in the log, that is id {place}"),
-            (None, None) => "which is not in the log".to_owned(),
-        };
-        self.once(Some(showing.node), Kind::Differs, showing, text, |who, what| {
-            format!("{who} shows id {id} {what}; {log}")
-        });
     }
 
     /// The log has no entry between those that are shown that is not shown.
-    fn nothing_is_left_out(&mut self, showing: &Showing<'_>, newest: Option<u64>) {
-        let through = if showing.is_final { Some(u64::MAX) } else { newest };
+    fn check_gaps(&mut self, observation: &Observation<'a>, newest: Option<u64>) {
+        let through = if observation.is_final { Some(u64::MAX) } else { newest };
         let Some(through) = through else { return };
-        let expected = self.record.range(showing.from.max(self.history.header.first), through);
-        let mut shown = showing.entries.iter().map(|(id, _)| *id).peekable();
+        let expected = self.reference.range(observation.from.max(self.history.header.first), through);
+        let mut shown = observation.entries.iter().map(|(id, _)| *id).peekable();
         let mut left_out = expected.iter().filter(|(id, _)| {
             while shown.next_if(|shown| shown < id).is_some() {}
             shown.peek() != Some(id)
@@ -152,40 +120,46 @@ impl<'a> Contents<'a> {
             0 => String::new(),
             number => format!(" and {number} more"),
         };
-        let (who, what) = (self.who(showing), self.wording.text(text));
-        let (kind, before, why) = match (showing.is_final, self.fates.of(text).map(|fate| fate.told)) {
-            (true, Some(Told::Committed(told))) => {
-                (Kind::Lost, Some(told.line), format!("which was acknowledged at {}", self.wording.time(told.at)))
+        let conclusion = self.operations.of(text).map(|operation| operation.conclusion);
+        let (kind, before, why) = match (observation.is_final, conclusion) {
+            (true, Some(Conclusion::Committed(acknowledged))) => {
+                let why = format!("which was acknowledged at {}", seconds(acknowledged.at));
+                (Kind::Lost, Some(acknowledged.line), why)
             }
             (true, _) => (Kind::Differs, None, "which another node shows".to_owned()),
             (false, _) => (Kind::Gap, None, "and shows later ids".to_owned()),
         };
-        self.add(kind, showing, before, format!("{who} does not show id {id} {what}{more}, {why}"));
+        let (node, text) = (self.node(observation), quoted(text));
+        self.add(kind, observation, before, format!("{node} does not show id {id} {text}{more}, {why}"));
     }
 
-    fn once(
+    fn add_once(
         &mut self,
         node: Option<usize>,
         kind: Kind,
-        showing: &Showing<'_>,
-        text: Text,
-        sentence: impl FnOnce(&str, &str) -> String,
+        observation: &Observation<'a>,
+        id: u64,
+        text: &'a str,
+        why: &str,
     ) {
-        if self.told.contains(&(None, text)) || !self.told.insert((node, text)) {
-            return;
+        if !self.reported.contains(&(None, text)) && self.reported.insert((node, text)) {
+            let sentence = self.shows(observation, id, text) + why;
+            self.add(kind, observation, None, sentence);
         }
-        let (who, what) = (self.who(showing), self.wording.text(text));
-        self.add(kind, showing, None, sentence(&who, &what));
     }
 
-    fn who(&self, showing: &Showing<'_>) -> String {
-        let when = if showing.is_final { "in the end".to_owned() } else { self.wording.time(showing.at) };
-        format!("{} ({when})", self.wording.node(showing.node))
+    fn shows(&self, observation: &Observation<'a>, id: u64, text: &str) -> String {
+        format!("{} shows id {id} {}", self.node(observation), quoted(text))
     }
 
-    /// Proved by the line of what was shown, and by one before it if that matters.
-    fn add(&mut self, kind: Kind, showing: &Showing<'_>, before: Option<usize>, sentence: String) {
-        let lines = before.into_iter().chain([showing.line]).collect();
-        self.findings.add(Finding { kind, node: Some(showing.node), at: showing.at, lines, sentence });
+    fn node(&self, observation: &Observation<'a>) -> String {
+        let when = if observation.is_final { "in the end".to_owned() } else { seconds(observation.at) };
+        format!("{} ({when})", node_name(self.history, observation.node))
+    }
+
+    /// Proved by the line of the observation, and by one before it if that matters.
+    fn add(&mut self, kind: Kind, observation: &Observation<'a>, before: Option<usize>, sentence: String) {
+        let lines = before.into_iter().chain([observation.line]).collect();
+        self.violations.add(Violation { kind, node: Some(observation.node), at: observation.at, lines, sentence });
     }
 }

@@ -1,15 +1,15 @@
 //! Each kind of violation, planted in a history that is good otherwise, is found, and nothing else is.
 
-use super::findings::Kind;
-use super::samples::{NODES, Sample, good};
-use super::{Verdict, judge};
-use crate::history::{How, Outcome, Read, Write};
+use super::generator::{NODES, Sample, good};
+use super::judge::{Verdict, judge};
+use super::violations::Kind;
+use crate::history::{Outcome, Read, ReadMode, Text, Write};
 use std::time::Instant;
 
 const LATE: u64 = 900_000;
 
 fn kinds(sample: &Sample) -> Vec<Kind> {
-    judge(&sample.history()).findings.kinds()
+    judge(&sample.history()).violations.kinds()
 }
 
 /// Plants something in many histories.
@@ -19,35 +19,31 @@ fn is_found(kind: Kind, plant: impl Fn(&mut Sample)) {
         let mut sample = good(seed, 40, 60);
         plant(&mut sample);
         let verdict = judge(&sample.history());
-        assert_eq!(verdict.findings.kinds(), [kind], "seed {seed}: {}", sentences(&verdict));
+        assert_eq!(verdict.violations.kinds(), [kind], "seed {seed}: {}", sentences(&verdict));
     }
 }
 
 fn sentences(verdict: &Verdict) -> String {
-    let sentences: Vec<&str> = verdict.findings.kept().iter().map(|finding| &*finding.sentence).collect();
+    let sentences: Vec<&str> = verdict.violations.kept().iter().map(|violation| &*violation.sentence).collect();
     sentences.join("\n")
 }
 
 /// A single message that was acknowledged at its first attempt.
-fn acknowledged(sample: &mut Sample) -> &mut Write<String> {
+fn acknowledged(sample: &mut Sample) -> &mut Write {
     let is_acknowledged = |outcome: &Outcome| matches!(outcome, Outcome::Committed { .. });
     let texts = with_outcome(sample, is_acknowledged, |write| write.texts.len() == 1).texts;
     sample.writes.iter_mut().find(|write| write.texts == texts).expect("it was found just now")
 }
 
 /// A write with one attempt that came to this.
-fn with_outcome(
-    sample: &Sample,
-    wanted: impl Fn(&Outcome) -> bool,
-    fits: impl Fn(&Write<String>) -> bool,
-) -> Write<String> {
-    let attempts = |write: &Write<String>| sample.writes.iter().filter(|other| other.texts == write.texts).count();
+fn with_outcome(sample: &Sample, wanted: impl Fn(&Outcome) -> bool, fits: impl Fn(&Write) -> bool) -> Write {
+    let attempts = |write: &Write| sample.writes.iter().filter(|other| other.texts == write.texts).count();
     let mut writes = sample.writes.iter().filter(|write| attempts(write) == 1 && wanted(&write.outcome));
     writes.find(|write| fits(write)).expect("such a write").clone()
 }
 
 /// A write that was refused at its only attempt.
-fn refused(sample: &Sample) -> Write<String> {
+fn refused(sample: &Sample) -> Write {
     with_outcome(sample, is_refused, |_| true)
 }
 
@@ -56,7 +52,7 @@ fn is_refused(outcome: &Outcome) -> bool {
 }
 
 /// A read of everything, after everything else.
-fn late_read(sample: &Sample, how: How, entries: Vec<(u64, String)>) -> Read<String> {
+fn late_read(sample: &Sample, how: ReadMode, entries: Vec<(u64, Text)>) -> Read {
     Read {
         client: "late".to_owned(),
         call: LATE,
@@ -73,11 +69,11 @@ fn late_read(sample: &Sample, how: How, entries: Vec<(u64, String)>) -> Read<Str
 
 /// Takes a text out of everything that was shown. A page that was full stays so.
 fn vanish(sample: &mut Sample, text: &str) {
-    for read in sample.reads.iter_mut().filter(|read| read.entries.iter().any(|(_, shown)| shown == text)) {
+    for read in sample.reads.iter_mut().filter(|read| read.entries.iter().any(|(_, shown)| **shown == *text)) {
         let was_full = read.limit == Some(read.entries.len() as u64);
         read.limit = if was_full { Some(read.entries.len() as u64 - 1) } else { read.limit };
     }
-    sample.showings().for_each(|entries| entries.retain(|(_, shown)| shown != text));
+    sample.showings().for_each(|entries| entries.retain(|(_, shown)| **shown != *text));
 }
 
 #[test]
@@ -109,7 +105,7 @@ fn an_acknowledged_message_that_has_another_id_or_text() {
     is_found(Kind::Changed, |sample| {
         let text = acknowledged(sample).texts[0].clone();
         for (_, shown) in sample.showings().flatten().filter(|(_, shown)| *shown == text) {
-            "something else".clone_into(shown);
+            *shown = "something else".into();
         }
     });
 }
@@ -121,7 +117,7 @@ fn a_refused_message_that_is_shown() {
         let text = refused(sample).texts[0].clone();
         let mut entries = sample.log().to_vec();
         entries.push((5000, text));
-        sample.reads.push(late_read(sample, How::Prefix, entries));
+        sample.reads.push(late_read(sample, ReadMode::Prefix, entries));
     });
     for nodes in [0..1, 0..NODES] {
         is_found(Kind::RefusedShown, |sample| {
@@ -179,11 +175,11 @@ fn ids_that_do_not_ascend() {
     is_found(Kind::Disorder, |sample| {
         let mut entries = sample.log().to_vec();
         entries.swap(0, 1);
-        sample.reads.push(late_read(sample, How::Usual, entries));
+        sample.reads.push(late_read(sample, ReadMode::Usual, entries));
     });
     is_found(Kind::Disorder, |sample| {
         let from = sample.log()[1].0;
-        let read = Read { from, ..late_read(sample, How::Usual, sample.log().to_vec()) };
+        let read = Read { from, ..late_read(sample, ReadMode::Usual, sample.log().to_vec()) };
         sample.reads.push(read);
     });
 }
@@ -193,7 +189,7 @@ fn a_reply_with_a_gap() {
     is_found(Kind::Gap, |sample| {
         let mut entries = sample.log().to_vec();
         entries.remove(entries.len() / 2);
-        sample.reads.push(late_read(sample, How::Usual, entries));
+        sample.reads.push(late_read(sample, ReadMode::Usual, entries));
     });
 }
 
@@ -208,28 +204,28 @@ fn a_message_that_is_there_twice() {
 #[test]
 fn a_message_from_nowhere() {
     is_found(Kind::FromNowhere, |sample| {
-        sample.finals[1].entries.push((5000, "t from nowhere".to_owned()));
+        sample.finals[1].entries.push((5000, "t from nowhere".into()));
     });
     // Where others write, a text of theirs is none of our business.
     let mut sample = good(3, 40, 60);
     sample.header.alone = false;
-    sample.finals.iter_mut().for_each(|shown| shown.entries.push((5000, "somebody else's".to_owned())));
+    sample.finals.iter_mut().for_each(|shown| shown.entries.push((5000, "somebody else's".into())));
     assert_eq!(kinds(&sample), []);
-    sample.finals.iter_mut().for_each(|shown| shown.entries.push((5001, "t of ours?".to_owned())));
+    sample.finals.iter_mut().for_each(|shown| shown.entries.push((5001, "t of ours?".into())));
     assert_eq!(kinds(&sample), [Kind::FromNowhere]);
 }
 
 #[test]
 fn a_batch_that_is_torn() {
-    let is_batch = |write: &&Write<String>| write.texts.len() > 1;
+    let is_batch = |write: &&Write| write.texts.len() > 1;
     for committed in [true, false] {
         is_found(Kind::Torn, |sample| {
-            let is_there = |text: &str| sample.log().iter().any(|(_, shown)| shown == text);
-            let told = |write: &&Write<String>| matches!(write.outcome, Outcome::Committed { .. }) == committed;
-            let mut batches = sample.writes.iter().filter(is_batch).filter(told);
+            let is_there = |text: &str| sample.log().iter().any(|(_, shown)| **shown == *text);
+            let fits = |write: &&Write| matches!(write.outcome, Outcome::Committed { .. }) == committed;
+            let mut batches = sample.writes.iter().filter(is_batch).filter(fits);
             let Some(text) = batches.find_map(|write| is_there(&write.texts[1]).then(|| write.texts[1].clone())) else {
                 // By chance there is none in this one, so one that is torn from the beginning is made.
-                let texts: Vec<String> = ["t batch/0", "t batch/1"].map(str::to_owned).to_vec();
+                let texts: Vec<Text> = ["t batch/0", "t batch/1"].map(Text::from).to_vec();
                 let outcome = Outcome::Committed { first: 5000, copies: 1, in_time: true, replayed: false };
                 let write = Write { texts: texts.clone(), key: None, outcome, ..sample.writes[0].clone() };
                 sample.writes.push(Write { call: LATE, returned: LATE, ..write });
@@ -245,22 +241,22 @@ fn a_batch_that_is_torn() {
 fn a_write_that_comes_before_an_earlier_one() {
     is_found(Kind::OutOfOrder, |sample| {
         for (number, id) in [(1, 6001), (2, 6000)] {
-            let text = format!("t late {number}");
+            let text = format!("t late {number}").into();
             let outcome = Outcome::Committed { first: id, copies: 1, in_time: true, replayed: false };
             let (call, returned) = (LATE + 10 * number, LATE + 10 * number + 5);
             let write = Write { texts: vec![text], key: None, call, returned, outcome, ..sample.writes[0].clone() };
             sample.writes.push(write);
         }
         for shown in &mut sample.finals {
-            shown.entries.push((6000, "t late 2".to_owned()));
-            shown.entries.push((6001, "t late 1".to_owned()));
+            shown.entries.push((6000, "t late 2".into()));
+            shown.entries.push((6001, "t late 1".into()));
         }
     });
     // It was shown before it was sent.
     is_found(Kind::OutOfOrder, |sample| {
         sample.reads.clear();
         let (id, text) = sample.log()[0].clone();
-        let before = Read { call: 0, returned: 1, ..late_read(sample, How::Prefix, vec![(id, text)]) };
+        let before = Read { call: 0, returned: 1, ..late_read(sample, ReadMode::Prefix, vec![(id, text)]) };
         sample.reads.push(before);
     });
 }
@@ -270,7 +266,7 @@ fn what_is_not_shown_any_more() {
     is_found(Kind::Unshown, |sample| {
         let all = sample.log().to_vec();
         let less = all[..all.len() - 1].to_vec();
-        let first = late_read(sample, How::Prefix, all);
+        let first = late_read(sample, ReadMode::Prefix, all);
         let second = Read { call: LATE + 2, returned: LATE + 3, entries: less, ..first.clone() };
         sample.reads.extend([first, second]);
     });
@@ -278,11 +274,11 @@ fn what_is_not_shown_any_more() {
     is_found(Kind::Unshown, |sample| {
         let unknown = Outcome::Unknown { gave_up: false, why: "broken".to_owned() };
         let template = sample.writes[0].clone();
-        let write = Write { texts: vec!["t gone".to_owned()], key: None, call: 0, outcome: unknown, ..template };
+        let write = Write { texts: vec!["t gone".into()], key: None, call: 0, outcome: unknown, ..template };
         sample.writes.push(write);
         let mut entries = sample.log().to_vec();
-        entries.push((5000, "t gone".to_owned()));
-        sample.reads.push(late_read(sample, How::Prefix, entries));
+        entries.push((5000, "t gone".into()));
+        sample.reads.push(late_read(sample, ReadMode::Prefix, entries));
     });
 }
 
@@ -296,12 +292,12 @@ fn a_usual_read_that_is_stale() {
     let plant = |sample: &mut Sample, stale| {
         silence(sample);
         let everything = sample.writes.iter().filter_map(|write| match write.outcome {
-            Outcome::Committed { first, copies, .. } if copies == NODES as u64 => Some(first),
+            Outcome::Committed { first, copies, replayed: false, .. } if copies == NODES as u64 => Some(first),
             _ => None,
         });
         let newest = everything.max().expect("something is everywhere");
         let entries = sample.log().iter().filter(|(id, _)| *id < newest).cloned().collect();
-        let read = Read { stale, ..late_read(sample, How::Usual, entries) };
+        let read = Read { stale, ..late_read(sample, ReadMode::Usual, entries) };
         sample.reads.push(read);
     };
     is_found(Kind::Stale, |sample| plant(sample, false));
@@ -320,23 +316,23 @@ fn a_strong_read_that_is_stale() {
         });
         let newest = newest.max().unwrap();
         let entries = sample.log().iter().filter(|(id, _)| *id < newest).cloned().collect();
-        sample.reads.push(late_read(sample, How::Strong, entries));
+        sample.reads.push(late_read(sample, ReadMode::Strong, entries));
     });
-    // Nobody was told of it but a reader of another node.
+    // Only a reader of another node saw it.
     is_found(Kind::StaleStrong, |sample| {
         let all = sample.log().to_vec();
         silence(sample);
         let write = Write {
-            texts: vec!["t quiet".to_owned()],
+            texts: vec!["t quiet".into()],
             key: None,
             call: 0,
             outcome: Outcome::Unknown { gave_up: false, why: "broken".to_owned() },
             ..sample.writes[0].clone()
         };
         sample.writes.push(write);
-        sample.finals.iter_mut().for_each(|shown| shown.entries.push((5000, "t quiet".to_owned())));
-        let seen = Read { node: 0, ..late_read(sample, How::Prefix, sample.log().to_vec()) };
-        let missed = Read { call: LATE + 2, returned: LATE + 3, ..late_read(sample, How::Strong, all) };
+        sample.finals.iter_mut().for_each(|shown| shown.entries.push((5000, "t quiet".into())));
+        let seen = Read { node: 0, ..late_read(sample, ReadMode::Prefix, sample.log().to_vec()) };
+        let missed = Read { call: LATE + 2, returned: LATE + 3, ..late_read(sample, ReadMode::Strong, all) };
         sample.reads.extend([seen, missed]);
     });
 }
@@ -373,13 +369,13 @@ fn a_long_history_is_judged_without_comparing_all_with_all() {
     let mut sample = good(11, 2000, 4000);
     let long = judge(&sample.history());
     assert!(long.is_good(), "{}", sentences(&long));
-    // A violation in each of thousands of replies is counted, and told a few times.
+    // A violation in each of thousands of replies is counted, and reported a few times.
     for number in 0..5000 {
         let at = LATE + number * 2;
-        let read = Read { call: at, returned: at + 1, ..late_read(&sample, How::Strong, Vec::new()) };
+        let read = Read { call: at, returned: at + 1, ..late_read(&sample, ReadMode::Strong, Vec::new()) };
         sample.reads.push(read);
     }
     let begun = Instant::now();
     let verdict = judge(&sample.history());
-    assert!(verdict.findings.total() >= 5000 && verdict.findings.kept().len() <= 20, "{:?}", begun.elapsed());
+    assert!(verdict.violations.total() >= 5000 && verdict.violations.kept().len() <= 20, "{:?}", begun.elapsed());
 }

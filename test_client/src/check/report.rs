@@ -1,36 +1,37 @@
 //! The verdict, for a person and for a script.
 
-use super::findings::Promise;
-use super::summary::{Faults, Reads, Summary};
-use super::{History, How, Verdict};
-use crate::screen::{BAD, DIM, GOOD, NO_TICK, STRONG, Screen, count, grouped, tick, visible};
-use serde_json::{Value, json};
+use super::judge::Verdict;
+use super::summary::{FaultCounts, ReadCounts, Summary};
+use super::violations::{PROMISES, Promise};
+use crate::history::{History, ReadMode};
+use crate::output::{BAD, DIM, GOOD, NO_TICK, STRONG, Terminal, count, grouped, tick, visible};
+use serde_json::{Map, Value, json};
 use std::io;
 
 /// The whole verdict.
-pub(super) fn show(screen: &mut Screen, history: &History, verdict: &Verdict) -> io::Result<()> {
-    show_promises(screen, verdict)?;
-    show_findings(screen, verdict)?;
-    show_writes(screen, &verdict.summary)?;
-    show_reads(screen, history, &verdict.summary)?;
-    show_faults(screen, &verdict.summary)?;
+pub(super) fn show(terminal: &mut Terminal, history: &History, verdict: &Verdict) -> io::Result<()> {
+    show_promises(terminal, verdict)?;
+    show_findings(terminal, verdict)?;
+    show_writes(terminal, &verdict.summary)?;
+    show_reads(terminal, history, &verdict.summary)?;
+    show_faults(terminal, &verdict.summary)?;
     for what in &verdict.summary.not_judged {
-        screen.line(format_args!("  {DIM}not judged:{DIM:#} {}", visible(what)))?;
+        terminal.line(format_args!("  {DIM}not judged:{DIM:#} {}", visible(what)))?;
     }
-    screen.gap()?;
+    terminal.gap()?;
     let (operations, seed) = (grouped(verdict.summary.operations), history.header.seed);
     if verdict.is_good() && verdict.summary.acknowledged == 0 {
-        screen.line(format_args!(
+        terminal.line(format_args!(
             "{BAD}Nothing was acknowledged{BAD:#}, so nothing was proved: {operations} operations, seed {seed}."
         ))
     } else if verdict.is_good() {
-        screen.line(format_args!(
+        terminal.line(format_args!(
             "{GOOD}Every promise held{GOOD:#}: {operations} operations in {:.1} s, seed {seed}.",
             verdict.summary.seconds
         ))
     } else {
-        let violations = violated(verdict.findings.total());
-        screen.line(format_args!(
+        let violations = violated(verdict.violations.total());
+        terminal.line(format_args!(
             "{BAD}A promise was broken{BAD:#}: {violations} in {operations} operations, seed {seed}."
         ))
     }
@@ -40,11 +41,10 @@ fn violated(violations: u64) -> String {
     if violations == 1 { "1 violation".to_owned() } else { format!("{} violations", grouped(violations)) }
 }
 
-fn show_promises(screen: &mut Screen, verdict: &Verdict) -> io::Result<()> {
-    screen.line(format_args!("{STRONG}The promises{STRONG:#}"))?;
-    for (promise, checked) in verdict.checked {
-        let (words, what) = promise.words();
-        let violations = verdict.findings.count(promise);
+fn show_promises(terminal: &mut Terminal, verdict: &Verdict) -> io::Result<()> {
+    terminal.line(format_args!("{STRONG}The promises{STRONG:#}"))?;
+    for ((promise, _, words, what), checked) in PROMISES.into_iter().zip(verdict.checked) {
+        let violations = verdict.violations.count(promise);
         let said = match violations {
             0 if checked == 0 => "nothing to judge".to_owned(),
             0 if promise == Promise::Back => "it did".to_owned(),
@@ -53,36 +53,36 @@ fn show_promises(screen: &mut Screen, verdict: &Verdict) -> io::Result<()> {
             _ => format!("{} {what}, {}", grouped(checked), violated(violations)),
         };
         let mark = if violations == 0 && checked == 0 { NO_TICK.to_owned() } else { tick(violations == 0) };
-        screen.line(format_args!("  {mark} {words:<38} {said}"))?;
+        terminal.line(format_args!("  {mark} {words:<38} {said}"))?;
     }
-    screen.gap()
+    terminal.gap()
 }
 
-fn show_findings(screen: &mut Screen, verdict: &Verdict) -> io::Result<()> {
-    let kept = verdict.findings.kept();
+fn show_findings(terminal: &mut Terminal, verdict: &Verdict) -> io::Result<()> {
+    let kept = verdict.violations.kept();
     if kept.is_empty() {
         return Ok(());
     }
-    screen.line(format_args!("{STRONG}What must not be{STRONG:#}"))?;
-    for finding in kept {
-        let lines: Vec<String> = finding.lines.iter().map(usize::to_string).collect();
+    terminal.line(format_args!("{STRONG}Violations{STRONG:#}"))?;
+    for violation in kept {
+        let lines: Vec<String> = violation.lines.iter().map(usize::to_string).collect();
         let lines = match lines[..] {
             [] => String::new(),
             [_] => format!(" (line {})", lines[0]),
             _ => format!(" (lines {})", lines.join(", ")),
         };
-        screen.mark(false, format_args!("{}{lines}", finding.sentence))?;
+        terminal.mark(false, format_args!("{}{lines}", violation.sentence))?;
     }
-    let more = verdict.findings.total() - kept.len() as u64;
+    let more = verdict.violations.total() - kept.len() as u64;
     if more > 0 {
-        screen.line(format_args!("    and {} more like these", grouped(more)))?;
+        terminal.line(format_args!("    and {} more like these", grouped(more)))?;
     }
-    screen.gap()
+    terminal.gap()
 }
 
-fn show_writes(screen: &mut Screen, summary: &Summary) -> io::Result<()> {
-    screen.line(format_args!("{STRONG}How sure that is{STRONG:#}"))?;
-    screen.line(format_args!(
+fn show_writes(terminal: &mut Terminal, summary: &Summary) -> io::Result<()> {
+    terminal.line(format_args!("{STRONG}How sure that is{STRONG:#}"))?;
+    terminal.line(format_args!(
         "  messages   {} acknowledged, {} refused, {} unknown ({} of them in the log); {}; {}",
         grouped(summary.acknowledged),
         grouped(summary.refused),
@@ -93,19 +93,19 @@ fn show_writes(screen: &mut Screen, summary: &Summary) -> io::Result<()> {
     ))
 }
 
-fn show_reads(screen: &mut Screen, history: &History, summary: &Summary) -> io::Result<()> {
+fn show_reads(terminal: &mut Terminal, history: &History, summary: &Summary) -> io::Result<()> {
     for (node, of_node) in history.header.nodes.iter().zip(&summary.reads) {
-        let parts: Vec<String> = How::ALL
+        let parts: Vec<String> = ReadMode::ALL
             .into_iter()
             .filter_map(|how| of_node.get(how.word()).map(|reads| (how, reads)))
             .map(|(how, reads)| describe_reads(how, reads))
             .collect();
-        screen.line(format_args!("  reads      {}: {}", visible(node), parts.join("; ")))?;
+        terminal.line(format_args!("  reads      {}: {}", visible(node), parts.join("; ")))?;
     }
     Ok(())
 }
 
-fn describe_reads(how: How, reads: &Reads) -> String {
+fn describe_reads(how: ReadMode, reads: &ReadCounts) -> String {
     let mut said = format!("{} {}, {} with news", grouped(reads.answered), how.word(), grouped(reads.with_news));
     if reads.stale > 0 {
         said += &format!(", {} said they may be stale", grouped(reads.stale));
@@ -116,53 +116,40 @@ fn describe_reads(how: How, reads: &Reads) -> String {
     said
 }
 
-fn show_faults(screen: &mut Screen, summary: &Summary) -> io::Result<()> {
+fn show_faults(terminal: &mut Terminal, summary: &Summary) -> io::Result<()> {
     let parts: Vec<String> = summary.faults.iter().map(|(class, faults)| describe_faults(class, faults)).collect();
     if parts.is_empty() {
         return Ok(());
     }
-    screen.line(format_args!("  faults     {}", parts.join("; ")))
+    terminal.line(format_args!("  faults     {}", parts.join("; ")))
 }
 
-fn describe_faults(class: &str, faults: &Faults) -> String {
+fn describe_faults(class: &str, faults: &FaultCounts) -> String {
     format!("{} {} ({} met something)", faults.count, visible(class), faults.met)
 }
 
-/// The same for a script.
+/// The verdict for a script.
 pub(super) fn document(history: &History, verdict: &Verdict) -> Value {
     let summary = &verdict.summary;
-    let promise = |(promise, checked): &(Promise, u64)| {
-        (promise.name().to_owned(), json!({ "checked": checked, "violations": verdict.findings.count(*promise) }))
-    };
-    let reads = |(node, of_node): (&String, &std::collections::BTreeMap<&str, Reads>)| {
-        let kinds = of_node.iter().map(|(how, reads)| {
-            let Reads { answered, failed, stale, with_news } = reads;
-            (
-                (*how).to_owned(),
-                json!({ "answered": answered, "failed": failed, "stale": stale, "with_news": with_news }),
-            )
-        });
-        (node.clone(), Value::Object(kinds.collect()))
-    };
-    let faults = summary
-        .faults
-        .iter()
-        .map(|(class, faults)| (class.clone(), json!({ "count": faults.count, "met": faults.met })));
+    let promises = PROMISES.into_iter().zip(verdict.checked).map(|((promise, name, ..), checked)| {
+        (name.to_owned(), json!({ "checked": checked, "violations": verdict.violations.count(promise) }))
+    });
+    let reads = history.header.nodes.iter().zip(&summary.reads).map(|(node, of_node)| (node.clone(), json!(of_node)));
     json!({
         "held": verdict.is_good(),
         "exit_code": verdict.exit().code(),
         "seed": history.header.seed,
         "seconds": summary.seconds,
         "operations": summary.operations,
-        "promises": verdict.checked.iter().map(promise).collect::<serde_json::Map<_, _>>(),
-        "violations": verdict.findings.kept(),
+        "promises": promises.collect::<Map<_, _>>(),
+        "violations": verdict.violations.kept(),
         "messages": {
             "acknowledged": summary.acknowledged, "refused": summary.refused, "unknown": summary.unknown,
             "unknown_in_log": summary.unknown_in_log, "in_log": summary.in_log, "foreign": summary.foreign,
             "batches": summary.batches,
         },
-        "reads": history.header.nodes.iter().zip(&summary.reads).map(reads).collect::<serde_json::Map<_, _>>(),
-        "faults": faults.collect::<serde_json::Map<_, _>>(),
+        "reads": reads.collect::<Map<_, _>>(),
+        "faults": summary.faults,
         "not_judged": summary.not_judged,
     })
 }

@@ -1,8 +1,7 @@
 //! A history from its file, whole and without contradictions in itself, or a sentence that says what is wrong with it.
 
-use super::{End, Fault, Final, Header, Line, Outcome, Read, Text, Texts, VERSION, Write};
-use std::collections::HashMap;
-use std::fmt;
+use super::format::{End, Fault, Final, Header, Line, Outcome, Read, Text, VERSION, Write};
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::Path;
@@ -11,65 +10,50 @@ use std::path::Path;
 #[derive(Debug)]
 pub(crate) struct History {
     pub(crate) header: Header,
-    pub(crate) texts: Texts,
-    pub(crate) writes: Vec<(usize, Write<Text>)>,
-    pub(crate) reads: Vec<(usize, Read<Text>)>,
+    pub(crate) writes: Vec<(usize, Write)>,
+    pub(crate) reads: Vec<(usize, Read)>,
     pub(crate) faults: Vec<(usize, Fault)>,
-    pub(crate) finals: Vec<(usize, Final<Text>)>,
+    pub(crate) finals: Vec<(usize, Final)>,
     pub(crate) end: End,
 }
 
-/// Why a file cannot be judged.
-#[derive(Debug)]
-pub(crate) struct Damage(String);
-
-impl fmt::Display for Damage {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-fn damage<T>(sentence: impl Into<String>) -> Result<T, Damage> {
-    Err(Damage(sentence.into()))
-}
-
-/// Reads a file.
-pub(crate) fn read(path: &Path) -> Result<History, Damage> {
+/// Reads a file. The error is a sentence.
+pub(crate) fn read(path: &Path) -> Result<History, String> {
     let shown = path.display();
-    let file = File::open(path).map_err(|error| Damage(format!("{shown} cannot be opened: {error}")))?;
-    parse(BufReader::new(file)).map_err(|Damage(why)| Damage(format!("{shown} is no whole history: {why}")))
+    let file = File::open(path).map_err(|error| format!("{shown} cannot be opened: {error}"))?;
+    parse(BufReader::new(file)).map_err(|why| format!("{shown} is no whole history: {why}"))
 }
 
 /// Reads lines.
-pub(crate) fn parse(lines: impl BufRead) -> Result<History, Damage> {
+pub(crate) fn parse(lines: impl BufRead) -> Result<History, String> {
     let mut lines = lines.lines().enumerate().map(|(index, line)| (index + 1, line));
     let (mut reader, mut last) = (begin(lines.next())?, 1);
     for (number, line) in lines {
-        let at = |why: String| Damage(format!("line {number}: {why}"));
+        let at = |why: String| format!("line {number}: {why}");
         let line = line.map_err(|error| at(format!("it cannot be read: {error}")))?;
         if reader.end.is_some() {
             return Err(at("it comes after the last line; this file was changed or put together".to_owned()));
         }
         let line = serde_json::from_str(&line).map_err(|error| at(misunderstood(&error)))?;
-        reader.take(number, line).map_err(|Damage(why)| at(why))?;
+        reader.take(number, line).map_err(at)?;
         last = number;
     }
     reader.finish(last)
 }
 
-fn begin(first: Option<(usize, std::io::Result<String>)>) -> Result<Reader, Damage> {
-    let Some((_, line)) = first else { return damage("it is empty") };
+fn begin(first: Option<(usize, std::io::Result<String>)>) -> Result<Reader, String> {
+    let (_, line) = first.ok_or("it is empty")?;
     let line = line.map_err(|error| match error.kind() {
-        ErrorKind::InvalidData => Damage("it is no text; if it is compressed, unpack it first".to_owned()),
-        _ => Damage(format!("it cannot be read: {error}")),
+        ErrorKind::InvalidData => "it is no text; if it is compressed, unpack it first".to_owned(),
+        _ => format!("it cannot be read: {error}"),
     })?;
-    match serde_json::from_str::<Line<String>>(&line) {
+    match serde_json::from_str::<Line>(&line) {
         Ok(Line::Header(header)) if header.version != VERSION => {
-            damage(format!("its version is {}; this program reads version {VERSION}", header.version))
+            Err(format!("its version is {}; this program reads version {VERSION}", header.version))
         }
-        Ok(Line::Header(header)) if header.nodes.is_empty() => damage("its header names no node"),
+        Ok(Line::Header(header)) if header.nodes.is_empty() => Err("its header names no node".to_owned()),
         Ok(Line::Header(header)) => Ok(Reader::new(header)),
-        _ => damage("its first line is no header; it was not written by `test_client torture`"),
+        _ => Err("its first line is no header; it was not written by `test_client torture`".to_owned()),
     }
 }
 
@@ -86,14 +70,12 @@ fn misunderstood(error: &serde_json::Error) -> String {
 
 /// What was read so far.
 struct Reader {
-    header: Header,
-    texts: Texts,
-    writes: Vec<(usize, Write<Text>)>,
-    reads: Vec<(usize, Read<Text>)>,
-    faults: Vec<(usize, Fault)>,
-    finals: Vec<(usize, Final<Text>)>,
+    /// Its end is not known before `end` is.
+    history: History,
     end: Option<End>,
-    /// Who wrote a text: the line of the first attempt, and its key.
+    /// All texts, each once.
+    texts: HashSet<Text>,
+    /// The line that wrote a text first, and its key.
     written: HashMap<Text, (usize, Option<String>)>,
     /// The texts of a key.
     keys: HashMap<String, Vec<Text>>,
@@ -101,110 +83,102 @@ struct Reader {
 
 impl Reader {
     fn new(header: Header) -> Reader {
-        Reader {
-            header,
-            texts: Texts::default(),
-            writes: Vec::new(),
-            reads: Vec::new(),
-            faults: Vec::new(),
-            finals: Vec::new(),
-            end: None,
-            written: HashMap::new(),
-            keys: HashMap::new(),
-        }
+        let (writes, reads, faults, finals) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let end = End { at: 0, not_back: None, lines: 0 };
+        let history = History { header, writes, reads, faults, finals, end };
+        Reader { history, end: None, texts: HashSet::new(), written: HashMap::new(), keys: HashMap::new() }
     }
 
-    fn take(&mut self, number: usize, line: Line<String>) -> Result<(), Damage> {
+    fn take(&mut self, number: usize, line: Line) -> Result<(), String> {
         match line {
-            Line::Header(_) => return damage("a second header; this file was put together from others"),
-            Line::Write(write) => {
-                let write = self.write(number, write)?;
-                self.writes.push((number, write));
+            Line::Header(_) => return Err("a second header; this file was put together from others".to_owned()),
+            Line::Write(mut write) => {
+                self.check_write(number, &mut write)?;
+                self.history.writes.push((number, write));
             }
-            Line::Read(read) => {
+            Line::Read(mut read) => {
                 self.node(read.node)?;
                 in_time(read.call, read.returned)?;
-                let read = self.intern_read(read);
-                self.reads.push((number, read));
+                read.entries.iter_mut().for_each(|(_, text)| self.share(text));
+                self.history.reads.push((number, read));
             }
             Line::Fault(fault) => {
                 fault.nodes.iter().try_for_each(|node| self.node(*node))?;
                 in_time(fault.begin, fault.end)?;
-                self.faults.push((number, fault));
+                self.history.faults.push((number, fault));
             }
-            Line::Final(shown) => {
+            Line::Final(mut shown) => {
                 self.node(shown.node)?;
-                if self.finals.iter().any(|(_, earlier)| earlier.node == shown.node) {
-                    return damage("a second final log of one node");
+                if self.history.finals.iter().any(|(_, earlier)| earlier.node == shown.node) {
+                    return Err("a second final log of one node".to_owned());
                 }
-                let entries = self.entries(shown.entries);
-                self.finals.push((number, Final { node: shown.node, entries }));
+                shown.entries.iter_mut().for_each(|(_, text)| self.share(text));
+                self.history.finals.push((number, shown));
             }
             Line::End(end) => self.end = Some(end),
         }
         Ok(())
     }
 
-    fn node(&self, node: usize) -> Result<(), Damage> {
-        if node < self.header.nodes.len() { Ok(()) } else { damage(format!("there is no node {node}")) }
+    fn node(&self, node: usize) -> Result<(), String> {
+        if node < self.history.header.nodes.len() { Ok(()) } else { Err(format!("there is no node {node}")) }
     }
 
-    fn entries(&mut self, entries: Vec<(u64, String)>) -> Vec<(u64, Text)> {
-        entries.into_iter().map(|(id, text)| (id, self.texts.number(text))).collect()
-    }
-
-    fn intern_read(&mut self, read: Read<String>) -> Read<Text> {
-        let Read { client, call, returned, node, how, from, limit, stale, failed, entries } = read;
-        let entries = self.entries(entries);
-        Read { client, call, returned, node, how, from, limit, stale, failed, entries }
+    /// Makes a text share its memory with those that are equal.
+    fn share(&mut self, text: &mut Text) {
+        match self.texts.get(text) {
+            Some(known) => text.clone_from(known),
+            None => drop(self.texts.insert(text.clone())),
+        }
     }
 
     /// One text is written once, by one write; attempts at that have one key.
-    fn write(&mut self, number: usize, write: Write<String>) -> Result<Write<Text>, Damage> {
-        let Write { client, call, returned, texts, w, timeout, key, outcome } = write;
-        in_time(call, returned)?;
-        let texts: Vec<Text> = texts.into_iter().map(|text| self.texts.number(text)).collect();
+    fn check_write(&mut self, number: usize, write: &mut Write) -> Result<(), String> {
+        in_time(write.call, write.returned)?;
+        write.texts.iter_mut().for_each(|text| self.share(text));
+        let Write { texts, key, outcome, .. } = write;
         if texts.is_empty() {
-            return damage("a write of nothing");
+            return Err("a write of nothing".to_owned());
         }
         if let Outcome::Committed { first, .. } = outcome
             && first.checked_add(texts.len() as u64).is_none()
         {
-            return damage(format!("{first} is no id"));
+            return Err(format!("{first} is no id"));
         }
-        for text in &texts {
-            let (line, earlier) = self.written.entry(*text).or_insert_with(|| (number, key.clone()));
-            if *line != number && (key.is_none() || *earlier != key) {
-                return damage(format!("line {line} wrote the same text, and it is not the same write"));
+        for text in &*texts {
+            let (line, earlier) = self.written.entry(text.clone()).or_insert_with(|| (number, key.clone()));
+            if *line != number && (key.is_none() || earlier != key) {
+                return Err(format!("line {line} wrote the same text, and it is not the same write"));
             }
         }
         if let Some(key) = &key
-            && self.keys.entry(key.clone()).or_insert_with(|| texts.clone()) != &texts
+            && self.keys.entry(key.clone()).or_insert_with(|| texts.clone()) != texts
         {
-            return damage(format!("the key {key} was used for other texts"));
+            return Err(format!("the key {key} was used for other texts"));
         }
-        Ok(Write { client, call, returned, texts, w, timeout, key, outcome })
+        Ok(())
     }
 
-    fn finish(self, last: usize) -> Result<History, Damage> {
+    fn finish(mut self, last: usize) -> Result<History, String> {
         let Some(end) = self.end else {
-            return damage(format!("it ends after line {last} without its last line, so it was cut off"));
+            return Err(format!("it ends after line {last} without its last line, so it was cut off"));
         };
         if end.lines != last {
-            return damage(format!("it has {last} lines and had {}", end.lines));
+            return Err(format!("it has {last} lines and had {}", end.lines));
         }
-        let Reader { header, texts, writes, reads, faults, finals, .. } = self;
+        self.history.end = end;
+        let History { header, finals, end, .. } = &self.history;
         let is_missing = |node: &usize| !finals.iter().any(|(_, shown)| shown.node == *node);
-        if let (None, Some(node)) = (&end.not_back, (0..header.nodes.len()).find(is_missing)) {
-            let name = &header.nodes[node];
-            return damage(format!(
-                "it lacks the log of {name} in the end, and does not say why; this file was changed"
-            ));
+        match (0..header.nodes.len()).find(is_missing) {
+            Some(node) if end.not_back.is_none() => Err(format!(
+                "it lacks the log of {} in the end, and does not say why; this file was changed",
+                header.nodes[node]
+            )),
+            _ => Ok(self.history),
         }
-        Ok(History { header, texts, writes, reads, faults, finals, end })
     }
 }
 
-fn in_time(begin: u64, end: u64) -> Result<(), Damage> {
-    if begin <= end { Ok(()) } else { damage(format!("it ended at {end} before it began at {begin}")) }
+fn in_time(begin: u64, end: u64) -> Result<(), String> {
+    if begin <= end { Ok(()) } else { Err(format!("it ended at {end} before it began at {begin}")) }
 }

@@ -1,6 +1,6 @@
-//! Who writes a history down while it happens.
+//! Writes a history down while it happens.
 
-use super::{End, Header, Line, Micros};
+use super::format::{End, Header, Line, Micros};
 use std::fs::{File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -18,7 +18,7 @@ struct Growing {
     lines: usize,
     /// The last line was written; what comes later is too late.
     ended: bool,
-    /// The first line that could not be written. Then the history is worth nothing.
+    /// The first line that could not be written. Then the history proves nothing.
     failed: Option<io::Error>,
 }
 
@@ -44,7 +44,7 @@ impl Recorder {
     }
 
     /// Writes one line down, unless the history has ended.
-    pub(crate) fn note(&self, line: &Line<String>) {
+    pub(crate) fn note(&self, line: &Line) {
         self.lock().note(line);
     }
 
@@ -66,7 +66,7 @@ impl Recorder {
 }
 
 impl Growing {
-    fn note(&mut self, line: &Line<String>) {
+    fn note(&mut self, line: &Line) {
         if self.ended {
             return;
         }
@@ -84,16 +84,15 @@ impl Growing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{VERSION, read};
+    use crate::history::read;
     use tempfile::NamedTempFile;
 
     fn header(seed: u64) -> Header {
-        let (tag, nodes) = ("t".to_owned(), vec!["master".to_owned()]);
-        Header { version: VERSION, seed, tag, nodes, first: 1, alone: true, options: serde_json::json!({}), began: 0 }
+        Header::sample(seed, &["master"])
     }
 
-    /// Nobody could be asked in the end.
-    fn nobody() -> Option<String> {
+    /// Why there are no final logs.
+    fn no_cluster() -> Option<String> {
         Some("there is no cluster".to_owned())
     }
 
@@ -103,10 +102,10 @@ mod tests {
         let first = Recorder::create(file.path(), header(1)).unwrap();
         let second = Recorder::create(file.path(), header(2)).err().expect("the file is in use");
         assert!(second.to_string().contains("another run"), "{second}");
-        first.end(nobody()).unwrap();
+        first.end(no_cluster()).unwrap();
         assert_eq!(read(file.path()).unwrap().header.seed, 1);
         drop(first);
-        Recorder::create(file.path(), header(3)).unwrap().end(nobody()).unwrap();
+        Recorder::create(file.path(), header(3)).unwrap().end(no_cluster()).unwrap();
         assert_eq!(read(file.path()).unwrap().header.seed, 3);
     }
 }

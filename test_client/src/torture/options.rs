@@ -1,18 +1,21 @@
-//! What may be asked of a run.
+//! The options of a run.
 
-use super::faults::Class;
-use crate::wishes::SECONDS_MAX;
+use super::faults::{Class, word};
+use crate::api::SECONDS_MAX;
+use crate::numbers::number_within;
+use clap::ValueEnum;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// More clients than this are no test of promises, but of patience.
+/// More clients than this would slow the run down without testing more.
 const CLIENTS_MAX: u64 = 256;
 
-/// Writes a second: a log that grows faster cannot be read as a whole in the end.
+/// Writes a second. A log that grows faster cannot be read as a whole in the end.
+const RATE_MIN: f64 = 0.001;
 const RATE_MAX: f64 = 10_000.0;
 
-/// What is asked of a run.
+/// The options of a run.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Which cluster: `own` starts a master and two secondaries in a directory that goes away; `compose` takes the
@@ -20,14 +23,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "WHICH", default_value = "own", value_enum)]
     pub(super) cluster: Which,
 
-    /// What goes wrong meanwhile: none, all, or classes separated by commas. Own nodes: kill, pause, network, disk
-    /// (wants strace), clock (wants libfaketime), members (secondaries are removed and come back), api (what PUT /faults
-    /// asks nodes for). Compose: kill, pause, network, restart, and api. Given: api. Nodes that are not own ones show the
-    /// faults of class api only if they were started with ENABLE_FAULTS=1
+    /// Faults to make: none, all, or classes separated by commas. Own nodes: kill, pause, network, disk (needs strace),
+    /// clock (needs libfaketime), members (secondaries are removed and come back), api (what PUT /faults asks nodes
+    /// for). Compose: kill, pause, network, restart, and api. Given: api. Nodes that are not own ones show the faults
+    /// of class api only if they were started with ENABLE_FAULTS=1
     #[arg(long, value_name = "CLASSES", default_value = "all")]
     pub(super) faults: Wanted,
 
-    /// How long to write, read and make faults, 3600 at most. After that, the cluster has to come back, and is looked at
+    /// How long to write, read and make faults, at most 3600. After that, the cluster has to come back, and is read
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
     pub(super) seconds: u64,
 
@@ -39,11 +42,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=CLIENTS_MAX))]
     pub(super) readers: u64,
 
-    /// Writes a second of all writers together, at most, so that the log stays of a bearable size
+    /// Writes a second of all writers together, at most, so that the log stays small enough to read it as a whole
     #[arg(long, value_name = "WRITES", default_value_t = 100.0, value_parser = parse_rate)]
     pub(super) rate: f64,
 
-    /// Repeats the choices of a run: what is written, read and broken. Timing is never the same twice
+    /// Repeats the choices of a run: what is written, read and broken. The timing differs in each run
     #[arg(long, value_name = "NUMBER")]
     pub(super) seed: Option<u64>,
 
@@ -59,21 +62,21 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE.svg")]
     pub(super) plot: Option<PathBuf>,
 
-    /// First of three ports that own nodes listen on; free ones if left out
+    /// First of three ports that own nodes listen on [default: free ones]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..=65_533))]
     pub(super) port: Option<u16>,
 
-    /// Compose: the file, if it is not the one that docker finds itself
+    /// Compose: the file [default: the one that docker finds]
     #[arg(long, value_name = "FILE")]
     pub(super) compose_file: Option<PathBuf>,
 
-    /// Compose: the name of the project, if it is not that of the directory
+    /// Compose: the name of the project [default: that of the directory]
     #[arg(long, value_name = "NAME")]
     pub(super) project: Option<String>,
 }
 
 impl Options {
-    /// What the single options do not say of each other.
+    /// Checks combinations of options. The error is a sentence.
     pub(super) fn check(&self, has_master: bool) -> Result<(), &'static str> {
         if self.cluster == Which::Own && has_master {
             return Err("--cluster own starts its own master; with --master (or MASTER_URL), say --cluster given");
@@ -88,9 +91,9 @@ impl Options {
     }
 
     /// For the header of the history.
-    pub(super) fn document(&self, classes: &[&str]) -> Value {
+    pub(super) fn document(&self, classes: &[String]) -> Value {
         json!({
-            "cluster": self.cluster.word(), "faults": classes,
+            "cluster": word(&self.cluster), "faults": classes,
             "seconds": self.seconds, "writers": self.writers, "readers": self.readers, "rate": self.rate,
         })
     }
@@ -102,16 +105,6 @@ pub(super) enum Which {
     Own,
     Compose,
     Given,
-}
-
-impl Which {
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Which::Own => "own",
-            Which::Compose => "compose",
-            Which::Given => "given",
-        }
-    }
 }
 
 /// Which classes of faults.
@@ -130,18 +123,20 @@ impl FromStr for Wanted {
         match text {
             "all" => Ok(Wanted::All),
             "none" => Ok(Wanted::These(Vec::new())),
-            list => {
-                list.split(',').map(|word| Class::from_str(word.trim())).collect::<Result<_, _>>().map(Wanted::These)
-            }
+            list => list.split(',').map(|word| parse_class(word.trim())).collect::<Result<_, _>>().map(Wanted::These),
         }
     }
 }
 
+fn parse_class(text: &str) -> Result<Class, String> {
+    Class::from_str(text, false).map_err(|_| {
+        let words: Vec<String> = Class::value_variants().iter().map(|class| class.word()).collect();
+        format!("{text} is no class of faults; they are {}; or all, or none", words.join(", "))
+    })
+}
+
 fn parse_rate(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(rate) if rate > 0.0 && rate <= RATE_MAX => Ok(rate),
-        _ => Err(format!("it must be a number of writes a second, {RATE_MAX} at most")),
-    }
+    number_within(text, RATE_MIN..=RATE_MAX)
 }
 
 #[cfg(test)]

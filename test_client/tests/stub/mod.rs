@@ -28,15 +28,15 @@ pub(crate) enum Fault {
     /// Secondaries are listed under such names, and each with the port of the next.
     SwappedNames,
     /// Secondaries are listed, and do not exist.
-    NobodyHome,
+    Absent,
     /// No message is taken, and the master says so beforehand.
     NotWritable,
     /// Every message is refused.
     RefuseAll,
     /// What cannot be acknowledged by all is refused before it has an id.
     RefuseBeforehand,
-    /// Every message has an unknown fate.
-    UnknownFate,
+    /// Every message has an unknown outcome.
+    UnknownOutcome,
     /// The master confirms at once and claims that the acknowledgements came later.
     ConfirmEarly,
     /// The master confirms although a secondary cannot have acknowledged.
@@ -124,7 +124,7 @@ fn registered(script: &Script, ports: &[u16]) -> Vec<(String, String)> {
         () if has(Fault::SwappedNames) => {
             format!("http://secondary-{}.invalid:{}", index + 1, ports[(index + 1) % ports.len()])
         }
-        () if has(Fault::NobodyHome) => "http://127.0.0.1:9".to_owned(),
+        () if has(Fault::Absent) => "http://127.0.0.1:9".to_owned(),
         () => format!("http://127.0.0.1:{}", ports[index]),
     };
     let left_over = has(Fault::LeftOver).then(|| ("demo-absent".to_owned(), "http://127.0.0.1:9".to_owned()));
@@ -189,7 +189,7 @@ impl State {
 
     fn master_health(&self) -> Value {
         let secondary = |(name, url): &(String, String)| {
-            let exists = self.delay_ms(name).is_some() && !self.has(Fault::NobodyHome);
+            let exists = self.delay_ms(name).is_some() && !self.has(Fault::Absent);
             let (state, detail) = if exists { ("in_sync", "") } else { ("unreachable", "connection refused") };
             json!({ "server_id": name, "url": url, "state": state, "durable": self.last_id,
                     "delay_ms": self.delay_ms(name), "detail": detail })
@@ -261,7 +261,7 @@ impl State {
         let message =
             json!({ "id": self.last_id, "message": body["message"], "timestamp": "2026-11-21T22:44:09.123Z" });
         let exists = |name: &str| self.delay_ms(name).is_some();
-        if self.has(Fault::UnknownFate) {
+        if self.has(Fault::UnknownOutcome) {
             return (504, json!({ "error": "the master was stopped while it waited", "outcome": "unknown" }));
         }
         let absent = self.registered.iter().any(|(name, _)| !exists(name)) && !self.has(Fault::IgnoreAbsent);
@@ -358,7 +358,7 @@ impl Recorded {
 }
 
 impl Recorder {
-    /// Answers after a while.
+    /// Answers after a delay.
     pub(crate) fn start(delay: Duration, status: u16, headers: &[(&str, &str)], body: &Value) -> Recorder {
         let server = Server::http("127.0.0.1:0").unwrap();
         let url = format!("http://{}", server.server_addr().to_ip().unwrap());

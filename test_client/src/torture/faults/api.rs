@@ -1,21 +1,21 @@
-//! Faults that nodes show when they are asked to (`PUT /faults`).
+//! Faults that nodes make themselves on request (`PUT /faults`).
 
-use super::{Begun, Class, Means};
-use crate::address::Address;
+use super::fault::{ActiveFault, FaultSource};
+use crate::api::Address;
 use crate::api::Client;
 use crate::random::Random;
 use serde_json::{Value, json};
 
 /// Asks nodes that were started with `ENABLE_FAULTS=1`.
-pub(in super::super) struct Requests {
-    pub(in super::super) client: Client,
+pub(crate) struct Requests {
+    pub(crate) client: Client,
     /// Name and address, the master first.
-    pub(in super::super) nodes: Vec<(String, Address)>,
+    pub(crate) nodes: Vec<(String, Address)>,
 }
 
 impl Requests {
-    /// Whether every node can be asked, and if not, why.
-    pub(in super::super) fn are_heard(&self) -> Result<(), String> {
+    /// Checks that every node accepts such requests. The error says which one does not.
+    pub(crate) fn are_enabled(&self) -> Result<(), String> {
         for (name, address) in &self.nodes {
             match self.client.faults(address) {
                 Ok(reply) if reply.value.enabled => {}
@@ -27,12 +27,8 @@ impl Requests {
     }
 }
 
-impl Means for Requests {
-    fn class(&self) -> Class {
-        Class::Api
-    }
-
-    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<Begun, String> {
+impl FaultSource for Requests {
+    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String> {
         let node = random.one_of(idle);
         let (name, address) = self.nodes[node].clone();
         let tenths = 2 + random.below(14);
@@ -44,11 +40,11 @@ impl Means for Requests {
         let client = self.client.clone();
         let undo = Box::new(move || {
             let hits = client.faults(&address).map(|reply| reply.value.hits).ok();
-            // If it cannot be told, it ends by itself soon, and before the cluster has to be back.
+            // If the request fails, the fault ends by itself soon, and before the cluster has to be back.
             let _ = client.end_fault(&address);
             Ok(hits)
         });
-        Ok(Begun { what, nodes: vec![node], lasts: std::time::Duration::from_millis(tenths * 100), undo })
+        Ok(ActiveFault { what, nodes: vec![node], lasts: std::time::Duration::from_millis(tenths * 100), undo })
     }
 }
 

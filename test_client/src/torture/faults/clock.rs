@@ -1,10 +1,10 @@
-//! Clocks that jump: libfaketime tells nodes of our own another time, and another again while they run.
+//! Clocks that jump: libfaketime gives nodes of our own another time, which changes while they run.
 //!
-//! Only the clock that tells the time of day jumps. The one that measures how long something takes is never faked: no
-//! machine's does that.
+//! Only the clock that tells the time of day jumps. The one that measures how long something takes is never faked,
+//! because that of no machine jumps.
 
-use super::{Begun, Class, Means, between};
-use crate::own_nodes::OwnCluster;
+use super::fault::{ActiveFault, FaultSource, between};
+use crate::cluster::OwnCluster;
 use crate::random::Random;
 use std::fs;
 use std::path::PathBuf;
@@ -20,21 +20,21 @@ const PLACES: [&str; 4] = [
 /// How far clocks jump, in seconds: less than a time-out, more, across days and years.
 const JUMPS: [i64; 8] = [-86_400 * 400, -3_600, -30, -1, 1, 30, 3_600, 86_400 * 400];
 
-/// The files that tell each node how far its clock is off.
-pub(in super::super) struct Clocks {
-    names: Vec<String>,
+/// The files that say how far the clock of each node is off.
+pub(crate) struct Clocks {
+    names: Vec<&'static str>,
     files: Vec<PathBuf>,
 }
 
 impl Clocks {
     /// Lets nodes that are not started yet look at such files.
-    pub(in super::super) fn of(cluster: &mut OwnCluster, names: &[String]) -> Result<Clocks, String> {
+    pub(crate) fn of(cluster: &mut OwnCluster) -> Result<Clocks, String> {
         let library = PLACES.into_iter().find(|place| PathBuf::from(place).exists());
         let Some(library) = library else {
             return Err("libfaketime is not installed (apt-get install faketime)".to_owned());
         };
         let mut files = Vec::new();
-        for number in 0..names.len() {
+        for number in 0..cluster.nodes().len() {
             let home = cluster.home(number).ok_or("the nodes have no directory any more")?;
             let file = home.join("clock");
             let written = fs::create_dir_all(&home).and_then(|()| fs::write(&file, "+0\n"));
@@ -49,16 +49,12 @@ impl Clocks {
             settings.into_iter().for_each(|(variable, value)| cluster.set(number, variable, value));
             files.push(file);
         }
-        Ok(Clocks { names: names.to_vec(), files })
+        Ok(Clocks { names: cluster.names(), files })
     }
 }
 
-impl Means for Clocks {
-    fn class(&self) -> Class {
-        Class::Clock
-    }
-
-    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<Begun, String> {
+impl FaultSource for Clocks {
+    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String> {
         let (node, jump) = (random.one_of(idle), random.one_of(&JUMPS));
         let file = self.files[node].clone();
         fs::write(&file, format!("{jump:+}\n")).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -67,6 +63,6 @@ impl Means for Clocks {
             fs::write(&file, "+0\n").map_err(|error| format!("{}: {error}", file.display()))?;
             Ok(None)
         });
-        Ok(Begun { what, nodes: vec![node], lasts: between(random, 300, 3000), undo })
+        Ok(ActiveFault { what, nodes: vec![node], lasts: between(random, 300, 3000), undo })
     }
 }

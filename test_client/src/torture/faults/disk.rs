@@ -1,10 +1,10 @@
-//! Disks of nodes of our own that are slow, full, or fail: strace makes their system calls do that.
+//! Slow, full and failing disks of nodes of our own: strace changes their system calls.
 //!
 //! A node whose sync failed acknowledges nothing more until it is started again, so it is killed and started when such
 //! a fault ends. Reads are never touched.
 
-use super::{Begun, Class, Means, between};
-use crate::own_nodes::OwnCluster;
+use super::fault::{ActiveFault, FaultSource, between};
+use crate::cluster::OwnCluster;
 use crate::random::Random;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -26,15 +26,14 @@ const DETACH_WAIT_MAX: Duration = Duration::from_secs(10);
 /// What strace writes beside a call that it changed.
 const MARKS: [&str; 2] = ["(INJECTED)", "(DELAYED)"];
 
-/// Lets strace loose on the nodes.
-pub(in super::super) struct Disks {
-    pub(in super::super) cluster: Arc<OwnCluster>,
-    pub(in super::super) names: Vec<String>,
+/// Attaches strace to nodes.
+pub(crate) struct Disks {
+    pub(crate) cluster: Arc<OwnCluster>,
 }
 
 impl Disks {
     /// Whether strace is there, and may attach itself to processes of ours.
-    pub(in super::super) fn can_be_harmed() -> Result<(), String> {
+    pub(crate) fn can_be_harmed() -> Result<(), String> {
         if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
             return Err("strace is not installed (apt-get install strace)".to_owned());
         }
@@ -47,14 +46,10 @@ impl Disks {
     }
 }
 
-impl Means for Disks {
-    fn class(&self) -> Class {
-        Class::Disk
-    }
-
-    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<Begun, String> {
+impl FaultSource for Disks {
+    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String> {
         let node = random.one_of(idle);
-        let (name, home) = (&self.names[node], self.cluster.home(node).ok_or("there are no nodes any more")?);
+        let (name, home) = (self.cluster.names()[node], self.cluster.home(node).ok_or("there are no nodes any more")?);
         let pid = self.cluster.process(node).ok_or_else(|| format!("{name} does not run"))?;
         let log = home.join("data").join("log.sqlite-wal").display().to_string();
         let (what, inject, breaks) = match random.below(3) {
@@ -79,7 +74,7 @@ impl Means for Disks {
             }
             Ok(Some(hits))
         });
-        Ok(Begun { what, nodes: vec![node], lasts: between(random, 500, 3000), undo })
+        Ok(ActiveFault { what, nodes: vec![node], lasts: between(random, 500, 3000), undo })
     }
 }
 
@@ -99,7 +94,7 @@ impl Strace {
         let mut child = child.map_err(|error| format!("strace cannot be started: {error}"))?;
         let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
         let (said, says) = mpsc::channel();
-        // To the end, or strace would wait for somebody who reads what it says.
+        // To the end: otherwise strace would block when the pipe is full.
         let read = move || lines.map_while(Result::ok).for_each(|line| drop(said.send(line)));
         thread::Builder::new().spawn(read).map_err(|error| format!("strace cannot be listened to: {error}"))?;
         let strace = Strace { child, trace: trace.to_owned() };
@@ -118,8 +113,8 @@ impl Strace {
 
     /// Lets the process go on undisturbed. Gives the number of calls that were changed.
     ///
-    /// A strace that is told to let go of a process that was just killed waits for its first thread, which ends only
-    /// when strace has waited for all others: for ever. Then it is killed as well.
+    /// When strace is asked to detach from a process that was just killed, it waits for its first thread, which ends
+    /// only when strace has waited for all others: for ever. Then it is killed as well.
     fn detach(mut self) -> u64 {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {

@@ -1,9 +1,9 @@
-//! Who lets faults happen: one after another, sometimes two at a time at different nodes, and all ended in the end.
+//! Lets faults happen: one after another, sometimes two at a time at different nodes, and all ended in the end.
 
-use super::{Begun, Class, Means, Undo, between};
+use super::fault::{ActiveFault, Class, Sources, Undo, between};
 use crate::history::{Fault, Line, Micros, Recorder};
+use crate::output::count;
 use crate::random::Random;
-use crate::screen::count;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,12 +11,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Peace between two faults, in milliseconds: the cluster comes back now and then, and sometimes it does not.
-const PEACE_MS: (u64, u64) = (50, 900);
+/// Pause between two faults, in milliseconds: sometimes the cluster comes back before the next fault, sometimes it does
+/// not.
+const PAUSE_MS: (u64, u64) = (50, 900);
 
 /// The faults of a run.
-pub(in super::super) struct Injector {
-    means: Vec<Box<dyn Means>>,
+pub(crate) struct Injector {
+    sources: Sources,
     nodes: usize,
     recorder: Arc<Recorder>,
     open: Mutex<Vec<Open>>,
@@ -39,9 +40,9 @@ struct Open {
 }
 
 impl Injector {
-    pub(in super::super) fn new(means: Vec<Box<dyn Means>>, nodes: usize, recorder: Arc<Recorder>) -> Injector {
+    pub(crate) fn new(sources: Sources, nodes: usize, recorder: Arc<Recorder>) -> Injector {
         Injector {
-            means,
+            sources,
             nodes,
             recorder,
             open: Mutex::default(),
@@ -51,10 +52,10 @@ impl Injector {
         }
     }
 
-    /// Makes faults until it is told to end.
-    pub(in super::super) fn run(&self, mut random: Random) {
+    /// Makes faults until [`Injector::end`].
+    pub(crate) fn run(&self, mut random: Random) {
         let mut next = Instant::now();
-        while !self.ended.load(Ordering::SeqCst) && !self.means.is_empty() {
+        while !self.ended.load(Ordering::SeqCst) && !self.sources.is_empty() {
             self.end_those(|open| open.until <= Instant::now());
             if Instant::now() >= next {
                 // Now and then a second one begins beside the first.
@@ -62,33 +63,33 @@ impl Injector {
                 if lock(&self.open).len() <= beside {
                     self.begin(&mut random);
                 }
-                next = Instant::now() + between(&mut random, PEACE_MS.0, PEACE_MS.1);
+                next = Instant::now() + between(&mut random, PAUSE_MS.0, PAUSE_MS.1);
             }
             thread::sleep(LOOK_EVERY);
         }
     }
 
     /// What is wrong now, for people who watch.
-    pub(in super::super) fn now(&self) -> String {
-        // Whoever undoes a fault may take a while, and is not waited for.
+    pub(crate) fn now(&self) -> String {
+        // Undoing a fault can take seconds; the line of progress does not wait for it.
         let Ok(open) = self.open.try_lock() else { return "…".to_owned() };
         let faults: Vec<&str> = open.iter().map(|open| &*open.what).collect();
         faults.join("; ")
     }
 
     /// Ends all faults, and lets no other begin.
-    pub(in super::super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::SeqCst);
         self.end_those(|_| true);
     }
 
     /// Why a node could not be brought back, if one could not.
-    pub(in super::super) fn damage(&self) -> Option<String> {
+    pub(crate) fn damage(&self) -> Option<String> {
         lock(&self.damage).clone()
     }
 
     /// What could not be done, in sentences.
-    pub(in super::super) fn missed(&self) -> Vec<String> {
+    pub(crate) fn missed(&self) -> Vec<String> {
         let missed = lock(&self.missed);
         let sentence = |(class, (number, why)): (&Class, &(u64, String))| {
             let faults = count(*number, "fault", "faults");
@@ -104,10 +105,10 @@ impl Injector {
         if idle.is_empty() || self.ended.load(Ordering::SeqCst) {
             return;
         }
-        let means = &self.means[random.index(self.means.len())];
-        let (class, begin) = (means.class(), self.recorder.now());
-        match means.begin(&idle, random) {
-            Ok(Begun { what, nodes, lasts, undo }) => {
+        let (class, source) = &self.sources[random.index(self.sources.len())];
+        let (class, begin) = (*class, self.recorder.now());
+        match source.begin(&idle, random) {
+            Ok(ActiveFault { what, nodes, lasts, undo }) => {
                 open.push(Open { class, what, nodes, begin, until: Instant::now() + lasts, undo });
             }
             Err(why) => {
@@ -127,7 +128,7 @@ impl Injector {
                 lock(&self.damage).get_or_insert(why);
                 None
             });
-            let (class, end) = (class.word().to_owned(), self.recorder.now());
+            let (class, end) = (class.word(), self.recorder.now());
             self.recorder.note(&Line::Fault(Fault { class, what, nodes, begin, end, hits }));
         }
     }
@@ -139,24 +140,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fault::FaultSource;
     use super::*;
-    use crate::history::{Header, VERSION, read};
-    use serde_json::json;
+    use crate::history::{Header, read};
     use tempfile::NamedTempFile;
 
     /// Makes faults that say which node they are at, as long as they last. Some cannot be begun, or not be ended.
-    struct Pretended {
+    struct FakeSource {
         at: Arc<Mutex<Vec<usize>>>,
         class: Class,
         fails: bool,
     }
 
-    impl Means for Pretended {
-        fn class(&self) -> Class {
-            self.class
-        }
-
-        fn begin(&self, idle: &[usize], random: &mut Random) -> Result<Begun, String> {
+    impl FaultSource for FakeSource {
+        fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String> {
             let node = random.one_of(idle);
             if self.class == Class::Disk {
                 return Err("there is no disk".to_owned());
@@ -168,27 +165,20 @@ mod tests {
                 lock(&at).retain(|other| *other != node);
                 if fails { Err("it does not start".to_owned()) } else { Ok(Some(1)) }
             });
-            let what = "pretended".to_owned();
-            Ok(Begun { what, nodes: vec![node], lasts: Duration::from_millis(random.below(400)), undo })
+            let what = "fake".to_owned();
+            Ok(ActiveFault { what, nodes: vec![node], lasts: Duration::from_millis(random.below(400)), undo })
         }
     }
 
     fn play(classes: &[Class], fails: bool) -> (Injector, NamedTempFile, Arc<Mutex<Vec<usize>>>) {
         let file = NamedTempFile::new().unwrap();
-        let header = Header {
-            version: VERSION,
-            seed: 1,
-            tag: "t".to_owned(),
-            nodes: ["a", "b", "c"].map(str::to_owned).to_vec(),
-            first: 1,
-            alone: true,
-            options: json!({}),
-            began: 0,
-        };
+        let header = Header::sample(1, &["a", "b", "c"]);
         let recorder = Arc::new(Recorder::create(file.path(), header).unwrap());
         let at = Arc::new(Mutex::new(Vec::new()));
-        let means = |class: &Class| Box::new(Pretended { at: Arc::clone(&at), class: *class, fails }) as Box<dyn Means>;
-        let injector = Injector::new(classes.iter().map(means).collect(), 3, Arc::clone(&recorder));
+        let source = |class: &Class| -> (Class, Box<dyn FaultSource>) {
+            (*class, Box::new(FakeSource { at: Arc::clone(&at), class: *class, fails }))
+        };
+        let injector = Injector::new(classes.iter().map(source).collect(), 3, Arc::clone(&recorder));
         thread::scope(|scope| {
             scope.spawn(|| injector.run(Random::new(3)));
             thread::sleep(Duration::from_secs(2));
@@ -208,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_begun_or_ended_is_told() {
+    fn what_cannot_begin_or_end_is_reported() {
         let (injector, ..) = play(&[Class::Disk], false);
         assert!(injector.missed()[0].contains("of class disk could not be made"), "{:?}", injector.missed());
         let (injector, ..) = play(&[Class::Kill], true);

@@ -1,113 +1,25 @@
-//! What goes wrong: classes of faults, and what can make them.
+//! Faults: their classes, and what makes them.
 //!
-//! A fault is begun, lasts a while, and is ended; whatever it did is undone then. How that is done depends on the cluster:
-//! [`Means`] is what can be done to one. The [`injector`] draws what happens when.
+//! A fault begins, lasts for a time, and ends; then whatever it did is undone. How that is done depends on the cluster,
+//! so each class has a source of its own. The [`Injector`] draws what happens when.
 
 mod api;
 mod clock;
+mod compose;
 mod disk;
-pub(super) mod injector;
+mod fault;
+mod injector;
 mod members;
 mod network;
 mod processes;
+mod relay;
 
 pub(super) use api::Requests;
 pub(super) use clock::Clocks;
+pub(super) use compose::Compose;
 pub(super) use disk::Disks;
+pub(super) use fault::{Class, FaultSource, Sources, word};
+pub(super) use injector::Injector;
 pub(super) use members::Members;
 pub(super) use network::Network;
 pub(super) use processes::Processes;
-
-use crate::random::Random;
-use std::str::FromStr;
-use std::time::Duration;
-
-/// Kinds of faults that are asked for by name.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum Class {
-    Kill,
-    Pause,
-    Network,
-    Disk,
-    Clock,
-    Api,
-    Restart,
-    Members,
-}
-
-impl Class {
-    pub(super) const ALL: [Class; 8] = [
-        Class::Kill,
-        Class::Pause,
-        Class::Network,
-        Class::Disk,
-        Class::Clock,
-        Class::Api,
-        Class::Restart,
-        Class::Members,
-    ];
-
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Class::Kill => "kill",
-            Class::Pause => "pause",
-            Class::Network => "network",
-            Class::Disk => "disk",
-            Class::Clock => "clock",
-            Class::Api => "api",
-            Class::Restart => "restart",
-            Class::Members => "members",
-        }
-    }
-}
-
-impl FromStr for Class {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Class, String> {
-        let words = || Class::ALL.map(Class::word).join(", ");
-        let found = Class::ALL.into_iter().find(|class| class.word() == word);
-        found.ok_or_else(|| format!("{word} is no class of faults; they are {}; or all, or none", words()))
-    }
-}
-
-/// A fault that has begun.
-pub(super) struct Begun {
-    /// What it is, in a few words.
-    pub(super) what: String,
-    /// The nodes that it concerns. No other fault concerns them at the same time.
-    pub(super) nodes: Vec<usize>,
-    pub(super) lasts: Duration,
-    pub(super) undo: Undo,
-}
-
-/// Ends a fault: undoes what it did, and says how often it met something, if that is known. An error says why a node is
-/// not as it was.
-pub(super) type Undo = Box<dyn FnOnce() -> Result<Option<u64>, String> + Send>;
-
-/// What makes the faults of one class.
-pub(super) trait Means: Send + Sync {
-    fn class(&self) -> Class;
-
-    /// Begins a fault at some of these nodes, at which there is none. An error says why it could not be begun; then
-    /// nothing is to be undone.
-    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<Begun, String>;
-}
-
-/// A time between two, in milliseconds.
-pub(super) fn between(random: &mut Random, least: u64, most: u64) -> Duration {
-    Duration::from_millis(least + random.below(most - least))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_understood_again() {
-        for class in Class::ALL {
-            assert_eq!(class.word().parse(), Ok(class));
-        }
-        assert!("flood".parse::<Class>().is_err());
-    }
-}

@@ -1,37 +1,33 @@
-//! Nodes of our own that are killed, or stopped for a while.
+//! Nodes of our own that are killed, or stopped and continued.
 
-use super::{Begun, Class, Means, between};
-use crate::own_nodes::OwnCluster;
+use super::fault::{ActiveFault, FaultSource, between};
+use crate::cluster::OwnCluster;
 use crate::random::Random;
 use rustix::process::{Pid, Signal, kill_process};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Kills (`kill -9`) or pauses (SIGSTOP) the nodes of a cluster of our own.
-pub(in super::super) struct Processes {
-    pub(in super::super) cluster: Arc<OwnCluster>,
-    pub(in super::super) names: Vec<String>,
+pub(crate) struct Processes {
+    pub(crate) cluster: Arc<OwnCluster>,
     /// Pauses, or else kills.
-    pub(in super::super) pauses: bool,
+    pub(crate) pauses: bool,
     /// Longer than all time-outs of the nodes.
-    pub(in super::super) long: Duration,
+    pub(crate) long: Duration,
 }
 
-impl Means for Processes {
-    fn class(&self) -> Class {
-        if self.pauses { Class::Pause } else { Class::Kill }
-    }
-
-    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<Begun, String> {
-        let is_all = idle.len() == self.names.len() && random.one_in(5);
+impl FaultSource for Processes {
+    fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String> {
+        let names = self.cluster.names();
+        let is_all = idle.len() == names.len() && random.one_in(5);
         let nodes = if is_all { idle.to_vec() } else { vec![random.one_of(idle)] };
-        let who = if is_all { "all nodes".to_owned() } else { self.names[nodes[0]].clone() };
+        let who = if is_all { "all nodes".to_owned() } else { names[nodes[0]].to_owned() };
         if self.pauses { self.pause(nodes, &who, random) } else { self.kill(nodes, &who, random) }
     }
 }
 
 impl Processes {
-    fn kill(&self, nodes: Vec<usize>, who: &str, random: &mut Random) -> Result<Begun, String> {
+    fn kill(&self, nodes: Vec<usize>, who: &str, random: &mut Random) -> Result<ActiveFault, String> {
         for node in &nodes {
             self.cluster.kill(*node)?;
         }
@@ -43,10 +39,10 @@ impl Processes {
             }
             Ok(None)
         });
-        Ok(Begun { what: format!("{who} killed"), nodes, lasts: between(random, 0, 1500), undo })
+        Ok(ActiveFault { what: format!("{who} killed"), nodes, lasts: between(random, 0, 1500), undo })
     }
 
-    fn pause(&self, nodes: Vec<usize>, who: &str, random: &mut Random) -> Result<Begun, String> {
+    fn pause(&self, nodes: Vec<usize>, who: &str, random: &mut Random) -> Result<ActiveFault, String> {
         let pids: Vec<Pid> = nodes.iter().filter_map(|node| self.cluster.process(*node)).collect();
         for pid in &pids {
             signal(*pid, Signal::STOP)?;
@@ -56,7 +52,7 @@ impl Processes {
             pids.into_iter().try_for_each(|pid| signal(pid, Signal::CONT))?;
             Ok(None)
         });
-        Ok(Begun { what: format!("{who} stopped for {:.1} s", lasts.as_secs_f64()), nodes, lasts, undo })
+        Ok(ActiveFault { what: format!("{who} stopped for {:.1} s", lasts.as_secs_f64()), nodes, lasts, undo })
     }
 }
 

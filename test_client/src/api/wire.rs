@@ -1,0 +1,212 @@
+//! What nodes answer.
+
+use serde::{Deserialize, Serialize};
+
+/// One secondary's part in a message that was not committed.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct SecondaryReport {
+    pub(crate) server_id: String,
+    pub(crate) url: String,
+    pub(crate) acknowledged: bool,
+    /// What happened, in a few words.
+    #[serde(default)]
+    pub(crate) detail: String,
+}
+
+/// A message that was committed.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Posted {
+    pub(crate) message_id: u64,
+    #[serde(flatten)]
+    pub(crate) copies: Copied,
+}
+
+/// Several messages that were committed together.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct PostedBatch {
+    pub(crate) message_ids: Ids,
+    /// How many they are.
+    pub(crate) count: u64,
+    #[serde(flatten)]
+    pub(crate) copies: Copied,
+}
+
+/// The ids of a batch, without a gap.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct Ids {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+}
+
+/// The copies of a committed write, as the master knew them when it answered.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Copied {
+    /// How many secondaries hold it.
+    pub(crate) replicated_to: usize,
+    /// How many copies were asked for, the master's included. Other implementations may leave it out.
+    pub(crate) w: Option<usize>,
+    /// The acknowledgements. Other implementations may leave them out.
+    #[serde(default)]
+    pub(crate) acks: Vec<Ack>,
+}
+
+/// A write that has a key.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct KnownWrite {
+    pub(crate) outcome: WriteOutcome,
+    #[serde(flatten)]
+    pub(crate) ids: WriteIds,
+    /// When it was accepted, once it is committed.
+    pub(crate) timestamp: Option<String>,
+}
+
+/// What a write put into the log.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum WriteIds {
+    One { message_id: u64 },
+    Batch { message_ids: Ids },
+}
+
+impl WriteIds {
+    /// The newest of them.
+    pub(crate) fn last(self) -> u64 {
+        match self {
+            WriteIds::One { message_id } => message_id,
+            WriteIds::Batch { message_ids } => message_ids.last,
+        }
+    }
+}
+
+/// What became of a write that was not refused.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WriteOutcome {
+    /// It is in the log.
+    Committed,
+    /// It may still be refused.
+    Pending,
+}
+
+/// The state of the faults of a node.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct FaultState {
+    /// Whether the node accepts PUT /faults.
+    pub(crate) enabled: bool,
+    /// How many calls the latest fault changed.
+    #[serde(default)]
+    pub(crate) hits: u64,
+}
+
+/// One acknowledgement.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Ack {
+    pub(crate) server_id: String,
+    /// How long after the master accepted the message, in milliseconds.
+    pub(crate) ms: u64,
+}
+
+/// The messages that a node shows.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Messages {
+    pub(crate) messages: Vec<Message>,
+    #[serde(default)]
+    pub(crate) server_role: String,
+    #[serde(default)]
+    pub(crate) server_id: String,
+    /// The node says itself that it may not show everything that was confirmed.
+    #[serde(default)]
+    pub(crate) possibly_stale: bool,
+}
+
+/// One message.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+pub(crate) struct Message {
+    pub(crate) id: u64,
+    pub(crate) message: String,
+    pub(crate) timestamp: String,
+}
+
+/// The health of a node, with the fields of both roles.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Health {
+    pub(crate) status: String,
+    pub(crate) role: String,
+    pub(crate) server_id: String,
+    #[serde(default)]
+    pub(crate) message_count: u64,
+    /// A secondary's artificial delay before each acknowledgement.
+    #[serde(default)]
+    pub(crate) delay_ms: u64,
+    /// The newest id that it holds, visible or not.
+    #[serde(default)]
+    pub(crate) last: u64,
+    /// Everything up to this id that is not refused is visible.
+    #[serde(default)]
+    pub(crate) decided: u64,
+    /// How many calls arrived at a secondary before an earlier one. Older versions leave it out.
+    pub(crate) early_calls: Option<u64>,
+    /// Whether a master would take a message now; if not, `reason` says why.
+    pub(crate) writable: Option<bool>,
+    pub(crate) reason: Option<String>,
+    /// What a master knows of its secondaries.
+    #[serde(default)]
+    pub(crate) secondaries: Vec<Listed>,
+}
+
+/// A secondary, as its master knows it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Listed {
+    pub(crate) server_id: String,
+    pub(crate) url: String,
+    pub(crate) state: Option<SecondaryState>,
+    pub(crate) detail: Option<String>,
+    /// Everything up to this id is known to be on its disk.
+    pub(crate) durable: Option<u64>,
+    pub(crate) delay_ms: Option<u64>,
+}
+
+impl Listed {
+    pub(crate) fn is_in_sync(&self) -> bool {
+        self.state == Some(SecondaryState::InSync)
+    }
+}
+
+/// Where the time of a write went.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Trace {
+    #[serde(flatten)]
+    pub(crate) ids: WriteIds,
+    pub(crate) outcome: String,
+    pub(crate) timestamp: String,
+    pub(crate) w: u64,
+    pub(crate) ms: f64,
+    pub(crate) replicas: Vec<TracedReplica>,
+}
+
+/// One node's part in it; moments in milliseconds after the write was accepted.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct TracedReplica {
+    pub(crate) server_id: String,
+    pub(crate) state: String,
+    pub(crate) stored_ms: Option<f64>,
+    pub(crate) sent_ms: Option<f64>,
+    pub(crate) received_ms: Option<f64>,
+    pub(crate) durable_ms: Option<f64>,
+    pub(crate) delay_ms: Option<f64>,
+    pub(crate) acknowledged_ms: Option<f64>,
+    pub(crate) attempts: Option<u32>,
+    pub(crate) detail: Option<String>,
+}
+
+/// The state of a secondary, as its master reports it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SecondaryState {
+    InSync,
+    CatchingUp,
+    Unreachable,
+    /// A state of a later version.
+    #[serde(other)]
+    Other,
+}

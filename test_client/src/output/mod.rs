@@ -1,0 +1,9 @@
+//! What the program prints: for a person on a terminal, or one JSON document for a script.
+
+mod chart;
+mod terminal;
+mod text;
+
+pub(crate) use chart::{Axis, Series, Svg};
+pub(crate) use terminal::{BAD, Bar, DIM, GOOD, NO_TICK, STRONG, Terminal, tick};
+pub(crate) use text::{count, grouped, visible};
