@@ -74,11 +74,11 @@ impl Service for SecondaryService {
             (Method::Get, Resource::Messages) => reading::list(exchange, secondary),
             (Method::Get, Resource::Message(id)) => reading::one(exchange, &**secondary, id),
             (Method::Post, Resource::Messages) => {
-                exchange.reply(secondary.redirect("only the master takes messages", "/messages"));
+                exchange.reply_with(|exchange| secondary.redirect(exchange, "only the master takes messages"));
             }
-            (Method::Get, Resource::Trace(id)) => {
-                let path = format!("/messages/{id}/trace");
-                exchange.reply(secondary.redirect("only the master knows what happened to a write", &path));
+            (Method::Get, Resource::Trace(_)) => {
+                let why = "only the master knows what happened to a write";
+                exchange.reply_with(|exchange| secondary.redirect(exchange, why));
             }
             (Method::Get, Resource::Backup) => {
                 let (decided, server_id) = (secondary.replica().decided(), &secondary.settings.common.server_id);
@@ -95,12 +95,11 @@ impl Service for SecondaryService {
             (Method::Get, Resource::Readyz) => exchange.reply_with(|exchange| secondary.ready(exchange)),
             (Method::Get, Resource::SafeToStop) => exchange.reply_with(|exchange| match exchange.query("node") {
                 None => secondary.safe_to_stop(),
-                Some(node) => secondary.redirect("only the master knows", &format!("/safe-to-stop?node={node}")),
+                Some(_) => secondary.redirect(exchange, "only the master knows"),
             }),
-            (Method::Get, Resource::Writable) => exchange.reply_with(|exchange| {
-                let query = exchange.query("w").map(|w| format!("?w={w}")).unwrap_or_default();
-                secondary.redirect("only the master takes messages", &format!("/writable{query}"))
-            }),
+            (Method::Get, Resource::Writable) => {
+                exchange.reply_with(|exchange| secondary.redirect(exchange, "only the master takes messages"));
+            }
             (_, Resource::Messages) => method_not_allowed(exchange, "GET, HEAD, POST"),
             (_, Resource::Replicate) => method_not_allowed(exchange, "POST"),
             (_, Resource::Faults) => method_not_allowed(exchange, "GET, HEAD, PUT, DELETE"),
@@ -161,11 +160,13 @@ impl Secondary {
         milliseconds(self.settings.delay)
     }
 
-    /// Sends a client to the master.
-    fn redirect(&self, why: &str, path: &str) -> Reply {
+    /// Sends a client to the master, with the path and the query that it asked for.
+    fn redirect(&self, exchange: &Exchange, why: &str) -> Reply {
         match self.known_master() {
-            Some(master) => Reply::problem(307, &format!("{why}; ask {master}{path}"))
-                .with_header("Location", format!("{master}{path}")),
+            Some(master) => {
+                let location = format!("{master}{}", exchange.target());
+                Reply::problem(307, &format!("{why}; ask {location}")).with_header("Location", location)
+            }
             None => Reply::problem(503, &format!("{why}, and this node does not know it yet"))
                 .with_header("Retry-After", "1"),
         }
