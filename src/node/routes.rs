@@ -5,7 +5,7 @@
 //! 1. Add a row to [`ROUTES`], and its endpoint to [`NodeEndpoint`] if every node serves it, to [`MasterEndpoint`] if only
 //!    the master does, to [`SecondaryEndpoint`] if only a secondary does.
 //! 2. Handle the endpoint in `src/master/routes.rs`, `src/secondary/routes.rs`, or both: they do not compile without it.
-//! 3. Describe the route in `openapi.json`. The tests of this file fail until it agrees with the table.
+//! 3. Describe the route in `openapi.json` and `docs/api.md`. The tests of this file fail until both agree with the table.
 //!
 //! The access check, the redirection to the master, and the replies 404 and 405 follow from the row.
 
@@ -16,7 +16,7 @@ use Guard::{Client, Cluster, Open};
 use OnSecondary::{Absent, Redirect};
 use {MasterEndpoint::*, NodeEndpoint::*, SecondaryEndpoint::*};
 
-/// Method, path, guard, endpoint, and a summary for the document. The methods of one path follow each other, as `Allow` is
+/// Method, path, guard, endpoint, and a summary for the documents. The methods of one path follow each other, as `Allow` is
 /// to list them.
 static ROUTES: &[Route] = &[
     route(GET, "/messages", Client, Node(Messages), "List the log or a part of it, or follow it"),
@@ -65,7 +65,7 @@ struct Route {
     path: &'static str,
     guard: Guard,
     endpoint: Endpoint,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the tests compare openapi.json with it"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "the tests compare openapi.json and docs/api.md with it"))]
     summary: &'static str,
 }
 
@@ -270,5 +270,29 @@ mod tests {
             let is_everywhere = [Role::Master, Role::Secondary].into_iter().all(|role| route.is_on(role));
             assert!(is_everywhere || !operation["responses"]["404"].is_null(), "404 of {}", route.name());
         }
+    }
+
+    #[test]
+    fn api_md_lists_and_describes_exactly_these_routes() {
+        let page = include_str!("../../docs/api.md");
+        let table = page.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+        let rows: Vec<&str> = table.take_while(|line| line.starts_with('|')).collect();
+        let row = |route: &Route| {
+            let nodes = match route.endpoint {
+                Node(_) => "every node",
+                Master(_, Absent) => "the master",
+                Master(_, Redirect) => "the master; a secondary redirects",
+                Secondary(_) => "a secondary",
+            };
+            let token = match route.guard {
+                Open => "none",
+                Client => "client",
+                Cluster => "cluster",
+            };
+            format!("| `{}` | {nodes} | {token} | {} |", route.name(), route.summary)
+        };
+        assert_eq!(rows, ROUTES.iter().map(row).collect::<Vec<_>>());
+        let headings: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+        assert_eq!(headings, ROUTES.iter().map(|route| format!("`{}`", route.name())).collect::<Vec<_>>());
     }
 }
