@@ -88,9 +88,14 @@ impl Exchange {
         }
     }
 
+    /// What is asked for, as sent: path and query.
+    pub(crate) fn target(&self) -> &str {
+        self.request().url()
+    }
+
     /// The target before the question mark, as sent: it is never decoded.
     pub(crate) fn path(&self) -> &str {
-        let target = self.request().url();
+        let target = self.target();
         target.split_once('?').map_or(target, |(path, _)| path)
     }
 

@@ -1,11 +1,11 @@
-//! Which request of a client, or of a secondary, goes where.
+//! What the master does for each endpoint of the route table, [`routes`].
 
 use super::intake::KEY_HEADER;
 use super::{Master, State};
-use crate::http::{Exchange, Method, Reply, Service};
+use crate::http::{Exchange, Reply, Service};
 use crate::node::reading::{Consistency, Log, Reading, Snapshot, not_sure};
-use crate::node::routing::{Resource, method_not_allowed, openapi, unknown_path};
-use crate::node::{backups, fingerprints, live, reading};
+use crate::node::routes::{self, Endpoint, MasterEndpoint, NodeEndpoint, Role};
+use crate::node::{backups, fingerprints, live, readiness, reading};
 use crate::protocol::{Fate, Id};
 use crate::wire::node::FateBody;
 use serde_json::json;
@@ -19,69 +19,23 @@ pub(crate) struct MasterService(pub(crate) Arc<Master>);
 
 impl Service for MasterService {
     fn is_prompt(&self, exchange: &Exchange) -> bool {
-        match (exchange.method(), Resource::of(exchange.path())) {
+        match routes::endpoint(exchange) {
             // One with a key may have to read the log.
-            (Method::Post, Resource::Messages) => exchange.header(KEY_HEADER).is_none() && !self.0.faults.is_active(),
-            (Method::Get, Resource::Livez) => true,
+            Some(Endpoint::Master(MasterEndpoint::PostMessage, _)) => {
+                exchange.header(KEY_HEADER).is_none() && !self.0.faults.is_active()
+            }
+            Some(Endpoint::Node(NodeEndpoint::Livez)) => true,
             _ => false,
         }
     }
 
     fn call(&self, exchange: Exchange) {
         let master = &self.0;
-        let path = exchange.path().to_owned();
-        let resource = Resource::of(&path);
-        if let Err(refusal) = master.settings.common.access.admit(&exchange, resource) {
-            return exchange.reply(refusal);
-        }
-        match (exchange.method(), resource) {
-            (Method::Post, Resource::Messages) => master.post(exchange),
-            (Method::Get, Resource::Page) => exchange.reply(live::page()),
-            (Method::Get, Resource::OpenApi) => exchange.reply(openapi()),
-            (Method::Get, Resource::Live) => master.live.watch(exchange),
-            (Method::Get, Resource::Messages) => reading::list(exchange, master),
-            (Method::Get, Resource::Message(id)) => reading::one(exchange, &**master, id),
-            (Method::Get, Resource::Trace(id)) => exchange.reply(master.trace(id)),
-            (Method::Get, Resource::Backup) => {
-                let (decided, server_id) = (master.lock().noted.decided, &master.settings.common.server_id);
-                exchange.reply(backups::backup(&master.store, server_id, decided));
-            }
-            (Method::Get, Resource::Fingerprint) => {
-                let decided = master.lock().noted.decided;
-                exchange.reply_with(|exchange| fingerprints::answer(exchange, &*master.store, decided));
-            }
-            (Method::Get, Resource::Write(key)) => exchange.reply(master.known_write(key)),
-            (Method::Get, Resource::Verify) => exchange.reply(master.verify()),
-            (Method::Get, Resource::Health) => exchange.reply(Reply::json(200, &master.status())),
-            (Method::Get, Resource::Metrics) => exchange.reply_with(|exchange| master.figures(exchange)),
-            (Method::Get, Resource::Livez) => exchange.reply(Reply::json(200, &json!({ "status": "alive" }))),
-            (Method::Get, Resource::Readyz) => exchange.reply_with(|exchange| master.ready(exchange)),
-            (Method::Get, Resource::SafeToStop) => exchange.reply_with(|exchange| master.safe_to_stop(exchange)),
-            (Method::Get, Resource::Writable) => exchange.reply_with(|exchange| master.writable(exchange)),
-            (Method::Post, Resource::Secondaries) => {
-                master.faults.answer_node(exchange, |exchange| master.register(exchange));
-            }
-            (Method::Get, Resource::Secondaries) => {
-                let secondaries = master.lock().secondaries();
-                exchange.reply(Reply::json(200, &json!({ "secondaries": secondaries })));
-            }
-            (Method::Delete, Resource::Secondary(name)) => master.remove(exchange, name),
-            (Method::Put | Method::Delete, Resource::SecondaryFaults(name)) => master.disturb(exchange, name),
-            (Method::Get, Resource::ReplicateFate) => {
-                master.faults.answer_node(exchange, |exchange| master.fate(exchange));
-            }
-            (Method::Get | Method::Put | Method::Delete, Resource::Faults) => master.faults.answer(exchange),
-            (_, Resource::Messages | Resource::Secondaries) => method_not_allowed(exchange, "GET, HEAD, POST"),
-            (_, Resource::Secondary(_)) => method_not_allowed(exchange, "DELETE"),
-            (_, Resource::SecondaryFaults(_)) => method_not_allowed(exchange, "PUT, DELETE"),
-            (_, Resource::Faults) => method_not_allowed(exchange, "GET, HEAD, PUT, DELETE"),
-            (_, Resource::Replicate | Resource::ReplicateState | Resource::ReplicateSlots | Resource::Unknown) => {
-                unknown_path(
-                    exchange,
-                    "/, /live, /openapi.json, /messages, /messages/ID, /messages/ID/trace, /writes/KEY, /secondaries, /verify, /backup, /fingerprint, /health, /metrics, /livez, /readyz, /safe-to-stop and /writable",
-                );
-            }
-            _ => method_not_allowed(exchange, "GET, HEAD"),
+        match routes::admit(&exchange, &master.settings.common.access, Role::Master) {
+            Ok((Endpoint::Node(endpoint), parameter)) => master.serve_as_node(endpoint, exchange, &parameter),
+            Ok((Endpoint::Master(endpoint, _), parameter)) => master.serve_as_master(endpoint, exchange, &parameter),
+            Ok((Endpoint::Secondary(_), _)) => exchange.reply_with(|exchange| routes::refuse(exchange, Role::Master)),
+            Err(refusal) => exchange.reply(refusal),
         }
     }
 }
@@ -108,6 +62,48 @@ impl Log for Master {
 }
 
 impl Master {
+    fn serve_as_node(self: &Arc<Master>, endpoint: NodeEndpoint, exchange: Exchange, parameter: &str) {
+        match endpoint {
+            NodeEndpoint::Page => exchange.reply(live::page()),
+            NodeEndpoint::OpenApi => exchange.reply(routes::openapi()),
+            NodeEndpoint::Live => self.live.watch(exchange),
+            NodeEndpoint::Messages => reading::list(exchange, self),
+            NodeEndpoint::Message => reading::one(exchange, &**self, parameter),
+            NodeEndpoint::Backup => {
+                let (decided, server_id) = (self.lock().noted.decided, &self.settings.common.server_id);
+                exchange.reply(backups::backup(&self.store, server_id, decided));
+            }
+            NodeEndpoint::Fingerprint => {
+                let decided = self.lock().noted.decided;
+                exchange.reply_with(|exchange| fingerprints::answer(exchange, &*self.store, decided));
+            }
+            NodeEndpoint::Health => exchange.reply(Reply::json(200, &self.status())),
+            NodeEndpoint::Metrics => exchange.reply_with(|exchange| self.figures(exchange)),
+            NodeEndpoint::Livez => exchange.reply(readiness::alive()),
+            NodeEndpoint::Readyz => exchange.reply_with(|exchange| self.ready(exchange)),
+            NodeEndpoint::SafeToStop => exchange.reply_with(|exchange| self.safe_to_stop(exchange)),
+            NodeEndpoint::Faults => self.faults.answer(exchange),
+        }
+    }
+
+    fn serve_as_master(self: &Arc<Master>, endpoint: MasterEndpoint, exchange: Exchange, parameter: &str) {
+        match endpoint {
+            MasterEndpoint::PostMessage => self.post(exchange),
+            MasterEndpoint::Trace => exchange.reply(self.trace(parameter)),
+            MasterEndpoint::Write => exchange.reply(self.known_write(parameter)),
+            MasterEndpoint::Verify => exchange.reply(self.verify()),
+            MasterEndpoint::Writable => exchange.reply_with(|exchange| self.writable(exchange)),
+            MasterEndpoint::Secondaries => {
+                let secondaries = self.lock().secondaries();
+                exchange.reply(Reply::json(200, &json!({ "secondaries": secondaries })));
+            }
+            MasterEndpoint::Register => self.faults.answer_node(exchange, |exchange| self.register(exchange)),
+            MasterEndpoint::Remove => self.remove(exchange, parameter),
+            MasterEndpoint::SecondaryFaults => self.disturb(exchange, parameter),
+            MasterEndpoint::Fate => self.faults.answer_node(exchange, |exchange| self.fate(exchange)),
+        }
+    }
+
     /// Answers a secondary that has a reader and pending entries: what is decided, and what was refused.
     fn fate(&self, exchange: &Exchange) -> Reply {
         let Some(after) = exchange.query("after").and_then(|after| after.parse().ok()).map(Id::new) else {

@@ -10,7 +10,7 @@
 //! - [`places`]: a limited number of places for clients who stay.
 //! - [`readiness`], [`status`]: what a node says of itself.
 //! - [`reading`]: pages, exports, followers.
-//! - [`routing`]: the paths of the API.
+//! - [`routes`]: the route table, every path and method of the API; to add one, begin there.
 //! - [`settings`]: what both roles are configured with.
 
 pub(crate) mod access;
@@ -25,6 +25,6 @@ pub(crate) mod metrics;
 pub(crate) mod places;
 pub(crate) mod readiness;
 pub(crate) mod reading;
-pub(crate) mod routing;
+pub(crate) mod routes;
 pub(crate) mod settings;
 pub(crate) mod status;

@@ -34,6 +34,11 @@ impl Check {
     }
 }
 
+/// Answers `GET /livez`.
+pub(crate) fn alive() -> Reply {
+    Reply::json(200, &json!({ "status": "alive" }))
+}
+
 /// Answers `GET /readyz`: 200 if nothing is wrong. With `verbose`, a line for each check.
 pub(crate) fn answer(exchange: &Exchange, checks: &[Check]) -> Reply {
     let fault = checks.iter().find_map(|check| check.fault.as_deref());

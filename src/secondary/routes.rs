@@ -1,11 +1,11 @@
-//! Which request of a client, or of the master, goes where.
+//! What a secondary does for each endpoint of the route table, [`routes`].
 
 use super::Secondary;
-use crate::http::{Exchange, Method, Reply, Service};
+use crate::http::{Exchange, Reply, Service};
 use crate::node::live::Watched;
 use crate::node::metrics::{Gauges, flag};
 use crate::node::readiness::{self, Check};
-use crate::node::routing::{Resource, method_not_allowed, openapi, unknown_path};
+use crate::node::routes::{self, Endpoint, NodeEndpoint, OnSecondary, Role, SecondaryEndpoint};
 use crate::node::status::{NodeStatus, budgets};
 use crate::node::{backups, fingerprints, live, reading};
 use crate::protocol::Id;
@@ -47,79 +47,26 @@ pub(crate) struct SecondaryService(pub(crate) Arc<Secondary>);
 
 impl Service for SecondaryService {
     fn is_prompt(&self, exchange: &Exchange) -> bool {
-        matches!(
-            (exchange.method(), Resource::of(exchange.path())),
-            (Method::Get, Resource::Livez | Resource::ReplicateState)
-        ) && !self.0.faults.is_active()
+        let is_prompt = match routes::endpoint(exchange) {
+            Some(Endpoint::Node(endpoint)) => endpoint == NodeEndpoint::Livez,
+            Some(Endpoint::Secondary(endpoint)) => endpoint == SecondaryEndpoint::State,
+            _ => false,
+        };
+        is_prompt && !self.0.faults.is_active()
     }
 
     fn call(&self, exchange: Exchange) {
         let secondary = &self.0;
-        let path = exchange.path().to_owned();
-        let resource = Resource::of(&path);
-        if let Err(refusal) = secondary.settings.common.access.admit(&exchange, resource) {
-            return exchange.reply(refusal);
-        }
-        match (exchange.method(), resource) {
-            (Method::Post, Resource::Replicate) => secondary.answer_node(exchange, Secondary::receive),
-            (Method::Get, Resource::ReplicateState) => {
-                secondary.answer_node(exchange, |secondary, _| secondary.report_holdings());
+        match routes::admit(&exchange, &secondary.settings.common.access, Role::Secondary) {
+            Ok((Endpoint::Node(endpoint), parameter)) => secondary.serve_as_node(endpoint, exchange, &parameter),
+            Ok((Endpoint::Secondary(endpoint), _)) => secondary.serve_as_secondary(endpoint, exchange),
+            Ok((Endpoint::Master(_, OnSecondary::Redirect), _)) => {
+                exchange.reply_with(|exchange| secondary.redirect(exchange));
             }
-            (Method::Get, Resource::ReplicateSlots) => {
-                secondary.answer_node(exchange, |secondary, exchange| secondary.report_slots(exchange));
+            Ok((Endpoint::Master(_, OnSecondary::Absent), _)) => {
+                exchange.reply_with(|exchange| routes::refuse(exchange, Role::Secondary));
             }
-            (Method::Get, Resource::Page) => exchange.reply(live::page()),
-            (Method::Get, Resource::OpenApi) => exchange.reply(openapi()),
-            (Method::Get, Resource::Live) => secondary.live.watch(exchange),
-            (Method::Get, Resource::Messages) => reading::list(exchange, secondary),
-            (Method::Get, Resource::Message(id)) => reading::one(exchange, &**secondary, id),
-            (Method::Post, Resource::Messages) => {
-                exchange.reply(secondary.redirect("only the master takes messages", "/messages"));
-            }
-            (Method::Get, Resource::Trace(id)) => {
-                let path = format!("/messages/{id}/trace");
-                exchange.reply(secondary.redirect("only the master knows what happened to a write", &path));
-            }
-            (Method::Get, Resource::Backup) => {
-                let (decided, server_id) = (secondary.replica().decided(), &secondary.settings.common.server_id);
-                exchange.reply(backups::backup(&secondary.store, server_id, decided));
-            }
-            (Method::Get, Resource::Fingerprint) => secondary.answer_node(exchange, |secondary, exchange| {
-                let decided = secondary.replica().decided();
-                fingerprints::answer(exchange, &*secondary.store, decided)
-            }),
-            (Method::Get | Method::Put | Method::Delete, Resource::Faults) => secondary.faults.answer(exchange),
-            (Method::Get, Resource::Health) => exchange.reply(Reply::json(200, &secondary.status())),
-            (Method::Get, Resource::Metrics) => exchange.reply_with(|exchange| secondary.figures(exchange)),
-            (Method::Get, Resource::Livez) => exchange.reply(Reply::json(200, &json!({ "status": "alive" }))),
-            (Method::Get, Resource::Readyz) => exchange.reply_with(|exchange| secondary.ready(exchange)),
-            (Method::Get, Resource::SafeToStop) => exchange.reply_with(|exchange| match exchange.query("node") {
-                None => secondary.safe_to_stop(),
-                Some(node) => secondary.redirect("only the master knows", &format!("/safe-to-stop?node={node}")),
-            }),
-            (Method::Get, Resource::Writable) => exchange.reply_with(|exchange| {
-                let query = exchange.query("w").map(|w| format!("?w={w}")).unwrap_or_default();
-                secondary.redirect("only the master takes messages", &format!("/writable{query}"))
-            }),
-            (_, Resource::Messages) => method_not_allowed(exchange, "GET, HEAD, POST"),
-            (_, Resource::Replicate) => method_not_allowed(exchange, "POST"),
-            (_, Resource::Faults) => method_not_allowed(exchange, "GET, HEAD, PUT, DELETE"),
-            (
-                _,
-                Resource::Secondaries
-                | Resource::Secondary(_)
-                | Resource::SecondaryFaults(_)
-                | Resource::Write(_)
-                | Resource::Verify
-                | Resource::ReplicateFate
-                | Resource::Unknown,
-            ) => {
-                unknown_path(
-                    exchange,
-                    "/, /live, /openapi.json, /messages, /messages/ID, /replicate, /health, /metrics, /livez, /readyz and /safe-to-stop",
-                );
-            }
-            _ => method_not_allowed(exchange, "GET, HEAD"),
+            Err(refusal) => exchange.reply(refusal),
         }
     }
 }
@@ -131,6 +78,41 @@ impl Watched for Secondary {
 }
 
 impl Secondary {
+    fn serve_as_node(self: &Arc<Secondary>, endpoint: NodeEndpoint, exchange: Exchange, parameter: &str) {
+        match endpoint {
+            NodeEndpoint::Page => exchange.reply(live::page()),
+            NodeEndpoint::OpenApi => exchange.reply(routes::openapi()),
+            NodeEndpoint::Live => self.live.watch(exchange),
+            NodeEndpoint::Messages => reading::list(exchange, self),
+            NodeEndpoint::Message => reading::one(exchange, &**self, parameter),
+            NodeEndpoint::Backup => {
+                let (decided, server_id) = (self.replica().decided(), &self.settings.common.server_id);
+                exchange.reply(backups::backup(&self.store, server_id, decided));
+            }
+            NodeEndpoint::Fingerprint => self.answer_node(exchange, |secondary, exchange| {
+                let decided = secondary.replica().decided();
+                fingerprints::answer(exchange, &*secondary.store, decided)
+            }),
+            NodeEndpoint::Health => exchange.reply(Reply::json(200, &self.status())),
+            NodeEndpoint::Metrics => exchange.reply_with(|exchange| self.figures(exchange)),
+            NodeEndpoint::Livez => exchange.reply(readiness::alive()),
+            NodeEndpoint::Readyz => exchange.reply_with(|exchange| self.ready(exchange)),
+            NodeEndpoint::SafeToStop => exchange.reply_with(|exchange| match exchange.query("node") {
+                None => self.safe_to_stop(),
+                Some(_) => self.redirect(exchange),
+            }),
+            NodeEndpoint::Faults => self.faults.answer(exchange),
+        }
+    }
+
+    fn serve_as_secondary(&self, endpoint: SecondaryEndpoint, exchange: Exchange) {
+        self.answer_node(exchange, |secondary, exchange| match endpoint {
+            SecondaryEndpoint::Replicate => secondary.receive(exchange),
+            SecondaryEndpoint::State => secondary.report_holdings(),
+            SecondaryEndpoint::Slots => secondary.report_slots(exchange),
+        });
+    }
+
     /// Answers a call of another node. A stop waits a while for it.
     fn answer_node(&self, exchange: Exchange, answer: impl FnOnce(&Secondary, &mut Exchange) -> Reply) {
         self.calls_in_flight.fetch_add(1, Ordering::AcqRel);
@@ -161,11 +143,14 @@ impl Secondary {
         milliseconds(self.settings.delay)
     }
 
-    /// Sends a client to the master.
-    fn redirect(&self, why: &str, path: &str) -> Reply {
+    /// Sends a client to the master, with all that it asked for.
+    fn redirect(&self, exchange: &Exchange) -> Reply {
+        let why = "only the master answers this";
         match self.known_master() {
-            Some(master) => Reply::problem(307, &format!("{why}; ask {master}{path}"))
-                .with_header("Location", format!("{master}{path}")),
+            Some(master) => {
+                let location = format!("{master}{}", exchange.target());
+                Reply::problem(307, &format!("{why}; ask {location}")).with_header("Location", location)
+            }
             None => Reply::problem(503, &format!("{why}, and this node does not know it yet"))
                 .with_header("Retry-After", "1"),
         }

@@ -1,0 +1,298 @@
+//! The route table: every path and method of the API, on both kinds of node.
+//!
+//! To add a route:
+//!
+//! 1. Add a row to [`ROUTES`], and its endpoint to [`NodeEndpoint`] if every node serves it, to [`MasterEndpoint`] if only
+//!    the master does, to [`SecondaryEndpoint`] if only a secondary does.
+//! 2. Handle the endpoint in `src/master/routes.rs`, `src/secondary/routes.rs`, or both: they do not compile without it.
+//! 3. Describe the route in `openapi.json` and `docs/api.md`. The tests of this file fail until both agree with the table.
+//!
+//! The access check, the redirection to the master, and the replies 404 and 405 follow from the row.
+
+use super::access::{Access, Guard};
+use crate::http::{Exchange, Method, Reply};
+use Endpoint::{Master, Node, Secondary};
+use Guard::{Client, Cluster, Open};
+use OnSecondary::{Absent, Redirect};
+use {MasterEndpoint::*, NodeEndpoint::*, SecondaryEndpoint::*};
+
+/// Method, path, guard, endpoint, and a summary for the documents. The methods of one path follow each other, as `Allow` is
+/// to list them.
+static ROUTES: &[Route] = &[
+    route(GET, "/messages", Client, Node(Messages), "List the log or a part of it, or follow it"),
+    route(POST, "/messages", Client, Master(PostMessage, Redirect), "Append one message, or several"),
+    route(GET, "/messages/{id}", Client, Node(Message), "Read one message"),
+    route(GET, "/messages/{id}/trace", Client, Master(Trace, Redirect), "Show where the time of a write went"),
+    route(GET, "/writes/{key}", Client, Master(Write, Absent), "Show the outcome of a write by its idempotency key"),
+    route(GET, "/secondaries", Client, Master(Secondaries, Absent), "List the secondaries and the state of each"),
+    route(POST, "/secondaries", Cluster, Master(Register, Absent), "Register a secondary; repeating this is harmless"),
+    route(DELETE, "/secondaries/{name}", Cluster, Master(Remove, Absent), "Remove a secondary"),
+    route(GET, "/verify", Client, Master(Verify, Absent), "Compare the logs of all nodes"),
+    route(GET, "/backup", Client, Node(Backup), "Download the log as lines of JSON, with its fingerprint at the end"),
+    route(GET, "/fingerprint", Client, Node(Fingerprint), "Compute the fingerprint of a part of the log"),
+    route(GET, "/", Client, Node(Page), "Show the page of this node in a browser"),
+    route(GET, "/live", Client, Node(Live), "Stream what the page shows, as server-sent events"),
+    route(GET, "/openapi.json", Client, Node(OpenApi), "Describe this API for programs (OpenAPI 3.1)"),
+    route(GET, "/health", Client, Node(Health), "Show state and counts, and on the master every secondary"),
+    route(GET, "/metrics", Client, Node(Metrics), "Export metrics for Prometheus"),
+    route(GET, "/livez", Open, Node(Livez), "Check whether the process is alive"),
+    route(GET, "/readyz", Open, Node(Readyz), "Check whether this node can serve"),
+    route(GET, "/safe-to-stop", Client, Node(SafeToStop), "Check whether a node may be stopped now"),
+    route(GET, "/writable", Client, Master(Writable, Redirect), "Check whether a message would be taken now"),
+    route(PUT, "/secondaries/{name}/faults", Cluster, Master(SecondaryFaults, Absent), "Set a secondary's fault"),
+    route(DELETE, "/secondaries/{name}/faults", Cluster, Master(SecondaryFaults, Absent), "End a secondary's fault"),
+    route(GET, "/faults", Client, Node(Faults), "Show this node's fault"),
+    route(PUT, "/faults", Cluster, Node(Faults), "Set this node's fault"),
+    route(DELETE, "/faults", Cluster, Node(Faults), "End this node's fault"),
+    route(POST, "/replicate", Cluster, Secondary(Replicate), "Replicate entries to a secondary"),
+    route(GET, "/replicate/state", Cluster, Secondary(State), "Report what a secondary holds"),
+    route(GET, "/replicate/slots", Cluster, Secondary(Slots), "Read the slots of a secondary after an id"),
+    route(GET, "/replicate/fate", Cluster, Master(Fate, Absent), "Read what the master has decided after an id"),
+];
+
+/// The methods that routes have, and how `Allow` names them.
+const GET: (Method, &str) = (Method::Get, "GET, HEAD");
+const POST: (Method, &str) = (Method::Post, "POST");
+const PUT: (Method, &str) = (Method::Put, "PUT");
+const DELETE: (Method, &str) = (Method::Delete, "DELETE");
+
+/// One path and method of the API.
+struct Route {
+    method: Method,
+    /// The method as `Allow` names it.
+    allow: &'static str,
+    /// The path as it is sent: no node decodes it. `{name}` stands for one part of it, which is not empty.
+    path: &'static str,
+    guard: Guard,
+    endpoint: Endpoint,
+    #[cfg_attr(not(test), expect(dead_code, reason = "the tests compare openapi.json and docs/api.md with it"))]
+    summary: &'static str,
+}
+
+/// What answers a route, and on which nodes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Endpoint {
+    /// Every node serves it.
+    Node(NodeEndpoint),
+    /// The master serves it.
+    Master(MasterEndpoint, OnSecondary),
+    /// A secondary serves it; the master does not have it.
+    Secondary(SecondaryEndpoint),
+}
+
+/// How a secondary answers a route that only the master serves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum OnSecondary {
+    /// It does not have the route: 404.
+    Absent,
+    /// It sends its client to the master: 307.
+    Redirect,
+}
+
+/// What every node serves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum NodeEndpoint {
+    Backup,
+    Faults,
+    Fingerprint,
+    Health,
+    Live,
+    Livez,
+    Message,
+    Messages,
+    Metrics,
+    OpenApi,
+    Page,
+    Readyz,
+    SafeToStop,
+}
+
+/// What only the master serves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum MasterEndpoint {
+    Fate,
+    PostMessage,
+    Register,
+    Remove,
+    Secondaries,
+    SecondaryFaults,
+    Trace,
+    Verify,
+    Writable,
+    Write,
+}
+
+/// What only a secondary serves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum SecondaryEndpoint {
+    Replicate,
+    Slots,
+    State,
+}
+
+/// The role of a node, which decides what it serves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Role {
+    Master,
+    Secondary,
+}
+
+const fn route(
+    (method, allow): (Method, &'static str),
+    path: &'static str,
+    guard: Guard,
+    endpoint: Endpoint,
+    summary: &'static str,
+) -> Route {
+    Route { method, allow, path, guard, endpoint, summary }
+}
+
+impl Route {
+    /// The part of a path that stands for `{name}`, or `""` if there is none; `None` if the path is not of this route.
+    fn parameter<'path>(&self, path: &'path str) -> Option<&'path str> {
+        let Some((before, rest)) = self.path.split_once('{') else { return (path == self.path).then_some("") };
+        let (_, after) = rest.split_once('}')?;
+        let part = path.strip_prefix(before)?.strip_suffix(after)?;
+        (!part.is_empty() && !part.contains('/')).then_some(part)
+    }
+
+    /// Whether a node of this role serves the route or redirects its client.
+    fn is_on(&self, role: Role) -> bool {
+        match self.endpoint {
+            Node(_) | Master(_, Redirect) => true,
+            Master(_, Absent) => role == Role::Master,
+            Secondary(_) => role == Role::Secondary,
+        }
+    }
+}
+
+/// The routes of a path, on all nodes, with the parameter in it.
+fn at(path: &str) -> impl Iterator<Item = (&'static Route, &str)> {
+    ROUTES.iter().filter_map(move |route| Some((route, route.parameter(path)?)))
+}
+
+/// The endpoint that a request names, whether or not [`admit`] lets it in.
+pub(crate) fn endpoint(exchange: &Exchange) -> Option<Endpoint> {
+    at(exchange.path()).find(|(route, _)| route.method == exchange.method()).map(|(route, _)| route.endpoint)
+}
+
+/// Lets a request in. Gives the endpoint that it names, which may be one of another role, and the parameter in its path.
+///
+/// # Errors
+/// With the reply that refuses the request: its client may not use the route, or the path or the method does not exist. A
+/// client learns that a path lacks a method only if it may use one of the methods that the path has.
+pub(crate) fn admit(exchange: &Exchange, access: &Access, role: Role) -> Result<(Endpoint, String), Reply> {
+    let path = exchange.path();
+    let found = at(path).find(|(route, _)| route.method == exchange.method());
+    let guard = match found {
+        Some((route, _)) => route.guard,
+        None => at(path).map(|(route, _)| route.guard).min().unwrap_or(Open),
+    };
+    access.admit(exchange, guard)?;
+    found.map(|(route, parameter)| (route.endpoint, parameter.to_owned())).ok_or_else(|| refuse(exchange, role))
+}
+
+/// The reply to a request for a path (404) or a method of a path (405) that a node of this role does not have, or for a method
+/// that HTTP does not have (501).
+pub(crate) fn refuse(exchange: &Exchange, role: Role) -> Reply {
+    if exchange.method() == Method::Unknown {
+        return Reply::problem(501, "that is not a method of HTTP");
+    }
+    let path = exchange.path();
+    let allowed: Vec<&str> = at(path).filter(|(route, _)| route.is_on(role)).map(|(route, _)| route.allow).collect();
+    if allowed.is_empty() {
+        let mut paths: Vec<&str> = ROUTES.iter().filter(|route| route.is_on(role)).map(|route| route.path).collect();
+        paths.dedup();
+        return Reply::not_found(&format!("{} is not here; this node has {}", path.escape_debug(), paths.join(", ")));
+    }
+    let allowed = allowed.join(", ");
+    Reply::problem(405, &format!("{path} answers to {allowed}")).with_header("Allow", allowed)
+}
+
+/// Answers `GET /openapi.json`: the same document on both kinds of node.
+pub(crate) fn openapi() -> Reply {
+    Reply::json_text(200, include_bytes!("openapi.json").to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use std::collections::BTreeSet;
+
+    impl Route {
+        fn name(&self) -> String {
+            let method = self.allow.split(',').next().unwrap_or_default();
+            format!("{method} {}", self.path)
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_one_part_of_a_path() {
+        let found = |path| at(path).map(|(route, parameter)| (route.path, parameter)).next();
+        assert_eq!(found("/messages/7"), Some(("/messages/{id}", "7")));
+        assert_eq!(found("/messages/7/trace"), Some(("/messages/{id}/trace", "7")));
+        assert_eq!(found("/messages/trace"), Some(("/messages/{id}", "trace")));
+        for path in ["", "//", "/messages/", "/messages//trace", "/messages/7/8", "/messages/7/trace/", "/Messages"] {
+            assert_eq!(found(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn routes_of_one_path_follow_each_other_and_have_different_methods() {
+        let mut paths: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();
+        paths.dedup();
+        assert_eq!(paths.iter().collect::<BTreeSet<_>>().len(), paths.len(), "{paths:?}");
+        let names: BTreeSet<String> = ROUTES.iter().map(Route::name).collect();
+        assert_eq!(names.len(), ROUTES.len(), "{names:?}");
+    }
+
+    #[test]
+    fn openapi_json_describes_exactly_these_routes() {
+        let document: Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
+        let mut described = Vec::new();
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            for (method, operation) in operations.as_object().unwrap() {
+                described.push((format!("{} {path}", method.to_uppercase()), operation["summary"].as_str().unwrap()));
+            }
+        }
+        let mut routes: Vec<_> = ROUTES.iter().map(|route| (route.name(), route.summary)).collect();
+        described.sort_unstable();
+        routes.sort_unstable();
+        assert_eq!(described, routes);
+        for route in ROUTES {
+            let method = route.name().split(' ').next().unwrap().to_lowercase();
+            let operation = &document["paths"][route.path][method];
+            let is_open = operation["security"] == json!([]);
+            assert_eq!(is_open, route.guard == Open, "security of {}", route.name());
+            let redirects = matches!(route.endpoint, Master(_, Redirect) | Node(SafeToStop));
+            assert_eq!(!operation["responses"]["307"].is_null(), redirects, "307 of {}", route.name());
+            let is_everywhere = [Role::Master, Role::Secondary].into_iter().all(|role| route.is_on(role));
+            assert!(is_everywhere || !operation["responses"]["404"].is_null(), "404 of {}", route.name());
+        }
+    }
+
+    #[test]
+    fn api_md_lists_and_describes_exactly_these_routes() {
+        let page = include_str!("../../docs/api.md");
+        let table = page.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+        let rows: Vec<&str> = table.take_while(|line| line.starts_with('|')).collect();
+        let row = |route: &Route| {
+            let nodes = match route.endpoint {
+                Node(_) => "every node",
+                Master(_, Absent) => "the master",
+                Master(_, Redirect) => "the master; a secondary redirects",
+                Secondary(_) => "a secondary",
+            };
+            let token = match route.guard {
+                Open => "none",
+                Client => "client",
+                Cluster => "cluster",
+            };
+            format!("| `{}` | {nodes} | {token} | {} |", route.name(), route.summary)
+        };
+        assert_eq!(rows, ROUTES.iter().map(row).collect::<Vec<_>>());
+        let headings: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+        assert_eq!(headings, ROUTES.iter().map(|route| format!("`{}`", route.name())).collect::<Vec<_>>());
+    }
+}
