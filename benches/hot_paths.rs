@@ -7,13 +7,14 @@
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use replicated_log::protocol::{
-    Acknowledgement, Call, Entry, EntryRef, Epoch, EpochHistory, FoundLog, Id, Incarnation, Ledger, LogId, MemberId,
-    Patience, Replica, Slot, WriteConcern,
+    Acknowledgement, Call, CopyId, Dispatch, Entry, EntryRef, Epoch, EpochHistory, Event, FoundLog, Id, Incarnation,
+    Leader, LeaderSettings, LogId, MemberId, Post, Replica, Slot, Ticket, Time, Timing, Watermark, WriteConcern,
 };
 use replicated_log::store::{Disk, ReadLimit, Store};
 use replicated_log::wire::client::{Posted, View, write_entry};
 use replicated_log::wire::node::{EntriesText, Envelope, Replicate, write_call};
 use std::sync::Arc;
+use std::time::Duration;
 
 fn main() {
     divan::main();
@@ -77,52 +78,74 @@ mod store {
     }
 }
 
-/// The master's bookkeeping: it must not depend on how much is open.
-mod ledger {
+/// The leader's bookkeeping.
+mod leader {
     use super::*;
 
     const MEMBERS: [u32; 2] = [1, 2];
 
-    fn begin(open: u64) -> Ledger {
-        let (log_id, master) = (LogId::new(1), Incarnation::new(1));
+    fn begin() -> Leader {
+        let settings = LeaderSettings {
+            timing: Timing::new(Duration::from_secs(1_000_000)),
+            quorum: None,
+            pending_max: u64::MAX,
+            keys_max: 0,
+            catch_up_max: 1,
+            in_doubt_wait: Duration::ZERO,
+        };
         let mut history = EpochHistory::default();
-        history.begin(Epoch::new(1), Id::new(1), master);
-        let mut ledger = Ledger::begin(log_id, master, history, FoundLog::default());
+        history.begin(Epoch::new(1), Id::new(1), Incarnation::new(1));
+        let found = FoundLog::default();
+        let mut leader = Leader::begin(settings, LogId::new(1), Incarnation::new(1), history, found, Vec::new());
         for number in MEMBERS {
-            let (member, incarnation) = (MemberId::new(number), Incarnation::new(number.into()));
-            ledger.join(member);
-            let _ = ledger.reported(member, &Replica::empty(incarnation).holdings()).unwrap();
-            let _ = ledger.dispatch_catch_up(member, 1);
-            let _ = ledger.acknowledged(member, acknowledgement(number, Id::ZERO));
-            assert!(ledger.admit(member));
+            let member = MemberId::new(number);
+            let _ = leader.step(Time::ZERO, Event::Joined(member));
+            let _ = leader.step(Time::ZERO, Event::Tick);
+            let (incarnation, copy) = (Incarnation::new(number.into()), CopyId::new(number.into()));
+            let report = Ok(Replica::empty(incarnation, copy).status());
+            let ready = leader.step(Time::ZERO, Event::Reported { member, report });
+            acknowledge(&mut leader, ready.calls);
         }
-        if open > 0 {
-            ledger.append(open, WriteConcern::All, Patience::UntilDeadline);
-        }
-        ledger
+        leader
     }
 
-    fn acknowledgement(number: u32, durable: Id) -> Acknowledgement {
-        let incarnation = Incarnation::new(number.into());
-        Acknowledgement { incarnation, durable, decided: Id::ZERO, turn: 1, admitted: true }
+    fn acknowledge(leader: &mut Leader, calls: Vec<Dispatch>) -> Option<Watermark> {
+        let mut note = None;
+        for dispatch in calls {
+            let acknowledgement = Acknowledgement {
+                incarnation: dispatch.incarnation,
+                durable: dispatch.carries,
+                decided: dispatch.decided,
+                turn: dispatch.session,
+                admitted: dispatch.admitted,
+            };
+            let sent = dispatch.carries;
+            let ready = leader.step(Time::ZERO, Event::Acknowledged { dispatch, sent, acknowledgement });
+            note = ready.note.or(note);
+        }
+        note
     }
 
-    /// A round from its first message to its last answer.
+    fn post(ticket: u64) -> Post {
+        let (messages, concern) = (vec!["x".into()], WriteConcern::All);
+        Post { ticket: Ticket(ticket), messages, key: None, concern, timeout: None, follows: None, timestamp_ms: 0 }
+    }
+
+    /// A round from its first message to its last reply.
     #[divan::bench(args = ROUNDS)]
     fn round(bencher: Bencher<'_, '_>, count: u64) {
-        let mut ledger = begin(0);
+        let (mut leader, mut now) = (begin(), Time::ZERO);
         bencher.counter(ItemsCount::new(count)).bench_local(|| {
-            for _ in 0..count {
-                black_box(ledger.append(1, WriteConcern::All, Patience::FailFast));
+            for ticket in 0..count {
+                let _ = black_box(leader.step(now, Event::Posted(post(ticket))));
             }
-            let through = ledger.last();
-            for number in MEMBERS {
-                black_box(ledger.dispatch(MemberId::new(number), through));
-            }
-            let _ = black_box(ledger.stored(through));
-            for number in MEMBERS {
-                let _ = black_box(ledger.acknowledged(MemberId::new(number), acknowledgement(number, through)));
-            }
+            now = now.plus(Duration::from_millis(10));
+            let round = leader.step(now, Event::Tick).round.expect("a round is due");
+            let _ = black_box(leader.step(now, Event::Appended));
+            let note = acknowledge(&mut leader, round.calls);
+            assert!(note.is_some());
+            let replies = leader.step(now, Event::WatermarkNoted).replies;
+            assert_eq!(replies.len() as u64, count);
         });
     }
 }

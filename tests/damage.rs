@@ -6,10 +6,8 @@
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
-use replicated_log::protocol::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Slot};
-use replicated_log::store::{
-    Disk, Examination, Identity, KnownMember, ReadLimit, ReadLock, Store, StoreError, Watermark,
-};
+use replicated_log::protocol::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Slot, Watermark};
+use replicated_log::store::{Disk, Examination, Identity, KnownMember, ReadLimit, ReadLock, Store, StoreError};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;

@@ -71,8 +71,8 @@ fn a_burst_of_writes_shares_its_syncs() {
     wait_until_all_is_decided(&cluster);
     let rounds = rounds_with_messages(&cluster) - rounds_before;
     let syncs: Vec<_> = recordings.into_iter().map(strace::Recording::syncs_of_writes).collect();
-    assert_eq!(syncs[0], rounds, "one for each round");
-    // A secondary to which rounds came in another order stores several at once.
+    // Rounds that begin while the master's disk is busy are stored together, and so are those that reach a secondary in
+    // another order.
     assert!(syncs.iter().all(|count| (1..=rounds).contains(count)), "{syncs:?} in {rounds} rounds");
     assert!(rounds <= BURST / 4, "{rounds} rounds for {BURST} messages");
     assert_eq!(cluster.assert_same_everywhere().len(), 1 + BURST);

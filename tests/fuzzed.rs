@@ -94,6 +94,11 @@ fn lives_of_a_replica() {
 }
 
 #[test]
+fn lives_of_a_leader() {
+    replay("leader", 300, targets::leader::check);
+}
+
+#[test]
 fn damaged_directories() {
     replay("directory", 100, targets::directory::check);
 }

@@ -1,6 +1,6 @@
 //! The protocol in a model checker: every order of everything that can happen, as far as a configuration goes.
 //!
-//! The checker is `stateright`; what it checks is the real ledger and the real replica, in the world that `tests/world`
+//! The checker is `stateright`; what it checks is the real leader and the real replica, in the world that `tests/world`
 //! describes: each of its steps in every order, with every loss, delay and reordering of what is under way. What costs
 //! an attempt to break something is counted: a configuration says how many crashes, duplicates and losses there may be.
 //!
@@ -8,7 +8,7 @@
 //! it up or ended, or never. That somebody gives up waiting, because a call or the answer to it got lost, counts.
 //!
 //! What the model leaves out, beside what the world does (see there): more than two secondaries and than three messages;
-//! writes of several messages and keys; secondaries that are removed or join (the simulator has them); heartbeats of
+//! writes of several messages and keys; secondaries that are removed (the simulator has them); heartbeats of
 //! which the master learns nothing, or that find a secondary fenced; what the keepers of a master go on to do after it
 //! has given up; a start that hears one of two secondaries; disks that are full or fail (the simulator has them); a disk
 //! that keeps a part of what was not synced (`power_loss` has that); more than one start of a second master on a copy of
@@ -24,12 +24,12 @@
 
 mod world;
 
-use replicated_log::protocol::{Id, MemberView, Patience, Standing, WriteConcern};
+use replicated_log::protocol::{LeaderSettings, MemberView, ReplicationState, Timing, WriteConcern};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
-use std::time::Instant;
-use world::master::Post;
+use std::time::{Duration, Instant};
+use world::master::Posted;
 use world::plants::Plant;
 use world::platter::{Crash, Harm, Luck, Slate};
 use world::wire::Content;
@@ -39,7 +39,7 @@ use world::{Node, Step, World};
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 struct Budget {
     /// The posts that are still to come, the next one last.
-    posts: Vec<Post>,
+    posts: Vec<Posted>,
     master_crashes: u8,
     secondary_crashes: u8,
     /// Crashes that may be power losses, too.
@@ -55,6 +55,8 @@ struct Budget {
     questions: u8,
     /// A second master is started on a copy of the first one's directory.
     second_masters: u8,
+    /// Secondaries that are registered.
+    joins: u8,
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -68,7 +70,8 @@ enum Action {
     Take(Step),
     /// The next write comes in at this master.
     Post(usize),
-    Expire(usize, Id),
+    /// The next deadline comes.
+    Expire,
     Crash(Node, Crash),
     /// A secondary is killed in the middle of a call, after so many writes to its disk.
     CrashInTheMiddle(u64, usize),
@@ -76,6 +79,8 @@ enum Action {
     Start(Node, bool),
     Duplicate(u64),
     SecondMaster,
+    /// This secondary is registered.
+    Join(usize),
 }
 
 struct Protocol {
@@ -152,15 +157,15 @@ impl State {
     /// Everybody was answered, and all nodes show the same.
     fn has_ended_well(&self) -> bool {
         let Some(process) = &self.world.masters[0].process else { return false };
-        let decided = process.ledger.decided();
+        let decided = process.leader.decided();
         let is_there = |(member, view): (usize, MemberView)| {
             let replica = self.world.secondaries[member].process.as_ref();
             let knows = replica.is_some_and(|replica| replica.decided() == decided);
-            view.standing == Standing::InSync && knows && self.world.secondaries[member].answers_alone()
+            view.state == ReplicationState::InSync && knows && self.world.secondaries[member].answers_alone()
         };
-        !process.halted
-            && process.ledger.open() == 0
-            && decided == process.ledger.last()
+        !process.leader.is_halted()
+            && process.leader.open() == 0
+            && decided == process.leader.last()
             && process.members().all(is_there)
             && self.world.witness.writes.iter().all(|write| write.answer.is_some())
     }
@@ -169,37 +174,31 @@ impl State {
         self.world.witness.verdict().is_none_or(|verdict| !verdict.starts_with(promise))
     }
 
-    /// What the cluster may do by itself. A heartbeat that finds nothing new is left out, and a question when there was one
-    /// too many.
+    /// What the cluster may do by itself. What does not change anything is left out, and a question when there was one too
+    /// many.
     fn steps(&self) -> impl Iterator<Item = Step> + '_ {
         self.world.steps().into_iter().filter(|step| match *step {
             Step::GiveUp(_) => self.left.losses > 0,
             Step::AskFate(_) => self.left.questions > 0,
-            Step::Ask(master, member) => self.has_news(master, member),
+            Step::Tick(master) => self.is_due(master) && self.world.tick_is_useful(master),
             _ => true,
         })
     }
 
-    fn has_news(&self, master: usize, member: usize) -> bool {
-        let Some(process) = &self.world.masters[master].process else { return false };
-        let view = process.members().find(|(at, _)| *at == member).map(|(_, view)| view);
-        let Some(view) = view.filter(|_| !process.halted) else { return false };
-        let runs = self.world.secondaries[member].process.as_ref().map(|replica| replica.holdings().incarnation);
-        match view.standing {
-            Standing::InSync => runs != view.incarnation,
-            _ => runs.is_some(),
-        }
+    fn is_due(&self, master: usize) -> bool {
+        let process = self.world.masters[master].process.as_ref();
+        process.and_then(|process| process.leader.wake_at()).is_some_and(|at| at <= self.world.now)
     }
 
     fn clients(&self, actions: &mut Vec<Action>) {
         for (index, master) in self.world.masters.iter().enumerate() {
-            let Some(process) = master.process.as_ref().filter(|process| !process.halted) else { continue };
-            if !self.left.posts.is_empty() {
+            let takes_posts = master.process.as_ref().is_some_and(|process| !process.leader.is_halted());
+            if takes_posts && !self.left.posts.is_empty() {
                 actions.push(Action::Post(index));
             }
-            if self.left.deadlines > 0 {
-                actions.extend(process.awaited().map(|last| Action::Expire(index, last)));
-            }
+        }
+        if self.left.deadlines > 0 {
+            actions.push(Action::Expire);
         }
     }
 
@@ -242,6 +241,9 @@ impl State {
                 actions.push(Action::Duplicate(parcel.number));
             }
         }
+        if left.joins > 0 && self.world.runs(Node::Master(0)) {
+            actions.extend((0..self.world.secondaries.len()).map(Action::Join));
+        }
         if left.second_masters > 0 && self.world.runs(Node::Master(0)) {
             actions.push(Action::SecondMaster);
         }
@@ -267,11 +269,11 @@ impl State {
             }
             Action::Post(master) => {
                 let post = left.posts.pop().expect("a post is left");
-                self.world.post(master, post);
+                self.world.post(master, &post);
             }
-            Action::Expire(master, last) => {
+            Action::Expire => {
                 left.deadlines -= 1;
-                self.world.expire(master, last);
+                self.world.pass_time(self.world.now.plus(DEADLINE));
             }
             Action::Crash(node, crash) => {
                 match node {
@@ -298,6 +300,10 @@ impl State {
                 left.second_masters -= 1;
                 self.world.start_second_master();
             }
+            Action::Join(member) => {
+                left.joins -= 1;
+                self.world.join(0, member);
+            }
         }
         self.world.forget_what_has_no_effect();
         self.world.forget_the_order();
@@ -307,7 +313,7 @@ impl State {
 
 /// A cluster that has just started: nobody knows anybody.
 fn just_started(secondaries: usize, plant: Option<Plant>) -> World<Slate> {
-    let mut world = World::new(secondaries, plant, |_| Slate::default());
+    let mut world = World::new(secondaries, plant, settings(), empty_disk);
     world.nodes().into_iter().for_each(|node| world.start(node, |_| true));
     world
 }
@@ -316,21 +322,36 @@ fn just_started(secondaries: usize, plant: Option<Plant>) -> World<Slate> {
 fn in_operation(secondaries: usize, plant: Option<Plant>) -> World<Slate> {
     let mut state = State { world: just_started(secondaries, plant), left: Budget::default() };
     state.settle();
-    state.world.post(0, post("first", WriteConcern::All, Patience::FailFast));
+    state.world.post(0, &post("first", WriteConcern::All, None));
     state.settle();
     assert_eq!(state.world.witness.acknowledged(), 1, "the cluster does not come up");
     state.world
 }
 
-fn post(text: &str, concern: WriteConcern, patience: Patience) -> Post {
-    Post { texts: vec![text.into()], key: None, concern, patience }
+/// The same, and a secondary that runs and is not registered.
+fn with_a_newcomer(mut world: World<Slate>) -> World<Slate> {
+    let newcomer = Node::Secondary(world.secondaries.len());
+    world.add_secondary(empty_disk(newcomer));
+    world.start(newcomer, |_| true);
+    world
+}
+
+fn empty_disk(node: Node) -> Slate {
+    Slate::new(match node {
+        Node::Master(index) => 1 + index as u64,
+        Node::Secondary(index) => 100 + index as u64,
+    })
+}
+
+fn post(text: &str, concern: WriteConcern, timeout: Option<Duration>) -> Posted {
+    Posted { texts: vec![text.into()], key: None, concern, timeout, follows: None }
 }
 
 /// Writes of so many copies each; 3 is all.
-fn posts(copies: &[usize]) -> Vec<Post> {
+fn posts(copies: &[usize]) -> Vec<Posted> {
     let concern = |copies| if copies == 3 { WriteConcern::All } else { WriteConcern::Copies(copies) };
     let names = ["a", "b", "c"];
-    let posts = copies.iter().zip(names).map(|(&copies, name)| post(name, concern(copies), Patience::FailFast));
+    let posts = copies.iter().zip(names).map(|(&copies, name)| post(name, concern(copies), None));
     posts.rev().collect()
 }
 
@@ -373,26 +394,57 @@ fn large() -> Vec<(&'static str, Budget)> {
         ("writes for 3 and for 2; a secondary crashes", Budget { secondary_crashes: 1, ..write(&[3, 2]) }),
         ("one write; a duplicate, two losses", Budget { duplicates: 1, losses: 2, questions: 1, ..write(&[3]) }),
         (
-            "a write that waits and one for 2; deadlines, losses",
-            Budget { posts: waiting(&[3, 2]), deadlines: 1, losses: 1, ..Budget::default() },
+            "a write that waits and one for 2; the first deadline, a loss",
+            Budget { posts: waiting(&[3, 2], &[1, 2]), deadlines: 1, losses: 1, ..Budget::default() },
+        ),
+        (
+            "a write that waits and one for 2; the second deadline, a loss",
+            Budget { posts: waiting(&[3, 2], &[2, 1]), deadlines: 1, losses: 1, ..Budget::default() },
         ),
         (
             "two masters on copies of one directory; one write",
             Budget { second_masters: 1, master_crashes: 1, ..write(&[3]) },
         ),
+        ("one write for all; a secondary joins, a loss", Budget { joins: 1, losses: 1, ..write(&[3]) }),
         ("two masters on copies of one directory; two writes", Budget { second_masters: 1, ..write(&[3, 2]) }),
     ]
 }
 
-/// As [`posts`], but they wait for nodes that are missing.
-fn waiting(copies: &[usize]) -> Vec<Post> {
-    posts(copies).into_iter().map(|post| Post { patience: Patience::UntilDeadline, ..post }).collect()
+/// As [`posts`], but they wait for nodes that are missing: each so many deadlines.
+fn waiting(copies: &[usize], deadlines: &[u32]) -> Vec<Posted> {
+    let timeouts = deadlines.iter().rev().map(|&deadlines| Some(DEADLINE * deadlines));
+    posts(copies).into_iter().zip(timeouts).map(|(post, timeout)| Posted { timeout, ..post }).collect()
+}
+
+/// Time passes only where a deadline comes; nothing else waits for it.
+const DEADLINE: Duration = Duration::from_secs(1);
+
+/// Everything that waits for its time is due at once, in any order, and heartbeats never are: what they could find is
+/// found by other steps.
+fn settings() -> LeaderSettings {
+    let at_once = Duration::ZERO;
+    LeaderSettings {
+        timing: Timing {
+            heartbeat: Duration::from_secs(1_000_000),
+            batch_wait: at_once,
+            round_wait: at_once,
+            news_wait: at_once,
+            backoff_min: at_once,
+            backoff_max: at_once,
+        },
+        quorum: Some(1),
+        pending_max: 100,
+        keys_max: 100,
+        catch_up_max: 1,
+        in_doubt_wait: at_once,
+    }
 }
 
 /// Checks a configuration as a whole, and says how large it was.
 fn check(name: &str, budget: Budget) {
     let began = Instant::now();
-    let model = Protocol { start: in_operation(2, None), budget };
+    let start = if budget.joins > 0 { with_a_newcomer(in_operation(1, None)) } else { in_operation(2, None) };
+    let model = Protocol { start, budget };
     let checker = model.checker().threads(threads()).spawn_dfs().join();
     println!(
         "{name}: {} states, {} transitions, {:.0} s",
@@ -428,18 +480,30 @@ fn shows(plant: Plant) -> Protocol {
         Plant::MasterNotCounted => one(),
         Plant::NoNewEpoch => Budget { posts: posts(&[3, 3]), master_crashes: 1, ..one() },
         Plant::RefusalNotDurable => Budget { losses: 1, master_crashes: 1, ..one() },
+        Plant::ShownBeforeNoted => Budget { master_crashes: 1, ..one() },
         Plant::PendingShown => Budget { losses: 1, ..one() },
         Plant::SameIncarnation => Budget { posts: posts(&[3, 3]), duplicates: 1, ..disk_loss() },
         Plant::ReadsBeforeAdmission => disk_loss(),
         Plant::EnteredBeforeDropped => {
-            Budget { posts: waiting(&[3, 3]), master_crashes: 1, secondary_crashes: 1, ..one() }
+            Budget { posts: waiting(&[3, 3], &[1, 1]), master_crashes: 1, secondary_crashes: 1, ..one() }
         }
         Plant::PresumedAbort => Budget { master_crashes: 1, power_losses: 1, ..one() },
+        Plant::CreditedToOthers | Plant::AnsweredBeforeShown => one(),
+        // What is refused is held by a secondary that lacks what follows it.
+        Plant::HeldRefusalsNotTold => Budget { posts: posts(&[3, 1]), losses: 1, ..one() },
+        Plant::RegisteredBeforeJoined => Budget { joins: 1, ..one() },
     };
     let start = match plant {
         // These show while a cluster comes up.
         Plant::MasterNotCounted | Plant::SameIncarnation | Plant::PendingShown => just_started(1, Some(plant)),
-        Plant::EnteredBeforeDropped => in_operation(1, Some(plant)),
+        Plant::EnteredBeforeDropped | Plant::HeldRefusalsNotTold => in_operation(1, Some(plant)),
+        Plant::RegisteredBeforeJoined => with_a_newcomer(in_operation(1, Some(plant))),
+        // These would show before the cluster is in operation.
+        Plant::CreditedToOthers | Plant::AnsweredBeforeShown => {
+            let mut world = in_operation(2, None);
+            world.plant = Some(plant);
+            world
+        }
         _ => in_operation(2, Some(plant)),
     };
     Protocol { start, budget }

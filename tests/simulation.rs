@@ -26,6 +26,9 @@ use world::platter::{Platter, Slate};
 /// Seeds that once found something.
 const REGRESSIONS: &[u64] = &[];
 
+/// A seed that once caught [`Plant::EnteredBeforeDropped`].
+const ENTERED_BEFORE_DROPPED_SHOWS: u64 = 6_656;
+
 /// Lines of the trace that a failure prints.
 const TRACE_LINES: usize = 120;
 
@@ -34,7 +37,11 @@ fn play<P: Platter>(seed: u64, plant: Option<Plant>, disk: impl Fn(Node) -> P, l
 }
 
 fn on_slates(seed: u64, plant: Option<Plant>, loud: bool) -> Outcome {
-    play(seed, plant, |_| Slate::default(), loud)
+    let copy = |node| match node {
+        Node::Master(index) => 1 + index as u64,
+        Node::Secondary(index) => 100 + index as u64,
+    };
+    play(seed, plant, |node| Slate::new(copy(node)), loud)
 }
 
 fn on_disks(seed: u64, loud: bool) -> Outcome {
@@ -119,7 +126,11 @@ fn play_many(what: &str, known: &[u64], usually: u64, one: impl Fn(u64, bool) ->
 #[test]
 fn every_planted_bug_is_caught() {
     for plant in Plant::ALL {
-        let caught = (1..=20_000).find_map(|seed| on_slates(seed, Some(plant), false).broken.map(|why| (seed, why)));
+        // The one that shows only if a secondary is killed between two writes of a call is rare: begin where it is near.
+        let first = if plant == Plant::EnteredBeforeDropped { ENTERED_BEFORE_DROPPED_SHOWS } else { 1 };
+        let caught = (first..=20_000)
+            .chain(1..first)
+            .find_map(|seed| on_slates(seed, Some(plant), false).broken.map(|why| (seed, why)));
         let (seed, why) = caught.unwrap_or_else(|| panic!("{plant:?} is not caught"));
         println!("{plant:?} is caught by seed {seed}: {why}");
     }

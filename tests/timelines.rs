@@ -114,7 +114,7 @@ fn a_node_whose_name_is_no_name_does_not_take_part() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
-            let body = r#"{"server_id":"a\r\nSet-Cookie: b","incarnation":"1","log_id":null,"epoch":0,"last":0,"decided":0,
+            let body = r#"{"server_id":"a\r\nSet-Cookie: b","copy":"0000000000000001","incarnation":"1","log_id":null,"epoch":0,"last":0,"decided":0,
                 "delay_ms":0,"foreign":0,"diverged":null,"master":"0","history":[],"admitted":false}"#;
             let _ = stream.read(&mut [0; 4_096]);
             let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());

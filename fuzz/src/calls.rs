@@ -21,7 +21,7 @@ pub fn check(bytes: &[u8]) {
         match choices.below(8) {
             0..=4 => {
                 let call = call(&mut choices, &node);
-                let envelope = Envelope { to: node.replica().holdings().incarnation, master_port: 5_000 };
+                let envelope = Envelope { to: node.replica().status().incarnation, master_port: 5_000 };
                 let _ = node.receive(envelope, &call);
             }
             5 => node.learn(&fate(&mut choices, &node)),
@@ -35,21 +35,21 @@ pub fn check(bytes: &[u8]) {
 }
 
 fn call(choices: &mut Choices<'_>, node: &Node) -> Call {
-    let holdings = node.replica().holdings();
-    let is_new = holdings.epoch == Epoch::NONE;
+    let status = node.replica().status();
+    let is_new = status.epoch == Epoch::NONE;
     let epoch = match choices.below(8) {
-        0..=4 => holdings.epoch.get() + u64::from(is_new),
-        5 => holdings.epoch.get() + 1,
+        0..=4 => status.epoch.get() + u64::from(is_new),
+        5 => status.epoch.get() + 1,
         6 => choices.below(4),
-        _ => holdings.epoch.get() + choices.below(4),
+        _ => status.epoch.get() + choices.below(4),
     };
     let epoch = Epoch::new(epoch);
     let other_master = u64::from(choices.one_in(8));
-    let master = holdings.master.filter(|_| epoch == holdings.epoch && other_master == 0);
+    let master = status.master.filter(|_| epoch == status.epoch && other_master == 0);
     let (after, through, entries, refused) = slots(choices, node, epoch);
     let decided = match choices.below(4) {
         0 => through,
-        1 => holdings.decided.plus(choices.below(4)),
+        1 => status.decided.plus(choices.below(4)),
         2 => Id::new(through.get().saturating_sub(choices.below(4))),
         _ => Id::new(choices.number()),
     };
@@ -57,7 +57,7 @@ fn call(choices: &mut Choices<'_>, node: &Node) -> Call {
         log_id: LogId::new(1 + u128::from(choices.one_in(16))),
         epoch,
         master: master.unwrap_or(Incarnation::new(100 * epoch.get() + other_master)),
-        opening: (epoch != holdings.epoch || choices.one_in(4)).then(|| opening(choices, node)),
+        opening: (epoch != status.epoch || choices.one_in(4)).then(|| opening(choices, node)),
         history: choices.one_in(4).then(|| history(choices, epoch)).flatten(),
         after,
         through,
@@ -70,9 +70,9 @@ fn call(choices: &mut Choices<'_>, node: &Node) -> Call {
 }
 
 fn opening(choices: &mut Choices<'_>, node: &Node) -> Opening {
-    let holdings = node.replica().holdings();
-    let since = if choices.one_in(8) { Epoch::new(choices.below(4)) } else { holdings.epoch };
-    Opening { since, overtaken_from: Id::new(holdings.last.next().get().saturating_sub(choices.below(5))) }
+    let status = node.replica().status();
+    let since = if choices.one_in(8) { Epoch::new(choices.below(4)) } else { status.epoch };
+    Opening { since, overtaken_from: Id::new(status.last.next().get().saturating_sub(choices.below(5))) }
 }
 
 fn history(choices: &mut Choices<'_>, latest: Epoch) -> Option<EpochHistory> {
@@ -139,13 +139,13 @@ fn text(choices: &mut Choices<'_>) -> Arc<str> {
 }
 
 fn fate(choices: &mut Choices<'_>, node: &Node) -> Fate {
-    let holdings = node.replica().holdings();
-    let near = holdings.decided.until(holdings.last.plus(2));
+    let status = node.replica().status();
+    let near = status.decided.until(status.last.plus(2));
     Fate {
-        log_id: holdings.log_id.filter(|_| !choices.one_in(8)).unwrap_or(LogId::new(2)),
-        epoch: if choices.one_in(8) { holdings.epoch.next() } else { holdings.epoch },
-        master: holdings.master.filter(|_| !choices.one_in(8)).unwrap_or(Incarnation::new(3)),
-        decided: holdings.decided.plus(choices.below(6)),
+        log_id: status.log_id.filter(|_| !choices.one_in(8)).unwrap_or(LogId::new(2)),
+        epoch: if choices.one_in(8) { status.epoch.next() } else { status.epoch },
+        master: status.master.filter(|_| !choices.one_in(8)).unwrap_or(Incarnation::new(3)),
+        decided: status.decided.plus(choices.below(6)),
         refused: near.take(16).filter(|_| choices.one_in(3)).collect(),
         sure: choices.one_in(2),
     }

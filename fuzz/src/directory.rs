@@ -1,8 +1,8 @@
 //! Damage to the files of a data directory: it is read exactly as it was written, or refused with a sentence.
 
 use super::choices::Choices;
-use replicated_log::protocol::{Entry, Epoch, EpochHistory, Id, Incarnation, KeyedWrite, LogId, Slot};
-use replicated_log::store::{Disk, Identity, KnownMember, ReadLimit, Store, StoreError, Watermark};
+use replicated_log::protocol::{Entry, Epoch, EpochHistory, Id, Incarnation, KeyedWrite, LogId, Slot, Watermark};
+use replicated_log::store::{Disk, Identity, KnownMember, ReadLimit, Store, StoreError};
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};

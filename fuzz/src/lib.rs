@@ -6,6 +6,7 @@
 //! | [`posted`] | a body of `POST /messages` | what is accepted is what JSON says it is, in every dialect |
 //! | [`replicate`] | a body of `POST /replicate` | it survives the wire; a replica that gets it keeps its promises |
 //! | [`calls`] | choices of calls and restarts | the same, for a whole life of a replica |
+//! | [`leader`] | choices of what happens to a leader | what it asks for can be done; every client gets one answer, which is true |
 //! | [`directory`] | damage to the files of a data directory | it is read as it was written, or refused with a sentence |
 //! | [`backup`] | a backup | it is restored as it says, or refused with a sentence |
 //!
@@ -20,6 +21,7 @@ pub mod calls;
 mod choices;
 pub mod directory;
 pub mod http;
+pub mod leader;
 mod node;
 pub mod posted;
 pub mod replicate;

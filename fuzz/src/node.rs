@@ -1,8 +1,10 @@
 //! A secondary without a network: a replica, and a store in memory that does what the replica says, in the order in which
 //! the running one does it. After every step everything is checked that a reader or the master relies on.
 
-use replicated_log::protocol::{Acknowledgement, Call, Entry, Epoch, Fate, Id, Incarnation, Refusal, Replica, Slot};
-use replicated_log::store::{Memory, ReadLimit, Store, Watermark};
+use replicated_log::protocol::{
+    Acknowledgement, Call, CopyId, Entry, Epoch, Fate, Id, Incarnation, Refusal, Replica, Slot, Watermark,
+};
+use replicated_log::store::{Memory, ReadLimit, Store};
 use replicated_log::wire::client::{View, write_entry};
 use replicated_log::wire::node::{EntriesText, Envelope, Replicate, write_call};
 use std::sync::Arc;
@@ -19,7 +21,9 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn new() -> Node {
-        Node { replica: Replica::empty(Incarnation::new(1)), store: Memory::new(), decided: Vec::new(), starts: 1 }
+        let copy = CopyId::new(1);
+        let (replica, store) = (Replica::empty(Incarnation::new(1), copy), Memory::new(copy));
+        Node { replica, store, decided: Vec::new(), starts: 1 }
     }
 
     pub(super) fn replica(&self) -> &Replica {
@@ -33,12 +37,12 @@ impl Node {
     /// Gets a call, over the wire.
     pub(super) fn receive(&mut self, envelope: Envelope, call: &Call) -> Result<Acknowledgement, Refusal> {
         travels(envelope, call);
-        let (before, slots) = (self.replica.holdings(), self.slots());
+        let (before, slots) = (self.replica.status(), self.slots());
         let examined = self.replica.examine(call, |id| self.store.get(id)).expect("memory can be read");
         let accepted = match examined {
             Ok(accepted) => accepted,
             Err(refusal) => {
-                let mut after = self.replica.holdings();
+                let mut after = self.replica.status();
                 if let Refusal::Diverged { id } = refusal {
                     assert_eq!(after.diverged, Some(id), "the alarm is latched");
                     after.diverged = before.diverged;
@@ -53,9 +57,9 @@ impl Node {
         let acknowledgement = self.replica.applied(&accepted);
         self.check();
         self.check_covered(call, &slots);
-        let holdings = self.replica.holdings();
+        let status = self.replica.status();
         let told = (acknowledgement.incarnation, acknowledgement.durable, acknowledgement.decided);
-        assert_eq!(told, (holdings.incarnation, holdings.last, holdings.decided), "what is acknowledged is held");
+        assert_eq!(told, (status.incarnation, status.last, status.decided), "what is acknowledged is held");
         Ok(acknowledgement)
     }
 
@@ -87,12 +91,12 @@ impl Node {
     /// Gets a single message of a master that is not ours.
     pub(super) fn receive_bare(&mut self, id: Option<Id>, message: Arc<str>) {
         const PASSED_OVER_MAX: u64 = 100;
-        let holdings = self.replica.holdings();
-        let id = id.unwrap_or_else(|| holdings.last.next());
-        if holdings.log_id.is_some() || id <= holdings.last || id.since(holdings.last) > PASSED_OVER_MAX {
+        let status = self.replica.status();
+        let id = id.unwrap_or_else(|| status.last.next());
+        if status.log_id.is_some() || id <= status.last || id.since(status.last) > PASSED_OVER_MAX {
             return;
         }
-        let mut slots: Vec<Slot> = holdings.last.until(id.previous()).map(Slot::Refused).collect();
+        let mut slots: Vec<Slot> = status.last.until(id.previous()).map(Slot::Refused).collect();
         slots.push(Slot::Entry(Arc::new(Entry { id, epoch: Epoch::NONE, timestamp_ms: 0, message, key: None })));
         self.store.append(&slots).expect("it follows what is held");
         self.replica.foreign_stored(id);
@@ -114,19 +118,19 @@ impl Node {
 
     fn check(&mut self) {
         let (view, slots) = (self.replica.view(), self.slots());
-        let holdings = view.holdings;
+        let status = view.status;
         let ids = slots.iter().map(Slot::id);
-        assert!(ids.eq(Id::ZERO.until(holdings.last)), "ids follow each other, up to {}", holdings.last);
-        assert!(holdings.decided <= holdings.last, "{holdings:?}");
+        assert!(ids.eq(Id::ZERO.until(status.last)), "ids follow each other, up to {}", status.last);
+        assert!(status.decided <= status.last, "{status:?}");
         assert!(slots.starts_with(&self.decided), "what was decided has changed: {:?} became {slots:?}", self.decided);
-        assert!(holdings.decided.get() >= self.decided.len() as u64, "the high watermark went back: {holdings:?}");
-        self.decided = slots[..holdings.decided.get() as usize].to_vec();
+        assert!(status.decided.get() >= self.decided.len() as u64, "the high watermark went back: {status:?}");
+        self.decided = slots[..status.decided.get() as usize].to_vec();
         let entries = self.decided.iter().filter_map(|slot| slot.clone().into_entry());
         assert_eq!(view.visible, entries.clone().count() as u64, "what is visible is counted");
         entries.for_each(|entry| check_shown(&entry));
         let refused = slots.iter().filter(|slot| matches!(slot, Slot::Refused(_))).map(Slot::id);
         assert!(refused.eq(self.store.refused(Id::ZERO, Id::MAX).unwrap()), "every refusal is known");
-        self.store.note_watermark(Watermark { decided: holdings.decided, visible: view.visible }).unwrap();
+        self.store.note_watermark(Watermark { decided: status.decided, visible: view.visible }).unwrap();
     }
 }
 

@@ -8,8 +8,8 @@ use crate::master::{Master, MasterService};
 use crate::node::logging::{self, NodeLog};
 use crate::node::settings::CommonSettings;
 use crate::process::console::Console;
-use crate::process::shutdown;
-use crate::protocol::Id;
+use crate::process::{random, shutdown};
+use crate::protocol::{CopyId, Id};
 use crate::secondary::{Secondary, SecondaryService};
 use crate::store::{Disk, Memory, Store};
 use crate::wire::token::Token;
@@ -166,7 +166,7 @@ fn open_store(role: &str, common: &CommonSettings, log: &NodeLog) -> Result<Arc<
         }
         None => {
             log::warn!("nothing is kept: DATA_DIR is \"memory\", and what this node holds is gone when it ends");
-            Ok(Arc::new(Memory::new()))
+            Ok(Arc::new(Memory::new(CopyId::new(random::bits_64()))))
         }
     }
 }

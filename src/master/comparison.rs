@@ -4,7 +4,7 @@
 //! Where one differs, the first id that does is found by halving the part. Secondaries are compared up to the high
 //! watermark that they know; nothing waits for this, and writes go on.
 
-use super::Master;
+use super::shared::Master;
 use crate::http::Reply;
 use crate::peer::PeerError;
 use crate::protocol::{Fingerprint, Id, LogId, Slot};
@@ -76,7 +76,7 @@ impl Master {
         };
         let (log_id, through) = {
             let state = self.lock();
-            (state.ledger.log_id(), state.ledger.decided())
+            (state.leader.log_id(), state.leader.shown().decided)
         };
         if let Some(Trouble::Failed(why)) = self.store.trouble() {
             return Reply::no_answer(503, &format!("the master's own log is not to be relied on: {why}"));
@@ -111,14 +111,14 @@ impl Master {
     fn decided_on(&self, url: &NodeUrl, log_id: LogId, wanted: Id) -> Result<Id, String> {
         let mut pauses = 0;
         loop {
-            let holdings = self.peers.state(url).map_err(|error| error.to_string())?.holdings();
-            match holdings.log_id {
+            let status = self.peers.state(url).map_err(|error| error.to_string())?.status();
+            match status.log_id {
                 Some(theirs) if theirs == log_id => {}
                 Some(other) => return Err(format!("holds another log, {other}")),
                 None => return Err("holds no log".to_owned()),
             }
-            if holdings.decided >= wanted || pauses == LAG_PAUSES {
-                return Ok(holdings.decided);
+            if status.decided >= wanted || pauses == LAG_PAUSES {
+                return Ok(status.decided);
             }
             pauses += 1;
             thread::sleep(LAG_PAUSE);

@@ -1,6 +1,6 @@
 //! What `/metrics` tells of a master: its status as figures, and what it counted.
 
-use super::Master;
+use super::shared::Master;
 use super::status::SecondaryStatus;
 use crate::http::{Exchange, Reply};
 use crate::node::metrics::{Gauges, flag};

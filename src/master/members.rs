@@ -1,104 +1,31 @@
 //! The secondaries of this master: who they are, and how they come and go.
 
-use super::heartbeat::Health;
-use super::timeline::Flight;
-use super::{Master, State};
+use super::effects::Context;
+use super::member::{Job, Member, Origin, Said};
+use super::shared::Master;
+use super::state::State;
 use crate::http::{Exchange, Method, Reply};
-use crate::node::metrics::MasterMetrics;
-use crate::peer::PeerError;
 use crate::process::clock;
-use crate::protocol::MemberId;
+use crate::process::threads::lock;
+use crate::protocol::{CopyId, Event, Incarnation, MemberId};
 use crate::store::{Identity, KnownMember, Store, StoreError};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
 use crate::wire::server_id;
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, unbounded};
 use serde_json::json;
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, MutexGuard};
+use std::time::Instant;
 
 /// Secondaries of one master. Each costs a thread, and one more in every round.
 const MEMBERS_MAX: usize = 64;
-
-/// A secondary, as the master knows it.
-pub(super) struct Member {
-    /// Given when it was registered, or learned from it; until then its host and port.
-    pub(super) name: Arc<str>,
-    pub(super) url: NodeUrl,
-    /// What was last heard of it, in a few words.
-    pub(super) detail: String,
-    /// When that changed: milliseconds since 1970.
-    pub(super) since_ms: u64,
-    /// Its artificial delay, in milliseconds.
-    pub(super) delay_ms: u64,
-    /// What it does wrong because somebody asked for that, as it last said.
-    pub(super) fault: Option<String>,
-    pub(super) health: Health,
-    /// Replicate calls of this turn that have not returned.
-    pub(super) calls: usize,
-    /// All calls that have not returned, also of earlier turns.
-    pub(super) flights: Vec<Flight>,
-    /// One of them carries nothing but news.
-    pub(super) being_told: bool,
-    origin: Origin,
-    /// It is on record, and known after a restart.
-    recorded: bool,
-    poke: Sender<()>,
-}
-
-/// Where a master knows a secondary from.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Origin {
-    /// `SECONDARIES`: whoever changes that means it, so it is not put on record.
-    Configured,
-    /// `POST /secondaries`: on record until it is removed. A write must not be acknowledged without a secondary only
-    /// because the master was started again.
-    Registered,
-}
 
 /// A secondary that a master begins with.
 pub(super) struct FirstMember {
     pub(super) url: NodeUrl,
     name: Option<String>,
     origin: Origin,
-}
-
-impl Member {
-    pub(super) fn set_detail(&mut self, detail: String) {
-        if self.detail != detail {
-            self.detail = detail;
-            self.since_ms = clock::now_ms();
-        }
-    }
-
-    /// It is called so from now on; figures under another name are not its own any more.
-    pub(super) fn rename(&mut self, name: &str, metrics: &MasterMetrics) {
-        if *self.name != *name {
-            metrics.forget(&self.name);
-            self.name = name.into();
-        }
-    }
-
-    /// It answered a question about its state.
-    pub(super) fn answered(&mut self) {
-        if self.health.answered() {
-            log::info!("{} ({}) is healthy", self.name, self.url);
-        }
-    }
-
-    /// It did not answer, or not as it should.
-    pub(super) fn missed(&mut self, error: &PeerError) {
-        if self.health.missed() {
-            log::warn!("{} ({}) is {}: {error}", self.name, self.url, self.health.level().name());
-        }
-    }
-
-    /// Makes its keeper look after it now.
-    pub(super) fn poke(&self) {
-        // A keeper that has a poke waiting needs no second one.
-        let _ = self.poke.try_send(());
-    }
 }
 
 /// Why a secondary was not registered.
@@ -128,7 +55,7 @@ pub(super) fn at_start(store: &dyn Store, configured: &[NodeUrl]) -> Result<Vec<
 impl Master {
     /// Puts the registered secondaries on record, so that they are known after a restart.
     pub(super) fn remember_members(&self) -> Result<(), String> {
-        let _one_at_a_time = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = lock(&self.record);
         let known = |member: &Member| KnownMember { url: member.url.to_string(), name: member.name.to_string() };
         let registered = |member: &&Member| member.origin == Origin::Registered;
         let members = self.lock().members.values().filter(registered).map(known).collect();
@@ -143,13 +70,18 @@ impl Master {
         Ok(())
     }
 
-    /// Adds a secondary and starts its keeper.
+    /// Adds a secondary and starts its thread.
     pub(super) fn add_member(self: &Arc<Master>, first: FirstMember) {
-        let (member, pokes) = self.lock().enlist(first, self.settings.heartbeat);
-        self.keep(member, pokes);
+        let mut state = self.lock();
+        let (member, jobs) = state.enlist(first);
+        let ready = state.leader.step(self.now(), Event::Joined(member));
+        let effects = self.finish_step(state, ready, Context::default());
+        self.start_replicator(member, jobs);
+        self.perform(effects);
     }
 
-    /// Answers `POST /secondaries`. To register again is harmless, and wakes the keeper.
+    /// Answers `POST /secondaries`. To register again is harmless. A process that registers for the
+    /// first time is asked for its state at once.
     pub(super) fn register(self: &Arc<Master>, exchange: &mut Exchange) -> Reply {
         exchange.read_body().map_or_else(
             |reply| reply,
@@ -174,31 +106,74 @@ impl Master {
         if self.is_self(&url) {
             return Err(Objection::Invalid(format!("{url} is this master itself; register a secondary")));
         }
-        let mut state = self.lock();
+        let copy = registration.copy.map(|text| text.0);
+        let state = self.lock();
+        let known = state.known_as(&url, copy);
         if let Some(name) = &name
-            && let Some(other) = state.members.values().find(|member| *member.name == **name && member.url != url)
+            && let Some((_, other)) =
+                state.members.iter().find(|(id, other)| *other.name == **name && Some(**id) != known)
         {
             return Err(Objection::Conflict(format!("the name {name} is in use at {}; choose another", other.url)));
         }
-        if let Some(member) = state.members.values_mut().find(|member| member.url == url) {
-            if let Some(name) = name {
-                member.rename(&name, &self.metrics);
-            }
-            member.poke();
-            let recorded = member.recorded || member.origin == Origin::Configured;
-            drop(state);
-            return if recorded { Ok(()) } else { self.remember_members().map_err(Objection::Failed) };
+        if let Some(id) = known {
+            return self.register_again(state, id, &url, name, registration.incarnation.map(|text| text.0));
         }
         if state.members.len() >= MEMBERS_MAX {
             return Err(Objection::Conflict(format!(
                 "there are {MEMBERS_MAX} secondaries already, as many as one master takes"
             )));
         }
-        let (member, pokes) =
-            state.enlist(FirstMember { url, name, origin: Origin::Registered }, self.settings.heartbeat);
         drop(state);
-        self.keep(member, pokes);
+        self.add_member(FirstMember { url, name, origin: Origin::Registered });
         self.remember_members().map_err(Objection::Failed)
+    }
+
+    fn register_again(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        id: MemberId,
+        url: &NodeUrl,
+        name: Option<String>,
+        incarnation: Option<Incarnation>,
+    ) -> Result<(), Objection> {
+        let Some(member) = state.members.get_mut(&id) else { return Ok(()) };
+        if let Some(name) = name {
+            member.rename(&name, &self.metrics);
+        }
+        let is_new_address = !member.is_at(url);
+        if is_new_address {
+            member.aliases.push(url.clone());
+        }
+        let (known_name, known_url) = (Arc::clone(&member.name), member.url.clone());
+        let is_recorded = member.recorded || member.origin == Origin::Configured;
+        let ready = incarnation.map(|incarnation| state.leader.step(self.now(), Event::Started(id, incarnation)));
+        match ready {
+            Some(ready) => {
+                let effects = self.finish_step(state, ready, Context::default());
+                self.perform(effects);
+            }
+            None => drop(state),
+        }
+        if is_new_address {
+            log::info!("{url} is the same copy of the log as {known_name} ({known_url}); it is one secondary");
+        }
+        if is_recorded { Ok(()) } else { self.remember_members().map_err(Objection::Failed) }
+    }
+
+    /// Two members turned out to be one copy: the first is known under the second from now on. Gives a line for the log.
+    pub(super) fn merge(&self, state: &mut State, member: MemberId, twin: MemberId) -> Option<String> {
+        let gone = state.members.remove(&member)?;
+        state.traces.forget(member);
+        let kept = state.members.get_mut(&twin)?;
+        kept.aliases.push(gone.url.clone());
+        if kept.origin == Origin::Configured && gone.origin == Origin::Registered {
+            kept.rename(&gone.name, &self.metrics);
+        }
+        Some(format!(
+            "{} is the same copy of the log as {} ({}); it is one secondary from now on. If it is another process, on a copy \
+             of that one's data directory, stop it and run \"secondary discard\"",
+            gone.url, kept.name, kept.url
+        ))
     }
 
     /// Answers `PUT` and `DELETE /secondaries/NAME/faults`: asks a secondary for a fault, as the page of this master does.
@@ -242,17 +217,19 @@ impl Master {
             exchange.reply(Reply::not_found("there is no secondary of that name; GET /secondaries lists them"));
             return;
         };
-        let told = self.take_leave(state, id);
+        drop(state);
+        let told = self.tell_removal(id);
         state = self.lock();
-        if let Some(member) = state.members.remove(&id) {
-            log::warn!("{} ({}) was removed; writes no longer wait for it", member.name, member.url);
-            member.poke();
-            self.metrics.forget(name);
-        }
+        let removed = state.members.remove(&id);
         state.traces.forget(id);
         let total = state.members.len();
-        let effects = state.ledger.leave(id);
-        self.carry_out(state, effects);
+        let ready = state.leader.step(self.now(), Event::Left(id));
+        let effects = self.finish_step(state, ready, Context::default());
+        self.perform(effects);
+        if let Some(member) = removed {
+            log::warn!("{} ({}) was removed; writes no longer wait for it", member.name, member.url);
+            self.metrics.forget(name);
+        }
         if let Err(why) = self.remember_members() {
             exchange.reply(Reply::problem(503, &why));
             return;
@@ -262,41 +239,63 @@ impl Master {
 }
 
 impl State {
-    /// Gives a secondary its number, and what its keeper is poked with.
-    fn enlist(&mut self, first: FirstMember, heartbeat: Duration) -> (MemberId, Receiver<()>) {
+    /// Gives a secondary its number, and what its thread has to do.
+    fn enlist(&mut self, first: FirstMember) -> (MemberId, Receiver<Job>) {
         let FirstMember { url, name, origin } = first;
         self.members_numbered += 1;
-        let member = MemberId::new(self.members_numbered);
-        let (poke, pokes) = bounded(1);
+        let id = MemberId::new(self.members_numbered);
+        let (jobs, received) = unbounded();
         let name: Arc<str> = name.unwrap_or_else(|| format!("{}:{}", url.host(), url.port())).into();
         log::info!("{name} ({url}) is registered; it takes part once it has caught up");
-        let detail = "not heard of yet".to_owned();
-        let since_ms = clock::now_ms();
-        let (delay_ms, health, calls, being_told, recorded) = (0, Health::unknown(heartbeat), 0, false, false);
-        self.members.insert(
-            member,
-            Member {
-                name,
-                url,
-                detail,
-                since_ms,
-                delay_ms,
-                fault: None,
-                health,
-                calls,
-                flights: Vec::new(),
-                being_told,
-                origin,
-                recorded,
-                poke,
-            },
-        );
-        self.ledger.join(member);
-        (member, pokes)
+        let (now, now_ms) = (Instant::now(), clock::now_ms());
+        let member = Member {
+            name,
+            url,
+            aliases: Vec::new(),
+            detail: "not heard of yet".to_owned(),
+            since_ms: now_ms,
+            delay_ms: 0,
+            fault: None,
+            health_since_ms: now_ms,
+            flights: Vec::new(),
+            since: now,
+            reported: now,
+            said: Said::default(),
+            origin,
+            recorded: false,
+            jobs,
+        };
+        self.members.insert(id, member);
+        (id, received)
     }
 
-    /// Another member that turned out to be the same node: two addresses of one node must not count as two copies.
-    pub(super) fn twin_of(&self, member: MemberId, name: &str) -> Option<&Member> {
-        self.members.iter().find(|(id, other)| **id != member && *other.name == *name).map(|(_, other)| other)
+    /// Gives the thread of a secondary something to do.
+    pub(super) fn hand_over(&mut self, member: MemberId, job: Job) {
+        if let Some(member) = self.members.get(&member) {
+            // A thread that could not be started was logged, and makes this master unready.
+            let _ = member.jobs.send(job);
+        }
+    }
+
+    /// Sets what is known of a secondary, in words.
+    pub(super) fn describe(&mut self, member: MemberId, detail: String) {
+        if let Some(member) = self.members.get_mut(&member) {
+            member.set_detail(detail);
+            member.since = Instant::now();
+        }
+    }
+
+    /// The member at an address, or the one that is the same copy of the log.
+    fn known_as(&self, url: &NodeUrl, copy: Option<CopyId>) -> Option<MemberId> {
+        let at = self.members.iter().find(|(_, member)| member.is_at(url)).map(|(&id, _)| id);
+        at.or_else(|| copy.and_then(|copy| self.leader.member_with(copy)))
+    }
+
+    /// Another member of the same name that is another copy.
+    pub(super) fn namesake_of(&self, member: MemberId, name: &str, copy: CopyId) -> Option<&Member> {
+        let same_copy = self.leader.member_with(copy);
+        let is_namesake =
+            |id: &MemberId, other: &Member| *id != member && Some(*id) != same_copy && *other.name == *name;
+        self.members.iter().find(|(id, other)| is_namesake(id, other)).map(|(_, other)| other)
     }
 }

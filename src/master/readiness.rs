@@ -1,11 +1,10 @@
 //! What orchestrators ask a master: is it ready, can it write, may a node be stopped?
 
-use super::heartbeat::Level;
-use super::members::Member;
-use super::{Master, State};
+use super::shared::Master;
+use super::state::State;
 use crate::http::{Exchange, Reply};
 use crate::node::readiness::{self, Check};
-use crate::protocol::{MemberId, Standing};
+use crate::protocol::{Health, MemberId, ReplicationState};
 use serde_json::json;
 
 impl Master {
@@ -13,10 +12,10 @@ impl Master {
     pub(super) fn ready(&self, exchange: &Exchange) -> Reply {
         let state = self.lock();
         let checks = [
-            Check::not_stopping(state.stopping),
+            Check::not_stopping(state.is_stopping),
             Check::threads(self.why_poisoned()),
             Check::store(&*self.store),
-            Check::new("reign", state.halted.clone()),
+            Check::new("may write", state.why_halted.clone()),
         ];
         drop(state);
         readiness::answer(exchange, &checks)
@@ -43,7 +42,7 @@ impl Master {
                 }
             },
         };
-        match state.why_not_to_stop(stopped, self.settings.quorum) {
+        match state.why_not_to_stop(stopped) {
             Some(reason) => {
                 let body = json!({ "safe": false, "reason": reason });
                 Reply::json(503, &body).with_header("Retry-After", "1")
@@ -63,23 +62,23 @@ impl Master {
 
 impl State {
     /// Why a node should not be stopped now: the master, or a secondary.
-    fn why_not_to_stop(&self, stopped: Option<MemberId>, quorum: Option<usize>) -> Option<String> {
-        if let Some(reason) = &self.halted {
+    fn why_not_to_stop(&self, stopped: Option<MemberId>) -> Option<String> {
+        if let Some(reason) = &self.why_halted {
             return Some(format!("this master takes no writes any more: {reason}"));
         }
-        if stopped.is_none() && self.ledger.has_doubt() {
+        if stopped.is_none() && self.leader.has_doubt() {
             return Some("messages from before this master was started are not on every node yet".to_owned());
         }
-        let is_well = |(id, member): &(&MemberId, &Member)| {
-            let takes_part = self.ledger.member(**id).is_some_and(|view| view.standing == Standing::InSync);
-            takes_part && member.health.level() == Level::Healthy
+        let is_well = |id: MemberId| {
+            let view = self.leader.member(id);
+            view.is_some_and(|view| view.state == ReplicationState::InSync && view.health == Health::Healthy)
         };
         let mut others = self.members.iter().filter(|&(&id, _)| Some(id) != stopped);
-        if let Some((_, member)) = others.find(|other| !is_well(other)) {
-            return Some(format!("{} is not well: {}", member.name, member.detail));
+        if let Some((&id, member)) = others.find(|(id, _)| !is_well(**id)) {
+            return Some(format!("{} is not well: {}", member.name, self.detail_of(id, member)));
         }
-        let needed = self.quorum(quorum);
-        let left = self.ledger.nodes() - usize::from(stopped.is_some());
+        let needed = self.leader.quorum();
+        let left = self.leader.nodes() - usize::from(stopped.is_some());
         (stopped.is_some() && left < needed)
             .then(|| format!("{left} nodes would be left, and without {needed} no writes are taken"))
     }

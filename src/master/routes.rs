@@ -1,7 +1,7 @@
 //! What the master does for each endpoint of the route table, [`routes`].
 
-use super::intake::KEY_HEADER;
-use super::{Master, State};
+use super::posts::KEY_HEADER;
+use super::shared::Master;
 use crate::http::{Exchange, Reply, Service};
 use crate::node::reading::{Consistency, Log, Reading, Snapshot, not_sure};
 use crate::node::routes::{self, Endpoint, MasterEndpoint, NodeEndpoint, Role};
@@ -51,7 +51,7 @@ impl Log for Master {
         if consistency != Consistency::Strong {
             return Ok(snapshot);
         }
-        if let Some(reason) = &state.halted {
+        if let Some(reason) = &state.why_halted {
             return Err(not_sure(&format!("this master may not be the latest: {reason}")));
         }
         if snapshot.possibly_stale {
@@ -70,11 +70,11 @@ impl Master {
             NodeEndpoint::Messages => reading::list(exchange, self),
             NodeEndpoint::Message => reading::one(exchange, &**self, parameter),
             NodeEndpoint::Backup => {
-                let (decided, server_id) = (self.lock().noted.decided, &self.settings.common.server_id);
+                let (decided, server_id) = (self.lock().leader.shown().decided, &self.settings.common.server_id);
                 exchange.reply(backups::backup(&self.store, server_id, decided));
             }
             NodeEndpoint::Fingerprint => {
-                let decided = self.lock().noted.decided;
+                let decided = self.lock().leader.shown().decided;
                 exchange.reply_with(|exchange| fingerprints::answer(exchange, &*self.store, decided));
             }
             NodeEndpoint::Health => exchange.reply(Reply::json(200, &self.status())),
@@ -110,14 +110,14 @@ impl Master {
             return Reply::no_answer(400, "the parameter after must be an id");
         };
         let fate = {
-            let State { ledger, noted, halted, .. } = &*self.lock();
+            let leader = &self.lock().leader;
             Fate {
-                log_id: ledger.log_id(),
-                epoch: ledger.epoch(),
-                master: ledger.incarnation(),
-                decided: noted.decided,
+                log_id: leader.log_id(),
+                epoch: leader.epoch(),
+                master: leader.incarnation(),
+                decided: leader.shown().decided,
                 refused: Vec::new(),
-                sure: halted.is_none() && !ledger.has_doubt(),
+                sure: !leader.is_halted() && !leader.has_doubt(),
             }
         };
         match self.store.refused(after, fate.decided) {

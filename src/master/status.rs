@@ -1,17 +1,14 @@
 //! One snapshot of the master's state, from which everything that reports it is made.
 
-use super::heartbeat::Level;
-use super::members::Member;
-use super::{Master, State};
+use super::posts::Closed;
+use super::shared::Master;
+use super::state::State;
 use crate::node::live::Watched;
 use crate::node::reading::Snapshot;
-use crate::node::status::{NodeStatus, budgets};
-use crate::process::clock;
-use crate::process::threads;
-use crate::protocol::Standing;
-use crate::store::Trouble;
+use crate::node::status::{Health, NodeStatus, budgets};
+use crate::protocol::{self, ReplicationState};
 use crate::wire::fault::ActiveFault;
-use crate::wire::timestamp::{self, rfc3339};
+use crate::wire::timestamp::rfc3339;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -61,86 +58,60 @@ pub(super) struct MasterStatus {
     pub(super) secondaries: Vec<SecondaryStatus>,
 }
 
-/// Why a master takes no messages.
-pub(super) enum Closed {
-    /// It never will again; it has to be started anew.
-    ForGood(String),
-    /// It will again, by itself.
-    ForNow(String),
-}
-
-impl Closed {
-    fn into_reason(self) -> String {
-        match self {
-            Closed::ForGood(reason) | Closed::ForNow(reason) => reason,
-        }
-    }
-}
-
 impl Master {
     pub(super) fn status(&self) -> MasterStatus {
         let state = self.lock();
-        let closed = self.why_closed(&state).map(Closed::into_reason);
-        let reason = closed.or_else(|| state.who_is_missing());
+        let unable = self.why_unable();
+        let rejected = state.leader.takes_writes().err().map(|rejection| self.reason(&state, &rejection));
+        let closed = match &unable {
+            Some(Closed::ForGood(why) | Closed::ForNow(why)) => Some(why.clone()),
+            None => rejected,
+        };
+        let warning = self.store.warning();
+        let has_failed = state.leader.is_halted() || matches!(unable, Some(Closed::ForGood(_)));
+        let mut reasons: Vec<String> = closed.iter().cloned().collect();
+        reasons.extend(state.who_is_missing());
+        reasons.extend(warning.iter().cloned());
+        let reason = closed.or_else(|| {
+            let missing = state.who_is_missing();
+            (!missing.is_empty()).then(|| missing.join("; "))
+        });
         let mut budgets = budgets(&self.settings.common.limits);
         budgets.insert("pending", self.pending.figures());
+        let shown = state.leader.shown();
         MasterStatus {
             node: NodeStatus {
-                status: "healthy",
+                status: Health::of(has_failed, &reasons),
+                reasons,
                 role: "master",
                 server_id: self.settings.common.server_id.clone(),
-                message_count: state.ledger.visible(),
-                epoch: state.ledger.epoch().get(),
-                last: state.ledger.last().get(),
-                decided: state.ledger.decided().get(),
-                pending: state.ledger.open(),
+                message_count: shown.visible,
+                epoch: state.leader.epoch().get(),
+                last: state.leader.last().get(),
+                decided: shown.decided.get(),
+                pending: state.leader.open(),
                 uptime_s: self.started.elapsed().as_secs(),
                 budgets,
-                warning: self.store.warning(),
+                warning,
             },
-            log_id: state.ledger.log_id().to_string(),
+            log_id: state.leader.log_id().to_string(),
             writable: reason.is_none(),
             reason,
             fault: self.faults.active(),
             rounds: state.rounds_started,
-            rounds_in_flight: state.rounds.under_way(),
+            rounds_in_flight: state.leader.rounds_in_flight(),
             secondaries: state.secondaries(),
         }
-    }
-
-    /// Why no messages are taken now, whatever they ask for.
-    pub(super) fn why_closed(&self, state: &State) -> Option<Closed> {
-        if let Some(reason) = &state.halted {
-            return Some(Closed::ForGood(reason.clone()));
-        }
-        if state.stopping {
-            return Some(Closed::ForNow("it is stopping; try again when it is back".to_owned()));
-        }
-        if let Some(lost) = self.why_poisoned().or_else(threads::lost) {
-            return Some(Closed::ForGood(lost));
-        }
-        if let Some(Trouble::Failed(why)) = self.store.trouble() {
-            return Some(Closed::ForGood(why));
-        }
-        let trouble =
-            self.store.trouble().map(|trouble| trouble.to_string()).or_else(|| timestamp::fault(clock::now_ms()));
-        trouble.or_else(|| state.why_read_only(self.settings.quorum)).map(Closed::ForNow)
-    }
-
-    /// Why its state is not to be relied on, if that is so.
-    pub(super) fn why_poisoned(&self) -> Option<String> {
-        let why = "a thread panicked amid a change of the state, as the log file tells; restart this node";
-        self.state.is_poisoned().then(|| why.to_owned())
     }
 
     /// What readers may see.
     pub(super) fn snapshot_of(&self, state: &State) -> Snapshot {
         Snapshot {
-            decided: state.noted.decided,
-            visible: state.noted.visible,
+            decided: state.leader.shown().decided,
+            visible: state.leader.shown().visible,
             role: "master",
             server_id: self.settings.common.server_id.clone(),
-            possibly_stale: state.ledger.has_doubt(),
+            possibly_stale: state.leader.is_halted() || state.leader.has_doubt(),
         }
     }
 }
@@ -157,58 +128,36 @@ impl Watched for Master {
 }
 
 impl State {
-    /// The secondaries without which a message for all nodes is not taken.
-    fn who_is_missing(&self) -> Option<String> {
-        let missing: Vec<String> = self
-            .ledger
-            .members()
-            .filter(|view| view.standing != Standing::InSync)
-            .filter_map(|view| self.members.get(&view.member))
-            .map(|member| format!("{}: {}", member.name, member.detail))
-            .collect();
-        (!missing.is_empty()).then(|| missing.join("; "))
-    }
-
-    /// How many nodes must be healthy to take writes: as configured, or more than half.
-    pub(super) fn quorum(&self, configured: Option<usize>) -> usize {
-        configured.unwrap_or(self.ledger.nodes() / 2 + 1)
-    }
-
-    /// Why no writes are taken, if fewer nodes are healthy than there should be.
-    fn why_read_only(&self, quorum: Option<usize>) -> Option<String> {
-        let (nodes, needed) = (self.ledger.nodes(), self.quorum(quorum));
-        let unhealthy = |member: &&Member| member.health.level() == Level::Unhealthy;
-        let healthy = nodes - self.members.values().filter(unhealthy).count();
-        if healthy >= needed {
-            return None;
-        }
-        let reasons =
-            self.members.values().filter(unhealthy).map(|member| format!("; {}: {}", member.name, member.detail));
-        Some(format!(
-            "it is read-only: {healthy} of {nodes} nodes are healthy, {needed} are needed{}",
-            reasons.collect::<String>()
-        ))
+    /// The secondaries without which a message for all nodes is not taken, and what is wrong with them.
+    fn who_is_missing(&self) -> Vec<String> {
+        let missing = self.leader.members().filter(|view| view.state != ReplicationState::InSync);
+        let named = missing.filter_map(|view| Some((view.member, self.members.get(&view.member)?)));
+        named.map(|(id, member)| format!("{}: {}", member.name, self.detail_of(id, member))).collect()
     }
 
     pub(super) fn secondaries(&self) -> Vec<SecondaryStatus> {
-        self.ledger
+        self.leader
             .members()
             .filter_map(|view| {
                 let member = self.members.get(&view.member)?;
                 Some(SecondaryStatus {
                     server_id: member.name.to_string(),
                     url: member.url.to_string(),
-                    state: match view.standing {
-                        Standing::InSync => "in_sync",
-                        Standing::CatchingUp => "catching_up",
-                        Standing::Unreachable => "unreachable",
+                    state: match view.state {
+                        ReplicationState::InSync => "in_sync",
+                        ReplicationState::CatchingUp => "catching_up",
+                        ReplicationState::Unreachable => "unreachable",
                     },
-                    health: member.health.level().name(),
-                    health_since: rfc3339(member.health.since_ms()),
-                    durable: view.durable.get(),
-                    told: view.told.get(),
+                    health: match view.health {
+                        protocol::Health::Healthy => "healthy",
+                        protocol::Health::Suspected => "suspected",
+                        protocol::Health::Unhealthy => "unhealthy",
+                    },
+                    health_since: rfc3339(member.health_since_ms),
+                    durable: view.matched.get(),
+                    told: view.known_decided.get(),
                     delay_ms: member.delay_ms,
-                    detail: member.detail.clone(),
+                    detail: self.detail_of(view.member, member),
                     since: rfc3339(member.since_ms),
                     fault: member.fault.clone(),
                 })

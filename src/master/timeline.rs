@@ -3,21 +3,18 @@
 //! A writer's [`Timeline`] moves into the [`Traces`] when he is answered; acknowledgements that come later, of a write
 //! that asked for few copies, are still noted there.
 
-use super::members::Member;
-use super::{Master, State, Writer};
-use crate::http::Reply;
-use crate::process::text::number;
-use crate::protocol::{Id, MemberId, Outcome};
-use crate::wire::client::{Ack, Dialect, WriteIds};
+use super::member::Member;
+use crate::protocol::{Id, MemberId};
+use crate::wire::client::{Ack, WriteIds};
 use crate::wire::timestamp::Timestamp;
 use crate::wire::timing::{CallTimes, Millis, Took, milliseconds};
-use crate::wire::trace::{ReplicaState, ReplicaTrace, Trace, TraceOutcome};
+use crate::wire::trace::{ReplicaState, ReplicaTrace, TraceOutcome};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// So many writes are kept; each takes about 400 bytes.
-const TRACES_MAX: usize = 10_000;
+pub(super) const TRACES_MAX: usize = 10_000;
 
 /// What happened to a write, and when.
 #[derive(Debug)]
@@ -25,14 +22,14 @@ pub(super) struct Timeline {
     /// It was accepted.
     pub(super) since: Instant,
     /// The round that took it.
-    round: Option<(u64, Instant)>,
+    pub(super) round: Option<(u64, Instant)>,
     /// It was on the master's own disk.
-    stored: Option<Instant>,
+    pub(super) stored: Option<Instant>,
     acks: Vec<Acknowledged>,
     /// Secondaries that left the rounds while it waited for them, and why.
     losses: Vec<Loss>,
     /// Calls that had not been answered when it was refused.
-    given_up: Vec<(MemberId, Instant)>,
+    pub(super) given_up: Vec<(MemberId, Instant)>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,7 +63,7 @@ impl Timeline {
         Timeline { since, round: None, stored: None, acks: Vec::new(), losses: Vec::new(), given_up: Vec::new() }
     }
 
-    fn acknowledged(&mut self, member: MemberId, at: Instant, call: Option<CallMade>) {
+    pub(super) fn acknowledged(&mut self, member: MemberId, at: Instant, call: Option<CallMade>) {
         if self.ack(member).is_none() {
             let lost = self.loss(member).map_or(0, |loss| loss.times);
             let attempts = call.map_or(1, |call| call.attempts) + lost;
@@ -74,7 +71,7 @@ impl Timeline {
         }
     }
 
-    fn lost(&mut self, member: MemberId, why: String) {
+    pub(super) fn lost(&mut self, member: MemberId, why: String) {
         match self.losses.iter_mut().find(|loss| loss.member == member) {
             Some(loss) => (loss.why, loss.times) = (why, loss.times + 1),
             None => self.losses.push(Loss { member, why, times: 1 }),
@@ -104,7 +101,7 @@ impl Timeline {
         self.acks.len()
     }
 
-    fn after(&self, moment: Instant) -> Millis {
+    pub(super) fn after(&self, moment: Instant) -> Millis {
         Millis(moment.saturating_duration_since(self.since))
     }
 
@@ -164,14 +161,14 @@ impl Timeline {
     }
 
     /// When the call was sent that a secondary has not answered, if there is one.
-    fn sent(&self, id: MemberId, member: &Member, last: Id, outcome: TraceOutcome) -> Option<Instant> {
+    pub(super) fn sent(&self, id: MemberId, member: &Member, last: Id, outcome: TraceOutcome) -> Option<Instant> {
         if outcome == TraceOutcome::Refused {
             return self.given_up.iter().find(|(given_up, _)| *given_up == id).map(|&(_, sent)| sent);
         }
         member.flights.iter().rev().find(|flight| flight.carries(last)).map(|flight| flight.sent)
     }
 
-    fn replica(&self, id: MemberId, member: &Member, last: Id, outcome: TraceOutcome) -> ReplicaTrace {
+    pub(super) fn replica(&self, id: MemberId, member: &Member, last: Id, outcome: TraceOutcome) -> ReplicaTrace {
         let ack = self.ack(id);
         let lost = self.why_lost(id).filter(|_| ack.is_none());
         let sent = self.sent(id, member, last, outcome);
@@ -196,59 +193,32 @@ impl Timeline {
     }
 }
 
-/// A call that has not returned.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Flight {
-    pub(super) after: Id,
-    pub(super) through: Id,
-    pub(super) sent: Instant,
-}
-
-impl Flight {
-    fn carries(&self, id: Id) -> bool {
-        self.after < id && id <= self.through
-    }
-}
-
 /// The latest writes that were answered, in the order of their ids.
 #[derive(Debug, Default)]
-pub(super) struct Traces(VecDeque<Settled>);
+pub(super) struct Traces(pub(super) VecDeque<Settled>);
 
 #[derive(Debug)]
-struct Settled {
+pub(super) struct Settled {
     /// The id of its last message.
-    last: Id,
-    what: What,
-    outcome: TraceOutcome,
-    ended: Instant,
-    timeline: Timeline,
+    pub(super) last: Id,
+    pub(super) what: What,
+    pub(super) outcome: TraceOutcome,
+    pub(super) ended: Instant,
+    pub(super) timeline: Timeline,
 }
 
 /// The facts of a write that do not change.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct What {
-    ids: WriteIds,
-    wanted: usize,
-    timestamp: Timestamp,
-    master_unable: bool,
-}
-
-impl What {
-    pub(super) fn of(writer: &Writer) -> What {
-        let (first, last) = writer.ends();
-        let dialect = if first == last { Dialect::Message } else { Dialect::Batch };
-        What {
-            ids: WriteIds::new(dialect, first, last),
-            wanted: writer.wanted,
-            timestamp: Timestamp(writer.entries[0].timestamp_ms),
-            master_unable: writer.master_unable.is_some(),
-        }
-    }
+    pub(super) ids: WriteIds,
+    pub(super) wanted: usize,
+    pub(super) timestamp: Timestamp,
+    pub(super) master_unable: bool,
 }
 
 impl Traces {
     /// Keeps one more. Most come in the order of their ids.
-    fn keep(&mut self, settled: Settled) {
+    pub(super) fn keep(&mut self, settled: Settled) {
         let later = self.0.iter().rev().take_while(|other| other.last > settled.last).count();
         self.0.insert(self.0.len() - later, settled);
         if self.0.len() > TRACES_MAX {
@@ -266,147 +236,13 @@ impl Traces {
     }
 
     /// The first one that ends with an id or later.
-    fn from(&self, id: Id) -> Option<&Settled> {
+    pub(super) fn from(&self, id: Id) -> Option<&Settled> {
         self.0.get(self.0.partition_point(|settled| settled.last < id))
     }
 
     /// Those that end after an id, up to another.
-    fn range_mut(&mut self, after: Id, through: Id) -> impl Iterator<Item = &mut Settled> {
+    pub(super) fn range_mut(&mut self, after: Id, through: Id) -> impl Iterator<Item = &mut Settled> {
         let first = self.0.partition_point(|settled| settled.last <= after);
         self.0.range_mut(first..).take_while(move |settled| settled.last <= through)
-    }
-}
-
-impl State {
-    /// The master's own copy of what a round carries, the ids after one, up to another, is on disk.
-    pub(super) fn note_stored(&mut self, after: Id, through: Id, round: (u64, Instant)) {
-        let now = Instant::now();
-        for (_, writer) in self.writers.range_mut(after.next()..=through) {
-            (writer.timeline.round, writer.timeline.stored) = (Some(round), Some(now));
-        }
-    }
-
-    /// A secondary holds everything up to an id: notes it for the writers who wait for that, and for those who did not.
-    pub(super) fn note_acknowledgement(&mut self, member: MemberId, before: Id, durable: Id, call: Option<CallMade>) {
-        if durable > before {
-            let waiting = self.writers.range_mut(before.next()..=durable).map(|(_, writer)| &mut writer.timeline);
-            // Of a refused write a secondary acknowledges later that it was refused.
-            let answered = self.traces.range_mut(before, durable);
-            let answered = answered.filter(|settled| settled.outcome != TraceOutcome::Refused);
-            let answered = answered.map(|settled| &mut settled.timeline);
-            let now = Instant::now();
-            waiting.chain(answered).for_each(|timeline| timeline.acknowledged(member, now, call));
-        }
-    }
-
-    /// A secondary has left the rounds: notes it for the writers who waited for it.
-    pub(super) fn note_loss(&mut self, member: MemberId, durable: Id, why: &str) {
-        for (_, writer) in self.writers.range_mut(durable.next()..) {
-            writer.timeline.lost(member, why.to_owned());
-        }
-    }
-
-    /// Keeps what happened to a write whose writer is being answered.
-    pub(super) fn keep_trace(
-        &mut self,
-        last: Id,
-        what: What,
-        outcome: Outcome,
-        ended: Instant,
-        mut timeline: Timeline,
-    ) {
-        let outcome = match outcome {
-            Outcome::Committed => TraceOutcome::Committed,
-            Outcome::CommittedShort => TraceOutcome::Short,
-            Outcome::Refused => TraceOutcome::Refused,
-        };
-        if outcome == TraceOutcome::Refused {
-            // One that was lost is being brought up to date perhaps: that is another call.
-            let waited_for = self.members.iter().filter(|&(&id, _)| timeline.why_lost(id).is_none());
-            let sent = |(&id, member)| Some((id, timeline.sent(id, member, last, TraceOutcome::Pending)?));
-            timeline.given_up = waited_for.filter_map(sent).collect();
-        }
-        self.traces.keep(Settled { last, what, outcome, ended, timeline });
-    }
-
-    /// The trace of the write that an id belongs to.
-    fn trace_of(&self, id: Id, master: &Arc<str>) -> Option<Trace> {
-        let pending = self.writers.range(id..).next().filter(|(_, writer)| writer.ends().0 <= id);
-        if let Some((&last, writer)) = pending {
-            return Some(self.pending_trace(last, writer, master));
-        }
-        let settled = self.traces.from(id).filter(|settled| settled.what.ids.first() <= id.get())?;
-        Some(self.settled_trace(settled, master))
-    }
-
-    /// The oldest writes under way and the latest that were answered, so many of each, the newest first.
-    pub(super) fn latest_traces(&self, number: usize, master: &Arc<str>) -> Vec<Trace> {
-        let answered = self.traces.0.iter().rev().take(number).map(|settled| self.settled_trace(settled, master));
-        let pending = self.writers.iter().take(number).map(|(&last, writer)| self.pending_trace(last, writer, master));
-        let mut traces: Vec<Trace> = answered.chain(pending).collect();
-        traces.sort_by_key(|trace| std::cmp::Reverse(trace.ids.first()));
-        traces
-    }
-
-    fn pending_trace(&self, last: Id, writer: &Writer, master: &Arc<str>) -> Trace {
-        self.trace(last, What::of(writer), TraceOutcome::Pending, &writer.timeline, Instant::now(), master)
-    }
-
-    fn settled_trace(&self, settled: &Settled, master: &Arc<str>) -> Trace {
-        self.trace(settled.last, settled.what, settled.outcome, &settled.timeline, settled.ended, master)
-    }
-
-    fn trace(
-        &self,
-        last: Id,
-        what: What,
-        outcome: TraceOutcome,
-        timeline: &Timeline,
-        until: Instant,
-        master: &Arc<str>,
-    ) -> Trace {
-        let under_way = || self.rounds.carrying(last);
-        let round = timeline.round.map(|(number, _)| number).or_else(under_way);
-        let state = match timeline.stored {
-            Some(_) => ReplicaState::Durable,
-            None if what.master_unable => ReplicaState::Failed,
-            None if round.is_some() => ReplicaState::Sent,
-            None => ReplicaState::Waiting,
-        };
-        let own = ReplicaTrace {
-            server_id: Arc::clone(master),
-            state,
-            call: None,
-            stored_ms: timeline.stored_after(),
-            acknowledged_ms: None,
-            detail: None,
-        };
-        let others = self.members.iter().map(|(&id, member)| timeline.replica(id, member, last, outcome));
-        Trace {
-            ids: what.ids,
-            outcome,
-            timestamp: what.timestamp,
-            w: what.wanted,
-            round,
-            queued_ms: timeline.round.map(|(_, began)| timeline.after(began)),
-            ms: timeline.after(until),
-            replicas: [own].into_iter().chain(others).collect(),
-        }
-    }
-}
-
-impl Master {
-    /// Answers `GET /messages/ID/trace`.
-    pub(super) fn trace(&self, id: &str) -> Reply {
-        let Some(id) = number(id).map(Id::new) else {
-            return Reply::not_found("a trace is found at /messages/ID/trace, where ID is a number from 1");
-        };
-        match self.lock().trace_of(id, &self.name) {
-            Some(trace) => Reply::json(200, &trace),
-            None => Reply::not_found(&format!(
-                "there is no trace of message {id}: those of the latest {TRACES_MAX} writes since this master was started \
-                 are kept"
-            )),
-        }
     }
 }

@@ -11,9 +11,7 @@ mod names;
 use crate::protocol::{Acknowledgement, Fate, Id, Refusal, Slot};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
-use crate::wire::node::{
-    AcknowledgementBody, CallText, FateBody, FingerprintBody, HoldingsBody, RefusalBody, SlotsBody,
-};
+use crate::wire::node::{AcknowledgementBody, CallText, FateBody, FingerprintBody, RefusalBody, SlotsBody, StatusBody};
 use crate::wire::timing::Took;
 use crate::wire::token::Token;
 use frugal::FrugalConnector;
@@ -57,13 +55,6 @@ pub(crate) enum PeerError {
     Restarted,
     /// It cannot store messages; a sentence says why.
     Unable(String),
-}
-
-impl PeerError {
-    /// Whether the node did not answer, or not as a node does.
-    pub(crate) fn is_silence(&self) -> bool {
-        matches!(self, PeerError::Unanswered(_) | PeerError::Misunderstood(_))
-    }
 }
 
 impl fmt::Display for PeerError {
@@ -172,12 +163,12 @@ impl Peers {
     }
 
     /// Asks a secondary what it holds.
-    pub(crate) fn state(&self, node: &NodeUrl) -> Result<HoldingsBody, PeerError> {
+    pub(crate) fn state(&self, node: &NodeUrl) -> Result<StatusBody, PeerError> {
         self.get(&format!("{node}/replicate/state"))?.expect_200()
     }
 
     /// The same of a node that may be a master: `None` then.
-    pub(crate) fn state_of_secondary(&self, node: &NodeUrl) -> Result<Option<HoldingsBody>, PeerError> {
+    pub(crate) fn state_of_secondary(&self, node: &NodeUrl) -> Result<Option<StatusBody>, PeerError> {
         let answer = self.get(&format!("{node}/replicate/state"))?;
         if answer.status == 404 { Ok(None) } else { answer.expect_200().map(Some) }
     }

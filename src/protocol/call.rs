@@ -110,6 +110,14 @@ pub enum Refusal {
     Malformed(String),
 }
 
+impl Refusal {
+    /// Whether the secondary knows better who may write: then the master must stop.
+    #[must_use]
+    pub fn is_overtaken(&self) -> bool {
+        matches!(self, Refusal::Fenced { .. } | Refusal::MasterBehind { .. } | Refusal::OtherReign { .. })
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -159,7 +159,39 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// A secondary in the master's ledger, numbered in the order of registration. Its address and name are kept elsewhere.
+/// Random name of one copy of a log, made with its data directory. A node is known by the copy that it holds, under
+/// whichever address it is reached; a lost disk comes back as another copy. Shown as 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct CopyId(u64);
+
+impl CopyId {
+    /// The copy named by these 64 random bits.
+    #[must_use]
+    pub const fn new(bits: u64) -> CopyId {
+        CopyId(bits)
+    }
+
+    /// Its 64 bits.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Reads the form that [`fmt::Display`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<CopyId> {
+        let is_ours = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        u64::from_str_radix(text, 16).ok().filter(|_| is_ours).map(CopyId)
+    }
+}
+
+impl fmt::Display for CopyId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:016x}", self.0)
+    }
+}
+
+/// A secondary of a leader, numbered in the order of registration. Its address and name are kept elsewhere.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct MemberId(u32);
 

@@ -1,15 +1,17 @@
 //! A secondary's half of the protocol: what it may accept, and what it may show.
 
-use super::{Acknowledgement, Call, Epoch, EpochHistory, Id, Incarnation, LogId, Refusal, Slot};
+use super::{Acknowledgement, Call, CopyId, Epoch, EpochHistory, Id, Incarnation, LogId, Refusal, Slot};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 /// What a secondary answers when the master asks for its state.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Holdings {
+pub struct ReplicaStatus {
     /// The start of its process.
     pub incarnation: Incarnation,
+    /// The copy of a log that it is, wherever it is reached.
+    pub copy: CopyId,
     /// The log that it holds, if it ever met a master.
     pub log_id: Option<LogId>,
     /// The latest epoch that it knows.
@@ -26,7 +28,7 @@ pub struct Holdings {
     pub diverged: Option<Id>,
 }
 
-impl Holdings {
+impl ReplicaStatus {
     /// Whether what is held here beyond the end of a master's log belongs to that log: the master takes it over when it
     /// begins a reign, because its own disk may have lost it. What is decided here was acknowledged by that master: then
     /// its disk lost more than a last batch, and nothing is taken over.
@@ -42,6 +44,8 @@ impl Holdings {
 /// What a store holds when its node starts.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Found {
+    /// The copy of a log that this store is.
+    pub copy: CopyId,
     /// The log, the latest epoch that was entered, and the start of that master's process; none if no master of ours was
     /// ever met.
     pub reign: Option<(LogId, Epoch, Incarnation)>,
@@ -167,7 +171,7 @@ impl fmt::Display for Stray {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ReplicaView {
     /// What it would report to the master.
-    pub holdings: Holdings,
+    pub status: ReplicaStatus,
     /// How many messages are visible here.
     pub visible: u64,
     /// Whether its master has told this start of the process that it takes part in the rounds. Until then it does not
@@ -179,7 +183,7 @@ impl ReplicaView {
     /// Whether a reader may be answered without asking the master: nothing is pending and nothing can be missing.
     #[must_use]
     pub fn clean(&self) -> bool {
-        self.holdings.foreign > 0 || (self.admitted && self.holdings.decided == self.holdings.last)
+        self.status.foreign > 0 || (self.admitted && self.status.decided == self.status.last)
     }
 }
 
@@ -191,6 +195,7 @@ impl ReplicaView {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Replica {
     incarnation: Incarnation,
+    copy: CopyId,
     log_id: Option<LogId>,
     epoch: Epoch,
     master: Option<Incarnation>,
@@ -209,9 +214,10 @@ pub struct Replica {
 impl Replica {
     /// A replica that holds nothing and has met no master.
     #[must_use]
-    pub fn empty(incarnation: Incarnation) -> Replica {
+    pub fn empty(incarnation: Incarnation, copy: CopyId) -> Replica {
         Replica {
             incarnation,
+            copy,
             log_id: None,
             epoch: Epoch::NONE,
             master: None,
@@ -234,9 +240,9 @@ impl Replica {
     /// If more is decided than held.
     #[must_use]
     pub fn recovered(incarnation: Incarnation, found: Found) -> Replica {
-        let Found { reign, last, decided, visible, refused } = found;
+        let Found { copy, reign, last, decided, visible, refused } = found;
         assert!(decided <= last, "decided {decided} ≤ last {last}");
-        let empty = Replica::empty(incarnation);
+        let empty = Replica::empty(incarnation, copy);
         let Some((log_id, epoch, master)) = reign else {
             let visible = visible + last.since(decided) - refused.len() as u64;
             return Replica { last, decided: last, visible, foreign: visible, ..empty };
@@ -247,9 +253,10 @@ impl Replica {
 
     /// What to answer when the master asks.
     #[must_use]
-    pub fn holdings(&self) -> Holdings {
-        Holdings {
+    pub fn status(&self) -> ReplicaStatus {
+        ReplicaStatus {
             incarnation: self.incarnation,
+            copy: self.copy,
             log_id: self.log_id,
             epoch: self.epoch,
             master: self.master,
@@ -263,7 +270,7 @@ impl Replica {
     /// The replica as others see it.
     #[must_use]
     pub fn view(&self) -> ReplicaView {
-        ReplicaView { holdings: self.holdings(), visible: self.visible, admitted: self.admitted }
+        ReplicaView { status: self.status(), visible: self.visible, admitted: self.admitted }
     }
 
     /// The id up to which everything is held durably.

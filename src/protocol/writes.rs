@@ -1,39 +1,74 @@
-//! The writes whose fate is open, on the master.
+//! The writes that are open on the master: without a decision, or with writers that still wait for copies.
 
-use super::{Id, MemberId, WriteConcern};
-use std::collections::BTreeMap;
+use super::{Entry, Id, MemberId, Time, WriteConcern};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeBounds;
+use std::sync::Arc;
 
-/// How a write takes the news that a secondary it needs is gone.
+/// A client that waits for the outcome of a write, as the owner of the [`super::Leader`] numbers them.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Ticket(pub u64);
+
+/// When a write is refused that does not get its copies.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Patience {
-    /// It is refused at once.
+pub(super) enum Expiry {
+    /// As soon as a secondary that it needs leaves the rounds.
     FailFast,
-    /// It waits until its deadline, which its owner reports with [`super::Ledger::expire`].
-    UntilDeadline,
-    /// It waits for ever: found undecided at a start, it may have been acknowledged, and is never refused.
-    Forever,
+    /// At this time, and not before.
+    At(Time),
+    /// Never: it was found undecided at the start and may have been acknowledged.
+    Never,
 }
 
-/// A write of one message, or of several that have one fate. Their ids follow each other.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(super) struct Write {
-    /// The id of its first message. It is known by that of its last.
-    pub(super) first: Id,
+/// The copies that a client asks for.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Wanted {
     pub(super) concern: WriteConcern,
-    /// "All" means the secondaries registered when the write came in, up to this one: a node that joins while it is
+    /// "All" means the secondaries registered when the client asked, up to this one: a node that joins while the write is
     /// under way neither delays nor endangers it.
     pub(super) newest_member: MemberId,
-    pub(super) patience: Patience,
+}
+
+/// A client that waits for a write.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Waiter {
+    pub(super) ticket: Ticket,
+    pub(super) wanted: Wanted,
+    /// It posted a write again that another client, or an earlier start of the master, had taken.
+    pub(super) is_repeat: bool,
+    /// When it stops waiting, whatever becomes of the write. Only for writes that never expire.
+    pub(super) until: Option<Time>,
+}
+
+/// A write of one message, or of several that have one outcome. Their ids follow each other.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Write {
+    /// The id of its first message. The write is known by that of its last.
+    pub(super) first: Id,
+    pub(super) wanted: Wanted,
+    pub(super) expiry: Expiry,
     /// Its refusal is on the way to the disk. It cannot be committed any more.
     pub(super) refusing: bool,
-    /// Its time is over, but it was sealed: answered as [`super::Outcome::CommittedShort`] as soon as it is decided.
+    /// Its time is over, but it was sealed: its writer gets [`super::Outcome::CommittedShort`] once it is shown.
     pub(super) overdue: bool,
+    /// Its messages; none if it was found at the start: then the store has them.
+    pub(super) entries: Box<[Arc<Entry>]>,
+    pub(super) waiters: Vec<Waiter>,
 }
 
 impl Write {
-    pub(super) fn new(first: Id, concern: WriteConcern, newest_member: MemberId, patience: Patience) -> Write {
-        Write { first, concern, newest_member, patience, refusing: false, overdue: false }
+    /// A write that was found undecided at the start.
+    pub(super) fn found(id: Id) -> Write {
+        Write {
+            first: id,
+            // It needs every secondary, whichever were registered when it was written.
+            wanted: Wanted { concern: WriteConcern::All, newest_member: MemberId::new(u32::MAX) },
+            expiry: Expiry::Never,
+            refusing: false,
+            overdue: false,
+            entries: Box::new([]),
+            waiters: Vec::new(),
+        }
     }
 
     /// The ids of its messages, given the last.
@@ -48,22 +83,65 @@ pub(super) struct Writes {
     by_last: BTreeMap<Id, Write>,
     /// How many messages they have.
     messages: u64,
+    /// How many clients wait for them.
+    waiters: usize,
+    /// When each write expires, and each waiter that gives up by itself.
+    deadlines: BTreeSet<(Time, Id)>,
 }
 
 impl Writes {
     pub(super) fn insert(&mut self, last: Id, write: Write) {
         self.messages += last.since(write.first.previous());
+        self.waiters += write.waiters.len();
+        self.deadlines.extend(deadlines_of(last, &write));
         self.by_last.insert(last, write);
     }
 
     pub(super) fn remove(&mut self, last: Id) -> Option<Write> {
         let write = self.by_last.remove(&last)?;
         self.messages -= last.since(write.first.previous());
+        self.waiters -= write.waiters.len();
+        for deadline in deadlines_of(last, &write) {
+            self.deadlines.remove(&deadline);
+        }
         Some(write)
+    }
+
+    /// One more client waits for a write that is open.
+    pub(super) fn wait(&mut self, last: Id, waiter: Waiter) {
+        if let Some(write) = self.by_last.get_mut(&last) {
+            write.waiters.push(waiter);
+            self.waiters += 1;
+            self.deadlines.extend(waiter.until.map(|until| (until, last)));
+        }
+    }
+
+    /// Takes the clients that wait for a write, and leaves the write: all, or those that give up by a moment.
+    pub(super) fn take_waiters(&mut self, last: Id, gives_up: impl Fn(&Waiter) -> bool) -> Vec<Waiter> {
+        let Some(write) = self.by_last.get_mut(&last) else { return Vec::new() };
+        let (gone, left): (Vec<Waiter>, Vec<Waiter>) = write.waiters.iter().partition(|waiter| gives_up(waiter));
+        write.waiters = left;
+        self.waiters -= gone.len();
+        gone
+    }
+
+    /// Takes the writes of which a deadline has come.
+    pub(super) fn due(&mut self, now: Time) -> Vec<Id> {
+        let later = self.deadlines.split_off(&(now, Id::MAX));
+        std::mem::replace(&mut self.deadlines, later).into_iter().map(|(_, last)| last).collect()
+    }
+
+    /// The next deadline.
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        self.deadlines.first().map(|&(at, _)| at)
     }
 
     pub(super) fn messages(&self) -> u64 {
         self.messages
+    }
+
+    pub(super) fn waiters(&self) -> usize {
+        self.waiters
     }
 
     pub(super) fn get_mut(&mut self, last: Id) -> Option<&mut Write> {
@@ -83,4 +161,21 @@ impl Writes {
     pub(super) fn range(&self, lasts: impl RangeBounds<Id>) -> impl DoubleEndedIterator<Item = (Id, &Write)> {
         self.by_last.range(lasts).map(|(&last, write)| (last, write))
     }
+
+    /// Whether a message after an id, up to another, is open.
+    pub(super) fn has_open(&self, after: Id, through: Id) -> bool {
+        self.range(after.next()..).next().is_some_and(|(_, write)| write.first <= through)
+    }
+
+    /// The messages after an id, up to another, as far as they are in memory.
+    pub(super) fn entries(&self, after: Id, through: Id) -> Arc<[Arc<Entry>]> {
+        let writes = self.range(after.next()..).take_while(|(_, write)| write.first <= through);
+        let entries = writes.flat_map(|(_, write)| write.entries.iter());
+        entries.filter(|entry| after < entry.id && entry.id <= through).cloned().collect()
+    }
+}
+
+fn deadlines_of(last: Id, write: &Write) -> impl Iterator<Item = (Time, Id)> {
+    let expiry = if let Expiry::At(at) = write.expiry { Some(at) } else { None };
+    expiry.into_iter().chain(write.waiters.iter().filter_map(|waiter| waiter.until)).map(move |at| (at, last))
 }

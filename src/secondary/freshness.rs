@@ -7,35 +7,22 @@
 //! Nothing can be missing, that is, of what was written for every node. A reader who wants to see what was acknowledged
 //! with fewer copies, too, asks for that (`consistency=strong`): then the master is always asked.
 
-use super::Secondary;
+use super::lifecycle::Secondary;
+use super::question::Asking;
 use crate::http::Reply;
 use crate::node::ids::id_ranges;
 use crate::node::reading::{Consistency, Log, Reading, Snapshot, not_sure};
 use crate::peer::PeerError;
+use crate::process::threads::{self, lock};
 use crate::protocol::{Id, ReplicaView};
 use crate::store::StoreError;
 use crate::wire::address::NodeUrl;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a reader waits for the master, or for this node to catch up, before it is given what there is.
 const READER_PATIENCE: Duration = Duration::from_secs(1);
-
-/// The question to the master, shared by readers.
-#[derive(Default)]
-pub(super) struct Question {
-    asking: Mutex<Asking>,
-    answered: Condvar,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Asking {
-    /// Questions sent so far.
-    sent: u64,
-    /// The latest one that was answered, and the high watermark that the master named; `None` if it named none.
-    answered: (u64, Option<Id>),
-    in_flight: bool,
-}
 
 impl Log for Secondary {
     fn reading(&self) -> &Reading {
@@ -46,7 +33,7 @@ impl Log for Secondary {
         let view = self.view();
         let alone = match consistency {
             Consistency::Usual => view.clean(),
-            Consistency::Strong => view.holdings.foreign > 0,
+            Consistency::Strong => view.status.foreign > 0,
             Consistency::Prefix => true,
         };
         if alone {
@@ -65,7 +52,7 @@ impl Log for Secondary {
 impl Secondary {
     fn snapshot_of(&self, view: &ReplicaView, possibly_stale: bool) -> Snapshot {
         Snapshot {
-            decided: view.holdings.decided,
+            decided: view.status.decided,
             visible: view.visible,
             role: "secondary",
             server_id: self.settings.common.server_id.clone(),
@@ -73,32 +60,43 @@ impl Secondary {
         }
     }
 
+    /// Starts the thread that asks the master.
+    pub(super) fn start_asking(self: &Arc<Secondary>) {
+        let secondary = Arc::clone(self);
+        if let Err(error) = threads::start_needed("questions", move || secondary.keep_asking()) {
+            log::error!("cannot start the thread that asks the master: {error}; readers may get an older state");
+        }
+    }
+
+    fn keep_asking(&self) {
+        let mut asking = lock(&self.question.asking);
+        loop {
+            if asking.wanted <= asking.sent {
+                asking = self.question.wanted.wait(asking).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            asking.sent += 1;
+            let number = asking.sent;
+            drop(asking);
+            // A panic was logged by the hook; the readers of this question get an older state, those of the next may not.
+            let decided = catch_unwind(AssertUnwindSafe(|| self.ask_and_apply())).unwrap_or_default();
+            asking = lock(&self.question.asking);
+            asking.answered = (number, decided);
+            self.question.answered.notify_all();
+        }
+    }
+
     /// Gives the master's high watermark, as of a moment after this call began; `None` if it is not known in time.
     fn ask_master(&self, deadline: Instant) -> Option<Id> {
-        let mut asking = self.question.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asking = lock(&self.question.asking);
         let wanted = asking.sent + 1;
-        loop {
-            if asking.answered.0 >= wanted {
-                return asking.answered.1;
-            }
-            if !asking.in_flight {
-                break;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return None;
-            }
-            asking = self.question.answered.wait_timeout(asking, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        asking.in_flight = true;
-        asking.sent += 1;
-        let number = asking.sent;
-        drop(asking);
-        let decided = self.ask_and_apply();
-        let mut asking = self.question.asking.lock().unwrap_or_else(PoisonError::into_inner);
-        *asking = Asking { answered: (number, decided), in_flight: false, ..*asking };
-        self.question.answered.notify_all();
-        decided
+        asking.wanted = asking.wanted.max(wanted);
+        self.question.wanted.notify_one();
+        let left = deadline.saturating_duration_since(Instant::now());
+        let is_open = |asking: &mut Asking| asking.answered.0 < wanted;
+        let waited = self.question.answered.wait_timeout_while(asking, left, is_open);
+        let asking = waited.unwrap_or_else(PoisonError::into_inner).0;
+        (asking.answered.0 >= wanted).then_some(asking.answered.1).flatten()
     }
 
     fn ask_and_apply(&self) -> Option<Id> {
@@ -114,7 +112,7 @@ impl Secondary {
 
     /// Asks the master, and shows what it has decided. Gives how far that is, if the master is sure that it is all.
     fn learn_fate(&self, master: &NodeUrl) -> Result<Option<Id>, PeerError> {
-        let fate = self.peers.fate(master, self.view().holdings.decided)?;
+        let fate = self.peers.fate(master, self.view().status.decided)?;
         let _writer = self.write_lock();
         let learned = self.replica().learn(&fate);
         let learned = learned.map_err(|stray| PeerError::Misunderstood(format!("it {stray}")))?;

@@ -1,6 +1,7 @@
 //! Replicate calls: from a master of ours, and single messages from masters that are not.
 
-use super::Secondary;
+use super::lifecycle::Secondary;
+use super::released::Released;
 use crate::http::{Exchange, Reply};
 use crate::node::faults::failed_before;
 use crate::node::ids::{id_range, id_ranges};
@@ -8,15 +9,18 @@ use crate::node::logging::Step;
 use crate::process::clock;
 use crate::process::random;
 use crate::process::text::count;
-use crate::protocol::{Acknowledgement, Call, Change, Entry, Epoch, Id, Incarnation, Refusal, Replica, Slot};
-use crate::store::{StoreError, Watermark};
+use crate::process::threads::lock;
+use crate::protocol::{
+    Accepted, Acknowledgement, Call, Change, Entry, Epoch, Id, Incarnation, Refusal, Replica, Slot, Watermark,
+};
+use crate::store::StoreError;
 use crate::wire::address::NodeUrl;
 use crate::wire::fault::Fail;
 use crate::wire::node::{AcknowledgementBody, Envelope, RefusalBody, RefusalReason, Replicate};
 use crate::wire::timing::Took;
 use serde_json::json;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,6 +35,7 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(10);
 /// What is kept of a call once it is stored.
 #[derive(Clone, Copy)]
 struct Carried {
+    epoch: Epoch,
     after: Id,
     through: Id,
     messages: usize,
@@ -101,7 +106,8 @@ impl Secondary {
             }
         }
         let accepted = self.accept_in_order(envelope.to, &call);
-        let carried = Carried { after: call.after, through: call.through, messages: call.entries.len() };
+        let carried =
+            Carried { epoch: call.epoch, after: call.after, through: call.through, messages: call.entries.len() };
         drop((call, room));
         match accepted {
             Ok(acknowledgement) => {
@@ -142,7 +148,7 @@ impl Secondary {
     }
 
     fn refuse_call(&self, error: String, reason: RefusalReason) -> Reply {
-        Reply::json(409, &RefusalBody { error, reason, holds: self.view().holdings.last.get() })
+        Reply::json(409, &RefusalBody { error, reason, holds: self.view().status.last.get() })
     }
 
     /// Waits the artificial delay before an acknowledgement. A call without messages is answered at once, and does not
@@ -156,14 +162,18 @@ impl Secondary {
                     format!("{range} acknowledged after a delay of {} ms", delay.as_millis())
                 });
             }
-            self.released.fetch_max(acknowledgement.durable.get(), Ordering::AcqRel);
+            self.released().extend(call.epoch, acknowledgement.durable);
             return acknowledgement;
         }
-        if self.released.load(Ordering::Acquire) >= call.after.get() {
-            self.released.fetch_max(call.through.get(), Ordering::AcqRel);
+        let mut released = self.released();
+        if released.through >= call.after {
+            released.extend(call.epoch, call.through);
         }
-        let released = Id::new(self.released.load(Ordering::Acquire));
-        Acknowledgement { durable: released.min(acknowledgement.durable), ..acknowledgement }
+        Acknowledgement { durable: released.through.min(acknowledgement.durable), ..acknowledgement }
+    }
+
+    fn released(&self) -> MutexGuard<'_, Released> {
+        lock(&self.released)
     }
 
     /// Accepts a call; waits a moment for an earlier one if that is missing.
@@ -204,7 +214,7 @@ impl Secondary {
     /// as after a restart.
     fn accept(&self, to: Incarnation, call: &Call) -> Result<Acknowledgement, Failure> {
         let _writer = self.write_lock();
-        if to != self.replica().holdings().incarnation {
+        if to != self.replica().status().incarnation {
             return Err(Failure::Outdated);
         }
         let accepted = self.store_call(call);
@@ -218,12 +228,14 @@ impl Secondary {
 
     /// Examines, stores, and publishes a call, in this order, and only then acknowledges it.
     fn store_call(&self, call: &Call) -> Result<Acknowledgement, Failure> {
-        let accepted = self.replica().examine(call, |id| self.store.get(id))?.map_err(Failure::Refused)?;
+        let accepted = self.examine(call)?.map_err(Failure::Refused)?;
         for change in accepted.changes() {
             let began = Instant::now();
             self.store.change(change)?;
-            if let Change::Append(_) = change {
-                self.metrics.appended(began.elapsed());
+            match change {
+                Change::Append(_) => self.metrics.appended(began.elapsed()),
+                Change::DropFrom(id) => self.released().dropped(call.epoch, id),
+                Change::Enter(_) | Change::Refuse(_) => {}
             }
             self.log_change(change);
         }
@@ -240,18 +252,27 @@ impl Secondary {
         Ok(acknowledgement)
     }
 
+    /// Examines a call, on a copy of the replica: it may read the store, and no reader waits for that.
+    fn examine(&self, call: &Call) -> Result<Result<Accepted, Refusal>, StoreError> {
+        let mut replica = self.replica().clone();
+        let examined = replica.examine(call, |id| self.store.get(id))?;
+        if let Err(Refusal::Diverged { .. }) = examined {
+            *self.replica() = replica;
+        }
+        Ok(examined)
+    }
+
     /// Takes a step of the replica that may show more than before, and notes what is shown before anybody sees it: what
-    /// a reader saw is still there after a kill -9.
+    /// a reader saw is still there after a kill -9. Whoever calls this holds the writer's lock, so the replica does not
+    /// change meanwhile, and no reader waits for the disk.
     pub(super) fn publish<T>(&self, step: impl FnOnce(&mut Replica) -> T) -> Result<T, StoreError> {
-        let mut replica = self.replica();
-        let before = replica.decided();
-        let mut next = replica.clone();
+        let mut next = self.replica().clone();
+        let before = next.decided();
         let done = step(&mut next);
         let view = next.view();
-        self.store.note_watermark(Watermark { decided: view.holdings.decided, visible: view.visible })?;
-        *replica = next;
-        drop(replica);
-        let (decided, visible) = (view.holdings.decided, view.visible);
+        self.store.note_watermark(Watermark { decided: view.status.decided, visible: view.visible })?;
+        *self.replica() = next;
+        let (decided, visible) = (view.status.decided, view.visible);
         self.reading.following.show(decided);
         if decided > before {
             self.log.writes().tell(Step::Decided, (before, decided), None, || {
@@ -286,17 +307,17 @@ impl Secondary {
 
     fn store_bare(&self, id: Option<Id>, message: Arc<str>) -> Reply {
         let _writer = self.write_lock();
-        let holdings = self.replica().holdings();
-        if let Some(log_id) = holdings.log_id {
+        let status = self.replica().status();
+        if let Some(log_id) = status.log_id {
             return Reply::problem(
                 409,
                 &format!("this node belongs to log {log_id} and takes messages from its master only"),
             );
         }
         let with_id = id.is_some();
-        let id = id.unwrap_or_else(|| holdings.last.next());
+        let id = id.unwrap_or_else(|| status.last.next());
         let stored =
-            if id <= holdings.last { self.again(id, &message) } else { self.append_bare(holdings.last, id, message) };
+            if id <= status.last { self.again(id, &message) } else { self.append_bare(status.last, id, message) };
         let visible = self.view().visible;
         match stored {
             Err(reply) => reply,

@@ -1,17 +1,18 @@
 //! What a secondary does for each endpoint of the route table, [`routes`].
 
-use super::Secondary;
+use super::lifecycle::Secondary;
 use crate::http::{Exchange, Reply, Service};
 use crate::node::live::Watched;
 use crate::node::metrics::{Gauges, flag};
 use crate::node::readiness::{self, Check};
 use crate::node::routes::{self, Endpoint, NodeEndpoint, OnSecondary, Role, SecondaryEndpoint};
-use crate::node::status::{NodeStatus, budgets};
+use crate::node::status::{Health, NodeStatus, budgets};
 use crate::node::{backups, fingerprints, live, reading};
+use crate::process::threads;
 use crate::protocol::Id;
-use crate::store::ReadLimit;
+use crate::store::{ReadLimit, Trouble};
 use crate::wire::fault::ActiveFault;
-use crate::wire::node::{HoldingsBody, SlotsBody};
+use crate::wire::node::{SlotsBody, StatusBody};
 use crate::wire::timing::milliseconds;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -108,7 +109,7 @@ impl Secondary {
     fn serve_as_secondary(&self, endpoint: SecondaryEndpoint, exchange: Exchange) {
         self.answer_node(exchange, |secondary, exchange| match endpoint {
             SecondaryEndpoint::Replicate => secondary.receive(exchange),
-            SecondaryEndpoint::State => secondary.report_holdings(),
+            SecondaryEndpoint::State => secondary.report_status(),
             SecondaryEndpoint::Slots => secondary.report_slots(exchange),
         });
     }
@@ -120,10 +121,10 @@ impl Secondary {
         self.calls_in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 
-    fn report_holdings(&self) -> Reply {
+    fn report_status(&self) -> Reply {
         let server_id = self.settings.common.server_id.clone();
         let unable = self.store.trouble().map(|trouble| trouble.to_string());
-        let mut body = HoldingsBody::new(server_id, &self.replica().holdings(), self.delay_ms(), unable);
+        let mut body = StatusBody::new(server_id, &self.replica().status(), self.delay_ms(), unable);
         body.fault = self.faults.in_words();
         Reply::json(200, &body)
     }
@@ -159,14 +160,14 @@ impl Secondary {
     /// Answers `GET /readyz`.
     fn ready(&self, exchange: &Exchange) -> Reply {
         let view = self.view();
-        let up_to_date = view.admitted || view.holdings.foreign > 0;
+        let up_to_date = view.admitted || view.status.foreign > 0;
         let behind = || "this node has not been brought up to date by its master yet".to_owned();
         let diverged = |id| format!("id {id} is held with another content than the master's");
         let checks = [
             Check::not_stopping(self.stopping.load(Ordering::Acquire)),
             Check::threads(None),
             Check::store(&*self.store),
-            Check::new("same log as the master", view.holdings.diverged.map(diverged)),
+            Check::new("same log as the master", view.status.diverged.map(diverged)),
             Check::new("caught up", (!up_to_date).then(behind)),
         ];
         readiness::answer(exchange, &checks)
@@ -197,27 +198,36 @@ impl Secondary {
 
     fn status(&self) -> SecondaryStatus {
         let view = self.view();
+        let (trouble, warning) = (self.store.trouble(), self.store.warning());
+        let lost = threads::lost();
+        let diverged = view.status.diverged.map(|id| format!("id {id} is held with another content than the master's"));
+        let has_failed = matches!(trouble, Some(Trouble::Failed(_))) || lost.is_some() || diverged.is_some();
+        let mut reasons: Vec<String> = trouble.iter().map(ToString::to_string).chain(lost).chain(diverged).collect();
+        let is_up_to_date = view.admitted || view.status.foreign > 0;
+        reasons.extend((!is_up_to_date).then(|| "its master has not brought it up to date yet".to_owned()));
+        reasons.extend(warning.iter().cloned());
         SecondaryStatus {
             node: NodeStatus {
-                status: "healthy",
+                status: Health::of(has_failed, &reasons),
+                reasons,
                 role: "secondary",
                 server_id: self.settings.common.server_id.clone(),
                 message_count: view.visible,
-                epoch: view.holdings.epoch.get(),
-                last: view.holdings.last.get(),
-                decided: view.holdings.decided.get(),
-                pending: view.holdings.last.since(view.holdings.decided),
+                epoch: view.status.epoch.get(),
+                last: view.status.last.get(),
+                decided: view.status.decided.get(),
+                pending: view.status.last.since(view.status.decided),
                 uptime_s: self.started.elapsed().as_secs(),
                 budgets: budgets(&self.settings.common.limits),
-                warning: self.store.warning(),
+                warning,
             },
             delay_ms: self.delay_ms(),
-            log_id: view.holdings.log_id.map(|log_id| log_id.to_string()),
+            log_id: view.status.log_id.map(|log_id| log_id.to_string()),
             caught_up: view.admitted,
             early_calls: self.early_calls.load(Ordering::Relaxed),
-            diverged: view.holdings.diverged.map(Id::get),
+            diverged: view.status.diverged.map(Id::get),
             master: self.known_master().map(|url| url.to_string()),
-            failure: self.store.trouble().map(|trouble| trouble.to_string()),
+            failure: trouble.map(|trouble| trouble.to_string()),
             fault: self.faults.active(),
         }
     }

@@ -1,13 +1,14 @@
 //! The store that keeps nothing: what it holds is gone when the process ends.
 
-use super::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark, check_order, weight};
-use crate::protocol::{Id, KeyedWrite, Slot, SlotRef};
+use super::{Identity, ReadLimit, Store, StoreError, Trouble, check_order, weight};
+use crate::protocol::{CopyId, Id, KeyedWrite, Slot, SlotRef, Watermark};
 use std::collections::BTreeSet;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A log in memory. "Durable" means here: held by this process.
 #[derive(Debug, Default)]
 pub struct Memory {
+    copy: CopyId,
     log: RwLock<Log>,
 }
 
@@ -35,10 +36,10 @@ impl Log {
 }
 
 impl Memory {
-    /// An empty log.
+    /// An empty log, which is this copy.
     #[must_use]
-    pub fn new() -> Memory {
-        Memory::default()
+    pub fn new(copy: CopyId) -> Memory {
+        Memory { copy, log: RwLock::default() }
     }
 
     fn read_log(&self) -> RwLockReadGuard<'_, Log> {
@@ -120,6 +121,10 @@ impl Store for Memory {
         KeyedWrite::group(log.slots.iter().rev().filter_map(key), writes_max)
     }
 
+    fn copy_id(&self) -> CopyId {
+        self.copy
+    }
+
     fn identity(&self) -> Result<Option<Identity>, StoreError> {
         Ok(self.read_log().identity.clone())
     }
@@ -165,7 +170,7 @@ mod tests {
 
     #[test]
     fn slots_follow_each_other() {
-        let log = Memory::new();
+        let log = Memory::new(CopyId::default());
         log.append(&[entry(1, "a"), entry(2, "b")]).unwrap();
         assert!(log.append(&[entry(4, "d")]).unwrap_err().to_string().contains("where 3 was due"));
         assert_eq!(log.last(), Id::new(2), "nothing of a refused append is kept");
@@ -173,7 +178,7 @@ mod tests {
 
     #[test]
     fn reads_stop_at_each_limit_but_never_give_nothing() {
-        let log = Memory::new();
+        let log = Memory::new(CopyId::default());
         log.append(&[entry(1, "aaaa"), entry(2, "bbbb"), entry(3, "cccc")]).unwrap();
         let ids = |limit, after, through| {
             let slots = log.read(Id::new(after), Id::new(through), limit).unwrap();
@@ -189,7 +194,7 @@ mod tests {
 
     #[test]
     fn refusals_are_remembered_and_dropped_with_their_slots() {
-        let log = Memory::new();
+        let log = Memory::new(CopyId::default());
         log.append(&[entry(1, "a"), Slot::Refused(Id::new(2)), entry(3, "c")]).unwrap();
         log.refuse(&[Id::new(1)]).unwrap();
         assert_eq!(log.refused(Id::ZERO, Id::MAX).unwrap(), [Id::new(1), Id::new(2)]);

@@ -13,7 +13,8 @@ pub use memory::Memory;
 pub use sqlite::{CACHE_BYTES_DEFAULT, Claim, Disk, Examination, ReadLock};
 
 use crate::protocol::{
-    Change, Entrance, EpochHistory, Found, FoundLog, Id, Incarnation, KeyedWrite, LogId, Slot, SlotRef,
+    Change, CopyId, Entrance, EpochHistory, Found, FoundLog, Id, Incarnation, KeyedWrite, LogId, Slot, SlotRef,
+    Watermark,
 };
 use std::fmt;
 
@@ -98,15 +99,6 @@ pub struct KnownMember {
     pub url: String,
     /// Its name.
     pub name: String,
-}
-
-/// What a node shows.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub struct Watermark {
-    /// Every id up to this one has its fate.
-    pub decided: Id,
-    /// How many messages are visible up to it.
-    pub visible: u64,
 }
 
 /// Checks that slots follow the last one held.
@@ -237,6 +229,9 @@ pub trait Store: Send + Sync {
     /// If they cannot be read.
     fn keyed_writes(&self, writes_max: usize) -> Result<Vec<KeyedWrite>, StoreError>;
 
+    /// Which copy of a log this is: made with the store, and never changed.
+    fn copy_id(&self) -> CopyId;
+
     /// Whose log this is; `None` for a store that never belonged to one.
     ///
     /// # Errors
@@ -260,6 +255,7 @@ pub trait Store: Send + Sync {
         let (identity, last) = (self.identity()?, self.last());
         let Watermark { decided, visible } = self.watermark();
         Ok(Found {
+            copy: self.copy_id(),
             reign: identity.map(|identity| (identity.log_id, identity.history.latest(), identity.master)),
             last,
             decided: decided.min(last),

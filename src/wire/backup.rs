@@ -4,7 +4,8 @@
 //! 2. A line for each id, from 1 to `through`: a message, or `{"id":7,"refused":true}`.
 //! 3. One [`End`]: how much there was, and the fingerprint of all of it. A backup without it was cut off.
 
-use super::node::{EntryBody, LogIdText, ReignBody, history_of, reigns_of};
+use super::hexadecimal::LogIdText;
+use super::node::{EntryBody, ReignBody, history_of, reigns_of};
 use super::read_object;
 use crate::protocol::{Entry, EpochHistory, Fingerprint, Id, LogId, Slot};
 use serde::{Deserialize, Serialize};

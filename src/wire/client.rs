@@ -4,6 +4,7 @@
 //! both are understood everywhere, and a reply speaks the dialect of its request. Several messages at once come as a list
 //! or as lines.
 
+use super::hexadecimal::{CopyIdText, IncarnationText};
 use super::timestamp::Timestamp;
 use super::timing::{CallTimes, Millis};
 use super::{batch, read_object};
@@ -449,6 +450,12 @@ pub struct Registration {
     /// Its name, if it gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_id: Option<String>,
+    /// Which copy of a log it is, if it says so: a node is known by that, under whichever address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<CopyIdText>,
+    /// Its process, if it says so: a master asks a process that has just started for its state at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<IncarnationText>,
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod backup;
 pub mod batch;
 pub mod client;
 pub mod fault;
+pub mod hexadecimal;
 pub mod node;
 pub mod server_id;
 pub mod timestamp;

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `POST /replicate` with a call | master, secondary | 200 [`AcknowledgementBody`], or 409 [`RefusalBody`] |
 //! | `POST /replicate` with a bare message | a master that is not ours, secondary | 200, or 409 once a master of ours is known |
-//! | `GET /replicate/state` | master, secondary | 200 [`HoldingsBody`] |
+//! | `GET /replicate/state` | master, secondary | 200 [`StatusBody`] |
 //! | `GET /replicate/slots?after=ID` | master that begins a reign, secondary | 200 [`SlotsBody`] |
 //! | `GET /replicate/fate?after=ID` | secondary, master | 200 [`FateBody`] |
 //! | `GET /fingerprint?after=ID&through=ID` | master, secondary | 200 [`FingerprintBody`] |
@@ -12,57 +12,19 @@
 
 use super::batch::{MESSAGES_MAX, WRITE_BYTES_CEILING};
 use super::client::text;
+use super::hexadecimal::{CopyIdText, IncarnationText, LogIdText};
 use super::read_object;
 use super::timing::Took;
 use crate::protocol::{
-    Acknowledgement, Call, Entry, Epoch, EpochHistory, Fate, Fingerprint, Holdings, Id, Incarnation, LogId, Opening,
-    Refusal, Reign, Slot,
+    Acknowledgement, Call, Entry, Epoch, EpochHistory, Fate, Fingerprint, Id, Incarnation, LogId, Opening, Refusal,
+    Reign, ReplicaStatus, Slot,
 };
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Bytes of a replicate call that a secondary takes: the largest write, each byte escaped as `\u0000`, and what comes with
 /// each message of the largest batch: its id, epoch, time and key.
 pub const CALL_BYTES_MAX: usize = 6 * WRITE_BYTES_CEILING + MESSAGES_MAX * 320 + (1 << 20);
-
-/// Numbers that travel as text, because JSON numbers lose digits beyond 2^53.
-mod hexadecimal {
-    use super::{Deserialize, Deserializer, Incarnation, LogId, Serializer};
-    use serde::de::Error;
-
-    pub(super) fn log_id<S: Serializer>(log_id: &LogId, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(log_id)
-    }
-
-    pub(super) fn read_log_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LogId, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        LogId::parse(&text).ok_or_else(|| D::Error::custom("a log id has 32 hexadecimal digits"))
-    }
-
-    pub(super) fn incarnation<S: Serializer>(incarnation: &Incarnation, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(incarnation)
-    }
-
-    pub(super) fn read_incarnation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Incarnation, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        u64::from_str_radix(&text, 16)
-            .map(Incarnation::new)
-            .map_err(|_| D::Error::custom("an incarnation has up to 16 hexadecimal digits"))
-    }
-}
-
-/// A log id as JSON.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub struct LogIdText(
-    #[serde(serialize_with = "hexadecimal::log_id", deserialize_with = "hexadecimal::read_log_id")] pub LogId,
-);
-
-/// An incarnation as JSON.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub struct IncarnationText(
-    #[serde(serialize_with = "hexadecimal::incarnation", deserialize_with = "hexadecimal::read_incarnation")]
-    pub  Incarnation,
-);
 
 /// An entry as JSON.
 #[derive(Debug, Deserialize, Serialize)]
@@ -471,9 +433,10 @@ impl RefusalReason {
 
 /// A secondary's state.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct HoldingsBody {
+pub struct StatusBody {
     /// Its name.
     pub server_id: String,
+    copy: CopyIdText,
     incarnation: IncarnationText,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     log_id: Option<LogIdText>,
@@ -497,20 +460,21 @@ pub struct HoldingsBody {
     pub fault: Option<String>,
 }
 
-impl HoldingsBody {
+impl StatusBody {
     /// Describes a node.
     #[must_use]
-    pub fn new(server_id: String, holdings: &Holdings, delay_ms: u64, unable: Option<String>) -> HoldingsBody {
-        HoldingsBody {
+    pub fn new(server_id: String, status: &ReplicaStatus, delay_ms: u64, unable: Option<String>) -> StatusBody {
+        StatusBody {
             server_id,
-            incarnation: IncarnationText(holdings.incarnation),
-            log_id: holdings.log_id.map(LogIdText),
-            epoch: holdings.epoch.get(),
-            master: holdings.master.map(IncarnationText),
-            last: holdings.last.get(),
-            decided: holdings.decided.get(),
-            foreign: holdings.foreign,
-            diverged: holdings.diverged.map(Id::get),
+            copy: CopyIdText(status.copy),
+            incarnation: IncarnationText(status.incarnation),
+            log_id: status.log_id.map(LogIdText),
+            epoch: status.epoch.get(),
+            master: status.master.map(IncarnationText),
+            last: status.last.get(),
+            decided: status.decided.get(),
+            foreign: status.foreign,
+            diverged: status.diverged.map(Id::get),
             delay_ms,
             unable,
             fault: None,
@@ -519,9 +483,10 @@ impl HoldingsBody {
 
     /// What it holds.
     #[must_use]
-    pub fn holdings(&self) -> Holdings {
-        Holdings {
+    pub fn status(&self) -> ReplicaStatus {
+        ReplicaStatus {
             incarnation: self.incarnation.0,
+            copy: self.copy.0,
             log_id: self.log_id.map(|text| text.0),
             epoch: Epoch::new(self.epoch),
             master: self.master.map(|text| text.0),
@@ -605,8 +570,7 @@ impl FingerprintBody {
 pub struct FateBody {
     log_id: LogIdText,
     epoch: u64,
-    #[serde(serialize_with = "hexadecimal::incarnation", deserialize_with = "hexadecimal::read_incarnation")]
-    master: Incarnation,
+    master: IncarnationText,
     decided: u64,
     refused: Vec<u64>,
     sure: bool,
@@ -617,7 +581,7 @@ impl From<&Fate> for FateBody {
         FateBody {
             log_id: LogIdText(fate.log_id),
             epoch: fate.epoch.get(),
-            master: fate.master,
+            master: IncarnationText(fate.master),
             decided: fate.decided.get(),
             refused: fate.refused.iter().map(|id| id.get()).collect(),
             sure: fate.sure,
@@ -630,7 +594,7 @@ impl From<FateBody> for Fate {
         Fate {
             log_id: body.log_id.0,
             epoch: Epoch::new(body.epoch),
-            master: body.master,
+            master: body.master.0,
             decided: Id::new(body.decided),
             refused: body.refused.into_iter().map(Id::new).collect(),
             sure: body.sure,

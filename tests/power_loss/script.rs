@@ -1,7 +1,7 @@
 //! What is done to the store, and what must be found afterwards. The model knows nothing of files.
 
-use replicated_log::protocol::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Slot};
-use replicated_log::store::{Identity, KnownMember, ReadLimit, Store, StoreError, Watermark};
+use replicated_log::protocol::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Slot, Watermark};
+use replicated_log::store::{Identity, KnownMember, ReadLimit, Store, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
 

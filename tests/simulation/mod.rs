@@ -24,9 +24,10 @@ use crate::world::witness::Answer;
 use crate::world::{Node, Step, World};
 use clients::Clients;
 use faults::Faults;
-use replicated_log::protocol::{Id, MemberView, Replica, Standing};
+use replicated_log::protocol::{Id, LeaderSettings, MemberView, Replica, ReplicationState, Time, Timing};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 pub(crate) use tally::Outcome;
 
 /// A moment, or a time, in microseconds.
@@ -53,7 +54,7 @@ pub(crate) struct Plan {
     only_crashes: bool,
     /// How long a master waits for an answer.
     patience: Micros,
-    /// How often a keeper asks a secondary that takes part.
+    /// How often a master asks a secondary that takes part.
     heartbeat: Micros,
     /// What a way usually takes, at most.
     way: Micros,
@@ -82,6 +83,19 @@ impl Plan {
     }
 }
 
+impl Plan {
+    fn settings(&self) -> LeaderSettings {
+        LeaderSettings {
+            timing: Timing::new(Duration::from_micros(self.heartbeat)),
+            quorum: Some(1),
+            pending_max: 10_000,
+            keys_max: 1_000,
+            catch_up_max: 3,
+            in_doubt_wait: Duration::from_micros(self.patience),
+        }
+    }
+}
+
 /// A cluster in simulated time.
 pub(crate) struct Simulation<P> {
     plan: Plan,
@@ -101,7 +115,7 @@ pub(crate) struct Simulation<P> {
 impl<P: Platter> Simulation<P> {
     pub(crate) fn new(plan: Plan, plant: Option<Plant>, disk: impl Fn(Node) -> P, loud: bool) -> Simulation<P> {
         let mut random = plan.random.clone();
-        let world = World::new(plan.secondaries, plant, disk);
+        let world = World::new(plan.secondaries, plant, plan.settings(), disk);
         let clients = Clients::draw(&plan, &mut random);
         let faults = Faults::draw(&plan, &mut random);
         Simulation {
@@ -156,10 +170,10 @@ impl<P: Platter> Simulation<P> {
             let fault = self.faults.next();
             let next = [step.map(|(due, _)| due), client, fault].into_iter().flatten().min();
             let Some(next) = next.filter(|&next| next < until) else {
-                self.now = self.now.max(until);
+                self.pass_time(self.now.max(until));
                 return;
             };
-            self.now = self.now.max(next);
+            self.pass_time(self.now.max(next));
             if fault == Some(next) {
                 self.next_fault();
             } else if client == Some(next) {
@@ -178,12 +192,23 @@ impl<P: Platter> Simulation<P> {
         }
     }
 
+    fn pass_time(&mut self, now: Micros) {
+        self.now = now;
+        self.world.now = Time::new(Duration::from_micros(now));
+    }
+
     /// Gives a moment to each step that has become possible, and forgets those that are not any more.
     fn schedule(&mut self) {
         let steps: BTreeSet<Step> = self.world.steps().into_iter().collect();
         self.due.retain(|step, _| steps.contains(step));
         for step in steps {
-            if !self.due.contains_key(&step) {
+            let is_new = !self.due.contains_key(&step);
+            if let Step::Tick(master) = step {
+                // A thread of the master is woken, a moment late.
+                let wakes_at = self.world.wakes_at(master) + if is_new { self.random.below(MILLISECOND) } else { 0 };
+                let due = self.due.entry(step).or_insert(Micros::MAX);
+                *due = if is_new || *due > wakes_at + MILLISECOND { wakes_at.max(self.now) } else { *due };
+            } else if is_new {
                 let takes = self.time_of(step);
                 self.due.insert(step, self.now + takes);
             }
@@ -194,18 +219,13 @@ impl<P: Platter> Simulation<P> {
     fn time_of(&mut self, step: Step) -> Micros {
         let plan = &self.plan;
         match step {
-            Step::Round(_) => self.random.below(MILLISECOND),
+            Step::Tick(_) => 0,
+            Step::Note(_) => 1 + self.random.below(plan.disk / 10),
             Step::Store(master) | Step::StoreRefusals(master) => {
                 let slow = self.faults.is_slow(Node::Master(master), self.now);
                 1 + self.random.below(if slow { SECOND } else { plan.disk })
             }
-            Step::Ask(master, member) => {
-                let is_lost = self.world.masters[master].process.as_ref().is_some_and(|process| {
-                    process.members().any(|(at, view)| at == member && view.standing == Standing::Unreachable)
-                });
-                if is_lost { 50 * MILLISECOND + self.random.below(300 * MILLISECOND) } else { plan.heartbeat }
-            }
-            Step::CatchUp(..) => 20 + self.random.below(20 * MILLISECOND),
+            Step::Announce(..) => self.random.below(2 * SECOND),
             Step::Deliver(_) if self.random.one_in(plan.late) => self.random.below(5 * SECOND),
             Step::Deliver(number) => {
                 let slow = self.receiver(number).is_some_and(|node| self.faults.is_slow(node, self.now));
@@ -238,26 +258,35 @@ impl<P: Platter> Simulation<P> {
             self.say(&if luck == Luck::Good { what } else { format!("{what} [{luck:?}]") });
         }
         self.world.take(step, luck);
+        if let (Step::StoreRefusals(_), Luck::NoRoom) = (step, luck) {
+            self.due.insert(step, self.now + 100 * MILLISECOND);
+        }
         self.hear_answers();
     }
 
     /// What is sent over a link that is cut gets lost; who waits for it waits until his patience ends.
     fn gets_lost(&mut self, number: u64) -> bool {
         let Some(parcel) = self.world.wire.iter_mut().find(|parcel| parcel.number == number) else { return true };
-        let to_secondary = matches!(parcel.content, Content::Call { .. } | Content::Fate { .. });
+        let to_secondary = matches!(parcel.content, Content::Call { .. } | Content::Probe | Content::Fate { .. });
         if !self.faults.is_cut(parcel.member, to_secondary, self.now) {
             return false;
         }
         self.outcome.lost += 1;
         match &mut parcel.content {
-            Content::Holdings(holdings) => *holdings = None,
+            // The master hears nothing, once it has waited long enough.
+            content @ Content::Probe => {
+                *content = Content::Status(None);
+                self.due.insert(Step::Deliver(number), self.now + self.plan.patience);
+                return true;
+            }
+            Content::Status(status) => *status = None,
             Content::Fate { fate, .. } => *fate = None,
             // The step that gives it up is due later, and takes it off the wire.
-            Content::Call { delivery: Some(_), .. } | Content::Reply { .. } => {
+            Content::Call { dispatch: Some(_), .. } | Content::Reply { .. } => {
                 self.due.insert(Step::Deliver(number), Micros::MAX);
                 return true;
             }
-            Content::Call { delivery: None, .. } => {
+            Content::Call { dispatch: None, .. } => {
                 self.world.lose(number);
                 return true;
             }
@@ -298,7 +327,9 @@ impl<P: Platter> Simulation<P> {
     /// A node that does not run starts; one that has given up is started again.
     fn start_or_restart(&mut self, node: Node) {
         let gave_up = match node {
-            Node::Master(index) => self.world.masters[index].process.as_ref().is_some_and(|process| process.halted),
+            Node::Master(index) => {
+                self.world.masters[index].process.as_ref().is_some_and(|process| process.leader.is_halted())
+            }
             Node::Secondary(index) => self.world.secondaries[index].disk_failed(),
         };
         if gave_up {
@@ -319,18 +350,18 @@ impl<P: Platter> Simulation<P> {
 
     fn why_not_converged_nodes(&self) -> Option<String> {
         let Some(process) = &self.world.masters[0].process else { return Some("the master does not run".to_owned()) };
-        let ledger = &process.ledger;
-        if ledger.open() > 0 || ledger.decided() < ledger.last() {
-            let (decided, last, open) = (ledger.decided(), ledger.last(), ledger.open());
+        let leader = &process.leader;
+        if leader.open() > 0 || leader.decided() < leader.last() {
+            let (decided, last, open) = (leader.decided(), leader.last(), leader.open());
             return Some(format!("the master has decided {decided} of {last}, and {open} messages are open"));
         }
         let is_behind = |(index, view): (usize, MemberView)| {
             let replica = self.world.secondaries[index].process.as_ref();
             let decided = replica.map_or(Id::ZERO, Replica::decided);
-            let is_there = view.standing == Standing::InSync && decided == ledger.decided();
+            let is_there = view.state == ReplicationState::InSync && decided == leader.decided();
             let is_there = is_there && self.world.secondaries[index].answers_alone();
             (!is_there).then(|| {
-                format!("secondary {index} is {:?}, and has decided {decided} of {}", view.standing, ledger.decided())
+                format!("secondary {index} is {:?}, and has decided {decided} of {}", view.state, leader.decided())
             })
         };
         process.members().find_map(is_behind)
@@ -356,16 +387,16 @@ impl<P: Platter> Simulation<P> {
     }
 
     fn describe(&self, step: Step) -> String {
-        if let Step::Ask(..) | Step::AskFate(_) = step {
+        if let Step::Tick(_) | Step::AskFate(_) = step {
             return String::new();
         }
         let Step::Deliver(number) = step else { return format!("{step:?}") };
         let Some(parcel) = self.world.wire.iter().find(|parcel| parcel.number == number) else { return String::new() };
         let (member, what) = (parcel.member, &parcel.content);
         match what {
-            Content::Call { call, delivery, .. } => format!(
+            Content::Call { call, dispatch, .. } => format!(
                 "s{member} is called ({number}{}): after {} through {}, refused {:?}, decided {}, epoch {}{}",
-                if delivery.is_none() { ", nobody waits" } else { "" },
+                if dispatch.is_none() { ", nobody waits" } else { "" },
                 call.after,
                 call.through,
                 call.refused,
@@ -374,7 +405,8 @@ impl<P: Platter> Simulation<P> {
                 if call.opening.is_some() { ", which it opens" } else { "" }
             ),
             Content::Reply { answer, .. } => format!("s{member} answers ({number}): {answer:?}"),
-            Content::Holdings(holdings) => format!("s{member} holds: {holdings:?}"),
+            Content::Probe => String::new(),
+            Content::Status(status) => format!("s{member} holds: {status:?}"),
             Content::Fate { fate, .. } => format!("s{member} is told: {fate:?}"),
         }
     }

@@ -1,8 +1,8 @@
 //! The real store on real files, through simulated crashes.
 
 use crate::world::platter::{Harm, Platter};
-use replicated_log::protocol::{Id, KeyedWrite, Slot, SlotRef};
-use replicated_log::store::{Disk, Identity, ReadLimit, Store, StoreError, Trouble, Watermark};
+use replicated_log::protocol::{CopyId, Id, KeyedWrite, Slot, SlotRef, Watermark};
+use replicated_log::store::{Disk, Identity, ReadLimit, Store, StoreError, Trouble};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -123,6 +123,10 @@ impl Store for Watched {
 
     fn keyed_writes(&self, writes_max: usize) -> Result<Vec<KeyedWrite>, StoreError> {
         self.disk.keyed_writes(writes_max)
+    }
+
+    fn copy_id(&self) -> CopyId {
+        self.disk.copy_id()
     }
 
     fn identity(&self) -> Result<Option<Identity>, StoreError> {

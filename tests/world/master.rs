@@ -1,30 +1,31 @@
-//! The duties of a master: what its threads do around the ledger (`src/master`), one step at a time.
+//! A master: its [`Leader`], a disk, and whoever carries out what the leader asks for, one effect at a time.
 
 use super::plants::Plant;
 use super::platter::{Crash, EVERYTHING, Harm, Luck, Platter};
-use super::wire::{Complaint, Content, Delivery, Parcel, Round};
+use super::wire::{Complaint, Content, Parcel};
 use super::witness::Answer;
 use super::{Node, World};
 use replicated_log::protocol::{
-    Acknowledgement, Dispatch, Effects, Entry, Epoch, EpochHistory, Fate, Holdings, Id, Incarnation, KeyedWrite, Keys,
-    Ledger, LogId, MemberId, MemberView, Outcome, Patience, Refusal, Replica, Slot, Standing, WriteConcern,
+    Acknowledgement, CallFailure, Dispatch, Epoch, EpochHistory, Event, Fate, Id, Incarnation, Leader, LogId, MemberId,
+    MemberView, News, Post, Purpose, Ready, ReplicaStatus, Reply, Slot, Ticket, Watermark, WriteConcern,
 };
-use replicated_log::store::{Identity, ReadLimit, Watermark};
-use std::collections::{BTreeMap, BTreeSet};
+use replicated_log::store::{Identity, ReadLimit};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How much one call carries when it is read from the store: little, so that catching up takes several.
 const CALL_LIMIT: ReadLimit = ReadLimit { slots_max: 1, bytes_max: usize::MAX };
-const RESENDS_MAX: u32 = 3;
-const KEYS_MAX: usize = 1_000;
 
-/// What a client posts.
+/// A write that a client posts, maybe several times.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct Post {
+pub(crate) struct Posted {
     pub(crate) texts: Vec<Arc<str>>,
     pub(crate) key: Option<Arc<str>>,
     pub(crate) concern: WriteConcern,
-    pub(crate) patience: Patience,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) follows: Option<Id>,
 }
 
 /// A master: its disk, and its process if it runs.
@@ -43,29 +44,22 @@ impl<P> Master<P> {
     }
 }
 
-/// What the process of a master keeps in memory.
+/// The process of a master: its leader, and the effects that are under way.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Process {
-    pub(crate) ledger: Ledger,
+    pub(crate) leader: Leader,
     /// The secondaries that are registered, each with its number.
     members: BTreeMap<usize, MemberId>,
     members_numbered: u32,
     /// Those that are being removed.
     leaving: BTreeSet<usize>,
-    /// Appended, and in no round yet.
-    queue: Vec<Arc<Entry>>,
-    /// Rounds whose copies the master's own disk has still to take, in order.
-    rounds: Vec<Round>,
-    /// Refusals that the ledger asked for.
-    refusing: Vec<Vec<Id>>,
-    /// Deliveries that need the store to get further first, and to whom they go.
-    pub(crate) waiting: Vec<(usize, Delivery)>,
-    /// Who waits for the fate of a write, which is named by the id of its last message.
-    writers: BTreeMap<Id, Vec<usize>>,
-    keys: Keys,
-    /// The high watermark that is noted.
-    pub(crate) noted: Id,
-    pub(crate) halted: bool,
+    /// What its disk is about to take: one of each at a time, but for a planted bug.
+    append: VecDeque<Vec<Slot>>,
+    refuse: VecDeque<Vec<Id>>,
+    note: VecDeque<Watermark>,
+    /// Calls that were not made, and secondaries of which the leader does not know yet: only with a planted bug.
+    not_made: Vec<Dispatch>,
+    not_joined: Vec<MemberId>,
     /// The disk took a write for the last time.
     disk_failed: bool,
 }
@@ -78,42 +72,24 @@ impl Process {
 
     /// The secondaries that are registered.
     pub(crate) fn members(&self) -> impl Iterator<Item = (usize, MemberView)> + '_ {
-        self.members.iter().filter_map(|(&member, &id)| self.ledger.member(id).map(|view| (member, view)))
-    }
-
-    /// What somebody is told who posts a write again that is committed.
-    fn known_commit(&self, last: Id, concern: WriteConcern) -> Outcome {
-        let copies = 1 + self.ledger.members().filter(|view| view.durable >= last).count();
-        if copies < self.ledger.copies(concern) { Outcome::CommittedShort } else { Outcome::Committed }
-    }
-
-    fn enlist(&mut self, member: usize) {
-        self.members_numbered += 1;
-        let id = MemberId::new(self.members_numbered);
-        self.members.insert(member, id);
-        self.ledger.join(id);
-    }
-
-    pub(crate) fn has_waiting_writes(&self) -> bool {
-        !self.queue.is_empty()
+        self.members.iter().filter_map(|(&member, &id)| self.leader.member(id).map(|view| (member, view)))
     }
 
     pub(crate) fn has_copies_to_store(&self) -> bool {
-        !self.disk_failed && !self.rounds.is_empty()
+        !self.disk_failed && !self.append.is_empty()
     }
 
     pub(crate) fn has_refusals_to_store(&self) -> bool {
-        !self.disk_failed && self.storable_refusals().is_some()
+        !self.disk_failed && !self.refuse.is_empty()
     }
 
-    /// A refusal marks a slot, so the slot is stored first.
-    fn storable_refusals(&self) -> Option<usize> {
-        self.refusing.iter().position(|ids| ids.iter().all(|&id| id <= self.ledger.durable()))
+    /// The ids whose refusal is being stored.
+    pub(crate) fn refusing(&self) -> &[Id] {
+        self.refuse.front().map_or(&[], Vec::as_slice)
     }
 
-    /// The writes for whose fate somebody waits, by the ids of their last messages.
-    pub(crate) fn awaited(&self) -> impl Iterator<Item = Id> + '_ {
-        self.writers.keys().copied()
+    pub(crate) fn has_watermark_to_note(&self) -> bool {
+        !self.disk_failed && !self.note.is_empty()
     }
 }
 
@@ -137,45 +113,64 @@ impl<P: Platter> World<P> {
         self.masters[index].starts += u64::from(!is_same);
         let master = Incarnation::new(10_000 * (index as u64 + 1) + self.masters[index].starts);
         let store = self.masters[index].disk.store();
-        let last = store.last();
         let log_id = known.as_ref().map_or(LogId::new(u128::from(master.get())), |known| known.log_id);
         let mut history = known.map_or_else(EpochHistory::default, |known| known.history);
         if !is_same {
-            history.begin(history.latest().next(), last.next(), master);
+            history.begin(history.latest().next(), store.last().next(), master);
         }
         let identity = Identity { log_id, master, history: history.clone(), members: Vec::new() };
         store.set_identity(&identity).expect("writable");
-        let ledger = Ledger::begin(log_id, master, history, store.found_log().expect("readable"));
-        let mut keys = Keys::new(KEYS_MAX);
-        store.keyed_writes(KEYS_MAX).expect("readable").into_iter().rev().for_each(|write| keys.remember(write));
-        let mut process = Process {
-            noted: ledger.decided(),
-            ledger,
+        let found = store.found_log().expect("readable");
+        let keyed = store.keyed_writes(self.settings.keys_max).expect("readable");
+        self.masters[index].process = Some(Process {
+            leader: Leader::begin(self.settings.clone(), log_id, master, history, found, keyed),
             members: BTreeMap::new(),
             members_numbered: 0,
             leaving: BTreeSet::new(),
-            queue: Vec::new(),
-            rounds: Vec::new(),
-            refusing: Vec::new(),
-            waiting: Vec::new(),
-            writers: BTreeMap::new(),
-            keys,
-            halted: false,
+            append: VecDeque::new(),
+            refuse: VecDeque::new(),
+            note: VecDeque::new(),
+            not_made: Vec::new(),
+            not_joined: Vec::new(),
             disk_failed: false,
-        };
-        self.masters[index].recorded.iter().for_each(|&member| process.enlist(member));
-        let effects = process.ledger.assembled();
-        self.masters[index].process = Some(process);
-        self.carry_out(index, effects);
+        });
+        for member in self.masters[index].recorded.clone() {
+            let Some(process) = &mut self.masters[index].process else { return };
+            let id = Self::enlist(process, member);
+            self.step(index, Event::Joined(id));
+        }
+        self.step(index, Event::Assembled);
+    }
+
+    /// Gives a secondary a number.
+    fn enlist(process: &mut Process, member: usize) -> MemberId {
+        process.members_numbered += 1;
+        let id = MemberId::new(process.members_numbered);
+        process.members.insert(member, id);
+        id
+    }
+
+    /// A master learns that time has passed.
+    pub(super) fn tick(&mut self, index: usize) {
+        let process = self.masters[index].process.as_mut();
+        let late = process.map(|process| std::mem::take(&mut process.not_joined)).unwrap_or_default();
+        late.into_iter().for_each(|id| self.step(index, Event::Joined(id)));
+        self.step(index, Event::Tick);
     }
 
     /// A secondary is registered, if it is not yet.
     pub(super) fn join_at(&mut self, index: usize, member: usize) {
         let Master { process: Some(process), recorded, .. } = &mut self.masters[index] else { return };
-        if recorded.insert(member) {
-            process.enlist(member);
-            self.witness.joins(member);
+        if !recorded.insert(member) {
+            return;
         }
+        let id = Self::enlist(process, member);
+        if self.plant == Some(Plant::RegisteredBeforeJoined) {
+            process.not_joined.push(id);
+        } else {
+            self.step(index, Event::Joined(id));
+        }
+        self.witness.joins(member);
     }
 
     /// A secondary is told that it is about to be removed.
@@ -183,12 +178,10 @@ impl<P: Platter> World<P> {
         let Some(process) = &mut self.masters[index].process else { return };
         let Some(id) = process.member_id(member) else { return };
         process.leaving.insert(member);
-        let farewell = process.ledger.dismiss(id);
-        let turn = process.ledger.member(id).map_or(0, |view| view.turn);
-        self.witness.is_dismissed(member, process.ledger.epoch(), turn);
-        if let Some(farewell) = farewell {
-            self.send_call(index, member, &farewell, (farewell.after, farewell.through), Vec::new(), None);
-        }
+        self.step(index, Event::Leaving(id));
+        let Some(process) = &self.masters[index].process else { return };
+        let session = process.leader.member(id).map_or(0, |view| view.session);
+        self.witness.is_dismissed(member, process.leader.epoch(), session);
     }
 
     /// A secondary is removed that was dismissed: it knows that, or nobody waits any longer until it does.
@@ -199,20 +192,46 @@ impl<P: Platter> World<P> {
         }
         let Some(id) = process.members.remove(&member) else { return };
         recorded.remove(&member);
-        let effects = process.ledger.leave(id);
         self.witness.leaves(member);
         self.wire.retain(|parcel| {
-            parcel.master != index || parcel.member != member || !matches!(parcel.content, Content::Holdings(_))
+            let is_question = matches!(parcel.content, Content::Probe | Content::Status(_));
+            parcel.master != index || parcel.member != member || !is_question
         });
-        self.carry_out(index, effects);
+        self.step(index, Event::Left(id));
+    }
+
+    /// A secondary says that its process has started.
+    pub(super) fn announce(&mut self, index: usize, member: usize) {
+        if let Some(event) = self.announcement(index, member) {
+            self.step(index, event);
+        }
+    }
+
+    /// Whether it makes a difference for a master to hear that a secondary has started.
+    pub(super) fn has_something_to_announce(&self, index: usize, member: usize) -> bool {
+        let (Some(event), Some(process)) = (self.announcement(index, member), &self.masters[index].process) else {
+            return false;
+        };
+        let mut told = process.leader.clone();
+        let _ = told.step(self.now, event);
+        told != process.leader
+    }
+
+    /// What a secondary says that has started, to a master that knows another process of it.
+    fn announcement(&self, index: usize, member: usize) -> Option<Event> {
+        let incarnation = self.secondaries[member].process.as_ref()?.status().incarnation;
+        let process = self.masters[index].process.as_ref()?;
+        let id = process.member_id(member)?;
+        let known = process.leader.member(id)?.incarnation;
+        (known != Some(incarnation)).then_some(Event::Started(id, incarnation))
     }
 
     /// What a secondary holds of the latest epoch beyond the end of the master's log may be all that is left of it.
     fn take_over(&mut self, index: usize, member: usize, known: &Identity) {
         let Some(replica) = &self.secondaries[member].process else { return };
-        let (holdings, store) = (replica.holdings(), self.masters[index].disk.store());
-        if holdings.continues(known.log_id, &known.history, store.last()) {
-            let slots = self.secondaries[member].disk.store().read(store.last(), holdings.last, EVERYTHING);
+        let (status, store) = (replica.status(), self.masters[index].disk.store());
+        if status.continues(known.log_id, &known.history, store.last()) {
+            let slots = self.secondaries[member].disk.store().read(store.last(), status.last, EVERYTHING);
             store.append(&slots.expect("readable")).expect("writable");
         }
     }
@@ -220,17 +239,14 @@ impl<P: Platter> World<P> {
     pub(super) fn crash_master(&mut self, index: usize, crash: Crash) {
         let Some(process) = self.masters[index].process.take() else { return };
         let store = self.masters[index].disk.store();
-        let round = process.rounds.first().filter(|_| crash.round_is_written && !process.disk_failed);
-        if let Some(round) = round {
-            let slots: Vec<Slot> = round.entries.iter().cloned().map(Slot::Entry).collect();
-            store.append(&slots).expect("writable");
+        if crash.round_is_written && process.has_copies_to_store() {
+            store.append(&process.append[0]).expect("writable");
         }
-        let refusals = process.storable_refusals().filter(|_| crash.refusals_are_written && !process.disk_failed);
-        if let Some(refusals) = refusals {
-            store.refuse(&process.refusing[refusals]).expect("writable");
+        if crash.refusals_are_written && process.has_refusals_to_store() {
+            store.refuse(&process.refuse[0]).expect("writable");
         }
         self.masters[index].disk.crash(crash.harm);
-        process.writers.into_values().flatten().for_each(|write| self.witness.answer(write, Answer::Unknown));
+        self.witness.answer_all_unknown(index);
         self.wire.retain(|parcel| parcel.master != index || parcel.outlives_the_sender());
         for parcel in self.wire.iter_mut().filter(|parcel| parcel.master == index) {
             *parcel = parcel.orphan();
@@ -243,345 +259,310 @@ impl<P: Platter> World<P> {
         }
     }
 
-    pub(super) fn post_to(&mut self, index: usize, post: Post) {
-        let write = self.witness.asked(&post);
-        let Some(process) = &mut self.masters[index].process else {
-            return self.witness.answer(write, Answer::NotTaken);
-        };
-        if let Some((_, last)) = post.key.as_deref().and_then(|key| process.keys.find(key)) {
-            return self.repeat(index, write, last);
-        }
-        if process.halted {
+    pub(super) fn post_to(&mut self, index: usize, posted: &Posted) {
+        let write = self.witness.asked(index, posted);
+        if self.masters[index].process.as_ref().is_none_or(|process| process.disk_failed) {
             return self.witness.answer(write, Answer::NotTaken);
         }
-        let is_short = process.ledger.shortfall(post.concern).is_some();
-        if process.disk_failed || (post.patience == Patience::FailFast && is_short) {
-            return self.witness.answer(write, Answer::NotTaken);
-        }
-        let first = process.ledger.append(post.texts.len() as u64, post.concern, post.patience);
-        let (last, epoch) = (process.ledger.last(), process.ledger.epoch());
-        for (id, message) in first.previous().until(last).zip(&post.texts) {
-            let (message, key) = (Arc::clone(message), post.key.clone());
-            process.queue.push(Arc::new(Entry { id, epoch, timestamp_ms: 0, message, key }));
-        }
-        if let Some(key) = post.key {
-            process.keys.remember(KeyedWrite { first, last, key });
-        }
-        process.writers.insert(last, vec![write]);
-    }
-
-    /// A write whose key is known gets the answer of the first one.
-    fn repeat(&mut self, index: usize, write: usize, last: Id) {
-        self.witness.is_repeat(write);
-        let Master { disk, process: Some(process), .. } = &mut self.masters[index] else { return };
-        if let Some(writers) = process.writers.get_mut(&last) {
-            writers.push(write);
-        } else if !matches!(disk.store().get(last), Ok(Some(Slot::Entry(_)))) {
-            self.witness.answer(write, Answer::Unknown);
-        } else if last <= process.noted {
-            let outcome = process.known_commit(last, self.witness.writes[write].concern());
-            self.answer(index, write, last, outcome);
-        } else if process.halted {
-            self.witness.answer(write, Answer::Unknown);
-        } else {
-            process.writers.insert(last, vec![write]);
-        }
-    }
-
-    pub(super) fn expire_at(&mut self, index: usize, last: Id) {
-        let Some(process) = self.masters[index].process.as_mut().filter(|process| !process.halted) else { return };
-        let effects = process.ledger.expire(last);
-        self.carry_out(index, effects);
-        let Some(process) = &mut self.masters[index].process else { return };
-        if process.ledger.is_in_doubt(last) {
-            for write in process.writers.remove(&last).unwrap_or_default() {
-                let Some(process) = &self.masters[index].process else { return };
-                if last <= process.noted {
-                    let outcome = process.known_commit(last, self.witness.writes[write].concern());
-                    self.answer(index, write, last, outcome);
-                } else {
-                    self.witness.answer(write, Answer::Unknown);
-                }
-            }
-        }
-    }
-
-    /// A round takes what waits. One without entries tells the high watermark.
-    pub(super) fn round(&mut self, index: usize) {
-        let to_tell: Vec<usize> =
-            (0..self.secondaries.len()).filter(|&member| self.is_to_be_told(index, member)).collect();
-        let Some(process) = &mut self.masters[index].process else { return };
-        let entries = std::mem::take(&mut process.queue);
-        let after = entries.first().map_or_else(|| process.ledger.last(), |entry| entry.id.previous());
-        let round = Round { after, entries };
-        let members = if round.entries.is_empty() { to_tell } else { (0..self.secondaries.len()).collect() };
-        let mut deliveries = Vec::new();
-        for member in members {
-            let dispatch = process.member_id(member).and_then(|id| process.ledger.dispatch(id, round.through()));
-            if let Some(dispatch) = dispatch.filter(Dispatch::has_news) {
-                deliveries.push((member, Delivery::new(dispatch, Some(round.clone()))));
-            }
-        }
-        let through = round.through();
-        if !round.entries.is_empty() {
-            process.rounds.push(round);
-        }
-        if self.plant == Some(Plant::MasterNotCounted) {
-            let effects = process.ledger.stored(through);
-            self.carry_out(index, effects);
-        }
-        deliveries.into_iter().for_each(|(member, delivery)| self.send_next(index, member, delivery));
+        let Posted { texts, key, concern, timeout, follows } = posted.clone();
+        let ticket = Ticket(write as u64);
+        let post = Post { ticket, messages: texts, key, concern, timeout, follows, timestamp_ms: 0 };
+        self.step(index, Event::Posted(post));
     }
 
     /// The master's disk has written its own copies of a round, or could not.
     pub(super) fn store_copies(&mut self, index: usize, luck: Luck) {
         let Master { disk, process: Some(process), .. } = &mut self.masters[index] else { return };
-        let round = process.rounds.remove(0);
-        let slots = round.entries.iter().map(|entry| match luck {
-            Luck::NoRoom => Slot::Refused(entry.id),
-            Luck::Good | Luck::Failed => Slot::Entry(Arc::clone(entry)),
-        });
-        if luck == Luck::Failed {
-            process.disk_failed = true;
-            return self.halt(index);
-        }
-        disk.store().append(&slots.collect::<Vec<_>>()).expect("slots in order");
-        let effects = match luck {
-            _ if self.plant == Some(Plant::MasterNotCounted) => Effects::default(),
-            Luck::NoRoom => process.ledger.refused_for_want_of_room(round.through()),
-            _ => process.ledger.stored(round.through()),
+        let Some(slots) = process.append.pop_front() else { return };
+        let has_messages = slots.iter().any(|slot| matches!(slot, Slot::Entry(_)));
+        let event = match luck {
+            Luck::Failed => {
+                process.disk_failed = true;
+                Event::Failed
+            }
+            Luck::NoRoom if has_messages => Event::AppendHadNoRoom,
+            Luck::NoRoom | Luck::Good => {
+                disk.store().append(&slots).expect("slots in order");
+                Event::Appended
+            }
         };
-        self.carry_out(index, effects);
-        let Some(process) = &mut self.masters[index].process else { return };
-        let waiting = std::mem::take(&mut process.waiting);
-        waiting.into_iter().for_each(|(member, delivery)| self.send_next(index, member, delivery));
+        if event != Event::Appended || self.plant != Some(Plant::MasterNotCounted) {
+            self.step(index, event);
+        }
     }
 
     pub(super) fn store_refusals(&mut self, index: usize, luck: Luck) {
         let Master { disk, process: Some(process), .. } = &mut self.masters[index] else { return };
-        let Some(position) = process.storable_refusals() else { return };
+        let Some(ids) = process.refuse.front() else { return };
         match luck {
             Luck::NoRoom => {}
             Luck::Failed => {
                 process.disk_failed = true;
-                self.halt(index);
+                self.step(index, Event::Failed);
             }
             Luck::Good => {
-                let ids = process.refusing.remove(position);
-                disk.store().refuse(&ids).expect("ids that are held");
+                disk.store().refuse(ids).expect("ids that are held");
+                process.refuse.pop_front();
                 if self.plant != Some(Plant::RefusalNotDurable) {
-                    let effects = process.ledger.refusal_stored(&ids);
-                    self.carry_out(index, effects);
+                    self.step(index, Event::RefusalsStored);
                 }
             }
         }
     }
 
-    /// Sends the next call of a delivery, or lets it wait for the store.
-    fn send_next(&mut self, index: usize, member: usize, delivery: Delivery) {
+    /// The master's disk has noted the high watermark.
+    pub(super) fn note_watermark(&mut self, index: usize) {
         let Master { disk, process: Some(process), .. } = &mut self.masters[index] else { return };
-        let (dispatch, after, store) = (delivery.dispatch, delivery.after, disk.store());
-        let (through, entries) = match &delivery.round {
-            Some(round) if round.after == after => (dispatch.through, round.entries.clone()),
-            round => {
-                let end = round.as_ref().map_or(dispatch.through, |round| round.after.min(dispatch.through));
-                if end > process.ledger.durable() {
-                    return process.waiting.push((member, delivery));
-                }
-                let slots = store.read(after, end, CALL_LIMIT).expect("readable");
-                (slots.last().map_or(after, Slot::id), slots.into_iter().filter_map(Slot::into_entry).collect())
-            }
-        };
-        self.send_call(index, member, &dispatch, (after, through), entries, Some(delivery));
+        let Some(watermark) = process.note.pop_front() else { return };
+        disk.store().note_watermark(watermark).expect("writable");
+        if self.plant != Some(Plant::ShownBeforeNoted) {
+            self.step(index, Event::WatermarkNoted);
+        }
     }
 
-    /// Sends what a dispatch asks for: what lies after an id and up to another one.
-    fn send_call(
-        &mut self,
-        index: usize,
-        member: usize,
-        dispatch: &Dispatch,
-        (after, through): (Id, Id),
-        entries: Vec<Arc<Entry>>,
-        delivery: Option<Delivery>,
-    ) {
-        let Master { disk, process: Some(process), .. } = &self.masters[index] else { return };
-        let refused = disk.store().refused(dispatch.told.min(after), through).expect("readable");
-        let call = process.ledger.call(dispatch, (after, through), entries, refused);
-        let content = Content::Call { to: dispatch.incarnation, call, delivery };
-        self.send(Parcel { number: 0, master: index, member, content });
-    }
-
-    /// The answer to a call arrives.
+    /// The answer to a call arrives, which carried ids up to `sent`.
     pub(super) fn receive(
         &mut self,
         index: usize,
-        member: usize,
-        delivery: Delivery,
-        through: Id,
+        dispatch: Dispatch,
+        sent: Id,
         answer: Result<Acknowledgement, Complaint>,
     ) {
-        let Some(process) = &mut self.masters[index].process else { return };
-        let dispatch = delivery.dispatch;
-        match answer {
-            Ok(acknowledgement) => {
-                let (counted, effects) = process.ledger.acknowledged(dispatch.member, acknowledgement);
-                if !counted {
-                    return self.lose_member(index, &delivery, None);
+        let event = match answer {
+            Ok(acknowledgement) => Event::Acknowledged { dispatch, sent, acknowledgement },
+            Err(complaint) => Event::CallFailed { dispatch, failure: failure_of(complaint) },
+        };
+        self.credit_to_others(index, &event);
+        self.step(index, event);
+    }
+
+    /// What has become of a call is taken for what has become of those that were not made.
+    fn credit_to_others(&mut self, index: usize, event: &Event) {
+        let process = self.masters[index].process.as_mut();
+        for other in process.map(|process| std::mem::take(&mut process.not_made)).unwrap_or_default() {
+            let mut credited = event.clone();
+            match &mut credited {
+                Event::Acknowledged { dispatch, acknowledgement, .. } => {
+                    acknowledgement.incarnation = other.incarnation;
+                    *dispatch = other;
                 }
-                self.carry_out(index, effects);
-                if through < dispatch.through {
-                    self.send_next(index, member, Delivery { after: through, ..delivery });
-                }
+                Event::CallFailed { dispatch, .. } => *dispatch = other,
+                _ => {}
             }
-            Err(Complaint::Refused(Refusal::Gap { holds }))
-                if holds < delivery.after && delivery.resends < RESENDS_MAX =>
-            {
-                let resends = delivery.resends + 1;
-                self.send_next(index, member, Delivery { after: holds, resends, ..delivery });
-            }
-            Err(Complaint::Refused(refusal)) => self.lose_member(index, &delivery, Some(&refusal)),
-            Err(_) => self.lose_member(index, &delivery, None),
+            self.step(index, credited);
         }
     }
 
-    /// A thread waits no longer for the answer to its call.
+    /// A thread waits no longer for the answer to its call, or to its question for the state of a secondary.
     pub(super) fn give_up(&mut self, number: u64) {
         let Some(position) = self.wire.iter().position(|parcel| parcel.number == number) else { return };
-        let Some(delivery) = self.wire[position].delivery().cloned() else { return };
+        if let Content::Probe | Content::Status(_) = self.wire[position].content {
+            let Parcel { master, member, .. } = self.wire.remove(position);
+            return self.hear_status(master, member, None);
+        }
+        let Some(dispatch) = self.wire[position].dispatch().cloned() else { return };
         let parcel = self.wire.remove(position);
         let index = parcel.master;
         if matches!(parcel.content, Content::Call { .. }) {
             self.wire.insert(position, parcel.orphan());
         }
-        self.lose_member(index, &delivery, None);
-    }
-
-    /// A secondary did not acknowledge, or cannot.
-    fn lose_member(&mut self, index: usize, delivery: &Delivery, refusal: Option<&Refusal>) {
-        self.lose_in_turn(index, delivery.dispatch.member, delivery.dispatch.turn, refusal);
-    }
-
-    fn lose_in_turn(&mut self, index: usize, member: MemberId, turn: u64, refusal: Option<&Refusal>) {
-        let Some(process) = &mut self.masters[index].process else { return };
-        let view = process.ledger.member(member);
-        if view.is_none_or(|view| view.turn != turn || view.standing == Standing::Unreachable) {
-            return;
-        }
-        if refusal.is_some_and(is_overtaken) {
-            return self.halt(index);
-        }
-        let effects = process.ledger.lost(member);
-        self.carry_out(index, effects);
-    }
-
-    /// The keeper asks a secondary what it holds.
-    pub(super) fn ask(&mut self, master: usize, member: usize) {
-        let holdings = self.secondaries[member].process.as_ref().map(Replica::holdings);
-        self.send(Parcel { number: 0, master, member, content: Content::Holdings(holdings) });
+        self.step(index, Event::CallFailed { dispatch, failure: CallFailure::Silent });
     }
 
     /// A secondary has said what it holds, or nothing.
-    pub(super) fn welcome(&mut self, index: usize, member: usize, holdings: Option<Holdings>) {
-        let Some(process) = &mut self.masters[index].process else { return };
-        let view = process.member_id(member).and_then(|id| process.ledger.member(id));
-        let Some(view) = view else { return };
-        match (view.standing, holdings) {
-            (Standing::CatchingUp, _) | (Standing::Unreachable, None) => {}
-            (Standing::Unreachable, Some(holdings)) => match process.ledger.reported(view.member, &holdings) {
-                Ok(effects) => {
-                    self.secondaries[member].is_known(holdings.incarnation);
-                    self.carry_out(index, effects);
-                }
-                Err(refusal) if is_overtaken(&refusal) => self.halt(index),
-                Err(_) => {}
-            },
-            (Standing::InSync, None) => self.lose_in_turn(index, view.member, view.turn, None),
-            (Standing::InSync, Some(holdings)) if Some(holdings.incarnation) != view.incarnation => {
-                self.lose_in_turn(index, view.member, view.turn, None);
-            }
-            (Standing::InSync, Some(holdings)) => {
-                if let Err(refusal) = process.ledger.may_take_part(&holdings) {
-                    self.lose_in_turn(index, view.member, view.turn, Some(&refusal));
-                }
-            }
-        }
-    }
-
-    /// The keeper admits a secondary, or sends it more.
-    pub(super) fn catch_up(&mut self, index: usize, member: usize) {
-        let Some(process) = &mut self.masters[index].process else { return };
-        let Some(id) = process.member_id(member) else { return };
-        if process.ledger.admit(id) {
-            return;
-        }
-        if let Some(dispatch) = process.ledger.dispatch_catch_up(id, CALL_LIMIT.slots_max as u64) {
-            self.send_next(index, member, Delivery::new(dispatch, None));
+    pub(super) fn hear_status(&mut self, index: usize, member: usize, status: Option<ReplicaStatus>) {
+        let id = self.masters[index].process.as_ref().and_then(|process| process.member_id(member));
+        if let Some(member) = id {
+            self.step(index, Event::Reported { member, report: status.ok_or(CallFailure::Silent) });
         }
     }
 
     /// What a master tells a secondary that asks, if it runs.
     pub(super) fn fate(&self, index: usize, after: Id) -> Option<Fate> {
         let Master { disk, process, .. } = self.masters.get(index)?;
-        let Process { ledger, halted, noted, .. } = process.as_ref()?;
-        let (decided, master) = (*noted, ledger.incarnation());
+        let leader = &process.as_ref()?.leader;
+        let (decided, master) = (leader.shown().decided, leader.incarnation());
         let refused = disk.store().refused(after, decided).ok()?;
-        let sure = !halted && !ledger.has_doubt();
-        Some(Fate { log_id: ledger.log_id(), epoch: ledger.epoch(), master, decided, refused, sure })
+        let sure = !leader.is_halted() && !leader.has_doubt();
+        Some(Fate { log_id: leader.log_id(), epoch: leader.epoch(), master, decided, refused, sure })
     }
 
-    fn carry_out(&mut self, index: usize, effects: Effects) {
-        let Master { disk, process: Some(process), .. } = &mut self.masters[index] else { return };
-        let (decided, visible) = (process.ledger.decided(), process.ledger.visible());
-        if decided > process.noted {
-            disk.store().note_watermark(Watermark { decided, visible }).expect("writable");
-            process.noted = decided;
+    /// Gives an event to the leader of a master, and lets everything begin that it asks for.
+    pub(super) fn step(&mut self, index: usize, event: Event) {
+        let Some(process) = &mut self.masters[index].process else { return };
+        let ready = process.leader.step(self.now, event);
+        self.carry_out(index, ready);
+    }
+
+    fn carry_out(&mut self, index: usize, ready: Ready) {
+        let Ready { note, replies, news, round, calls, probes, append, refuse, .. } = ready;
+        let Some(process) = &mut self.masters[index].process else { return };
+        let (has_note, has_append, has_refusals) = (note.is_some(), !append.is_empty(), !refuse.is_empty());
+        process.note.extend(note);
+        process.append.extend(has_append.then_some(append));
+        process.refuse.extend(has_refusals.then_some(refuse));
+        if self.plant != Some(Plant::AnsweredBeforeShown) {
+            self.look(Node::Master(index));
         }
-        let mut answers = Vec::new();
-        for (last, outcome) in effects.settled {
-            if outcome == Outcome::Refused {
-                process.keys.forget(last);
+        self.journal(index, &news);
+        for news in &news {
+            if let News::Merged(member, _) = news {
+                self.is_merged(index, *member);
             }
-            for write in process.writers.remove(&last).unwrap_or_default() {
-                let known = &self.witness.writes[write];
-                let follows = known.is_repeat() && outcome != Outcome::Refused;
-                let outcome = if follows { process.known_commit(last, known.concern()) } else { outcome };
-                answers.push((write, last, outcome));
+        }
+        for (Ticket(write), reply) in replies {
+            self.tell(index, write as usize, &reply);
+        }
+        for news in news {
+            if let News::CatchingUp { member, .. } = news {
+                self.is_known(index, member);
             }
         }
-        let refuse = effects.refuse;
-        if !refuse.is_empty() {
-            process.refusing.push(refuse.clone());
-        }
-        self.look(Node::Master(index));
-        answers.into_iter().for_each(|(write, last, outcome)| self.answer(index, write, last, outcome));
-        if self.plant == Some(Plant::RefusalNotDurable)
-            && !refuse.is_empty()
+        let mut round = round.map_or_else(Vec::new, |round| round.calls);
+        if self.plant == Some(Plant::CreditedToOthers)
             && let Some(process) = &mut self.masters[index].process
         {
-            let effects = process.ledger.refusal_stored(&refuse);
-            self.carry_out(index, effects);
+            process.not_made.extend(round.drain(1.min(round.len())..));
+        }
+        round.into_iter().chain(calls).for_each(|dispatch| self.send_call(index, dispatch));
+        for member in probes {
+            if let Some(member) = self.place_of(index, member) {
+                self.send(Parcel { number: 0, master: index, member, content: Content::Probe });
+            }
+        }
+        match self.plant {
+            Some(Plant::MasterNotCounted) if has_append => self.step(index, Event::Appended),
+            Some(Plant::RefusalNotDurable) if has_refusals => self.step(index, Event::RefusalsStored),
+            Some(Plant::ShownBeforeNoted) if has_note => self.step(index, Event::WatermarkNoted),
+            _ => {}
         }
     }
 
-    /// Takes no more writes, for good.
-    fn halt(&mut self, index: usize) {
-        let Some(process) = &mut self.masters[index].process else { return };
-        process.halted = true;
-        process.rounds.truncate(1);
-        process.queue.clear();
-        let waiting = std::mem::take(&mut process.waiting);
-        let writers = std::mem::take(&mut process.writers);
-        writers.into_values().flatten().for_each(|write| self.witness.answer(write, Answer::Unknown));
-        waiting.into_iter().for_each(|(_, delivery)| self.lose_member(index, &delivery, None));
+    fn place_of(&self, index: usize, id: MemberId) -> Option<usize> {
+        let process = self.masters[index].process.as_ref()?;
+        process.members.iter().find(|(_, known)| **known == id).map(|(&member, _)| member)
+    }
+
+    /// Keeps the news, if they are wanted, under the place of the secondary that they concern.
+    fn journal(&mut self, index: usize, news: &[News]) {
+        if self.journal.is_kept {
+            let placed =
+                news.iter().map(|news| (member_of(news).and_then(|id| self.place_of(index, id)), news.clone()));
+            let placed: Vec<_> = placed.collect();
+            self.journal.news.extend(placed);
+        }
+    }
+
+    /// A secondary turned out to be another one under a second address: it comes off the record.
+    fn is_merged(&mut self, index: usize, id: MemberId) {
+        let Some(member) = self.place_of(index, id) else { return };
+        let Master { process: Some(process), recorded, .. } = &mut self.masters[index] else { return };
+        process.members.remove(&member);
+        recorded.remove(&member);
+        self.witness.leaves(member);
+    }
+
+    /// The master has learned what the process of a secondary holds.
+    fn is_known(&mut self, index: usize, id: MemberId) {
+        let Some(member) = self.place_of(index, id) else { return };
+        let Some(process) = &self.masters[index].process else { return };
+        let incarnation = process.leader.member(id).and_then(|view| view.incarnation);
+        incarnation.into_iter().for_each(|incarnation| self.secondaries[member].is_known(incarnation));
+    }
+
+    /// A client is told something about its write.
+    fn tell(&mut self, index: usize, write: usize, reply: &Reply) {
+        match *reply {
+            Reply::Accepted { .. } => {}
+            Reply::Joined { .. } => self.witness.is_repeat(write),
+            Reply::Rejected(_) => self.witness.answer(write, Answer::NotTaken),
+            Reply::OtherWrite(_) => panic!("no key is used for two writes"),
+            Reply::Unknown { .. } => self.witness.answer(write, Answer::Unknown),
+            Reply::Settled { last, outcome, .. } => self.answer(index, write, last, outcome),
+            Reply::Stored { last, .. } => {
+                self.witness.is_repeat(write);
+                let is_stored = matches!(self.masters[index].disk.store().get(last), Ok(Some(Slot::Entry(_))));
+                if !is_stored {
+                    return self.witness.answer(write, Answer::Unknown);
+                }
+                let concern = self.witness.writes[write].concern();
+                let timeout = self.witness.writes[write].timeout();
+                self.step(index, Event::Repeated { ticket: Ticket(write as u64), last, concern, timeout });
+            }
+        }
+    }
+
+    /// Makes the call that a dispatch asks for.
+    fn send_call(&mut self, index: usize, dispatch: Dispatch) {
+        let Some(member) = self.place_of(index, dispatch.member) else { return };
+        let Master { disk, process: Some(process), .. } = &self.masters[index] else { return };
+        let store = disk.store();
+        let (sent, entries) = if dispatch.is_from_store() {
+            let slots = store.read(dispatch.after, dispatch.carries, CALL_LIMIT).expect("readable");
+            (slots.last().map_or(dispatch.after, Slot::id), slots.into_iter().filter_map(Slot::into_entry).collect())
+        } else {
+            (dispatch.carries, dispatch.entries.to_vec())
+        };
+        let all_told = dispatch.purpose == Purpose::CatchUp && self.plant == Some(Plant::HeldRefusalsNotTold);
+        let told = if all_told { dispatch.after } else { dispatch.known_decided.min(dispatch.after) };
+        let refused = store.refused(told, sent).expect("readable");
+        let call = process.leader.call(&dispatch, sent, entries, refused);
+        let to = dispatch.incarnation;
+        let dispatch = (dispatch.purpose != Purpose::Removal).then_some(dispatch);
+        self.send(Parcel { number: 0, master: index, member, content: Content::Call { to, call, dispatch } });
     }
 
     pub(crate) fn epoch_of(&self, index: usize) -> Epoch {
-        self.masters[index].process.as_ref().map_or(Epoch::NONE, |process| process.ledger.epoch())
+        self.masters[index].process.as_ref().map_or(Epoch::NONE, |process| process.leader.epoch())
+    }
+
+    /// Whether a tick of a master does anything but ask secondaries that do not run.
+    pub(crate) fn tick_is_useful(&self, index: usize) -> bool {
+        let Some(process) = &self.masters[index].process else { return false };
+        let ready = process.leader.clone().step(self.now, Event::Tick);
+        let runs =
+            |id: MemberId| self.place_of(index, id).is_some_and(|member| self.secondaries[member].process.is_some());
+        let Ready { note, replies, round, calls, probes, append, refuse, .. } = ready;
+        round.is_some()
+            || note.is_some()
+            || !(replies.is_empty() && calls.is_empty() && append.is_empty() && refuse.is_empty())
+            || probes.into_iter().any(runs)
     }
 }
 
-/// Whether a secondary knows better who may write.
-fn is_overtaken(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::Fenced { .. } | Refusal::MasterBehind { .. } | Refusal::OtherReign { .. })
+/// What leaders say that an operator may want to know, with the places of secondaries. It says nothing of the state of the
+/// world.
+#[derive(Clone, Debug, Default, Eq)]
+pub(crate) struct Journal {
+    pub(crate) is_kept: bool,
+    pub(crate) news: Vec<(Option<usize>, News)>,
+}
+
+impl PartialEq for Journal {
+    fn eq(&self, _: &Journal) -> bool {
+        true
+    }
+}
+
+impl Hash for Journal {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+fn member_of(news: &News) -> Option<MemberId> {
+    match *news {
+        News::Settled(..) | News::Stored(..) | News::NoRoom(..) | News::Sealed(..) => None,
+        News::Matched { member, .. } | News::CatchingUp { member, .. } => Some(member),
+        News::Admitted { member, .. } | News::Lost { member, .. } => Some(member),
+        News::Unfit(member, _) | News::Health(member, _) | News::Merged(member, _) => Some(member),
+        News::Resent(member, _) | News::Overtaken(member, _) => Some(member),
+    }
+}
+
+fn failure_of(complaint: Complaint) -> CallFailure {
+    match complaint {
+        Complaint::Refused(refusal) => CallFailure::Refused(refusal),
+        Complaint::OtherIncarnation => CallFailure::Restarted,
+        Complaint::Unable => CallFailure::Failed,
+        Complaint::Down => CallFailure::Silent,
+    }
 }

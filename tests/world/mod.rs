@@ -1,21 +1,24 @@
-//! A whole cluster as one value, moved step by step: the ground that the model checker and the simulator share.
+//! A whole cluster as one value, moved step by step: the ground that the model checker, the simulator and the scenarios
+//! share.
 //!
-//! The protocol in it is the real one: the [`Ledger`] and the [`Replica`] of `src/protocol`, and a real [`Store`]. What
-//! surrounds them in a running node, threads and sockets, is replaced by [`Step`]s that somebody else chooses: the model
-//! checker tries all of them in every order, the simulator draws one after another by a seed. Each step is what one thread
-//! of a node does without being interrupted by what matters: a round is taken, a copy is stored, a call arrives.
+//! The protocol in it is the real one: the [`Leader`](replicated_log::protocol::Leader) and the [`Replica`] of
+//! `src/protocol`, and a real [`Store`](replicated_log::store::Store). What surrounds them in a running node, threads and
+//! sockets, is replaced by [`Step`]s that others choose: the model checker tries all of them in every order, the simulator
+//! draws one after another by a seed, and a scenario names them. Each step is what one thread of a node does without being
+//! interrupted by what matters: a round is taken, a copy is stored, a call arrives.
 //!
 //! | File | What it is |
 //! |---|---|
-//! | [`master`] | the duties of a master: what its threads do around the ledger |
+//! | [`master`] | carries out what a leader asks for, one effect at a time |
 //! | [`secondary`] | the duties of a secondary |
 //! | [`wire`] | what is under way between nodes |
 //! | [`platter`] | a disk that survives crashes, or forgets what it may forget |
 //! | [`witness`] | what was promised, and whether it is kept; it never asks the code under test for its opinion |
 //! | [`plants`] | known bugs of this family of protocols, to be planted so that the witness can be seen to catch them |
 //!
-//! What a step leaves out: the bytes of HTTP and JSON, threads of one node that run between each other's lines (the
-//! store, the ledger and the replica are entered under locks, in the order that a step takes), and what is configured away from the protocol, as quotas and artificial delays.
+//! What a step leaves out: the bytes of HTTP and JSON, threads of one node that run between each other's lines (the store,
+//! the leader and the replica are entered under locks, in the order that a step takes), and what is configured away from the
+//! protocol, as quotas and artificial delays.
 
 #![allow(dead_code, reason = "each test uses its part of this")]
 
@@ -26,12 +29,13 @@ pub(crate) mod secondary;
 pub(crate) mod wire;
 pub(crate) mod witness;
 
-use master::{Master, Post, Process};
+use master::{Journal, Master, Posted};
 use plants::Plant;
 use platter::{Crash, Luck, Platter};
-use replicated_log::protocol::{Id, Replica, Standing};
+use replicated_log::protocol::{Acknowledgement, Call, Event, Incarnation, LeaderSettings, Replica, Time};
 use secondary::Secondary;
-use wire::{Content, Parcel};
+use std::time::Duration;
+use wire::{Complaint, Content, Parcel};
 use witness::Witness;
 
 /// A master or a secondary, by its place in the world.
@@ -44,16 +48,16 @@ pub(crate) enum Node {
 /// What a running cluster does by itself.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Step {
-    /// A master takes what waits into a round, and sends it.
-    Round(usize),
-    /// A master's disk has written the copies of its oldest round.
+    /// A master learns that time has passed: it takes what waits into a round, and turns to its secondaries.
+    Tick(usize),
+    /// A master's disk has written its own copies.
     Store(usize),
     /// A master's disk has written refusals.
     StoreRefusals(usize),
-    /// The keeper of a secondary asks it what it holds. The answer is on the way.
-    Ask(usize, usize),
-    /// The keeper admits a secondary that has caught up, or sends it what it lacks.
-    CatchUp(usize, usize),
+    /// A master's disk has noted the high watermark.
+    Note(usize),
+    /// A secondary that was started tells its master.
+    Announce(usize, usize),
     /// A parcel arrives.
     Deliver(u64),
     /// Whoever waits for the answer to a call waits no longer. The call itself may still arrive.
@@ -70,18 +74,32 @@ pub(crate) struct World<P> {
     pub(crate) wire: Vec<Parcel>,
     pub(crate) witness: Witness,
     pub(crate) plant: Option<Plant>,
+    /// What every master is configured with.
+    pub(crate) settings: LeaderSettings,
+    /// The time that masters are told.
+    pub(crate) now: Time,
+    /// What masters have to say; kept only if it is wanted.
+    pub(crate) journal: Journal,
     parcels: u64,
 }
 
 impl<P: Platter> World<P> {
     /// A master and so many secondaries on empty disks, none of which runs.
-    pub(crate) fn new(secondaries: usize, plant: Option<Plant>, disk: impl Fn(Node) -> P) -> World<P> {
+    pub(crate) fn new(
+        secondaries: usize,
+        plant: Option<Plant>,
+        settings: LeaderSettings,
+        disk: impl Fn(Node) -> P,
+    ) -> World<P> {
         World {
             masters: vec![Master::new(disk(Node::Master(0)), secondaries)],
             secondaries: (0..secondaries).map(|index| Secondary::new(disk(Node::Secondary(index)))).collect(),
             wire: Vec::new(),
             witness: Witness::new(1, secondaries),
             plant,
+            settings,
+            now: Time::ZERO,
+            journal: Journal::default(),
             parcels: 0,
         }
     }
@@ -91,8 +109,8 @@ impl<P: Platter> World<P> {
         let mut steps = Vec::new();
         for (index, master) in self.masters.iter().enumerate() {
             let Some(process) = &master.process else { continue };
-            if self.round_is_due(index, process) {
-                steps.push(Step::Round(index));
+            if process.leader.wake_at().is_some() {
+                steps.push(Step::Tick(index));
             }
             if process.has_copies_to_store() {
                 steps.push(Step::Store(index));
@@ -100,18 +118,11 @@ impl<P: Platter> World<P> {
             if process.has_refusals_to_store() {
                 steps.push(Step::StoreRefusals(index));
             }
-            for (member, view) in process.members() {
-                match view.standing {
-                    Standing::CatchingUp if !self.is_being_caught_up(index, member) => {
-                        steps.push(Step::CatchUp(index, member));
-                    }
-                    Standing::CatchingUp => {}
-                    Standing::Unreachable | Standing::InSync if !self.is_being_asked(index, member) => {
-                        steps.push(Step::Ask(index, member));
-                    }
-                    Standing::Unreachable | Standing::InSync => {}
-                }
+            if process.has_watermark_to_note() {
+                steps.push(Step::Note(index));
             }
+            let started = process.members().filter(|(member, _)| self.has_something_to_announce(index, *member));
+            steps.extend(started.map(|(member, _)| Step::Announce(index, member)));
         }
         for parcel in &self.wire {
             steps.push(Step::Deliver(parcel.number));
@@ -130,11 +141,11 @@ impl<P: Platter> World<P> {
     /// Takes a step; what the disk says to a write is given along.
     pub(crate) fn take(&mut self, step: Step, luck: Luck) {
         match step {
-            Step::Round(master) => self.round(master),
+            Step::Tick(master) => self.tick(master),
             Step::Store(master) => self.store_copies(master, luck),
             Step::StoreRefusals(master) => self.store_refusals(master, luck),
-            Step::Ask(master, member) => self.ask(master, member),
-            Step::CatchUp(master, member) => self.catch_up(master, member),
+            Step::Note(master) => self.note_watermark(master),
+            Step::Announce(master, member) => self.announce(master, member),
             Step::Deliver(number) => self.deliver(number, luck),
             Step::GiveUp(number) => self.give_up(number),
             Step::AskFate(secondary) => self.ask_fate(secondary),
@@ -143,14 +154,15 @@ impl<P: Platter> World<P> {
     }
 
     /// A client posts a write.
-    pub(crate) fn post(&mut self, master: usize, post: Post) {
-        self.post_to(master, post);
+    pub(crate) fn post(&mut self, master: usize, posted: &Posted) {
+        self.post_to(master, posted);
         self.observe();
     }
 
-    /// The time of a write is over, which is named by the id of its last message.
-    pub(crate) fn expire(&mut self, master: usize, last: Id) {
-        self.expire_at(master, last);
+    /// Time passes, up to a moment.
+    pub(crate) fn pass_time(&mut self, now: Time) {
+        self.now = self.now.max(now);
+        (0..self.masters.len()).for_each(|master| self.tick(master));
         self.observe();
     }
 
@@ -170,6 +182,25 @@ impl<P: Platter> World<P> {
     pub(crate) fn join(&mut self, master: usize, member: usize) {
         self.join_at(master, member);
         self.observe();
+    }
+
+    /// One more secondary, which is not registered and does not run yet.
+    pub(crate) fn add_secondary(&mut self, disk: P) {
+        self.witness.appears(Node::Secondary(self.secondaries.len()));
+        self.secondaries.push(Secondary::new(disk));
+    }
+
+    /// A master is asked to stop: after this time it refuses what is undecided.
+    pub(crate) fn stop(&mut self, master: usize, patience: Duration) {
+        self.step(master, Event::Stopping(patience));
+        self.observe();
+    }
+
+    /// A call reaches a secondary, for whose answer no master of this world waits. It is meant for a start of its process.
+    pub(crate) fn call(&mut self, member: usize, to: Incarnation, call: &Call) -> Result<Acknowledgement, Complaint> {
+        let answer = self.accept(member, to, call, Luck::Good, usize::MAX);
+        self.observe();
+        answer
     }
 
     /// A call is on the wire twice.
@@ -214,6 +245,13 @@ impl<P: Platter> World<P> {
         self.start(node, |_| true);
     }
 
+    /// When a master has something to do by itself, in microseconds; never, if it has not.
+    pub(crate) fn wakes_at(&self, master: usize) -> u64 {
+        let process = self.masters[master].process.as_ref();
+        let at = process.and_then(|process| process.leader.wake_at());
+        at.map_or(u64::MAX / 2, |at| u64::try_from(at.since(Time::ZERO).as_micros()).unwrap_or(u64::MAX / 2))
+    }
+
     /// Whether the process of a node runs.
     pub(crate) fn runs(&self, node: Node) -> bool {
         match node {
@@ -237,17 +275,19 @@ impl<P: Platter> World<P> {
         let Some(position) = self.wire.iter().position(|parcel| parcel.number == number) else { return };
         let parcel = self.wire.remove(position);
         match parcel.content {
-            Content::Call { to, call, delivery } => {
+            Content::Call { to, call, dispatch } => {
                 let answer = self.accept(parcel.member, to, &call, luck, usize::MAX);
-                if let Some(delivery) = delivery {
-                    let content = Content::Reply { through: call.through, delivery, answer };
+                if let Some(dispatch) = dispatch {
+                    let content = Content::Reply { sent: call.through, dispatch, answer };
                     self.send(Parcel { content, ..parcel });
                 }
             }
-            Content::Reply { through, delivery, answer } => {
-                self.receive(parcel.master, parcel.member, delivery, through, answer);
+            Content::Reply { sent, dispatch, answer } => self.receive(parcel.master, dispatch, sent, answer),
+            Content::Probe => {
+                let status = self.secondaries[parcel.member].process.as_ref().map(Replica::status);
+                self.send(Parcel { content: Content::Status(status), ..parcel });
             }
-            Content::Holdings(holdings) => self.welcome(parcel.master, parcel.member, holdings),
+            Content::Status(status) => self.hear_status(parcel.master, parcel.member, status),
             Content::Fate { fate, asker, acknowledged } => {
                 self.learn(parcel.member, asker, fate, &acknowledged);
             }
@@ -270,14 +310,14 @@ impl<P: Platter> World<P> {
             return;
         }
         let replicas = self.secondaries.iter().map(|secondary| secondary.process.as_ref());
-        let holdings: Vec<_> = replicas.map(|replica| replica.map(Replica::holdings)).collect();
+        let known: Vec<_> = replicas.map(|replica| replica.map(Replica::status)).collect();
         self.wire.retain(|parcel| match &parcel.content {
-            Content::Call { to, call, delivery: None } => {
-                let holdings = holdings[parcel.member].as_ref();
-                holdings.is_some_and(|holdings| holdings.incarnation == *to && holdings.epoch <= call.epoch)
+            Content::Call { to, call, dispatch: None } => {
+                let status = known[parcel.member].as_ref();
+                status.is_some_and(|status| status.incarnation == *to && status.epoch <= call.epoch)
             }
             Content::Fate { asker, .. } => {
-                holdings[parcel.member].as_ref().is_some_and(|holdings| holdings.incarnation == *asker)
+                known[parcel.member].as_ref().is_some_and(|status| status.incarnation == *asker)
             }
             _ => true,
         });
@@ -294,45 +334,7 @@ impl<P: Platter> World<P> {
 }
 
 impl<P: Platter> World<P> {
-    fn is_under_way(&self, master: usize, member: usize, which: impl Fn(&Parcel) -> bool) -> bool {
-        self.wire.iter().any(|parcel| parcel.master == master && parcel.member == member && which(parcel))
-    }
-
-    fn is_being_asked(&self, master: usize, member: usize) -> bool {
-        self.is_under_way(master, member, |parcel| matches!(parcel.content, Content::Holdings(_)))
-    }
-
     fn asks_for_fate(&self, member: usize) -> bool {
         self.wire.iter().any(|parcel| parcel.member == member && matches!(parcel.content, Content::Fate { .. }))
-    }
-
-    /// Whether a delivery of a kind is under way, or waits for the store, in the present turn of a secondary.
-    fn is_being_sent(&self, master: usize, member: usize, is_round: bool, is_empty: bool) -> bool {
-        let Some(process) = &self.masters[master].process else { return false };
-        let view = process.member_id(member).and_then(|id| process.ledger.member(id));
-        let turn = view.map(|view| view.turn);
-        let is_meant = |delivery: &wire::Delivery| {
-            Some(delivery.dispatch.turn) == turn
-                && delivery.is_round() == is_round
-                && (!is_empty || delivery.is_empty_round())
-        };
-        process.waiting.iter().any(|(to, delivery)| *to == member && is_meant(delivery))
-            || self.is_under_way(master, member, |parcel| parcel.delivery().is_some_and(is_meant))
-    }
-
-    fn is_being_caught_up(&self, master: usize, member: usize) -> bool {
-        self.is_being_sent(master, member, false, false)
-    }
-
-    fn is_to_be_told(&self, master: usize, member: usize) -> bool {
-        let Some(process) = &self.masters[master].process else { return false };
-        let owes = process.member_id(member).is_some_and(|id| process.ledger.owes(id));
-        owes && !self.is_being_sent(master, member, true, true)
-    }
-
-    fn round_is_due(&self, master: usize, process: &Process) -> bool {
-        !process.halted
-            && (process.has_waiting_writes()
-                || (0..self.secondaries.len()).any(|member| self.is_to_be_told(master, member)))
     }
 }

@@ -1,4 +1,4 @@
-//! Known bugs of this family of protocols. Each can be planted into the duties around the protocol, where an
+//! Known bugs of this family of protocols. Each can be planted into what surrounds the leader and the replicas, where an
 //! implementation would have it; a witness that does not catch one of them is blind.
 
 /// A bug.
@@ -12,6 +12,8 @@ pub(crate) enum Plant {
     NoNewEpoch,
     /// A refusal is answered, and told, before the master's disk has it.
     RefusalNotDurable,
+    /// A master shows what is decided, and answers, before that is noted.
+    ShownBeforeNoted,
     /// A secondary shows what it holds, whatever its fate.
     PendingShown,
     /// A secondary that starts again keeps its name, so that acknowledgements of its lost disk count.
@@ -20,20 +22,33 @@ pub(crate) enum Plant {
     PresumedAbort,
     /// A secondary enters an epoch before it has dropped what that overtook, and is killed in between.
     EnteredBeforeDropped,
-    /// A secondary answers readers alone although nobody has told it that it takes part again.
+    /// A secondary answers readers alone although no call has told it that it takes part again.
     ReadsBeforeAdmission,
+    /// A round calls one secondary, and what that acknowledges is credited to all others.
+    CreditedToOthers,
+    /// The calls that bring a secondary up to date do not name the refusals of what it holds already.
+    HeldRefusalsNotTold,
+    /// A secondary is registered, and its operator told so, before the leader knows of it.
+    RegisteredBeforeJoined,
+    /// A client is answered before readers are shown its message.
+    AnsweredBeforeShown,
 }
 
 impl Plant {
-    pub(crate) const ALL: [Plant; 9] = [
+    pub(crate) const ALL: [Plant; 14] = [
         Plant::AcknowledgedBeforeDurable,
         Plant::MasterNotCounted,
         Plant::NoNewEpoch,
         Plant::RefusalNotDurable,
+        Plant::ShownBeforeNoted,
         Plant::PendingShown,
         Plant::SameIncarnation,
         Plant::PresumedAbort,
         Plant::EnteredBeforeDropped,
         Plant::ReadsBeforeAdmission,
+        Plant::CreditedToOthers,
+        Plant::HeldRefusalsNotTold,
+        Plant::RegisteredBeforeJoined,
+        Plant::AnsweredBeforeShown,
     ];
 }

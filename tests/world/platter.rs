@@ -1,7 +1,7 @@
 //! A disk with a store on it, through crashes.
 
-use replicated_log::protocol::{Id, KeyedWrite, Slot, SlotRef};
-use replicated_log::store::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark};
+use replicated_log::protocol::{CopyId, Id, KeyedWrite, Slot, SlotRef, Watermark};
+use replicated_log::store::{Identity, ReadLimit, Store, StoreError, Trouble};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -66,6 +66,7 @@ pub(crate) trait Platter: fmt::Debug + Sized {
 /// A disk that is a list of slots, and takes no more room than its first copy until one of the two is written.
 #[derive(Debug, Default)]
 pub(crate) struct Slate {
+    copy: CopyId,
     contents: RwLock<Arc<Contents>>,
 }
 
@@ -78,6 +79,11 @@ struct Contents {
 }
 
 impl Slate {
+    /// An empty disk, which is this copy.
+    pub(crate) fn new(copy: u64) -> Slate {
+        Slate { copy: CopyId::new(copy), contents: RwLock::default() }
+    }
+
     fn contents(&self) -> Arc<Contents> {
         Arc::clone(&self.contents.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -97,7 +103,7 @@ impl Platter for Slate {
         match harm {
             Harm::Killed => {}
             Harm::PowerLost { .. } => self.change(|contents| contents.watermark = Watermark::default()),
-            Harm::DiskLost => *self = Slate::default(),
+            Harm::DiskLost => *self = Slate::new(self.copy.bits() + 1_000),
         }
     }
 
@@ -162,6 +168,10 @@ impl Store for Slate {
         KeyedWrite::group(self.contents().slots.iter().rev().filter_map(key), writes_max)
     }
 
+    fn copy_id(&self) -> CopyId {
+        self.copy
+    }
+
     fn identity(&self) -> Result<Option<Identity>, StoreError> {
         Ok(self.contents().identity.clone())
     }
@@ -193,13 +203,13 @@ fn place(id: Id) -> usize {
 
 impl Clone for Slate {
     fn clone(&self) -> Slate {
-        Slate { contents: RwLock::new(self.contents()) }
+        Slate { copy: self.copy, contents: RwLock::new(self.contents()) }
     }
 }
 
 impl PartialEq for Slate {
     fn eq(&self, other: &Slate) -> bool {
-        self.contents() == other.contents()
+        self.copy == other.copy && self.contents() == other.contents()
     }
 }
 
@@ -207,6 +217,7 @@ impl Eq for Slate {}
 
 impl Hash for Slate {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.copy.hash(hasher);
         self.contents().hash(hasher);
     }
 }

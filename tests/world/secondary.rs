@@ -5,8 +5,10 @@ use super::platter::{Crash, EVERYTHING, Harm, Luck, Platter};
 use super::wire::{Complaint, Content, Parcel};
 use super::witness::holds;
 use super::{Node, World};
-use replicated_log::protocol::{Accepted, Acknowledgement, Call, Change, Fate, Id, Incarnation, Replica, Slot};
-use replicated_log::store::{Store, Watermark};
+use replicated_log::protocol::{
+    Accepted, Acknowledgement, Call, Change, Entry, Epoch, Fate, Id, Incarnation, Replica, Slot, Watermark,
+};
+use replicated_log::store::Store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -48,7 +50,7 @@ impl<P> Secondary<P> {
     pub(crate) fn answers_alone(&self) -> bool {
         self.process.as_ref().is_some_and(|replica| {
             let view = replica.view();
-            view.clean() || (self.reads_before_admission && view.holdings.decided == view.holdings.last)
+            view.clean() || (self.reads_before_admission && view.status.decided == view.status.last)
         })
     }
 
@@ -59,7 +61,7 @@ impl<P> Secondary<P> {
 
     /// The master has learned what a start of it holds.
     pub(super) fn is_known(&mut self, incarnation: Incarnation) {
-        if self.process.as_ref().is_some_and(|replica| replica.holdings().incarnation == incarnation) {
+        if self.process.as_ref().is_some_and(|replica| replica.status().incarnation == incarnation) {
             self.remembered.clear();
             self.has_lost_disk = false;
         }
@@ -138,7 +140,7 @@ impl<P: Platter> World<P> {
         let Secondary { disk, process: Some(replica), disk_failed, .. } = &mut self.secondaries[index] else {
             return Err(Complaint::Down);
         };
-        if to != replica.holdings().incarnation {
+        if to != replica.status().incarnation {
             return Err(Complaint::OtherIncarnation);
         }
         let store = disk.store();
@@ -173,23 +175,34 @@ impl<P: Platter> World<P> {
     fn publish(&mut self, index: usize) {
         let Secondary { disk, process: Some(replica), .. } = &mut self.secondaries[index] else { return };
         let view = replica.view();
-        let watermark = Watermark { decided: view.holdings.decided, visible: view.visible };
+        let watermark = Watermark { decided: view.status.decided, visible: view.visible };
         disk.store().note_watermark(watermark).expect("writable");
         self.look(Node::Secondary(index));
     }
 
+    /// A bare message of a master that is not ours reaches a secondary. What it shows from now on is not of our log.
+    pub(crate) fn receive_foreign(&mut self, index: usize, message: Arc<str>) {
+        let Secondary { disk, process: Some(replica), .. } = &mut self.secondaries[index] else { return };
+        let id = replica.last().next();
+        let entry = Entry { id, epoch: Epoch::NONE, timestamp_ms: 0, message, key: None };
+        disk.store().append(&[Slot::Entry(Arc::new(entry))]).expect("writable");
+        replica.foreign_stored(id);
+        self.witness.meets_another_log();
+        self.look(Node::Secondary(index));
+    }
+
     fn caller(&self, call: &Call) -> usize {
-        let is_caller = |process: &super::Process| process.ledger.incarnation() == call.master;
+        let is_caller = |process: &super::master::Process| process.leader.incarnation() == call.master;
         self.masters.iter().position(|master| master.process.as_ref().is_some_and(is_caller)).unwrap_or(0)
     }
 
     pub(super) fn ask_fate(&mut self, index: usize) {
         let secondary = &self.secondaries[index];
         let Some(replica) = &secondary.process else { return };
-        let (holdings, master) = (replica.holdings(), secondary.master);
-        let fate = self.fate(master, holdings.decided);
+        let (status, master) = (replica.status(), secondary.master);
+        let fate = self.fate(master, status.decided);
         let acknowledged = self.witness.acknowledged_texts();
-        let content = Content::Fate { fate, asker: holdings.incarnation, acknowledged };
+        let content = Content::Fate { fate, asker: status.incarnation, acknowledged };
         self.send(Parcel { number: 0, master, member: index, content });
     }
 
@@ -203,7 +216,7 @@ impl<P: Platter> World<P> {
         acknowledged: &BTreeSet<Arc<str>>,
     ) {
         let Secondary { disk, process: Some(replica), .. } = &mut self.secondaries[index] else { return };
-        let Some(fate) = fate.filter(|_| replica.holdings().incarnation == asker) else { return };
+        let Some(fate) = fate.filter(|_| replica.status().incarnation == asker) else { return };
         match replica.learn(&fate) {
             Ok(Some(learned)) => {
                 disk.store().refuse(&learned.refuse).expect("ids that are held");

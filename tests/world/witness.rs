@@ -21,13 +21,14 @@
 //! A disk that is lost takes its promises with it: what lay only there. With two masters on copies of one directory the
 //! two are judged apart, see [`Witness::two_masters`].
 
-use super::master::Post;
+use super::master::Posted;
 use super::platter::{EVERYTHING, Platter};
 use super::{Node, World};
-use replicated_log::protocol::{Epoch, Id, Incarnation, Outcome, Slot, WriteConcern};
+use replicated_log::protocol::{Epoch, Id, Incarnation, Outcome, Slot, Watermark, WriteConcern};
 use replicated_log::store::Store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a client is told.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -45,8 +46,11 @@ pub(crate) enum Answer {
 /// A write, as its client knows it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Write {
+    /// The master that it was posted to.
+    master: usize,
     pub(crate) texts: Vec<Arc<str>>,
     concern: WriteConcern,
+    timeout: Option<Duration>,
     /// The registrations that there were when it was posted: it needs those of them that there still are, if it is for all.
     asked_of: BTreeSet<(usize, u32)>,
     /// It was taken for one that was posted before.
@@ -57,6 +61,10 @@ pub(crate) struct Write {
 impl Write {
     pub(super) fn concern(&self) -> WriteConcern {
         self.concern
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or_default()
     }
 
     /// Whether it was taken for one that was posted before.
@@ -98,8 +106,8 @@ pub(crate) struct Witness {
     refused: BTreeSet<Arc<str>>,
     /// The epoch that a secondary has entered, and its master.
     followed: BTreeMap<usize, (Epoch, Option<Incarnation>)>,
-    /// The master's disk was lost, or there are two: then less can be asked.
-    master_disk_lost: bool,
+    /// The master's disk was lost, or there are two logs, or two masters: then less can be asked.
+    other_log: bool,
     two_masters: bool,
     /// The first promise that was found broken.
     verdict: Option<String>,
@@ -123,10 +131,12 @@ impl Witness {
     }
 
     /// A client posts a write. Gives the number by which its answer is told.
-    pub(super) fn asked(&mut self, post: &Post) -> usize {
+    pub(super) fn asked(&mut self, master: usize, posted: &Posted) -> usize {
         self.writes.push(Write {
-            texts: post.texts.clone(),
-            concern: post.concern,
+            master,
+            texts: posted.texts.clone(),
+            concern: posted.concern,
+            timeout: posted.timeout,
             asked_of: self.registered.clone(),
             is_repeat: false,
             answer: None,
@@ -183,6 +193,12 @@ impl Witness {
         }
     }
 
+    /// A master has ended: its clients learn nothing more.
+    pub(super) fn answer_all_unknown(&mut self, master: usize) {
+        let waiting = self.writes.iter_mut().filter(|write| write.master == master && write.answer.is_none());
+        waiting.for_each(|write| write.answer = Some(Answer::Unknown));
+    }
+
     pub(super) fn acknowledged_texts(&self) -> BTreeSet<Arc<str>> {
         self.acknowledged.values().cloned().collect()
     }
@@ -209,12 +225,22 @@ impl Witness {
     }
 
     /// A node lost its disk: it begins anew. With the master's disk, the log itself is lost.
-    pub(super) fn disk_lost(&mut self, node: Node) {
+    pub(crate) fn disk_lost(&mut self, node: Node) {
         *self.shown_mut(node) = Shown::default();
         if let Node::Secondary(index) = node {
             self.followed.remove(&index);
         }
-        self.master_disk_lost |= matches!(node, Node::Master(_));
+        self.other_log |= matches!(node, Node::Master(_));
+    }
+
+    /// A secondary holds messages of another log than that of the master.
+    pub(super) fn meets_another_log(&mut self) {
+        self.other_log = true;
+    }
+
+    /// There is one more node, which shows nothing yet.
+    pub(super) fn appears(&mut self, node: Node) {
+        self.shown.insert(node, Shown::default());
     }
 
     /// From now on a second master goes on from a copy of the first one's disk. Each gives ids of its own, and the second
@@ -227,7 +253,7 @@ impl Witness {
     }
 
     fn has_one_log(&self) -> bool {
-        !self.two_masters && !self.master_disk_lost
+        !self.two_masters && !self.other_log
     }
 
     /// A node shows one more message.
@@ -292,7 +318,7 @@ impl<P: Platter> World<P> {
     /// Up to where a node shows its log to readers, if it runs.
     fn shows_up_to(&self, node: Node) -> Option<Id> {
         match node {
-            Node::Master(index) => self.masters[index].process.as_ref().map(|process| process.noted),
+            Node::Master(index) => self.masters[index].process.as_ref().map(|process| process.leader.shown().decided),
             Node::Secondary(index) => {
                 let replica = self.secondaries[index].process.as_ref()?;
                 let all = self.plant == Some(super::plants::Plant::PendingShown);
@@ -416,9 +442,9 @@ impl<P: Platter> World<P> {
         let mut wrong = None;
         for master in &self.masters {
             let Some(process) = &master.process else { continue };
-            let ledger = &process.ledger;
-            let (decided, durable, last) = (ledger.decided(), master.disk.store().last(), ledger.last());
-            let told = ledger.members().map(|view| view.told).max().unwrap_or_default();
+            let leader = &process.leader;
+            let (decided, durable, last) = (leader.decided(), master.disk.store().last(), leader.last());
+            let told = leader.members().map(|view| view.known_decided).max().unwrap_or_default();
             if !(told <= decided && decided <= durable && durable <= last) {
                 wrong = Some(format!("marks: told {told} ≤ decided {decided} ≤ durable {durable} ≤ appended {last}"));
             }
@@ -436,7 +462,7 @@ impl<P: Platter> World<P> {
     fn check_fences(&mut self) {
         for (index, secondary) in self.secondaries.iter().enumerate() {
             let Some(replica) = &secondary.process else { continue };
-            let now = (replica.holdings().epoch, replica.holdings().master);
+            let now = (replica.status().epoch, replica.status().master);
             let before = self.witness.followed.insert(index, now).unwrap_or_default();
             if now.0 < before.0 || (now.0 == before.0 && now.1 != before.1) {
                 let sentence = format!("fences: secondary {index} followed {before:?}, and follows {now:?} now");
@@ -500,10 +526,15 @@ impl<P: Platter> World<P> {
             slots.iter().filter(|slot| matches!(slot, Slot::Entry(_))).count() as u64
         };
         let Some(process) = &self.masters[0].process else { return Ok(()) };
-        let (decided, visible) = (process.ledger.decided(), process.ledger.visible());
+        let Watermark { decided, visible } = process.leader.shown();
         let here = messages(Node::Master(0), decided);
         if visible != here {
             return Err(format!("marks: the master says that {visible} messages are visible, and {here} are"));
+        }
+        let waits = |write: &&Write| write.master == 0 && write.answer.is_none();
+        let (waiting, here) = (process.leader.waiting(), self.witness.writes.iter().filter(waits).count());
+        if waiting != here {
+            return Err(format!("marks: the master says that {waiting} clients wait, and {here} do"));
         }
         for (index, secondary) in self.secondaries.iter().enumerate() {
             let Some(replica) = &secondary.process else { continue };
@@ -516,9 +547,9 @@ impl<P: Platter> World<P> {
         }
         for (member, view) in process.members() {
             let Some(replica) = &self.secondaries[member].process else { continue };
-            let is_the_one = view.incarnation == Some(replica.holdings().incarnation);
+            let is_the_one = view.incarnation == Some(replica.status().incarnation);
             let last = self.secondaries[member].disk.store().last();
-            if is_the_one && (view.durable > last || view.told > replica.decided()) {
+            if is_the_one && (view.matched > last || view.known_decided > replica.decided()) {
                 return Err(format!(
                     "marks: the master believes {view:?}, which holds {last} and {:?}",
                     replica.view()

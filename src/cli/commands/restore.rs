@@ -12,8 +12,8 @@ use super::failure::Failure;
 use super::progress::Progress;
 use crate::peer::Peers;
 use crate::process::random;
-use crate::protocol::{Id, Incarnation, Slot};
-use crate::store::{Claim, Disk, Identity, KnownMember, Store, StoreError, Watermark};
+use crate::protocol::{Id, Incarnation, Slot, Watermark};
+use crate::store::{Claim, Disk, Identity, KnownMember, Store, StoreError};
 use crate::wire::address::NodeUrl;
 use crate::wire::backup::SecondaryLine;
 use crate::wire::server_id;
@@ -112,8 +112,8 @@ fn write(
 /// Appends what a secondary holds beyond what it shows. A master has nothing to give here.
 fn append_pending(store: &dyn Store, peers: &Peers, node: &NodeUrl) -> Result<(), String> {
     let held = peers.state_of_secondary(node).map_err(|error| format!("{node} {error}"))?;
-    let Some(holdings) = held.map(|body| body.holdings()) else { return Ok(()) };
-    while store.last() < holdings.last {
+    let Some(status) = held.map(|body| body.status()) else { return Ok(()) };
+    while store.last() < status.last {
         let slots = peers.slots(node, store.last()).map_err(|error| format!("{node} {error}"))?;
         if slots.is_empty() {
             break;

@@ -4,7 +4,8 @@ use super::directory::check_log;
 use super::failure::Failure;
 use super::progress::Progress;
 use crate::process::text::messages;
-use crate::store::{Examination, ReadLock, StoreError, Watermark};
+use crate::protocol::Watermark;
+use crate::store::{Examination, ReadLock, StoreError};
 use crate::wire::backup::Tally;
 use std::path::Path;
 

@@ -13,8 +13,8 @@ use super::reserve::Reserve;
 use super::room::FileSizeLimit;
 use super::schema::{self, CHECK_STEP, Damage, Transaction};
 use crate::process::threads::lock;
-use crate::protocol::{Id, KeyedWrite, Slot, SlotRef};
-use crate::store::{Identity, ReadLimit, Store, StoreError, Trouble, Watermark, check_order, weight};
+use crate::protocol::{CopyId, Id, KeyedWrite, Slot, SlotRef, Watermark};
+use crate::store::{Identity, ReadLimit, Store, StoreError, Trouble, check_order, weight};
 use rusqlite::Connection;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -32,9 +32,11 @@ const REFUSALS_REMEMBERED: usize = 65_536;
 const TRANSACTION_BYTES: u64 = 4 << 10;
 /// How long a stop waits for them.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(200);
+
 /// A log on disk.
 pub struct Disk {
     pub(super) files: Files,
+    copy: CopyId,
     pub(super) writer: Mutex<Connection>,
     readers: Readers,
     last: AtomicU64,
@@ -96,6 +98,8 @@ impl Disk {
         let (mut floor, found) = FloorFile::open(&files.floor()).map_err(|error| in_directory(directory, &error))?;
         let writer = schema::open(&files.database(), existed, cache_bytes)?;
         let (last, _) = check_promised(&files, found, &writer)?;
+        let cannot_read = |damage| StoreError::new(format!("{}: {damage}", files.database().display()));
+        let copy = schema::copy_id(&writer).map_err(cannot_read)?;
         // SQLite takes what an earlier process left in the write-ahead log for durable, but only moving it makes it so.
         files.make_durable(&writer)?;
         // What a killed process left is read back, but may be nowhere else than in memory: it counts once it is synced. A
@@ -117,6 +121,7 @@ impl Disk {
             open_files,
             file_size_limit,
             files,
+            copy,
             writer: Mutex::new(writer),
             readers: Readers::default(),
             last: AtomicU64::new(last.get()),
@@ -443,6 +448,10 @@ impl Store for Disk {
 
     fn keyed_writes(&self, writes_max: usize) -> Result<Vec<KeyedWrite>, StoreError> {
         self.with_reader(|reader| schema::keyed_writes(reader, writes_max).map_err(|damage| self.damaged(&damage)))
+    }
+
+    fn copy_id(&self) -> CopyId {
+        self.copy
     }
 
     fn identity(&self) -> Result<Option<Identity>, StoreError> {

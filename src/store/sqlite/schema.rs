@@ -1,6 +1,8 @@
 //! The database: its tables, and the statements on them. Nothing outside of this file speaks SQL.
 
-use crate::protocol::{EntryRef, Epoch, EpochHistory, Id, Incarnation, KeyedWrite, LogId, Reign, Slot, SlotRef};
+use crate::protocol::{
+    CopyId, EntryRef, Epoch, EpochHistory, Id, Incarnation, KeyedWrite, LogId, Reign, Slot, SlotRef,
+};
 use crate::store::{Identity, KnownMember, ReadLimit, StoreError, weight};
 use crc32fast::Hasher;
 use rusqlite::config::DbConfig;
@@ -10,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The version of the tables, in SQLite's `user_version`.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 /// What makes a database one of ours, in SQLite's `application_id`: "RLOG".
 const APPLICATION: i64 = 0x524c_4f47;
 /// How long a statement waits for another connection. Only the housekeeper and the writer can meet.
@@ -38,6 +40,11 @@ CREATE TABLE amendments (
     number       INTEGER NOT NULL      -- transactions so far that changed something else than the end of the log
 ) STRICT;
 INSERT INTO amendments VALUES (1, 0);
+CREATE TABLE copy (
+    one          INTEGER PRIMARY KEY CHECK (one = 1),
+    id           TEXT NOT NULL         -- 16 random hexadecimal digits: which copy of a log this is
+) STRICT;
+INSERT INTO copy VALUES (1, lower(hex(randomblob(8))));
 CREATE TABLE node (
     one          INTEGER PRIMARY KEY CHECK (one = 1),
     log_id       TEXT NOT NULL,        -- 32 hexadecimal digits
@@ -258,6 +265,11 @@ pub(super) fn insert(transaction: &Transaction<'_>, slots: &[Slot]) -> rusqlite:
         };
     }
     Ok(())
+}
+
+pub(super) fn copy_id(connection: &Connection) -> Result<CopyId, Damage> {
+    let text: String = connection.query_row("SELECT id FROM copy", [], |row| row.get(0))?;
+    CopyId::parse(&text).ok_or_else(|| Damage::Found(format!("\"{}\" is no copy id", text.escape_debug())))
 }
 
 pub(super) fn amendments(connection: &Connection) -> rusqlite::Result<u64> {

@@ -46,7 +46,7 @@ impl KeyedWrite {
 /// Bounded: when there are more than so many, the key with the lowest id is forgotten. A message that is posted again
 /// under a forgotten key is written again.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Keys {
+pub struct IdempotencyKeys {
     /// First and last id of the write with a key.
     ids: BTreeMap<Arc<str>, (Id, Id)>,
     /// The key of the write with a last id.
@@ -54,11 +54,11 @@ pub struct Keys {
     keys_max: usize,
 }
 
-impl Keys {
+impl IdempotencyKeys {
     /// Remembers at most so many keys.
     #[must_use]
-    pub fn new(keys_max: usize) -> Keys {
-        Keys { ids: BTreeMap::new(), keys: BTreeMap::new(), keys_max }
+    pub fn new(keys_max: usize) -> IdempotencyKeys {
+        IdempotencyKeys { ids: BTreeMap::new(), keys: BTreeMap::new(), keys_max }
     }
 
     /// The ids of the first and the last message of the write with this key.
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn the_latest_keys_are_known() {
         let ids = |first, last| Some((Id::new(first), Id::new(last)));
-        let mut keys = Keys::new(2);
+        let mut keys = IdempotencyKeys::new(2);
         keys.remember(write(1, 1, "a"));
         keys.remember(write(2, 4, "b"));
         assert_eq!(keys.find("a"), ids(1, 1));

@@ -1,18 +1,23 @@
-//! How a reign begins.
+//! How an epoch begins.
 //!
-//! The master raises its epoch at every start, durably, before the first entry of that reign. Before that it asks the
+//! The master raises its epoch at every start, durably, before the first entry of that epoch. Before that it asks the
 //! secondaries that it can reach what they hold: entries of its latest epoch beyond its own end may be all that is left of
 //! a last batch that its own disk lost. It takes those over, as pending. Nobody decided them, so that promises nothing.
 
 use crate::node::ids::id_range;
 use crate::peer::{PeerError, Peers};
 use crate::process::random;
-use crate::protocol::{Epoch, EpochHistory, Id, Incarnation, Ledger, LogId, Slot};
+use crate::protocol::{Epoch, EpochHistory, Id, Incarnation, Leader, LeaderSettings, LogId, Slot};
 use crate::store::{Identity, Store, StoreError};
 use crate::wire::address::NodeUrl;
 
-/// Begins a reign on what the store holds; on an empty one, a new log.
-pub(super) fn begin(store: &dyn Store, peers: &Peers, secondaries: &[NodeUrl]) -> Result<Ledger, StoreError> {
+/// Begins an epoch on what the store holds; on an empty one, a new log.
+pub(super) fn begin(
+    store: &dyn Store,
+    peers: &Peers,
+    secondaries: &[NodeUrl],
+    settings: LeaderSettings,
+) -> Result<Leader, StoreError> {
     let known = store.identity()?;
     if known.is_none() && store.last() > Id::ZERO {
         return Err(StoreError::new("the data directory holds messages of another master, as a secondary's"));
@@ -27,21 +32,22 @@ pub(super) fn begin(store: &dyn Store, peers: &Peers, secondaries: &[NodeUrl]) -
     let (last, master) = (store.last(), Incarnation::new(random::bits_64()));
     history.begin(history.latest().next(), last.next(), master);
     store.set_identity(&Identity { log_id, master, history: history.clone(), members })?;
-    let ledger = Ledger::begin(log_id, master, history, store.found_log()?);
-    announce(&ledger);
-    Ok(ledger)
+    let (found, keyed_writes) = (store.found_log()?, store.keyed_writes(settings.keys_max)?);
+    let leader = Leader::begin(settings, log_id, master, history, found, keyed_writes);
+    announce(&leader);
+    Ok(leader)
 }
 
-fn announce(ledger: &Ledger) {
-    let (log_id, epoch, last, decided) = (ledger.log_id(), ledger.epoch(), ledger.last(), ledger.decided());
+fn announce(leader: &Leader) {
+    let (log_id, epoch, last, decided) = (leader.log_id(), leader.epoch(), leader.last(), leader.decided());
     if epoch == Epoch::NONE.next() {
         log::info!("log {log_id} begins, in epoch {epoch}");
     } else {
         log::info!("log {log_id} goes on in epoch {epoch}: it has ids up to {last}, decided up to {decided}");
     }
-    if ledger.open() > 0 {
+    if leader.open() > 0 {
         log::info!(
-            "{} have no fate on record; they may have been acknowledged and are replicated again",
+            "{} are undecided; they may have been acknowledged and are replicated again",
             id_range(decided, last)
         );
     }
@@ -55,13 +61,13 @@ fn take_over(store: &dyn Store, peers: &Peers, secondaries: &[NodeUrl], known: &
     })
     .unwrap_or_default();
     for (url, answer) in answers {
-        let Ok(holdings) = answer.map(|body| body.holdings()) else { continue };
-        if holdings.continues(known.log_id, &known.history, store.last()) {
+        let Ok(status) = answer.map(|body| body.status()) else { continue };
+        if status.continues(known.log_id, &known.history, store.last()) {
             log::warn!(
                 "{} are taken over from {url}: they are of this master's latest epoch, and missing here",
-                id_range(store.last(), holdings.last)
+                id_range(store.last(), status.last)
             );
-            if let Err(error) = copy_from(store, peers, url, holdings.last) {
+            if let Err(error) = copy_from(store, peers, url, status.last) {
                 log::warn!("nothing is taken over from {url}: it {error}");
             }
         }

@@ -1,11 +1,12 @@
 //! A secondary that knows its master registers itself there, and keeps doing so: a master that was restarted, or one
 //! that starts later, learns of it again.
 
-use super::Secondary;
+use super::lifecycle::Secondary;
 use crate::process::random;
 use crate::process::threads;
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
+use crate::wire::hexadecimal::{CopyIdText, IncarnationText};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -14,27 +15,35 @@ use std::time::Duration;
 /// After a failure the next try comes after this time, doubled each time,
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// up to this.
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// How often a registered secondary says that it is still there.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
 
 impl Secondary {
-    pub(super) fn enrol(self: &Arc<Secondary>) {
+    pub(super) fn start_registering(self: &Arc<Secondary>) {
         let Some(master) = self.settings.master_url.clone() else { return };
         let secondary = Arc::clone(self);
-        let started = threads::start_needed("enrolment", move || secondary.keep_enrolled(&master));
+        let started = threads::start_needed("registration", move || secondary.keep_registered(&master));
         if let Err(error) = started {
             log::error!("this node cannot register itself with its master: {error}");
         }
     }
 
-    fn keep_enrolled(&self, master: &NodeUrl) {
-        let registration =
-            Registration { url: self.url.to_string(), server_id: Some(self.settings.common.server_id.clone()) };
+    fn registration(&self) -> Registration {
+        let status = self.view().status;
+        Registration {
+            url: self.url.to_string(),
+            server_id: Some(self.settings.common.server_id.clone()),
+            copy: Some(CopyIdText(status.copy)),
+            incarnation: Some(IncarnationText(status.incarnation)),
+        }
+    }
+
+    fn keep_registered(&self, master: &NodeUrl) {
         let mut backoff = BACKOFF_MIN;
         let mut last_said = None;
         while !self.stopping.load(Ordering::Acquire) {
-            let (pause, said) = match self.peers.register(master, &registration) {
+            let (pause, said) = match self.peers.register(master, &self.registration()) {
                 Ok(()) => {
                     backoff = BACKOFF_MIN;
                     (RENEW_EVERY, format!("registered with the master at {master} as {}", self.url))

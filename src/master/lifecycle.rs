@@ -1,0 +1,128 @@
+//! A master, from its start to its end.
+
+use super::calls::CALL_LIMIT;
+use super::effects::Context;
+use super::lines::Lines;
+use super::members::{self, FirstMember};
+use super::settings::MasterSettings;
+use super::shared::Master;
+use super::start;
+use super::state::{Runners, State};
+use super::timeline::Traces;
+use crate::node::faults::Faults;
+use crate::node::live::{Live, Pace};
+use crate::node::logging::NodeLog;
+use crate::node::metrics::MasterMetrics;
+use crate::node::reading::Reading;
+use crate::peer::Peers;
+use crate::process::budget::Budget;
+use crate::protocol::{Event, Id, LeaderSettings, Timing};
+use crate::store::Store;
+use crate::wire::address::NodeUrl;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long a stop waits for writes in flight, before it refuses them.
+const STOP_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long it waits then for the refusals to be stored.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long a secondary may take to answer a question: two heartbeats, but no longer than this. One that takes longer hangs.
+const QUESTION_TIMEOUT_MAX: Duration = Duration::from_secs(2);
+
+impl Master {
+    /// Makes a master that listens on `port`, begins its epoch, and starts its threads.
+    ///
+    /// # Errors
+    /// If its log cannot be read or written.
+    pub(crate) fn start(
+        settings: MasterSettings,
+        port: u16,
+        store: Arc<dyn Store>,
+        log: NodeLog,
+    ) -> Result<Arc<Master>, String> {
+        let faults = Faults::new(settings.common.faults_enabled, true);
+        let question_timeout = (settings.heartbeat * 2).min(QUESTION_TIMEOUT_MAX);
+        let peers = Peers::new(settings.replication_timeout, question_timeout, settings.common.access.cluster.as_ref());
+        let peers = peers.over(faults.clone());
+        let members = members::at_start(&*store, &settings.secondaries).map_err(|error| error.to_string())?;
+        let addresses: Vec<NodeUrl> = members.iter().map(|member| member.url.clone()).collect();
+        let leader = start::begin(&*store, &peers, &addresses, leader_settings(&settings));
+        let leader = leader.map_err(|error| error.to_string())?;
+        log.set_epoch(leader.epoch());
+        let reading = Reading::start(&store, settings.common.follow, settings.common.view, leader.shown().decided);
+        let reading = reading.map_err(|error| error.to_string())?;
+        let state = State {
+            leader,
+            members: BTreeMap::new(),
+            members_numbered: 0,
+            clients: BTreeMap::new(),
+            tickets: 0,
+            writes: BTreeMap::new(),
+            traces: Traces::default(),
+            pace: Pace::default(),
+            rounds_started: 0,
+            shown_to_followers: Id::ZERO,
+            runners: Runners { idle: 1, ..Runners::default() },
+            why_halted: None,
+            is_stopping: false,
+        };
+        let master = Arc::new(Master {
+            peers,
+            faults,
+            name: settings.common.server_id.as_str().into(),
+            pending: Budget::new(settings.pending_bytes_max),
+            live: Live::new(settings.common.limits.write_timeout),
+            settings,
+            port,
+            store,
+            reading,
+            metrics: MasterMetrics::new(),
+            log,
+            lines: Lines::default(),
+            state: Mutex::new(state),
+            spare: Condvar::new(),
+            clock: Condvar::new(),
+            all_answered: Condvar::new(),
+            record: Mutex::new(()),
+            verification: Mutex::new(()),
+            started: Instant::now(),
+        });
+        members.into_iter().for_each(|member: FirstMember| master.add_member(member));
+        master.step(Event::Assembled, Context::default());
+        master.add_runner();
+        master.live.start(&master).map_err(|error| error.to_string())?;
+        Ok(master)
+    }
+
+    /// Takes no more writes, waits for those in flight, and refuses the rest.
+    pub(crate) fn stop(&self) {
+        let mut state = self.lock();
+        state.is_stopping = true;
+        let waiting = state.leader.waiting();
+        drop(state);
+        log::info!("stopping: no new writes; {waiting} in flight");
+        self.step(Event::Stopping(STOP_TIMEOUT), Context::default());
+        let someone_waits = |state: &mut State| state.leader.waiting() > 0;
+        let timeout = STOP_TIMEOUT + REFUSAL_TIMEOUT;
+        drop(self.all_answered.wait_timeout_while(self.lock(), timeout, someone_waits));
+        self.reading.following.stop();
+        self.live.stop();
+        self.store.close();
+        let state = self.lock();
+        let (epoch, shown) = (state.leader.epoch(), state.leader.shown().decided);
+        drop(state);
+        log::info!("stopped in epoch {epoch} with messages up to id {shown}");
+    }
+}
+
+fn leader_settings(settings: &MasterSettings) -> LeaderSettings {
+    LeaderSettings {
+        timing: Timing::new(settings.heartbeat),
+        quorum: settings.quorum,
+        pending_max: settings.pending_max as u64,
+        keys_max: settings.keys_max,
+        catch_up_max: CALL_LIMIT.slots_max as u64,
+        in_doubt_wait: settings.replication_timeout,
+    }
+}

@@ -1,0 +1,374 @@
+//! Takes what clients post: reads it, gives it to the leader, and answers it if it is not taken.
+
+use super::effects::Context;
+use super::idempotency::parse_key;
+use super::replies::{refused, unknown};
+use super::shared::Master;
+use super::state::{Client, OpenWrite, State};
+use super::timeline::Timeline;
+use crate::http::{Exchange, Reply};
+use crate::node::faults::failed_before;
+use crate::node::metrics::WriteOutcome;
+use crate::process::budget::Share;
+use crate::process::clock;
+use crate::process::text::number;
+use crate::process::threads;
+use crate::protocol::{self, Event, Health, Id, MemberId, Post, Rejection, Shortfall, WriteConcern};
+use crate::store::Trouble;
+use crate::wire::batch::{MESSAGES_MAX, WRITE_BYTES_CEILING};
+use crate::wire::client::{Copies, Posted, Wishes, WriteIds, parse_timeout};
+use crate::wire::fault::Fail;
+use crate::wire::timestamp;
+use serde_json::json;
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// The name that a client gives to a write.
+pub(super) const KEY_HEADER: &str = "Idempotency-Key";
+
+/// What a post says in its headers.
+struct Conditions {
+    /// The name of the write.
+    key: Option<Arc<str>>,
+    /// The id that its message is to follow directly.
+    follows: Option<Id>,
+}
+
+impl Conditions {
+    fn of(exchange: &Exchange) -> Result<Conditions, String> {
+        let key = exchange.header(KEY_HEADER).map(parse_key).transpose()?;
+        let follows = exchange.header("If-Match").map(parse_id).transpose()?;
+        Ok(Conditions { key, follows })
+    }
+}
+
+/// Reads the id in an `If-Match` header. A number that no id can have is not the newest one.
+fn parse_id(text: &str) -> Result<Id, String> {
+    let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| number(digits).map_or(Id::MAX, Id::new)).ok_or_else(|| {
+        format!("If-Match is {}; it must be the id of the last message seen, such as \"7\"", text.escape_debug())
+    })
+}
+
+impl Master {
+    /// Answers `POST /messages`, when the fate of the message is known.
+    pub(super) fn post(&self, mut exchange: Exchange) {
+        match self.read(&mut exchange) {
+            Ok((posted, share, conditions)) => {
+                self.take(exchange, posted, conditions);
+                drop(share);
+            }
+            Err(reply) => {
+                self.metrics.write_ended(WriteOutcome::Rejected);
+                exchange.reply(reply);
+            }
+        }
+    }
+
+    /// Reads what is posted, unless there is no room for it. Also gives what keeps its place in the budget for bodies.
+    fn read(&self, exchange: &mut Exchange) -> Result<(Posted, impl Sized + use<>, Conditions), Reply> {
+        let conditions = Conditions::of(exchange).map_err(|why| Reply::problem(400, &why))?;
+        let bytes = exchange.declared_body_bytes();
+        if !self.pending.has_room_for(bytes) {
+            let why = self.too_much_pending(bytes);
+            log::warn!("a post of {} was refused: {why}", exchange.client());
+            return Err(Reply::overloaded(&why));
+        }
+        let (posted, share) = read_posted(exchange)?;
+        Ok((self.check_size(posted)?, share, conditions))
+    }
+
+    fn too_much_pending(&self, bytes: usize) -> String {
+        format!(
+            "there is no room for {bytes} bytes of text: {}; try again in a moment",
+            self.pending.in_words("MAX_PENDING_BYTES")
+        )
+    }
+
+    fn check_size(&self, posted: Posted) -> Result<Posted, Reply> {
+        let too_large = |why: String| Err(Reply::problem(413, &why));
+        let (count, count_max) = (posted.messages.len(), MESSAGES_MAX.min(self.settings.pending_max));
+        if count == 0 {
+            return Err(Reply::problem(400, "the batch is empty; nothing was appended"));
+        }
+        if count > count_max {
+            return too_large(format!("the batch has too many messages; this master takes at most {count_max}"));
+        }
+        let bytes_max = self.settings.message_bytes_max;
+        if let Some(index) = posted.messages.iter().position(|message| message.len() > bytes_max) {
+            let bytes = posted.messages[index].len();
+            let which =
+                if count == 1 { "the message".to_owned() } else { format!("message {} of the batch", index + 1) };
+            return too_large(format!("{which} has {bytes} bytes; this master takes at most {bytes_max}"));
+        }
+        let bytes: usize = posted.messages.iter().map(|message| message.len()).sum();
+        if bytes > WRITE_BYTES_CEILING {
+            return too_large(format!("the batch has {bytes} bytes of text; {WRITE_BYTES_CEILING} are the most"));
+        }
+        Ok(posted)
+    }
+
+    /// Gives a write to the leader. It is answered when it has its outcome, or at once if it is not taken.
+    fn take(&self, exchange: Exchange, posted: Posted, conditions: Conditions) {
+        let fault = self.faults.meet();
+        self.faults.sleep(fault.map_or(Duration::ZERO, |fault| fault.hold));
+        if fault.is_some_and(|fault| fault.fail == Some(Fail::Before)) {
+            exchange.reply(failed_before());
+            return;
+        }
+        let fails_after = fault.is_some_and(|fault| fault.fail == Some(Fail::After));
+        let mut state = self.lock();
+        let is_known = conditions.key.as_deref().is_some_and(|key| state.leader.keyed(key).is_some());
+        let copies = posted.wishes.copies.unwrap_or(self.settings.write_concern);
+        let examined = if is_known {
+            Ok((state.concern(copies).unwrap_or(WriteConcern::All), None))
+        } else {
+            self.examine(&state, &posted, copies).map(|(concern, share)| (concern, Some(Arc::new(share))))
+        };
+        let (concern, share) = match examined {
+            Ok(taken) => taken,
+            Err(reply) => return self.reject(state, exchange, reply),
+        };
+        let Posted { messages, dialect, wishes } = posted;
+        let (ticket, wanted) = (state.new_ticket(), state.leader.copies(concern));
+        let timeout = wishes.timeout.filter(|timeout| !timeout.is_zero());
+        let Conditions { key, follows } = conditions;
+        let (timestamp_ms, number) = (clock::now_ms(), messages.len() as u64);
+        let repeated = if key.is_some() { messages.clone() } else { Vec::new() };
+        let post = Post { ticket, messages, key, concern, timeout, follows, timestamp_ms };
+        let mut ready = state.leader.step(self.now(), Event::Posted(post));
+        let reply = ready.replies.iter().position(|(to, _)| *to == ticket).map(|at| ready.replies.swap_remove(at).1);
+        let client = Client { exchange, dialect, wanted, messages: number, timestamp_ms };
+        let mut unanswered = None;
+        match reply {
+            Some(protocol::Reply::Accepted { first, last }) => {
+                let since = Instant::now();
+                let (deadline, timeline) = (timeout.map(|timeout| since + timeout), Timeline::new(since));
+                let write =
+                    OpenWrite { first, wanted, timestamp_ms, deadline, timeline, master_unable: None, pending: share };
+                state.writes.insert(last, write);
+                if fails_after {
+                    unanswered = Some((client.exchange, WriteIds::new(dialect, first, last)));
+                } else {
+                    state.clients.insert(ticket, client);
+                }
+            }
+            Some(protocol::Reply::Joined { .. }) => {
+                state.clients.insert(ticket, client);
+            }
+            Some(protocol::Reply::Rejected(rejection)) => {
+                let reply = self.rejection(&state, &rejection);
+                self.reject(state, client.exchange, reply);
+                return;
+            }
+            Some(protocol::Reply::Stored { first, last }) => {
+                drop(state);
+                let timeout = timeout.unwrap_or_default();
+                return self.repeat_from_store((first, last), ticket, client, &repeated, concern, timeout);
+            }
+            Some(protocol::Reply::OtherWrite(last)) => {
+                drop(state);
+                return client.exchange.reply(super::idempotency::another_write(last));
+            }
+            Some(protocol::Reply::Unknown { last }) => {
+                let first = Id::new(last.get().saturating_sub(number - 1));
+                let why = state.why_halted.clone().unwrap_or_default();
+                drop(state);
+                return client.exchange.reply(unknown(WriteIds::new(dialect, first, last), &why));
+            }
+            other => unreachable!("a post gets {other:?}"),
+        }
+        let effects = self.finish_step(state, ready, Context::default());
+        self.perform(effects);
+        if let Some((exchange, ids)) = unanswered {
+            exchange.reply(unknown(ids, "it was appended, but this master was asked to fail"));
+        }
+    }
+
+    fn reject(&self, state: MutexGuard<'_, State>, exchange: Exchange, reply: Reply) {
+        drop(state);
+        self.metrics.write_ended(WriteOutcome::Rejected);
+        exchange.reply(reply);
+    }
+
+    /// What a write asks for, and room for its text, if this node can take it.
+    fn examine(&self, state: &State, posted: &Posted, copies: Copies) -> Result<(WriteConcern, Share), Reply> {
+        let concern = state.concern(copies).map_err(|why| Reply::problem(400, &why))?;
+        if let Some(closed) = self.why_unable() {
+            return Err(closed.reply());
+        }
+        let bytes = posted.messages.iter().map(|message| message.len()).sum();
+        let share = self.pending.take(bytes).ok_or_else(|| Reply::overloaded(&self.too_much_pending(bytes)))?;
+        Ok((concern, share))
+    }
+
+    /// Answers `GET /writable`: whether a message would be taken now that asks for the copies in `?w=`.
+    pub(super) fn writable(&self, exchange: &Exchange) -> Reply {
+        let wishes = match wishes_of(exchange) {
+            Ok(wishes) => wishes,
+            Err(why) => return Reply::no_answer(400, &why),
+        };
+        let state = self.lock();
+        let concern = match state.concern(wishes.copies.unwrap_or(self.settings.write_concern)) {
+            Ok(concern) => concern,
+            Err(why) => return Reply::no_answer(400, &why),
+        };
+        let reason = match self.why_unable() {
+            Some(Closed::ForGood(why) | Closed::ForNow(why)) => Some(closed_sentence(&why)),
+            None => {
+                let taken = state.leader.would_take(self.now(), concern, 1);
+                taken.err().map(|rejection| self.reason(&state, &rejection))
+            }
+        };
+        match reason {
+            None => Reply::json(200, &json!({ "writable": true, "w": state.leader.copies(concern) })),
+            Some(reason) => {
+                let body = json!({ "writable": false, "reason": reason });
+                Reply::json(503, &body).with_header("Retry-After", "1")
+            }
+        }
+    }
+
+    /// Why this node can take no writes, apart from what its leader knows.
+    pub(super) fn why_unable(&self) -> Option<Closed> {
+        if let Some(lost) = self.why_poisoned().or_else(threads::lost) {
+            return Some(Closed::ForGood(lost));
+        }
+        match self.store.trouble() {
+            Some(Trouble::Failed(why)) => Some(Closed::ForGood(why)),
+            Some(Trouble::NoRoom(why)) => Some(Closed::ForNow(why)),
+            None => timestamp::fault(clock::now_ms()).map(Closed::ForNow),
+        }
+    }
+
+    /// The reply to a write that the leader does not take.
+    fn rejection(&self, state: &State, rejection: &Rejection) -> Reply {
+        let reason = self.reason(state, rejection);
+        match rejection {
+            Rejection::Overtaken(newest) => Reply::problem(412, &reason).with_header("ETag", format!("\"{newest}\"")),
+            Rejection::Halted => Reply::problem(503, &reason),
+            Rejection::Stopping | Rejection::ReadOnly { .. } | Rejection::Overloaded { .. } => {
+                Reply::overloaded(&reason)
+            }
+            Rejection::Shortfall(_) => {
+                let error = format!("the message was refused: {reason}");
+                refused(error, None, state.reports(None)).with_header("Retry-After", "1")
+            }
+        }
+    }
+
+    /// Why the leader does not take a write, in words.
+    pub(super) fn reason(&self, state: &State, rejection: &Rejection) -> String {
+        match rejection {
+            Rejection::Halted => closed_sentence(state.why_halted.as_deref().unwrap_or("it has given up")),
+            Rejection::Stopping => closed_sentence("it is stopping; try again when it is back"),
+            Rejection::ReadOnly { healthy, needed } => closed_sentence(&state.why_read_only(*healthy, *needed)),
+            Rejection::Overloaded { open } => {
+                let most = self.settings.pending_max;
+                format!(
+                    "{open} messages wait for their fate already, and with these there would be more than {most} \
+                     (MAX_PENDING); try again in a moment"
+                )
+            }
+            Rejection::Overtaken(newest) => {
+                format!("the message was refused: id {newest} is the newest now; read on, and decide again")
+            }
+            Rejection::Shortfall(Shortfall { wanted, available, .. }) => {
+                let nodes = state.leader.nodes();
+                format!("{available} of {nodes} nodes can take part, {wanted} are needed")
+            }
+        }
+    }
+}
+
+/// Why a master takes no messages, whatever they ask for.
+pub(super) enum Closed {
+    /// It never will again; it has to be started anew.
+    ForGood(String),
+    /// It will again, by itself.
+    ForNow(String),
+}
+
+impl Closed {
+    fn reply(&self) -> Reply {
+        match self {
+            Closed::ForGood(why) => Reply::problem(503, &closed_sentence(why)),
+            Closed::ForNow(why) => Reply::overloaded(&closed_sentence(why)),
+        }
+    }
+}
+
+fn closed_sentence(why: &str) -> String {
+    format!("this master takes no writes: {why}")
+}
+
+impl State {
+    /// What a number of copies means with the nodes that there are.
+    ///
+    /// # Errors
+    /// If there are fewer nodes.
+    fn concern(&self, copies: Copies) -> Result<WriteConcern, String> {
+        let nodes = self.leader.nodes();
+        match copies {
+            Copies::All => Ok(WriteConcern::All),
+            Copies::Majority => Ok(WriteConcern::Copies(nodes / 2 + 1)),
+            Copies::Number(number) => match usize::try_from(number) {
+                Ok(number) if number <= nodes => Ok(WriteConcern::Copies(number)),
+                _ => Err(format!(
+                    "{number} copies were asked for, but there {}; ask for fewer, for \"majority\" or for \"all\"",
+                    if nodes == 1 { "is only the master".to_owned() } else { format!("are {nodes} nodes") }
+                )),
+            },
+        }
+    }
+
+    /// Why no writes are taken when fewer nodes are healthy than must be.
+    pub(super) fn why_read_only(&self, healthy: usize, needed: usize) -> String {
+        let nodes = self.leader.nodes();
+        let is_unhealthy = |id: &MemberId| self.leader.member(*id).is_some_and(|view| view.health == Health::Unhealthy);
+        let unhealthy = self.members.iter().filter(|(id, _)| is_unhealthy(id));
+        let reasons = unhealthy.map(|(_, member)| format!("; {}: {}", member.name, member.detail));
+        let reasons: String = reasons.collect();
+        format!("it is read-only: {healthy} of {nodes} nodes are healthy, {needed} are needed{reasons}")
+    }
+}
+
+/// Reads a body by its type, which is looked at first: a client that asks before it sends is not told to go on in vain.
+/// What curl sends by default is called a form, and is JSON all the same.
+fn read_posted(exchange: &mut Exchange) -> Result<(Posted, impl Sized + use<>), Reply> {
+    let bad = |why: String| Reply::problem(400, &why);
+    let asked = wishes_of(exchange).map_err(bad)?;
+    let content_type = exchange.header("Content-Type").unwrap_or("application/json");
+    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let parse = match media_type.as_str() {
+        "application/json" | "application/x-www-form-urlencoded" => Posted::from_json,
+        "text/plain" | "application/x-ndjson" if exchange.body_may_be_cut_off() => {
+            let why = format!("{media_type} needs a Content-Length, which tells whether all of it has arrived");
+            return Err(Reply::problem(411, &why));
+        }
+        "text/plain" => Posted::from_text,
+        "application/x-ndjson" => Posted::from_lines,
+        other => {
+            return Err(Reply::problem(
+                415,
+                &format!(
+                    "\"{}\" is not taken; send application/json, application/x-ndjson or text/plain",
+                    other.escape_debug()
+                ),
+            ));
+        }
+    };
+    let (body, share) = exchange.read_body()?.into_parts();
+    let posted = parse(&body).map_err(bad)?;
+    Ok((Posted { wishes: posted.wishes.and(asked).map_err(bad)?, ..posted }, share))
+}
+
+/// What the query asks for: the only place for it beside a body of plain text.
+fn wishes_of(exchange: &Exchange) -> Result<Wishes, String> {
+    if let Some(other) = exchange.query_names().find(|name| !matches!(*name, "w" | "write_concern" | "timeout")) {
+        return Err(format!("\"{}\" is not a parameter of a post; there are w and timeout", other.escape_debug()));
+    }
+    let copies = exchange.query("w").or_else(|| exchange.query("write_concern")).map(Copies::parse).transpose()?;
+    Ok(Wishes { copies, timeout: exchange.query("timeout").map(parse_timeout).transpose()? })
+}

@@ -1,0 +1,64 @@
+//! A master: everything that its threads share.
+
+use super::lines::Lines;
+use super::settings::MasterSettings;
+use super::state::State;
+use crate::node::faults::Faults;
+use crate::node::live::Live;
+use crate::node::logging::NodeLog;
+use crate::node::metrics::MasterMetrics;
+use crate::node::reading::Reading;
+use crate::peer::Peers;
+use crate::process::budget::Budget;
+use crate::process::threads::lock;
+use crate::protocol::Time;
+use crate::store::Store;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Instant;
+
+/// A master in operation.
+pub(crate) struct Master {
+    pub(super) settings: MasterSettings,
+    pub(super) name: Arc<str>,
+    /// Bytes of text of writes that are under way: that have no outcome yet, or are still being sent.
+    pub(super) pending: Arc<Budget>,
+    /// Where it listens; secondaries that were not told ask it there.
+    pub(super) port: u16,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) reading: Reading,
+    pub(super) live: Arc<Live>,
+    pub(super) metrics: MasterMetrics,
+    pub(super) log: NodeLog,
+    pub(super) lines: Lines,
+    pub(super) peers: Peers,
+    pub(super) faults: Arc<Faults>,
+    pub(super) state: Mutex<State>,
+    /// Something is due: for a thread that waits for that.
+    pub(super) spare: Condvar,
+    /// Something is due earlier than the thread knows that watches the clock.
+    pub(super) clock: Condvar,
+    /// No client waits.
+    pub(super) all_answered: Condvar,
+    /// Held while the secondaries are put on record, so that an older list never replaces a newer one.
+    pub(super) record: Mutex<()>,
+    /// Held while the replicas are compared.
+    pub(super) verification: Mutex<()>,
+    pub(super) started: Instant,
+}
+
+impl Master {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// The time, as the leader is told it.
+    pub(super) fn now(&self) -> Time {
+        Time::new(self.started.elapsed())
+    }
+
+    /// Why its state is not to be relied on, if that is so.
+    pub(super) fn why_poisoned(&self) -> Option<String> {
+        let why = "a thread panicked while it changed the state, as the log file tells; restart this node";
+        self.state.is_poisoned().then(|| why.to_owned())
+    }
+}

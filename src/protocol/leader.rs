@@ -1,0 +1,1250 @@
+//! The master's half of the protocol: what becomes of a write, from posted to told.
+//!
+//! The leader is a value. It takes an [`Event`] at a time and gives a [`Ready`]: what its owner has to do, and may do. It
+//! knows no disk, no network, no thread and no clock, and equal events at equal times give equal effects.
+//!
+//! # A write
+//!
+//! 1. **Posted.** [`Event::Posted`] gives the messages of a write the next ids and puts it into the queue of the
+//!    [`Scheduler`], or rejects it before it has ids. An id is never given twice.
+//! 2. **Sent.** On a [`Event::Tick`] a [`Round`] takes what waits and goes to every secondary that is in sync. Meanwhile
+//!    the master appends the same entries to its own log ([`Ready::append`]).
+//! 3. **Durable.** Each node reports the id up to which it holds *everything* durably: [`Event::Appended`] for the master,
+//!    [`Event::Acknowledged`] for a secondary. Acknowledgements are cumulative.
+//! 4. **Met.** Its [`WriteConcern`] is satisfied: enough nodes hold it, the master always among them.
+//! 5. **Committed.** A met write is committed, and *seals* every earlier one that is not being refused: those are committed
+//!    as well and can no longer be refused, though their own writers may still wait for more copies.
+//! 6. **Or refused.** A write that can no longer be met, or whose time is over, and that is not sealed, is refused. The
+//!    refusal is stored first ([`Ready::refuse`]), and told only after [`Event::RefusalsStored`].
+//! 7. **Decided.** Every id up to the high watermark `decided` is committed or refused, durably.
+//! 8. **Shown.** The high watermark is noted ([`Ready::note`]), so that what a reader saw is still there after a kill; from
+//!    [`Event::WatermarkNoted`] on readers see it, and writers get their 201. A reader who comes after a 201 sees the
+//!    message.
+//! 9. **Told.** Each call carries the high watermark, and the refusals that the secondary does not know yet.
+//!
+//! Appended is not durable; durable is not decided; decided is not told.
+
+use super::membership::Membership;
+use super::progress::Progress;
+use super::scheduler::{Queued, Scheduler};
+use super::writes::{Expiry, Waiter, Wanted, Write, Writes};
+use super::{
+    Acknowledgement, Call, CallFailure, Dispatch, Entry, Epoch, EpochHistory, Event, Health, Id, IdempotencyKeys,
+    Incarnation, KeyedWrite, LogId, MemberId, MemberView, News, Opening, Outcome, Post, Purpose, Ready, Refusal,
+    Rejection, ReplicaStatus, ReplicationState, Reply, Round, Shortfall, Slot, Ticket, Time, Timing, Watermark,
+    WriteConcern,
+};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A secondary is admitted to the rounds when it lacks at most this many entries; its first round carries them.
+const ADMISSION_LAG_MAX: u64 = 1_024;
+/// A secondary that lacks an earlier call is sent it so often; each time it must have got further.
+const RESENDS_MAX: u32 = 3;
+/// After a start the leader does not know what a secondary holds before that has reported. A client that posts a write
+/// again waits so long for that: otherwise it would be told of fewer copies than there are.
+const REPORTS_WAIT: Duration = Duration::from_secs(1);
+
+/// What a leader is configured with.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct LeaderSettings {
+    /// How long it waits, for what.
+    pub timing: Timing,
+    /// How many nodes must be healthy for it to take writes; more than half, if that is not set.
+    pub quorum: Option<usize>,
+    /// How many messages may be open.
+    pub pending_max: u64,
+    /// How many idempotency keys are remembered.
+    pub keys_max: usize,
+    /// How many ids one call that brings a secondary up to date covers at most.
+    pub catch_up_max: u64,
+    /// How long a client waits at least that posts a write again which is in doubt.
+    pub in_doubt_wait: Duration,
+}
+
+/// What a master finds in its store when it starts.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct FoundLog {
+    /// The id up to which everything is held durably.
+    pub last: Id,
+    /// The high watermark that was noted last.
+    pub decided: Id,
+    /// How many messages are visible up to it.
+    pub visible: u64,
+    /// The last of them; 0 if there is none.
+    pub last_visible: Id,
+    /// The refused ids above it.
+    pub refused: BTreeSet<Id>,
+}
+
+/// An append that is under way.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Append {
+    through: Id,
+    /// The disk had no room for the messages, so refusals are stored in their place.
+    is_refusal: bool,
+}
+
+/// A client that posted a write again, and waits for secondaries to report.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct ReportsAwaited {
+    ticket: Ticket,
+    last: Id,
+    wanted: Wanted,
+    until: Time,
+}
+
+/// The state of one master, from its start to its end.
+///
+/// Invariants, asserted after every event:
+/// - `shown ≤ decided ≤ durable ≤ taken or durable ≤ last`, and none of them ever goes back;
+/// - every id in `decided+1..=last` is open or in `refused`;
+/// - no open write at or below `sealed` is refusing, unless its refusing began before it could be sealed: such a write is
+///   stepped over by the seal and never committed;
+/// - `decided` and `sealed` never stand between two messages of one write: a write has one outcome. Which messages found
+///   undecided at the start were one write is not on record, so `decided` passes all of them at once;
+/// - entries that the master's own log does not hold durably are in the memory of `writes`.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Leader {
+    settings: LeaderSettings,
+    log_id: LogId,
+    incarnation: Incarnation,
+    history: EpochHistory,
+    /// The last id given.
+    last: Id,
+    /// The end of the log at the start.
+    found: Id,
+    /// The last id that a round has taken.
+    taken: Id,
+    /// The id up to which the master's own disk holds everything.
+    durable: Id,
+    /// The highest write that was met: it and every write before it that is not refused is committed.
+    sealed: Id,
+    /// The high watermark.
+    decided: Id,
+    /// How many messages up to `decided` are committed,
+    visible: u64,
+    /// and the last of them; 0 if there is none.
+    last_visible: Id,
+    /// The high watermark that is noted, and may be shown.
+    shown: Watermark,
+    /// When it rose last.
+    shown_at: Time,
+    writes: Writes,
+    /// Durable refusals above `decided`.
+    refused: BTreeSet<Id>,
+    members: Membership,
+    scheduler: Scheduler,
+    keys: IdempotencyKeys,
+    /// The append that is under way.
+    appending: Option<Append>,
+    /// Refusals that have to be stored, once the ids themselves are.
+    to_refuse: BTreeSet<Id>,
+    /// Refusals that are being stored.
+    refusing: BTreeSet<Id>,
+    /// The high watermark that is being noted.
+    noting: Option<Watermark>,
+    reports_awaited: Vec<ReportsAwaited>,
+    is_halted: bool,
+    /// The master stops, and refuses what is undecided at this time.
+    stops_at: Option<Time>,
+}
+
+/// The start, and what others may ask.
+impl Leader {
+    /// Begins on what the store holds. `history` ends with the epoch of this start, which is durable already; `keyed_writes`
+    /// are the latest ones, the latest first.
+    ///
+    /// What lies beyond `decided` and is not refused may have been acknowledged: it stays pending, for ever if need be, and
+    /// is replicated again.
+    #[must_use]
+    pub fn begin(
+        settings: LeaderSettings,
+        log_id: LogId,
+        incarnation: Incarnation,
+        history: EpochHistory,
+        found: FoundLog,
+        keyed_writes: Vec<KeyedWrite>,
+    ) -> Leader {
+        let FoundLog { last, decided, visible, last_visible, refused } = found;
+        let mut writes = Writes::default();
+        let in_doubt = decided.until(last).filter(|id| !refused.contains(id));
+        in_doubt.for_each(|id| writes.insert(id, Write::found(id)));
+        let mut keys = IdempotencyKeys::new(settings.keys_max);
+        keyed_writes.into_iter().rev().for_each(|write| keys.remember(write));
+        let leader = Leader {
+            scheduler: Scheduler::new(settings.timing),
+            settings,
+            log_id,
+            incarnation,
+            history,
+            last,
+            found: last,
+            taken: last,
+            durable: last,
+            sealed: decided,
+            decided,
+            visible,
+            last_visible,
+            shown: Watermark { decided, visible },
+            shown_at: Time::ZERO,
+            writes,
+            refused,
+            members: Membership::default(),
+            keys,
+            appending: None,
+            to_refuse: BTreeSet::new(),
+            refusing: BTreeSet::new(),
+            noting: None,
+            reports_awaited: Vec::new(),
+            is_halted: false,
+            stops_at: None,
+        };
+        leader.assert_invariants();
+        leader
+    }
+
+    /// The log that this master serves.
+    #[must_use]
+    pub fn log_id(&self) -> LogId {
+        self.log_id
+    }
+
+    /// The master's process.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// The epoch of this start.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.history.latest()
+    }
+
+    /// The last id given.
+    #[must_use]
+    pub fn last(&self) -> Id {
+        self.last
+    }
+
+    /// The id up to which the master's own store holds everything durably, and can be read.
+    #[must_use]
+    pub fn durable(&self) -> Id {
+        self.durable
+    }
+
+    /// The high watermark: every id up to it is decided.
+    #[must_use]
+    pub fn decided(&self) -> Id {
+        self.decided
+    }
+
+    /// What readers may see.
+    #[must_use]
+    pub fn shown(&self) -> Watermark {
+        self.shown
+    }
+
+    /// The id of the newest message that is committed or may be: 0 if there is none.
+    #[must_use]
+    pub fn newest(&self) -> Id {
+        let pending = self.writes.iter().rev().find(|(_, write)| !write.refusing).map(|(last, _)| last);
+        pending.map_or(self.last_visible, |id| id.max(self.last_visible))
+    }
+
+    /// How many messages are undecided, or wait for the copies that their writers asked for.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        self.writes.messages()
+    }
+
+    /// How many clients wait for an outcome.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.writes.waiters() + self.reports_awaited.len()
+    }
+
+    /// How many rounds hold up others.
+    #[must_use]
+    pub fn rounds_in_flight(&self) -> usize {
+        self.scheduler.in_flight()
+    }
+
+    /// How many nodes there are, the master included.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.members.nodes()
+    }
+
+    /// How many nodes must be healthy to take writes.
+    #[must_use]
+    pub fn quorum(&self) -> usize {
+        self.settings.quorum.unwrap_or(self.nodes() / 2 + 1)
+    }
+
+    /// Every secondary, in the order of registration.
+    pub fn members(&self) -> impl Iterator<Item = MemberView> + '_ {
+        self.members.iter().map(|(member, progress)| progress.view(member))
+    }
+
+    /// One secondary; `None` if it is not registered any more.
+    #[must_use]
+    pub fn member(&self, member: MemberId) -> Option<MemberView> {
+        self.members.get(member).map(|progress| progress.view(member))
+    }
+
+    /// The member that is this copy of the log, under whichever address it was registered.
+    #[must_use]
+    pub fn member_with(&self, copy: super::CopyId) -> Option<MemberId> {
+        self.members.twin_of(MemberId::new(u32::MAX), copy)
+    }
+
+    /// How many copies a concern means, the master's included.
+    #[must_use]
+    pub fn copies(&self, concern: WriteConcern) -> usize {
+        self.members.copies(concern)
+    }
+
+    /// How many secondaries hold everything up to an id, as far as is known.
+    #[must_use]
+    pub fn copies_of(&self, last: Id) -> usize {
+        self.members.copies_of(last)
+    }
+
+    /// The first and the last id of the write with an idempotency key.
+    #[must_use]
+    pub fn keyed(&self, key: &str) -> Option<(Id, Id)> {
+        self.keys.find(key)
+    }
+
+    /// Whether messages are left that were found undecided at the start, and are not shown yet. They may have been shown
+    /// before.
+    #[must_use]
+    pub fn has_doubt(&self) -> bool {
+        let shown = self.shown.decided;
+        shown < self.found && self.writes.has_open(shown, self.found)
+    }
+
+    /// Whether the master takes no more writes, for good: its store failed, or a secondary knows better who may write.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        self.is_halted
+    }
+
+    /// Whether a write with this concern, and so many messages, would be taken now.
+    ///
+    /// # Errors
+    /// With the reason why not.
+    pub fn would_take(&self, now: Time, concern: WriteConcern, messages: u64) -> Result<(), Rejection> {
+        self.examine(now, concern, None, messages).map(|_| ())
+    }
+
+    /// Whether anything keeps the master from taking writes of any kind.
+    ///
+    /// # Errors
+    /// With the reason.
+    pub fn takes_writes(&self) -> Result<(), Rejection> {
+        if self.is_halted {
+            return Err(Rejection::Halted);
+        }
+        if self.stops_at.is_some() {
+            return Err(Rejection::Stopping);
+        }
+        let unhealthy = self.members.iter().filter(|(_, progress)| progress.health == Health::Unhealthy).count();
+        let (healthy, needed) = (self.nodes() - unhealthy, self.quorum());
+        if healthy < needed { Err(Rejection::ReadOnly { healthy, needed }) } else { Ok(()) }
+    }
+
+    /// The call that a dispatch asks for, with what the store holds after an id and up to another one.
+    ///
+    /// It tells what is decided up to its own end: beyond, the secondary would need refusals that it is told later.
+    #[must_use]
+    pub fn call(&self, dispatch: &Dispatch, through: Id, entries: Vec<Arc<Entry>>, refused: Vec<Id>) -> Call {
+        Call {
+            log_id: self.log_id,
+            epoch: self.epoch(),
+            master: self.incarnation,
+            opening: dispatch.opening,
+            history: dispatch.opening.map(|_| self.history.clone()),
+            after: dispatch.after,
+            through,
+            entries,
+            refused,
+            decided: dispatch.decided.min(through),
+            turn: dispatch.session,
+            admitted: dispatch.admitted,
+        }
+    }
+}
+
+/// Events and effects.
+impl Leader {
+    /// Takes an event, at a time that is not earlier than that of any event before. See [`Ready`] for what its owner has to
+    /// do then.
+    ///
+    /// A leader that is halted does nothing more: it answers, and takes no effect of what happened before into account.
+    ///
+    /// # Panics
+    /// If an event reports an effect that is not under way.
+    pub fn step(&mut self, now: Time, event: Event) -> Ready {
+        let mut ready = Ready::default();
+        match event {
+            Event::Posted(post) => self.post(now, post, &mut ready),
+            Event::Repeated { ticket, last, concern, timeout } => {
+                self.repeat(now, ticket, last, concern, timeout, &mut ready);
+            }
+            Event::Joined(member) => self.members.insert(member, Progress::joined(now, &self.settings.timing)),
+            Event::Left(member) => self.left(now, member, &mut ready),
+            _ if self.is_halted => return ready,
+            Event::Appended => self.appended(now, &mut ready),
+            Event::AppendHadNoRoom => self.append_had_no_room(&mut ready),
+            Event::RefusalsStored => self.refusals_stored(now, &mut ready),
+            Event::WatermarkNoted => self.watermark_noted(now, &mut ready),
+            Event::Failed => self.halt(&mut ready),
+            Event::Acknowledged { dispatch, sent, acknowledgement } => {
+                self.acknowledged(now, &dispatch, sent, &acknowledgement, &mut ready);
+            }
+            Event::CallFailed { dispatch, failure } => self.call_failed(now, &dispatch, failure, &mut ready),
+            Event::Reported { member, report } => self.reported(now, member, report, &mut ready),
+            Event::Started(member, incarnation) => self.started(now, member, incarnation),
+            Event::Leaving(member) => self.leaving(member, &mut ready),
+            Event::Assembled => self.settle(now, &mut ready),
+            Event::Stopping(patience) => self.stops_at = Some(now.plus(patience)),
+            Event::Tick => self.tick(now, &mut ready),
+        }
+        self.proceed(&mut ready);
+        ready.wake_at = self.wake_at();
+        ready
+    }
+
+    /// Asks for what can be done next: the effects of which one is under way at a time.
+    fn proceed(&mut self, ready: &mut Ready) {
+        if self.is_halted {
+            return;
+        }
+        if self.noting.is_none() && self.decided > self.shown.decided {
+            self.noting = Some(Watermark { decided: self.decided, visible: self.visible });
+            ready.note = self.noting;
+        }
+        if self.appending.is_none() && self.durable < self.taken {
+            self.appending = Some(Append { through: self.taken, is_refusal: false });
+            let entries = self.writes.entries(self.durable, self.taken);
+            ready.append = entries.iter().cloned().map(Slot::Entry).collect();
+        }
+        if self.refusing.is_empty() {
+            let later = self.to_refuse.split_off(&self.durable.next());
+            self.refusing = std::mem::replace(&mut self.to_refuse, later);
+            ready.refuse = self.refusing.iter().copied().collect();
+        }
+    }
+
+    /// When the leader has something to do without any other event.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Time> {
+        if self.is_halted {
+            return None;
+        }
+        let contacts = self.members.iter().filter(|(_, progress)| !progress.is_contacted);
+        let contacts = contacts.filter_map(|(_, progress)| progress.contact_at);
+        let reports = self.reports_awaited.iter().map(|awaited| awaited.until);
+        let others = [self.round_due(), self.writes.next_deadline(), self.stops_at];
+        contacts.chain(reports).chain(others.into_iter().flatten()).min()
+    }
+
+    /// When the next round is due: one that carries writes, or if none waits, one that tells the high watermark.
+    fn round_due(&self) -> Option<Time> {
+        if !self.scheduler.is_idle() {
+            return self.scheduler.due(self.durable == self.taken);
+        }
+        let lacks_news = |(_, progress): (_, &Progress)| progress.lacks_news(self.taken, self.shown.decided);
+        self.members.iter().any(lacks_news).then(|| self.shown_at.plus(self.settings.timing.news_wait))
+    }
+
+    fn tick(&mut self, now: Time, ready: &mut Ready) {
+        let due = self.writes.due(now);
+        self.expire(now, due, ready);
+        if self.stops_at.is_some_and(|at| at <= now) {
+            self.stop(now, ready);
+        }
+        self.answer_awaiting_reports(now, ready);
+        let mut catching_up = Vec::new();
+        for (member, progress) in self.members.iter_mut() {
+            if progress.is_contacted || progress.contact_at.is_none_or(|at| at > now) {
+                continue;
+            }
+            progress.contact_at = None;
+            if progress.state == ReplicationState::CatchingUp {
+                catching_up.push(member);
+            } else {
+                progress.is_contacted = true;
+                ready.probes.push(member);
+            }
+        }
+        catching_up.into_iter().for_each(|member| self.catch_up(now, member, ready));
+        if self.round_due().is_some_and(|due| due <= now) {
+            self.begin_round(ready);
+        }
+    }
+}
+
+/// Posted: a write comes in.
+impl Leader {
+    fn post(&mut self, now: Time, post: Post, ready: &mut Ready) {
+        let ticket = post.ticket;
+        if let Some((first, last)) = post.key.as_deref().and_then(|key| self.keys.find(key)) {
+            let reply = self.join_write(&post, first, last);
+            return ready.replies.push((ticket, reply));
+        }
+        let examined = self.examine(now, post.concern, post.timeout, post.messages.len() as u64);
+        let newest = self.newest();
+        let overtaken = post.follows.is_some_and(|id| id != newest);
+        let reply = match examined {
+            Err(rejection) => Reply::Rejected(rejection),
+            Ok(_) if overtaken => Reply::Rejected(Rejection::Overtaken(newest)),
+            Ok(expiry) => {
+                let (first, last) = self.append(now, post, expiry);
+                Reply::Accepted { first, last }
+            }
+        };
+        ready.replies.push((ticket, reply));
+    }
+
+    /// When a write is to expire, if it is taken now.
+    fn examine(
+        &self,
+        now: Time,
+        concern: WriteConcern,
+        timeout: Option<Duration>,
+        messages: u64,
+    ) -> Result<Expiry, Rejection> {
+        self.takes_writes()?;
+        let open = self.writes.messages();
+        if open + messages > self.settings.pending_max {
+            return Err(Rejection::Overloaded { open });
+        }
+        if let Some(timeout) = timeout {
+            return Ok(Expiry::At(now.plus(timeout)));
+        }
+        match self.members.shortfall(concern) {
+            None => Ok(Expiry::FailFast),
+            Some(shortfall) => self.wait_for_newcomers(now, &shortfall).ok_or(Rejection::Shortfall(shortfall)),
+        }
+    }
+
+    /// A secondary that has just been registered, or started, may not have been reached yet. A write that needs it waits for
+    /// that, instead of failing because it came a moment too early.
+    fn wait_for_newcomers(&self, now: Time, shortfall: &Shortfall) -> Option<Expiry> {
+        let awaited = |member: &MemberId| self.members.get(*member)?.awaited_until(now);
+        let awaited: Vec<Time> = shortfall.missing.iter().filter_map(awaited).collect();
+        let is_enough = shortfall.available + awaited.len() >= shortfall.wanted;
+        awaited.into_iter().max().filter(|_| is_enough).map(Expiry::At)
+    }
+
+    /// Opens a write, and lets it wait for a round.
+    fn append(&mut self, now: Time, post: Post, expiry: Expiry) -> (Id, Id) {
+        let Post { ticket, messages, key, concern, timestamp_ms, .. } = post;
+        assert!(!messages.is_empty(), "a write has at least one message");
+        let (epoch, first) = (self.epoch(), self.last.next());
+        self.last = self.last.plus(messages.len() as u64);
+        let last = self.last;
+        let bytes = messages.iter().map(|message| message.len()).sum();
+        let entry = |(id, message)| Arc::new(Entry { id, epoch, timestamp_ms, message, key: key.clone() });
+        let entries = first.previous().until(last).zip(messages).map(entry).collect();
+        if let Some(key) = &key {
+            self.keys.remember(KeyedWrite { first, last, key: Arc::clone(key) });
+        }
+        let wanted = self.members.wanted(concern);
+        let waiters = vec![Waiter { ticket, wanted, is_repeat: false, until: None }];
+        let (refusing, overdue) = (false, false);
+        self.writes.insert(last, Write { first, wanted, expiry, refusing, overdue, entries, waiters });
+        self.scheduler.queue(Queued { first, last, bytes, since: now, below_all: concern != WriteConcern::All });
+        (first, last)
+    }
+
+    /// A client posts a write again: it is told the same as the client that posted it first.
+    fn join_write(&mut self, post: &Post, first: Id, last: Id) -> Reply {
+        let entries = self.writes.get_mut(last).map(|write| &write.entries).filter(|entries| !entries.is_empty());
+        let Some(entries) = entries else { return Reply::Stored { first, last } };
+        if !entries.iter().map(|entry| &entry.message).eq(&post.messages) {
+            return Reply::OtherWrite(last);
+        }
+        if self.is_halted {
+            return Reply::Unknown { last };
+        }
+        let wanted = self.members.wanted(post.concern);
+        self.writes.wait(last, Waiter { ticket: post.ticket, wanted, is_repeat: true, until: None });
+        Reply::Joined { last }
+    }
+
+    /// A client has posted again what the store holds: it is shown, or in doubt since the start.
+    fn repeat(
+        &mut self,
+        now: Time,
+        ticket: Ticket,
+        last: Id,
+        concern: WriteConcern,
+        timeout: Duration,
+        ready: &mut Ready,
+    ) {
+        let wanted = self.members.wanted(concern);
+        if last <= self.shown.decided {
+            self.reports_awaited.push(ReportsAwaited { ticket, last, wanted, until: now.plus(REPORTS_WAIT) });
+            return self.answer_awaiting_reports(now, ready);
+        }
+        let is_open = self.writes.get_mut(last).is_some();
+        if self.is_halted || !is_open {
+            return ready.replies.push((ticket, Reply::Unknown { last }));
+        }
+        let until = Some(now.plus(timeout.max(self.settings.in_doubt_wait)));
+        self.writes.wait(last, Waiter { ticket, wanted, is_repeat: true, until });
+    }
+
+    fn answer_awaiting_reports(&mut self, now: Time, ready: &mut Ready) {
+        let all_reported = self.members.iter().all(|(_, progress)| progress.incarnation.is_some());
+        let goes_on = !all_reported && !self.is_halted && self.stops_at.is_none();
+        for awaited in std::mem::take(&mut self.reports_awaited) {
+            let ReportsAwaited { ticket, last, wanted, until } = awaited;
+            let outcome = self.known_outcome(last, wanted);
+            if outcome == Outcome::CommittedShort && goes_on && now < until {
+                self.reports_awaited.push(awaited);
+            } else {
+                ready.replies.push((ticket, Reply::Settled { last, outcome, is_repeat: true }));
+            }
+        }
+    }
+
+    /// What a client is told of a write that is shown, by the copies that there are now.
+    fn known_outcome(&self, last: Id, wanted: Wanted) -> Outcome {
+        if last <= self.members.matched(wanted) { Outcome::Committed } else { Outcome::CommittedShort }
+    }
+}
+
+/// Sent: rounds, and what else goes to secondaries.
+impl Leader {
+    /// Begins the round that is due.
+    fn begin_round(&mut self, ready: &mut Ready) {
+        let Some((after, through)) = self.scheduler.take() else { return self.begin_news_round(ready) };
+        self.taken = through;
+        let entries = self.writes.entries(after, through);
+        let members = self.members.iter().filter(|(_, progress)| progress.takes_calls());
+        let members: Vec<MemberId> = members.map(|(member, _)| member).collect();
+        let mut calls = Vec::with_capacity(members.len());
+        for member in members {
+            let Some(progress) = self.members.get_mut(member) else { continue };
+            let begins_after = progress.next.previous();
+            progress.next = through.next();
+            progress.calls += 1;
+            self.scheduler.call_made(through);
+            let shared = (begins_after == after).then(|| Arc::clone(&entries));
+            calls.extend(self.dispatch(member, Purpose::Round(through), begins_after, through, shared));
+        }
+        ready.round = Some(Round { after, entries, calls });
+    }
+
+    /// Tells the high watermark to those secondaries that do not know it.
+    fn begin_news_round(&mut self, ready: &mut Ready) {
+        let (taken, decided) = (self.taken, self.shown.decided);
+        let members = self.members.iter().filter(|(_, progress)| progress.lacks_news(taken, decided));
+        let members: Vec<MemberId> = members.map(|(member, _)| member).collect();
+        let mut calls = Vec::with_capacity(members.len());
+        for member in members {
+            let Some(progress) = self.members.get_mut(member) else { continue };
+            let after = progress.next.previous();
+            progress.next = progress.next.max(taken.next());
+            progress.calls += 1;
+            progress.news_in_flight = true;
+            calls.extend(self.dispatch(member, Purpose::News, after, taken.max(after), None));
+        }
+        ready.round = Some(Round { after: taken, entries: Arc::new([]), calls });
+    }
+
+    /// A call that brings a secondary what lies after an id, up to another: from the store as far as that goes, and then from
+    /// memory. `None` if the master knows no process to call.
+    fn dispatch(
+        &self,
+        member: MemberId,
+        purpose: Purpose,
+        after: Id,
+        through: Id,
+        shared: Option<Arc<[Arc<Entry>]>>,
+    ) -> Option<Dispatch> {
+        let progress = self.members.get(member)?;
+        let overtaken_from = self.history.overtaken_from(progress.epoch);
+        let is_stored = after < self.durable.min(through);
+        let (carries, entries) = match shared {
+            Some(entries) => (through, entries),
+            None if is_stored => (self.durable.min(through), Arc::from([])),
+            None => (through, self.writes.entries(after, through)),
+        };
+        Some(Dispatch {
+            member,
+            incarnation: progress.incarnation?,
+            session: progress.session,
+            purpose,
+            after,
+            through,
+            entries,
+            carries,
+            resends: 0,
+            known_decided: progress.known_decided,
+            decided: self.shown.decided,
+            opening: overtaken_from.map(|overtaken_from| Opening { since: progress.epoch, overtaken_from }),
+            admitted: progress.state == ReplicationState::InSync && !progress.leaving,
+        })
+    }
+
+    /// The call that follows another one, from an id on.
+    fn follow_up(&self, dispatch: &Dispatch, after: Id, resends: u32) -> Option<Dispatch> {
+        let next = self.dispatch(dispatch.member, dispatch.purpose, after, dispatch.through, None)?;
+        (next.session == dispatch.session).then_some(Dispatch { resends, ..next })
+    }
+
+    /// The last call of those that a dispatch asked for has returned.
+    fn call_ended(&mut self, dispatch: &Dispatch) {
+        if let Purpose::Round(through) = dispatch.purpose {
+            self.scheduler.call_ended(through, self.durable);
+        }
+        let progress = self.members.get_mut(dispatch.member);
+        let Some(progress) = progress.filter(|progress| progress.session == dispatch.session) else { return };
+        match dispatch.purpose {
+            Purpose::Round(_) => progress.calls -= 1,
+            Purpose::News => {
+                progress.calls -= 1;
+                progress.news_in_flight = false;
+            }
+            Purpose::CatchUp => progress.is_contacted = false,
+            Purpose::Removal => {}
+        }
+    }
+}
+
+/// Durable: what the nodes report.
+impl Leader {
+    fn appended(&mut self, now: Time, ready: &mut Ready) {
+        let Append { through, is_refusal } = self.appending.take().expect("an append is under way");
+        let from = self.durable.next();
+        self.durable = through;
+        if !is_refusal {
+            ready.news.push(News::Stored(from.previous(), through));
+        } else {
+            // A write that is being refused already is settled once that refusal is stored.
+            let unstored = self.writes.range(from..=through).filter(|(_, write)| !write.refusing);
+            let unstored: Vec<Id> = unstored.map(|(last, _)| last).collect();
+            let mut settled = Vec::with_capacity(unstored.len());
+            for last in unstored {
+                let Some(write) = self.writes.remove(last) else { continue };
+                self.refused.extend(write.ids(last));
+                settled.push((last, write, Outcome::Refused));
+            }
+            self.reply(now, settled, ready);
+        }
+        self.settle(now, ready);
+    }
+
+    /// The disk has no room for messages; for refusals it has. Nothing that the master does not hold is ever met, so none
+    /// of these writes was committed.
+    fn append_had_no_room(&mut self, ready: &mut Ready) {
+        let Append { through, .. } = self.appending.expect("an append is under way");
+        self.appending = Some(Append { through, is_refusal: true });
+        ready.append = self.durable.until(through).map(Slot::Refused).collect();
+        ready.news.push(News::NoRoom(self.durable, through));
+    }
+
+    fn refusals_stored(&mut self, now: Time, ready: &mut Ready) {
+        let mut settled = Vec::new();
+        for id in std::mem::take(&mut self.refusing) {
+            let (last, _) = self.writes.of(id).filter(|(_, write)| write.refusing).expect("it is being refused");
+            self.refused.insert(id);
+            if id == last {
+                settled.extend(self.writes.remove(last).map(|write| (last, write, Outcome::Refused)));
+            }
+        }
+        self.reply(now, settled, ready);
+        self.settle(now, ready);
+    }
+
+    fn acknowledged(
+        &mut self,
+        now: Time,
+        dispatch: &Dispatch,
+        sent: Id,
+        acknowledgement: &Acknowledgement,
+        ready: &mut Ready,
+    ) {
+        let (last, decided, epoch) = (self.last, self.decided, self.epoch());
+        let Some(progress) = self.members.get_mut(dispatch.member) else { return self.call_ended(dispatch) };
+        let is_current = progress.session == dispatch.session;
+        if progress.incarnation != Some(acknowledgement.incarnation) {
+            return self.call_failed(now, dispatch, CallFailure::Restarted, ready);
+        }
+        let before = progress.clone();
+        progress.epoch = epoch;
+        progress.matched = before.matched.max(acknowledgement.durable.min(last));
+        progress.known_decided = before.known_decided.max(acknowledgement.decided.min(decided));
+        progress.knows_admission |= acknowledgement.admitted && acknowledgement.turn == progress.session;
+        let has_progressed = *progress != before;
+        let matched = progress.matched;
+        if matched > before.matched {
+            ready.news.push(News::Matched { member: dispatch.member, before: before.matched, matched });
+        }
+        let follow_up = if is_current && sent < dispatch.through { self.follow_up(dispatch, sent, 0) } else { None };
+        match follow_up {
+            Some(next) => ready.calls.push(next),
+            None => {
+                self.call_ended(dispatch);
+                self.call_succeeded(now, dispatch, is_current && has_progressed);
+            }
+        }
+        self.settle(now, ready);
+    }
+
+    fn call_succeeded(&mut self, now: Time, dispatch: &Dispatch, has_progressed: bool) {
+        let timing = self.settings.timing;
+        let Some(progress) = self.members.get_mut(dispatch.member) else { return };
+        match dispatch.purpose {
+            Purpose::Round(_) if has_progressed => progress.succeeded(&timing),
+            // It would be sent the same again and again.
+            Purpose::CatchUp if !has_progressed => progress.contact_at = Some(now.plus(timing.backoff_min)),
+            _ => {}
+        }
+    }
+
+    fn call_failed(&mut self, now: Time, dispatch: &Dispatch, failure: CallFailure, ready: &mut Ready) {
+        if let CallFailure::Refused(Refusal::Gap { holds }) = failure
+            && holds < dispatch.after
+            && dispatch.resends < RESENDS_MAX
+            && let Some(next) = self.follow_up(dispatch, holds, dispatch.resends + 1)
+        {
+            ready.news.push(News::Resent(dispatch.member, holds));
+            return ready.calls.push(next);
+        }
+        self.call_ended(dispatch);
+        // What concerns an earlier session says nothing about this one: a call to a node that was cut off may fail long
+        // after the node came back.
+        if self.members.get(dispatch.member).is_some_and(|progress| progress.session == dispatch.session) {
+            self.lose(now, dispatch.member, failure, ready);
+        }
+        self.settle(now, ready);
+    }
+}
+
+/// Met, committed, decided, shown; or refused.
+impl Leader {
+    /// Draws the consequences of an event: what is met, sealed and decided, and whom that answers.
+    fn settle(&mut self, now: Time, ready: &mut Ready) {
+        if self.is_halted {
+            return;
+        }
+        self.seal();
+        self.decide();
+        self.answer(now, ready);
+        self.scheduler.end_rounds(self.durable, |after, through| self.writes.has_open(after, through));
+        self.catch_up_those_who_wait(now, ready);
+        self.assert_invariants();
+    }
+
+    fn seal(&mut self) {
+        let mut marks = Marks::default();
+        let met = |(last, write): (Id, &Write)| (!write.refusing && last <= marks.of(self, write)).then_some(last);
+        let sealed = self.writes.range(self.sealed.next()..).filter_map(met).next_back();
+        self.sealed = sealed.unwrap_or(self.sealed);
+    }
+
+    fn decide(&mut self) {
+        let in_doubt = || self.writes.range(..=self.found).next_back();
+        if self.decided < self.found && in_doubt().is_some_and(|(last, _)| last > self.sealed) {
+            return;
+        }
+        while self.decided < self.durable {
+            let id = self.decided.next();
+            if self.refused.remove(&id) {
+                self.decided = id;
+                continue;
+            }
+            let committed = self.writes.of(id).filter(|(last, write)| *last <= self.sealed && !write.refusing);
+            let Some((last, _)) = committed else { break };
+            self.visible += last.since(self.decided);
+            self.decided = last;
+            self.last_visible = last;
+        }
+    }
+
+    fn watermark_noted(&mut self, now: Time, ready: &mut Ready) {
+        let before = self.shown.decided;
+        self.shown = self.noting.take().expect("a watermark is being noted");
+        self.shown_at = now;
+        self.settle(now, ready);
+        let sealed =
+            self.writes.range(before.next()..=self.shown.decided).filter(|(_, write)| !write.waiters.is_empty());
+        ready.news.extend(sealed.map(|(last, write)| News::Sealed(write.first, last)));
+    }
+
+    /// Answers those whose writes are shown, and have the copies that they ask for, or are out of time.
+    fn answer(&mut self, now: Time, ready: &mut Ready) {
+        let mut marks = Marks::default();
+        let outcome = |(last, write): (Id, &Write)| {
+            if last <= marks.of(self, write) {
+                Some((last, Outcome::Committed))
+            } else {
+                write.overdue.then_some((last, Outcome::CommittedShort))
+            }
+        };
+        let settled: Vec<(Id, Outcome)> = self.writes.range(..=self.shown.decided).filter_map(outcome).collect();
+        let settled =
+            settled.into_iter().filter_map(|(last, outcome)| Some((last, self.writes.remove(last)?, outcome)));
+        let settled = settled.collect();
+        self.reply(now, settled, ready);
+    }
+
+    /// Tells the clients of these writes what became of them.
+    fn reply(&mut self, now: Time, settled: Vec<(Id, Write, Outcome)>, ready: &mut Ready) {
+        if settled.is_empty() {
+            return;
+        }
+        let answered = settled.iter().map(|(_, write, _)| write.waiters.len()).sum();
+        self.scheduler.expect_writers(now, answered);
+        for kind in [Outcome::Committed, Outcome::CommittedShort, Outcome::Refused] {
+            let of_kind = settled.iter().filter(|(_, _, outcome)| *outcome == kind);
+            let ids: Vec<(Id, Id)> = of_kind.map(|(last, write, _)| (write.first, *last)).collect();
+            if !ids.is_empty() {
+                ready.news.push(News::Settled(kind, ids));
+            }
+        }
+        for (last, write, outcome) in settled {
+            if outcome == Outcome::Refused {
+                self.keys.forget(last);
+            }
+            for Waiter { ticket, wanted, is_repeat, .. } in write.waiters {
+                let is_judged_anew = is_repeat && outcome != Outcome::Refused;
+                let outcome = if is_judged_anew { self.known_outcome(last, wanted) } else { outcome };
+                ready.replies.push((ticket, Reply::Settled { last, outcome, is_repeat }));
+            }
+        }
+    }
+
+    /// The deadlines of these writes, or of clients that wait for them, have come.
+    fn expire(&mut self, now: Time, due: Vec<Id>, ready: &mut Ready) {
+        let mut expired = Vec::new();
+        for last in due {
+            let Some(write) = self.writes.get_mut(last) else { continue };
+            if matches!(write.expiry, Expiry::At(at) if at <= now) {
+                expired.push(last);
+            }
+            self.leave_in_doubt(last, |waiter| waiter.until.is_some_and(|until| until <= now), ready);
+        }
+        self.give_up(expired);
+        self.settle(now, ready);
+    }
+
+    /// Answers clients who wait no longer for a write that never expires.
+    fn leave_in_doubt(&mut self, last: Id, gives_up: impl Fn(&Waiter) -> bool, ready: &mut Ready) {
+        for Waiter { ticket, wanted, .. } in self.writes.take_waiters(last, gives_up) {
+            let reply = if last <= self.shown.decided {
+                Reply::Settled { last, outcome: self.known_outcome(last, wanted), is_repeat: true }
+            } else {
+                Reply::Unknown { last }
+            };
+            ready.replies.push((ticket, reply));
+        }
+    }
+
+    /// Refuses what is undecided, because the master stops. What is in doubt stays so.
+    fn stop(&mut self, now: Time, ready: &mut Ready) {
+        let all: Vec<(Id, Expiry)> = self.writes.iter().map(|(last, write)| (last, write.expiry)).collect();
+        let (doubtful, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, expiry)| *expiry == Expiry::Never);
+        doubtful.into_iter().for_each(|(last, _)| self.leave_in_doubt(last, |_| true, ready));
+        self.give_up(others.into_iter().map(|(last, _)| last));
+        self.stops_at = Some(Time::new(Duration::MAX));
+        self.settle(now, ready);
+    }
+
+    /// A secondary has left the rounds, or the log: what cannot be met without it is refused.
+    fn give_up_unattainable(&mut self) {
+        let is_unattainable = |(last, write): &(Id, &Write)| {
+            write.expiry == Expiry::FailFast && !self.members.is_attainable(*last, write)
+        };
+        let unattainable: Vec<Id> = self.writes.iter().filter(is_unattainable).map(|(last, _)| last).collect();
+        self.give_up(unattainable);
+    }
+
+    fn give_up(&mut self, writes: impl IntoIterator<Item = Id>) {
+        let mut refuse = Vec::new();
+        for last in writes {
+            let sealed = last <= self.sealed;
+            let Some(write) = self.writes.get_mut(last) else { continue };
+            if sealed {
+                write.overdue = true;
+            } else if !write.refusing {
+                write.refusing = true;
+                refuse.extend(write.ids(last));
+            }
+        }
+        self.scheduler.flush(&refuse);
+        self.to_refuse.extend(refuse);
+    }
+
+    /// Takes no more writes, for good. What became of those in flight is not this master's to tell.
+    fn halt(&mut self, ready: &mut Ready) {
+        self.is_halted = true;
+        self.scheduler.clear();
+        let open: Vec<Id> = self.writes.iter().map(|(last, _)| last).collect();
+        for last in open {
+            let waiters = self.writes.take_waiters(last, |_| true);
+            ready.replies.extend(waiters.iter().map(|waiter| (waiter.ticket, Reply::Unknown { last })));
+        }
+        let awaited = std::mem::take(&mut self.reports_awaited);
+        for ReportsAwaited { ticket, last, wanted, .. } in awaited {
+            let outcome = self.known_outcome(last, wanted);
+            ready.replies.push((ticket, Reply::Settled { last, outcome, is_repeat: true }));
+        }
+    }
+}
+
+/// Secondaries: how they come, are brought up to date, are lost, and go.
+impl Leader {
+    fn started(&mut self, now: Time, member: MemberId, incarnation: Incarnation) {
+        let timing = self.settings.timing;
+        let progress = self.members.get_mut(member).filter(|progress| progress.incarnation != Some(incarnation));
+        if let Some(progress) = progress {
+            progress.started(now, &timing);
+        }
+    }
+
+    fn reported(&mut self, now: Time, member: MemberId, report: Result<ReplicaStatus, CallFailure>, ready: &mut Ready) {
+        let timing = self.settings.timing;
+        let Some(progress) = self.members.get_mut(member) else { return };
+        // A question that was asked before the secondary was lost, or began to catch up, says nothing.
+        if !progress.is_contacted || progress.state == ReplicationState::CatchingUp {
+            return;
+        }
+        progress.is_contacted = false;
+        let health = progress.health;
+        match &report {
+            Ok(_) => progress.answered(),
+            Err(_) => progress.missed(now, &timing),
+        }
+        if progress.health != health {
+            ready.news.push(News::Health(member, progress.health));
+        }
+        let is_in_sync = progress.state == ReplicationState::InSync;
+        let is_same = |status: &ReplicaStatus| progress.incarnation == Some(status.incarnation);
+        match report {
+            Err(failure) => self.not_reported(now, member, failure, ready),
+            Ok(status) if is_in_sync && !is_same(&status) => self.lose(now, member, CallFailure::Restarted, ready),
+            Ok(status) => match self.may_take_part(&status) {
+                Err(refusal) => self.not_reported(now, member, CallFailure::Refused(refusal), ready),
+                Ok(()) if is_in_sync => self.is_still_there(now, member),
+                Ok(()) => self.welcome(now, member, &status, ready),
+            },
+        }
+        self.answer_awaiting_reports(now, ready);
+        self.settle(now, ready);
+    }
+
+    /// A secondary cannot take part, or does not answer.
+    fn not_reported(&mut self, now: Time, member: MemberId, failure: CallFailure, ready: &mut Ready) {
+        let timing = self.settings.timing;
+        let Some(progress) = self.members.get_mut(member) else { return };
+        if progress.state == ReplicationState::InSync {
+            return self.lose(now, member, failure, ready);
+        }
+        progress.lost(now, &timing);
+        match failure {
+            CallFailure::Refused(refusal) if refusal.is_overtaken() => self.halt_by(member, refusal, ready),
+            failure => ready.news.push(News::Unfit(member, failure)),
+        }
+    }
+
+    /// A secondary in sync has answered, a heartbeat later.
+    fn is_still_there(&mut self, now: Time, member: MemberId) {
+        let timing = self.settings.timing;
+        if let Some(progress) = self.members.get_mut(member) {
+            progress.succeeded(&timing);
+            progress.contact_at = Some(now.plus(timing.heartbeat));
+        }
+    }
+
+    /// A secondary may take part: it is brought up to date from what it holds.
+    fn welcome(&mut self, now: Time, member: MemberId, status: &ReplicaStatus, ready: &mut Ready) {
+        if let Some(twin) = self.members.twin_of(member, status.copy) {
+            self.members.remove(member);
+            self.give_up_unattainable();
+            return ready.news.push(News::Merged(member, twin));
+        }
+        let epoch = if status.log_id == Some(self.log_id) { status.epoch } else { Epoch::NONE };
+        let overtaken_from = self.history.overtaken_from(epoch).unwrap_or(Id::MAX);
+        let matched = status.last.min(overtaken_from.previous()).min(self.last);
+        let (session, decided) = (self.members.new_session(), self.decided);
+        let Some(progress) = self.members.get_mut(member) else { return };
+        let lost = Some(progress.matched).filter(|&acknowledged| status.last < acknowledged);
+        progress.reported(session, status, matched, decided, epoch);
+        ready.news.push(News::CatchingUp { member, matched, lost });
+        self.give_up_unattainable();
+        self.catch_up(now, member, ready);
+    }
+
+    /// Whether a secondary that holds this can take part.
+    ///
+    /// # Errors
+    /// With the reason why not.
+    pub fn may_take_part(&self, status: &ReplicaStatus) -> Result<(), Refusal> {
+        if status.foreign > 0 {
+            return Err(Refusal::Foreign { messages: status.foreign });
+        }
+        if let Some(id) = status.diverged {
+            return Err(Refusal::Diverged { id });
+        }
+        match status.log_id {
+            Some(other) if other != self.log_id && status.last > Id::ZERO => {
+                return Err(Refusal::OtherLog { holds: other });
+            }
+            Some(ours) if ours == self.log_id => {}
+            _ => return Ok(()),
+        }
+        if status.epoch > self.epoch() {
+            return Err(Refusal::Fenced { epoch: status.epoch });
+        }
+        if status.last > Id::ZERO && self.history.master_of(status.epoch) != status.master {
+            return Err(Refusal::OtherReign { epoch: status.epoch });
+        }
+        let begins = self.history.overtaken_from(status.epoch).unwrap_or(self.last.next());
+        if status.decided >= begins {
+            return Err(Refusal::MasterBehind { decided: status.decided, begins });
+        }
+        Ok(())
+    }
+
+    fn catch_up_those_who_wait(&mut self, now: Time, ready: &mut Ready) {
+        let waiting = self.members.iter().filter(|(_, progress)| progress.waits_to_catch_up(now));
+        let waiting: Vec<MemberId> = waiting.map(|(member, _)| member).collect();
+        waiting.into_iter().for_each(|member| self.catch_up(now, member, ready));
+    }
+
+    /// Admits a secondary that has what it needs, or sends it more of what it lacks.
+    fn catch_up(&mut self, now: Time, member: MemberId, ready: &mut Ready) {
+        let (timing, shown, durable) = (self.settings.timing, self.shown.decided, self.durable);
+        let may_be_admitted = self.may_be_admitted(member);
+        let catch_up_max = self.settings.catch_up_max;
+        let Some(progress) = self.members.get_mut(member) else { return };
+        if !progress.waits_to_catch_up(now) {
+            return;
+        }
+        if may_be_admitted {
+            progress.admitted(now, &timing);
+            let sent = progress.matched.since(progress.began_at);
+            return ready.news.push(News::Admitted { member, sent });
+        }
+        let after = progress.matched;
+        let through = after.max(durable.min(after.plus(catch_up_max)));
+        progress.next = through.next();
+        let knows_little = progress.known_decided < shown.min(through);
+        let dispatch = self.dispatch(member, Purpose::CatchUp, after, through, None);
+        let has_news = |dispatch: &Dispatch| through > after || knows_little || dispatch.opening.is_some();
+        if let Some(dispatch) = dispatch.filter(has_news)
+            && let Some(progress) = self.members.get_mut(member)
+        {
+            progress.is_contacted = true;
+            ready.calls.push(dispatch);
+        }
+    }
+
+    /// Whether a secondary has caught up: it knows this epoch, holds everything that is decided or was found at the start,
+    /// which may have been acknowledged, and lacks little of the rest, and nothing that could be committed without it: a
+    /// reader there would miss that.
+    fn may_be_admitted(&self, member: MemberId) -> bool {
+        let Some(progress) = self.members.get(member) else { return false };
+        let needs_it =
+            |write: &Write| write.wanted.concern != WriteConcern::All || member <= write.wanted.newest_member;
+        progress.state == ReplicationState::CatchingUp
+            && progress.epoch == self.epoch()
+            && progress.matched >= self.decided.max(self.found)
+            && self.last.since(progress.matched) <= ADMISSION_LAG_MAX
+            && self.writes.range(progress.matched.next()..).all(|(_, write)| needs_it(write))
+    }
+
+    /// A secondary did not acknowledge, or refused: it leaves the rounds, and what cannot be met without it is refused.
+    fn lose(&mut self, now: Time, member: MemberId, failure: CallFailure, ready: &mut Ready) {
+        let timing = self.settings.timing;
+        let Some(progress) = self.members.get_mut(member) else { return };
+        if progress.state == ReplicationState::Unreachable {
+            return;
+        }
+        let (health, matched) = (progress.health, progress.matched);
+        progress.lost(now, &timing);
+        if failure == CallFailure::Silent {
+            progress.missed(now, &timing);
+        }
+        if progress.health != health {
+            ready.news.push(News::Health(member, progress.health));
+        }
+        ready.news.push(News::Lost { member, matched, failure: failure.clone() });
+        match failure {
+            CallFailure::Refused(refusal) if refusal.is_overtaken() => self.halt_by(member, refusal, ready),
+            _ => self.give_up_unattainable(),
+        }
+    }
+
+    /// A secondary knows better who may write. What is in flight is not refused: that is not this master's to decide.
+    fn halt_by(&mut self, member: MemberId, refusal: Refusal, ready: &mut Ready) {
+        ready.news.push(News::Overtaken(member, refusal));
+        self.halt(ready);
+    }
+
+    /// A secondary is about to be removed. The call that tells it so is of a session in which it is not admitted, so it
+    /// answers no reader alone. It stays a part of everything until it leaves.
+    fn leaving(&mut self, member: MemberId, ready: &mut Ready) {
+        let session = self.members.new_session();
+        let Some(progress) = self.members.get_mut(member) else { return };
+        (progress.session, progress.leaving) = (session, true);
+        (progress.calls, progress.news_in_flight) = (0, false);
+        progress.is_contacted &= progress.state != ReplicationState::CatchingUp;
+        let matched = progress.matched;
+        ready.calls.extend(self.dispatch(member, Purpose::Removal, matched, matched, None));
+    }
+
+    fn left(&mut self, now: Time, member: MemberId, ready: &mut Ready) {
+        self.members.remove(member);
+        self.give_up_unattainable();
+        self.settle(now, ready);
+    }
+
+    fn assert_invariants(&self) {
+        assert!(
+            self.shown.decided <= self.decided && self.decided <= self.durable && self.durable <= self.last,
+            "shown {} ≤ decided {} ≤ durable {} ≤ last {}",
+            self.shown.decided,
+            self.decided,
+            self.durable,
+            self.last
+        );
+        for (member, progress) in self.members.iter() {
+            let Progress { known_decided, matched, .. } = progress;
+            assert!(*known_decided <= self.decided, "{member} knows {known_decided} of decided {}", self.decided);
+            assert!(*matched <= self.last, "{member} holds {matched} of {}", self.last);
+        }
+        debug_assert!(
+            self.decided.until(self.last).all(|id| self.writes.of(id).is_some() || self.refused.contains(&id)),
+            "an id above {} is neither open nor refused",
+            self.decided
+        );
+    }
+}
+
+/// How far each kind of concern is met, computed once per event: thousands of writes share a few kinds.
+#[derive(Default)]
+struct Marks {
+    known: Vec<(Wanted, Id)>,
+}
+
+impl Marks {
+    fn of(&mut self, leader: &Leader, write: &Write) -> Id {
+        if let Some(&(_, mark)) = self.known.iter().find(|(wanted, _)| *wanted == write.wanted) {
+            return mark;
+        }
+        let mark = leader.members.matched(write.wanted).min(leader.durable);
+        self.known.push((write.wanted, mark));
+        mark
+    }
+}

@@ -1,0 +1,131 @@
+//! The secondaries of a leader, and what they mean for a write together.
+
+use super::progress::Progress;
+use super::writes::{Wanted, Write};
+use super::{CopyId, Id, MemberId, ReplicationState, WriteConcern};
+use std::collections::BTreeMap;
+
+/// Why a write concern cannot be met at this moment.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Shortfall {
+    /// Copies wanted, the master's included.
+    pub wanted: usize,
+    /// Nodes that can take part, the master included.
+    pub available: usize,
+    /// The secondaries that cannot.
+    pub missing: Vec<MemberId>,
+}
+
+/// The secondaries, in the order of registration.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub(super) struct Membership {
+    members: BTreeMap<MemberId, Progress>,
+    /// Replication sessions so far. One node may be known under two addresses and come back under another one, so the next
+    /// session of any secondary is later than all that any of them had.
+    sessions: u64,
+}
+
+impl Membership {
+    /// How many nodes there are, the master included.
+    pub(super) fn nodes(&self) -> usize {
+        self.members.len() + 1
+    }
+
+    pub(super) fn insert(&mut self, member: MemberId, progress: Progress) {
+        let before = self.members.insert(member, progress);
+        assert!(before.is_none(), "member {member} joined twice");
+    }
+
+    pub(super) fn remove(&mut self, member: MemberId) -> Option<Progress> {
+        self.members.remove(&member)
+    }
+
+    pub(super) fn get(&self, member: MemberId) -> Option<&Progress> {
+        self.members.get(&member)
+    }
+
+    pub(super) fn get_mut(&mut self, member: MemberId) -> Option<&mut Progress> {
+        self.members.get_mut(&member)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (MemberId, &Progress)> {
+        self.members.iter().map(|(&member, progress)| (member, progress))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (MemberId, &mut Progress)> {
+        self.members.iter_mut().map(|(&member, progress)| (member, progress))
+    }
+
+    /// The secondary that was registered last.
+    fn newest(&self) -> MemberId {
+        self.members.last_key_value().map_or(MemberId::new(0), |(&member, _)| member)
+    }
+
+    /// The copies that a client asks for now.
+    pub(super) fn wanted(&self, concern: WriteConcern) -> Wanted {
+        Wanted { concern, newest_member: self.newest() }
+    }
+
+    /// A number for a new replication session.
+    pub(super) fn new_session(&mut self) -> u64 {
+        self.sessions += 1;
+        self.sessions
+    }
+
+    /// Another secondary that is known to be the same copy of the log.
+    pub(super) fn twin_of(&self, member: MemberId, copy: CopyId) -> Option<MemberId> {
+        self.iter().find(|&(id, progress)| id != member && progress.copy == Some(copy)).map(|(id, _)| id)
+    }
+
+    /// How many copies a concern means, the master's included.
+    pub(super) fn copies(&self, concern: WriteConcern) -> usize {
+        match concern {
+            WriteConcern::All => self.nodes(),
+            WriteConcern::Copies(copies) => copies,
+        }
+    }
+
+    /// The id up to which the secondaries hold what a concern asks of them.
+    pub(super) fn matched(&self, wanted: Wanted) -> Id {
+        match wanted.concern {
+            WriteConcern::All => self
+                .members
+                .range(..=wanted.newest_member)
+                .map(|(_, progress)| progress.matched)
+                .min()
+                .unwrap_or(Id::MAX),
+            WriteConcern::Copies(copies) if copies <= 1 => Id::MAX,
+            WriteConcern::Copies(copies) => {
+                let mut matched: Vec<Id> = self.members.values().map(|progress| progress.matched).collect();
+                matched.sort_unstable_by(|a, b| b.cmp(a));
+                matched.get(copies - 2).copied().unwrap_or(Id::ZERO)
+            }
+        }
+    }
+
+    /// Whether the copies that a write lacks can still come from the secondaries that take part.
+    pub(super) fn is_attainable(&self, last: Id, write: &Write) -> bool {
+        let may_hold = |progress: &Progress| progress.matched >= last || progress.state == ReplicationState::InSync;
+        match write.wanted.concern {
+            WriteConcern::All => {
+                self.members.range(..=write.wanted.newest_member).all(|(_, progress)| may_hold(progress))
+            }
+            WriteConcern::Copies(copies) => {
+                self.members.values().filter(|progress| may_hold(progress)).count() + 1 >= copies
+            }
+        }
+    }
+
+    /// Why a concern cannot be met by the nodes that take part now, if that is so.
+    pub(super) fn shortfall(&self, concern: WriteConcern) -> Option<Shortfall> {
+        let missing = self.iter().filter(|(_, progress)| progress.state != ReplicationState::InSync);
+        let missing: Vec<MemberId> = missing.map(|(member, _)| member).collect();
+        let (wanted, available) = (self.copies(concern), self.nodes() - missing.len());
+        (available < wanted).then_some(Shortfall { wanted, available, missing })
+    }
+
+    /// How many secondaries are known to hold everything up to an id.
+    pub(super) fn copies_of(&self, last: Id) -> usize {
+        self.members.values().filter(|progress| progress.matched >= last).count()
+    }
+}

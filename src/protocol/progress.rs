@@ -1,0 +1,302 @@
+//! What the leader knows of one secondary, and what it does about it next.
+//!
+//! ```text
+//!                 reports, may take part          holds what it needs
+//!   Unreachable ───────────────────────▶ CatchingUp ─────────────▶ InSync
+//!        ▲                                   │                        │
+//!        └───────────────────────────────────┴────────────────────────┘
+//!            a call fails, a report is missing, or comes from another process
+//! ```
+//!
+//! A secondary that is unreachable is asked for its state, one that catches up gets what it lacks from the master's
+//! store, call by call, and one that is in sync gets every round and is asked once a heartbeat whether it is still the same
+//! process. Each report opens a *replication session*: what becomes of a call of an earlier session says nothing about
+//! this one, save that an acknowledgement of the same process still counts as a copy.
+//!
+//! After a failure the leader leaves a secondary alone for a while, twice as long after each failure in a row. Only
+//! success ends that: a secondary that acknowledges a round, or answers in sync a heartbeat later. A report alone does
+//! not, because a secondary may report well and yet fail every call.
+
+use super::{CopyId, Epoch, Id, Incarnation, MemberId, ReplicaStatus, Time, Timing};
+use std::time::Duration;
+
+/// Calls to one secondary in one session that have not returned, at most.
+const CALLS_MAX: usize = 12;
+/// Without an answer for so many heartbeats, a secondary is unhealthy.
+const UNHEALTHY_AFTER: u32 = 3;
+/// A secondary that has just been registered, or started, is waited for so many heartbeats.
+const AWAITED_FOR: u32 = 2;
+
+/// A secondary's part in replication.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum ReplicationState {
+    /// It gets every round, and writes may count on it.
+    InSync,
+    /// It answers and is being brought up to date.
+    CatchingUp,
+    /// It did not answer, or refused to take part.
+    Unreachable,
+}
+
+/// Whether a secondary can be relied on, as its answers tell. Writes that need it do not wait for that: they are refused
+/// as soon as it leaves the rounds. What depends on it is whether the master takes writes at all.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Health {
+    /// It answered last time.
+    Healthy,
+    /// It missed an answer, or was not asked yet.
+    Suspected,
+    /// It missed all answers for three heartbeats.
+    Unhealthy,
+}
+
+/// One secondary, as the leader sees it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct MemberView {
+    /// Its number.
+    pub member: MemberId,
+    /// Its part in replication.
+    pub state: ReplicationState,
+    /// The process of it that the master has verified.
+    pub incarnation: Option<Incarnation>,
+    /// Its replication session.
+    pub session: u64,
+    /// The epoch that it has entered.
+    pub epoch: Epoch,
+    /// The id up to which it is known to hold everything durably.
+    pub matched: Id,
+    /// The high watermark that it is known to know.
+    pub known_decided: Id,
+    /// Whether it can be relied on.
+    pub health: Health,
+}
+
+/// One secondary.
+///
+/// Invariants, asserted after every event: `known_decided ≤ decided` and `matched ≤ last` of the leader;
+/// `matched < next`, both within one process of the secondary, except that a report may set both back.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Progress {
+    pub(super) state: ReplicationState,
+    /// The process that the master has verified; its acknowledgements count.
+    pub(super) incarnation: Option<Incarnation>,
+    /// What it is, wherever it is reached.
+    pub(super) copy: Option<CopyId>,
+    /// Begins anew with every report, and when the secondary is about to be removed.
+    pub(super) session: u64,
+    /// The epoch that it reported; it has entered the leader's once the two are equal.
+    pub(super) epoch: Epoch,
+    /// The id up to which it is known to hold everything durably.
+    pub(super) matched: Id,
+    /// What it held when this session began.
+    pub(super) began_at: Id,
+    /// The first id that no call to it carries yet.
+    pub(super) next: Id,
+    /// The high watermark that it is known to know.
+    pub(super) known_decided: Id,
+    /// It has acknowledged that it takes part in the rounds.
+    pub(super) knows_admission: bool,
+    /// It is about to be removed, and a call that says so is under way or has arrived.
+    pub(super) leaving: bool,
+    /// Calls of this session that have not returned.
+    pub(super) calls: usize,
+    /// One of them carries nothing but the high watermark.
+    pub(super) news_in_flight: bool,
+    /// A question for its state, or a call that brings it up to date, has not returned.
+    pub(super) is_contacted: bool,
+    /// When the leader turns to it next; `None` if it waits for an event, or for an answer.
+    pub(super) contact_at: Option<Time>,
+    backoff: Duration,
+    pub(super) health: Health,
+    /// When it missed an answer first since the last one that came.
+    missed_since: Option<Time>,
+    /// Until when a write waits for it that needs it, if it was not reached yet.
+    awaited_until: Time,
+}
+
+impl Progress {
+    pub(super) fn view(&self, member: MemberId) -> MemberView {
+        MemberView {
+            member,
+            state: self.state,
+            incarnation: self.incarnation,
+            session: self.session,
+            epoch: self.epoch,
+            matched: self.matched,
+            known_decided: self.known_decided,
+            health: self.health,
+        }
+    }
+
+    /// A secondary that was just registered: it counts for nothing until it has reported and is admitted.
+    pub(super) fn joined(now: Time, timing: &Timing) -> Progress {
+        Progress {
+            state: ReplicationState::Unreachable,
+            incarnation: None,
+            copy: None,
+            session: 0,
+            epoch: Epoch::NONE,
+            matched: Id::ZERO,
+            began_at: Id::ZERO,
+            next: Id::ZERO.next(),
+            known_decided: Id::ZERO,
+            knows_admission: false,
+            leaving: false,
+            calls: 0,
+            news_in_flight: false,
+            is_contacted: false,
+            contact_at: Some(now),
+            backoff: timing.backoff_min,
+            health: Health::Suspected,
+            missed_since: Some(now),
+            awaited_until: now.plus(timing.heartbeat * AWAITED_FOR),
+        }
+    }
+
+    /// The secondary says itself that it has started: the leader asks it now, whatever it knew of the process before.
+    pub(super) fn started(&mut self, now: Time, timing: &Timing) {
+        if self.state == ReplicationState::CatchingUp {
+            self.state = ReplicationState::Unreachable;
+            self.is_contacted = false;
+        }
+        self.contact_at = Some(now);
+        self.awaited_until = now.plus(timing.heartbeat * AWAITED_FOR);
+    }
+
+    /// It has reported what it holds and may take part: a session begins, in which it is brought up to date.
+    pub(super) fn reported(&mut self, session: u64, status: &ReplicaStatus, holds: Id, decided: Id, epoch: Epoch) {
+        *self = Progress {
+            state: ReplicationState::CatchingUp,
+            incarnation: Some(status.incarnation),
+            copy: Some(status.copy),
+            session,
+            epoch,
+            matched: holds,
+            began_at: holds,
+            next: holds.next(),
+            contact_at: None,
+            known_decided: status.decided.min(decided),
+            knows_admission: false,
+            calls: 0,
+            news_in_flight: false,
+            ..self.clone()
+        };
+    }
+
+    /// It has what it needs, and takes part in the rounds from now on.
+    pub(super) fn admitted(&mut self, now: Time, timing: &Timing) {
+        self.state = ReplicationState::InSync;
+        self.next = self.matched.next();
+        self.contact_at = Some(now.plus(timing.heartbeat));
+        self.awaited_until = Time::ZERO;
+    }
+
+    /// It did not acknowledge, or refused, or does not answer.
+    pub(super) fn lost(&mut self, now: Time, timing: &Timing) {
+        self.state = ReplicationState::Unreachable;
+        self.is_contacted = false;
+        self.contact_at = Some(now.plus(self.backoff));
+        self.backoff = (self.backoff * 2).min(timing.backoff_max);
+    }
+
+    /// It did in sync what it is there for.
+    pub(super) fn succeeded(&mut self, timing: &Timing) {
+        self.backoff = timing.backoff_min;
+    }
+
+    /// It answered a question for its state.
+    pub(super) fn answered(&mut self) {
+        (self.health, self.missed_since) = (Health::Healthy, None);
+    }
+
+    /// It did not answer.
+    pub(super) fn missed(&mut self, now: Time, timing: &Timing) {
+        let since = *self.missed_since.get_or_insert(now);
+        let is_unhealthy = now.since(since) >= timing.heartbeat * UNHEALTHY_AFTER;
+        self.health = if is_unhealthy { Health::Unhealthy } else { Health::Suspected };
+    }
+
+    /// Until when writes wait for it, if it may still come for the first time.
+    pub(super) fn awaited_until(&self, now: Time) -> Option<Time> {
+        let is_awaited = self.state != ReplicationState::InSync && now < self.awaited_until;
+        is_awaited.then_some(self.awaited_until)
+    }
+
+    /// Whether it waits, as far as it is brought up to date, and may be turned to now.
+    pub(super) fn waits_to_catch_up(&self, now: Time) -> bool {
+        let may_be_contacted = !self.is_contacted && self.contact_at.is_none_or(|at| at <= now);
+        self.state == ReplicationState::CatchingUp && may_be_contacted
+    }
+
+    /// Whether another call may be made to it in a round.
+    pub(super) fn takes_calls(&self) -> bool {
+        self.state == ReplicationState::InSync && self.calls < CALLS_MAX
+    }
+
+    /// Whether it lacks an entry, or is not known to know the high watermark, or that it is in sync, and an empty call may
+    /// be made for that.
+    pub(super) fn lacks_news(&self, last: Id, decided: Id) -> bool {
+        let knows = self.knows_admission || self.leaving;
+        let lacks = self.known_decided < decided || self.next <= last || !knows;
+        self.takes_calls() && !self.news_in_flight && lacks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Replica;
+
+    const TIMING: Timing = Timing::new(Duration::from_secs(1));
+
+    fn at(ms: u64) -> Time {
+        Time::new(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn only_success_ends_a_back_off() {
+        let mut progress = Progress::joined(at(0), &TIMING);
+        for (now, pause) in [(0, 50), (100, 100), (300, 200), (600, 400), (1_100, 800), (2_000, 1_000), (4_000, 1_000)]
+        {
+            progress.lost(at(now), &TIMING);
+            assert_eq!(progress.contact_at, Some(at(now + pause)));
+            progress.answered();
+            progress.admitted(at(now + pause), &TIMING);
+        }
+        progress.succeeded(&TIMING);
+        progress.lost(at(9_000), &TIMING);
+        assert_eq!(progress.contact_at, Some(at(9_050)));
+    }
+
+    #[test]
+    fn a_secondary_that_misses_answers_for_three_heartbeats_is_unhealthy() {
+        let mut progress = Progress::joined(at(0), &TIMING);
+        progress.answered();
+        for (now, health) in [(10, Health::Suspected), (2_000, Health::Suspected), (3_010, Health::Unhealthy)] {
+            progress.missed(at(now), &TIMING);
+            assert_eq!(progress.health, health);
+        }
+        progress.answered();
+        progress.missed(at(9_000), &TIMING);
+        assert_eq!(progress.health, Health::Suspected, "one answer counts");
+    }
+    #[test]
+    fn a_secondary_that_answers_no_call_gets_only_so_many() {
+        let mut progress = Progress::joined(at(0), &TIMING);
+        progress.admitted(at(0), &TIMING);
+        progress.calls = CALLS_MAX - 1;
+        assert!(progress.takes_calls() && progress.lacks_news(Id::ZERO, Id::ZERO));
+        progress.calls = CALLS_MAX;
+        assert!(!progress.takes_calls() && !progress.lacks_news(Id::ZERO, Id::ZERO));
+    }
+    #[test]
+    fn a_report_begins_a_session_in_which_nothing_is_under_way() {
+        let mut progress = Progress::joined(at(0), &TIMING);
+        progress.admitted(at(0), &TIMING);
+        (progress.calls, progress.news_in_flight, progress.next) = (3, true, Id::new(9));
+        let status = Replica::empty(Incarnation::new(1), CopyId::new(1)).status();
+        progress.reported(2, &status, Id::ZERO, Id::ZERO, Epoch::NONE);
+        assert_eq!((progress.session, progress.calls, progress.news_in_flight), (2, 0, false));
+        assert_eq!((progress.next, progress.contact_at), (Id::new(1), None));
+    }
+}

@@ -1,0 +1,352 @@
+//! What goes into a [`super::Leader`], and what comes out of it.
+
+use super::{
+    Acknowledgement, Entry, Health, Id, Incarnation, MemberId, Opening, Refusal, ReplicaStatus, Shortfall, Slot,
+    Ticket, Time, WriteConcern,
+};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Something that has happened to a master.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// A client posts a write.
+    Posted(Post),
+    /// A client has posted again what the store holds already, see [`Reply::Stored`].
+    Repeated {
+        /// The client.
+        ticket: Ticket,
+        /// The last id of the write.
+        last: Id,
+        /// How many copies the client asks for.
+        concern: WriteConcern,
+        /// How long it waits if the write is in doubt.
+        timeout: Duration,
+    },
+    /// [`Ready::append`] is durable.
+    Appended,
+    /// The disk had no room for [`Ready::append`]; nothing of it is stored.
+    AppendHadNoRoom,
+    /// [`Ready::refuse`] is durable.
+    RefusalsStored,
+    /// [`Ready::note`] is noted.
+    WatermarkNoted,
+    /// The store failed: the master takes no more writes, and nothing is known any more of those in flight.
+    Failed,
+    /// A secondary acknowledged a call.
+    Acknowledged {
+        /// What the call was made for.
+        dispatch: Dispatch,
+        /// The last id that the call carried.
+        sent: Id,
+        /// What the secondary says.
+        acknowledgement: Acknowledgement,
+    },
+    /// A secondary did not acknowledge a call, or the call could not be made.
+    CallFailed {
+        /// What the call was made for.
+        dispatch: Dispatch,
+        /// Why.
+        failure: CallFailure,
+    },
+    /// A secondary that [`Ready::probes`] named has said what it holds, or did not.
+    Reported {
+        /// The secondary.
+        member: MemberId,
+        /// What it says.
+        report: Result<ReplicaStatus, CallFailure>,
+    },
+    /// A secondary is registered.
+    Joined(MemberId),
+    /// A secondary says that this process of it has started.
+    Started(MemberId, Incarnation),
+    /// A secondary is about to be removed.
+    Leaving(MemberId),
+    /// A secondary is removed: "all" means the rest from now on.
+    Left(MemberId),
+    /// Every secondary on record has joined. What was found is decided now if there is none, as nobody will report.
+    Assembled,
+    /// The master stops: it takes no more writes, and refuses those that are undecided after this time.
+    Stopping(Duration),
+    /// Time has passed; see [`Ready::wake_at`].
+    Tick,
+}
+
+/// A write as a client posts it.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Post {
+    /// The client.
+    pub ticket: Ticket,
+    /// Its messages, at least one. They get ids that follow each other, and one outcome.
+    pub messages: Vec<Arc<str>>,
+    /// The idempotency key.
+    pub key: Option<Arc<str>>,
+    /// How many copies it asks for.
+    pub concern: WriteConcern,
+    /// How long it waits for missing copies; otherwise it fails as soon as they cannot come.
+    pub timeout: Option<Duration>,
+    /// The id that it is to follow directly.
+    pub follows: Option<Id>,
+    /// When it came in, by the master's wall clock: milliseconds since 1970-01-01T00:00:00Z.
+    pub timestamp_ms: u64,
+}
+
+/// Why a secondary did not answer as it should.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum CallFailure {
+    /// It refused the call, or cannot take part.
+    Refused(Refusal),
+    /// Another process answered than the one that was asked.
+    Restarted,
+    /// No answer came.
+    Silent,
+    /// It answered something else, or cannot store anything now, or the master could not make the call.
+    Failed,
+}
+
+/// What has to be done after an event, in the order of the fields. Only `replies` and `news` may be left out: whoever
+/// does not care for them loses nothing else.
+///
+/// One append, one batch of refusals and one watermark are under way at a time: the next comes with the event that reports
+/// the last one. Calls may take as long as they like, but each must end in [`Event::Acknowledged`] or [`Event::CallFailed`],
+/// and each probe in [`Event::Reported`].
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[must_use = "effects have to be carried out"]
+pub struct Ready {
+    /// Note this high watermark, so that it survives the process, then report [`Event::WatermarkNoted`]. Until then nobody
+    /// may be shown more than before.
+    pub note: Option<Watermark>,
+    /// Answer these clients.
+    pub replies: Vec<(Ticket, Reply)>,
+    /// What an operator may want to know.
+    pub news: Vec<News>,
+    /// Send this round: all its calls in parallel.
+    pub round: Option<Round>,
+    /// Make these calls, each to one secondary.
+    pub calls: Vec<Dispatch>,
+    /// Ask these secondaries for their state.
+    pub probes: Vec<MemberId>,
+    /// Make these slots durable at the end of the master's own log, then report [`Event::Appended`].
+    pub append: Vec<Slot>,
+    /// Make the refusals of these ids durable, then report [`Event::RefusalsStored`]. Tell nobody before.
+    pub refuse: Vec<Id>,
+    /// Report [`Event::Tick`] at this time, if no other event comes before.
+    pub wake_at: Option<Time>,
+}
+
+/// What is shown: committed messages up to the high watermark, and how many they are.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Watermark {
+    /// Every id up to this one is decided, and shown if it is committed.
+    pub decided: Id,
+    /// How many messages are shown.
+    pub visible: u64,
+}
+
+/// One parallel replication step. It carries all writes that waited, or only the high watermark.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Round {
+    /// Its entries follow this id.
+    pub after: Id,
+    /// Its entries, in order; none if it only tells the high watermark.
+    pub entries: Arc<[Arc<Entry>]>,
+    /// One call for each secondary that takes part.
+    pub calls: Vec<Dispatch>,
+}
+
+impl Round {
+    /// The last id that it carries.
+    #[must_use]
+    pub fn through(&self) -> Id {
+        self.entries.last().map_or(self.after, |entry| entry.id)
+    }
+}
+
+/// What a call is made for.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Purpose {
+    /// It belongs to the round that ends with this id.
+    Round(Id),
+    /// It tells the high watermark, or that the secondary takes part.
+    News,
+    /// It brings a secondary up to date.
+    CatchUp,
+    /// It tells a secondary that it is about to be removed. What becomes of it is not reported.
+    Removal,
+}
+
+/// A call to a secondary that has to be made. It covers the ids after `after`; the slots in the master's store come from
+/// there, as many as one call takes, and the others are in `entries`.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Dispatch {
+    /// To whom.
+    pub member: MemberId,
+    /// To which process of it.
+    pub incarnation: Incarnation,
+    /// In which replication session.
+    pub session: u64,
+    /// What for.
+    pub purpose: Purpose,
+    /// The call begins after this id.
+    pub after: Id,
+    /// The secondary is to hold everything up to here when this call, and those that follow it, have returned.
+    pub through: Id,
+    /// What this call carries of that, if the master's store does not hold it yet. Otherwise it comes from the store.
+    pub entries: Arc<[Arc<Entry>]>,
+    /// This call carries the ids up to this one, or less if it comes from the store and has no room for all.
+    pub carries: Id,
+    /// How often the call was sent before, because the secondary lacked an earlier one.
+    pub resends: u32,
+    /// The high watermark that the secondary is known to know: refusals after it have to be told.
+    pub known_decided: Id,
+    /// The high watermark to tell.
+    pub decided: Id,
+    /// Present until the secondary has entered this epoch.
+    pub opening: Option<Opening>,
+    /// Whether the secondary takes part in the rounds.
+    pub admitted: bool,
+}
+
+impl Dispatch {
+    /// Whether what the call carries has to be read from the master's store.
+    #[must_use]
+    pub fn is_from_store(&self) -> bool {
+        self.carries > self.after && self.entries.is_empty()
+    }
+}
+
+/// What a client is told.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Reply {
+    /// The write has its ids, and waits. The reply proper comes later.
+    Accepted {
+        /// The id of its first message.
+        first: Id,
+        /// The id of its last message.
+        last: Id,
+    },
+    /// The write waits already, under this last id: another client posted it. The reply proper comes later.
+    Joined {
+        /// The id of its last message.
+        last: Id,
+    },
+    /// The write was not taken, and has no ids.
+    Rejected(Rejection),
+    /// The key belongs to a write that the store holds: compare the two, and report [`Event::Repeated`] if they are the
+    /// same.
+    Stored {
+        /// The id of its first message.
+        first: Id,
+        /// The id of its last message.
+        last: Id,
+    },
+    /// The key belongs to another write, with this last id.
+    OtherWrite(Id),
+    /// The write has its outcome.
+    Settled {
+        /// The id of its last message.
+        last: Id,
+        /// The outcome.
+        outcome: Outcome,
+        /// The client posted it again, and another client was, or is, told the same.
+        is_repeat: bool,
+    },
+    /// The master cannot tell what became of the write.
+    Unknown {
+        /// The id of its last message.
+        last: Id,
+    },
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Outcome {
+    /// It is shown, and as many nodes hold it as the client asked for.
+    Committed,
+    /// It is shown and stays, but fewer nodes hold it, as far as is known: a later write sealed it before its time was over.
+    CommittedShort,
+    /// It is refused, durably: no node shows it, ever.
+    Refused,
+}
+
+/// Why a write is not taken.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Rejection {
+    /// The master takes no more writes, for good.
+    Halted,
+    /// The master is stopping.
+    Stopping,
+    /// Fewer nodes are healthy than must be.
+    ReadOnly {
+        /// Nodes that are healthy, the master included.
+        healthy: usize,
+        /// Nodes that must be.
+        needed: usize,
+    },
+    /// Too many messages are open.
+    Overloaded {
+        /// Messages that are open now.
+        open: u64,
+    },
+    /// Another message came in after the one that it was to follow; this is the newest.
+    Overtaken(Id),
+    /// Nodes are missing that it needs.
+    Shortfall(Shortfall),
+}
+
+/// What an operator may want to know.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum News {
+    /// Writes have their outcome; each is named by its first and last id.
+    Settled(Outcome, Vec<(Id, Id)>),
+    /// The master's own disk holds the writes after an id, up to another.
+    Stored(Id, Id),
+    /// The disk had no room for the writes after an id, up to another, so they are being refused.
+    NoRoom(Id, Id),
+    /// A write is shown, though its own writer goes on waiting for copies.
+    Sealed(Id, Id),
+    /// A secondary acknowledged everything up to an id; before, it had up to another.
+    Matched {
+        /// The secondary.
+        member: MemberId,
+        /// Up to where it was known to hold everything.
+        before: Id,
+        /// And now.
+        matched: Id,
+    },
+    /// A secondary may take part, and is being brought up to date. `lost` is set if it holds less than it acknowledged.
+    CatchingUp {
+        /// The secondary.
+        member: MemberId,
+        /// Up to where it holds everything.
+        matched: Id,
+        /// Up to where it had acknowledged everything, if that is more.
+        lost: Option<Id>,
+    },
+    /// A secondary takes part in the rounds. It was sent so many ids that it lacked.
+    Admitted {
+        /// The secondary.
+        member: MemberId,
+        /// How many.
+        sent: u64,
+    },
+    /// A secondary leaves the rounds, or stops catching up.
+    Lost {
+        /// The secondary.
+        member: MemberId,
+        /// Up to where it is known to hold everything.
+        matched: Id,
+        /// Why.
+        failure: CallFailure,
+    },
+    /// A secondary cannot take part.
+    Unfit(MemberId, CallFailure),
+    /// The health of a secondary has changed.
+    Health(MemberId, Health),
+    /// Two registered secondaries are the same copy: the first is no member any more, the second stays.
+    Merged(MemberId, MemberId),
+    /// A call is sent again from this id, because the secondary lacked an earlier one.
+    Resent(MemberId, Id),
+    /// The master takes no more writes, because this secondary knows better who may write.
+    Overtaken(MemberId, Refusal),
+}

@@ -1,0 +1,289 @@
+//! What a command lets happen.
+
+use super::forged::forged_call;
+use super::printing::{list_with, range, visible};
+use super::{Cluster, HEARTBEAT, MASTER, Secondary};
+use crate::world::master::Posted;
+use crate::world::platter::{Crash, Harm, Luck, Platter, Slate};
+use crate::world::wire::{Content, Parcel};
+use crate::world::{Node, Step};
+use replicated_log::protocol::{Call, Id, Incarnation, Rejection, ReplicationState, Watermark};
+use std::error::Error;
+use std::time::Duration;
+
+/// A loop that turns more often than this does not end.
+const TURNS_MAX: usize = 1_000;
+
+impl Cluster {
+    pub(super) fn take(&mut self, step: Step) {
+        self.world.take(step, Luck::Good);
+        self.observe();
+    }
+
+    pub(super) fn write(&mut self, posted: Posted) {
+        let (leader, before) = (self.leader(), self.leader().last());
+        let rejection = match posted.timeout {
+            None => leader.would_take(self.world.now, posted.concern, posted.texts.len() as u64).err(),
+            Some(_) => leader.takes_writes().err(),
+        };
+        let (newest, known) = (leader.newest(), posted.key.as_ref().and_then(|key| leader.keyed(key)));
+        let overtaken = posted.follows.filter(|&id| id != newest).map(|_| Rejection::Overtaken(newest));
+        self.world.post(0, &posted);
+        let last = self.leader().last();
+        let ids = known.unwrap_or((before.next(), last));
+        self.writes.push(ids);
+        let message = list_with("/", &posted.texts);
+        if known.is_some() {
+            self.note(format!("{message} is known: it is {}", range(ids)));
+        } else if last > before {
+            self.texts.extend(before.until(last).zip(posted.texts));
+            self.note(format!("{}={message} is accepted, w={}", range(ids), posted.concern));
+        } else {
+            let why = rejection.or(overtaken).map_or_else(String::new, |rejection| self.explain(&rejection));
+            self.news(format!("{message} is rejected: {why}"));
+        }
+    }
+
+    pub(super) fn store(&mut self, luck: Luck) -> Result<(), String> {
+        if !self.process().has_copies_to_store() {
+            return Err("nothing is being stored".to_owned());
+        }
+        self.world.take(Step::Store(0), luck);
+        match luck {
+            Luck::Good => self.note(format!("master holds up to {}", self.leader().durable())),
+            Luck::NoRoom => self.note("master has no room for messages: refusals go to the disk in their place"),
+            Luck::Failed => self.note("master cannot write any more"),
+        }
+        self.observe();
+        Ok(())
+    }
+
+    pub(super) fn store_refusals(&mut self, luck: Luck) -> Result<(), String> {
+        if !self.process().has_refusals_to_store() {
+            return Err("no refusal is being stored".to_owned());
+        }
+        self.world.take(Step::StoreRefusals(0), luck);
+        self.observe();
+        Ok(())
+    }
+
+    /// Time passes, and what is due then begins.
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.world.pass_time(self.world.now.plus(time));
+        self.observe();
+    }
+
+    /// The master learns that a secondary does not answer: a heartbeat goes by without an answer, or what brings it up to
+    /// date fails. From now on nothing to it or from it arrives by itself.
+    pub(super) fn unreachable(&mut self, place: usize) {
+        self.cut_off.insert(place);
+        if self.question(place).is_none() && self.state(place) == Some(ReplicationState::InSync) {
+            self.pass(HEARTBEAT);
+        }
+        let waited_for = |parcel: &&Parcel| parcel.member == place && parcel.somebody_waits();
+        let call = self.world.wire.iter().find(waited_for).map(|parcel| parcel.number);
+        if let Some(number) = self.question(place).or(call) {
+            self.take(Step::GiveUp(number));
+        }
+    }
+
+    /// The question for the state of a secondary, or its answer, which is on the wire.
+    fn question(&self, place: usize) -> Option<u64> {
+        let is_question =
+            |parcel: &&Parcel| parcel.member == place && matches!(parcel.content, Content::Probe | Content::Status(_));
+        self.world.wire.iter().find(is_question).map(|parcel| parcel.number)
+    }
+
+    /// The master asks a secondary for its state, and gets the answer.
+    pub(super) fn report(&mut self, place: usize) -> Result<(), String> {
+        self.cut_off.remove(&place);
+        if self.question(place).is_none() {
+            self.take(Step::Announce(0, place));
+            self.take(Step::Tick(0));
+        }
+        if self.question(place).is_none() {
+            self.pass(HEARTBEAT);
+        }
+        for _ in 0..2 {
+            let number = self.question(place).ok_or("the master does not ask this secondary")?;
+            self.deliver(number);
+        }
+        Ok(())
+    }
+
+    /// A secondary is there again: it announces itself, reports, and gets what it lacks, until it is in sync.
+    pub(super) fn rejoin(&mut self, place: usize) {
+        self.cut_off.remove(&place);
+        self.briefly(|cluster| {
+            cluster.take(Step::Announce(0, place));
+            for _ in 0..TURNS_MAX {
+                if cluster.state(place) == Some(ReplicationState::InSync) {
+                    return;
+                }
+                match cluster.next_arrival(|parcel| parcel.member == place) {
+                    Some(number) => cluster.deliver(number),
+                    None => cluster.take(Step::Tick(0)),
+                }
+            }
+            panic!("s{} does not come back", place + 1);
+        });
+    }
+
+    /// Everything that is under way arrives and is stored, until nothing is left to do, except what is delayed or cut off.
+    pub(super) fn settle(&mut self) {
+        self.briefly(|cluster| {
+            for _ in 0..TURNS_MAX {
+                let process = cluster.process();
+                let is_due = process.leader.wake_at().is_some_and(|at| at <= cluster.world.now);
+                if let Some(number) = cluster.next_arrival(|_| true) {
+                    cluster.deliver(number);
+                } else if process.has_copies_to_store() {
+                    cluster.take(Step::Store(0));
+                } else if process.has_refusals_to_store() {
+                    cluster.take(Step::StoreRefusals(0));
+                } else if is_due && cluster.world.tick_is_useful(0) {
+                    cluster.take(Step::Tick(0));
+                } else {
+                    return;
+                }
+            }
+            panic!("the cluster does not settle: {:?}", cluster.world.wire);
+        });
+    }
+
+    pub(super) fn ask(&mut self, place: usize) {
+        self.world.take(Step::AskFate(place), Luck::Good);
+        let is_answer = |parcel: &&Parcel| parcel.member == place && matches!(parcel.content, Content::Fate { .. });
+        if let Some(number) = self.world.wire.iter().find(is_answer).map(|parcel| parcel.number) {
+            self.world.take(Step::Deliver(number), Luck::Good);
+        }
+        self.note(format!("s{} is told: decided {}", place + 1, self.replica(place).decided()));
+    }
+
+    pub(super) fn restart(&mut self, place: usize, with_disk: bool) {
+        let node = Node::Secondary(place);
+        self.world.crash(node, Crash::of(if with_disk { Harm::Killed } else { Harm::DiskLost }));
+        self.world.start(node, |_| false);
+        self.note(format!("s{} holds up to {}", place + 1, self.replica(place).last()));
+    }
+
+    pub(super) fn restart_master(&mut self, keep: Option<Id>, decided: Option<Id>) {
+        let harm = if decided.is_some() { Harm::PowerLost { notes: usize::MAX } } else { Harm::Killed };
+        self.world.crash(MASTER, Crash::of(harm));
+        if let Some(keep) = keep {
+            self.disk(MASTER).store().drop_from(keep.next()).unwrap();
+            self.world.witness.disk_lost(MASTER);
+        }
+        if let Some(decided) = decided {
+            let visible = visible(self.disk(MASTER), decided).len() as u64;
+            self.disk(MASTER).store().note_watermark(Watermark { decided, visible }).unwrap();
+        }
+        self.world.start(MASTER, |_| false);
+        let (epoch, last, open) = (self.leader().epoch(), self.leader().last(), self.leader().open());
+        self.note(format!("epoch {epoch} begins after {last}, {open} in doubt"));
+    }
+
+    pub(super) fn new_log(&mut self) {
+        self.world.crash(MASTER, Crash::of(Harm::DiskLost));
+        self.world.start(MASTER, |_| false);
+        self.note(format!("log {} begins", self.leader().log_id()));
+    }
+
+    pub(super) fn join(&mut self, place: usize, copy_of: Option<Secondary>) {
+        if place == self.world.secondaries.len() {
+            let other = copy_of.map(|Secondary(other)| self.disk(Node::Secondary(other)).clone());
+            self.world.add_secondary(other.unwrap_or_else(|| Slate::new(101 + place as u64)));
+            self.world.start(Node::Secondary(place), |_| false);
+        }
+        self.world.join(0, place);
+    }
+
+    /// A secondary gets a call that its master has not sent: as that would be, but for the parts that are named.
+    pub(super) fn forge(&mut self, place: usize, parts: &[(String, String)]) -> Result<(), Box<dyn Error>> {
+        let call = forged_call(self.leader(), parts)?;
+        let to = self.replica(place).status().incarnation;
+        self.call(place, to, &call);
+        Ok(())
+    }
+}
+
+/// The wire.
+impl Cluster {
+    /// Does something with each of what is named, in this order.
+    pub(super) fn each(&mut self, names: &[String], what: impl Fn(&mut Cluster, u64)) -> Result<(), String> {
+        names.iter().try_for_each(|name| {
+            let number = self.find(name)?;
+            what(self, number);
+            Ok(())
+        })
+    }
+
+    fn find(&self, name: &str) -> Result<u64, String> {
+        let is_named = |parcel: &&Parcel| self.names.get(&parcel.number).is_some_and(|known| known == name);
+        let parcel = self.world.wire.iter().find(is_named);
+        parcel.map(|parcel| parcel.number).ok_or_else(|| format!("{name} is not on the wire"))
+    }
+
+    /// What arrives by itself next, of a kind.
+    fn next_arrival(&self, is_meant: impl Fn(&Parcel) -> bool) -> Option<u64> {
+        let comes = |parcel: &&Parcel| {
+            is_meant(parcel) && !self.delayed.contains(&parcel.number) && !self.cut_off.contains(&parcel.member)
+        };
+        self.world.wire.iter().find(comes).map(|parcel| parcel.number)
+    }
+
+    /// Something gets lost. What waits for it goes on waiting.
+    pub(super) fn lose(&mut self, number: u64) {
+        self.delayed.insert(number);
+        self.names.insert(number, "lost".to_owned());
+    }
+
+    /// Something arrives only when a script delivers it.
+    pub(super) fn delay(&mut self, number: u64) {
+        self.delayed.insert(number);
+    }
+
+    /// A second copy of a call, for whose answer the master does not wait, is delayed.
+    pub(super) fn duplicate(&mut self, number: u64) {
+        self.world.duplicate(number);
+        let twin = self.world.wire.last().map_or(number, |parcel| parcel.number);
+        self.names.insert(twin, self.names[&number].clone());
+        self.delayed.insert(twin);
+    }
+
+    pub(super) fn deliver(&mut self, number: u64) {
+        let Some(parcel) = self.world.wire.iter().find(|parcel| parcel.number == number).cloned() else { return };
+        let Parcel { member, content, .. } = parcel;
+        if let Content::Call { to, call, dispatch: None } = &content {
+            self.world.lose(number);
+            return self.call(member, *to, call);
+        }
+        let before = self.replica(member).status();
+        self.world.take(Step::Deliver(number), Luck::Good);
+        match content {
+            Content::Call { call, .. } => {
+                let reply = self.world.wire.last().cloned();
+                let name = self.names.get(&number).map(|name| name.replacen('c', "r", 1));
+                if let Some(Parcel { number, content: Content::Reply { answer, .. }, .. }) = reply {
+                    self.names.extend(name.map(|name| (number, name)));
+                    self.tell_answer(member, &before, &call, &answer);
+                }
+            }
+            Content::Reply { answer: Ok(acknowledgement), .. } => self.tell_acknowledgement(member, &acknowledgement),
+            // Without a back-off the master would ask it again and again.
+            Content::Status(Some(status)) if self.leader().may_take_part(&status).is_err() => {
+                self.cut_off.insert(member);
+            }
+            _ => {}
+        }
+        self.observe();
+    }
+
+    /// A call arrives for whose answer nobody waits.
+    fn call(&mut self, member: usize, to: Incarnation, call: &Call) {
+        let before = self.replica(member).status();
+        let answer = self.world.call(member, to, call);
+        self.tell_answer(member, &before, call, &answer);
+        self.observe();
+    }
+}
