@@ -24,7 +24,7 @@
 
 mod world;
 
-use replicated_log::protocol::{LeaderSettings, MemberView, ReplicationState, Timing, WriteConcern};
+use replicated_log::protocol::{LeaderSettings, MemberView, ReplicationState, WriteConcern};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -33,7 +33,7 @@ use world::master::Posted;
 use world::plants::Plant;
 use world::platter::{Crash, Harm, Luck, Slate};
 use world::wire::Content;
-use world::{Node, Step, World};
+use world::{Node, Step, World, due_at_once};
 
 /// How much may happen.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
@@ -313,7 +313,7 @@ impl State {
 
 /// A cluster that has just started: nobody knows anybody.
 fn just_started(secondaries: usize, plant: Option<Plant>) -> World<Slate> {
-    let mut world = World::new(secondaries, plant, settings(), empty_disk);
+    let mut world = World::new(secondaries, plant, settings(), Slate::of);
     world.nodes().into_iter().for_each(|node| world.start(node, |_| true));
     world
 }
@@ -331,16 +331,9 @@ fn in_operation(secondaries: usize, plant: Option<Plant>) -> World<Slate> {
 /// The same, and a secondary that runs and is not registered.
 fn with_a_newcomer(mut world: World<Slate>) -> World<Slate> {
     let newcomer = Node::Secondary(world.secondaries.len());
-    world.add_secondary(empty_disk(newcomer));
+    world.add_secondary(Slate::of(newcomer));
     world.start(newcomer, |_| true);
     world
-}
-
-fn empty_disk(node: Node) -> Slate {
-    Slate::new(match node {
-        Node::Master(index) => 1 + index as u64,
-        Node::Secondary(index) => 100 + index as u64,
-    })
 }
 
 fn post(text: &str, concern: WriteConcern, timeout: Option<Duration>) -> Posted {
@@ -422,22 +415,7 @@ const DEADLINE: Duration = Duration::from_secs(1);
 /// Everything that waits for its time is due at once, in any order, and heartbeats never are: what they could find is
 /// found by other steps.
 fn settings() -> LeaderSettings {
-    let at_once = Duration::ZERO;
-    LeaderSettings {
-        timing: Timing {
-            heartbeat: Duration::from_secs(1_000_000),
-            batch_wait: at_once,
-            round_wait: at_once,
-            news_wait: at_once,
-            backoff_min: at_once,
-            backoff_max: at_once,
-        },
-        quorum: Some(1),
-        pending_max: 100,
-        keys_max: 100,
-        catch_up_max: 1,
-        in_doubt_wait: at_once,
-    }
+    due_at_once(Duration::from_secs(1_000_000), 1)
 }
 
 /// Checks a configuration as a whole, and says how large it was.

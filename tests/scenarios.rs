@@ -16,7 +16,7 @@ mod world;
 
 use goldenscript::{Context, Runner};
 use printing::Seen;
-use replicated_log::protocol::{Id, Leader, LeaderSettings, Replica, ReplicationState, Timing, WriteConcern};
+use replicated_log::protocol::{Id, Leader, LeaderSettings, Replica, ReplicationState, WriteConcern};
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use world::master::{Posted, Process};
 use world::platter::{Luck, Slate};
-use world::{Node, Step, World};
+use world::{Node, Step, World, due_at_once};
 
 /// One test per script, so that a failure names the behaviour and one can be run alone.
 macro_rules! scenarios {
@@ -108,22 +108,7 @@ const MASTER: Node = Node::Master(0);
 
 /// What has to wait is due at once, except heartbeats: time passes only where a script says so.
 fn settings() -> LeaderSettings {
-    let at_once = Duration::ZERO;
-    LeaderSettings {
-        timing: Timing {
-            heartbeat: HEARTBEAT,
-            batch_wait: at_once,
-            round_wait: at_once,
-            news_wait: at_once,
-            backoff_min: at_once,
-            backoff_max: at_once,
-        },
-        quorum: Some(1),
-        pending_max: 100,
-        keys_max: 100,
-        catch_up_max: 2,
-        in_doubt_wait: at_once,
-    }
+    due_at_once(HEARTBEAT, 2)
 }
 
 /// What a script can say; see `tests/scenarios/README.md`.
@@ -240,11 +225,7 @@ impl Runner for Cluster {
 impl Cluster {
     /// A cluster of which every node takes part.
     fn new(secondaries: usize, settings: LeaderSettings) -> Cluster {
-        let copy = |node| match node {
-            Node::Master(_) => 1,
-            Node::Secondary(place) => 101 + place as u64,
-        };
-        let mut world = World::new(secondaries, None, settings, |node| Slate::new(copy(node)));
+        let mut world = World::new(secondaries, None, settings, Slate::of);
         world.nodes().into_iter().rev().for_each(|node| world.start(node, |_| false));
         let mut cluster = Cluster {
             world,

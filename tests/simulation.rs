@@ -37,11 +37,7 @@ fn play<P: Platter>(seed: u64, plant: Option<Plant>, disk: impl Fn(Node) -> P, l
 }
 
 fn on_slates(seed: u64, plant: Option<Plant>, loud: bool) -> Outcome {
-    let copy = |node| match node {
-        Node::Master(index) => 1 + index as u64,
-        Node::Secondary(index) => 100 + index as u64,
-    };
-    play(seed, plant, |node| Slate::new(copy(node)), loud)
+    play(seed, plant, Slate::of, loud)
 }
 
 fn on_disks(seed: u64, loud: bool) -> Outcome {

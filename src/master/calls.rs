@@ -34,7 +34,7 @@ impl Master {
     }
 
     /// Makes one call, and gives what came of it.
-    pub(super) fn call(&self, dispatch: Dispatch, shared: Option<&SharedText>) -> (Event, Context) {
+    fn call(&self, dispatch: Dispatch, shared: Option<&SharedText>) -> (Event, Context) {
         match self.try_call(&dispatch, shared) {
             Ok((sent, acknowledgement, call)) => {
                 let context = Context { call: (sent > dispatch.after).then_some(call), ..Context::default() };
@@ -103,14 +103,14 @@ impl Master {
     /// Tells a secondary that it is about to be removed. Gives whether it knows; one that was started anew is not admitted
     /// anyway.
     pub(super) fn tell_removal(&self, member: MemberId) -> bool {
-        let effects = self.begin_step(Event::Leaving(member), Context::default());
+        let mut effects = self.begin_step(Event::Leaving(member), Context::default());
+        let notice = effects.calls.pop().ok_or_else(|| PeerError::Unanswered("has not answered yet".to_owned()));
+        self.perform(effects);
         let Some(node) = self.address_of(member) else { return false };
-        let notice = effects.calls.first().ok_or_else(|| PeerError::Unanswered("has not answered yet".to_owned()));
         let told = notice.and_then(|notice| {
             let flight = Flight { after: notice.after, through: notice.carries, sent: Instant::now() };
-            self.peers.tell(&node, &self.write(notice, flight, &EntriesText::new(&[]))?)
+            self.peers.tell(&node, &self.write(&notice, flight, &EntriesText::new(&[]))?)
         });
-        self.perform(effects);
         match told {
             Ok(()) | Err(PeerError::Restarted) => true,
             Err(error) => {

@@ -13,6 +13,7 @@ use super::timeline::CallMade;
 use crate::http::Exchange;
 use crate::node::ids::{id_range, id_ranges};
 use crate::node::logging::Step;
+use crate::peer::PeerError;
 use crate::protocol::{
     CallFailure, Dispatch, Event, Health, Id, MemberId, News, Outcome, Purpose, Ready, ReplicationState, Slot,
     Watermark,
@@ -29,11 +30,11 @@ const ROOM_PAUSE: Duration = Duration::from_millis(100);
 /// How often a long catch-up is reported.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// What is left to do after a step.
-#[derive(Default)]
+/// What is left to do after a step. The leader waits for the events that report it.
+#[must_use = "effects have to be carried out"]
 pub(super) struct Effects {
     pub(super) round: Option<BegunRound>,
-    /// Calls that whoever made the step goes on with.
+    /// Calls that the caller of the step goes on with.
     pub(super) calls: Vec<Dispatch>,
     note: Option<Watermark>,
     append: Vec<Slot>,
@@ -71,7 +72,7 @@ impl Master {
 
     /// The second half of [`Master::begin_step`], for an owner of the state that has made the step itself.
     pub(super) fn finish_step(&self, mut state: MutexGuard<'_, State>, ready: Ready, context: Context) -> Effects {
-        let Ready { note, replies, news, round, calls, probes, append, refuse, .. } = ready;
+        let Ready { note, replies, news, round, calls, probes, append, refuse, wake_at } = ready;
         let answers: Vec<(Exchange, Answer)> =
             replies.into_iter().filter_map(|(ticket, reply)| self.answer(&mut state, ticket, &reply)).collect();
         let mut lines = Vec::new();
@@ -93,7 +94,7 @@ impl Master {
         if state.leader.waiting() == 0 {
             self.all_answered.notify_all();
         }
-        let (shown, sleeper) = (state.leader.shown().decided, self.sleeper(&state));
+        let (shown, sleeper) = (state.leader.shown().decided, self.sleeper(&state, wake_at));
         let is_more_shown = shown > std::mem::replace(&mut state.shown_to_followers, shown);
         let has_lines = !lines.is_empty();
         if has_lines {
@@ -351,7 +352,7 @@ fn why(failure: &CallFailure, context: &Context) -> String {
     match (failure, &context.why) {
         (_, Some(why)) => why.clone(),
         (CallFailure::Refused(refusal), None) => refusal.to_string(),
-        (CallFailure::Restarted, None) => "was restarted and has to be caught up".to_owned(),
+        (CallFailure::Restarted, None) => PeerError::Restarted.to_string(),
         (CallFailure::Silent | CallFailure::Failed, None) => "did not answer as it should".to_owned(),
     }
 }

@@ -1,7 +1,7 @@
 //! Takes what clients post: reads it, gives it to the leader, and answers it if it is not taken.
 
 use super::effects::Context;
-use super::idempotency::parse_key;
+use super::idempotency::{another_write, parse_key};
 use super::replies::{refused, unknown};
 use super::shared::Master;
 use super::state::{Client, OpenWrite, State};
@@ -20,7 +20,7 @@ use crate::wire::client::{Copies, Posted, Wishes, WriteIds, parse_timeout};
 use crate::wire::fault::Fail;
 use crate::wire::timestamp;
 use serde_json::json;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The name that a client gives to a write.
@@ -32,6 +32,15 @@ struct Conditions {
     key: Option<Arc<str>>,
     /// The id that its message is to follow directly.
     follows: Option<Id>,
+}
+
+/// What happens to a client, once the leader has its write.
+enum Next {
+    /// It waits for the outcome.
+    Wait,
+    Reply(Client, Reply),
+    /// The store holds a write with its key, between these ids.
+    Compare(Client, Id, Id),
 }
 
 impl Conditions {
@@ -128,7 +137,11 @@ impl Master {
         };
         let (concern, share) = match examined {
             Ok(taken) => taken,
-            Err(reply) => return self.reject(state, exchange, reply),
+            Err(reply) => {
+                drop(state);
+                self.metrics.write_ended(WriteOutcome::Rejected);
+                return exchange.reply(reply);
+            }
         };
         let Posted { messages, dialect, wishes } = posted;
         let (ticket, wanted) = (state.new_ticket(), state.leader.copies(concern));
@@ -140,8 +153,7 @@ impl Master {
         let mut ready = state.leader.step(self.now(), Event::Posted(post));
         let reply = ready.replies.iter().position(|(to, _)| *to == ticket).map(|at| ready.replies.swap_remove(at).1);
         let client = Client { exchange, dialect, wanted, messages: number, timestamp_ms };
-        let mut unanswered = None;
-        match reply {
+        let next = match reply {
             Some(protocol::Reply::Accepted { first, last }) => {
                 let since = Instant::now();
                 let (deadline, timeline) = (timeout.map(|timeout| since + timeout), Timeline::new(since));
@@ -149,47 +161,40 @@ impl Master {
                     OpenWrite { first, wanted, timestamp_ms, deadline, timeline, master_unable: None, pending: share };
                 state.writes.insert(last, write);
                 if fails_after {
-                    unanswered = Some((client.exchange, WriteIds::new(dialect, first, last)));
+                    let ids = WriteIds::new(dialect, first, last);
+                    Next::Reply(client, unknown(ids, "it was appended, but this master was asked to fail"))
                 } else {
                     state.clients.insert(ticket, client);
+                    Next::Wait
                 }
             }
             Some(protocol::Reply::Joined { .. }) => {
                 state.clients.insert(ticket, client);
+                Next::Wait
             }
             Some(protocol::Reply::Rejected(rejection)) => {
-                let reply = self.rejection(&state, &rejection);
-                self.reject(state, client.exchange, reply);
-                return;
+                self.metrics.write_ended(WriteOutcome::Rejected);
+                Next::Reply(client, self.rejection(&state, &rejection))
             }
-            Some(protocol::Reply::Stored { first, last }) => {
-                drop(state);
-                let timeout = timeout.unwrap_or_default();
-                return self.repeat_from_store((first, last), ticket, client, &repeated, concern, timeout);
-            }
-            Some(protocol::Reply::OtherWrite(last)) => {
-                drop(state);
-                return client.exchange.reply(super::idempotency::another_write(last));
-            }
+            Some(protocol::Reply::Stored { first, last }) => Next::Compare(client, first, last),
+            Some(protocol::Reply::OtherWrite(last)) => Next::Reply(client, another_write(last)),
             Some(protocol::Reply::Unknown { last }) => {
-                let first = Id::new(last.get().saturating_sub(number - 1));
-                let why = state.why_halted.clone().unwrap_or_default();
-                drop(state);
-                return client.exchange.reply(unknown(WriteIds::new(dialect, first, last), &why));
+                let ids = WriteIds::new(dialect, client.first_of(last), last);
+                let reply = unknown(ids, state.why_halted.as_deref().unwrap_or_default());
+                Next::Reply(client, reply)
             }
             other => unreachable!("a post gets {other:?}"),
-        }
+        };
         let effects = self.finish_step(state, ready, Context::default());
         self.perform(effects);
-        if let Some((exchange, ids)) = unanswered {
-            exchange.reply(unknown(ids, "it was appended, but this master was asked to fail"));
+        match next {
+            Next::Wait => {}
+            Next::Reply(client, reply) => client.exchange.reply(reply),
+            Next::Compare(client, first, last) => {
+                let timeout = timeout.unwrap_or_default();
+                self.repeat_from_store((first, last), ticket, client, &repeated, concern, timeout);
+            }
         }
-    }
-
-    fn reject(&self, state: MutexGuard<'_, State>, exchange: Exchange, reply: Reply) {
-        drop(state);
-        self.metrics.write_ended(WriteOutcome::Rejected);
-        exchange.reply(reply);
     }
 
     /// What a write asks for, and room for its text, if this node can take it.

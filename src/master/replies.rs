@@ -54,11 +54,7 @@ impl Master {
                 let client = state.clients.remove(&ticket)?;
                 let write = state.writes.get(&last);
                 if is_repeat && write.is_none() {
-                    self.metrics.write_ended(match outcome {
-                        Outcome::Committed => WriteOutcome::Committed,
-                        Outcome::CommittedShort => WriteOutcome::Short,
-                        Outcome::Refused => WriteOutcome::Refused,
-                    });
+                    self.metrics.write_ended(counted_as(outcome));
                 }
                 let content = match outcome {
                     Outcome::Refused => Content::Reply(state.refusal(last, client.dialect)),
@@ -78,7 +74,7 @@ impl Master {
                 };
                 Some((client.exchange, Answer { content: Content::Reply(unknown(ids, why)), is_replay: false }))
             }
-            // Whoever posts deals with these.
+            // `Master::take` deals with these.
             protocol::Reply::Accepted { .. }
             | protocol::Reply::Joined { .. }
             | protocol::Reply::Rejected(_)
@@ -115,11 +111,7 @@ impl Master {
         let Some(write) = state.writes.remove(&last) else { return };
         let now = Instant::now();
         let took = now.saturating_duration_since(write.timeline.since);
-        self.metrics.write_ended(match outcome {
-            Outcome::Committed => WriteOutcome::Committed,
-            Outcome::CommittedShort => WriteOutcome::Short,
-            Outcome::Refused => WriteOutcome::Refused,
-        });
+        self.metrics.write_ended(counted_as(outcome));
         self.metrics.write_took(took);
         state.pace.count(outcome != Outcome::Refused, now, took);
         let what = write.what(last);
@@ -129,7 +121,7 @@ impl Master {
 
 impl Client {
     /// The first id of a write that ends with another one, as far as the client knows how many messages it has.
-    fn first_of(&self, last: Id) -> Id {
+    pub(super) fn first_of(&self, last: Id) -> Id {
         Id::new(last.get().saturating_sub(self.messages.saturating_sub(1)))
     }
 }
@@ -172,6 +164,15 @@ impl State {
             false if wanted == self.leader.nodes() => "not every secondary acknowledged it".to_owned(),
             false => format!("only {copies} of the {wanted} nodes it asked for can have it"),
         }
+    }
+}
+
+/// An outcome, as `/metrics` counts it.
+fn counted_as(outcome: Outcome) -> WriteOutcome {
+    match outcome {
+        Outcome::Committed => WriteOutcome::Committed,
+        Outcome::CommittedShort => WriteOutcome::Short,
+        Outcome::Refused => WriteOutcome::Refused,
     }
 }
 

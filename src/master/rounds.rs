@@ -61,7 +61,7 @@ impl Master {
         let mut state = self.lock();
         let mut watches = false;
         loop {
-            let (now, due) = (Instant::now(), self.due(&state));
+            let (now, due) = (Instant::now(), self.at(state.leader.wake_at()));
             if due.is_some_and(|due| due <= now) {
                 break;
             }
@@ -92,15 +92,15 @@ impl Master {
         }
     }
 
-    /// When the leader has something to do.
-    fn due(&self, state: &State) -> Option<Instant> {
-        state.leader.wake_at().and_then(|at| self.started.checked_add(at.since(Time::ZERO)))
+    /// A time of the leader's, by this process's clock.
+    fn at(&self, time: Option<Time>) -> Option<Instant> {
+        time.and_then(|time| self.started.checked_add(time.since(Time::ZERO)))
     }
 
-    /// The thread to wake once the state is unlocked: one for what is due, or the one that watches the clock if it would
-    /// look too late.
-    pub(super) fn sleeper(&self, state: &State) -> Option<&Condvar> {
-        let (due, runners) = (self.due(state)?, &state.runners);
+    /// The thread to wake once the state is unlocked, because the leader has something to do at a time: one for what is due,
+    /// or the one that watches the clock if it would look too late.
+    pub(super) fn sleeper(&self, state: &State, wake_at: Option<Time>) -> Option<&Condvar> {
+        let (due, runners) = (self.at(wake_at)?, &state.runners);
         if due <= Instant::now() && runners.idle > usize::from(runners.is_watched) {
             return Some(&self.spare);
         }

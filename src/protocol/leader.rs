@@ -29,10 +29,10 @@ use super::progress::Progress;
 use super::scheduler::{Queued, Scheduler};
 use super::writes::{Expiry, Waiter, Wanted, Write, Writes};
 use super::{
-    Acknowledgement, Call, CallFailure, Dispatch, Entry, Epoch, EpochHistory, Event, Health, Id, IdempotencyKeys,
-    Incarnation, KeyedWrite, LogId, MemberId, MemberView, News, Opening, Outcome, Post, Purpose, Ready, Refusal,
-    Rejection, ReplicaStatus, ReplicationState, Reply, Round, Shortfall, Slot, Ticket, Time, Timing, Watermark,
-    WriteConcern,
+    Acknowledgement, Call, CallFailure, CopyId, Dispatch, Entry, Epoch, EpochHistory, Event, Health, Id,
+    IdempotencyKeys, Incarnation, KeyedWrite, LogId, MemberId, MemberView, News, Opening, Outcome, Post, Purpose,
+    Ready, Refusal, Rejection, ReplicaStatus, ReplicationState, Reply, Round, Shortfall, Slot, Ticket, Time, Timing,
+    Watermark, WriteConcern,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ struct ReportsAwaited {
 /// The state of one master, from its start to its end.
 ///
 /// Invariants, asserted after every event:
-/// - `shown ≤ decided ≤ durable ≤ taken or durable ≤ last`, and none of them ever goes back;
+/// - `shown ≤ decided ≤ durable ≤ taken ≤ last`, and none of them ever goes back;
 /// - every id in `decided+1..=last` is open or in `refused`;
 /// - no open write at or below `sealed` is refusing, unless its refusing began before it could be sealed: such a write is
 ///   stepped over by the seal and never committed;
@@ -297,7 +297,7 @@ impl Leader {
 
     /// The member that is this copy of the log, under whichever address it was registered.
     #[must_use]
-    pub fn member_with(&self, copy: super::CopyId) -> Option<MemberId> {
+    pub fn member_with(&self, copy: CopyId) -> Option<MemberId> {
         self.members.twin_of(MemberId::new(u32::MAX), copy)
     }
 
@@ -402,7 +402,7 @@ impl Leader {
             Event::AppendHadNoRoom => self.append_had_no_room(&mut ready),
             Event::RefusalsStored => self.refusals_stored(now, &mut ready),
             Event::WatermarkNoted => self.watermark_noted(now, &mut ready),
-            Event::Failed => self.halt(&mut ready),
+            Event::Failed => self.halt(now, &mut ready),
             Event::Acknowledged { dispatch, sent, acknowledgement } => {
                 self.acknowledged(now, &dispatch, sent, &acknowledgement, &mut ready);
             }
@@ -464,7 +464,9 @@ impl Leader {
 
     fn tick(&mut self, now: Time, ready: &mut Ready) {
         let due = self.writes.due(now);
-        self.expire(now, due, ready);
+        if !due.is_empty() {
+            self.expire(now, due, ready);
+        }
         if self.stops_at.is_some_and(|at| at <= now) {
             self.stop(now, ready);
         }
@@ -986,7 +988,7 @@ impl Leader {
     }
 
     /// Takes no more writes, for good. What became of those in flight is not this master's to tell.
-    fn halt(&mut self, ready: &mut Ready) {
+    fn halt(&mut self, now: Time, ready: &mut Ready) {
         self.is_halted = true;
         self.scheduler.clear();
         let open: Vec<Id> = self.writes.iter().map(|(last, _)| last).collect();
@@ -994,11 +996,7 @@ impl Leader {
             let waiters = self.writes.take_waiters(last, |_| true);
             ready.replies.extend(waiters.iter().map(|waiter| (waiter.ticket, Reply::Unknown { last })));
         }
-        let awaited = std::mem::take(&mut self.reports_awaited);
-        for ReportsAwaited { ticket, last, wanted, .. } in awaited {
-            let outcome = self.known_outcome(last, wanted);
-            ready.replies.push((ticket, Reply::Settled { last, outcome, is_repeat: true }));
-        }
+        self.answer_awaiting_reports(now, ready);
     }
 }
 
@@ -1052,7 +1050,7 @@ impl Leader {
         }
         progress.lost(now, &timing);
         match failure {
-            CallFailure::Refused(refusal) if refusal.is_overtaken() => self.halt_by(member, refusal, ready),
+            CallFailure::Refused(refusal) if refusal.is_overtaken() => self.halt_by(now, member, refusal, ready),
             failure => ready.news.push(News::Unfit(member, failure)),
         }
     }
@@ -1125,12 +1123,12 @@ impl Leader {
     /// Admits a secondary that has what it needs, or sends it more of what it lacks.
     fn catch_up(&mut self, now: Time, member: MemberId, ready: &mut Ready) {
         let (timing, shown, durable) = (self.settings.timing, self.shown.decided, self.durable);
-        let may_be_admitted = self.may_be_admitted(member);
         let catch_up_max = self.settings.catch_up_max;
-        let Some(progress) = self.members.get_mut(member) else { return };
-        if !progress.waits_to_catch_up(now) {
+        if !self.members.get(member).is_some_and(|progress| progress.waits_to_catch_up(now)) {
             return;
         }
+        let may_be_admitted = self.may_be_admitted(member);
+        let Some(progress) = self.members.get_mut(member) else { return };
         if may_be_admitted {
             progress.admitted(now, &timing);
             let sent = progress.matched.since(progress.began_at);
@@ -1181,15 +1179,15 @@ impl Leader {
         }
         ready.news.push(News::Lost { member, matched, failure: failure.clone() });
         match failure {
-            CallFailure::Refused(refusal) if refusal.is_overtaken() => self.halt_by(member, refusal, ready),
+            CallFailure::Refused(refusal) if refusal.is_overtaken() => self.halt_by(now, member, refusal, ready),
             _ => self.give_up_unattainable(),
         }
     }
 
     /// A secondary knows better who may write. What is in flight is not refused: that is not this master's to decide.
-    fn halt_by(&mut self, member: MemberId, refusal: Refusal, ready: &mut Ready) {
+    fn halt_by(&mut self, now: Time, member: MemberId, refusal: Refusal, ready: &mut Ready) {
         ready.news.push(News::Overtaken(member, refusal));
-        self.halt(ready);
+        self.halt(now, ready);
     }
 
     /// A secondary is about to be removed. The call that tells it so is of a session in which it is not admitted, so it

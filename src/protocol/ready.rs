@@ -104,8 +104,8 @@ pub enum CallFailure {
     Failed,
 }
 
-/// What has to be done after an event, in the order of the fields. Only `replies` and `news` may be left out: whoever
-/// does not care for them loses nothing else.
+/// What has to be done after an event, in the order of the fields. Only `replies` and `news` may be left out: nothing else
+/// depends on them.
 ///
 /// One append, one batch of refusals and one watermark are under way at a time: the next comes with the event that reports
 /// the last one. Calls may take as long as they like, but each must end in [`Event::Acknowledged`] or [`Event::CallFailed`],
@@ -113,8 +113,8 @@ pub enum CallFailure {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[must_use = "effects have to be carried out"]
 pub struct Ready {
-    /// Note this high watermark, so that it survives the process, then report [`Event::WatermarkNoted`]. Until then nobody
-    /// may be shown more than before.
+    /// Note this high watermark, so that it survives the process, then report [`Event::WatermarkNoted`]. Until then no
+    /// reader may see more than before.
     pub note: Option<Watermark>,
     /// Answer these clients.
     pub replies: Vec<(Ticket, Reply)>,
@@ -128,7 +128,8 @@ pub struct Ready {
     pub probes: Vec<MemberId>,
     /// Make these slots durable at the end of the master's own log, then report [`Event::Appended`].
     pub append: Vec<Slot>,
-    /// Make the refusals of these ids durable, then report [`Event::RefusalsStored`]. Tell nobody before.
+    /// Make the refusals of these ids durable, then report [`Event::RefusalsStored`]. Do not tell
+    /// clients or secondaries before.
     pub refuse: Vec<Id>,
     /// Report [`Event::Tick`] at this time, if no other event comes before.
     pub wake_at: Option<Time>,

@@ -192,7 +192,7 @@ impl Cluster {
     pub(super) fn join(&mut self, place: usize, copy_of: Option<Secondary>) {
         if place == self.world.secondaries.len() {
             let other = copy_of.map(|Secondary(other)| self.disk(Node::Secondary(other)).clone());
-            self.world.add_secondary(other.unwrap_or_else(|| Slate::new(101 + place as u64)));
+            self.world.add_secondary(other.unwrap_or_else(|| Slate::of(Node::Secondary(place))));
             self.world.start(Node::Secondary(place), |_| false);
         }
         self.world.join(0, place);

@@ -32,7 +32,7 @@ pub(crate) mod witness;
 use master::{Journal, Master, Posted};
 use plants::Plant;
 use platter::{Crash, Luck, Platter};
-use replicated_log::protocol::{Acknowledgement, Call, Event, Incarnation, LeaderSettings, Replica, Time};
+use replicated_log::protocol::{Acknowledgement, Call, Event, Incarnation, LeaderSettings, Replica, Time, Timing};
 use secondary::Secondary;
 use std::time::Duration;
 use wire::{Complaint, Content, Parcel};
@@ -64,6 +64,27 @@ pub(crate) enum Step {
     GiveUp(u64),
     /// A secondary that has a reader asks its master what is decided. The answer is on the way.
     AskFate(usize),
+}
+
+/// What a master is configured with for whom everything that has to wait is due at once, but for heartbeats: so that a state
+/// does not depend on what time it is.
+pub(crate) fn due_at_once(heartbeat: Duration, catch_up_max: u64) -> LeaderSettings {
+    let at_once = Duration::ZERO;
+    LeaderSettings {
+        timing: Timing {
+            heartbeat,
+            batch_wait: at_once,
+            round_wait: at_once,
+            news_wait: at_once,
+            backoff_min: at_once,
+            backoff_max: at_once,
+        },
+        quorum: Some(1),
+        pending_max: 100,
+        keys_max: 100,
+        catch_up_max,
+        in_doubt_wait: at_once,
+    }
 }
 
 /// The cluster. Equal steps on equal worlds give equal worlds.

@@ -1,5 +1,6 @@
 //! A disk with a store on it, through crashes.
 
+use super::Node;
 use replicated_log::protocol::{CopyId, Id, KeyedWrite, Slot, SlotRef, Watermark};
 use replicated_log::store::{Identity, ReadLimit, Store, StoreError, Trouble};
 use std::fmt;
@@ -79,8 +80,15 @@ struct Contents {
 }
 
 impl Slate {
-    /// An empty disk, which is this copy.
-    pub(crate) fn new(copy: u64) -> Slate {
+    /// An empty disk for a node, as a copy of its own.
+    pub(crate) fn of(node: Node) -> Slate {
+        Slate::new(match node {
+            Node::Master(index) => 1 + index as u64,
+            Node::Secondary(index) => 100 + index as u64,
+        })
+    }
+
+    fn new(copy: u64) -> Slate {
         Slate { copy: CopyId::new(copy), contents: RwLock::default() }
     }
 
