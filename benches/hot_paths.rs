@@ -7,8 +7,9 @@
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use replicated_log::protocol::{
-    Acknowledgement, Call, CopyId, Dispatch, Entry, EntryRef, Epoch, EpochHistory, Event, FoundLog, Id, Incarnation,
-    Leader, LeaderSettings, LogId, MemberId, Post, Replica, Slot, Ticket, Time, Timing, Watermark, WriteConcern,
+    Acknowledgement, Call, CopyId, Dispatch, Entry, EntryRef, Epoch, EpochHistory, Event, Follower, FollowerSettings,
+    Found, FoundLog, Id, Incarnation, Leader, LeaderSettings, LogId, MemberId, Post, Slot, Ticket, Time, Timing,
+    Watermark, WriteConcern,
 };
 use replicated_log::store::{Disk, ReadLimit, Store};
 use replicated_log::wire::client::{Posted, View, write_entry};
@@ -102,7 +103,8 @@ mod leader {
             let _ = leader.step(Time::ZERO, Event::Joined(member));
             let _ = leader.step(Time::ZERO, Event::Tick);
             let (incarnation, copy) = (Incarnation::new(number.into()), CopyId::new(number.into()));
-            let report = Ok(Replica::empty(incarnation, copy).status());
+            let found = Found { copy, ..Found::default() };
+            let report = Ok(Follower::begin(FollowerSettings::default(), incarnation, found).status());
             let ready = leader.step(Time::ZERO, Event::Reported { member, report });
             acknowledge(&mut leader, ready.calls);
         }

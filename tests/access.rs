@@ -71,7 +71,7 @@ fn a_wrong_token_is_refused_everywhere() {
         (&cluster.master, &post, "/secondaries"),
         (&cluster.master, &delete, "/secondaries/secondary-1"),
         (&cluster.master, &put, "/secondaries/secondary-1/faults"),
-        (&cluster.master, &get, "/replicate/fate?after=0"),
+        (&cluster.master, &get, "/replicate/decisions?after=0"),
         (&cluster.secondaries[0], &post, "/replicate"),
         (&cluster.secondaries[0], &get, "/replicate/state"),
         (&cluster.secondaries[0], &get, "/replicate/slots?after=0"),

@@ -89,8 +89,13 @@ fn what_a_master_sends() {
 }
 
 #[test]
-fn lives_of_a_replica() {
+fn lives_of_a_secondary() {
     replay("calls", 2_000, targets::calls::check);
+}
+
+#[test]
+fn lives_of_a_follower() {
+    replay("follower", 3_000, targets::follower::check);
 }
 
 #[test]

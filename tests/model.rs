@@ -179,7 +179,8 @@ impl State {
     fn steps(&self) -> impl Iterator<Item = Step> + '_ {
         self.world.steps().into_iter().filter(|step| match *step {
             Step::GiveUp(_) => self.left.losses > 0,
-            Step::AskFate(_) => self.left.questions > 0,
+            Step::Read(_) => self.left.questions > 0,
+            Step::TickSecondary(_) => false,
             Step::Tick(master) => self.is_due(master) && self.world.tick_is_useful(master),
             _ => true,
         })
@@ -262,7 +263,7 @@ impl State {
             Action::Take(step) => {
                 match step {
                     Step::GiveUp(_) => left.losses -= 1,
-                    Step::AskFate(_) => left.questions -= 1,
+                    Step::Read(_) => left.questions -= 1,
                     _ => {}
                 }
                 self.world.take(step, Luck::Good);

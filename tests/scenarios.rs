@@ -16,7 +16,7 @@ mod world;
 
 use goldenscript::{Context, Runner};
 use printing::Seen;
-use replicated_log::protocol::{Id, Leader, LeaderSettings, Replica, ReplicationState, WriteConcern};
+use replicated_log::protocol::{Follower, Id, Leader, LeaderSettings, ReplicationState, WriteConcern};
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::PathBuf;
@@ -307,7 +307,7 @@ impl Cluster {
         &self.process().leader
     }
 
-    fn replica(&self, place: usize) -> &Replica {
+    fn replica(&self, place: usize) -> &Follower {
         self.world.secondaries[place].process.as_ref().expect("every secondary runs")
     }
 

@@ -1,9 +1,11 @@
-//! A life of a replica: calls that a master might send, and some that none should, answers about fates, messages of other
+//! A life of a replica: calls that a master might send, and some that none should, answers about decisions, messages of other
 //! masters, restarts.
 
 use super::choices::Choices;
 use super::node::Node;
-use replicated_log::protocol::{Call, Entry, Epoch, EpochHistory, Fate, Id, Incarnation, LogId, Opening, Reign, Slot};
+use replicated_log::protocol::{
+    Call, Decisions, Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Opening, Reign, Slot,
+};
 use replicated_log::wire::node::Envelope;
 use std::sync::Arc;
 
@@ -21,21 +23,21 @@ pub fn check(bytes: &[u8]) {
         match choices.below(8) {
             0..=4 => {
                 let call = call(&mut choices, &node);
-                let envelope = Envelope { to: node.replica().status().incarnation, master_port: 5_000 };
+                let envelope = Envelope { to: node.follower().status().incarnation, master_port: 5_000 };
                 let _ = node.receive(envelope, &call);
             }
-            5 => node.learn(&fate(&mut choices, &node)),
+            5 => node.learn(decisions(&mut choices, &node)),
             6 => node.restart(),
             _ => {
-                let id = choices.one_in(2).then(|| node.replica().last().plus(choices.below(4)));
-                node.receive_bare(id, text(&mut choices));
+                let id = choices.one_in(2).then(|| node.follower().last().plus(choices.below(4)));
+                node.receive_foreign(id, text(&mut choices));
             }
         }
     }
 }
 
 fn call(choices: &mut Choices<'_>, node: &Node) -> Call {
-    let status = node.replica().status();
+    let status = node.follower().status();
     let is_new = status.epoch == Epoch::NONE;
     let epoch = match choices.below(8) {
         0..=4 => status.epoch.get() + u64::from(is_new),
@@ -70,7 +72,7 @@ fn call(choices: &mut Choices<'_>, node: &Node) -> Call {
 }
 
 fn opening(choices: &mut Choices<'_>, node: &Node) -> Opening {
-    let status = node.replica().status();
+    let status = node.follower().status();
     let since = if choices.one_in(8) { Epoch::new(choices.below(4)) } else { status.epoch };
     Opening { since, overtaken_from: Id::new(status.last.next().get().saturating_sub(choices.below(5))) }
 }
@@ -87,7 +89,7 @@ fn history(choices: &mut Choices<'_>, latest: Epoch) -> Option<EpochHistory> {
 
 /// What a call covers: mostly every id once.
 fn slots(choices: &mut Choices<'_>, node: &Node, epoch: Epoch) -> (Id, Id, Vec<Arc<Entry>>, Vec<Id>) {
-    let last = node.replica().last();
+    let last = node.follower().last();
     let after = if choices.one_in(8) {
         last.plus(choices.below(3))
     } else {
@@ -138,10 +140,10 @@ fn text(choices: &mut Choices<'_>) -> Arc<str> {
     String::from_utf8_lossy(choices.bytes(length)).into()
 }
 
-fn fate(choices: &mut Choices<'_>, node: &Node) -> Fate {
-    let status = node.replica().status();
+fn decisions(choices: &mut Choices<'_>, node: &Node) -> Decisions {
+    let status = node.follower().status();
     let near = status.decided.until(status.last.plus(2));
-    Fate {
+    Decisions {
         log_id: status.log_id.filter(|_| !choices.one_in(8)).unwrap_or(LogId::new(2)),
         epoch: if choices.one_in(8) { status.epoch.next() } else { status.epoch },
         master: status.master.filter(|_| !choices.one_in(8)).unwrap_or(Incarnation::new(3)),

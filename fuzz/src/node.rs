@@ -1,18 +1,30 @@
-//! A secondary without a network: a replica, and a store in memory that does what the replica says, in the order in which
-//! the running one does it. After every step everything is checked that a reader or the master relies on.
+//! A secondary without a network: a follower, and a store in memory that does what the follower asks for. After every step
+//! everything is checked that a reader or the master relies on.
 
+use replicated_log::protocol::follower::{Called, Effect, Event, ForeignMessage, Reply};
 use replicated_log::protocol::{
-    Acknowledgement, Call, CopyId, Entry, Epoch, Fate, Id, Incarnation, Refusal, Replica, Slot, Watermark,
+    Acknowledgement, Call, Consistency, CopyId, Decisions, Entry, Follower, FollowerSettings, Id, Incarnation, Refusal,
+    Slot, Ticket, Time,
 };
 use replicated_log::store::{Memory, ReadLimit, Store};
 use replicated_log::wire::client::{View, write_entry};
 use replicated_log::wire::node::{EntriesText, Envelope, Replicate, write_call};
 use std::sync::Arc;
+use std::time::Duration;
 
 const ALL: ReadLimit = ReadLimit { slots_max: usize::MAX, bytes_max: usize::MAX };
+/// No call waits for another one.
+const AT_ONCE: FollowerSettings = FollowerSettings {
+    gap_timeout: Duration::ZERO,
+    busy_gap_timeout: Duration::ZERO,
+    read_timeout: Duration::from_secs(1),
+};
+/// Each event has its reply before the next one comes.
+const TICKET: Ticket = Ticket(1);
+const READER: Ticket = Ticket(2);
 
 pub(super) struct Node {
-    replica: Replica,
+    follower: Follower,
     store: Memory,
     /// What was decided, as it was then.
     decided: Vec<Slot>,
@@ -21,28 +33,67 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn new() -> Node {
-        let copy = CopyId::new(1);
-        let (replica, store) = (Replica::empty(Incarnation::new(1), copy), Memory::new(copy));
-        Node { replica, store, decided: Vec::new(), starts: 1 }
+        let store = Memory::new(CopyId::new(1));
+        let follower = Follower::begin(AT_ONCE, Incarnation::new(1), store.found().expect("memory can be read"));
+        Node { follower, store, decided: Vec::new(), starts: 1 }
     }
 
-    pub(super) fn replica(&self) -> &Replica {
-        &self.replica
+    pub(super) fn follower(&self) -> &Follower {
+        &self.follower
     }
 
     pub(super) fn held(&self, id: Id) -> Option<Slot> {
         self.store.get(id).expect("memory can be read")
     }
 
+    /// Gives an event to the follower, and does what it asks for. What it shows is checked after each step. Gives the reply
+    /// under [`TICKET`], if there is one.
+    fn drive(&mut self, event: Event) -> Option<Reply> {
+        let (mut event, mut replies) = (Some(event), Vec::new());
+        while let Some(next) = event.take() {
+            let ready = self.follower.step(Time::ZERO, next);
+            replies.extend(ready.replies);
+            self.check_shown();
+            event = ready.effect.map(|(ticket, effect)| {
+                assert_eq!(ticket, TICKET, "the effect is that of the job in hand");
+                self.carry_out(effect)
+            });
+        }
+        let (to_readers, mut others): (Vec<_>, Vec<_>) = replies.into_iter().partition(|(ticket, _)| *ticket == READER);
+        assert!(to_readers.iter().all(|(_, reply)| matches!(reply, Reply::Read { .. })), "{to_readers:?}");
+        assert!(others.len() <= 1, "one event, one reply: {others:?}");
+        others.pop().map(|(ticket, reply)| {
+            assert_eq!(ticket, TICKET);
+            reply
+        })
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Event {
+        match effect {
+            Effect::LookUp(ids) => Event::LookedUp(ids.into_iter().filter_map(|id| self.held(id)).collect()),
+            Effect::Store(changes) => {
+                changes.iter().for_each(|change| self.store.change(change).expect("an accepted change can be made"));
+                Event::Stored
+            }
+            Effect::Note(watermark) => {
+                self.store.note_watermark(watermark).expect("memory can be written");
+                Event::WatermarkNoted
+            }
+            Effect::Recover => panic!("memory does not fail"),
+        }
+    }
+
     /// Gets a call, over the wire.
     pub(super) fn receive(&mut self, envelope: Envelope, call: &Call) -> Result<Acknowledgement, Refusal> {
         travels(envelope, call);
-        let (before, slots) = (self.replica.status(), self.slots());
-        let examined = self.replica.examine(call, |id| self.store.get(id)).expect("memory can be read");
-        let accepted = match examined {
-            Ok(accepted) => accepted,
-            Err(refusal) => {
-                let mut after = self.replica.status();
+        let (before, slots) = (self.follower.status(), self.slots());
+        let to = before.incarnation;
+        assert_eq!(self.drive(Event::Arriving), None);
+        let reply = self.drive(Event::Called(Called { ticket: TICKET, to, call: call.clone(), is_delayed: false }));
+        let acknowledgement = match reply {
+            Some(Reply::Acknowledged(acknowledgement)) => acknowledgement,
+            Some(Reply::Refused(refusal)) => {
+                let mut after = self.follower.status();
                 if let Refusal::Diverged { id } = refusal {
                     assert_eq!(after.diverged, Some(id), "the alarm is latched");
                     after.diverged = before.diverged;
@@ -51,15 +102,14 @@ impl Node {
                 assert!(!refusal.to_string().is_empty());
                 return Err(refusal);
             }
+            other => panic!("a call was answered {other:?}"),
         };
         assert_eq!((before.foreign, before.diverged), (0, None), "such a node takes no part: {call:?}");
-        accepted.changes().for_each(|change| self.store.change(change).expect("an accepted change can be made"));
-        let acknowledgement = self.replica.applied(&accepted);
         self.check();
         self.check_covered(call, &slots);
-        let status = self.replica.status();
-        let told = (acknowledgement.incarnation, acknowledgement.durable, acknowledgement.decided);
-        assert_eq!(told, (status.incarnation, status.last, status.decided), "what is acknowledged is held");
+        let status = self.follower.status();
+        let said = (acknowledgement.incarnation, acknowledgement.durable, acknowledgement.decided);
+        assert_eq!(said, (status.incarnation, status.last, status.decided), "what is acknowledged is held");
         Ok(acknowledgement)
     }
 
@@ -74,32 +124,31 @@ impl Node {
                 }
             }
         }
-        for id in call.refused.iter().filter(|&&id| id > Id::ZERO && id <= self.replica.last()) {
+        for id in call.refused.iter().filter(|&&id| id > Id::ZERO && id <= self.follower.last()) {
             assert_eq!(self.held(*id), Some(Slot::Refused(*id)), "the master refused id {id}");
         }
     }
 
-    /// Gets the master's answer about fates.
-    pub(super) fn learn(&mut self, fate: &Fate) {
-        if let Ok(Some(learned)) = self.replica.learn(fate) {
-            self.store.refuse(&learned.refuse).expect("what is refused is held");
-            self.replica.learned(&learned);
-            self.check();
-        }
+    /// A reader comes, and the master answers the question that leads to.
+    pub(super) fn learn(&mut self, decisions: Decisions) {
+        let consistency = Consistency::Strong;
+        let alone = self.follower.answers_alone(consistency);
+        let ready = self.follower.step(Time::ZERO, Event::Read { ticket: READER, consistency });
+        assert_eq!(ready.ask.is_some(), !alone, "the master is asked for a reader that this node cannot answer alone");
+        self.drive(Event::Answered { ticket: TICKET, decisions: Some(decisions) });
+        self.check();
     }
 
-    /// Gets a single message of a master that is not ours.
-    pub(super) fn receive_bare(&mut self, id: Option<Id>, message: Arc<str>) {
-        const PASSED_OVER_MAX: u64 = 100;
-        let status = self.replica.status();
-        let id = id.unwrap_or_else(|| status.last.next());
-        if status.log_id.is_some() || id <= status.last || id.since(status.last) > PASSED_OVER_MAX {
-            return;
+    /// Gets a single message of a master that does not speak this protocol.
+    pub(super) fn receive_foreign(&mut self, id: Option<Id>, message: Arc<str>) {
+        let before = self.follower.status();
+        assert_eq!(self.drive(Event::Arriving), None);
+        let foreign = ForeignMessage { ticket: TICKET, id, message, timestamp_ms: 0 };
+        match self.drive(Event::ForeignCalled(foreign)) {
+            Some(Reply::ForeignStored(id)) => assert!(id <= self.follower.decided(), "it is shown at once"),
+            Some(Reply::ForeignRefused(_)) => assert_eq!(self.follower.status(), before),
+            other => panic!("a message was answered {other:?}"),
         }
-        let mut slots: Vec<Slot> = status.last.until(id.previous()).map(Slot::Refused).collect();
-        slots.push(Slot::Entry(Arc::new(Entry { id, epoch: Epoch::NONE, timestamp_ms: 0, message, key: None })));
-        self.store.append(&slots).expect("it follows what is held");
-        self.replica.foreign_stored(id);
         self.check();
     }
 
@@ -107,9 +156,16 @@ impl Node {
     pub(super) fn restart(&mut self) {
         self.starts += 1;
         let found = self.store.found().unwrap();
-        self.replica = Replica::recovered(Incarnation::new(self.starts), found);
-        assert!(!self.replica.view().admitted, "a replica that starts does not know what it lacks");
+        self.follower = Follower::begin(AT_ONCE, Incarnation::new(self.starts), found);
+        assert!(!self.follower.view().admitted, "a process that starts does not know what it lacks");
         self.check();
+    }
+
+    /// What is shown is noted.
+    fn check_shown(&self) {
+        let view = self.follower.view();
+        let noted = self.store.watermark();
+        assert!(view.status.foreign > 0 || view.status.decided <= noted.decided, "{view:?} shown, {noted:?} noted");
     }
 
     fn slots(&self) -> Vec<Slot> {
@@ -117,7 +173,7 @@ impl Node {
     }
 
     fn check(&mut self) {
-        let (view, slots) = (self.replica.view(), self.slots());
+        let (view, slots) = (self.follower.view(), self.slots());
         let status = view.status;
         let ids = slots.iter().map(Slot::id);
         assert!(ids.eq(Id::ZERO.until(status.last)), "ids follow each other, up to {}", status.last);
@@ -130,7 +186,6 @@ impl Node {
         entries.for_each(|entry| check_shown(&entry));
         let refused = slots.iter().filter(|slot| matches!(slot, Slot::Refused(_))).map(Slot::id);
         assert!(refused.eq(self.store.refused(Id::ZERO, Id::MAX).unwrap()), "every refusal is known");
-        self.store.note_watermark(Watermark { decided: status.decided, visible: view.visible }).unwrap();
     }
 }
 

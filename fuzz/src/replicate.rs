@@ -19,7 +19,7 @@ pub fn check(bytes: &[u8]) {
             }
         }
         Ok(Replicate::Bare { id, message }) => nodes.iter_mut().for_each(|node| {
-            node.receive_bare(id, Arc::clone(&message));
+            node.receive_foreign(id, Arc::clone(&message));
             node.restart();
         }),
         Err(why) => assert!(!why.is_empty()),

@@ -113,11 +113,6 @@ impl Reply {
     pub(crate) fn with_status(self, status: u16) -> Reply {
         Reply { status, ..self }
     }
-
-    /// Its status.
-    pub(crate) fn status(&self) -> u16 {
-        self.status
-    }
 }
 
 /// The reason phrase of a status that this server uses.

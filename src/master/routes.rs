@@ -3,15 +3,15 @@
 use super::posts::KEY_HEADER;
 use super::shared::Master;
 use crate::http::{Exchange, Reply, Service};
-use crate::node::reading::{Consistency, Log, Reading, Snapshot, not_sure};
+use crate::node::reading::{Log, Reading, Snapshot, not_sure};
 use crate::node::routes::{self, Endpoint, MasterEndpoint, NodeEndpoint, Role};
 use crate::node::{backups, fingerprints, live, readiness, reading};
-use crate::protocol::{Fate, Id};
-use crate::wire::node::FateBody;
+use crate::protocol::{Consistency, Decisions, Id};
+use crate::wire::node::DecisionsBody;
 use serde_json::json;
 use std::sync::Arc;
 
-/// The most refusals that one answer about fates names; a secondary that far behind is caught up by its keeper.
+/// The most refusals that one answer about decisions names; a secondary that is further behind is brought up to date by calls.
 const REFUSALS_MAX: usize = 100_000;
 
 /// A master behind the HTTP edge.
@@ -100,29 +100,19 @@ impl Master {
             MasterEndpoint::Register => self.faults.answer_node(exchange, |exchange| self.register(exchange)),
             MasterEndpoint::Remove => self.remove(exchange, parameter),
             MasterEndpoint::SecondaryFaults => self.disturb(exchange, parameter),
-            MasterEndpoint::Fate => self.faults.answer_node(exchange, |exchange| self.fate(exchange)),
+            MasterEndpoint::Decisions => self.faults.answer_node(exchange, |exchange| self.decisions(exchange)),
         }
     }
 
     /// Answers a secondary that has a reader and pending entries: what is decided, and what was refused.
-    fn fate(&self, exchange: &Exchange) -> Reply {
+    fn decisions(&self, exchange: &Exchange) -> Reply {
         let Some(after) = exchange.query("after").and_then(|after| after.parse().ok()).map(Id::new) else {
             return Reply::no_answer(400, "the parameter after must be an id");
         };
-        let fate = {
-            let leader = &self.lock().leader;
-            Fate {
-                log_id: leader.log_id(),
-                epoch: leader.epoch(),
-                master: leader.incarnation(),
-                decided: leader.shown().decided,
-                refused: Vec::new(),
-                sure: !leader.is_halted() && !leader.has_doubt(),
-            }
-        };
-        match self.store.refused(after, fate.decided) {
+        let decisions = self.lock().leader.decisions();
+        match self.store.refused(after, decisions.decided) {
             Ok(refused) if refused.len() <= REFUSALS_MAX => {
-                Reply::json(200, &FateBody::from(&Fate { refused, ..fate }))
+                Reply::json(200, &DecisionsBody::from(&Decisions { refused, ..decisions }))
             }
             Ok(_) => Reply::overloaded("too much was decided since; catch up first"),
             Err(error) => Reply::no_answer(500, &format!("the log cannot be read: {error}")),

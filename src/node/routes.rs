@@ -47,7 +47,13 @@ static ROUTES: &[Route] = &[
     route(POST, "/replicate", Cluster, Secondary(Replicate), "Replicate entries to a secondary"),
     route(GET, "/replicate/state", Cluster, Secondary(State), "Report what a secondary holds"),
     route(GET, "/replicate/slots", Cluster, Secondary(Slots), "Read the slots of a secondary after an id"),
-    route(GET, "/replicate/fate", Cluster, Master(Fate, Absent), "Read what the master has decided after an id"),
+    route(
+        GET,
+        "/replicate/decisions",
+        Cluster,
+        Master(Decisions, Absent),
+        "Read what the master has decided after an id",
+    ),
 ];
 
 /// The methods that routes have, and how `Allow` names them.
@@ -110,7 +116,7 @@ pub(crate) enum NodeEndpoint {
 /// What only the master serves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum MasterEndpoint {
-    Fate,
+    Decisions,
     PostMessage,
     Register,
     Remove,

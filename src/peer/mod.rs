@@ -8,10 +8,12 @@
 mod frugal;
 mod names;
 
-use crate::protocol::{Acknowledgement, Fate, Id, Refusal, Slot};
+use crate::protocol::{Acknowledgement, Decisions, Id, Refusal, Slot};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
-use crate::wire::node::{AcknowledgementBody, CallText, FateBody, FingerprintBody, RefusalBody, SlotsBody, StatusBody};
+use crate::wire::node::{
+    AcknowledgementBody, CallText, DecisionsBody, FingerprintBody, RefusalBody, SlotsBody, StatusBody,
+};
 use crate::wire::timing::Took;
 use crate::wire::token::Token;
 use frugal::FrugalConnector;
@@ -179,8 +181,10 @@ impl Peers {
     }
 
     /// Asks the master what it has decided beyond an id.
-    pub(crate) fn fate(&self, master: &NodeUrl, after: Id) -> Result<Fate, PeerError> {
-        self.get(&format!("{master}/replicate/fate?after={after}"))?.expect_200::<FateBody>().map(Fate::from)
+    pub(crate) fn decisions(&self, master: &NodeUrl, after: Id) -> Result<Decisions, PeerError> {
+        self.get(&format!("{master}/replicate/decisions?after={after}"))?
+            .expect_200::<DecisionsBody>()
+            .map(Decisions::from)
     }
 
     /// Asks a node for its fingerprint of the ids after one, up to another.

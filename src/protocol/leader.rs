@@ -29,7 +29,7 @@ use super::progress::Progress;
 use super::scheduler::{Queued, Scheduler};
 use super::writes::{Expiry, Waiter, Wanted, Write, Writes};
 use super::{
-    Acknowledgement, Call, CallFailure, CopyId, Dispatch, Entry, Epoch, EpochHistory, Event, Health, Id,
+    Acknowledgement, Call, CallFailure, CopyId, Decisions, Dispatch, Entry, Epoch, EpochHistory, Event, Health, Id,
     IdempotencyKeys, Incarnation, KeyedWrite, LogId, MemberId, MemberView, News, Opening, Outcome, Post, Purpose,
     Ready, Refusal, Rejection, ReplicaStatus, ReplicationState, Reply, Round, Shortfall, Slot, Ticket, Time, Timing,
     Watermark, WriteConcern,
@@ -325,6 +325,19 @@ impl Leader {
     pub fn has_doubt(&self) -> bool {
         let shown = self.shown.decided;
         shown < self.found && self.writes.has_open(shown, self.found)
+    }
+
+    /// What the master answers a secondary that asks what is decided, without the refusals: those are in its store.
+    #[must_use]
+    pub fn decisions(&self) -> Decisions {
+        Decisions {
+            log_id: self.log_id,
+            epoch: self.epoch(),
+            master: self.incarnation,
+            decided: self.shown.decided,
+            refused: Vec::new(),
+            sure: !self.is_halted && !self.has_doubt(),
+        }
     }
 
     /// Whether the master takes no more writes, for good: its store failed, or a secondary knows better who may write.

@@ -2,7 +2,7 @@
 //!
 //! Every write has exactly one outcome: it is committed or refused. The master decides it, the secondaries learn it, and
 //! until it is decided no node shows it. This room holds the two halves of that: the [`Leader`] decides on the master, the
-//! [`Replica`] learns on a secondary. Neither knows a file, a socket, a thread, a clock, randomness or JSON. Their owners
+//! [`Follower`] learns on a secondary. Neither knows a file, a socket, a thread, a clock, randomness or JSON. Their owners
 //! feed them events, with the time where it matters, and carry out the effects that they return. Equal inputs give equal
 //! outputs, so the model checker, the simulator, the scenarios and the fuzz targets check what ships, and no copy of it.
 //!
@@ -15,9 +15,12 @@
 //! | `membership` | the secondaries, and what they mean for a write together |
 //! | `writes` | the writes that are open, and who waits for them |
 //! | `idempotency` | which write has which key |
-//! | `replica` | what a secondary accepts, and what it shows |
+//! | `follower` | what becomes of a call on a secondary, and what a reader there may be shown |
+//! | `follower/replica` | which calls a secondary accepts, and what it holds and shows then |
+//! | `follower/ready` | the events and effects of a follower |
+//! | `follower/reads`, `follower/released` | readers that wait for the master; where the artificial delay is over |
 //! | `call` | what travels between the two |
-//! | `entry`, `names`, `history`, `concern`, `time` | what they are made of |
+//! | `entry`, `names`, `history`, `concern`, `time`, `watermark` | what they are made of |
 //! | `fingerprint` | how two logs are compared |
 //!
 //! # Restarts
@@ -38,7 +41,7 @@
 //!
 //! # Invariants
 //!
-//! They stand on the types ([`Leader`], [`Replica`]) and are asserted after every step:
+//! They stand on the types ([`Leader`], [`Follower`]) and are asserted after every step:
 //!
 //! - `told ≤ shown ≤ decided ≤ durable on the master ≤ appended`, and none of them ever goes back within a process;
 //! - no entry is both committed and refused, no sealed entry is refused, no refusal is told before it is durable;
@@ -60,6 +63,7 @@ mod call;
 mod concern;
 mod entry;
 mod fingerprint;
+pub mod follower;
 mod history;
 mod idempotency;
 mod leader;
@@ -67,25 +71,26 @@ mod membership;
 mod names;
 mod progress;
 mod ready;
-mod replica;
 mod scheduler;
 mod time;
+mod watermark;
 mod writes;
 
 pub use call::{Acknowledgement, Call, Opening, Refusal};
 pub use concern::WriteConcern;
 pub use entry::{Entry, EntryRef, Slot, SlotRef};
 pub use fingerprint::Fingerprint;
+pub use follower::{
+    Change, Consistency, Decisions, Entrance, Follower, FollowerSettings, Found, ReplicaStatus, ReplicaView, StaleReply,
+};
 pub use history::{EpochHistory, Reign};
 pub use idempotency::{IdempotencyKeys, KeyedWrite};
 pub use leader::{FoundLog, Leader, LeaderSettings};
 pub use membership::Shortfall;
 pub use names::{CopyId, Epoch, Id, Incarnation, LogId, MemberId};
 pub use progress::{Health, MemberView, ReplicationState};
-pub use ready::{
-    CallFailure, Dispatch, Event, News, Outcome, Post, Purpose, Ready, Rejection, Reply, Round, Watermark,
-};
-pub use replica::{Accepted, Change, Entrance, Fate, Found, Learned, Replica, ReplicaStatus, ReplicaView, Stray};
+pub use ready::{CallFailure, Dispatch, Event, News, Outcome, Post, Purpose, Ready, Rejection, Reply, Round};
 pub use scheduler::Timing;
 pub use time::Time;
+pub use watermark::Watermark;
 pub use writes::Ticket;

@@ -245,7 +245,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Replica;
+    use crate::protocol::{Follower, FollowerSettings, Found};
 
     const TIMING: Timing = Timing::new(Duration::from_secs(1));
 
@@ -280,6 +280,7 @@ mod tests {
         progress.missed(at(9_000), &TIMING);
         assert_eq!(progress.health, Health::Suspected, "one answer counts");
     }
+
     #[test]
     fn a_secondary_that_answers_no_call_gets_only_so_many() {
         let mut progress = Progress::joined(at(0), &TIMING);
@@ -289,12 +290,13 @@ mod tests {
         progress.calls = CALLS_MAX;
         assert!(!progress.takes_calls() && !progress.lacks_news(Id::ZERO, Id::ZERO));
     }
+
     #[test]
     fn a_report_begins_a_session_in_which_nothing_is_under_way() {
         let mut progress = Progress::joined(at(0), &TIMING);
         progress.admitted(at(0), &TIMING);
         (progress.calls, progress.news_in_flight, progress.next) = (3, true, Id::new(9));
-        let status = Replica::empty(Incarnation::new(1), CopyId::new(1)).status();
+        let status = Follower::begin(FollowerSettings::default(), Incarnation::new(1), Found::default()).status();
         progress.reported(2, &status, Id::ZERO, Id::ZERO, Epoch::NONE);
         assert_eq!((progress.session, progress.calls, progress.news_in_flight), (2, 0, false));
         assert_eq!((progress.next, progress.contact_at), (Id::new(1), None));

@@ -2,7 +2,7 @@
 
 use super::{
     Acknowledgement, Entry, Health, Id, Incarnation, MemberId, Opening, Refusal, ReplicaStatus, Shortfall, Slot,
-    Ticket, Time, WriteConcern,
+    Ticket, Time, Watermark, WriteConcern,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,15 +133,6 @@ pub struct Ready {
     pub refuse: Vec<Id>,
     /// Report [`Event::Tick`] at this time, if no other event comes before.
     pub wake_at: Option<Time>,
-}
-
-/// What is shown: committed messages up to the high watermark, and how many they are.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub struct Watermark {
-    /// Every id up to this one is decided, and shown if it is committed.
-    pub decided: Id,
-    /// How many messages are shown.
-    pub visible: u64,
 }
 
 /// One parallel replication step. It carries all writes that waited, or only the high watermark.

@@ -1,26 +1,26 @@
-//! The running secondary: it owns the replica, and does what the replica says.
+//! The running secondary: it owns the [`Follower`](crate::protocol::Follower), and does what the follower asks for.
 //!
 //! | File | What it does |
 //! |---|---|
 //! | [`lifecycle`] | starts a secondary, and stops it |
-//! | [`receiving`] | takes replicate calls: examines, stores, publishes, delays, acknowledges |
-//! | [`freshness`] | makes sure that a reader sees what was acknowledged, by asking the master where needed |
-//! | [`question`], [`released`] | what readers, and calls, share |
+//! | [`state`] | what its threads share, under one lock |
+//! | [`effects`] | gives events to the follower, and carries out what it asks for |
+//! | [`receiving`] | takes replicate calls, and answers them |
+//! | [`freshness`] | answers readers, and asks the master for them |
 //! | [`registration`] | registers this node with its master, again and again |
 //! | [`routes`] | which request goes where |
 //! | [`settings`] | what it is configured with |
 //!
-//! There are two locks. The *writer* is held while a call is examined and stored, so that calls are stored one after
-//! another; the *replica* is held for steps of the protocol only, so readers never wait for a disk.
+//! The one lock is held for steps of the follower only, and never over I/O, so readers never wait for a disk.
 
+mod effects;
 mod freshness;
 mod lifecycle;
-mod question;
 mod receiving;
 mod registration;
-mod released;
 mod routes;
 mod settings;
+mod state;
 
 pub(crate) use lifecycle::Secondary;
 pub(crate) use routes::SecondaryService;

@@ -87,11 +87,11 @@ impl Secondary {
             NodeEndpoint::Messages => reading::list(exchange, self),
             NodeEndpoint::Message => reading::one(exchange, &**self, parameter),
             NodeEndpoint::Backup => {
-                let (decided, server_id) = (self.replica().decided(), &self.settings.common.server_id);
+                let (decided, server_id) = (self.view().status.decided, &self.settings.common.server_id);
                 exchange.reply(backups::backup(&self.store, server_id, decided));
             }
             NodeEndpoint::Fingerprint => self.answer_node(exchange, |secondary, exchange| {
-                let decided = secondary.replica().decided();
+                let decided = secondary.view().status.decided;
                 fingerprints::answer(exchange, &*secondary.store, decided)
             }),
             NodeEndpoint::Health => exchange.reply(Reply::json(200, &self.status())),
@@ -124,7 +124,7 @@ impl Secondary {
     fn report_status(&self) -> Reply {
         let server_id = self.settings.common.server_id.clone();
         let unable = self.store.trouble().map(|trouble| trouble.to_string());
-        let mut body = StatusBody::new(server_id, &self.replica().status(), self.delay_ms(), unable);
+        let mut body = StatusBody::new(server_id, &self.view().status, self.delay_ms(), unable);
         body.fault = self.faults.in_words();
         Reply::json(200, &body)
     }

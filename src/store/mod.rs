@@ -168,16 +168,16 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// As the method for that change.
-    fn change(&self, change: Change<'_>) -> Result<(), StoreError> {
+    fn change(&self, change: &Change) -> Result<(), StoreError> {
         match change {
-            Change::DropFrom(id) => self.drop_from(id),
+            Change::DropFrom(id) => self.drop_from(*id),
             Change::Append(slots) => self.append(slots),
             Change::Refuse(ids) => self.refuse(ids),
-            Change::Enter(&Entrance { log_id, epoch, master, begins, ref told }) => {
-                let known = self.identity()?.filter(|identity| identity.log_id == log_id);
+            Change::Enter(Entrance { log_id, epoch, master, begins, told }) => {
+                let known = self.identity()?.filter(|identity| identity.log_id == *log_id);
                 let known = known.map(|identity| identity.history).unwrap_or_default();
-                let history = known.entering(told.as_ref(), epoch, begins, master);
-                self.set_identity(&Identity { log_id, master, history, members: Vec::new() })
+                let history = known.entering(told.as_ref(), *epoch, *begins, *master);
+                self.set_identity(&Identity { log_id: *log_id, master: *master, history, members: Vec::new() })
             }
         }
     }

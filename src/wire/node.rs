@@ -6,7 +6,7 @@
 //! | `POST /replicate` with a bare message | a master that is not ours, secondary | 200, or 409 once a master of ours is known |
 //! | `GET /replicate/state` | master, secondary | 200 [`StatusBody`] |
 //! | `GET /replicate/slots?after=ID` | master that begins a reign, secondary | 200 [`SlotsBody`] |
-//! | `GET /replicate/fate?after=ID` | secondary, master | 200 [`FateBody`] |
+//! | `GET /replicate/decisions?after=ID` | secondary, master | 200 [`DecisionsBody`] |
 //! | `GET /fingerprint?after=ID&through=ID` | master, secondary | 200 [`FingerprintBody`] |
 //! | `POST /secondaries` | secondary, master | 200, see [`super::client::Registration`] |
 
@@ -16,8 +16,8 @@ use super::hexadecimal::{CopyIdText, IncarnationText, LogIdText};
 use super::read_object;
 use super::timing::Took;
 use crate::protocol::{
-    Acknowledgement, Call, Entry, Epoch, EpochHistory, Fate, Fingerprint, Id, Incarnation, LogId, Opening, Refusal,
-    Reign, ReplicaStatus, Slot,
+    Acknowledgement, Call, Decisions, Entry, Epoch, EpochHistory, Fingerprint, Id, Incarnation, LogId, Opening,
+    Refusal, Reign, ReplicaStatus, Slot,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -567,7 +567,7 @@ impl FingerprintBody {
 
 /// The master's answer to a secondary that has pending entries and a reader.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct FateBody {
+pub struct DecisionsBody {
     log_id: LogIdText,
     epoch: u64,
     master: IncarnationText,
@@ -576,22 +576,22 @@ pub struct FateBody {
     sure: bool,
 }
 
-impl From<&Fate> for FateBody {
-    fn from(fate: &Fate) -> FateBody {
-        FateBody {
-            log_id: LogIdText(fate.log_id),
-            epoch: fate.epoch.get(),
-            master: IncarnationText(fate.master),
-            decided: fate.decided.get(),
-            refused: fate.refused.iter().map(|id| id.get()).collect(),
-            sure: fate.sure,
+impl From<&Decisions> for DecisionsBody {
+    fn from(decisions: &Decisions) -> DecisionsBody {
+        DecisionsBody {
+            log_id: LogIdText(decisions.log_id),
+            epoch: decisions.epoch.get(),
+            master: IncarnationText(decisions.master),
+            decided: decisions.decided.get(),
+            refused: decisions.refused.iter().map(|id| id.get()).collect(),
+            sure: decisions.sure,
         }
     }
 }
 
-impl From<FateBody> for Fate {
-    fn from(body: FateBody) -> Fate {
-        Fate {
+impl From<DecisionsBody> for Decisions {
+    fn from(body: DecisionsBody) -> Decisions {
+        Decisions {
             log_id: body.log_id.0,
             epoch: Epoch::new(body.epoch),
             master: body.master.0,

@@ -152,8 +152,8 @@ impl Cluster {
     }
 
     pub(super) fn ask(&mut self, place: usize) {
-        self.world.take(Step::AskFate(place), Luck::Good);
-        let is_answer = |parcel: &&Parcel| parcel.member == place && matches!(parcel.content, Content::Fate { .. });
+        self.world.take(Step::Read(place), Luck::Good);
+        let is_answer = |parcel: &&Parcel| parcel.member == place && matches!(parcel.content, Content::Answer(_));
         if let Some(number) = self.world.wire.iter().find(is_answer).map(|parcel| parcel.number) {
             self.world.take(Step::Deliver(number), Luck::Good);
         }

@@ -24,7 +24,9 @@ use crate::world::witness::Answer;
 use crate::world::{Node, Step, World};
 use clients::Clients;
 use faults::Faults;
-use replicated_log::protocol::{Id, LeaderSettings, MemberView, Replica, ReplicationState, Time, Timing};
+use replicated_log::protocol::{
+    Follower, FollowerSettings, Id, LeaderSettings, MemberView, ReplicationState, Time, Timing,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -84,6 +86,14 @@ impl Plan {
 }
 
 impl Plan {
+    fn follower_settings(&self) -> FollowerSettings {
+        FollowerSettings {
+            gap_timeout: Duration::from_micros(self.patience / 4),
+            busy_gap_timeout: Duration::from_micros(self.patience * 2),
+            read_timeout: Duration::from_secs(1),
+        }
+    }
+
     fn settings(&self) -> LeaderSettings {
         LeaderSettings {
             timing: Timing::new(Duration::from_micros(self.heartbeat)),
@@ -115,7 +125,9 @@ pub(crate) struct Simulation<P> {
 impl<P: Platter> Simulation<P> {
     pub(crate) fn new(plan: Plan, plant: Option<Plant>, disk: impl Fn(Node) -> P, loud: bool) -> Simulation<P> {
         let mut random = plan.random.clone();
-        let world = World::new(plan.secondaries, plant, plan.settings(), disk);
+        let mut world = World::new(plan.secondaries, plant, plan.settings(), disk);
+        world.follower_settings = plan.follower_settings();
+        world.has_delays = random.clone().one_in(4);
         let clients = Clients::draw(&plan, &mut random);
         let faults = Faults::draw(&plan, &mut random);
         Simulation {
@@ -203,9 +215,14 @@ impl<P: Platter> Simulation<P> {
         self.due.retain(|step, _| steps.contains(step));
         for step in steps {
             let is_new = !self.due.contains_key(&step);
-            if let Step::Tick(master) = step {
-                // A thread of the master is woken, a moment late.
-                let wakes_at = self.world.wakes_at(master) + if is_new { self.random.below(MILLISECOND) } else { 0 };
+            let woken = match step {
+                Step::Tick(master) => Some(Node::Master(master)),
+                Step::TickSecondary(secondary) => Some(Node::Secondary(secondary)),
+                _ => None,
+            };
+            if let Some(node) = woken {
+                // A thread of the node is woken, a little late.
+                let wakes_at = self.world.wakes_at(node) + if is_new { self.random.below(MILLISECOND) } else { 0 };
                 let due = self.due.entry(step).or_insert(Micros::MAX);
                 *due = if is_new || *due > wakes_at + MILLISECOND { wakes_at.max(self.now) } else { *due };
             } else if is_new {
@@ -219,7 +236,8 @@ impl<P: Platter> Simulation<P> {
     fn time_of(&mut self, step: Step) -> Micros {
         let plan = &self.plan;
         match step {
-            Step::Tick(_) => 0,
+            Step::Tick(_) | Step::TickSecondary(_) => 0,
+            Step::EndDelay(..) => self.random.below(plan.patience / 4),
             Step::Note(_) => 1 + self.random.below(plan.disk / 10),
             Step::Store(master) | Step::StoreRefusals(master) => {
                 let slow = self.faults.is_slow(Node::Master(master), self.now);
@@ -232,7 +250,7 @@ impl<P: Platter> Simulation<P> {
                 1 + self.random.below(plan.way + if slow { SECOND } else { plan.disk })
             }
             Step::GiveUp(_) => plan.patience,
-            Step::AskFate(_) => 1 + self.random.below(200 * MILLISECOND),
+            Step::Read(_) => 1 + self.random.below(200 * MILLISECOND),
         }
     }
 
@@ -267,7 +285,7 @@ impl<P: Platter> Simulation<P> {
     /// What is sent over a link that is cut gets lost; who waits for it waits until his patience ends.
     fn gets_lost(&mut self, number: u64) -> bool {
         let Some(parcel) = self.world.wire.iter_mut().find(|parcel| parcel.number == number) else { return true };
-        let to_secondary = matches!(parcel.content, Content::Call { .. } | Content::Probe | Content::Fate { .. });
+        let to_secondary = matches!(parcel.content, Content::Call { .. } | Content::Probe | Content::Answer(_));
         if !self.faults.is_cut(parcel.member, to_secondary, self.now) {
             return false;
         }
@@ -280,7 +298,8 @@ impl<P: Platter> Simulation<P> {
                 return true;
             }
             Content::Status(status) => *status = None,
-            Content::Fate { fate, .. } => *fate = None,
+            Content::Answer(decisions) => *decisions = None,
+            Content::Held { .. } => return true,
             // The step that gives it up is due later, and takes it off the wire.
             Content::Call { dispatch: Some(_), .. } | Content::Reply { .. } => {
                 self.due.insert(Step::Deliver(number), Micros::MAX);
@@ -315,6 +334,9 @@ impl<P: Platter> Simulation<P> {
         self.say("every fault ends");
         self.faults.end().into_iter().for_each(|member| self.world.leave(0, member));
         self.plan.late = u64::MAX;
+        self.world.has_delays = false;
+        self.plan.way = self.plan.way.min(self.plan.patience / 8);
+        self.plan.disk = self.plan.disk.min(self.plan.patience / 8);
         for (_, due) in self.due.iter_mut().filter(|(_, due)| **due == Micros::MAX) {
             *due = self.now;
         }
@@ -357,7 +379,7 @@ impl<P: Platter> Simulation<P> {
         }
         let is_behind = |(index, view): (usize, MemberView)| {
             let replica = self.world.secondaries[index].process.as_ref();
-            let decided = replica.map_or(Id::ZERO, Replica::decided);
+            let decided = replica.map_or(Id::ZERO, Follower::decided);
             let is_there = view.state == ReplicationState::InSync && decided == leader.decided();
             let is_there = is_there && self.world.secondaries[index].answers_alone();
             (!is_there).then(|| {
@@ -387,7 +409,7 @@ impl<P: Platter> Simulation<P> {
     }
 
     fn describe(&self, step: Step) -> String {
-        if let Step::Tick(_) | Step::AskFate(_) = step {
+        if let Step::Tick(_) | Step::TickSecondary(_) | Step::Read(_) = step {
             return String::new();
         }
         let Step::Deliver(number) = step else { return format!("{step:?}") };
@@ -407,7 +429,8 @@ impl<P: Platter> Simulation<P> {
             Content::Reply { answer, .. } => format!("s{member} answers ({number}): {answer:?}"),
             Content::Probe => String::new(),
             Content::Status(status) => format!("s{member} holds: {status:?}"),
-            Content::Fate { fate, .. } => format!("s{member} is told: {fate:?}"),
+            Content::Answer(decisions) => format!("s{member} learns: {decisions:?}"),
+            Content::Held { .. } => String::new(),
         }
     }
 }

@@ -6,8 +6,8 @@ use super::wire::{Complaint, Content, Parcel};
 use super::witness::Answer;
 use super::{Node, World};
 use replicated_log::protocol::{
-    Acknowledgement, CallFailure, Dispatch, Epoch, EpochHistory, Event, Fate, Id, Incarnation, Leader, LogId, MemberId,
-    MemberView, News, Post, Purpose, Ready, ReplicaStatus, Reply, Slot, Ticket, Watermark, WriteConcern,
+    Acknowledgement, CallFailure, Decisions, Dispatch, Epoch, EpochHistory, Event, Id, Incarnation, Leader, LogId,
+    MemberId, MemberView, News, Post, Purpose, Ready, ReplicaStatus, Reply, Slot, Ticket, Watermark, WriteConcern,
 };
 use replicated_log::store::{Identity, ReadLimit};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -378,13 +378,11 @@ impl<P: Platter> World<P> {
     }
 
     /// What a master tells a secondary that asks, if it runs.
-    pub(super) fn fate(&self, index: usize, after: Id) -> Option<Fate> {
+    pub(super) fn decisions(&self, index: usize, after: Id) -> Option<Decisions> {
         let Master { disk, process, .. } = self.masters.get(index)?;
-        let leader = &process.as_ref()?.leader;
-        let (decided, master) = (leader.shown().decided, leader.incarnation());
-        let refused = disk.store().refused(after, decided).ok()?;
-        let sure = !leader.is_halted() && !leader.has_doubt();
-        Some(Fate { log_id: leader.log_id(), epoch: leader.epoch(), master, decided, refused, sure })
+        let decisions = process.as_ref()?.leader.decisions();
+        let refused = disk.store().refused(after, decisions.decided).ok()?;
+        Some(Decisions { refused, ..decisions })
     }
 
     /// Gives an event to the leader of a master, and lets everything begin that it asks for.

@@ -1,7 +1,7 @@
 //! A whole cluster as one value, moved step by step: the ground that the model checker, the simulator and the scenarios
 //! share.
 //!
-//! The protocol in it is the real one: the [`Leader`](replicated_log::protocol::Leader) and the [`Replica`] of
+//! The protocol in it is the real one: the [`Leader`](replicated_log::protocol::Leader) and the [`Follower`] of
 //! `src/protocol`, and a real [`Store`](replicated_log::store::Store). What surrounds them in a running node, threads and
 //! sockets, is replaced by [`Step`]s that others choose: the model checker tries all of them in every order, the simulator
 //! draws one after another by a seed, and a scenario names them. Each step is what one thread of a node does without being
@@ -10,7 +10,7 @@
 //! | File | What it is |
 //! |---|---|
 //! | [`master`] | carries out what a leader asks for, one effect at a time |
-//! | [`secondary`] | the duties of a secondary |
+//! | [`secondary`] | carries out what a follower asks for, one event at a time |
 //! | [`wire`] | what is under way between nodes |
 //! | [`platter`] | a disk that survives crashes, or forgets what it may forget |
 //! | [`witness`] | what was promised, and whether it is kept; it never asks the code under test for its opinion |
@@ -32,7 +32,9 @@ pub(crate) mod witness;
 use master::{Journal, Master, Posted};
 use plants::Plant;
 use platter::{Crash, Luck, Platter};
-use replicated_log::protocol::{Acknowledgement, Call, Event, Incarnation, LeaderSettings, Replica, Time, Timing};
+use replicated_log::protocol::{
+    Acknowledgement, Call, Event, Follower, FollowerSettings, Incarnation, LeaderSettings, Ticket, Time, Timing,
+};
 use secondary::Secondary;
 use std::time::Duration;
 use wire::{Complaint, Content, Parcel};
@@ -62,8 +64,12 @@ pub(crate) enum Step {
     Deliver(u64),
     /// Whoever waits for the answer to a call waits no longer. The call itself may still arrive.
     GiveUp(u64),
-    /// A secondary that has a reader asks its master what is decided. The answer is on the way.
-    AskFate(usize),
+    /// A reader comes to a secondary that has to ask its master what is decided. The answer is on the way.
+    Read(usize),
+    /// A secondary learns that time has passed.
+    TickSecondary(usize),
+    /// The artificial delay of a call to a secondary is over.
+    EndDelay(usize, Ticket),
 }
 
 /// What a master is configured with for whom everything that has to wait is due at once, but for heartbeats: so that a state
@@ -99,6 +105,10 @@ pub(crate) struct World<P> {
     pub(crate) settings: LeaderSettings,
     /// The time that masters are told.
     pub(crate) now: Time,
+    /// How long every secondary waits, for what.
+    pub(crate) follower_settings: FollowerSettings,
+    /// Whether secondaries have an artificial delay.
+    pub(crate) has_delays: bool,
     /// What masters have to say; kept only if it is wanted.
     pub(crate) journal: Journal,
     parcels: u64,
@@ -120,6 +130,12 @@ impl<P: Platter> World<P> {
             plant,
             settings,
             now: Time::ZERO,
+            follower_settings: FollowerSettings {
+                gap_timeout: Duration::ZERO,
+                busy_gap_timeout: Duration::ZERO,
+                read_timeout: Duration::from_secs(1),
+            },
+            has_delays: false,
             journal: Journal::default(),
             parcels: 0,
         }
@@ -146,15 +162,21 @@ impl<P: Platter> World<P> {
             steps.extend(started.map(|(member, _)| Step::Announce(index, member)));
         }
         for parcel in &self.wire {
-            steps.push(Step::Deliver(parcel.number));
+            if parcel.held_under().is_none() {
+                steps.push(Step::Deliver(parcel.number));
+            }
             if parcel.somebody_waits() {
                 steps.push(Step::GiveUp(parcel.number));
             }
         }
         for (index, secondary) in self.secondaries.iter().enumerate() {
-            if secondary.has_to_ask() && !self.asks_for_fate(index) {
-                steps.push(Step::AskFate(index));
+            if secondary.may_be_read() {
+                steps.push(Step::Read(index));
             }
+            if secondary.wake_at().is_some() {
+                steps.push(Step::TickSecondary(index));
+            }
+            steps.extend(secondary.delayed().map(|ticket| Step::EndDelay(index, ticket)));
         }
         steps
     }
@@ -169,7 +191,9 @@ impl<P: Platter> World<P> {
             Step::Announce(master, member) => self.announce(master, member),
             Step::Deliver(number) => self.deliver(number, luck),
             Step::GiveUp(number) => self.give_up(number),
-            Step::AskFate(secondary) => self.ask_fate(secondary),
+            Step::Read(secondary) => self.read(secondary),
+            Step::TickSecondary(secondary) => self.tick_secondary(secondary),
+            Step::EndDelay(secondary, ticket) => self.end_delay(secondary, ticket),
         }
         self.observe();
     }
@@ -184,6 +208,7 @@ impl<P: Platter> World<P> {
     pub(crate) fn pass_time(&mut self, now: Time) {
         self.now = self.now.max(now);
         (0..self.masters.len()).for_each(|master| self.tick(master));
+        (0..self.secondaries.len()).for_each(|secondary| self.tick_secondary(secondary));
         self.observe();
     }
 
@@ -221,7 +246,7 @@ impl<P: Platter> World<P> {
     pub(crate) fn call(&mut self, member: usize, to: Incarnation, call: &Call) -> Result<Acknowledgement, Complaint> {
         let answer = self.accept(member, to, call, Luck::Good, usize::MAX);
         self.observe();
-        answer
+        answer.expect("a secondary of this world waits for nothing")
     }
 
     /// A call is on the wire twice.
@@ -266,10 +291,12 @@ impl<P: Platter> World<P> {
         self.start(node, |_| true);
     }
 
-    /// When a master has something to do by itself, in microseconds; never, if it has not.
-    pub(crate) fn wakes_at(&self, master: usize) -> u64 {
-        let process = self.masters[master].process.as_ref();
-        let at = process.and_then(|process| process.leader.wake_at());
+    /// When a node has something to do by itself, in microseconds; never, if it has not.
+    pub(crate) fn wakes_at(&self, node: Node) -> u64 {
+        let at = match node {
+            Node::Master(index) => self.masters[index].process.as_ref().and_then(|process| process.leader.wake_at()),
+            Node::Secondary(index) => self.secondaries[index].wake_at(),
+        };
         at.map_or(u64::MAX / 2, |at| u64::try_from(at.since(Time::ZERO).as_micros()).unwrap_or(u64::MAX / 2))
     }
 
@@ -299,19 +326,22 @@ impl<P: Platter> World<P> {
             Content::Call { to, call, dispatch } => {
                 let answer = self.accept(parcel.member, to, &call, luck, usize::MAX);
                 if let Some(dispatch) = dispatch {
-                    let content = Content::Reply { sent: call.through, dispatch, answer };
+                    let sent = call.through;
+                    let content = match answer {
+                        Ok(answer) => Content::Reply { sent, dispatch, answer },
+                        Err(ticket) => Content::Held { sent, dispatch, ticket },
+                    };
                     self.send(Parcel { content, ..parcel });
                 }
             }
             Content::Reply { sent, dispatch, answer } => self.receive(parcel.master, dispatch, sent, answer),
             Content::Probe => {
-                let status = self.secondaries[parcel.member].process.as_ref().map(Replica::status);
+                let status = self.secondaries[parcel.member].process.as_ref().map(Follower::status);
                 self.send(Parcel { content: Content::Status(status), ..parcel });
             }
             Content::Status(status) => self.hear_status(parcel.master, parcel.member, status),
-            Content::Fate { fate, asker, acknowledged } => {
-                self.learn(parcel.member, asker, fate, &acknowledged);
-            }
+            Content::Answer(decisions) => self.learn(parcel.member, decisions),
+            Content::Held { .. } => self.wire.insert(position, parcel),
         }
     }
 
@@ -331,14 +361,11 @@ impl<P: Platter> World<P> {
             return;
         }
         let replicas = self.secondaries.iter().map(|secondary| secondary.process.as_ref());
-        let known: Vec<_> = replicas.map(|replica| replica.map(Replica::status)).collect();
+        let known: Vec<_> = replicas.map(|replica| replica.map(Follower::status)).collect();
         self.wire.retain(|parcel| match &parcel.content {
             Content::Call { to, call, dispatch: None } => {
                 let status = known[parcel.member].as_ref();
                 status.is_some_and(|status| status.incarnation == *to && status.epoch <= call.epoch)
-            }
-            Content::Fate { asker, .. } => {
-                known[parcel.member].as_ref().is_some_and(|status| status.incarnation == *asker)
             }
             _ => true,
         });
@@ -351,11 +378,5 @@ impl<P: Platter> World<P> {
             parcel.number = number;
         }
         self.parcels = self.wire.len() as u64;
-    }
-}
-
-impl<P: Platter> World<P> {
-    fn asks_for_fate(&self, member: usize) -> bool {
-        self.wire.iter().any(|parcel| parcel.member == member && matches!(parcel.content, Content::Fate { .. }))
     }
 }

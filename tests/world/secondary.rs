@@ -1,12 +1,13 @@
-//! The duties of a secondary: what its threads do around the replica (`src/secondary`), one step at a time.
+//! A secondary: its [`Follower`], a disk, and whoever carries out what the follower asks for.
 
 use super::plants::Plant;
 use super::platter::{Crash, EVERYTHING, Harm, Luck, Platter};
 use super::wire::{Complaint, Content, Parcel};
 use super::witness::holds;
 use super::{Node, World};
+use replicated_log::protocol::follower::{Called, Effect, Event, ForeignMessage, Ready, Reply};
 use replicated_log::protocol::{
-    Accepted, Acknowledgement, Call, Change, Entry, Epoch, Fate, Id, Incarnation, Replica, Slot, Watermark,
+    Acknowledgement, Call, Change, Consistency, Decisions, Follower, Id, Incarnation, Slot, Ticket, Time,
 };
 use replicated_log::store::Store;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,10 +17,14 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Secondary<P> {
     pub(crate) disk: P,
-    pub(crate) process: Option<Replica>,
+    pub(crate) process: Option<Follower>,
     starts: u64,
     /// The master that called last.
     master: usize,
+    /// Readers that wait, each with what had been acknowledged when it came.
+    readers: BTreeMap<Ticket, BTreeSet<Arc<str>>>,
+    /// Calls that wait for their artificial delay.
+    delayed: BTreeSet<Ticket>,
     /// What was on its disk when its process ended: it counts as a copy while the process is down, and if the disk was
     /// lost then until the master knows, which may still count on it.
     remembered: BTreeMap<Id, Arc<str>>,
@@ -38,6 +43,8 @@ impl<P> Secondary<P> {
             process: None,
             starts: 0,
             master: 0,
+            readers: BTreeMap::new(),
+            delayed: BTreeSet::new(),
             remembered: BTreeMap::new(),
             has_lost_disk: false,
             unwritten: None,
@@ -48,15 +55,26 @@ impl<P> Secondary<P> {
 
     /// Whether it answers readers without asking the master.
     pub(crate) fn answers_alone(&self) -> bool {
-        self.process.as_ref().is_some_and(|replica| {
-            let view = replica.view();
-            view.clean() || (self.reads_before_admission && view.status.decided == view.status.last)
+        self.process.as_ref().is_some_and(|follower| {
+            let view = follower.view();
+            let answers_early = self.reads_before_admission && view.status.decided == view.status.last;
+            answers_early || follower.answers_alone(Consistency::Usual)
         })
     }
 
-    /// Whether it has to ask the master before it answers a reader.
-    pub(crate) fn has_to_ask(&self) -> bool {
-        self.process.is_some() && !self.answers_alone()
+    /// Whether a reader may come, and would have to wait for the master.
+    pub(crate) fn may_be_read(&self) -> bool {
+        self.process.is_some() && !self.answers_alone() && self.readers.is_empty()
+    }
+
+    /// When it has something to do by itself.
+    pub(super) fn wake_at(&self) -> Option<Time> {
+        self.process.as_ref().and_then(Follower::wake_at)
+    }
+
+    /// Calls that wait for their artificial delay.
+    pub(super) fn delayed(&self) -> impl Iterator<Item = Ticket> + '_ {
+        self.delayed.iter().copied()
     }
 
     /// The master has learned what a start of it holds.
@@ -90,17 +108,22 @@ impl<P: Platter> World<P> {
         if !self.secondaries[index].has_lost_disk {
             self.secondaries[index].remembered.clear();
         }
-        self.recover(index);
+        self.begin(index);
     }
 
-    /// The replica begins with what the store holds.
-    fn recover(&mut self, index: usize) {
+    /// A process begins with what the store holds.
+    fn begin(&mut self, index: usize) {
+        let (incarnation, settings) = (self.new_incarnation(index), self.follower_settings);
+        let secondary = &mut self.secondaries[index];
+        let found = secondary.disk.store().found().expect("readable");
+        secondary.process = Some(Follower::begin(settings, incarnation, found));
+    }
+
+    fn new_incarnation(&mut self, index: usize) -> Incarnation {
         let keeps_its_name = self.plant == Some(Plant::SameIncarnation);
         let secondary = &mut self.secondaries[index];
         secondary.starts += u64::from(!keeps_its_name);
-        let incarnation = Incarnation::new(100 * (index as u64 + 1) + secondary.starts);
-        let found = secondary.disk.store().found().expect("readable");
-        secondary.process = Some(Replica::recovered(incarnation, found));
+        Incarnation::new(100 * (index as u64 + 1) + secondary.starts)
     }
 
     pub(super) fn crash_secondary(&mut self, index: usize, crash: Crash) {
@@ -123,72 +146,153 @@ impl<P: Platter> World<P> {
             Harm::PowerLost { .. } => self.witness.power_lost(node),
             Harm::DiskLost => self.witness.disk_lost(node),
         }
-        // Whoever asked for its readers is gone with it.
-        self.wire.retain(|parcel| parcel.member != index || !matches!(parcel.content, Content::Fate { .. }));
+        self.secondaries[index].readers.clear();
+        self.secondaries[index].delayed.clear();
+        // The question for its readers is gone with it, and the calls that it has not answered fail.
+        self.wire.retain(|parcel| parcel.member != index || !matches!(parcel.content, Content::Answer(_)));
+        for parcel in self.wire.iter_mut().filter(|parcel| parcel.member == index) {
+            parcel.answer(|_| true, &Err(Complaint::Down));
+        }
     }
 
-    /// A call reaches a secondary, which stops after so many writes.
+    /// A call reaches a secondary, whose process ends after so many changes. Gives the answer, or the ticket under which it
+    /// comes later.
     pub(super) fn accept(
         &mut self,
         index: usize,
         to: Incarnation,
         call: &Call,
         luck: Luck,
-        writes_max: usize,
-    ) -> Result<Acknowledgement, Complaint> {
-        let plant = self.plant;
-        let Secondary { disk, process: Some(replica), disk_failed, .. } = &mut self.secondaries[index] else {
-            return Err(Complaint::Down);
-        };
-        if to != replica.status().incarnation {
-            return Err(Complaint::OtherIncarnation);
+        changes_max: usize,
+    ) -> Result<Result<Acknowledgement, Complaint>, Ticket> {
+        if self.secondaries[index].process.is_none() {
+            return Ok(Err(Complaint::Down));
         }
-        let store = disk.store();
-        let accepted = replica.examine(call, |id| store.get(id)).expect("readable").map_err(Complaint::Refused)?;
-        let append = accepted.changes().position(|change| matches!(change, Change::Append(_)));
-        if *disk_failed || (append.is_some() && luck != Luck::Good) {
-            // The store failed on the way, and may hold a part of the call: the replica begins anew with what it holds.
-            write(store, &accepted, plant, append.filter(|_| !*disk_failed).unwrap_or(0));
-            *disk_failed |= luck == Luck::Failed;
-            self.recover(index);
-            return Err(Complaint::Unable);
+        let ticket = self.new_ticket(index);
+        let is_delayed = self.has_delays;
+        self.begin_step(index, Event::Arriving);
+        let called = Called { ticket, to, call: call.clone(), is_delayed };
+        let replies = self.drive(index, Event::Called(called), luck, changes_max);
+        let Some(replies) = replies else { return Ok(Err(Complaint::Down)) };
+        let own = replies.into_iter().find(|(replied, _)| *replied == ticket).map(|(_, reply)| reply);
+        let is_accepted = matches!(own, Some(Reply::Acknowledged(_) | Reply::Stored));
+        if is_accepted {
+            self.witness.is_called(index, call.epoch, call.turn);
+            self.secondaries[index].master = self.caller(call);
         }
-        write(store, &accepted, plant, writes_max);
-        if writes_max < usize::MAX {
-            return Err(Complaint::Down);
-        }
-        let acknowledgement = replica.applied(&accepted);
-        self.witness.is_called(index, call.epoch, call.turn);
-        let first = accepted.changes().find_map(|change| match change {
-            Change::Append(slots) => Some(slots[0].id()),
-            _ => None,
-        });
-        if self.plant == Some(Plant::AcknowledgedBeforeDurable) {
-            self.secondaries[index].unwritten = first;
-        }
-        self.publish(index);
-        self.secondaries[index].master = self.caller(call);
-        Ok(acknowledgement)
+        own.and_then(answer_of).ok_or(ticket)
     }
 
-    /// Notes what is shown before anybody sees it.
-    fn publish(&mut self, index: usize) {
-        let Secondary { disk, process: Some(replica), .. } = &mut self.secondaries[index] else { return };
-        let view = replica.view();
-        let watermark = Watermark { decided: view.status.decided, visible: view.visible };
-        disk.store().note_watermark(watermark).expect("writable");
-        self.look(Node::Secondary(index));
+    /// A ticket that is not in use.
+    fn new_ticket(&self, index: usize) -> Ticket {
+        let held = self.wire.iter().filter(|parcel| parcel.member == index).filter_map(Parcel::held_under);
+        let used = held.chain(self.secondaries[index].readers.keys().copied()).map(|Ticket(number)| number).max();
+        Ticket(used.map_or(0, |used| used + 1))
+    }
+
+    /// Gives an event to a follower, and does all that it asks for. Gives the replies; nothing if the process ended.
+    fn drive(&mut self, index: usize, event: Event, luck: Luck, changes_max: usize) -> Option<Vec<(Ticket, Reply)>> {
+        let mut given = Vec::new();
+        let mut event = Some(event);
+        while let Some(next) = event.take() {
+            let Ready { replies, effect, ask, .. } = self.begin_step(index, next)?;
+            self.look(Node::Secondary(index));
+            for (ticket, reply) in replies {
+                self.answer_from(index, ticket, &reply);
+                given.push((ticket, reply));
+            }
+            if let Some((_, effect)) = effect {
+                event = Some(self.carry_out_at(index, effect, luck, changes_max)?);
+            }
+            if let Some(after) = ask {
+                let master = self.secondaries[index].master;
+                let content = Content::Answer(self.decisions(master, after));
+                self.send(Parcel { number: 0, master, member: index, content });
+            }
+        }
+        Some(given)
+    }
+
+    fn begin_step(&mut self, index: usize, event: Event) -> Option<Ready> {
+        let now = self.now;
+        self.secondaries[index].process.as_mut().map(|follower| follower.step(now, event))
+    }
+
+    /// Gives a late reply to the one who waits for it.
+    fn answer_from(&mut self, index: usize, ticket: Ticket, reply: &Reply) {
+        if let Reply::Stored = reply {
+            self.secondaries[index].delayed.insert(ticket);
+        }
+        if let Reply::Read { is_possibly_stale } = reply {
+            let acknowledged = self.secondaries[index].readers.remove(&ticket);
+            if let Some(acknowledged) = acknowledged.filter(|_| !is_possibly_stale) {
+                self.reads_after(Node::Secondary(index), &acknowledged);
+            }
+        }
+        if let Some(answer) = answer_of(reply.clone()) {
+            for parcel in self.wire.iter_mut().filter(|parcel| parcel.member == index) {
+                parcel.answer(|held| held == ticket, &answer);
+            }
+        }
+    }
+
+    fn carry_out_at(&mut self, index: usize, effect: Effect, luck: Luck, changes_max: usize) -> Option<Event> {
+        let plant = self.plant;
+        let Secondary { disk, disk_failed, unwritten, .. } = &mut self.secondaries[index];
+        let store = disk.store();
+        Some(match effect {
+            Effect::LookUp(ids) => {
+                let held = ids.into_iter().filter_map(|id| store.get(id).expect("readable"));
+                Event::LookedUp(held.collect())
+            }
+            Effect::Store(changes) => {
+                let append = changes.iter().position(|change| matches!(change, Change::Append(_)));
+                if *disk_failed || (append.is_some() && luck != Luck::Good) {
+                    // It may hold a part of the changes.
+                    write(store, changes, plant, append.filter(|_| !*disk_failed).unwrap_or(0));
+                    *disk_failed |= luck == Luck::Failed;
+                    return Some(Event::StoreFailed);
+                }
+                if plant == Some(Plant::AcknowledgedBeforeDurable) {
+                    *unwritten = changes.iter().find_map(|change| match change {
+                        Change::Append(slots) => Some(slots[0].id()),
+                        _ => None,
+                    });
+                }
+                write(store, changes, plant, changes_max);
+                if changes_max < usize::MAX {
+                    return None;
+                }
+                Event::Stored
+            }
+            Effect::Note(watermark) => {
+                store.note_watermark(watermark).expect("writable");
+                Event::WatermarkNoted
+            }
+            Effect::Recover => {
+                let found = store.found().expect("readable");
+                Event::Recovered(self.new_incarnation(index), found)
+            }
+        })
     }
 
     /// A bare message of a master that is not ours reaches a secondary. What it shows from now on is not of our log.
     pub(crate) fn receive_foreign(&mut self, index: usize, message: Arc<str>) {
-        let Secondary { disk, process: Some(replica), .. } = &mut self.secondaries[index] else { return };
-        let id = replica.last().next();
-        let entry = Entry { id, epoch: Epoch::NONE, timestamp_ms: 0, message, key: None };
-        disk.store().append(&[Slot::Entry(Arc::new(entry))]).expect("writable");
-        replica.foreign_stored(id);
         self.witness.meets_another_log();
-        self.look(Node::Secondary(index));
+        let foreign = ForeignMessage { ticket: self.new_ticket(index), id: None, message, timestamp_ms: 0 };
+        self.begin_step(index, Event::Arriving);
+        self.drive(index, Event::ForeignCalled(foreign), Luck::Good, usize::MAX);
+    }
+
+    /// A secondary learns that time has passed, or that the artificial delay of a call is over.
+    pub(super) fn tick_secondary(&mut self, index: usize) {
+        self.drive(index, Event::Tick, Luck::Good, usize::MAX);
+    }
+
+    pub(super) fn end_delay(&mut self, index: usize, ticket: Ticket) {
+        if self.secondaries[index].delayed.remove(&ticket) {
+            self.drive(index, Event::DelayOver(ticket), Luck::Good, usize::MAX);
+        }
     }
 
     fn caller(&self, call: &Call) -> usize {
@@ -196,49 +300,36 @@ impl<P: Platter> World<P> {
         self.masters.iter().position(|master| master.process.as_ref().is_some_and(is_caller)).unwrap_or(0)
     }
 
-    pub(super) fn ask_fate(&mut self, index: usize) {
-        let secondary = &self.secondaries[index];
-        let Some(replica) = &secondary.process else { return };
-        let (status, master) = (replica.status(), secondary.master);
-        let fate = self.fate(master, status.decided);
-        let acknowledged = self.witness.acknowledged_texts();
-        let content = Content::Fate { fate, asker: status.incarnation, acknowledged };
-        self.send(Parcel { number: 0, master, member: index, content });
+    /// A reader comes.
+    pub(super) fn read(&mut self, index: usize) {
+        let (ticket, acknowledged) = (self.new_ticket(index), self.witness.acknowledged_texts());
+        self.secondaries[index].readers.insert(ticket, acknowledged);
+        self.drive(index, Event::Read { ticket, consistency: Consistency::Usual }, Luck::Good, usize::MAX);
     }
 
-    /// The master has said what is decided. A reader who came before the question is answered now, if this node holds
-    /// all of that.
-    pub(super) fn learn(
-        &mut self,
-        index: usize,
-        asker: Incarnation,
-        fate: Option<Fate>,
-        acknowledged: &BTreeSet<Arc<str>>,
-    ) {
-        let Secondary { disk, process: Some(replica), .. } = &mut self.secondaries[index] else { return };
-        let Some(fate) = fate.filter(|_| replica.status().incarnation == asker) else { return };
-        match replica.learn(&fate) {
-            Ok(Some(learned)) => {
-                disk.store().refuse(&learned.refuse).expect("ids that are held");
-                replica.learned(&learned);
-                self.publish(index);
-            }
-            Ok(None) => {}
-            Err(_) => return,
-        }
-        let reached = self.secondaries[index].process.as_ref().is_some_and(|replica| replica.decided() >= fate.decided);
-        if fate.sure && reached {
-            self.reads_after(Node::Secondary(index), acknowledged);
-        }
+    /// The master has said what is decided, or does not answer.
+    pub(super) fn learn(&mut self, index: usize, decisions: Option<Decisions>) {
+        let ticket = self.new_ticket(index);
+        self.drive(index, Event::Answered { ticket, decisions }, Luck::Good, usize::MAX);
     }
 }
 
-/// Stores what an accepted call asks for, up to so many changes.
-fn write(store: &dyn Store, accepted: &Accepted, plant: Option<Plant>, changes_max: usize) {
-    let mut changes: Vec<Change<'_>> = accepted.changes().collect();
+/// The answer to a call; `None` if the reply is none.
+fn answer_of(reply: Reply) -> Option<Result<Acknowledgement, Complaint>> {
+    match reply {
+        Reply::Acknowledged(acknowledgement) => Some(Ok(acknowledgement)),
+        Reply::Refused(refusal) => Some(Err(Complaint::Refused(refusal))),
+        Reply::OtherIncarnation => Some(Err(Complaint::OtherIncarnation)),
+        Reply::Unable => Some(Err(Complaint::Unable)),
+        _ => None,
+    }
+}
+
+/// Makes changes, up to so many.
+fn write(store: &dyn Store, mut changes: Vec<Change>, plant: Option<Plant>, changes_max: usize) {
     if plant == Some(Plant::EnteredBeforeDropped) && matches!(changes[..], [Change::DropFrom(_), Change::Enter(_), ..])
     {
         changes.swap(0, 1);
     }
-    changes.into_iter().take(changes_max).for_each(|change| store.change(change).expect("writable"));
+    changes.iter().take(changes_max).for_each(|change| store.change(change).expect("writable"));
 }

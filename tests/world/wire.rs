@@ -1,9 +1,9 @@
 //! What is under way between nodes. Anything may take as long as it likes, arrive in any order, twice, or never.
 
-use replicated_log::protocol::{Acknowledgement, Call, Dispatch, Fate, Id, Incarnation, Refusal, ReplicaStatus};
-use std::collections::BTreeSet;
+use replicated_log::protocol::{
+    Acknowledgement, Call, Decisions, Dispatch, Id, Incarnation, Refusal, ReplicaStatus, Ticket,
+};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
 
 /// Something on its way between a master and a secondary.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -19,15 +19,16 @@ pub(crate) struct Parcel {
 pub(crate) enum Content {
     /// Master to a process of a secondary. Without a dispatch nobody waits for the answer any more.
     Call { to: Incarnation, call: Call, dispatch: Option<Dispatch> },
+    /// A call that a secondary has not answered yet; the answer comes under this ticket.
+    Held { sent: Id, dispatch: Dispatch, ticket: Ticket },
     /// Secondary to master: the answer to a call that carried ids up to `sent`.
     Reply { sent: Id, dispatch: Dispatch, answer: Result<Acknowledgement, Complaint> },
     /// Master to secondary: what does it hold?
     Probe,
     /// Secondary to master: what it holds; nothing, if it does not answer.
     Status(Option<ReplicaStatus>),
-    /// Master to a start of a secondary: the fate of what is pending; nothing, if it does not answer. Beside it, what had
-    /// been acknowledged when the secondary asked, for the witness.
-    Fate { fate: Option<Fate>, asker: Incarnation, acknowledged: BTreeSet<Arc<str>> },
+    /// Master to a secondary that has asked: what is decided; nothing, if it does not answer.
+    Answer(Option<Decisions>),
 }
 
 /// Why a secondary did not take a call.
@@ -47,19 +48,36 @@ impl Parcel {
     pub(crate) fn dispatch(&self) -> Option<&Dispatch> {
         match &self.content {
             Content::Call { dispatch, .. } => dispatch.as_ref(),
-            Content::Reply { dispatch, .. } => Some(dispatch),
-            Content::Probe | Content::Status(_) | Content::Fate { .. } => None,
+            Content::Reply { dispatch, .. } | Content::Held { dispatch, .. } => Some(dispatch),
+            Content::Probe | Content::Status(_) | Content::Answer(_) => None,
         }
     }
 
     /// Whether it arrives although the master that sent it has ended.
     pub(crate) fn outlives_the_sender(&self) -> bool {
-        matches!(self.content, Content::Call { .. } | Content::Fate { .. })
+        matches!(self.content, Content::Call { .. } | Content::Answer(_))
     }
 
     /// Whether a thread of the master waits for what becomes of it.
     pub(crate) fn somebody_waits(&self) -> bool {
         self.dispatch().is_some()
+    }
+
+    /// The ticket under which a secondary answers the call later.
+    pub(super) fn held_under(&self) -> Option<Ticket> {
+        match self.content {
+            Content::Held { ticket, .. } => Some(ticket),
+            _ => None,
+        }
+    }
+
+    /// The call is answered now, if it is held under such a ticket.
+    pub(super) fn answer(&mut self, is_meant: impl Fn(Ticket) -> bool, answer: &Result<Acknowledgement, Complaint>) {
+        if let Content::Held { sent, dispatch, ticket } = &self.content
+            && is_meant(*ticket)
+        {
+            self.content = Content::Reply { sent: *sent, dispatch: dispatch.clone(), answer: answer.clone() };
+        }
     }
 
     /// The same call, for whose answer nobody waits.

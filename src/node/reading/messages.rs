@@ -3,11 +3,11 @@
 use super::feeder::Feeder;
 use super::following::{FollowLimits, Following};
 use super::page::Page;
-use super::query::Query;
-use super::snapshot::{Consistency, Snapshot};
+use super::query::{Query, consistency};
+use super::snapshot::Snapshot;
 use crate::http::{Exchange, Reply};
 use crate::process::text::number;
-use crate::protocol::{EntryRef, Id, Slot};
+use crate::protocol::{Consistency, EntryRef, Id, Slot};
 use crate::store::Store;
 use crate::wire::client::{EntryObject, View};
 use std::io;
@@ -76,7 +76,7 @@ pub(crate) fn whole_log_as_text(status: u16, store: &Arc<dyn Store>, snapshot: &
 
 /// Answers `GET /messages/ID`.
 pub(crate) fn one(exchange: Exchange, log: &impl Log, id: &str) {
-    let snapshot = Consistency::of(&exchange).map_err(|why| Reply::no_answer(400, &why));
+    let snapshot = consistency(&exchange).map_err(|why| Reply::no_answer(400, &why));
     let snapshot = snapshot.and_then(|consistency| log.snapshot(consistency));
     let reply = snapshot.map(|snapshot| mark_stale(one_of(&log.reading().store, &snapshot, id), &snapshot));
     exchange.reply(reply.unwrap_or_else(|refusal| refusal));

@@ -3,10 +3,9 @@
 use super::following::Wanted;
 use super::format::Format;
 use super::page::{Form, Page};
-use super::snapshot::Consistency;
 use crate::http::Exchange;
 use crate::process::text::number;
-use crate::protocol::Id;
+use crate::protocol::{Consistency, Id};
 use crate::wire::client::View;
 use std::time::Duration;
 
@@ -49,7 +48,7 @@ impl Query {
         let form = if is_lines { Form::Lines } else { Form::Document };
         Ok(Query::Page {
             page: Page { from: from(exchange)?, limit: given(exchange, "limit")?, view, form },
-            consistency: Consistency::of(exchange)?,
+            consistency: consistency(exchange)?,
             wait: wait(exchange)?,
         })
     }
@@ -71,16 +70,13 @@ impl Query {
     }
 }
 
-impl Consistency {
-    pub(super) fn of(exchange: &Exchange) -> Result<Consistency, String> {
-        match exchange.query("consistency") {
-            None => Ok(Consistency::Usual),
-            Some("strong") => Ok(Consistency::Strong),
-            Some("prefix") => Ok(Consistency::Prefix),
-            Some(other) => {
-                Err(format!("consistency is \"{}\"; it must be \"strong\" or \"prefix\"", other.escape_debug()))
-            }
-        }
+/// How sure the reader wants to be.
+pub(super) fn consistency(exchange: &Exchange) -> Result<Consistency, String> {
+    match exchange.query("consistency") {
+        None => Ok(Consistency::Usual),
+        Some("strong") => Ok(Consistency::Strong),
+        Some("prefix") => Ok(Consistency::Prefix),
+        Some(other) => Err(format!("consistency is \"{}\"; it must be \"strong\" or \"prefix\"", other.escape_debug())),
     }
 }
 

@@ -22,17 +22,6 @@ pub(crate) struct Snapshot {
     pub(crate) possibly_stale: bool,
 }
 
-/// How sure a reader wants to be that nothing is missing.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Consistency {
-    /// What was acknowledged by every node is there, or the reply says that it may not be.
-    Usual,
-    /// What was acknowledged with any number of copies is there, or there is no answer.
-    Strong,
-    /// What this node knows: a prefix of the log.
-    Prefix,
-}
-
 /// The reply to a reader who wants to be sure, when this node is not.
 pub(crate) fn not_sure(why: &str) -> Reply {
     let sentence = format!("{why}; ask again, or without consistency=strong for what this node knows");

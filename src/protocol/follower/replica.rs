@@ -1,6 +1,8 @@
 //! A secondary's half of the protocol: what it may accept, and what it may show.
 
-use super::{Acknowledgement, Call, CopyId, Epoch, EpochHistory, Id, Incarnation, LogId, Refusal, Slot};
+use crate::protocol::{
+    Acknowledgement, Call, CopyId, Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Refusal, Slot, Watermark,
+};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -59,17 +61,16 @@ pub struct Found {
     pub refused: BTreeSet<Id>,
 }
 
-/// A call that may be accepted. The owner of the replica stores its [`changes`](Accepted::changes) before it calls
-/// [`Replica::applied`].
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[must_use = "an accepted call has to be stored"]
-pub struct Accepted {
-    drop_from: Option<Id>,
-    enter: Option<Entrance>,
-    append: Vec<Slot>,
-    refuse: Vec<Id>,
+/// A call that may be accepted, once its changes are stored.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[must_use = "what is accepted has to be applied"]
+pub(super) struct Accepted {
+    pub(super) drop_from: Option<Id>,
+    enters: bool,
+    /// Ids that the changes store as refused, or mark as such.
+    refused: Vec<Id>,
     log_id: LogId,
-    epoch: Epoch,
+    pub(super) epoch: Epoch,
     master: Incarnation,
     last: Id,
     decided: Id,
@@ -77,21 +78,21 @@ pub struct Accepted {
     admitted: bool,
 }
 
-/// A change that a call brings to what is stored.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Change<'a> {
+/// A change to what is stored.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Change {
     /// Drop every slot from this id on.
     DropFrom(Id),
     /// Enter a reign.
-    Enter(&'a Entrance),
+    Enter(Entrance),
     /// Append these, in order.
-    Append(&'a [Slot]),
+    Append(Vec<Slot>),
     /// Mark these entries, held already, as refused.
-    Refuse(&'a [Id]),
+    Refuse(Vec<Id>),
 }
 
 /// A reign that a secondary enters.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Entrance {
     /// The log.
     pub log_id: LogId,
@@ -105,21 +106,9 @@ pub struct Entrance {
     pub told: Option<EpochHistory>,
 }
 
-impl Accepted {
-    /// What has to be stored, each durably before the next. What an epoch overtook is dropped before the epoch is entered:
-    /// what is left of it then would be taken for entries of that epoch, if the node is killed in between.
-    pub fn changes(&self) -> impl Iterator<Item = Change<'_>> {
-        let append = (!self.append.is_empty()).then_some(Change::Append(&self.append));
-        let refuse = (!self.refuse.is_empty()).then_some(Change::Refuse(&self.refuse));
-        [self.drop_from.map(Change::DropFrom), self.enter.as_ref().map(Change::Enter), append, refuse]
-            .into_iter()
-            .flatten()
-    }
-}
-
-/// What the master answers a secondary that asks for the fate of its pending entries.
+/// What the master answers a secondary that asks what became of its pending entries.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Fate {
+pub struct Decisions {
     /// The log that the master serves.
     pub log_id: LogId,
     /// Its reign.
@@ -135,18 +124,18 @@ pub struct Fate {
     pub sure: bool,
 }
 
-/// What the owner of a replica has to store, durably, before it calls [`Replica::learned`].
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[must_use = "what was learned has to be stored"]
-pub struct Learned {
-    /// Mark these entries as refused.
-    pub refuse: Vec<Id>,
+/// What a master's answer changes, once its refusals are stored.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[must_use = "what was learned has to be applied"]
+pub(super) struct Learned {
+    /// Entries to be marked as refused.
+    pub(super) refuse: Vec<Id>,
     decided: Id,
 }
 
-/// Why an answer about fates counts for nothing: it is not that of the master that is followed here.
+/// Why an answer about decisions counts for nothing: it is not that of the master that is followed here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Stray {
+pub enum StaleReply {
     /// It serves this log.
     OtherLog(LogId),
     /// It is still in this epoch.
@@ -155,12 +144,12 @@ pub enum Stray {
     OtherMaster(Epoch),
 }
 
-impl fmt::Display for Stray {
+impl fmt::Display for StaleReply {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Stray::OtherLog(log_id) => write!(formatter, "serves another log, {log_id}"),
-            Stray::EarlierReign(epoch) => write!(formatter, "is still in epoch {epoch}"),
-            Stray::OtherMaster(epoch) => {
+            StaleReply::OtherLog(log_id) => write!(formatter, "serves another log, {log_id}"),
+            StaleReply::EarlierReign(epoch) => write!(formatter, "is still in epoch {epoch}"),
+            StaleReply::OtherMaster(epoch) => {
                 write!(formatter, "is not the master of epoch {epoch} that this node follows; stop one of the two")
             }
         }
@@ -179,21 +168,13 @@ pub struct ReplicaView {
     pub admitted: bool,
 }
 
-impl ReplicaView {
-    /// Whether a reader may be answered without asking the master: nothing is pending and nothing can be missing.
-    #[must_use]
-    pub fn clean(&self) -> bool {
-        self.status.foreign > 0 || (self.admitted && self.status.decided == self.status.last)
-    }
-}
-
 /// The state of one secondary.
 ///
 /// Invariants, asserted after every event:
 /// - `decided ≤ last`; neither goes back, except that undecided entries are dropped when a later epoch overtook them;
-/// - what is at or below `decided` never changes: not its content, not its fate.
+/// - what is at or below `decided` never changes: not its content, not its decisions.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Replica {
+pub(super) struct Replica {
     incarnation: Incarnation,
     copy: CopyId,
     log_id: Option<LogId>,
@@ -212,10 +193,16 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// A replica that holds nothing and has met no master.
-    #[must_use]
-    pub fn empty(incarnation: Incarnation, copy: CopyId) -> Replica {
-        Replica {
+    /// A replica that finds its log again. What lies above `decided` stays pending until the master has decided it, and
+    /// no reader is answered without the master before it has. Messages of a master that is not ours are visible at once,
+    /// so all of them are, even if that was not noted any more.
+    ///
+    /// # Panics
+    /// If more is decided than held.
+    pub(super) fn recovered(incarnation: Incarnation, found: Found) -> Replica {
+        let Found { copy, reign, last, decided, visible, refused } = found;
+        assert!(decided <= last, "decided {decided} ≤ last {last}");
+        let empty = Replica {
             incarnation,
             copy,
             log_id: None,
@@ -229,20 +216,7 @@ impl Replica {
             admitted: false,
             foreign: 0,
             diverged: None,
-        }
-    }
-
-    /// A replica that finds its log again. What lies above `decided` stays pending until the master tells its fate, and
-    /// no reader is answered without the master before it has. Messages of a master that is not ours are visible at once,
-    /// so all of them are, even if that was not noted any more.
-    ///
-    /// # Panics
-    /// If more is decided than held.
-    #[must_use]
-    pub fn recovered(incarnation: Incarnation, found: Found) -> Replica {
-        let Found { copy, reign, last, decided, visible, refused } = found;
-        assert!(decided <= last, "decided {decided} ≤ last {last}");
-        let empty = Replica::empty(incarnation, copy);
+        };
         let Some((log_id, epoch, master)) = reign else {
             let visible = visible + last.since(decided) - refused.len() as u64;
             return Replica { last, decided: last, visible, foreign: visible, ..empty };
@@ -252,8 +226,7 @@ impl Replica {
     }
 
     /// What to answer when the master asks.
-    #[must_use]
-    pub fn status(&self) -> ReplicaStatus {
+    pub(super) fn status(&self) -> ReplicaStatus {
         ReplicaStatus {
             incarnation: self.incarnation,
             copy: self.copy,
@@ -268,50 +241,45 @@ impl Replica {
     }
 
     /// The replica as others see it.
-    #[must_use]
-    pub fn view(&self) -> ReplicaView {
+    pub(super) fn view(&self) -> ReplicaView {
         ReplicaView { status: self.status(), visible: self.visible, admitted: self.admitted }
     }
 
     /// The id up to which everything is held durably.
-    #[must_use]
-    pub fn last(&self) -> Id {
+    pub(super) fn last(&self) -> Id {
         self.last
     }
 
     /// The high watermark that this node knows: what is committed up to it is visible here.
-    #[must_use]
-    pub fn decided(&self) -> Id {
+    pub(super) fn decided(&self) -> Id {
         self.decided
     }
 
-    /// Examines a call. `held` looks up what the store holds at an id. What it accepts has to be stored; what it refuses
-    /// is the answer to the master.
-    ///
-    /// Nothing is changed, except that a diverging call latches an alarm: from then on every call is refused.
-    ///
-    /// # Errors
-    /// If `held` cannot tell.
-    pub fn examine<E>(
-        &mut self,
-        call: &Call,
-        held: impl Fn(Id) -> Result<Option<Slot>, E>,
-    ) -> Result<Result<Accepted, Refusal>, E> {
-        let holds = match self.holds_before(call) {
-            Ok(holds) => holds,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        let overlap = Overlap::find(call, holds.last, held)?;
-        let undone = overlap.refused.first().copied().filter(|&id| id <= self.decided);
-        if let Some(id) = overlap.difference.or(undone) {
-            self.diverged = Some(id);
-            return Ok(Err(Refusal::Diverged { id }));
-        }
-        Ok(Ok(self.accept(call, &holds, overlap.refused)))
+    /// What is shown.
+    pub(super) fn watermark(&self) -> Watermark {
+        Watermark { decided: self.decided, visible: self.visible }
     }
 
-    /// What is held of the log that a call continues, once an epoch that begins has overtaken the rest.
-    fn holds_before(&self, call: &Call) -> Result<Holds, Refusal> {
+    /// The process.
+    pub(super) fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// Whether messages of a foreign master are held.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.foreign > 0
+    }
+
+    /// Whether nothing is pending here, and nothing can be missing of what every node acknowledged.
+    pub(super) fn is_complete(&self) -> bool {
+        self.admitted && self.decided == self.last
+    }
+
+    /// Examines a call as far as that is possible without the store.
+    ///
+    /// # Errors
+    /// If the call is refused.
+    pub(super) fn fits(&self, call: &Call) -> Result<Holds, Refusal> {
         if let Some(id) = self.diverged {
             return Err(Refusal::Diverged { id });
         }
@@ -327,7 +295,31 @@ impl Replica {
         Ok(Holds { last, drop_from })
     }
 
-    fn accept(&self, call: &Call, holds: &Holds, refuse: Vec<Id>) -> Accepted {
+    /// Examines a call that [`fits`](Replica::fits). `held` is what the store holds under the ids that [`Holds::look_ups`]
+    /// named. Gives what has to be stored, each change durably before the next: what an epoch overtook is dropped before the
+    /// epoch is entered, because what is left of it would be taken for entries of that epoch if the node were killed in
+    /// between.
+    ///
+    /// Nothing is changed, except that a diverging call latches an alarm: from then on every call is refused.
+    ///
+    /// # Errors
+    /// If the call is refused.
+    pub(super) fn examine(
+        &mut self,
+        call: &Call,
+        holds: &Holds,
+        held: &[Slot],
+    ) -> Result<(Accepted, Vec<Change>), Refusal> {
+        let overlap = Overlap::find(call, holds.last, held);
+        let undone = overlap.refused.first().copied().filter(|&id| id <= self.decided);
+        if let Some(id) = overlap.difference.or(undone) {
+            self.diverged = Some(id);
+            return Err(Refusal::Diverged { id });
+        }
+        Ok(self.accept(call, holds, overlap.refused))
+    }
+
+    fn accept(&self, call: &Call, holds: &Holds, refuse: Vec<Id>) -> (Accepted, Vec<Change>) {
         let known = self.log_id == Some(call.log_id) && self.epoch == call.epoch && self.master == Some(call.master);
         let entrance = || Entrance {
             log_id: call.log_id,
@@ -336,11 +328,12 @@ impl Replica {
             begins: holds.drop_from.unwrap_or(holds.last.next()),
             told: call.history.clone(),
         };
-        Accepted {
-            enter: (!known).then(entrance),
+        let append = slots_beyond(call, holds.last);
+        let refused = append.iter().filter(|slot| matches!(slot, Slot::Refused(_))).map(Slot::id);
+        let accepted = Accepted {
             drop_from: holds.drop_from.filter(|&id| self.last >= id),
-            append: slots_beyond(call, holds.last),
-            refuse,
+            enters: !known,
+            refused: refused.chain(refuse.iter().copied()).collect(),
             log_id: call.log_id,
             epoch: call.epoch,
             master: call.master,
@@ -348,7 +341,12 @@ impl Replica {
             decided: call.decided,
             turn: call.turn,
             admitted: call.admitted,
-        }
+        };
+        let drop = accepted.drop_from.map(Change::DropFrom);
+        let enter = (!known).then(|| Change::Enter(entrance()));
+        let append = (!append.is_empty()).then_some(Change::Append(append));
+        let refuse = (!refuse.is_empty()).then_some(Change::Refuse(refuse));
+        (accepted, [drop, enter, append, refuse].into_iter().flatten().collect())
     }
 
     /// Checks log and epoch; gives the id from which a later epoch overtook what is held here.
@@ -374,56 +372,52 @@ impl Replica {
 
     /// What an accepted call asked for is stored: publishes it as pending, takes over the high watermark, and gives the
     /// acknowledgement. Publishing comes before the acknowledgement, so that no reader misses what a writer was told.
-    pub fn applied(&mut self, accepted: &Accepted) -> Acknowledgement {
+    pub(super) fn applied(&mut self, accepted: &Accepted) -> Acknowledgement {
         if let Some(id) = accepted.drop_from {
             self.last = self.last.min(id.previous());
             self.refused.split_off(&id);
         }
-        if accepted.enter.is_some() || accepted.turn > self.turn {
+        if accepted.enters || accepted.turn > self.turn {
             (self.turn, self.admitted) = (accepted.turn, false);
         }
         self.log_id = Some(accepted.log_id);
         self.epoch = accepted.epoch;
         self.master = Some(accepted.master);
         self.last = self.last.max(accepted.last);
-        let refusals = accepted.append.iter().filter_map(|slot| match slot {
-            Slot::Refused(id) => Some(*id),
-            Slot::Entry(_) => None,
-        });
-        self.refused.extend(refusals.chain(accepted.refuse.iter().copied()).filter(|&id| id > self.decided));
+        self.refused.extend(accepted.refused.iter().copied().filter(|&id| id > self.decided));
         self.advance(accepted.decided);
         self.admitted |= accepted.admitted && accepted.turn == self.turn && self.last >= accepted.decided;
         self.acknowledgement()
     }
 
-    /// Examines a master's answer about fates. The refusals that it gives have to be stored before
+    /// Examines a master's answer about decisions. The refusals that it gives have to be stored before
     /// [`Replica::learned`], and nothing may be accepted in between. Gives `None` for a reign that was not entered yet: the
     /// calls of its master bring what it decided.
     ///
     /// # Errors
     /// If it is not the answer of the master that is followed here.
-    pub fn learn(&self, fate: &Fate) -> Result<Option<Learned>, Stray> {
+    pub(super) fn learn(&self, decisions: &Decisions) -> Result<Option<Learned>, StaleReply> {
         let Some((ours, master)) = self.log_id.zip(self.master) else { return Ok(None) };
-        if fate.log_id != ours {
-            return Err(Stray::OtherLog(fate.log_id));
+        if decisions.log_id != ours {
+            return Err(StaleReply::OtherLog(decisions.log_id));
         }
-        if fate.epoch < self.epoch {
-            return Err(Stray::EarlierReign(fate.epoch));
+        if decisions.epoch < self.epoch {
+            return Err(StaleReply::EarlierReign(decisions.epoch));
         }
-        if fate.epoch > self.epoch {
+        if decisions.epoch > self.epoch {
             return Ok(None);
         }
-        if fate.master != master {
-            return Err(Stray::OtherMaster(fate.epoch));
+        if decisions.master != master {
+            return Err(StaleReply::OtherMaster(decisions.epoch));
         }
         let news = self.decided.next()..=self.last;
         let refuse =
-            fate.refused.iter().copied().filter(|id| news.contains(id) && !self.refused.contains(id)).collect();
-        Ok(Some(Learned { refuse, decided: fate.decided }))
+            decisions.refused.iter().copied().filter(|id| news.contains(id) && !self.refused.contains(id)).collect();
+        Ok(Some(Learned { refuse, decided: decisions.decided }))
     }
 
     /// What an answer asked for is stored: shows what it decided.
-    pub fn learned(&mut self, learned: &Learned) {
+    pub(super) fn learned(&mut self, learned: &Learned) {
         self.refused.extend(learned.refuse.iter().copied().filter(|&id| id > self.decided));
         self.advance(learned.decided);
     }
@@ -432,7 +426,7 @@ impl Replica {
     ///
     /// # Panics
     /// If a master of ours has adopted this node, or the id goes back.
-    pub fn foreign_stored(&mut self, id: Id) {
+    pub(super) fn foreign_stored(&mut self, id: Id) {
         assert!(self.log_id.is_none(), "a foreign message on a node of log {:?}", self.log_id);
         assert!(id > self.last, "foreign message {id} after {}", self.last);
         self.last = id;
@@ -479,9 +473,20 @@ fn slots_beyond(call: &Call, holds: Id) -> Vec<Slot> {
 }
 
 /// How far a replica follows the log of a call.
-struct Holds {
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Holds {
+    /// What is held of that log, once an epoch that begins has overtaken the rest.
     last: Id,
     drop_from: Option<Id>,
+}
+
+impl Holds {
+    /// The ids that the call covers and that are held already.
+    pub(super) fn look_ups(self, call: &Call) -> Vec<Id> {
+        let entries = call.entries.iter().map(|entry| entry.id);
+        let ids = entries.chain(call.refused.iter().copied()).filter(|&id| id > Id::ZERO && id <= self.last);
+        ids.collect::<BTreeSet<Id>>().into_iter().collect()
+    }
 }
 
 /// What of a call is held already.
@@ -494,25 +499,19 @@ struct Overlap {
 }
 
 impl Overlap {
-    fn find<E>(call: &Call, last: Id, held: impl Fn(Id) -> Result<Option<Slot>, E>) -> Result<Overlap, E> {
-        let mut overlap = Overlap { difference: None, refused: Vec::new() };
-        for entry in call.entries.iter().take_while(|entry| entry.id <= last) {
-            let same = match held(entry.id)? {
-                Some(Slot::Entry(held)) => held == *entry,
-                Some(Slot::Refused(_)) => true,
-                None => false,
-            };
-            if !same {
-                overlap.difference = Some(entry.id);
-                break;
-            }
+    fn find(call: &Call, last: Id, held: &[Slot]) -> Overlap {
+        let held = |id: Id| held.binary_search_by_key(&id, Slot::id).ok().map(|place| &held[place]);
+        let is_same = |entry: &&Arc<Entry>| match held(entry.id) {
+            Some(Slot::Entry(held)) => held == *entry,
+            Some(Slot::Refused(_)) => true,
+            None => false,
+        };
+        let difference = call.entries.iter().take_while(|entry| entry.id <= last).find(|entry| !is_same(entry));
+        let is_entry = |id: &Id| *id <= last && matches!(held(*id), Some(Slot::Entry(_)));
+        Overlap {
+            difference: difference.map(|entry| entry.id),
+            refused: call.refused.iter().copied().filter(is_entry).collect(),
         }
-        for &id in call.refused.iter().take_while(|&&id| id <= last) {
-            if matches!(held(id)?, Some(Slot::Entry(_))) {
-                overlap.refused.push(id);
-            }
-        }
-        Ok(overlap)
     }
 }
 

@@ -2,13 +2,13 @@
 
 use crate::protocol::{Epoch, Id};
 
-/// Up to where the artificial delay is over. Acknowledgements are cumulative, so one that waits for nothing itself must not
+/// Up to where the artificial delay is over. Acknowledgements are cumulative, so a call that does not wait itself must not
 /// acknowledge what another one is still waiting for.
-#[derive(Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Released {
     /// The epoch in which the end of the log was dropped last.
     epoch: Epoch,
-    pub(super) through: Id,
+    through: Id,
 }
 
 impl Released {
@@ -17,7 +17,12 @@ impl Released {
         Released { epoch: Epoch::NONE, through: last }
     }
 
-    /// The delay of a call of an epoch is over. One of an epoch before the last drop says nothing.
+    /// The id up to which nothing waits.
+    pub(super) fn through(&self) -> Id {
+        self.through
+    }
+
+    /// The delay of a call of an epoch is over. A call of an epoch before the last drop says nothing.
     pub(super) fn extend(&mut self, epoch: Epoch, through: Id) {
         if epoch >= self.epoch {
             self.through = self.through.max(through);

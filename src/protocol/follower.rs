@@ -1,0 +1,582 @@
+//! A secondary's half of the protocol: what becomes of a call, and what a reader may be shown.
+//!
+//! The follower is a value, like the leader: it takes an [`Event`] at a time and gives a [`Ready`]. It knows no disk, no
+//! network, no thread and no clock.
+//!
+//! # A call
+//!
+//! 1. **Called.** Calls are taken one after another, in the order in which they arrive. A call that arrives before an earlier
+//!    one is set aside until that has come, up to a timeout.
+//! 2. **Examined.** The [`Replica`] says whether the call continues what is held, and which epoch it belongs to. What it covers
+//!    again is compared with what the store holds ([`Effect::LookUp`]).
+//! 3. **Stored.** [`Effect::Store`] makes the changes durable, in the order given.
+//! 4. **Shown.** The high watermark that the call brings is noted ([`Effect::Note`]) before a reader sees it.
+//! 5. **Acknowledged.** Only then the master gets its acknowledgement, after the artificial delay if there is one.
+//!
+//! # A read
+//!
+//! A reader who comes after a 201 sees the message. If nothing is pending and nothing can be missing, this node answers
+//! alone. Otherwise it asks the master what is decided ([`Ready::ask`]), takes that over, and answers once it shows all of
+//! it. If that takes too long, the reader learns that it may lack something.
+//!
+//! # A store that fails
+//!
+//! It may hold a part of a call. The follower begins anew with what the store holds ([`Effect::Recover`]) and a new
+//! incarnation, as after a restart; until that has succeeded it takes no call.
+
+mod reads;
+mod ready;
+mod released;
+mod replica;
+
+pub use ready::{Called, Consistency, Effect, Event, ForeignMessage, ForeignRefusal, News, Ready, Reply};
+pub use replica::{Change, Decisions, Entrance, Found, ReplicaStatus, ReplicaView, StaleReply};
+
+use super::{Acknowledgement, Entry, Epoch, Id, Incarnation, Refusal, Slot, Ticket, Time, Watermark};
+use reads::Reads;
+use released::Released;
+use replica::{Accepted, Holds, Learned, Replica};
+use std::collections::{BTreeMap, VecDeque};
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How many ids a foreign master may pass over.
+const PASSED_OVER_MAX: u64 = 10_000;
+
+/// How long a follower waits, for what.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct FollowerSettings {
+    /// How long a call waits for an earlier one that is still under way,
+    pub gap_timeout: Duration,
+    /// and how long while other calls are arriving or being stored: a long one takes its time, and to send it again in parts
+    /// takes more.
+    pub busy_gap_timeout: Duration,
+    /// How long a reader waits for the master, or for this node to catch up.
+    pub read_timeout: Duration,
+}
+
+impl Default for FollowerSettings {
+    fn default() -> FollowerSettings {
+        FollowerSettings {
+            gap_timeout: Duration::from_millis(500),
+            busy_gap_timeout: Duration::from_secs(5),
+            read_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The state of one secondary.
+///
+/// Invariants:
+/// - one job is in hand, and at most one effect is under way;
+/// - what a reader is shown, and what an acknowledgement says, is `replica`; it changes only when everything that the change
+///   rests on is stored and noted;
+/// - while `is_unsure`, nothing is done but to read again what the store holds.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Follower {
+    settings: FollowerSettings,
+    replica: Replica,
+    /// Calls that have begun to arrive.
+    arriving: usize,
+    /// Calls that arrived before an earlier one.
+    early: Vec<Early>,
+    /// Jobs that wait for their turn.
+    queue: VecDeque<Job>,
+    in_hand: Option<InHand>,
+    /// Calls that wait for their artificial delay.
+    delayed: BTreeMap<Ticket, Delayed>,
+    released: Released,
+    reads: Reads,
+    /// The store failed, and what it holds is not known.
+    is_unsure: bool,
+}
+
+/// A call that waits for an earlier one.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct Early {
+    called: Called,
+    since: Time,
+}
+
+/// Something that is done to the log.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum Job {
+    /// A call; and since when it waits for an earlier one, if it does.
+    Call(Called, Option<Time>),
+    Foreign(ForeignMessage),
+    Learn(Ticket, Decisions),
+}
+
+impl Job {
+    fn ticket(&self) -> Ticket {
+        match self {
+            Job::Call(Called { ticket, .. }, _)
+            | Job::Foreign(ForeignMessage { ticket, .. })
+            | Job::Learn(ticket, _) => *ticket,
+        }
+    }
+}
+
+/// The job in hand.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct InHand {
+    ticket: Ticket,
+    stage: Stage,
+}
+
+/// What the job in hand waits for.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum Stage {
+    /// A call's look-up.
+    CallLookUp(Called, Holds),
+    /// A foreign message's look-up.
+    ForeignLookUp(ForeignMessage, Id),
+    /// The changes of a job.
+    Storing(Step),
+    /// The watermark of the replica that a job leads to.
+    Noting(Replica, After),
+    /// What the store holds. The job has failed, or waits for that to begin.
+    Recovering { has_failed: bool },
+}
+
+/// What a job does to the replica.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum Step {
+    Apply(Accepted, Carried),
+    Foreign(Id),
+    Learn(Learned, Decisions),
+}
+
+/// What follows when that is done.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum After {
+    Acknowledge(Acknowledgement, Carried),
+    ForeignStored(Id),
+    Learned(Decisions),
+}
+
+/// What is kept of a call once it is stored.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Carried {
+    epoch: Epoch,
+    after: Id,
+    through: Id,
+    has_messages: bool,
+    is_delayed: bool,
+}
+
+/// A call that waits for its artificial delay.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Delayed {
+    epoch: Epoch,
+    acknowledgement: Acknowledgement,
+}
+
+/// The start, and what others may ask.
+impl Follower {
+    /// Begins with what the store holds.
+    #[must_use]
+    pub fn begin(settings: FollowerSettings, incarnation: Incarnation, found: Found) -> Follower {
+        let replica = Replica::recovered(incarnation, found);
+        Follower {
+            settings,
+            released: Released::at_start(replica.last()),
+            replica,
+            arriving: 0,
+            early: Vec::new(),
+            queue: VecDeque::new(),
+            in_hand: None,
+            delayed: BTreeMap::new(),
+            reads: Reads::default(),
+            is_unsure: false,
+        }
+    }
+
+    /// What to answer when the master asks.
+    #[must_use]
+    pub fn status(&self) -> ReplicaStatus {
+        self.replica.status()
+    }
+
+    /// The follower as others see it.
+    #[must_use]
+    pub fn view(&self) -> ReplicaView {
+        self.replica.view()
+    }
+
+    /// The id up to which everything is held durably.
+    #[must_use]
+    pub fn last(&self) -> Id {
+        self.replica.last()
+    }
+
+    /// The high watermark that this node knows: what is committed up to it is visible here.
+    #[must_use]
+    pub fn decided(&self) -> Id {
+        self.replica.decided()
+    }
+
+    /// Whether a reader is answered without asking the master. A foreign master knows no decisions, so there is nothing to
+    /// ask for.
+    #[must_use]
+    pub fn answers_alone(&self, consistency: Consistency) -> bool {
+        match consistency {
+            Consistency::Usual => self.replica.is_foreign() || self.replica.is_complete(),
+            Consistency::Strong => self.replica.is_foreign(),
+            Consistency::Prefix => true,
+        }
+    }
+
+    /// When the follower has something to do without any other event.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Time> {
+        let gaps = self.early.iter().map(|early| early.since.plus(self.gap_timeout()));
+        gaps.chain(self.reads.next_deadline()).min()
+    }
+}
+
+/// Events and effects.
+impl Follower {
+    /// Takes an event, at a time that is not earlier than that of any event before. See [`Ready`] for what its owner has to
+    /// do then.
+    ///
+    /// # Panics
+    /// If an event reports an effect that is not under way.
+    pub fn step(&mut self, now: Time, event: Event) -> Ready {
+        let mut ready = Ready::default();
+        match event {
+            Event::Arriving => self.arriving += 1,
+            Event::Abandoned => self.arriving -= 1,
+            Event::Called(called) => {
+                self.arriving -= 1;
+                self.queue.push_back(Job::Call(called, None));
+            }
+            Event::ForeignCalled(message) => {
+                self.arriving -= 1;
+                self.queue.push_back(Job::Foreign(message));
+            }
+            Event::DelayOver(ticket) => self.delay_over(ticket, &mut ready),
+            Event::Read { ticket, consistency } if self.answers_alone(consistency) => {
+                ready.replies.push((ticket, Reply::Read { is_possibly_stale: false }));
+            }
+            Event::Read { ticket, .. } => self.reads.wait(ticket, now.plus(self.settings.read_timeout)),
+            Event::Answered { ticket, decisions: Some(decisions) } => {
+                self.queue.push_back(Job::Learn(ticket, decisions));
+            }
+            Event::Answered { decisions: None, .. } => self.answer_readers(None, &mut ready),
+            Event::LookedUp(held) => self.looked_up(&held, &mut ready),
+            Event::Stored => self.stored(&mut ready),
+            Event::WatermarkNoted => match self.take_in_hand() {
+                InHand { ticket, stage: Stage::Noting(next, after) } => self.finish(ticket, next, after, &mut ready),
+                other => panic!("no watermark is being noted: {other:?}"),
+            },
+            Event::StoreFailed => self.store_failed(&mut ready),
+            Event::Recovered(incarnation, found) => self.recovered(incarnation, found, &mut ready),
+            Event::NotRecovered => self.not_recovered(&mut ready),
+            Event::Tick => {}
+        }
+        self.proceed(now, &mut ready);
+        ready
+    }
+
+    /// Does what can be done now: the next job, what is out of time, and the next question.
+    fn proceed(&mut self, now: Time, ready: &mut Ready) {
+        self.queue_early_calls();
+        while self.in_hand.is_none()
+            && let Some(job) = self.queue.front()
+        {
+            if self.is_unsure {
+                self.wait_for(job.ticket(), Stage::Recovering { has_failed: false }, Effect::Recover, ready);
+            } else if let Some(job) = self.queue.pop_front() {
+                self.begin_job(now, job, ready);
+            }
+        }
+        self.refuse_early_calls(now, ready);
+        let expired = self.reads.expired(now);
+        reply_to_readers(expired, true, ready);
+        if self.reads.ask() {
+            ready.ask = Some(self.replica.decided());
+        }
+    }
+
+    /// Calls that arrived early, and follow what is held now, are next.
+    fn queue_early_calls(&mut self) {
+        let last = self.replica.last();
+        let mut next: Vec<Early> = self.early.extract_if(.., |early| early.called.call.after <= last).collect();
+        next.sort_by_key(|early| early.called.call.after);
+        for Early { called, since } in next.into_iter().rev() {
+            self.queue.push_front(Job::Call(called, Some(since)));
+        }
+    }
+
+    /// Calls that arrived early, and have waited long enough, are refused.
+    fn refuse_early_calls(&mut self, now: Time, ready: &mut Ready) {
+        let timeout = self.gap_timeout();
+        for Early { called, .. } in self.early.extract_if(.., |early| early.since.plus(timeout) <= now) {
+            let refusal = self.replica.fits(&called.call).err();
+            let refusal = refusal.unwrap_or(Refusal::Gap { holds: self.replica.last() });
+            ready.replies.push((called.ticket, Reply::Refused(refusal)));
+        }
+    }
+
+    /// How long a call waits for an earlier one now.
+    fn gap_timeout(&self) -> Duration {
+        let is_busy = self.arriving > 0 || self.in_hand.is_some();
+        if is_busy { self.settings.busy_gap_timeout } else { self.settings.gap_timeout }
+    }
+
+    fn wait_for(&mut self, ticket: Ticket, stage: Stage, effect: Effect, ready: &mut Ready) {
+        self.in_hand = Some(InHand { ticket, stage });
+        ready.effect = Some((ticket, effect));
+    }
+
+    fn take_in_hand(&mut self) -> InHand {
+        self.in_hand.take().expect("an effect is under way")
+    }
+}
+
+/// Jobs, from the first look at them to their reply.
+impl Follower {
+    fn begin_job(&mut self, now: Time, job: Job, ready: &mut Ready) {
+        match job {
+            Job::Call(called, early_since) => self.begin_call(now, called, early_since, ready),
+            Job::Foreign(message) => self.begin_foreign(message, ready),
+            Job::Learn(ticket, decisions) => self.begin_learning(ticket, decisions, ready),
+        }
+    }
+
+    fn begin_call(&mut self, now: Time, called: Called, early_since: Option<Time>, ready: &mut Ready) {
+        let ticket = called.ticket;
+        if called.to != self.replica.incarnation() {
+            return ready.replies.push((ticket, Reply::OtherIncarnation));
+        }
+        match self.replica.fits(&called.call) {
+            Err(Refusal::Gap { holds }) => {
+                let call = &called.call;
+                if early_since.is_none() && !call.entries.is_empty() {
+                    ready.news.push(News::Early { after: call.after, through: call.through, holds });
+                }
+                self.early.push(Early { called, since: early_since.unwrap_or(now) });
+            }
+            Err(refusal) => ready.replies.push((ticket, Reply::Refused(refusal))),
+            Ok(holds) => {
+                let ids = holds.look_ups(&called.call);
+                if ids.is_empty() {
+                    self.accept(&called, holds, &[], ready);
+                } else {
+                    self.wait_for(ticket, Stage::CallLookUp(called, holds), Effect::LookUp(ids), ready);
+                }
+            }
+        }
+    }
+
+    fn looked_up(&mut self, held: &[Slot], ready: &mut Ready) {
+        let InHand { ticket, stage } = self.take_in_hand();
+        match stage {
+            Stage::CallLookUp(called, holds) => self.accept(&called, holds, held, ready),
+            Stage::ForeignLookUp(message, id) => {
+                let is_same = matches!(held, [Slot::Entry(entry)] if entry.message == message.message);
+                let refused = Reply::ForeignRefused(ForeignRefusal::Held(id));
+                ready.replies.push((ticket, if is_same { Reply::ForeignStored(id) } else { refused }));
+            }
+            other => panic!("nothing is being looked up: {other:?}"),
+        }
+    }
+
+    fn accept(&mut self, called: &Called, holds: Holds, held: &[Slot], ready: &mut Ready) {
+        let (ticket, call) = (called.ticket, &called.call);
+        let (accepted, changes) = match self.replica.examine(call, &holds, held) {
+            Ok(accepted) => accepted,
+            Err(refusal) => return ready.replies.push((ticket, Reply::Refused(refusal))),
+        };
+        let has_messages = !call.entries.is_empty();
+        let carried = Carried {
+            epoch: call.epoch,
+            after: call.after,
+            through: call.through,
+            has_messages,
+            is_delayed: has_messages && called.is_delayed,
+        };
+        self.store(ticket, changes, Step::Apply(accepted, carried), ready);
+    }
+
+    /// Takes a message of a master that does not speak this protocol. It is shown at once: such a master knows no decisions.
+    fn begin_foreign(&mut self, foreign: ForeignMessage, ready: &mut Ready) {
+        let (ticket, status) = (foreign.ticket, self.replica.status());
+        let last = status.last;
+        let id = foreign.id.unwrap_or(last.next());
+        let refusal = match status.log_id {
+            Some(log_id) => Some(ForeignRefusal::HasMaster(log_id)),
+            None if id.since(last) > PASSED_OVER_MAX => Some(ForeignRefusal::TooFar { id, last }),
+            None => None,
+        };
+        if let Some(refusal) = refusal {
+            return ready.replies.push((ticket, Reply::ForeignRefused(refusal)));
+        }
+        if id <= last {
+            return self.wait_for(ticket, Stage::ForeignLookUp(foreign, id), Effect::LookUp(vec![id]), ready);
+        }
+        let ForeignMessage { message, timestamp_ms, .. } = foreign;
+        let entry = Entry { id, epoch: Epoch::NONE, timestamp_ms, message, key: None };
+        let mut slots: Vec<Slot> = last.until(id.previous()).map(Slot::Refused).collect();
+        slots.push(Slot::Entry(Arc::new(entry)));
+        self.store(ticket, vec![Change::Append(slots)], Step::Foreign(id), ready);
+    }
+
+    fn begin_learning(&mut self, ticket: Ticket, decisions: Decisions, ready: &mut Ready) {
+        match self.replica.learn(&decisions) {
+            Err(stale) => {
+                self.answer_readers(None, ready);
+                ready.replies.push((ticket, Reply::NotLearned(stale)));
+            }
+            // The reign was not entered yet: the calls of its master bring what it decided.
+            Ok(None) => {
+                self.answer_readers(Some(&decisions), ready);
+                ready.replies.push((ticket, Reply::Learned));
+            }
+            Ok(Some(learned)) => {
+                let refuse = learned.refuse.clone();
+                let changes = if refuse.is_empty() { Vec::new() } else { vec![Change::Refuse(refuse)] };
+                self.store(ticket, changes, Step::Learn(learned, decisions), ready);
+            }
+        }
+    }
+
+    fn store(&mut self, ticket: Ticket, changes: Vec<Change>, step: Step, ready: &mut Ready) {
+        self.in_hand = Some(InHand { ticket, stage: Stage::Storing(step) });
+        if changes.is_empty() {
+            self.stored(ready);
+        } else {
+            ready.effect = Some((ticket, Effect::Store(changes)));
+        }
+    }
+
+    /// The changes of the job in hand are durable: what it shows has to be noted before it is shown.
+    fn stored(&mut self, ready: &mut Ready) {
+        let InHand { ticket, stage: Stage::Storing(step) } = self.take_in_hand() else {
+            panic!("nothing is being stored")
+        };
+        let mut next = self.replica.clone();
+        let after = match step {
+            Step::Apply(accepted, carried) => {
+                if let Some(id) = accepted.drop_from {
+                    self.released.dropped(accepted.epoch, id);
+                }
+                After::Acknowledge(next.applied(&accepted), carried)
+            }
+            Step::Foreign(id) => {
+                next.foreign_stored(id);
+                After::ForeignStored(id)
+            }
+            Step::Learn(learned, decisions) => {
+                next.learned(&learned);
+                After::Learned(decisions)
+            }
+        };
+        let (before, watermark) = (self.replica.watermark(), next.watermark());
+        if watermark == before {
+            self.finish(ticket, next, after, ready);
+        } else {
+            self.wait_for(ticket, Stage::Noting(next, after), Effect::Note(watermark), ready);
+        }
+    }
+
+    /// Everything that a job rests on is durable: it shows, and gets its reply. Showing comes before the acknowledgement, so
+    /// that no reader misses what a writer knows.
+    fn finish(&mut self, ticket: Ticket, next: Replica, after: After, ready: &mut Ready) {
+        let before = mem::replace(&mut self.replica, next).decided();
+        let Watermark { decided, visible } = self.replica.watermark();
+        if decided > before {
+            ready.news.push(News::Decided { after: before, through: decided, visible });
+        }
+        let reply = match after {
+            After::Acknowledge(acknowledgement, carried) => self.acknowledge(ticket, acknowledgement, carried),
+            After::ForeignStored(id) => Reply::ForeignStored(id),
+            After::Learned(decisions) => {
+                self.answer_readers(Some(&decisions), ready);
+                Reply::Learned
+            }
+        };
+        ready.replies.push((ticket, reply));
+        let served = self.reads.shown(decided);
+        reply_to_readers(served, false, ready);
+    }
+
+    /// A call without messages is answered at once, and does not acknowledge what another one is still waiting for:
+    /// acknowledgements are cumulative.
+    fn acknowledge(&mut self, ticket: Ticket, acknowledgement: Acknowledgement, carried: Carried) -> Reply {
+        let Carried { epoch, after, through, has_messages, is_delayed } = carried;
+        if is_delayed {
+            self.delayed.insert(ticket, Delayed { epoch, acknowledgement });
+            return Reply::Stored;
+        }
+        if has_messages {
+            self.released.extend(epoch, acknowledgement.durable);
+            return Reply::Acknowledged(acknowledgement);
+        }
+        if self.released.through() >= after {
+            self.released.extend(epoch, through);
+        }
+        let durable = self.released.through().min(acknowledgement.durable);
+        Reply::Acknowledged(Acknowledgement { durable, ..acknowledgement })
+    }
+
+    fn delay_over(&mut self, ticket: Ticket, ready: &mut Ready) {
+        let Delayed { epoch, acknowledgement } = self.delayed.remove(&ticket).expect("the call waits for its delay");
+        self.released.extend(epoch, acknowledgement.durable);
+        ready.replies.push((ticket, Reply::Acknowledged(acknowledgement)));
+    }
+
+    /// The master has said what is decided, or did not; if it is sure that this is all, the readers of the question wait
+    /// until it is shown.
+    fn answer_readers(&mut self, decisions: Option<&Decisions>, ready: &mut Ready) {
+        let decided = decisions.filter(|decisions| decisions.sure).map(|decisions| decisions.decided);
+        let unsure = self.reads.answered(decided);
+        reply_to_readers(unsure, true, ready);
+        let served = self.reads.shown(self.replica.decided());
+        reply_to_readers(served, false, ready);
+    }
+}
+
+/// A store that fails.
+impl Follower {
+    fn store_failed(&mut self, ready: &mut Ready) {
+        let InHand { ticket, stage } = self.take_in_hand();
+        if matches!(stage, Stage::Storing(Step::Learn(..)) | Stage::Noting(_, After::Learned(_))) {
+            self.answer_readers(None, ready);
+        }
+        self.is_unsure = true;
+        self.wait_for(ticket, Stage::Recovering { has_failed: true }, Effect::Recover, ready);
+    }
+
+    fn recovered(&mut self, incarnation: Incarnation, found: Found, ready: &mut Ready) {
+        self.end_recovery(ready);
+        self.replica = Replica::recovered(incarnation, found);
+        self.released = Released::at_start(self.replica.last());
+        self.is_unsure = false;
+    }
+
+    fn end_recovery(&mut self, ready: &mut Ready) {
+        let InHand { ticket, stage: Stage::Recovering { has_failed } } = self.take_in_hand() else {
+            panic!("the store is not being read again")
+        };
+        ready.replies.extend(has_failed.then_some((ticket, Reply::Unable)));
+    }
+
+    /// Nothing that waits can be done. The next job tries again.
+    fn not_recovered(&mut self, ready: &mut Ready) {
+        self.end_recovery(ready);
+        let early = mem::take(&mut self.early).into_iter().map(|early| early.called.ticket);
+        let waiting = mem::take(&mut self.queue);
+        if waiting.iter().any(|job| matches!(job, Job::Learn(..))) {
+            self.answer_readers(None, ready);
+        }
+        let waiting = waiting.iter().map(Job::ticket).chain(early);
+        ready.replies.extend(waiting.map(|ticket| (ticket, Reply::Unable)));
+    }
+}
+
+fn reply_to_readers(readers: Vec<Ticket>, is_possibly_stale: bool, ready: &mut Ready) {
+    ready.replies.extend(readers.into_iter().map(|ticket| (ticket, Reply::Read { is_possibly_stale })));
+}

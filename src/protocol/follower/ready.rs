@@ -1,0 +1,181 @@
+//! What goes into a [`super::Follower`], and what comes out of it.
+
+use super::replica::{Change, Decisions, Found, StaleReply};
+use crate::protocol::{Acknowledgement, Call, Id, Incarnation, LogId, Refusal, Slot, Ticket, Watermark};
+use std::sync::Arc;
+
+/// Something that has happened to a secondary.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// A call has begun to arrive. [`Event::Called`], [`Event::ForeignCalled`] or [`Event::Abandoned`] follows.
+    Arriving,
+    /// What was arriving is no call, or did not arrive.
+    Abandoned,
+    /// A call has arrived.
+    Called(Called),
+    /// A message of a master that does not speak this protocol has arrived.
+    ForeignCalled(ForeignMessage),
+    /// The artificial delay of a call is over, see [`Reply::Stored`].
+    DelayOver(Ticket),
+    /// A reader wants to know whether this node shows all that was acknowledged.
+    Read {
+        /// The reader.
+        ticket: Ticket,
+        /// How sure the reader wants to be.
+        consistency: Consistency,
+    },
+    /// The question of [`Ready::ask`] was answered, or was not.
+    Answered {
+        /// Under which [`Reply::Learned`] or [`Reply::NotLearned`] comes, if the master said something.
+        ticket: Ticket,
+        /// What the master says.
+        decisions: Option<Decisions>,
+    },
+    /// [`Effect::LookUp`]: what the store holds, in the order of the ids; without those that it does not hold.
+    LookedUp(Vec<Slot>),
+    /// [`Effect::Store`]: everything is durable.
+    Stored,
+    /// [`Effect::Note`]: the high watermark is noted.
+    WatermarkNoted,
+    /// The store failed to carry out an effect. It may hold a part of it.
+    StoreFailed,
+    /// [`Effect::Recover`]: what the store holds, and a new incarnation.
+    Recovered(Incarnation, Found),
+    /// [`Effect::Recover`]: the store cannot be read.
+    NotRecovered,
+    /// Time has passed; see [`super::Follower::wake_at`].
+    Tick,
+}
+
+/// A call, as it arrives.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Called {
+    /// Under which the call is answered.
+    pub ticket: Ticket,
+    /// The process that the call is meant for.
+    pub to: Incarnation,
+    /// The call.
+    pub call: Call,
+    /// Whether its acknowledgement waits for the artificial delay, if it carries messages.
+    pub is_delayed: bool,
+}
+
+/// A message of a master that does not speak this protocol.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct ForeignMessage {
+    /// Under which it is answered.
+    pub ticket: Ticket,
+    /// Its id; the next one, if that master gave none.
+    pub id: Option<Id>,
+    /// Its text.
+    pub message: Arc<str>,
+    /// When it came, by this node's wall clock: milliseconds since 1970-01-01T00:00:00Z.
+    pub timestamp_ms: u64,
+}
+
+/// How sure a reader wants to be that nothing is missing.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Consistency {
+    /// What every node acknowledged is there, or the reply says that it may not be.
+    Usual,
+    /// What was acknowledged with any number of copies is there, or there is no answer.
+    Strong,
+    /// What this node knows: a prefix of the log.
+    Prefix,
+}
+
+/// What has to be done after an event.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[must_use = "effects have to be carried out"]
+pub struct Ready {
+    /// Answer these.
+    pub replies: Vec<(Ticket, Reply)>,
+    /// What an operator may want to know.
+    pub news: Vec<News>,
+    /// Do this to the store, then report its event, or [`Event::StoreFailed`]. One effect is under way at a time. It is part
+    /// of what the holder of this ticket waits for.
+    pub effect: Option<(Ticket, Effect)>,
+    /// Ask the master what it has decided after this id, then report [`Event::Answered`]. One question is in flight at a time.
+    pub ask: Option<Id>,
+}
+
+/// Something that has to be done to the store.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Effect {
+    /// Look up what it holds under these ids.
+    LookUp(Vec<Id>),
+    /// Make these changes, each durable before the next.
+    Store(Vec<Change>),
+    /// Note this high watermark, so that what a reader saw survives the process.
+    Note(Watermark),
+    /// Read again what it holds. If that fails, report [`Event::NotRecovered`].
+    Recover,
+}
+
+/// The answer to the holder of a ticket.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Reply {
+    /// To a call: everything is durable, and the artificial delay begins. Report [`Event::DelayOver`]; the answer proper comes
+    /// then. What the call carried is needed no longer.
+    Stored,
+    /// To a call: the acknowledgement.
+    Acknowledged(Acknowledgement),
+    /// To a call: nothing of it was kept.
+    Refused(Refusal),
+    /// To a call: it was meant for an earlier process of this node.
+    OtherIncarnation,
+    /// To a call, a foreign message or an answer of the master: the store failed.
+    Unable,
+    /// To a foreign message: it is stored under this id, and shown.
+    ForeignStored(Id),
+    /// To a foreign message: it was not taken.
+    ForeignRefused(ForeignRefusal),
+    /// To a reader: this node shows all that it has to show, or may lack some of it.
+    Read {
+        /// Whether it may lack something.
+        is_possibly_stale: bool,
+    },
+    /// To the master's answer: it is taken over.
+    Learned,
+    /// To the master's answer: it counts for nothing here.
+    NotLearned(StaleReply),
+}
+
+/// Why a foreign message was not taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ForeignRefusal {
+    /// This node belongs to a log, and takes messages from its master only.
+    HasMaster(LogId),
+    /// The id is held with another content, or was passed over.
+    Held(Id),
+    /// The id is too far from the last one held.
+    TooFar {
+        /// The id.
+        id: Id,
+        /// The last one held.
+        last: Id,
+    },
+}
+
+/// What an operator may want to know.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum News {
+    /// A call with messages arrived before an earlier one, and waits for it.
+    Early {
+        /// It carries the ids after this one,
+        after: Id,
+        /// up to this one.
+        through: Id,
+        /// What is held.
+        holds: Id,
+    },
+    /// Everything after an id and up to another one is decided; so many messages are visible.
+    Decided {
+        /// What was decided before.
+        after: Id,
+        /// What is decided now.
+        through: Id,
+        /// How many messages are visible.
+        visible: u64,
+    },
+}

@@ -1,0 +1,162 @@
+//! Carries out what the follower asks for.
+//!
+//! Each call, each reader and each answer of the master has a thread that waits for its reply. The effects of a job are
+//! carried out by the thread of that job, so a call is stored by the thread that received it.
+
+use super::lifecycle::Secondary;
+use super::state::State;
+use crate::node::ids::{id_range, id_ranges};
+use crate::node::logging::Step;
+use crate::process::random;
+use crate::process::text::count;
+use crate::protocol::follower::{Effect, Event, News, Ready, Reply};
+use crate::protocol::{Change, Incarnation, Slot, Ticket};
+use crate::store::StoreError;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Condvar, MutexGuard, PoisonError};
+use std::time::Instant;
+
+impl Secondary {
+    pub(super) fn new_ticket(&self) -> Ticket {
+        self.lock().new_ticket()
+    }
+
+    /// Gives an event to the follower, hands over what others do, and says what has happened.
+    pub(super) fn step(&self, event: Event) {
+        let mut state = self.lock();
+        let wake_at = state.follower.wake_at();
+        let Ready { replies, news, effect, ask } = state.follower.step(self.now(), event);
+        let is_sooner = state.follower.wake_at().is_some_and(|at| wake_at.is_some_and(|before| at < before));
+        let has_readers = replies.iter().any(|(_, reply)| matches!(reply, Reply::Read { .. }));
+        let has_calls = effect.is_some() || replies.iter().any(|(_, reply)| !matches!(reply, Reply::Read { .. }));
+        state.replies.extend(replies);
+        state.effect = effect.or(state.effect.take());
+        state.question = ask.or(state.question);
+        let status = state.follower.status();
+        let is_more_shown = status.decided > std::mem::replace(&mut state.shown, status.decided);
+        let is_new_epoch = status.epoch != std::mem::replace(&mut state.epoch, status.epoch);
+        drop(state);
+        if is_new_epoch {
+            self.log.set_epoch(status.epoch);
+        }
+        if is_more_shown {
+            self.reading.following.show(status.decided);
+        }
+        news.into_iter().for_each(|news| self.report(&news));
+        if has_calls || is_sooner {
+            self.calls.notify_all();
+        }
+        if has_readers {
+            self.readers.notify_all();
+        }
+        if ask.is_some() {
+            self.questions.notify_one();
+        }
+    }
+
+    /// Gives an event to the follower that leads to a reply under this ticket, and carries out the effects of that job. Gives
+    /// the reply, and why the store failed, if it did.
+    pub(super) fn drive(&self, ticket: Ticket, event: Event) -> (Reply, Option<StoreError>) {
+        let is_reader = matches!(event, Event::Read { .. });
+        let mut failure = None;
+        self.step(event);
+        loop {
+            let mut state = self.lock();
+            if let Some(effect) = state.effect_of(ticket) {
+                drop(state);
+                // A panic was logged by the hook. The job must end, because the others wait for it.
+                let done = catch_unwind(AssertUnwindSafe(|| self.carry_out(effect)));
+                let panicked = || Err(StoreError::new("the thread that used it panicked; see the log file"));
+                let event = done.unwrap_or_else(|_| panicked()).unwrap_or_else(|error| {
+                    failure = Some(error);
+                    Event::StoreFailed
+                });
+                self.step(event);
+            } else if let Some(reply) = state.replies.remove(&ticket) {
+                return (reply, failure);
+            } else if self.wait(state, if is_reader { &self.readers } else { &self.calls }) {
+                self.step(Event::Tick);
+            }
+        }
+    }
+
+    /// Waits until there may be something for this thread. Gives `true` if the follower's time came first.
+    fn wait(&self, state: MutexGuard<'_, State>, condition: &Condvar) -> bool {
+        let Some(at) = state.follower.wake_at() else {
+            drop(condition.wait(state).unwrap_or_else(PoisonError::into_inner));
+            return false;
+        };
+        let left = at.since(self.now());
+        if left.is_zero() {
+            return true;
+        }
+        condition.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    fn carry_out(&self, effect: Effect) -> Result<Event, StoreError> {
+        match effect {
+            Effect::LookUp(ids) => {
+                let held: Result<Vec<Option<Slot>>, StoreError> = ids.iter().map(|&id| self.store.get(id)).collect();
+                Ok(Event::LookedUp(held?.into_iter().flatten().collect()))
+            }
+            Effect::Store(changes) => {
+                for change in changes {
+                    let began = Instant::now();
+                    self.store.change(&change)?;
+                    if matches!(change, Change::Append(_)) {
+                        self.metrics.appended(began.elapsed());
+                    }
+                    self.log_change(&change);
+                }
+                Ok(Event::Stored)
+            }
+            Effect::Note(watermark) => {
+                self.store.note_watermark(watermark)?;
+                Ok(Event::WatermarkNoted)
+            }
+            Effect::Recover => Ok(match self.store.found() {
+                Ok(found) => Event::Recovered(Incarnation::new(random::bits_64()), found),
+                Err(error) => {
+                    log::error!("what this node holds cannot be read: {error}");
+                    Event::NotRecovered
+                }
+            }),
+        }
+    }
+
+    fn log_change(&self, change: &Change) {
+        match change {
+            Change::DropFrom(id) => {
+                log::warn!("dropped the undecided ids from {id} on: no client was told that they were written");
+            }
+            Change::Enter(entrance) => log::info!("epoch {} begins", entrance.epoch),
+            Change::Append(slots) => {
+                let messages = slots.iter().filter(|slot| matches!(slot, Slot::Entry(_))).count();
+                let (first, last) = (slots[0].id(), slots[slots.len() - 1].id());
+                let range = id_range(first.previous(), last);
+                self.log.writes().tell(Step::Stored, (first.previous(), last), None, || {
+                    format!("{range} received ({}) and stored, pending", count(messages, "message", "messages"))
+                });
+            }
+            Change::Refuse(ids) => log::info!("{} refused by the master", id_ranges(ids)),
+        }
+    }
+
+    fn report(&self, news: &News) {
+        match *news {
+            News::Early { after, through, holds } => {
+                self.early_calls.fetch_add(1, Ordering::Relaxed);
+                let range = id_range(after, through);
+                log::info!("{range} arrived early: this node holds the log up to id {holds}; waiting for the rest");
+            }
+            News::Decided { after, through, visible } => {
+                self.log.writes().tell(Step::Decided, (after, through), None, || {
+                    let visible = usize::try_from(visible).unwrap_or(usize::MAX);
+                    let visible = count(visible, "message is", "messages are");
+                    format!("{} decided; {visible} visible", id_range(after, through))
+                });
+            }
+        }
+    }
+}
