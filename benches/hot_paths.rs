@@ -118,7 +118,7 @@ mod leader {
                 incarnation: dispatch.incarnation,
                 durable: dispatch.carries,
                 decided: dispatch.decided,
-                turn: dispatch.session,
+                session: dispatch.session,
                 admitted: dispatch.admitted,
             };
             let sent = dispatch.carries;
@@ -175,14 +175,14 @@ mod wire {
             log_id: LogId::new(1),
             epoch: Epoch::new(1),
             master: Incarnation::new(1),
-            opening: None,
+            epoch_start: None,
             history: None,
             after: Id::ZERO,
             through: Id::new(count),
             entries: Vec::new(),
             refused: Vec::new(),
             decided: Id::ZERO,
-            turn: 1,
+            session: 1,
             admitted: true,
         };
         let call = write_call(envelope, &call, &EntriesText::new(&entries(Id::ZERO, count))).to_vec();

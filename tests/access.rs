@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Cluster, Node, PATIENCE, wait_until};
+use common::{Cluster, Node, TIMEOUT, wait_until};
 use serde_json::{Value, json};
 use std::process::{Command, Stdio};
 use ureq::Agent;
@@ -18,7 +18,7 @@ const CLIENT_AS_PASSWORD: &str = "Basic YW55Ym9keTp0aGUtdG9rZW4tb2YtY2xpZW50cy0w
 /// Sends a request with header lines, and gives status and body.
 fn ask(method: &Method, url: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
     let config = Agent::config_builder().proxy(None).max_redirects(0).http_status_as_error(false);
-    let agent: Agent = config.timeout_recv_response(Some(PATIENCE)).allow_non_standard_methods(true).build().into();
+    let agent: Agent = config.timeout_recv_response(Some(TIMEOUT)).allow_non_standard_methods(true).build().into();
     let mut request = ureq::http::Request::builder().method(method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Cluster, PATIENCE, delete, get, pairs, post, try_post, wait_until};
+use common::{Cluster, TIMEOUT, delete, get, pairs, post, try_post, wait_until};
 use rustix::process::Signal;
 use serde_json::json;
 use std::io::{Read, Write};
@@ -400,7 +400,7 @@ fn a_stop_refuses_what_cannot_finish() {
     let reply = in_flight.join().unwrap();
     assert_eq!((reply.status, &reply.body["outcome"]), (502, &json!("not_appended")));
     assert_eq!(cluster.master.wait().code(), Some(0));
-    assert!(began.elapsed() < PATIENCE);
+    assert!(began.elapsed() < TIMEOUT);
     cluster.secondaries[0].signal(Signal::CONT);
 }
 

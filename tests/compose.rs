@@ -20,14 +20,14 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A build from nothing takes a minute or two, and downloads the crates.
-const BUILD_PATIENCE: Duration = Duration::from_secs(30 * 60);
+const BUILD_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// The larger base image has some 250 MB.
-const PULL_PATIENCE: Duration = Duration::from_secs(10 * 60);
+const PULL_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// How long an engine may take for anything else.
-const ENGINE_PATIENCE: Duration = Duration::from_secs(2 * 60);
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(2 * 60);
 /// How long the cluster may take for what it does by itself: becoming healthy, coming back after a crash. A writer waits
 /// as long for a node that is lost.
-const CLUSTER_PATIENCE: Duration = Duration::from_secs(2 * 60);
+const CLUSTER_TIMEOUT: Duration = Duration::from_secs(2 * 60);
 
 /// The longest delay in the compose file: no write is faster.
 const SLOWEST_DELAY: Duration = Duration::from_secs(2);
@@ -84,8 +84,8 @@ fn the_cluster_of_the_compose_file_is_built_used_crashed_and_stopped() {
     let stack = Stack::new(compose);
     the_other_ports_are_one_file_away(&stack);
 
-    stack.compose(&["build"], BUILD_PATIENCE);
-    stack.compose(&["up", "-d", "--no-build"], ENGINE_PATIENCE);
+    stack.compose(&["build"], BUILD_TIMEOUT);
+    stack.compose(&["up", "-d", "--no-build"], ENGINE_TIMEOUT);
     stack.wait_until("every container is healthy", || {
         SERVICES.iter().all(|service| stack.inspect(service, "{{.State.Health.Status}}") == "healthy")
     });
@@ -117,7 +117,7 @@ fn both_dockerfiles_build_in_the_same_way() {
 
 fn the_other_ports_are_one_file_away(stack: &Stack) {
     let mut command = stack.command_with(&in_repository("port-8000.env"));
-    let resolved = run(command.arg("config"), ENGINE_PATIENCE).replace(['"', '\''], "");
+    let resolved = run(command.arg("config"), ENGINE_TIMEOUT).replace(['"', '\''], "");
     for setting in [
         "MASTER_PORT: 8000",
         "SECONDARY_PORT: 8001",
@@ -159,7 +159,7 @@ fn a_killed_secondary_comes_back_and_is_caught_up(stack: &Stack) {
     // Not `docker kill`: the engine takes that for a wish, and does not start the container again.
     let kill = ["exec", &stack.container("secondary-2"), "sh", "-c", "kill -9 $(pidof secondary)"];
     // The container may end before this command does, which then fails; the count of restarts tells what happened.
-    let _ = try_run(docker().args(kill), ENGINE_PATIENCE);
+    let _ = try_run(docker().args(kill), ENGINE_TIMEOUT);
 
     // The secondary holds nothing now. Until it is caught up writes are refused, and none is accepted without it.
     stack.wait_until("a write is accepted again", || {
@@ -214,7 +214,7 @@ fn connect(stack: &Stack) {
 
 /// The engine takes this for a wish, too: nothing starts the container again before we do.
 fn kill(stack: &Stack) {
-    stack.compose(&["kill", "-s", "KILL", "secondary-2"], ENGINE_PATIENCE);
+    stack.compose(&["kill", "-s", "KILL", "secondary-2"], ENGINE_TIMEOUT);
     stack.wait_until("it is down", || stack.inspect("secondary-2", "{{.State.Status}}") == "exited");
 }
 
@@ -226,7 +226,7 @@ fn write(stack: &Stack, message: &str, w: u64) -> Reply {
 fn begin_write(stack: &Stack, message: &str, w: u64) -> JoinHandle<Reply> {
     let last = |service| stack.health(service)["last"].as_u64().unwrap();
     let (url, before) = (stack.url("master", "/messages"), last("master"));
-    let body = json!({ "message": message, "w": w, "timeout": CLUSTER_PATIENCE.as_secs() });
+    let body = json!({ "message": message, "w": w, "timeout": CLUSTER_TIMEOUT.as_secs() });
     let writer = thread::spawn(move || post_patiently(&url, &body));
     stack.wait_until("the master has it", || last("master") > before);
     stack.wait_until("secondary-1 has it", || last("secondary-1") > before);
@@ -238,7 +238,7 @@ fn post_patiently(url: &str, body: &Value) -> Reply {
     let config = ureq::Agent::config_builder()
         .proxy(None)
         .http_status_as_error(false)
-        .timeout_global(Some(CLUSTER_PATIENCE + ENGINE_PATIENCE));
+        .timeout_global(Some(CLUSTER_TIMEOUT + ENGINE_TIMEOUT));
     let request = config.build().new_agent().post(url).header("Content-Type", "application/json");
     let mut answer = request.send(body.to_string()).expect("the master answers");
     let text = answer.body_mut().read_to_string().expect("the reply is whole");
@@ -257,7 +257,7 @@ fn texts(stack: &Stack, service: &str, loss: &Loss) -> Vec<String> {
 }
 
 fn all_nodes_stop_as_asked(stack: &Stack) {
-    stack.compose(&["stop"], ENGINE_PATIENCE);
+    stack.compose(&["stop"], ENGINE_TIMEOUT);
     for service in SERVICES {
         assert_eq!(stack.inspect(service, "{{.State.Status}} {{.State.ExitCode}}"), "exited 0", "{service}");
         let log = fs::read_to_string(stack.log(service)).unwrap();
@@ -331,12 +331,12 @@ impl Stack {
 
     /// Tells Compose what to do with secondary-2.
     fn say(&self, command: &str) {
-        self.compose(&[command, "secondary-2"], ENGINE_PATIENCE);
+        self.compose(&[command, "secondary-2"], ENGINE_TIMEOUT);
     }
 
-    fn compose(&self, arguments: &[&str], patience: Duration) -> String {
+    fn compose(&self, arguments: &[&str], timeout: Duration) -> String {
         let began = Instant::now();
-        let output = run(self.command().args(arguments), patience);
+        let output = run(self.command().args(arguments), timeout);
         println!("{} took {:.1} s", arguments.join(" "), began.elapsed().as_secs_f64());
         output
     }
@@ -370,28 +370,28 @@ impl Stack {
     fn container(&self, service: &str) -> String {
         let labels = [("project", self.project.as_str()), ("service", service)];
         let filters = labels.map(|(label, value)| format!("--filter=label=com.docker.compose.{label}={value}"));
-        let id = run(docker().args(["ps", "--all", "--quiet"]).args(filters), ENGINE_PATIENCE);
+        let id = run(docker().args(["ps", "--all", "--quiet"]).args(filters), ENGINE_TIMEOUT);
         assert_eq!(id.lines().count(), 1, "containers of {service}: {id}");
         id
     }
 
     fn network(&self) -> String {
         let filter = format!("--filter=label=com.docker.compose.project={}", self.project);
-        run(docker().args(["network", "ls", "--quiet", &filter]), ENGINE_PATIENCE)
+        run(docker().args(["network", "ls", "--quiet", &filter]), ENGINE_TIMEOUT)
     }
 
     fn inspect(&self, service: &str, format: &str) -> String {
-        run(docker().args(["inspect", "--format", format, &self.container(service)]), ENGINE_PATIENCE)
+        run(docker().args(["inspect", "--format", format, &self.container(service)]), ENGINE_TIMEOUT)
     }
 
     /// Waits until something holds, or fails with what the nodes said last.
     #[track_caller]
     fn wait_until(&self, what: &str, mut holds: impl FnMut() -> bool) {
-        let deadline = Instant::now() + CLUSTER_PATIENCE;
+        let deadline = Instant::now() + CLUSTER_TIMEOUT;
         while !holds() {
             if Instant::now() > deadline {
-                let logs = self.compose(&["logs", "--tail=20"], ENGINE_PATIENCE);
-                panic!("{what}: not within {CLUSTER_PATIENCE:?}\n{logs}");
+                let logs = self.compose(&["logs", "--tail=20"], ENGINE_TIMEOUT);
+                panic!("{what}: not within {CLUSTER_TIMEOUT:?}\n{logs}");
             }
             thread::sleep(Duration::from_millis(200));
         }
@@ -401,7 +401,7 @@ impl Stack {
 impl Drop for Stack {
     fn drop(&mut self) {
         let down = ["down", "--volumes", "--remove-orphans", "--rmi", "local"];
-        if let Err(why) = try_run(self.command().args(down), ENGINE_PATIENCE) {
+        if let Err(why) = try_run(self.command().args(down), ENGINE_TIMEOUT) {
             eprintln!("{} may be left behind: {why}", self.project);
         }
     }
@@ -409,18 +409,18 @@ impl Drop for Stack {
 
 /// How Compose is called here, if the files can be built and run.
 fn find_docker() -> Result<Vec<&'static str>, String> {
-    try_run(docker().args(["info", "--format", "{{.ServerVersion}}"]), ENGINE_PATIENCE)
+    try_run(docker().args(["info", "--format", "{{.ServerVersion}}"]), ENGINE_TIMEOUT)
         .map_err(|why| format!("no Docker engine answers: {why}"))?;
     let answers = |program: &Vec<&str>| {
-        try_run(Command::new(program[0]).args(&program[1..]).arg("version"), ENGINE_PATIENCE).is_ok()
+        try_run(Command::new(program[0]).args(&program[1..]).arg("version"), ENGINE_TIMEOUT).is_ok()
     };
     let compose = [vec!["docker", "compose"], vec!["docker-compose"]]
         .into_iter()
         .find(answers)
         .ok_or("neither docker compose nor docker-compose answers")?;
     for image in base_images() {
-        if try_run(docker().args(["image", "inspect", &image]), ENGINE_PATIENCE).is_err() {
-            try_run(docker().args(["pull", "--quiet", &image]), PULL_PATIENCE)
+        if try_run(docker().args(["image", "inspect", &image]), ENGINE_TIMEOUT).is_err() {
+            try_run(docker().args(["pull", "--quiet", &image]), PULL_TIMEOUT)
                 .map_err(|why| format!("the base image {image} is not here and cannot be pulled: {why}"))?;
         }
     }
@@ -434,7 +434,7 @@ fn base_images() -> Vec<String> {
 }
 
 fn engine(arguments: &[&str]) {
-    run(docker().args(arguments), ENGINE_PATIENCE);
+    run(docker().args(arguments), ENGINE_TIMEOUT);
 }
 
 fn docker() -> Command {
@@ -446,27 +446,27 @@ fn in_repository(name: &str) -> PathBuf {
 }
 
 #[track_caller]
-fn run(command: &mut Command, patience: Duration) -> String {
-    try_run(command, patience).unwrap_or_else(|why| panic!("{why}"))
+fn run(command: &mut Command, timeout: Duration) -> String {
+    try_run(command, timeout).unwrap_or_else(|why| panic!("{why}"))
 }
 
 /// Runs a program to its end, and gives what it printed; a program that takes too long is ended.
-fn try_run(command: &mut Command, patience: Duration) -> Result<String, String> {
+fn try_run(command: &mut Command, timeout: Duration) -> Result<String, String> {
     let words = [command.get_program()].into_iter().chain(command.get_args());
     let shown = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    let outcome = finish(command, patience).map_err(|error| format!("{shown}: {error}"))?;
+    let outcome = finish(command, timeout).map_err(|error| format!("{shown}: {error}"))?;
     match outcome {
         (Some(true), stdout, _) => Ok(stdout.trim().to_owned()),
         (Some(false), stdout, stderr) => Err(format!("{shown} failed: {}", ending(&format!("{stdout}\n{stderr}")))),
-        (None, _, stderr) => Err(format!("{shown} took longer than {patience:?}: {}", ending(&stderr))),
+        (None, _, stderr) => Err(format!("{shown} took longer than {timeout:?}: {}", ending(&stderr))),
     }
 }
 
 /// Whether it succeeded, unless it had to be ended; and what it printed. Files take the output: a pipe could fill up.
-fn finish(command: &mut Command, patience: Duration) -> io::Result<(Option<bool>, String, String)> {
+fn finish(command: &mut Command, timeout: Duration) -> io::Result<(Option<bool>, String, String)> {
     let (stdout, stderr) = (tempfile::NamedTempFile::new()?, tempfile::NamedTempFile::new()?);
     let mut child = command.stdin(Stdio::null()).stdout(stdout.reopen()?).stderr(stderr.reopen()?).spawn()?;
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     let succeeded = loop {
         if let Some(status) = child.try_wait()? {
             break Some(status.success());

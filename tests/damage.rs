@@ -110,7 +110,7 @@ enum Verdict {
 fn judge(directory: &Path, expected: &Content, damage: &str) -> Verdict {
     match Disk::open(directory).and_then(|store| content(&*store)) {
         Ok(found) => {
-            // After damage to the newer half of the floor the older one counts: it promises less, but nothing wrong.
+            // After damage to the newer half of the watermark file the older one counts: it promises less, but nothing wrong.
             let older_watermark = found.watermark.decided <= expected.watermark.decided;
             let found = Content { watermark: expected.watermark, ..found };
             assert!(older_watermark && found == *expected, "{damage}: read as {found:#?}");
@@ -132,7 +132,7 @@ impl Images {
         let expected = write_log(&directory.path().join("log"));
         let crashed = directory.path().join("log.crashed");
         let read = |name: &str| (name.to_owned(), fs::read(crashed.join(name)).unwrap());
-        let files = ["log.sqlite", "log.sqlite-wal", "floor"].map(read).into();
+        let files = ["log.sqlite", "log.sqlite-wal", "watermark"].map(read).into();
         Images { directory, expected, files }
     }
 
@@ -229,15 +229,15 @@ fn one_data_directory_serves_one_process() {
 fn a_directory_whose_making_was_cut_off_is_made_anew() {
     let directory = tempfile::tempdir().unwrap();
     Disk::open(directory.path()).unwrap();
-    // As a kill -9 leaves it after the database got its tables, and before the first floor was written.
-    fs::write(directory.path().join("floor"), []).unwrap();
+    // As a kill -9 leaves it after the database got its tables, and before the first watermark file was written.
+    fs::write(directory.path().join("watermark"), []).unwrap();
     let store = Disk::open(directory.path()).expect("nothing was promised yet");
     assert_eq!(store.last(), Id::ZERO);
     store.append(&[Slot::Refused(Id::new(1))]).unwrap();
     drop(store);
-    fs::write(directory.path().join("floor"), []).unwrap();
+    fs::write(directory.path().join("watermark"), []).unwrap();
     let why = Disk::open(directory.path()).err().expect("now there is something to lose").to_string();
-    assert!(why.contains("floor") && why.contains("cannot be told"), "{why}");
+    assert!(why.contains("watermark") && why.contains("cannot be told"), "{why}");
 }
 
 /// What `verify` does with a directory.

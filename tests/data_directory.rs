@@ -6,7 +6,7 @@
 mod common;
 
 use common::{Cluster, Ends, Node, get, post, wait_until};
-use replicated_log::protocol::{Call, Entry, Epoch, Id, Incarnation, LogId, Opening};
+use replicated_log::protocol::{Call, Entry, Epoch, EpochStart, Id, Incarnation, LogId};
 use replicated_log::wire::node::{EntriesText, Envelope, write_call};
 use rusqlite::{Connection, OpenFlags};
 use rustix::process::{Pid, Signal, kill_process};
@@ -195,14 +195,14 @@ impl Usurper {
             log_id: self.log_id,
             epoch: Epoch::new(epoch),
             master: Incarnation::new(epoch),
-            opening: Some(Opening { since: Epoch::new(since), overtaken_from: Id::new(first) }),
+            epoch_start: Some(EpochStart { since: Epoch::new(since), overtaken_from: Id::new(first) }),
             history: Some(self.history(epoch, first)),
             after: Id::new(first - 1),
             through: Id::new(through),
             entries: Vec::new(),
             refused: Vec::new(),
             decided: Id::new(u64::from(since == 0)),
-            turn: epoch,
+            session: epoch,
             admitted: true,
         };
         let envelope = Envelope { to: Incarnation::new(incarnation), master_port: self.port };

@@ -190,7 +190,7 @@ fn a_secondary_killed_while_it_enters_an_epoch_holds_nothing_of_the_one_before()
 
     cluster.master.signal(Signal::STOP);
     cluster.secondaries[0].start();
-    let killer = Strace::kill_at_sync(&cluster.secondaries[0], &cluster.secondaries[0].data().join("floor"));
+    let killer = Strace::kill_at_sync(&cluster.secondaries[0], &cluster.secondaries[0].data().join("watermark"));
     cluster.master.signal(Signal::CONT);
     cluster.secondaries[0].wait();
     drop(killer);
@@ -208,6 +208,7 @@ fn a_failed_sync_is_the_last_write_of_a_secondary() {
     let mut cluster = Cluster::start(&["0", "0"]);
     assert_eq!(cluster.post("before").status, 201);
     let broken = &cluster.secondaries[1];
+    wait_until("the secondary knows that it is decided", || broken.health()["decided"] == 1);
     let fault = Strace::fail_syncs(broken, &broken.data().join("log.sqlite-wal"));
     let failed = cluster.post("on a broken disk");
     drop(fault);
@@ -244,7 +245,7 @@ fn a_master_on_a_full_disk_refuses_messages_until_there_is_room() {
     let mut writer = Writer::new("writer");
     writer.post_until_refused_on_full(&cluster, &disk);
     assert_refused_for_want_of_room(&writer.last);
-    wait_until("the reserve is given up", || !disk.file("reserve").exists());
+    wait_until("the ballast is given up", || !disk.file("ballast").exists());
     for _ in 0..5 {
         assert!(!writer.post(&cluster, 1));
         assert_refused_for_want_of_room(&writer.last);
@@ -270,7 +271,7 @@ fn a_secondary_on_a_full_disk_is_not_counted_on_until_there_is_room() {
     start(&mut cluster);
     let mut writer = Writer::new("writer");
     writer.post_until_refused_on_full(&cluster, &disk);
-    wait_until("the reserve is given up", || !disk.file("reserve").exists());
+    wait_until("the ballast is given up", || !disk.file("ballast").exists());
     for _ in 0..5 {
         assert_refused_without(&writer.last, "secondary-2");
         assert_names(&writer.last.body["secondaries"][1]["detail"], &["the disk is full"]);
@@ -426,8 +427,8 @@ fn assert_goes_on_by_itself(cluster: &mut Cluster, disk: &SmallDisk, writer: &mu
     for bytes in [1, LARGE_BYTES, 1] {
         assert!(writer.post(cluster, bytes), "{:?}", writer.last);
     }
-    let reserved = || fs::metadata(disk.file("reserve")).is_ok_and(|file| file.len() >= 1 << 20);
-    assert!(reserved(), "there is a reserve again");
+    let reserved = || fs::metadata(disk.file("ballast")).is_ok_and(|file| file.len() >= 1 << 20);
+    assert!(reserved(), "there is a ballast again");
     assert_eq!(texts(cluster), writer.kept);
 
     cluster.nodes_mut().for_each(Node::kill);

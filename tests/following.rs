@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Cluster, Node, PATIENCE, get, post, wait_until};
+use common::{Cluster, Node, TIMEOUT, get, post, wait_until};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -26,7 +26,7 @@ impl Stream {
 
     fn ask(node: &Node, query: &str, headers: &str) -> (String, Stream) {
         let mut connection = TcpStream::connect(("127.0.0.1", node.port)).unwrap();
-        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        connection.set_read_timeout(Some(TIMEOUT)).unwrap();
         write!(connection, "GET /messages{query} HTTP/1.0\r\nHost: node\r\n{headers}\r\n").unwrap();
         let mut stream = Stream(BufReader::new(connection));
         let status = stream.line().expect("a status line");
@@ -68,7 +68,7 @@ impl Stream {
 #[track_caller]
 fn fill(cluster: &Cluster, ids: impl IntoIterator<Item = u64>) {
     for id in ids {
-        let message = json!({ "message": format!("message {id}"), "timeout": PATIENCE.as_secs() });
+        let message = json!({ "message": format!("message {id}"), "timeout": TIMEOUT.as_secs() });
         assert_eq!(post(&cluster.master.url("/messages"), &message).body["message_id"], id);
     }
 }
@@ -221,7 +221,7 @@ fn a_node_that_stops_ends_its_streams_properly() {
     let mut cluster = Cluster::start(&["0"]);
     fill(&cluster, 1..=2);
     let mut connection = TcpStream::connect(("127.0.0.1", cluster.master.port)).unwrap();
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    connection.set_read_timeout(Some(TIMEOUT)).unwrap();
     connection.write_all(b"GET /messages?follow=true&from=2 HTTP/1.1\r\nHost: node\r\n\r\n").unwrap();
     let waiting = thread::spawn({
         let url = cluster.master.url("/messages?from=3&wait=30");
@@ -298,7 +298,7 @@ fn many_followers_who_do_not_read_hold_up_the_others_for_a_moment_only() {
     let began = Instant::now();
     cluster.master.signal(rustix::process::Signal::TERM);
     assert!(cluster.master.wait().success());
-    assert!(began.elapsed() < PATIENCE / 2, "the stop took {:?}", began.elapsed());
+    assert!(began.elapsed() < TIMEOUT / 2, "the stop took {:?}", began.elapsed());
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{Connection, Node, PATIENCE, get, post, post_with, wait_until};
+use support::{Connection, Node, TIMEOUT, get, post, post_with, wait_until};
 
 /// An honest client is answered within this time, whatever others do. It is no measure of speed.
 const HONEST_PATIENCE: Duration = Duration::from_secs(5);
@@ -695,7 +695,7 @@ fn ended(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> (Opti
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {
             child.kill().unwrap();

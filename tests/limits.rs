@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{Cluster, Ends, Node, PATIENCE, get, post, try_post, wait_until};
+use common::{Cluster, Ends, Node, TIMEOUT, get, post, try_post, wait_until};
 use rustix::process::Signal;
 use serde_json::json;
 use std::fs;
@@ -105,7 +105,7 @@ fn under_load_writes_are_summed_up_and_debug_has_every_one() {
 /// Sends a post and as much of its body as there is. Gives the head of the reply, if one comes in time.
 fn send(node: &Node, declared: usize, body: &[u8]) -> (TcpStream, Option<String>) {
     let mut connection = TcpStream::connect(("127.0.0.1", node.port)).unwrap();
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    connection.set_read_timeout(Some(TIMEOUT)).unwrap();
     let head = format!("POST /messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: {declared}\r\n\r\n");
     let sent = connection.write_all(head.as_bytes()).and_then(|()| connection.write_all(body));
     if body.len() < declared {
@@ -246,7 +246,7 @@ fn who_sends_before_reading_gets_an_answer_to_a_body_beyond_every_limit() {
     let (mut connection, head) = send(&cluster.master, 70_000_000, &vec![b'x'; 70_000_000]);
     let head = head.expect("it is answered");
     assert!(head.starts_with("HTTP/1.1 413 ") && head.contains("Connection: close"), "{head}");
-    connection.set_read_timeout(Some(4 * PATIENCE)).unwrap();
+    connection.set_read_timeout(Some(4 * TIMEOUT)).unwrap();
     let ended = connection.read_to_end(&mut Vec::new());
     assert!(
         ended.as_ref().is_ok_and(|rest| *rest < 4_096)

@@ -42,7 +42,7 @@ impl Running {
     /// Waits for a line that contains some words.
     fn hears(&self, words: &str) -> String {
         let mut heard = Vec::new();
-        while let Ok(line) = self.lines.recv_timeout(common::PATIENCE) {
+        while let Ok(line) = self.lines.recv_timeout(common::TIMEOUT) {
             if line.contains(words) {
                 return line;
             }

@@ -4,12 +4,12 @@
 //! describes: each of its steps in every order, with every loss, delay and reordering of what is under way. What costs
 //! an attempt to break something is counted: a configuration says how many crashes, duplicates and losses there may be.
 //!
-//! Without a count: a parcel arrives at any time, before or after any other one, however long ago its sender has given
+//! Without a count: a packet arrives at any time, before or after any other one, however long ago its sender has given
 //! it up or ended, or never. That somebody gives up waiting, because a call or the answer to it got lost, counts.
 //!
 //! What the model leaves out, beside what the world does (see there): more than two secondaries and than three messages;
 //! writes of several messages and keys; secondaries that are removed (the simulator has them); heartbeats of
-//! which the master learns nothing, or that find a secondary fenced; what the keepers of a master go on to do after it
+//! which the master learns nothing, or that find a secondary fenced; what the replicators of a master go on to do after it
 //! has given up; a start that hears one of two secondaries; disks that are full or fail (the simulator has them); a disk
 //! that keeps a part of what was not synced (`power_loss` has that); more than one start of a second master on a copy of
 //! the first one's directory; and time: whoever waits may give up at any moment, so nothing is said of how long anything
@@ -29,9 +29,9 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
+use world::disk::{Crash, CrashKind, IoResult, Slate};
 use world::master::Posted;
-use world::plants::Plant;
-use world::platter::{Crash, Harm, Luck, Slate};
+use world::planted_bugs::PlantedBug;
 use world::wire::Content;
 use world::{Node, Step, World, due_at_once};
 
@@ -97,7 +97,7 @@ impl Model for Protocol {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        if state.world.witness.verdict().is_some() {
+        if state.world.checker.verdict().is_some() {
             return;
         }
         actions.extend(state.steps().map(Action::Take));
@@ -110,7 +110,7 @@ impl Model for Protocol {
         let applied = catch_unwind(AssertUnwindSafe(|| next.apply(action)));
         if let Err(panic) = applied {
             let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
-            next.world.witness.broken(format!("assertions: {text}"));
+            next.world.checker.broken(format!("assertions: {text}"));
         }
         Some(next)
     }
@@ -128,20 +128,20 @@ impl Model for Protocol {
             Property::always("nothing else", |_, state: &State| {
                 state
                     .world
-                    .witness
+                    .checker
                     .verdict()
                     .is_none_or(|verdict| PROMISES.iter().any(|name| verdict.starts_with(name)))
             }),
             Property::always("every end is good", |_, state: &State| !state.is_at_an_end() || state.has_ended_well()),
-            Property::sometimes("a write is acknowledged", |_, state: &State| state.world.witness.acknowledged() > 1),
+            Property::sometimes("a write is acknowledged", |_, state: &State| state.world.checker.acknowledged() > 1),
             Property::sometimes("everything is answered", |_, state: &State| {
-                state.left.posts.is_empty() && state.world.witness.writes.iter().all(|write| write.answer.is_some())
+                state.left.posts.is_empty() && state.world.checker.writes.iter().all(|write| write.answer.is_some())
             }),
         ]
     }
 }
 
-/// What a verdict of the witness begins with.
+/// What a verdict of the checker begins with.
 const PROMISES: [&str; 8] =
     ["acknowledged", "refused", "one order", "marks", "one content", "reads", "fences", "assertions"];
 
@@ -167,11 +167,11 @@ impl State {
             && process.leader.open() == 0
             && decided == process.leader.last()
             && process.members().all(is_there)
-            && self.world.witness.writes.iter().all(|write| write.answer.is_some())
+            && self.world.checker.writes.iter().all(|write| write.answer.is_some())
     }
 
     fn keeps(&self, promise: &str) -> bool {
-        self.world.witness.verdict().is_none_or(|verdict| !verdict.starts_with(promise))
+        self.world.checker.verdict().is_none_or(|verdict| !verdict.starts_with(promise))
     }
 
     /// What the cluster may do by itself. What does not change anything is left out, and a question when there was one too
@@ -217,29 +217,29 @@ impl State {
                 Node::Master(_) => (left.master_crashes, 0),
                 Node::Secondary(_) => (left.secondary_crashes, left.disk_losses),
             };
-            let may_be = |budget: u8, harm| (crashes > 0 && budget > 0).then_some(harm);
-            let harms = [
-                may_be(1, Harm::Killed),
-                may_be(left.power_losses, Harm::PowerLost { notes: usize::MAX }),
-                may_be(disk_losses, Harm::DiskLost),
+            let may_be = |budget: u8, kind| (crashes > 0 && budget > 0).then_some(kind);
+            let kinds = [
+                may_be(1, CrashKind::Killed),
+                may_be(left.power_losses, CrashKind::PowerLost { notes: usize::MAX }),
+                may_be(disk_losses, CrashKind::DiskLost),
             ];
             // What the disk of a master is writing may be on it, in part or as a whole.
             let written: &[(bool, bool)] = match node {
                 Node::Master(_) => &[(false, false), (true, false), (false, true), (true, true)],
                 Node::Secondary(_) => &[(false, false)],
             };
-            for harm in harms.into_iter().flatten() {
+            for kind in kinds.into_iter().flatten() {
                 actions.extend(written.iter().map(|&(round_is_written, refusals_are_written)| {
-                    Action::Crash(node, Crash { harm, round_is_written, refusals_are_written })
+                    Action::Crash(node, Crash { kind, round_is_written, refusals_are_written })
                 }));
             }
         }
-        for parcel in self.world.wire.iter().filter(|parcel| matches!(parcel.content, Content::Call { .. })) {
+        for packet in self.world.wire.iter().filter(|packet| matches!(packet.content, Content::Call { .. })) {
             if left.secondary_crashes > 0 {
-                actions.extend((1..=3).map(|writes| Action::CrashInTheMiddle(parcel.number, writes)));
+                actions.extend((1..=3).map(|writes| Action::CrashInTheMiddle(packet.number, writes)));
             }
             if left.duplicates > 0 {
-                actions.push(Action::Duplicate(parcel.number));
+                actions.push(Action::Duplicate(packet.number));
             }
         }
         if left.joins > 0 && self.world.runs(Node::Master(0)) {
@@ -266,7 +266,7 @@ impl State {
                     Step::Read(_) => left.questions -= 1,
                     _ => {}
                 }
-                self.world.take(step, Luck::Good);
+                self.world.take(step, IoResult::Good);
             }
             Action::Post(master) => {
                 let post = left.posts.pop().expect("a post is left");
@@ -281,10 +281,10 @@ impl State {
                     Node::Master(_) => left.master_crashes -= 1,
                     Node::Secondary(_) => left.secondary_crashes -= 1,
                 }
-                match crash.harm {
-                    Harm::Killed => {}
-                    Harm::PowerLost { .. } => left.power_losses -= 1,
-                    Harm::DiskLost => left.disk_losses -= 1,
+                match crash.kind {
+                    CrashKind::Killed => {}
+                    CrashKind::PowerLost { .. } => left.power_losses -= 1,
+                    CrashKind::DiskLost => left.disk_losses -= 1,
                 }
                 self.world.crash(node, crash);
             }
@@ -313,19 +313,19 @@ impl State {
 }
 
 /// A cluster that has just started: nobody knows anybody.
-fn just_started(secondaries: usize, plant: Option<Plant>) -> World<Slate> {
-    let mut world = World::new(secondaries, plant, settings(), Slate::of);
+fn just_started(secondaries: usize, planted: Option<PlantedBug>) -> World<Slate> {
+    let mut world = World::new(secondaries, planted, settings(), Slate::of);
     world.nodes().into_iter().for_each(|node| world.start(node, |_| true));
     world
 }
 
 /// A cluster of which every node holds one message, and knows that everybody does.
-fn in_operation(secondaries: usize, plant: Option<Plant>) -> World<Slate> {
-    let mut state = State { world: just_started(secondaries, plant), left: Budget::default() };
+fn in_operation(secondaries: usize, planted: Option<PlantedBug>) -> World<Slate> {
+    let mut state = State { world: just_started(secondaries, planted), left: Budget::default() };
     state.settle();
     state.world.post(0, &post("first", WriteConcern::All, None));
     state.settle();
-    assert_eq!(state.world.witness.acknowledged(), 1, "the cluster does not come up");
+    assert_eq!(state.world.checker.acknowledged(), 1, "the cluster does not come up");
     state.world
 }
 
@@ -451,55 +451,57 @@ fn every_promise_holds_in_every_order() {
 }
 
 /// A configuration in which a bug shows soon.
-fn shows(plant: Plant) -> Protocol {
+fn shows(planted: PlantedBug) -> Protocol {
     let one = || Budget { posts: posts(&[3]), ..Budget::default() };
     let disk_loss = || Budget { secondary_crashes: 1, disk_losses: 1, ..one() };
-    let budget = match plant {
-        Plant::AcknowledgedBeforeDurable => Budget { secondary_crashes: 1, ..one() },
-        Plant::MasterNotCounted => one(),
-        Plant::NoNewEpoch => Budget { posts: posts(&[3, 3]), master_crashes: 1, ..one() },
-        Plant::RefusalNotDurable => Budget { losses: 1, master_crashes: 1, ..one() },
-        Plant::ShownBeforeNoted => Budget { master_crashes: 1, ..one() },
-        Plant::PendingShown => Budget { losses: 1, ..one() },
-        Plant::SameIncarnation => Budget { posts: posts(&[3, 3]), duplicates: 1, ..disk_loss() },
-        Plant::ReadsBeforeAdmission => disk_loss(),
-        Plant::EnteredBeforeDropped => {
+    let budget = match planted {
+        PlantedBug::AcknowledgedBeforeDurable => Budget { secondary_crashes: 1, ..one() },
+        PlantedBug::MasterNotCounted => one(),
+        PlantedBug::NoNewEpoch => Budget { posts: posts(&[3, 3]), master_crashes: 1, ..one() },
+        PlantedBug::RefusalNotDurable => Budget { losses: 1, master_crashes: 1, ..one() },
+        PlantedBug::ShownBeforeNoted => Budget { master_crashes: 1, ..one() },
+        PlantedBug::PendingShown => Budget { losses: 1, ..one() },
+        PlantedBug::SameIncarnation => Budget { posts: posts(&[3, 3]), duplicates: 1, ..disk_loss() },
+        PlantedBug::ReadsBeforeAdmission => disk_loss(),
+        PlantedBug::EnteredBeforeDropped => {
             Budget { posts: waiting(&[3, 3], &[1, 1]), master_crashes: 1, secondary_crashes: 1, ..one() }
         }
-        Plant::PresumedAbort => Budget { master_crashes: 1, power_losses: 1, ..one() },
-        Plant::CreditedToOthers | Plant::AnsweredBeforeShown => one(),
+        PlantedBug::PresumedAbort => Budget { master_crashes: 1, power_losses: 1, ..one() },
+        PlantedBug::CreditedToOthers | PlantedBug::AnsweredBeforeShown => one(),
         // What is refused is held by a secondary that lacks what follows it.
-        Plant::HeldRefusalsNotTold => Budget { posts: posts(&[3, 1]), losses: 1, ..one() },
-        Plant::RegisteredBeforeJoined => Budget { joins: 1, ..one() },
+        PlantedBug::HeldRefusalsNotTold => Budget { posts: posts(&[3, 1]), losses: 1, ..one() },
+        PlantedBug::RegisteredBeforeJoined => Budget { joins: 1, ..one() },
     };
-    let start = match plant {
+    let start = match planted {
         // These show while a cluster comes up.
-        Plant::MasterNotCounted | Plant::SameIncarnation | Plant::PendingShown => just_started(1, Some(plant)),
-        Plant::EnteredBeforeDropped | Plant::HeldRefusalsNotTold => in_operation(1, Some(plant)),
-        Plant::RegisteredBeforeJoined => with_a_newcomer(in_operation(1, Some(plant))),
+        PlantedBug::MasterNotCounted | PlantedBug::SameIncarnation | PlantedBug::PendingShown => {
+            just_started(1, Some(planted))
+        }
+        PlantedBug::EnteredBeforeDropped | PlantedBug::HeldRefusalsNotTold => in_operation(1, Some(planted)),
+        PlantedBug::RegisteredBeforeJoined => with_a_newcomer(in_operation(1, Some(planted))),
         // These would show before the cluster is in operation.
-        Plant::CreditedToOthers | Plant::AnsweredBeforeShown => {
+        PlantedBug::CreditedToOthers | PlantedBug::AnsweredBeforeShown => {
             let mut world = in_operation(2, None);
-            world.plant = Some(plant);
+            world.planted = Some(planted);
             world
         }
-        _ => in_operation(2, Some(plant)),
+        _ => in_operation(2, Some(planted)),
     };
     Protocol { start, budget }
 }
 
 #[test]
 fn every_planted_bug_is_caught() {
-    for plant in Plant::ALL {
+    for planted in PlantedBug::ALL {
         let began = Instant::now();
         let checker =
-            shows(plant).checker().threads(threads()).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+            shows(planted).checker().threads(threads()).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
         let is_failure = |name: &'static str| checker.model().property(name).expectation.discovery_is_failure();
         let found = checker.discoveries().into_iter().find(|(name, _)| is_failure(name));
-        let (name, path) = found.unwrap_or_else(|| panic!("{plant:?} is not caught"));
-        let why = path.last_state().world.witness.verdict().unwrap_or_default().to_owned();
+        let (name, path) = found.unwrap_or_else(|| panic!("{planted:?} is not caught"));
+        let why = path.last_state().world.checker.verdict().unwrap_or_default().to_owned();
         println!(
-            "{plant:?} breaks \"{name}\" after {} steps, among {} states, {:.1} s: {why}",
+            "{planted:?} breaks \"{name}\" after {} steps, among {} states, {:.1} s: {why}",
             path.into_actions().len(),
             checker.unique_state_count(),
             began.elapsed().as_secs_f64()

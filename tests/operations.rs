@@ -215,7 +215,7 @@ fn what_a_secondary_holds_pending_is_restored_with_the_rest() {
     assert_eq!(cluster.assert_same_everywhere(), [(1, "in flight".to_owned())]);
 }
 
-/// Both masters give the number 2 to their reign, and the id 4 to a message.
+/// Both masters give the number 2 to their epoch, and the id 4 to a message.
 #[test]
 fn two_masters_of_copies_of_one_log_are_told_apart() {
     let mut cluster = cluster_with(3);
@@ -301,7 +301,7 @@ fn damage_in_the_old_part_of_a_log_is_found_while_it_serves() {
     database.execute("UPDATE slots SET message = 'forged' WHERE id = 1500", []).unwrap();
     drop(database);
     let store = Disk::open(directory.path()).expect("only the end is read before it serves");
-    wait_until("the housekeeper finds it", || store.trouble().is_some());
+    wait_until("the checkpointer finds it", || store.trouble().is_some());
     match store.trouble() {
         Some(Trouble::Failed(sentence)) => {
             assert!(sentence.contains("id 1500") && sentence.contains("log.sqlite"), "{sentence}");

@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{Cluster, Node, PATIENCE, free_ports, post, wait_until};
+use common::{Cluster, Node, TIMEOUT, free_ports, post, wait_until};
 use serde_json::{Value, json};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -39,7 +39,7 @@ impl Browser {
             println!("skipped: chromedriver is not installed (Debian's packages chromium and chromium-driver have it)");
             return None;
         };
-        let config = Agent::config_builder().proxy(None).http_status_as_error(false).timeout_global(Some(PATIENCE * 2));
+        let config = Agent::config_builder().proxy(None).http_status_as_error(false).timeout_global(Some(TIMEOUT * 2));
         let (agent, session) = (Agent::from(config.build()), format!("http://127.0.0.1:{port}/session"));
         let mut browser = Browser { driver, agent, session };
         let options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"];

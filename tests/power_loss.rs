@@ -2,7 +2,7 @@
 //! parts. Whatever is left, the store opens, has everything that it acknowledged, and nothing that it never had.
 //!
 //! SQLite does its own input and output, so a process plays a script on a [`Disk`] under `strace`, and says after each
-//! call that it returned. From the system calls a model of a disk is fed ([`platter`]), and stopped after every one of
+//! call that it returned. From the system calls a model of a disk is fed ([`disk`]), and stopped after every one of
 //! them. At each such cut it tells what it may hold: only what was synced; everything written; the last write torn;
 //! only some files, or directory entries, or lengths; and any selection of the sectors written since. Each of these
 //! images is opened, and compared with what the script had been told by then ([`script`]). The call in flight may
@@ -17,13 +17,13 @@
 //!
 //! Caveats: a sector of 512 bytes is written whole or not at all, and writing one does not harm its neighbours, as
 //! SQLite assumes, too. What was synced is never damaged; `tests/damage.rs` is about that. SQLite's index in shared
-//! memory, the lock file and the reserve are left out: they are made anew. The log is small: nothing is moved beside
+//! memory, the lock file and the ballast are left out: they are made anew. The log is small: nothing is moved beside
 //! busy appends.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
-#[path = "power_loss/platter.rs"]
-mod platter;
+#[path = "power_loss/disk.rs"]
+mod disk;
 #[path = "common/random.rs"]
 mod random;
 #[path = "power_loss/script.rs"]
@@ -31,7 +31,7 @@ mod script;
 #[path = "power_loss/trace.rs"]
 mod trace;
 
-use platter::{Changes, Entries, Image, Operation, Platter};
+use disk::{Changes, Entries, Image, Operation, SimulatedDisk};
 use random::Random;
 use replicated_log::protocol::{Id, Slot};
 use replicated_log::store::{Disk, Store, StoreError};
@@ -54,7 +54,7 @@ const PLACE: &str = "POWER_LOSS_PLACE";
 /// The data directory below the place, and its parent, are both made by the store, as `./data/master` is.
 const LOG: &str = "root/data/log";
 /// Room that the store holds there. It is no part of an image, but making it anew takes longer than all the rest.
-const RESERVE: (&str, u64) = ("reserve", 4 << 20);
+const BALLAST: (&str, u64) = ("ballast", 4 << 20);
 /// In memory, where a sync costs nothing; if there is no such place, any temporary directory will do.
 const MEMORY: &str = "/dev/shm";
 /// Operations to one after which a process is killed, unless it is after each; and of those before a sync.
@@ -94,7 +94,7 @@ fn what_was_found_after_a_kill_survives_a_power_loss() {
 fn a_disk_that_lies_is_noticed_by_this_test() {
     let Some(effort) = Effort::of_this_run() else { return };
     let history = History::recorded();
-    for liar in ["log.sqlite-wal", "log.sqlite", "floor", "log"] {
+    for liar in ["log.sqlite-wal", "log.sqlite", "watermark", "log"] {
         let mut judge = Judge { faults_max: 1, ..Judge::new(effort.clone()) };
         judge.try_every_cut(&history.without_syncs_of(liar));
         assert!(!judge.faults.is_empty(), "nothing was lost when no sync of {liar} did anything");
@@ -139,7 +139,7 @@ fn play(life: &str, place: &Path) {
     }
 }
 
-/// Opens a directory, perhaps once more: the housekeeper of a store that was dropped may hold it a moment longer.
+/// Opens a directory, perhaps once more: the checkpointer of a store that was dropped may hold it a moment longer.
 fn open(directory: &Path) -> Result<Arc<Disk>, StoreError> {
     for _ in 0..1_000 {
         match Disk::open(directory) {
@@ -179,22 +179,22 @@ impl History {
     fn record() -> History {
         let place = Place::new();
         let mut history = History { operations: Vec::new(), expected: vec![Default::default()], from: 0, lines: 0 };
-        history.live("first", &place, &mut Platter::new());
-        let mut platter = history.platter(history.operations.len());
-        history.live("second", &place, &mut platter);
+        history.live("first", &place, &mut SimulatedDisk::new());
+        let mut disk = history.disk(history.operations.len());
+        history.live("second", &place, &mut disk);
         history
     }
 
     /// The disk after so many operations.
-    fn platter(&self, cut: usize) -> Platter {
-        let mut platter = Platter::new();
-        self.operations[..cut].iter().for_each(|operation| platter.apply(operation));
-        platter
+    fn disk(&self, cut: usize) -> SimulatedDisk {
+        let mut disk = SimulatedDisk::new();
+        self.operations[..cut].iter().for_each(|operation| disk.apply(operation));
+        disk
     }
 
     /// A process is killed at the cut, and another one goes on with what it wrote.
     fn with_a_kill(&self, cut: usize) -> History {
-        let platter = self.platter(cut);
+        let disk = self.disk(cut);
         let returns = returns(&self.operations[..cut]);
         let mut history = History {
             operations: self.operations[..cut].to_vec(),
@@ -203,32 +203,32 @@ impl History {
             lines: self.lines,
         };
         let place = Place::new();
-        platter.image(Entries::All, Changes::All).write_to(&place.root());
-        reserve_room(&place.0.path().join(LOG));
-        for path in platter.paths().into_iter().filter(|(_, inode)| platter.is_directory(*inode)) {
+        disk.image(Entries::All, Changes::All).write_to(&place.root());
+        make_ballast(&place.0.path().join(LOG));
+        for path in disk.paths().into_iter().filter(|(_, inode)| disk.is_directory(*inode)) {
             fs::create_dir_all(place.root().join(path.0)).unwrap();
         }
         let [certain, possible] = &history.expected[returns];
         let noted = possible.noted.iter().map(|watermark| watermark.decided.get()).max().unwrap_or(0);
         let shrinks = possible.last() < certain.last();
         let dropped = if shrinks { possible.last() } else { noted } + 1;
-        history.live(&dropped.to_string(), &place, &mut platter.clone());
+        history.live(&dropped.to_string(), &place, &mut disk.clone());
         history
     }
 
     fn without_syncs_of(&self, liar: &str) -> History {
-        let platter = self.platter(self.operations.len());
+        let disk = self.disk(self.operations.len());
         let is_lie = |operation: &Operation| match operation {
-            Operation::Sync { inode, .. } => platter.is_named(*inode, liar),
+            Operation::Sync { inode, .. } => disk.is_named(*inode, liar),
             _ => false,
         };
         History { operations: self.operations.iter().filter(|it| !is_lie(it)).cloned().collect(), ..self.clone() }
     }
 
     /// Adds the life of one more process.
-    fn live(&mut self, life: &str, place: &Place, platter: &mut Platter) {
+    fn live(&mut self, life: &str, place: &Place, disk: &mut SimulatedDisk) {
         let trace = place.trace(life);
-        let operations = trace::operations(&trace, &place.root(), &place.marker(), platter, self.lines);
+        let operations = trace::operations(&trace, &place.root(), &place.marker(), disk, self.lines);
         self.lines += trace.lines().count();
         let mut told = operations.iter().filter_map(|operation| match operation {
             Operation::Told(what) => Some(what),
@@ -257,13 +257,13 @@ fn returns(operations: &[Operation]) -> usize {
     operations.iter().filter(|operation| matches!(operation, Operation::Told(_))).count()
 }
 
-/// After which operations a process is killed: amid those that make the floor and the names of files durable, before
+/// After which operations a process is killed: amid those that make the watermark file and the names of files durable, before
 /// some of the other syncs, and here and there.
 fn kills(history: &History, effort: &mut Effort) -> Vec<usize> {
-    let platter = history.platter(history.operations.len());
+    let disk = history.disk(history.operations.len());
     let is_promise = |operation: &Operation| match operation {
-        Operation::Write { inode, .. } => platter.is_named(*inode, "floor"),
-        Operation::Sync { inode, .. } => platter.is_named(*inode, "floor") || platter.is_directory(*inode),
+        Operation::Write { inode, .. } => disk.is_named(*inode, "watermark"),
+        Operation::Sync { inode, .. } => disk.is_named(*inode, "watermark") || disk.is_directory(*inode),
         _ => false,
     };
     let mut is_killed = |cut: usize| {
@@ -308,8 +308,8 @@ impl Place {
     }
 }
 
-fn reserve_room(directory: &Path) {
-    let (name, length) = RESERVE;
+fn make_ballast(directory: &Path) {
+    let (name, length) = BALLAST;
     if directory.exists() {
         File::create(directory.join(name)).and_then(|file| file.set_len(length)).unwrap();
     }
@@ -346,9 +346,9 @@ impl Effort {
     }
 
     /// What the disk may have kept, at a cut after this operation.
-    fn variants(&mut self, platter: &Platter, latest: Option<&Operation>) -> Vec<(Entries, Changes)> {
-        let changed = platter.changed_files();
-        let entries: &[Entries] = match platter.has_entry_changes() {
+    fn variants(&mut self, disk: &SimulatedDisk, latest: Option<&Operation>) -> Vec<(Entries, Changes)> {
+        let changed = disk.changed_files();
+        let entries: &[Entries] = match disk.has_entry_changes() {
             true => &[Entries::None, Entries::OfSyncedFiles, Entries::All],
             false => &[Entries::None],
         };
@@ -369,7 +369,7 @@ impl Effort {
         }
         let mut variants: Vec<(Entries, Changes)> =
             entries.iter().flat_map(|entries| changes.iter().map(|changes| (*entries, *changes))).collect();
-        if !changed.is_empty() || platter.has_entry_changes() {
+        if !changed.is_empty() || disk.has_entry_changes() {
             variants.extend((0..self.by_chance).map(|_| self.random_variant()));
         }
         variants
@@ -413,29 +413,29 @@ impl Judge {
     fn try_every_cut(&mut self, history: &History) {
         self.histories += 1;
         self.operations += history.operations.len() - history.from;
-        let mut platter = history.platter(history.from);
+        let mut disk = history.disk(history.from);
         for cut in history.from..=history.operations.len() {
             if self.faults.len() >= self.faults_max {
                 return;
             }
-            self.try_cut(history, cut, &platter);
+            self.try_cut(history, cut, &disk);
             if let Some(next) = history.operations.get(cut) {
-                platter.apply(next);
+                disk.apply(next);
             }
         }
     }
 
-    fn try_cut(&mut self, history: &History, cut: usize, platter: &Platter) {
+    fn try_cut(&mut self, history: &History, cut: usize, disk: &SimulatedDisk) {
         self.cuts += 1;
         let latest = cut.checked_sub(1).map(|latest| &history.operations[latest]);
         let returns = returns(&history.operations[..cut]);
-        for (entries, changes) in self.effort.variants(platter, latest) {
-            let image = platter.image(entries, changes);
+        for (entries, changes) in self.effort.variants(disk, latest) {
+            let image = disk.image(entries, changes);
             if !self.is_new(&image, returns) {
                 continue;
             }
             if let Err(why) = self.examine(&image, &history.expected[returns]) {
-                let latest = latest.map_or("nothing".to_owned(), |latest| platter.describe(latest));
+                let latest = latest.map_or("nothing".to_owned(), |latest| disk.describe(latest));
                 self.faults.push(format!(
                     "cut {cut}, after {returns} returns, the latest operation: {latest}; kept {entries:?} of the \
                      entries, {changes:?} of the changes: {}\n    {why}",
@@ -456,7 +456,7 @@ impl Judge {
         let root = self.directory.path().join(self.images.to_string());
         let directory = root.join(LOG);
         image.write_to(&root.join("root"));
-        reserve_room(&directory);
+        make_ballast(&directory);
         let verdict = open(&directory).map_err(|why| format!("it does not open: {why}")).and_then(|store| {
             judge_content(&*store, expected)?;
             if self.effort.all || self.images.is_multiple_of(USED_ONE_IN) {

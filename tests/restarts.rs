@@ -38,7 +38,7 @@ fn everything_is_there_again_after_all_nodes_were_killed() {
     }
     cluster.wait_writable();
     let health = cluster.master.health();
-    assert_eq!((&health["log_id"], &health["epoch"]), (&log_id, &json!(2)), "the same log, a new reign");
+    assert_eq!((&health["log_id"], &health["epoch"]), (&log_id, &json!(2)), "the same log, a new epoch");
     assert_eq!(cluster.post("after").body["message_id"], 21);
     assert_eq!(cluster.assert_same_everywhere().len(), 21);
 }
@@ -72,7 +72,7 @@ fn a_refusal_is_still_a_refusal_after_the_master_was_killed() {
 }
 
 #[test]
-fn a_write_in_flight_when_the_master_is_killed_is_committed_by_the_next_reign() {
+fn a_write_in_flight_when_the_master_is_killed_is_committed_in_the_next_epoch() {
     let mut cluster = Cluster::start(&["1.5"]);
     let master = cluster.master.url("/messages");
     let in_flight = thread::spawn(move || try_post(&master, &json!({ "message": "in flight" })));
@@ -81,7 +81,7 @@ fn a_write_in_flight_when_the_master_is_killed_is_committed_by_the_next_reign() 
     assert!(in_flight.join().unwrap().is_none(), "the writer does not know");
     cluster.master.start();
     cluster.wait_writable();
-    wait_until("the next reign decides it", || cluster.master.messages().len() == 1);
+    wait_until("the next epoch decides it", || cluster.master.messages().len() == 1);
     assert_eq!(texts(&cluster.assert_same_everywhere()), ["in flight"]);
 }
 
@@ -154,12 +154,12 @@ fn what_the_masters_disk_lost_of_its_last_batch_is_taken_over_from_a_secondary()
 #[test]
 fn a_master_without_secondaries_shows_what_it_has_as_soon_as_it_starts() {
     let mut cluster = Cluster::start(&[]);
-    let floor = cluster.master.data().join("floor");
-    let before = fs::read(&floor).unwrap();
+    let watermark_file = cluster.master.data().join("watermark");
+    let before = fs::read(&watermark_file).unwrap();
     assert_eq!(cluster.post("one").status, 201);
     assert_eq!(cluster.post("two").status, 201);
     cluster.master.kill();
-    fs::write(&floor, before).unwrap();
+    fs::write(&watermark_file, before).unwrap();
     cluster.master.start();
     assert_eq!(texts(&cluster.master.messages()), ["one", "two"]);
 }

@@ -1,6 +1,6 @@
 //! Plays the scripts in `tests/scenarios`: the protocol, step by step, without a thread or a clock.
 //!
-//! The cluster is that of `tests/world`: the real leader, the real replicas, and a witness that checks every promise after
+//! The cluster is that of `tests/world`: the real leader, the real replicas, and a checker that checks every promise after
 //! each step. Here are only the words of the scripts, and what they print: what changed, as the nodes themselves tell it.
 //! `tests/scenarios/README.md` lists the commands.
 
@@ -23,8 +23,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+use world::disk::{IoResult, Slate};
 use world::master::{Posted, Process};
-use world::platter::{Luck, Slate};
 use world::{Node, Step, World, due_at_once};
 
 /// One test per script, so that a failure names the behaviour and one can be run alone.
@@ -103,7 +103,7 @@ fn every_script_is_played() {
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long a write tagged `[wait]` waits.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const MASTER: Node = Node::Master(0);
 
 /// What has to wait is due at once, except heartbeats: time passes only where a script says so.
@@ -200,7 +200,7 @@ struct Cluster {
     delayed: BTreeSet<u64>,
     /// Secondaries that are cut off: nothing to or from them arrives by itself.
     cut_off: BTreeSet<usize>,
-    /// The ids of each write, first and last, in the order of the witness.
+    /// The ids of each write, first and last, in the order of the checker.
     writes: Vec<(Id, Id)>,
     texts: BTreeMap<Id, Arc<str>>,
     lines: Vec<String>,
@@ -248,8 +248,8 @@ impl Cluster {
 
     fn play(&mut self, command: &Command, context: &Context) -> Result<(), Box<dyn Error>> {
         let has = |tag| context.tags.contains(tag);
-        let luck = if has("full") { Luck::NoRoom } else { Luck::Good };
-        let luck = if has("failed") { Luck::Failed } else { luck };
+        let io_result = if has("full") { IoResult::NoRoom } else { IoResult::Good };
+        let io_result = if has("failed") { IoResult::Failed } else { io_result };
         match command {
             Command::Start { secondaries, backoff, quorum, pending } => {
                 let mut settings = settings();
@@ -263,12 +263,12 @@ impl Cluster {
                 texts: message.split('/').map(Arc::from).collect(),
                 key: key.as_deref().map(Arc::from),
                 concern: w.map_or(WriteConcern::All, WriteConcern::Copies),
-                timeout: has("wait").then_some(PATIENCE),
+                timeout: has("wait").then_some(TIMEOUT),
                 follows: follows.map(Id::new),
             }),
             Command::Round => self.take(Step::Tick(0)),
-            Command::Store => self.store(luck)?,
-            Command::StoreRefusals => self.store_refusals(luck)?,
+            Command::Store => self.store(io_result)?,
+            Command::StoreRefusals => self.store_refusals(io_result)?,
             Command::Deliver(names) => self.each(names, Cluster::deliver)?,
             Command::Lose(names) => self.each(names, Cluster::lose)?,
             Command::Delay(names) => self.each(names, Cluster::delay)?,
@@ -278,7 +278,7 @@ impl Cluster {
             }
             Command::Settle => self.settle(),
             Command::Pass(seconds) => self.pass(Duration::from_secs(*seconds)),
-            Command::Expire => self.pass(PATIENCE),
+            Command::Expire => self.pass(TIMEOUT),
             Command::Unreachable(Secondary(place)) => self.unreachable(*place),
             Command::Report(Secondary(place)) => self.report(*place)?,
             Command::Rejoin(Secondary(place)) => self.rejoin(*place),
@@ -287,7 +287,7 @@ impl Cluster {
             Command::RestartMaster { keep, decided } => self.restart_master(keep.map(Id::new), decided.map(Id::new)),
             Command::NewLog => self.new_log(),
             Command::Join { secondary, copy_of } => self.join(secondary.0, *copy_of),
-            Command::Remove(Secondary(place)) => self.world.dismiss(0, *place),
+            Command::Remove(Secondary(place)) => self.world.notify_removal(0, *place),
             Command::Leave(Secondary(place)) => self.world.leave(0, *place),
             Command::Stop => self.world.stop(0, HEARTBEAT),
             Command::Foreign(Secondary(place), message) => {

@@ -20,24 +20,24 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use world::Node;
-use world::plants::Plant;
-use world::platter::{Platter, Slate};
+use world::disk::{SimulatedDisk, Slate};
+use world::planted_bugs::PlantedBug;
 
 /// Seeds that once found something.
 const REGRESSIONS: &[u64] = &[];
 
-/// A seed that once caught [`Plant::EnteredBeforeDropped`].
+/// A seed that once caught [`PlantedBug::EnteredBeforeDropped`].
 const ENTERED_BEFORE_DROPPED_SHOWS: u64 = 6_656;
 
 /// Lines of the trace that a failure prints.
 const TRACE_LINES: usize = 120;
 
-fn play<P: Platter>(seed: u64, plant: Option<Plant>, disk: impl Fn(Node) -> P, loud: bool) -> Outcome {
-    Simulation::new(Plan::draw(seed), plant, disk, loud).run()
+fn play<P: SimulatedDisk>(seed: u64, planted: Option<PlantedBug>, disk: impl Fn(Node) -> P, loud: bool) -> Outcome {
+    Simulation::new(Plan::draw(seed), planted, disk, loud).run()
 }
 
-fn on_slates(seed: u64, plant: Option<Plant>, loud: bool) -> Outcome {
-    play(seed, plant, Slate::of, loud)
+fn on_slates(seed: u64, planted: Option<PlantedBug>, loud: bool) -> Outcome {
+    play(seed, planted, Slate::of, loud)
 }
 
 fn on_disks(seed: u64, loud: bool) -> Outcome {
@@ -121,14 +121,14 @@ fn play_many(what: &str, known: &[u64], usually: u64, one: impl Fn(u64, bool) ->
 /// Each bug is found within a few thousand seeds.
 #[test]
 fn every_planted_bug_is_caught() {
-    for plant in Plant::ALL {
+    for planted in PlantedBug::ALL {
         // The one that shows only if a secondary is killed between two writes of a call is rare: begin where it is near.
-        let first = if plant == Plant::EnteredBeforeDropped { ENTERED_BEFORE_DROPPED_SHOWS } else { 1 };
+        let first = if planted == PlantedBug::EnteredBeforeDropped { ENTERED_BEFORE_DROPPED_SHOWS } else { 1 };
         let caught = (first..=20_000)
             .chain(1..first)
-            .find_map(|seed| on_slates(seed, Some(plant), false).broken.map(|why| (seed, why)));
-        let (seed, why) = caught.unwrap_or_else(|| panic!("{plant:?} is not caught"));
-        println!("{plant:?} is caught by seed {seed}: {why}");
+            .find_map(|seed| on_slates(seed, Some(planted), false).broken.map(|why| (seed, why)));
+        let (seed, why) = caught.unwrap_or_else(|| panic!("{planted:?} is not caught"));
+        println!("{planted:?} is caught by seed {seed}: {why}");
     }
 }
 

@@ -4,7 +4,7 @@
 use super::choices::Choices;
 use super::node::Node;
 use replicated_log::protocol::{
-    Call, Decisions, Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Opening, Reign, Slot,
+    Call, Decisions, Entry, Epoch, EpochEntry, EpochHistory, EpochStart, Id, Incarnation, LogId, Slot,
 };
 use replicated_log::wire::node::Envelope;
 use std::sync::Arc;
@@ -59,32 +59,32 @@ fn call(choices: &mut Choices<'_>, node: &Node) -> Call {
         log_id: LogId::new(1 + u128::from(choices.one_in(16))),
         epoch,
         master: master.unwrap_or(Incarnation::new(100 * epoch.get() + other_master)),
-        opening: (epoch != status.epoch || choices.one_in(4)).then(|| opening(choices, node)),
+        epoch_start: (epoch != status.epoch || choices.one_in(4)).then(|| epoch_start(choices, node)),
         history: choices.one_in(4).then(|| history(choices, epoch)).flatten(),
         after,
         through,
         entries,
         refused,
         decided,
-        turn: choices.below(4),
+        session: choices.below(4),
         admitted: choices.one_in(2),
     }
 }
 
-fn opening(choices: &mut Choices<'_>, node: &Node) -> Opening {
+fn epoch_start(choices: &mut Choices<'_>, node: &Node) -> EpochStart {
     let status = node.follower().status();
     let since = if choices.one_in(8) { Epoch::new(choices.below(4)) } else { status.epoch };
-    Opening { since, overtaken_from: Id::new(status.last.next().get().saturating_sub(choices.below(5))) }
+    EpochStart { since, overtaken_from: Id::new(status.last.next().get().saturating_sub(choices.below(5))) }
 }
 
 fn history(choices: &mut Choices<'_>, latest: Epoch) -> Option<EpochHistory> {
-    let reign = |epoch: u64, start: u64| Reign {
+    let entry = |epoch: u64, start: u64| EpochEntry {
         epoch: Epoch::new(epoch),
         start: Id::new(start),
         master: Incarnation::new(100 * epoch),
     };
     let earlier = latest.get().saturating_sub(1);
-    EpochHistory::new(vec![reign(earlier, 1), reign(latest.get(), choices.below(16))])
+    EpochHistory::new(vec![entry(earlier, 1), entry(latest.get(), choices.below(16))])
 }
 
 /// What a call covers: mostly every id once.

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 const ALL: ReadLimit = ReadLimit { slots_max: usize::MAX, bytes_max: usize::MAX };
 const SLOTS: u64 = 60;
 const KEYS_MAX: usize = 100;
-const FILES: [&str; 3] = ["log.sqlite", "log.sqlite-wal", "floor"];
-const FLOOR: usize = 2;
+const FILES: [&str; 3] = ["log.sqlite", "log.sqlite-wal", "watermark"];
+const WATERMARK_FILE: usize = 2;
 const DAMAGES_MAX: usize = 8;
 
 /// Everything that a node reads back.
@@ -54,7 +54,9 @@ pub fn check(bytes: &[u8]) {
         fs::write(directory.path().join(name), content).expect("a file");
     }
     match Disk::open(directory.path()).and_then(|store| content(&*store)) {
-        Ok(found) if changed[FLOOR] => check_with_older_floor(image, &found, changed[0] || changed[1]),
+        Ok(found) if changed[WATERMARK_FILE] => {
+            check_with_older_watermark_file(image, &found, changed[0] || changed[1]);
+        }
         Ok(found) => assert_eq!(found, image.content, "damage was not noticed"),
         Err(why) => assert!(!why.to_string().is_empty()),
     }
@@ -103,7 +105,7 @@ fn damage(choices: &mut Choices<'_>, file: &mut Vec<u8>) {
 
 /// A floor of which the newer half is damaged promises less. If the log is damaged, too, its end may be gone unnoticed, but
 /// what is read was written there at some time.
-fn check_with_older_floor(image: &Image, found: &Content, log_is_changed: bool) {
+fn check_with_older_watermark_file(image: &Image, found: &Content, log_is_changed: bool) {
     let written = &image.content;
     assert!(found.watermark.decided <= written.watermark.decided, "{found:?}");
     if !log_is_changed {
@@ -157,7 +159,7 @@ impl Image {
     }
 }
 
-/// The housekeeper of the last owner may hold the directory for a moment.
+/// The checkpointer of the last owner may hold the directory for a moment.
 fn reopen(directory: &Path) -> Arc<Disk> {
     loop {
         match Disk::open(directory) {

@@ -7,7 +7,7 @@
 use super::choices::Choices;
 use replicated_log::protocol::follower::{Called, Effect, Event, ForeignMessage, Ready, Reply};
 use replicated_log::protocol::{
-    Call, Consistency, CopyId, Decisions, Entry, Epoch, Follower, FollowerSettings, Id, Incarnation, LogId, Opening,
+    Call, Consistency, CopyId, Decisions, Entry, Epoch, EpochStart, Follower, FollowerSettings, Id, Incarnation, LogId,
     Ticket, Time,
 };
 use replicated_log::store::{Memory, Store};
@@ -128,14 +128,14 @@ impl Node {
             log_id: LOG,
             epoch: EPOCH,
             master: MASTER,
-            opening: Some(Opening { since: Epoch::NONE, overtaken_from: Id::new(1) }),
+            epoch_start: Some(EpochStart { since: Epoch::NONE, overtaken_from: Id::new(1) }),
             history: None,
             after,
             through,
             entries: after.until(through).map(entry).collect(),
             refused: Vec::new(),
             decided: self.decided.min(through),
-            turn: 1,
+            session: 1,
             admitted,
         }
     }

@@ -21,14 +21,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long anything may take that normally takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a reply may pause that may go on for ever.
-const STREAM_PATIENCE: Duration = Duration::from_millis(50);
+const STREAM_TIMEOUT: Duration = Duration::from_millis(50);
 /// Threads and descriptors of a node that serves one client at a time; connections that end overlap a little.
 const THREADS_MAX: usize = 500;
 const DESCRIPTORS_MAX: usize = 500;
 const CENSUS_EVERY: u64 = 200;
-/// One connection of so many may go on for longer than the patience of its client.
+/// One connection of so many may go on for longer than the timeout of its client.
 const ENDLESS_EVERY: u64 = 2_000;
 
 struct Node {
@@ -131,15 +131,15 @@ impl Node {
         let [.., third, fourth] = CONNECTIONS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.bind(&SocketAddr::from(([127, 1, third, fourth.max(1)], 0)).into())?;
-        socket.connect_timeout(&self.address.into(), PATIENCE)?;
+        socket.connect_timeout(&self.address.into(), TIMEOUT)?;
         Ok(socket.into())
     }
 
     /// What comes back, and whether that is all of it.
     fn throw(&self, bytes: &[u8]) -> (Vec<u8>, bool) {
         let mut connection = self.connect().expect("the node accepts");
-        let patience = if may_stream(bytes) { STREAM_PATIENCE } else { PATIENCE };
-        connection.set_read_timeout(Some(patience)).unwrap();
+        let timeout = if may_stream(bytes) { STREAM_TIMEOUT } else { TIMEOUT };
+        connection.set_read_timeout(Some(timeout)).unwrap();
         // A node that has answered already may be gone: that is its right.
         let _ = connection.write_all(bytes);
         let _ = connection.shutdown(Shutdown::Write);
@@ -148,7 +148,7 @@ impl Node {
         loop {
             match connection.read(&mut buffer) {
                 Ok(0) => return (answer, true),
-                Ok(_) if began.elapsed() > PATIENCE => break,
+                Ok(_) if began.elapsed() > TIMEOUT => break,
                 Ok(length) => answer.extend_from_slice(&buffer[..length]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return (answer, false),
                 Err(_) => break,
@@ -159,14 +159,14 @@ impl Node {
             let borne = 2 + self.executions.load(Ordering::Relaxed) / ENDLESS_EVERY;
             let (sent, answered) = (String::from_utf8_lossy(bytes), String::from_utf8_lossy(&answer));
             eprintln!("connection {endless} without an end: {sent:?} was answered with {answered:?}");
-            assert!(endless <= borne, "{endless} connections did not end within {PATIENCE:?}");
+            assert!(endless <= borne, "{endless} connections did not end within {TIMEOUT:?}");
         }
         (answer, false)
     }
 
     fn try_ask(&self, request: &str) -> Option<Value> {
         let mut connection = self.connect().ok()?;
-        connection.set_read_timeout(Some(PATIENCE)).ok()?;
+        connection.set_read_timeout(Some(TIMEOUT)).ok()?;
         write!(connection, "{request} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").ok()?;
         let mut answer = Vec::new();
         connection.read_to_end(&mut answer).ok()?;

@@ -204,7 +204,7 @@ impl Master {
             0 => acknowledgement.incarnation = Incarnation::new(choices.below(3)),
             1 => acknowledgement.durable = Id::new(choices.below(16)),
             2 => acknowledgement.decided = Id::new(choices.below(16)),
-            3 => acknowledgement.turn = choices.below(8),
+            3 => acknowledgement.session = choices.below(8),
             _ => {}
         }
         Some(Event::Acknowledged { dispatch, sent, acknowledgement })
@@ -215,7 +215,7 @@ impl Master {
             incarnation: dispatch.incarnation,
             durable: sent,
             decided: dispatch.decided.min(sent),
-            turn: dispatch.session,
+            session: dispatch.session,
             admitted: dispatch.admitted,
         }
     }
@@ -416,7 +416,7 @@ fn failure(choices: &mut Choices<'_>) -> CallFailure {
         4..=6 => CallFailure::Restarted,
         7..=9 => CallFailure::Failed,
         10..=13 => CallFailure::Refused(Refusal::Gap { holds: Id::new(choices.below(8)) }),
-        14 => CallFailure::Refused(Refusal::NotOpened { epoch: Epoch::new(1) }),
+        14 => CallFailure::Refused(Refusal::EpochStartMismatch { epoch: Epoch::new(1) }),
         _ if choices.one_in(16) => CallFailure::Refused(Refusal::Fenced { epoch: Epoch::new(3) }),
         _ => CallFailure::Refused(Refusal::Diverged { id: Id::new(1) }),
     }

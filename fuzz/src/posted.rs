@@ -2,7 +2,7 @@
 
 use replicated_log::wire::address::NodeUrl;
 use replicated_log::wire::batch::MESSAGES_MAX;
-use replicated_log::wire::client::{Copies, Dialect, Posted, Registration, Wishes, parse_timeout};
+use replicated_log::wire::client::{Copies, Dialect, Posted, Registration, WriteOptions, parse_timeout};
 use replicated_log::wire::fault::Fault;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -82,18 +82,18 @@ fn check_one(posted: &Posted, fields: &Map<String, Value>) {
     let known = ["message", "msg", "w", "write_concern", "timeout"];
     assert!(fields.keys().all(|name| known.contains(&name.as_str())), "{fields:?}");
     let wanted = |name: &str| fields.get(name).is_some_and(|value| !value.is_null());
-    assert_eq!(posted.wishes.copies.is_some(), wanted("w") || wanted("write_concern"), "{fields:?}");
-    assert_eq!(posted.wishes.timeout.is_some(), wanted("timeout"), "{fields:?}");
-    check_wishes(posted.wishes);
+    assert_eq!(posted.options.copies.is_some(), wanted("w") || wanted("write_concern"), "{fields:?}");
+    assert_eq!(posted.options.timeout.is_some(), wanted("timeout"), "{fields:?}");
+    check_options(posted.options);
     check_dialects(posted);
 }
 
-fn check_wishes(wishes: Wishes) {
-    assert_ne!(wishes.copies, Some(Copies::Number(0)));
-    assert!(wishes.timeout.is_none_or(|timeout| timeout <= TIMEOUT_MAX), "{wishes:?}");
-    assert_eq!(wishes.and(Wishes::default()).as_ref(), Ok(&wishes));
-    let has_any = wishes != Wishes::default();
-    assert_eq!(wishes.and(wishes).is_err(), has_any, "said twice: {wishes:?}");
+fn check_options(options: WriteOptions) {
+    assert_ne!(options.copies, Some(Copies::Number(0)));
+    assert!(options.timeout.is_none_or(|timeout| timeout <= TIMEOUT_MAX), "{options:?}");
+    assert_eq!(options.and(WriteOptions::default()).as_ref(), Ok(&options));
+    let has_any = options != WriteOptions::default();
+    assert_eq!(options.and(options).is_err(), has_any, "said twice: {options:?}");
 }
 
 /// The same text means the same in every dialect.
@@ -117,7 +117,7 @@ fn check_batch(posted: &Posted, list: &[Value]) {
         other => panic!("{other} was accepted as a message"),
     };
     assert_eq!(texts(posted), list.iter().map(message).collect::<Vec<_>>());
-    assert_eq!((posted.dialect, posted.wishes), (Dialect::Batch, Wishes::default()));
+    assert_eq!((posted.dialect, posted.options), (Dialect::Batch, WriteOptions::default()));
 }
 
 /// Lines are a list without its brackets.
@@ -156,7 +156,7 @@ fn check_beside(bytes: &[u8]) {
     accepted(Fault::from_json(bytes));
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let copies = accepted(Copies::parse(text));
-    check_wishes(Wishes { copies, timeout: accepted(parse_timeout(text)) });
+    check_options(WriteOptions { copies, timeout: accepted(parse_timeout(text)) });
     if let Some(url) = accepted(NodeUrl::parse(text)) {
         assert_eq!(NodeUrl::parse(&url.to_string()), Ok(url), "an address means the same when it is read again");
     }

@@ -36,14 +36,14 @@ fn node_with_a_log() -> Node {
         log_id: LogId::new(1),
         epoch: Epoch::new(2),
         master: Incarnation::new(9),
-        opening: Some(replicated_log::protocol::Opening { since: Epoch::NONE, overtaken_from: Id::new(1) }),
+        epoch_start: Some(replicated_log::protocol::EpochStart { since: Epoch::NONE, overtaken_from: Id::new(1) }),
         history: None,
         after: Id::ZERO,
         through: Id::new(5),
         entries: [1, 3, 4, 5].map(entry).to_vec(),
         refused: vec![Id::new(2)],
         decided: Id::new(3),
-        turn: 1,
+        session: 1,
         admitted: true,
     };
     let mut node = Node::new();

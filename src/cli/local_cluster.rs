@@ -23,11 +23,11 @@ use std::time::{Duration, Instant};
 /// Secondaries that one machine is asked to carry.
 const SECONDARIES_MAX: u16 = 32;
 /// How long the cluster may take until it takes writes.
-const START_PATIENCE: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a node may take to stop before it is killed.
-const STOP_PATIENCE: Duration = Duration::from_secs(8);
+const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long a line waits for a screen that takes nothing.
-const PRINT_PATIENCE: Duration = Duration::from_secs(1);
+const PRINT_TIMEOUT: Duration = Duration::from_secs(1);
 const POLL_EVERY: Duration = Duration::from_millis(50);
 
 /// Starts a replicated log on this machine: a master and its secondaries, each a process of its own.
@@ -212,7 +212,7 @@ impl Node {
     /// Closes the pipe, which asks the node to stop, and waits for it.
     fn stop(&mut self) {
         drop(self.child.stdin.take());
-        let deadline = Instant::now() + STOP_PATIENCE;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         while Instant::now() < deadline {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;
@@ -249,8 +249,8 @@ fn watch(nodes: &Arc<Mutex<Vec<Node>>>, screen: &Arc<Screen>) {
 fn introduce(flags: &ClusterFlags, nodes: &Mutex<Vec<Node>>, screen: &Arc<Screen>) -> Result<(), String> {
     let port = flags.port;
     let master = NodeUrl::new("localhost", port)?;
-    let peers = Peers::new(START_PATIENCE, START_PATIENCE, run::own_token().as_ref());
-    let deadline = Instant::now() + START_PATIENCE;
+    let peers = Peers::new(START_TIMEOUT, START_TIMEOUT, run::own_token().as_ref());
+    let deadline = Instant::now() + START_TIMEOUT;
     loop {
         if let Some(ended) = lock(nodes).iter_mut().find_map(Node::ended) {
             return Err(format!("{ended} before the cluster was up; it said why above"));
@@ -322,7 +322,7 @@ impl Screen {
     /// A reader that went away, as in `local_cluster | head`, must not stop the cluster, and one that reads nothing must not
     /// keep it from stopping: what it does not take in time is left out.
     fn print(&self, text: &str) {
-        self.console.write(text.as_bytes(), PRINT_PATIENCE);
+        self.console.write(text.as_bytes(), PRINT_TIMEOUT);
     }
 }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a last word waits for an error output that takes nothing.
-const LAST_WORD_PATIENCE: Duration = Duration::from_secs(1);
+const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs a master until it is told to stop, or does what it was asked for instead.
 #[must_use]
@@ -84,7 +84,7 @@ fn refuse(role: &str, faults: &Faults) -> ExitCode {
 
 /// Says on the error output why this process ends. One that takes nothing does not keep it from ending.
 fn complain(why: &str) {
-    Console::stderr().write(format!("{why}\n").as_bytes(), LAST_WORD_PATIENCE);
+    Console::stderr().write(format!("{why}\n").as_bytes(), LAST_WORD_TIMEOUT);
 }
 
 fn run(

@@ -160,7 +160,7 @@ pub struct MasterFlags {
     /// Bytes of the longest request body taken. [env: MAX_BODY_BYTES] [default: 8388608]
     #[arg(long, value_name = "BYTES")]
     pub max_body_bytes: Option<String>,
-    /// Messages that may wait for their fate at the same time. [env: MAX_PENDING] [default: 10000]
+    /// Messages that may are undecided at the same time. [env: MAX_PENDING] [default: 10000]
     #[arg(long, value_name = "NUMBER")]
     pub max_pending: Option<String>,
     /// Bytes of text of messages that may be under way at the same time; a quarter is for small ones.

@@ -144,7 +144,8 @@ impl Master {
         let (first, last) = (slots[0].id(), slots[slots.len() - 1].id());
         let has_messages = slots.iter().any(|slot| matches!(slot, Slot::Entry(_)));
         let began = Instant::now();
-        let appended = if has_messages { self.store.append(slots) } else { self.insist(|| self.store.append(slots)) };
+        let appended =
+            if has_messages { self.store.append(slots) } else { self.retry_while_full(|| self.store.append(slots)) };
         match appended {
             Ok(()) => {
                 self.metrics.appended(began.elapsed());
@@ -162,7 +163,7 @@ impl Master {
     }
 
     fn refuse(&self, ids: &[Id]) -> (Event, Context) {
-        match self.insist(|| self.store.refuse(ids)) {
+        match self.retry_while_full(|| self.store.refuse(ids)) {
             Ok(()) => (Event::RefusalsStored, Context::default()),
             Err(error) => (Event::Failed, Context::failed(format!("a refusal could not be made durable: {error}"))),
         }
@@ -170,7 +171,7 @@ impl Master {
 
     /// Writes what has to be durable before anybody may be told, as often as it takes: on a full disk another program may
     /// have taken even the room that was kept for this.
-    fn insist(&self, write: impl Fn() -> Result<(), StoreError>) -> Result<(), StoreError> {
+    fn retry_while_full(&self, write: impl Fn() -> Result<(), StoreError>) -> Result<(), StoreError> {
         loop {
             match write() {
                 Err(error) if error.is_no_room() && !self.is_ending() => thread::sleep(ROOM_PAUSE),

@@ -10,7 +10,7 @@ use super::start;
 use super::state::{Runners, State};
 use super::timeline::Traces;
 use crate::node::faults::Faults;
-use crate::node::live::{Live, Pace};
+use crate::node::live::{LatencyWindow, Live};
 use crate::node::logging::NodeLog;
 use crate::node::metrics::MasterMetrics;
 use crate::node::reading::Reading;
@@ -60,7 +60,7 @@ impl Master {
             tickets: 0,
             writes: BTreeMap::new(),
             traces: Traces::default(),
-            pace: Pace::default(),
+            latencies: LatencyWindow::default(),
             rounds_started: 0,
             shown_to_followers: Id::ZERO,
             runners: Runners { idle: 1, ..Runners::default() },

@@ -29,7 +29,7 @@ pub(super) struct FirstMember {
 }
 
 /// Why a secondary was not registered.
-enum Objection {
+enum RegistrationError {
     Invalid(String),
     Forbidden(String),
     Conflict(String),
@@ -90,21 +90,22 @@ impl Master {
                     let total = self.lock().members.len();
                     Reply::json(200, &json!({ "status": "registered", "total_secondaries": total }))
                 }
-                Err(Objection::Invalid(why)) => Reply::problem(400, &why),
-                Err(Objection::Forbidden(why)) => Reply::problem(403, &why),
-                Err(Objection::Conflict(why)) => Reply::problem(409, &why),
-                Err(Objection::Failed(why)) => Reply::problem(503, &why),
+                Err(RegistrationError::Invalid(why)) => Reply::problem(400, &why),
+                Err(RegistrationError::Forbidden(why)) => Reply::problem(403, &why),
+                Err(RegistrationError::Conflict(why)) => Reply::problem(409, &why),
+                Err(RegistrationError::Failed(why)) => Reply::problem(503, &why),
             },
         )
     }
 
-    fn try_register(self: &Arc<Master>, body: &[u8], client: Option<IpAddr>) -> Result<(), Objection> {
-        let registration = Registration::from_json(body).map_err(Objection::Invalid)?;
-        let url = NodeUrl::parse(&registration.url).map_err(Objection::Invalid)?;
-        let name = registration.server_id.as_deref().map(server_id::parse).transpose().map_err(Objection::Invalid)?;
-        self.settings.common.access.admit_registration(client, &url).map_err(Objection::Forbidden)?;
+    fn try_register(self: &Arc<Master>, body: &[u8], client: Option<IpAddr>) -> Result<(), RegistrationError> {
+        let registration = Registration::from_json(body).map_err(RegistrationError::Invalid)?;
+        let url = NodeUrl::parse(&registration.url).map_err(RegistrationError::Invalid)?;
+        let name =
+            registration.server_id.as_deref().map(server_id::parse).transpose().map_err(RegistrationError::Invalid)?;
+        self.settings.common.access.admit_registration(client, &url).map_err(RegistrationError::Forbidden)?;
         if self.is_self(&url) {
-            return Err(Objection::Invalid(format!("{url} is this master itself; register a secondary")));
+            return Err(RegistrationError::Invalid(format!("{url} is this master itself; register a secondary")));
         }
         let copy = registration.copy.map(|text| text.0);
         let state = self.lock();
@@ -113,19 +114,22 @@ impl Master {
             && let Some((_, other)) =
                 state.members.iter().find(|(id, other)| *other.name == **name && Some(**id) != known)
         {
-            return Err(Objection::Conflict(format!("the name {name} is in use at {}; choose another", other.url)));
+            return Err(RegistrationError::Conflict(format!(
+                "the name {name} is in use at {}; choose another",
+                other.url
+            )));
         }
         if let Some(id) = known {
             return self.register_again(state, id, &url, name, registration.incarnation.map(|text| text.0));
         }
         if state.members.len() >= MEMBERS_MAX {
-            return Err(Objection::Conflict(format!(
+            return Err(RegistrationError::Conflict(format!(
                 "there are {MEMBERS_MAX} secondaries already, as many as one master takes"
             )));
         }
         drop(state);
         self.add_member(FirstMember { url, name, origin: Origin::Registered });
-        self.remember_members().map_err(Objection::Failed)
+        self.remember_members().map_err(RegistrationError::Failed)
     }
 
     fn register_again(
@@ -135,7 +139,7 @@ impl Master {
         url: &NodeUrl,
         name: Option<String>,
         incarnation: Option<Incarnation>,
-    ) -> Result<(), Objection> {
+    ) -> Result<(), RegistrationError> {
         let Some(member) = state.members.get_mut(&id) else { return Ok(()) };
         if let Some(name) = name {
             member.rename(&name, &self.metrics);
@@ -157,7 +161,7 @@ impl Master {
         if is_new_address {
             log::info!("{url} is the same copy of the log as {known_name} ({known_url}); it is one secondary");
         }
-        if is_recorded { Ok(()) } else { self.remember_members().map_err(Objection::Failed) }
+        if is_recorded { Ok(()) } else { self.remember_members().map_err(RegistrationError::Failed) }
     }
 
     /// Two members turned out to be one copy: the first is known under the second from now on. Gives a line for the log.
@@ -177,7 +181,7 @@ impl Master {
     }
 
     /// Answers `PUT` and `DELETE /secondaries/NAME/faults`: asks a secondary for a fault, as the page of this master does.
-    pub(super) fn disturb(&self, mut exchange: Exchange, name: &str) {
+    pub(super) fn inject_fault(&self, mut exchange: Exchange, name: &str) {
         let node = self.lock().members.values().find(|member| *member.name == *name).map(|member| member.url.clone());
         let reply = match node {
             _ if !self.faults.is_enabled() => {
@@ -196,7 +200,7 @@ impl Master {
     }
 
     fn ask_for_fault(&self, node: &NodeUrl, fault: Option<&[u8]>) -> Reply {
-        match self.peers.disturb(node, fault) {
+        match self.peers.inject_fault(node, fault) {
             Ok((status, body)) => Reply::json_text(status, body),
             Err(error) => Reply::no_answer(502, &format!("the secondary at {node} {error}")),
         }

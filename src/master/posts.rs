@@ -16,7 +16,7 @@ use crate::process::threads;
 use crate::protocol::{self, Event, Health, Id, MemberId, Post, Rejection, Shortfall, WriteConcern};
 use crate::store::Trouble;
 use crate::wire::batch::{MESSAGES_MAX, WRITE_BYTES_CEILING};
-use crate::wire::client::{Copies, Posted, Wishes, WriteIds, parse_timeout};
+use crate::wire::client::{Copies, Posted, WriteIds, WriteOptions, parse_timeout};
 use crate::wire::fault::Fail;
 use crate::wire::timestamp;
 use serde_json::json;
@@ -129,7 +129,7 @@ impl Master {
         let fails_after = fault.is_some_and(|fault| fault.fail == Some(Fail::After));
         let mut state = self.lock();
         let is_known = conditions.key.as_deref().is_some_and(|key| state.leader.keyed(key).is_some());
-        let copies = posted.wishes.copies.unwrap_or(self.settings.write_concern);
+        let copies = posted.options.copies.unwrap_or(self.settings.write_concern);
         let examined = if is_known {
             Ok((state.concern(copies).unwrap_or(WriteConcern::All), None))
         } else {
@@ -143,9 +143,9 @@ impl Master {
                 return exchange.reply(reply);
             }
         };
-        let Posted { messages, dialect, wishes } = posted;
+        let Posted { messages, dialect, options } = posted;
         let (ticket, wanted) = (state.new_ticket(), state.leader.copies(concern));
-        let timeout = wishes.timeout.filter(|timeout| !timeout.is_zero());
+        let timeout = options.timeout.filter(|timeout| !timeout.is_zero());
         let Conditions { key, follows } = conditions;
         let (timestamp_ms, number) = (clock::now_ms(), messages.len() as u64);
         let repeated = if key.is_some() { messages.clone() } else { Vec::new() };
@@ -210,12 +210,12 @@ impl Master {
 
     /// Answers `GET /writable`: whether a message would be taken now that asks for the copies in `?w=`.
     pub(super) fn writable(&self, exchange: &Exchange) -> Reply {
-        let wishes = match wishes_of(exchange) {
-            Ok(wishes) => wishes,
+        let options = match options_of(exchange) {
+            Ok(options) => options,
             Err(why) => return Reply::no_answer(400, &why),
         };
         let state = self.lock();
-        let concern = match state.concern(wishes.copies.unwrap_or(self.settings.write_concern)) {
+        let concern = match state.concern(options.copies.unwrap_or(self.settings.write_concern)) {
             Ok(concern) => concern,
             Err(why) => return Reply::no_answer(400, &why),
         };
@@ -272,7 +272,7 @@ impl Master {
             Rejection::Overloaded { open } => {
                 let most = self.settings.pending_max;
                 format!(
-                    "{open} messages wait for their fate already, and with these there would be more than {most} \
+                    "{open} messages are undecided already, and with these there would be more than {most} \
                      (MAX_PENDING); try again in a moment"
                 )
             }
@@ -343,7 +343,7 @@ impl State {
 /// What curl sends by default is called a form, and is JSON all the same.
 fn read_posted(exchange: &mut Exchange) -> Result<(Posted, impl Sized + use<>), Reply> {
     let bad = |why: String| Reply::problem(400, &why);
-    let asked = wishes_of(exchange).map_err(bad)?;
+    let asked = options_of(exchange).map_err(bad)?;
     let content_type = exchange.header("Content-Type").unwrap_or("application/json");
     let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let parse = match media_type.as_str() {
@@ -366,14 +366,14 @@ fn read_posted(exchange: &mut Exchange) -> Result<(Posted, impl Sized + use<>), 
     };
     let (body, share) = exchange.read_body()?.into_parts();
     let posted = parse(&body).map_err(bad)?;
-    Ok((Posted { wishes: posted.wishes.and(asked).map_err(bad)?, ..posted }, share))
+    Ok((Posted { options: posted.options.and(asked).map_err(bad)?, ..posted }, share))
 }
 
 /// What the query asks for: the only place for it beside a body of plain text.
-fn wishes_of(exchange: &Exchange) -> Result<Wishes, String> {
+fn options_of(exchange: &Exchange) -> Result<WriteOptions, String> {
     if let Some(other) = exchange.query_names().find(|name| !matches!(*name, "w" | "write_concern" | "timeout")) {
         return Err(format!("\"{}\" is not a parameter of a post; there are w and timeout", other.escape_debug()));
     }
     let copies = exchange.query("w").or_else(|| exchange.query("write_concern")).map(Copies::parse).transpose()?;
-    Ok(Wishes { copies, timeout: exchange.query("timeout").map(parse_timeout).transpose()? })
+    Ok(WriteOptions { copies, timeout: exchange.query("timeout").map(parse_timeout).transpose()? })
 }

@@ -113,7 +113,7 @@ impl Master {
         let took = now.saturating_duration_since(write.timeline.since);
         self.metrics.write_ended(counted_as(outcome));
         self.metrics.write_took(took);
-        state.pace.count(outcome != Outcome::Refused, now, took);
+        state.latencies.count(outcome != Outcome::Refused, now, took);
         let what = write.what(last);
         state.keep_trace(last, what, outcome, now, write.timeline);
     }

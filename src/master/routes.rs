@@ -99,7 +99,7 @@ impl Master {
             }
             MasterEndpoint::Register => self.faults.answer_node(exchange, |exchange| self.register(exchange)),
             MasterEndpoint::Remove => self.remove(exchange, parameter),
-            MasterEndpoint::SecondaryFaults => self.disturb(exchange, parameter),
+            MasterEndpoint::SecondaryFaults => self.inject_fault(exchange, parameter),
             MasterEndpoint::Decisions => self.faults.answer_node(exchange, |exchange| self.decisions(exchange)),
         }
     }

@@ -3,7 +3,7 @@
 use super::member::Member;
 use super::timeline::{Timeline, Traces};
 use crate::http::Exchange;
-use crate::node::live::Pace;
+use crate::node::live::LatencyWindow;
 use crate::process::budget::Share;
 use crate::protocol::{Id, Leader, MemberId, ReplicationState, Round, Ticket};
 use crate::wire::client::{Dialect, SecondaryReport, WriteIds};
@@ -25,7 +25,7 @@ pub(super) struct State {
     pub(super) writes: BTreeMap<Id, OpenWrite>,
     /// What happened to those that were settled.
     pub(super) traces: Traces,
-    pub(super) pace: Pace,
+    pub(super) latencies: LatencyWindow,
     pub(super) rounds_started: u64,
     /// The high watermark that those who follow the log know of.
     pub(super) shown_to_followers: Id,

@@ -120,8 +120,8 @@ impl Watched for Master {
     fn view(&self, is_first: bool) -> Value {
         let status = self.status();
         let state = self.lock();
-        let pace = state.pace.last(if is_first { PACE_SHOWN_FIRST_S } else { PACE_SHOWN_S });
-        let (writes, now) = (state.latest_traces(WRITES_SHOWN, &self.name), state.pace.now());
+        let pace = state.latencies.last(if is_first { PACE_SHOWN_FIRST_S } else { PACE_SHOWN_S });
+        let (writes, now) = (state.latest_traces(WRITES_SHOWN, &self.name), state.latencies.now());
         drop(state);
         json!({ "status": status, "writes": writes, "pace": pace, "now": now, "faults": self.faults.is_enabled() })
     }

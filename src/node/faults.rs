@@ -5,7 +5,7 @@
 //! nodes say to each other, and what appends: a replicate call that brings messages on a secondary, a posted message on
 //! the master.
 //!
-//! A cut loses traffic as a broken network does: nobody gets an answer, and whoever calls waits until his patience ends.
+//! A cut loses traffic as a broken network does: nobody gets an answer, and whoever calls waits until his timeout ends.
 //! Here that is a thread, so a silence ends with an error after [`SILENCE_MAX`].
 
 use crate::http::{Exchange, Method, Reply};
@@ -220,14 +220,14 @@ impl Faults {
     }
 }
 
-/// If a call or its answer is lost, that lasts until the patience of the caller ends, or the cut.
+/// If a call or its answer is lost, that lasts until the timeout of the caller ends, or the cut.
 impl Network for Faults {
-    fn carry_call(&self, patience: Duration) -> Result<(), String> {
-        self.pass(Cut::is_mute, patience).map_err(|()| NO_ANSWER.to_owned())
+    fn carry_call(&self, timeout: Duration) -> Result<(), String> {
+        self.pass(Cut::is_mute, timeout).map_err(|()| NO_ANSWER.to_owned())
     }
 
-    fn carry_answer(&self, patience: Duration) -> Result<(), String> {
-        self.pass(Cut::is_deaf, patience).map_err(|()| NO_ANSWER.to_owned())
+    fn carry_answer(&self, timeout: Duration) -> Result<(), String> {
+        self.pass(Cut::is_deaf, timeout).map_err(|()| NO_ANSWER.to_owned())
     }
 }
 

@@ -186,10 +186,10 @@ impl Gauges {
         info.with_label_values(&[version(), status.role, &status.server_id]).set(1.0);
         gauges.set("uptime_seconds", "Since the node was started.", status.uptime_s as f64);
         gauges.set("messages", "Messages that are visible.", status.message_count as f64);
-        gauges.set("epoch", "The reign of the master, as this node knows it.", status.epoch as f64);
+        gauges.set("epoch", "The epoch of the master, as this node knows it.", status.epoch as f64);
         gauges.set("last_id", "The newest id in the log.", status.last as f64);
         gauges.set("decided_id", "Every id up to here has its fate.", status.decided as f64);
-        gauges.set("pending", "Messages that wait for their fate.", status.pending as f64);
+        gauges.set("pending", "Messages that are undecided.", status.pending as f64);
         gauges.set("followers", "Clients that follow the log, or wait for a message.", followers as f64);
         let http::Figures { connections, refused, unanswered } = exchange.figures();
         gauges.set("http_connections", "Open connections, about.", connections as f64);

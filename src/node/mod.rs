@@ -7,7 +7,7 @@
 //! - [`live`]: the page at `/`, and the views that it shows.
 //! - [`logging`]: log lines.
 //! - [`metrics`]: what `/metrics` tells; the only file that knows `prometheus`.
-//! - [`places`]: a limited number of places for clients who stay.
+//! - [`semaphore`]: a limited number of places for clients who stay.
 //! - [`readiness`], [`status`]: what a node says of itself.
 //! - [`reading`]: pages, exports, followers.
 //! - [`routes`]: the route table, every path and method of the API; to add one, begin there.
@@ -22,9 +22,9 @@ pub(crate) mod ids;
 pub(crate) mod live;
 pub(crate) mod logging;
 pub(crate) mod metrics;
-pub(crate) mod places;
 pub(crate) mod readiness;
 pub(crate) mod reading;
 pub(crate) mod routes;
+pub(crate) mod semaphore;
 pub(crate) mod settings;
 pub(crate) mod status;

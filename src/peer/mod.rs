@@ -3,9 +3,9 @@
 //! The library would follow redirects, use a proxy from the environment, and wait for ever: none of that is wanted
 //! between nodes. Its global time-out starts a thread per request, so connecting, sending and receiving are bounded one
 //! by one. It would also look a name up for every call ([`names`]), and use more calls of the system than it needs
-//! ([`frugal`]).
+//! ([`coalescing`]).
 
-mod frugal;
+mod coalescing;
 mod names;
 
 use crate::protocol::{Acknowledgement, Decisions, Id, Refusal, Slot};
@@ -16,7 +16,7 @@ use crate::wire::node::{
 };
 use crate::wire::timing::Took;
 use crate::wire::token::Token;
-use frugal::FrugalConnector;
+use coalescing::CoalescingConnector;
 use names::RecentNames;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -76,13 +76,13 @@ pub(crate) trait Network: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// With a sentence, when the caller would wait no longer, if the call is lost.
-    fn carry_call(&self, patience: Duration) -> Result<(), String>;
+    fn carry_call(&self, timeout: Duration) -> Result<(), String>;
 
     /// Carries the answer back.
     ///
     /// # Errors
     /// As [`Network::carry_call`].
-    fn carry_answer(&self, patience: Duration) -> Result<(), String>;
+    fn carry_answer(&self, timeout: Duration) -> Result<(), String>;
 }
 
 /// A client of other nodes. It keeps connections open.
@@ -122,7 +122,7 @@ impl Peers {
             .max_idle_age(IDLE_CONNECTION_AGE)
             .user_agent("replicated-log")
             .build();
-        let connector = ().chain(TcpConnector::default()).chain(FrugalConnector);
+        let connector = ().chain(TcpConnector::default()).chain(CoalescingConnector);
         let agent = Agent::with_parts(config, connector, RecentNames::default());
         Peers { agent, replication_timeout, question_timeout, network: None }
     }
@@ -213,7 +213,7 @@ impl Peers {
     }
 
     /// Asks a node to show a fault, or none any more. Gives what it answered.
-    pub(crate) fn disturb(&self, node: &NodeUrl, fault: Option<&[u8]>) -> Result<(u16, Vec<u8>), PeerError> {
+    pub(crate) fn inject_fault(&self, node: &NodeUrl, fault: Option<&[u8]>) -> Result<(u16, Vec<u8>), PeerError> {
         let (url, timeout) = (format!("{node}/faults"), Some(self.question_timeout));
         let answer = once_more_if_stale(|| match fault {
             Some(fault) => send_json(self.agent.put(&url).config().timeout_recv_response(timeout).build(), fault),

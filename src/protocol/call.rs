@@ -9,13 +9,13 @@ use std::sync::Arc;
 pub struct Call {
     /// The log that the master serves. A secondary that holds another log refuses.
     pub log_id: LogId,
-    /// The master's reign. A secondary that has seen a later one refuses.
+    /// The master's epoch. A secondary that has seen a later one refuses.
     pub epoch: Epoch,
     /// The start of the master's process. A secondary accepts one master per epoch.
     pub master: Incarnation,
-    /// Present until the secondary is known to have entered `epoch`: where the reigns that it missed began.
-    pub opening: Option<Opening>,
-    /// Every reign of this log so far, where `opening` is present.
+    /// Present until the secondary is known to have entered `epoch`: where the epochs that it missed began.
+    pub epoch_start: Option<EpochStart>,
+    /// Every epoch of this log so far, where `opening` is present.
     pub history: Option<EpochHistory>,
     /// The id before the first one that this call covers. The secondary must hold everything up to it.
     pub after: Id,
@@ -28,17 +28,17 @@ pub struct Call {
     /// The master's high watermark, or the end of the call if that comes first. Every refusal up to it that the secondary
     /// may not know yet is in `refused`.
     pub decided: Id,
-    /// The turn of the secondary in which the call was made: each time that it reports to the master it has a new one, and
+    /// The session of the secondary in which the call was made: each time that it reports to the master it has a new one, and
     /// when it is removed. A call may arrive after one of a later turn.
-    pub turn: u64,
-    /// Whether the secondary takes part in the rounds in this turn, so that nothing is committed from now on that it does not
+    pub session: u64,
+    /// Whether the secondary takes part in the rounds in this session, so that nothing is committed from now on that it does not
     /// hold. Until it has been told so it answers no reader alone: it does not know what it lacks.
     pub admitted: bool,
 }
 
-/// The beginning of a reign, as a secondary learns it.
+/// The beginning of an epoch, as a secondary learns it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Opening {
+pub struct EpochStart {
     /// The epoch that the secondary reported, on which the next field is based.
     pub since: Epoch,
     /// Where the first epoch after it began. Undecided entries from here on were never acknowledged and are dropped.
@@ -54,8 +54,8 @@ pub struct Acknowledgement {
     pub durable: Id,
     /// The high watermark that the secondary knows now.
     pub decided: Id,
-    /// The latest turn that it knows.
-    pub turn: u64,
+    /// The latest session that it knows.
+    pub session: u64,
     /// Whether it knows that it takes part in the rounds in that turn.
     pub admitted: bool,
 }
@@ -73,19 +73,19 @@ pub enum Refusal {
         /// The log that the secondary holds.
         holds: LogId,
     },
-    /// The secondary serves a later reign, or another master in the same one: the caller must step down.
+    /// The secondary serves a later epoch, or another master in the same one: the caller must step down.
     Fenced {
-        /// The reign that it serves.
+        /// The epoch that it serves.
         epoch: Epoch,
     },
     /// The secondary followed another master in an epoch that this one has known too, or knows nothing of: two masters
     /// went on from copies of one log. Nothing is dropped.
-    OtherReign {
+    OtherMaster {
         /// The latest epoch that the secondary knows.
         epoch: Epoch,
     },
     /// The call's opening does not begin where this secondary stands. The master asks for its state and opens again.
-    NotOpened {
+    EpochStartMismatch {
         /// The latest epoch that the secondary knows.
         epoch: Epoch,
     },
@@ -114,7 +114,7 @@ impl Refusal {
     /// Whether the secondary knows better who may write: then the master must stop.
     #[must_use]
     pub fn is_overtaken(&self) -> bool {
-        matches!(self, Refusal::Fenced { .. } | Refusal::MasterBehind { .. } | Refusal::OtherReign { .. })
+        matches!(self, Refusal::Fenced { .. } | Refusal::MasterBehind { .. } | Refusal::OtherMaster { .. })
     }
 }
 
@@ -134,12 +134,12 @@ impl fmt::Display for Refusal {
                      secondary if it goes on from an older copy of its log"
                 )
             }
-            Refusal::OtherReign { epoch } => write!(
+            Refusal::OtherMaster { epoch } => write!(
                 formatter,
                 "followed another master of this log in epoch {epoch}, so this one goes on from an older copy of it: restore \
                  this master from that secondary, or let the secondary discard its copy if its messages may be given up"
             ),
-            Refusal::NotOpened { epoch } => write!(formatter, "is still in epoch {epoch}"),
+            Refusal::EpochStartMismatch { epoch } => write!(formatter, "is still in epoch {epoch}"),
             Refusal::MasterBehind { decided, begins } => write!(
                 formatter,
                 "holds decided messages up to id {decided}, but this master begins at id {begins}: the master has lost \

@@ -8,7 +8,7 @@ use std::sync::Arc;
 pub struct Entry {
     /// Its position.
     pub id: Id,
-    /// The reign in which the master gave it that position. `(epoch, id)` identifies an entry.
+    /// The epoch in which the master gave it that position. `(epoch, id)` identifies an entry.
     pub epoch: Epoch,
     /// When the master accepted it: milliseconds since 1970-01-01T00:00:00Z, by the master's clock.
     pub timestamp_ms: u64,

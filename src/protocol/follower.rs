@@ -30,7 +30,7 @@ mod released;
 mod replica;
 
 pub use ready::{Called, Consistency, Effect, Event, ForeignMessage, ForeignRefusal, News, Ready, Reply};
-pub use replica::{Change, Decisions, Entrance, Found, ReplicaStatus, ReplicaView, StaleReply};
+pub use replica::{Change, Decisions, EnteredEpoch, Found, ReplicaStatus, ReplicaView, StaleReply};
 
 use super::{Acknowledgement, Entry, Epoch, Id, Incarnation, Refusal, Slot, Ticket, Time, Watermark};
 use reads::Reads;
@@ -273,7 +273,7 @@ impl Follower {
             },
             Event::StoreFailed => self.store_failed(&mut ready),
             Event::Recovered(incarnation, found) => self.recovered(incarnation, found, &mut ready),
-            Event::NotRecovered => self.not_recovered(&mut ready),
+            Event::NotRecovered => self.end_recovery(&mut ready),
             Event::Tick => {}
         }
         self.proceed(now, &mut ready);
@@ -430,7 +430,7 @@ impl Follower {
                 self.answer_readers(None, ready);
                 ready.replies.push((ticket, Reply::NotLearned(stale)));
             }
-            // The reign was not entered yet: the calls of its master bring what it decided.
+            // The epoch was not entered yet: the calls of its master bring what it decided.
             Ok(None) => {
                 self.answer_readers(Some(&decisions), ready);
                 ready.replies.push((ticket, Reply::Learned));
@@ -541,6 +541,7 @@ impl Follower {
 
 /// A store that fails.
 impl Follower {
+    /// The store may hold a part of what it was to store, so nothing more is done before that is known.
     fn store_failed(&mut self, ready: &mut Ready) {
         let InHand { ticket, stage } = self.take_in_hand();
         if matches!(stage, Stage::Storing(Step::Learn(..)) | Stage::Noting(_, After::Learned(_))) {
@@ -557,23 +558,20 @@ impl Follower {
         self.is_unsure = false;
     }
 
+    /// The job that failed, and all that wait behind it, learn that the store failed: calls were meant for the process as it
+    /// was before. If what the store holds is not known, the next job tries again.
     fn end_recovery(&mut self, ready: &mut Ready) {
         let InHand { ticket, stage: Stage::Recovering { has_failed } } = self.take_in_hand() else {
             panic!("the store is not being read again")
         };
-        ready.replies.extend(has_failed.then_some((ticket, Reply::Unable)));
-    }
-
-    /// Nothing that waits can be done. The next job tries again.
-    fn not_recovered(&mut self, ready: &mut Ready) {
-        self.end_recovery(ready);
-        let early = mem::take(&mut self.early).into_iter().map(|early| early.called.ticket);
+        let failed = has_failed.then_some(ticket);
         let waiting = mem::take(&mut self.queue);
         if waiting.iter().any(|job| matches!(job, Job::Learn(..))) {
             self.answer_readers(None, ready);
         }
-        let waiting = waiting.iter().map(Job::ticket).chain(early);
-        ready.replies.extend(waiting.map(|ticket| (ticket, Reply::Unable)));
+        let early = mem::take(&mut self.early).into_iter().map(|early| early.called.ticket);
+        let unable = failed.into_iter().chain(waiting.iter().map(Job::ticket)).chain(early);
+        ready.replies.extend(unable.map(|ticket| (ticket, Reply::Unable)));
     }
 }
 

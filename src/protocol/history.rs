@@ -1,44 +1,44 @@
-//! Which reign began where.
+//! Which epoch began where.
 
 use super::{Epoch, Id, Incarnation};
 
-/// One reign of a master.
+/// One epoch of a master.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Reign {
+pub struct EpochEntry {
     /// Its number.
     pub epoch: Epoch,
     /// The first id that was written in it.
     pub start: Id,
     /// The start of the master's process. Two masters that go on from copies of one log give the same numbers to their
-    /// reigns; this tells them apart.
+    /// epochs; this tells them apart.
     pub master: Incarnation,
 }
 
-/// The table of reigns. A later one may begin before an earlier one, when the master lost the end of its log.
+/// The table of epochs. A later one may begin before an earlier one, when the master lost the end of its log.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct EpochHistory {
-    reigns: Vec<Reign>,
+    entries: Vec<EpochEntry>,
 }
 
 impl EpochHistory {
     /// A history read back from where it was kept, oldest first; `None` if epochs go back: such a table is not ours.
     #[must_use]
-    pub fn new(reigns: Vec<Reign>) -> Option<EpochHistory> {
-        let ascending = reigns.windows(2).all(|pair| pair[0].epoch < pair[1].epoch);
-        let begins = reigns.first().is_none_or(|reign| reign.epoch > Epoch::NONE);
-        (ascending && begins).then_some(EpochHistory { reigns })
+    pub fn new(entries: Vec<EpochEntry>) -> Option<EpochHistory> {
+        let ascending = entries.windows(2).all(|pair| pair[0].epoch < pair[1].epoch);
+        let begins = entries.first().is_none_or(|entry| entry.epoch > Epoch::NONE);
+        (ascending && begins).then_some(EpochHistory { entries })
     }
 
-    /// Adds a reign that begins at `start`.
+    /// Adds an epoch that begins at `start`.
     ///
     /// # Panics
     /// If the epoch is not later than the latest one.
     pub fn begin(&mut self, epoch: Epoch, start: Id, master: Incarnation) {
         assert!(epoch > self.latest(), "epoch {epoch} from id {start} after epoch {}", self.latest());
-        self.reigns.push(Reign { epoch, start, master });
+        self.entries.push(EpochEntry { epoch, start, master });
     }
 
-    /// The table of a node that knows this one and enters a reign, which begins at `start` as far as it knows. If it was told
+    /// The table of a node that knows this one and enters an epoch, which begins at `start` as far as it knows. If it was told
     /// the whole table, it takes that.
     #[must_use]
     pub fn entering(self, told: Option<&EpochHistory>, epoch: Epoch, start: Id, master: Incarnation) -> EpochHistory {
@@ -52,26 +52,26 @@ impl EpochHistory {
     /// The latest epoch, or [`Epoch::NONE`].
     #[must_use]
     pub fn latest(&self) -> Epoch {
-        self.reigns.last().map_or(Epoch::NONE, |reign| reign.epoch)
+        self.entries.last().map_or(Epoch::NONE, |entry| entry.epoch)
     }
 
-    /// Who reigned in an epoch.
+    /// Who was master in an epoch.
     #[must_use]
     pub fn master_of(&self, epoch: Epoch) -> Option<Incarnation> {
-        self.reigns.iter().find(|reign| reign.epoch == epoch).map(|reign| reign.master)
+        self.entries.iter().find(|entry| entry.epoch == epoch).map(|entry| entry.master)
     }
 
     /// The lowest id at which an epoch after `epoch` began: from there on, what a node knows only from `epoch` and before
     /// may be overtaken. `None` if there is no later one.
     #[must_use]
     pub fn overtaken_from(&self, epoch: Epoch) -> Option<Id> {
-        self.reigns.iter().filter(|reign| reign.epoch > epoch).map(|reign| reign.start).min()
+        self.entries.iter().filter(|entry| entry.epoch > epoch).map(|entry| entry.start).min()
     }
 
     /// The table, oldest first.
     #[must_use]
-    pub fn reigns(&self) -> &[Reign] {
-        &self.reigns
+    pub fn entries(&self) -> &[EpochEntry] {
+        &self.entries
     }
 }
 
@@ -80,12 +80,12 @@ mod tests {
     use super::*;
 
     fn history(starts: &[(u64, u64)]) -> Option<EpochHistory> {
-        let reign = |&(epoch, start): &(u64, u64)| Reign {
+        let epoch = |&(epoch, start): &(u64, u64)| EpochEntry {
             epoch: Epoch::new(epoch),
             start: Id::new(start),
             master: Incarnation::new(100 + epoch),
         };
-        EpochHistory::new(starts.iter().map(reign).collect())
+        EpochHistory::new(starts.iter().map(epoch).collect())
     }
 
     #[test]

@@ -24,22 +24,34 @@
 //!
 //! Appended is not durable; durable is not decided; decided is not told.
 
-use super::membership::Membership;
-use super::progress::Progress;
-use super::scheduler::{Queued, Scheduler};
-use super::writes::{Expiry, Waiter, Wanted, Write, Writes};
+mod idempotency;
+mod membership;
+mod progress;
+mod ready;
+mod scheduler;
+mod secondaries;
+mod view;
+mod writes;
+
+pub use idempotency::{IdempotencyKeys, KeyedWrite};
+pub use membership::Shortfall;
+pub use progress::{Health, MemberView, ReplicationState};
+pub use ready::{CallFailure, Dispatch, Event, News, Outcome, Post, Purpose, Ready, Rejection, Reply, Round};
+pub use scheduler::Timing;
+pub use writes::Ticket;
+
 use super::{
-    Acknowledgement, Call, CallFailure, CopyId, Decisions, Dispatch, Entry, Epoch, EpochHistory, Event, Health, Id,
-    IdempotencyKeys, Incarnation, KeyedWrite, LogId, MemberId, MemberView, News, Opening, Outcome, Post, Purpose,
-    Ready, Refusal, Rejection, ReplicaStatus, ReplicationState, Reply, Round, Shortfall, Slot, Ticket, Time, Timing,
-    Watermark, WriteConcern,
+    Acknowledgement, Entry, EpochHistory, EpochStart, Id, Incarnation, LogId, MemberId, Refusal, Slot, Time, Watermark,
+    WriteConcern,
 };
+use membership::Membership;
+use progress::Progress;
+use scheduler::{Queued, Scheduler};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use writes::{Expiry, Waiter, Wanted, Write, Writes};
 
-/// A secondary is admitted to the rounds when it lacks at most this many entries; its first round carries them.
-const ADMISSION_LAG_MAX: u64 = 1_024;
 /// A secondary that lacks an earlier call is sent it so often; each time it must have got further.
 const RESENDS_MAX: u32 = 3;
 /// After a start the leader does not know what a secondary holds before that has reported. A client that posts a write
@@ -151,7 +163,7 @@ pub struct Leader {
     stops_at: Option<Time>,
 }
 
-/// The start, and what others may ask.
+/// The start, and what must always hold.
 impl Leader {
     /// Begins on what the store holds. `history` ends with the epoch of this start, which is durable already; `keyed_writes`
     /// are the latest ones, the latest first.
@@ -205,190 +217,25 @@ impl Leader {
         leader
     }
 
-    /// The log that this master serves.
-    #[must_use]
-    pub fn log_id(&self) -> LogId {
-        self.log_id
-    }
-
-    /// The master's process.
-    #[must_use]
-    pub fn incarnation(&self) -> Incarnation {
-        self.incarnation
-    }
-
-    /// The epoch of this start.
-    #[must_use]
-    pub fn epoch(&self) -> Epoch {
-        self.history.latest()
-    }
-
-    /// The last id given.
-    #[must_use]
-    pub fn last(&self) -> Id {
-        self.last
-    }
-
-    /// The id up to which the master's own store holds everything durably, and can be read.
-    #[must_use]
-    pub fn durable(&self) -> Id {
-        self.durable
-    }
-
-    /// The high watermark: every id up to it is decided.
-    #[must_use]
-    pub fn decided(&self) -> Id {
-        self.decided
-    }
-
-    /// What readers may see.
-    #[must_use]
-    pub fn shown(&self) -> Watermark {
-        self.shown
-    }
-
-    /// The id of the newest message that is committed or may be: 0 if there is none.
-    #[must_use]
-    pub fn newest(&self) -> Id {
-        let pending = self.writes.iter().rev().find(|(_, write)| !write.refusing).map(|(last, _)| last);
-        pending.map_or(self.last_visible, |id| id.max(self.last_visible))
-    }
-
-    /// How many messages are undecided, or wait for the copies that their writers asked for.
-    #[must_use]
-    pub fn open(&self) -> u64 {
-        self.writes.messages()
-    }
-
-    /// How many clients wait for an outcome.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.writes.waiters() + self.reports_awaited.len()
-    }
-
-    /// How many rounds hold up others.
-    #[must_use]
-    pub fn rounds_in_flight(&self) -> usize {
-        self.scheduler.in_flight()
-    }
-
-    /// How many nodes there are, the master included.
-    #[must_use]
-    pub fn nodes(&self) -> usize {
-        self.members.nodes()
-    }
-
-    /// How many nodes must be healthy to take writes.
-    #[must_use]
-    pub fn quorum(&self) -> usize {
-        self.settings.quorum.unwrap_or(self.nodes() / 2 + 1)
-    }
-
-    /// Every secondary, in the order of registration.
-    pub fn members(&self) -> impl Iterator<Item = MemberView> + '_ {
-        self.members.iter().map(|(member, progress)| progress.view(member))
-    }
-
-    /// One secondary; `None` if it is not registered any more.
-    #[must_use]
-    pub fn member(&self, member: MemberId) -> Option<MemberView> {
-        self.members.get(member).map(|progress| progress.view(member))
-    }
-
-    /// The member that is this copy of the log, under whichever address it was registered.
-    #[must_use]
-    pub fn member_with(&self, copy: CopyId) -> Option<MemberId> {
-        self.members.twin_of(MemberId::new(u32::MAX), copy)
-    }
-
-    /// How many copies a concern means, the master's included.
-    #[must_use]
-    pub fn copies(&self, concern: WriteConcern) -> usize {
-        self.members.copies(concern)
-    }
-
-    /// How many secondaries hold everything up to an id, as far as is known.
-    #[must_use]
-    pub fn copies_of(&self, last: Id) -> usize {
-        self.members.copies_of(last)
-    }
-
-    /// The first and the last id of the write with an idempotency key.
-    #[must_use]
-    pub fn keyed(&self, key: &str) -> Option<(Id, Id)> {
-        self.keys.find(key)
-    }
-
-    /// Whether messages are left that were found undecided at the start, and are not shown yet. They may have been shown
-    /// before.
-    #[must_use]
-    pub fn has_doubt(&self) -> bool {
-        let shown = self.shown.decided;
-        shown < self.found && self.writes.has_open(shown, self.found)
-    }
-
-    /// What the master answers a secondary that asks what is decided, without the refusals: those are in its store.
-    #[must_use]
-    pub fn decisions(&self) -> Decisions {
-        Decisions {
-            log_id: self.log_id,
-            epoch: self.epoch(),
-            master: self.incarnation,
-            decided: self.shown.decided,
-            refused: Vec::new(),
-            sure: !self.is_halted && !self.has_doubt(),
+    fn assert_invariants(&self) {
+        assert!(
+            self.shown.decided <= self.decided && self.decided <= self.durable && self.durable <= self.last,
+            "shown {} ≤ decided {} ≤ durable {} ≤ last {}",
+            self.shown.decided,
+            self.decided,
+            self.durable,
+            self.last
+        );
+        for (member, progress) in self.members.iter() {
+            let Progress { known_decided, matched, .. } = progress;
+            assert!(*known_decided <= self.decided, "{member} knows {known_decided} of decided {}", self.decided);
+            assert!(*matched <= self.last, "{member} holds {matched} of {}", self.last);
         }
-    }
-
-    /// Whether the master takes no more writes, for good: its store failed, or a secondary knows better who may write.
-    #[must_use]
-    pub fn is_halted(&self) -> bool {
-        self.is_halted
-    }
-
-    /// Whether a write with this concern, and so many messages, would be taken now.
-    ///
-    /// # Errors
-    /// With the reason why not.
-    pub fn would_take(&self, now: Time, concern: WriteConcern, messages: u64) -> Result<(), Rejection> {
-        self.examine(now, concern, None, messages).map(|_| ())
-    }
-
-    /// Whether anything keeps the master from taking writes of any kind.
-    ///
-    /// # Errors
-    /// With the reason.
-    pub fn takes_writes(&self) -> Result<(), Rejection> {
-        if self.is_halted {
-            return Err(Rejection::Halted);
-        }
-        if self.stops_at.is_some() {
-            return Err(Rejection::Stopping);
-        }
-        let unhealthy = self.members.iter().filter(|(_, progress)| progress.health == Health::Unhealthy).count();
-        let (healthy, needed) = (self.nodes() - unhealthy, self.quorum());
-        if healthy < needed { Err(Rejection::ReadOnly { healthy, needed }) } else { Ok(()) }
-    }
-
-    /// The call that a dispatch asks for, with what the store holds after an id and up to another one.
-    ///
-    /// It tells what is decided up to its own end: beyond, the secondary would need refusals that it is told later.
-    #[must_use]
-    pub fn call(&self, dispatch: &Dispatch, through: Id, entries: Vec<Arc<Entry>>, refused: Vec<Id>) -> Call {
-        Call {
-            log_id: self.log_id,
-            epoch: self.epoch(),
-            master: self.incarnation,
-            opening: dispatch.opening,
-            history: dispatch.opening.map(|_| self.history.clone()),
-            after: dispatch.after,
-            through,
-            entries,
-            refused,
-            decided: dispatch.decided.min(through),
-            turn: dispatch.session,
-            admitted: dispatch.admitted,
-        }
+        debug_assert!(
+            self.decided.until(self.last).all(|id| self.writes.of(id).is_some() || self.refused.contains(&id)),
+            "an id above {} is neither open nor refused",
+            self.decided
+        );
     }
 }
 
@@ -424,7 +271,7 @@ impl Leader {
             Event::Started(member, incarnation) => self.started(now, member, incarnation),
             Event::Leaving(member) => self.leaving(member, &mut ready),
             Event::Assembled => self.settle(now, &mut ready),
-            Event::Stopping(patience) => self.stops_at = Some(now.plus(patience)),
+            Event::Stopping(timeout) => self.stops_at = Some(now.plus(timeout)),
             Event::Tick => self.tick(now, &mut ready),
         }
         self.proceed(&mut ready);
@@ -705,7 +552,7 @@ impl Leader {
             resends: 0,
             known_decided: progress.known_decided,
             decided: self.shown.decided,
-            opening: overtaken_from.map(|overtaken_from| Opening { since: progress.epoch, overtaken_from }),
+            epoch_start: overtaken_from.map(|overtaken_from| EpochStart { since: progress.epoch, overtaken_from }),
             admitted: progress.state == ReplicationState::InSync && !progress.leaving,
         })
     }
@@ -798,7 +645,7 @@ impl Leader {
         progress.epoch = epoch;
         progress.matched = before.matched.max(acknowledgement.durable.min(last));
         progress.known_decided = before.known_decided.max(acknowledgement.decided.min(decided));
-        progress.knows_admission |= acknowledgement.admitted && acknowledgement.turn == progress.session;
+        progress.knows_admission |= acknowledgement.admitted && acknowledgement.session == progress.session;
         let has_progressed = *progress != before;
         let matched = progress.matched;
         if matched > before.matched {
@@ -1010,236 +857,6 @@ impl Leader {
             ready.replies.extend(waiters.iter().map(|waiter| (waiter.ticket, Reply::Unknown { last })));
         }
         self.answer_awaiting_reports(now, ready);
-    }
-}
-
-/// Secondaries: how they come, are brought up to date, are lost, and go.
-impl Leader {
-    fn started(&mut self, now: Time, member: MemberId, incarnation: Incarnation) {
-        let timing = self.settings.timing;
-        let progress = self.members.get_mut(member).filter(|progress| progress.incarnation != Some(incarnation));
-        if let Some(progress) = progress {
-            progress.started(now, &timing);
-        }
-    }
-
-    fn reported(&mut self, now: Time, member: MemberId, report: Result<ReplicaStatus, CallFailure>, ready: &mut Ready) {
-        let timing = self.settings.timing;
-        let Some(progress) = self.members.get_mut(member) else { return };
-        // A question that was asked before the secondary was lost, or began to catch up, says nothing.
-        if !progress.is_contacted || progress.state == ReplicationState::CatchingUp {
-            return;
-        }
-        progress.is_contacted = false;
-        let health = progress.health;
-        match &report {
-            Ok(_) => progress.answered(),
-            Err(_) => progress.missed(now, &timing),
-        }
-        if progress.health != health {
-            ready.news.push(News::Health(member, progress.health));
-        }
-        let is_in_sync = progress.state == ReplicationState::InSync;
-        let is_same = |status: &ReplicaStatus| progress.incarnation == Some(status.incarnation);
-        match report {
-            Err(failure) => self.not_reported(now, member, failure, ready),
-            Ok(status) if is_in_sync && !is_same(&status) => self.lose(now, member, CallFailure::Restarted, ready),
-            Ok(status) => match self.may_take_part(&status) {
-                Err(refusal) => self.not_reported(now, member, CallFailure::Refused(refusal), ready),
-                Ok(()) if is_in_sync => self.is_still_there(now, member),
-                Ok(()) => self.welcome(now, member, &status, ready),
-            },
-        }
-        self.answer_awaiting_reports(now, ready);
-        self.settle(now, ready);
-    }
-
-    /// A secondary cannot take part, or does not answer.
-    fn not_reported(&mut self, now: Time, member: MemberId, failure: CallFailure, ready: &mut Ready) {
-        let timing = self.settings.timing;
-        let Some(progress) = self.members.get_mut(member) else { return };
-        if progress.state == ReplicationState::InSync {
-            return self.lose(now, member, failure, ready);
-        }
-        progress.lost(now, &timing);
-        match failure {
-            CallFailure::Refused(refusal) if refusal.is_overtaken() => self.halt_by(now, member, refusal, ready),
-            failure => ready.news.push(News::Unfit(member, failure)),
-        }
-    }
-
-    /// A secondary in sync has answered, a heartbeat later.
-    fn is_still_there(&mut self, now: Time, member: MemberId) {
-        let timing = self.settings.timing;
-        if let Some(progress) = self.members.get_mut(member) {
-            progress.succeeded(&timing);
-            progress.contact_at = Some(now.plus(timing.heartbeat));
-        }
-    }
-
-    /// A secondary may take part: it is brought up to date from what it holds.
-    fn welcome(&mut self, now: Time, member: MemberId, status: &ReplicaStatus, ready: &mut Ready) {
-        if let Some(twin) = self.members.twin_of(member, status.copy) {
-            self.members.remove(member);
-            self.give_up_unattainable();
-            return ready.news.push(News::Merged(member, twin));
-        }
-        let epoch = if status.log_id == Some(self.log_id) { status.epoch } else { Epoch::NONE };
-        let overtaken_from = self.history.overtaken_from(epoch).unwrap_or(Id::MAX);
-        let matched = status.last.min(overtaken_from.previous()).min(self.last);
-        let (session, decided) = (self.members.new_session(), self.decided);
-        let Some(progress) = self.members.get_mut(member) else { return };
-        let lost = Some(progress.matched).filter(|&acknowledged| status.last < acknowledged);
-        progress.reported(session, status, matched, decided, epoch);
-        ready.news.push(News::CatchingUp { member, matched, lost });
-        self.give_up_unattainable();
-        self.catch_up(now, member, ready);
-    }
-
-    /// Whether a secondary that holds this can take part.
-    ///
-    /// # Errors
-    /// With the reason why not.
-    pub fn may_take_part(&self, status: &ReplicaStatus) -> Result<(), Refusal> {
-        if status.foreign > 0 {
-            return Err(Refusal::Foreign { messages: status.foreign });
-        }
-        if let Some(id) = status.diverged {
-            return Err(Refusal::Diverged { id });
-        }
-        match status.log_id {
-            Some(other) if other != self.log_id && status.last > Id::ZERO => {
-                return Err(Refusal::OtherLog { holds: other });
-            }
-            Some(ours) if ours == self.log_id => {}
-            _ => return Ok(()),
-        }
-        if status.epoch > self.epoch() {
-            return Err(Refusal::Fenced { epoch: status.epoch });
-        }
-        if status.last > Id::ZERO && self.history.master_of(status.epoch) != status.master {
-            return Err(Refusal::OtherReign { epoch: status.epoch });
-        }
-        let begins = self.history.overtaken_from(status.epoch).unwrap_or(self.last.next());
-        if status.decided >= begins {
-            return Err(Refusal::MasterBehind { decided: status.decided, begins });
-        }
-        Ok(())
-    }
-
-    fn catch_up_those_who_wait(&mut self, now: Time, ready: &mut Ready) {
-        let waiting = self.members.iter().filter(|(_, progress)| progress.waits_to_catch_up(now));
-        let waiting: Vec<MemberId> = waiting.map(|(member, _)| member).collect();
-        waiting.into_iter().for_each(|member| self.catch_up(now, member, ready));
-    }
-
-    /// Admits a secondary that has what it needs, or sends it more of what it lacks.
-    fn catch_up(&mut self, now: Time, member: MemberId, ready: &mut Ready) {
-        let (timing, shown, durable) = (self.settings.timing, self.shown.decided, self.durable);
-        let catch_up_max = self.settings.catch_up_max;
-        if !self.members.get(member).is_some_and(|progress| progress.waits_to_catch_up(now)) {
-            return;
-        }
-        let may_be_admitted = self.may_be_admitted(member);
-        let Some(progress) = self.members.get_mut(member) else { return };
-        if may_be_admitted {
-            progress.admitted(now, &timing);
-            let sent = progress.matched.since(progress.began_at);
-            return ready.news.push(News::Admitted { member, sent });
-        }
-        let after = progress.matched;
-        let through = after.max(durable.min(after.plus(catch_up_max)));
-        progress.next = through.next();
-        let knows_little = progress.known_decided < shown.min(through);
-        let dispatch = self.dispatch(member, Purpose::CatchUp, after, through, None);
-        let has_news = |dispatch: &Dispatch| through > after || knows_little || dispatch.opening.is_some();
-        if let Some(dispatch) = dispatch.filter(has_news)
-            && let Some(progress) = self.members.get_mut(member)
-        {
-            progress.is_contacted = true;
-            ready.calls.push(dispatch);
-        }
-    }
-
-    /// Whether a secondary has caught up: it knows this epoch, holds everything that is decided or was found at the start,
-    /// which may have been acknowledged, and lacks little of the rest, and nothing that could be committed without it: a
-    /// reader there would miss that.
-    fn may_be_admitted(&self, member: MemberId) -> bool {
-        let Some(progress) = self.members.get(member) else { return false };
-        let needs_it =
-            |write: &Write| write.wanted.concern != WriteConcern::All || member <= write.wanted.newest_member;
-        progress.state == ReplicationState::CatchingUp
-            && progress.epoch == self.epoch()
-            && progress.matched >= self.decided.max(self.found)
-            && self.last.since(progress.matched) <= ADMISSION_LAG_MAX
-            && self.writes.range(progress.matched.next()..).all(|(_, write)| needs_it(write))
-    }
-
-    /// A secondary did not acknowledge, or refused: it leaves the rounds, and what cannot be met without it is refused.
-    fn lose(&mut self, now: Time, member: MemberId, failure: CallFailure, ready: &mut Ready) {
-        let timing = self.settings.timing;
-        let Some(progress) = self.members.get_mut(member) else { return };
-        if progress.state == ReplicationState::Unreachable {
-            return;
-        }
-        let (health, matched) = (progress.health, progress.matched);
-        progress.lost(now, &timing);
-        if failure == CallFailure::Silent {
-            progress.missed(now, &timing);
-        }
-        if progress.health != health {
-            ready.news.push(News::Health(member, progress.health));
-        }
-        ready.news.push(News::Lost { member, matched, failure: failure.clone() });
-        match failure {
-            CallFailure::Refused(refusal) if refusal.is_overtaken() => self.halt_by(now, member, refusal, ready),
-            _ => self.give_up_unattainable(),
-        }
-    }
-
-    /// A secondary knows better who may write. What is in flight is not refused: that is not this master's to decide.
-    fn halt_by(&mut self, now: Time, member: MemberId, refusal: Refusal, ready: &mut Ready) {
-        ready.news.push(News::Overtaken(member, refusal));
-        self.halt(now, ready);
-    }
-
-    /// A secondary is about to be removed. The call that tells it so is of a session in which it is not admitted, so it
-    /// answers no reader alone. It stays a part of everything until it leaves.
-    fn leaving(&mut self, member: MemberId, ready: &mut Ready) {
-        let session = self.members.new_session();
-        let Some(progress) = self.members.get_mut(member) else { return };
-        (progress.session, progress.leaving) = (session, true);
-        (progress.calls, progress.news_in_flight) = (0, false);
-        progress.is_contacted &= progress.state != ReplicationState::CatchingUp;
-        let matched = progress.matched;
-        ready.calls.extend(self.dispatch(member, Purpose::Removal, matched, matched, None));
-    }
-
-    fn left(&mut self, now: Time, member: MemberId, ready: &mut Ready) {
-        self.members.remove(member);
-        self.give_up_unattainable();
-        self.settle(now, ready);
-    }
-
-    fn assert_invariants(&self) {
-        assert!(
-            self.shown.decided <= self.decided && self.decided <= self.durable && self.durable <= self.last,
-            "shown {} ≤ decided {} ≤ durable {} ≤ last {}",
-            self.shown.decided,
-            self.decided,
-            self.durable,
-            self.last
-        );
-        for (member, progress) in self.members.iter() {
-            let Progress { known_decided, matched, .. } = progress;
-            assert!(*known_decided <= self.decided, "{member} knows {known_decided} of decided {}", self.decided);
-            assert!(*matched <= self.last, "{member} holds {matched} of {}", self.last);
-        }
-        debug_assert!(
-            self.decided.until(self.last).all(|id| self.writes.of(id).is_some() || self.refused.contains(&id)),
-            "an id above {} is neither open nor refused",
-            self.decided
-        );
     }
 }
 

@@ -9,12 +9,14 @@
 //! | File | What it decides, or is |
 //! |---|---|
 //! | `leader` | what becomes of a write, from posted to told: read this first |
-//! | `ready` | the events and effects of a leader: the contract with its owner |
-//! | `scheduler` | when a round begins, and what it carries |
-//! | `progress` | what the leader knows of one secondary, and what it does about it next |
-//! | `membership` | the secondaries, and what they mean for a write together |
-//! | `writes` | the writes that are open, and who waits for them |
-//! | `idempotency` | which write has which key |
+//! | `leader/ready` | the events and effects of a leader: the contract with its owner |
+//! | `leader/secondaries` | how secondaries come, are brought up to date, are lost, and go |
+//! | `leader/scheduler` | when a round begins, and what it carries |
+//! | `leader/progress` | what the leader knows of one secondary, and what it does about it next |
+//! | `leader/membership` | the secondaries, and what they mean for a write together |
+//! | `leader/writes` | the writes that are open, and which clients wait for them |
+//! | `leader/idempotency` | which write has which key |
+//! | `leader/view` | what others may ask a leader |
 //! | `follower` | what becomes of a call on a secondary, and what a reader there may be shown |
 //! | `follower/replica` | which calls a secondary accepts, and what it holds and shows then |
 //! | `follower/ready` | the events and effects of a follower |
@@ -65,32 +67,24 @@ mod entry;
 mod fingerprint;
 pub mod follower;
 mod history;
-mod idempotency;
 mod leader;
-mod membership;
 mod names;
-mod progress;
-mod ready;
-mod scheduler;
 mod time;
 mod watermark;
-mod writes;
 
-pub use call::{Acknowledgement, Call, Opening, Refusal};
+pub use call::{Acknowledgement, Call, EpochStart, Refusal};
 pub use concern::WriteConcern;
 pub use entry::{Entry, EntryRef, Slot, SlotRef};
 pub use fingerprint::Fingerprint;
 pub use follower::{
-    Change, Consistency, Decisions, Entrance, Follower, FollowerSettings, Found, ReplicaStatus, ReplicaView, StaleReply,
+    Change, Consistency, Decisions, EnteredEpoch, Follower, FollowerSettings, Found, ReplicaStatus, ReplicaView,
+    StaleReply,
 };
-pub use history::{EpochHistory, Reign};
-pub use idempotency::{IdempotencyKeys, KeyedWrite};
-pub use leader::{FoundLog, Leader, LeaderSettings};
-pub use membership::Shortfall;
+pub use history::{EpochEntry, EpochHistory};
+pub use leader::{
+    CallFailure, Dispatch, Event, FoundLog, Health, IdempotencyKeys, KeyedWrite, Leader, LeaderSettings, MemberView,
+    News, Outcome, Post, Purpose, Ready, Rejection, ReplicationState, Reply, Round, Shortfall, Ticket, Timing,
+};
 pub use names::{CopyId, Epoch, Id, Incarnation, LogId, MemberId};
-pub use progress::{Health, MemberView, ReplicationState};
-pub use ready::{CallFailure, Dispatch, Event, News, Outcome, Post, Purpose, Ready, Rejection, Reply, Round};
-pub use scheduler::Timing;
 pub use time::Time;
 pub use watermark::Watermark;
-pub use writes::Ticket;

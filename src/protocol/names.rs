@@ -62,12 +62,12 @@ impl fmt::Display for Id {
     }
 }
 
-/// Number of one reign of a master, raised at every start of one. [`Epoch::NONE`] comes before the first.
+/// The number of an epoch: the time from one start of a master to the next. [`Epoch::NONE`] comes before the first.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Epoch(u64);
 
 impl Epoch {
-    /// Before the first reign: what a node knows that has never met a master.
+    /// Before the first epoch: what a node knows that has never met a master.
     pub const NONE: Epoch = Epoch(0);
 
     /// The epoch with this number.

@@ -130,7 +130,7 @@ impl Secondary {
             Change::DropFrom(id) => {
                 log::warn!("dropped the undecided ids from {id} on: no client was told that they were written");
             }
-            Change::Enter(entrance) => log::info!("epoch {} begins", entrance.epoch),
+            Change::Enter(entered) => log::info!("epoch {} begins", entered.epoch),
             Change::Append(slots) => {
                 let messages = slots.iter().filter(|slot| matches!(slot, Slot::Entry(_))).count();
                 let (first, last) = (slots[0].id(), slots[slots.len() - 1].id());

@@ -144,6 +144,7 @@ impl Secondary {
                 }
                 (format!("this node {refusal}"), RefusalReason::from(&refusal))
             }
+            _ if after == through => return self.unable(failure, "the high watermark"),
             _ => return self.unable(failure, &id_range(after, through)),
         };
         Reply::json(409, &RefusalBody { error, reason, holds: self.view().status.last.get() })
@@ -152,7 +153,9 @@ impl Secondary {
     /// The reply when the store failed.
     fn unable(&self, failure: Option<StoreError>, what: &str) -> Reply {
         let has_no_room = failure.as_ref().is_some_and(StoreError::is_no_room);
-        let why = failure.map_or_else(|| "what this node holds cannot be read".to_owned(), |error| error.to_string());
+        let trouble = || self.store.trouble().map(|trouble| trouble.to_string());
+        let why = failure.map(|error| error.to_string()).or_else(trouble);
+        let why = why.unwrap_or_else(|| "its store failed, and it begins anew with what it holds".to_owned());
         log::error!("{what} could not be stored: {why}");
         Reply::problem(if has_no_room { 507 } else { 500 }, &format!("this node could not store {what}: {why}"))
     }

@@ -129,7 +129,7 @@ impl Secondary {
         Reply::json(200, &body)
     }
 
-    /// Gives a master that begins a reign what it may lack.
+    /// Gives a master that begins an epoch what it may lack.
     fn report_slots(&self, exchange: &Exchange) -> Reply {
         let Some(after) = exchange.query("after").and_then(|after| after.parse().ok()).map(Id::new) else {
             return Reply::no_answer(400, "the parameter after must be an id");

@@ -10,10 +10,10 @@ mod memory;
 mod sqlite;
 
 pub use memory::Memory;
-pub use sqlite::{CACHE_BYTES_DEFAULT, Claim, Disk, Examination, ReadLock};
+pub use sqlite::{CACHE_BYTES_DEFAULT, DirectoryLock, Disk, Examination, ReadLock};
 
 use crate::protocol::{
-    Change, CopyId, Entrance, EpochHistory, Found, FoundLog, Id, Incarnation, KeyedWrite, LogId, Slot, SlotRef,
+    Change, CopyId, EnteredEpoch, EpochHistory, Found, FoundLog, Id, Incarnation, KeyedWrite, LogId, Slot, SlotRef,
     Watermark,
 };
 use std::fmt;
@@ -86,7 +86,7 @@ pub struct Identity {
     pub log_id: LogId,
     /// The start of the master's process that this node follows, or is.
     pub master: Incarnation,
-    /// The reigns that this node has entered.
+    /// The epochs that this node has entered.
     pub history: EpochHistory,
     /// On a master: its secondaries, in the order of registration.
     pub members: Vec<KnownMember>,
@@ -173,7 +173,7 @@ pub trait Store: Send + Sync {
             Change::DropFrom(id) => self.drop_from(*id),
             Change::Append(slots) => self.append(slots),
             Change::Refuse(ids) => self.refuse(ids),
-            Change::Enter(Entrance { log_id, epoch, master, begins, told }) => {
+            Change::Enter(EnteredEpoch { log_id, epoch, master, begins, told }) => {
                 let known = self.identity()?.filter(|identity| identity.log_id == *log_id);
                 let known = known.map(|identity| identity.history).unwrap_or_default();
                 let history = known.entering(told.as_ref(), *epoch, *begins, *master);
@@ -256,7 +256,7 @@ pub trait Store: Send + Sync {
         let Watermark { decided, visible } = self.watermark();
         Ok(Found {
             copy: self.copy_id(),
-            reign: identity.map(|identity| (identity.log_id, identity.history.latest(), identity.master)),
+            epoch: identity.map(|identity| (identity.log_id, identity.history.latest(), identity.master)),
             last,
             decided: decided.min(last),
             visible,

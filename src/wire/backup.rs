@@ -5,7 +5,7 @@
 //! 3. One [`End`]: how much there was, and the fingerprint of all of it. A backup without it was cut off.
 
 use super::hexadecimal::LogIdText;
-use super::node::{EntryBody, ReignBody, history_of, reigns_of};
+use super::node::{EntryBody, EpochEntryBody, epochs_of, history_of};
 use super::read_object;
 use crate::protocol::{Entry, EpochHistory, Fingerprint, Id, LogId, Slot};
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ pub struct Head {
     pub server_id: String,
     log_id: LogIdText,
     /// Each epoch, the id where it began, and the start of its master.
-    epochs: Vec<ReignBody>,
+    epochs: Vec<EpochEntryBody>,
     through: u64,
     /// The secondaries that had registered themselves with the master that gave it.
     pub secondaries: Vec<SecondaryLine>,
@@ -51,7 +51,7 @@ impl Head {
         through: Id,
         secondaries: Vec<SecondaryLine>,
     ) -> Head {
-        let epochs = reigns_of(history);
+        let epochs = epochs_of(history);
         let log_id = LogIdText(log_id);
         Head { replicated_log_backup: VERSION, taken, server_id, log_id, epochs, through: through.get(), secondaries }
     }
@@ -74,10 +74,10 @@ impl Head {
         self.log_id.0
     }
 
-    /// The reigns.
+    /// The entries.
     ///
     /// # Errors
-    /// If that is no table of reigns.
+    /// If that is no table of entries.
     pub fn history(&self) -> Result<EpochHistory, String> {
         history_of(&self.epochs).ok_or_else(|| "its first line has a table of epochs that cannot be".to_owned())
     }

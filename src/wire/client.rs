@@ -89,26 +89,26 @@ pub fn parse_timeout(text: &str) -> Result<Duration, String> {
 
 /// What a client wants of a write, beside the text. What is not given is the server's to choose.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Wishes {
+pub struct WriteOptions {
     /// How many copies it waits for.
     pub copies: Option<Copies>,
     /// How long it waits for nodes that are missing; otherwise it is refused at once.
     pub timeout: Option<Duration>,
 }
 
-impl Wishes {
+impl WriteOptions {
     /// Puts two sources together.
     ///
     /// # Errors
     /// If both say the same thing.
-    pub fn and(self, other: Wishes) -> Result<Wishes, String> {
+    pub fn and(self, other: WriteOptions) -> Result<WriteOptions, String> {
         if self.copies.is_some() && other.copies.is_some() {
             return Err("the number of copies is given twice, in the body and in the query".to_owned());
         }
         if self.timeout.is_some() && other.timeout.is_some() {
             return Err("the timeout is given twice, in the body and in the query".to_owned());
         }
-        Ok(Wishes { copies: self.copies.or(other.copies), timeout: self.timeout.or(other.timeout) })
+        Ok(WriteOptions { copies: self.copies.or(other.copies), timeout: self.timeout.or(other.timeout) })
     }
 }
 
@@ -120,7 +120,7 @@ pub struct Posted {
     /// How to answer.
     pub dialect: Dialect,
     /// What else it wants.
-    pub wishes: Wishes,
+    pub options: WriteOptions,
 }
 
 #[derive(Deserialize)]
@@ -136,14 +136,14 @@ struct PostedFields {
 }
 
 impl PostedFields {
-    fn wishes(&self) -> Result<Wishes, String> {
+    fn options(&self) -> Result<WriteOptions, String> {
         let copies = match (&self.w, &self.write_concern) {
             (Some(_), Some(_)) => return Err("the body has both \"w\" and \"write_concern\"; send one".to_owned()),
             (Some(value), None) | (None, Some(value)) => Some(Copies::from_json(value)?),
             (None, None) => None,
         };
         let timeout = self.timeout.as_ref().map(|value| parse_timeout(&value.to_string())).transpose()?;
-        Ok(Wishes { copies, timeout })
+        Ok(WriteOptions { copies, timeout })
     }
 }
 
@@ -172,10 +172,10 @@ impl Posted {
             return batch::from_json(body).map(Posted::batch);
         }
         let fields: PostedFields = read_object(body).map_err(|error| format!("the body is not a message: {error}"))?;
-        let wishes = fields.wishes()?;
+        let options = fields.options()?;
         match (fields.message, fields.msg) {
-            (Some(message), None) => Ok(Posted { messages: vec![message], dialect: Dialect::Message, wishes }),
-            (None, Some(message)) => Ok(Posted { messages: vec![message], dialect: Dialect::Msg, wishes }),
+            (Some(message), None) => Ok(Posted { messages: vec![message], dialect: Dialect::Message, options }),
+            (None, Some(message)) => Ok(Posted { messages: vec![message], dialect: Dialect::Msg, options }),
             (Some(_), Some(_)) => Err("the body has both \"message\" and \"msg\"; send one of them".to_owned()),
             (None, None) => {
                 Err("the body has neither \"message\" nor \"msg\"; send {\"message\": \"your text\"}".to_owned())
@@ -189,7 +189,7 @@ impl Posted {
     /// If it is not UTF-8.
     pub fn from_text(body: &[u8]) -> Result<Posted, String> {
         let text = std::str::from_utf8(body).map_err(|error| format!("the body is not UTF-8 text: {error}"))?;
-        Ok(Posted { messages: vec![text.into()], dialect: Dialect::Message, wishes: Wishes::default() })
+        Ok(Posted { messages: vec![text.into()], dialect: Dialect::Message, options: WriteOptions::default() })
     }
 
     /// Reads a body of lines, each of which is a message in JSON.
@@ -201,7 +201,7 @@ impl Posted {
     }
 
     fn batch(messages: Vec<Arc<str>>) -> Posted {
-        Posted { messages, dialect: Dialect::Batch, wishes: Wishes::default() }
+        Posted { messages, dialect: Dialect::Batch, options: WriteOptions::default() }
     }
 }
 
@@ -494,15 +494,15 @@ mod tests {
 
     #[test]
     fn a_client_may_say_how_many_copies_it_wants_and_how_long_it_waits() {
-        let wishes = |body: &str| Posted::from_json(body.as_bytes()).map(|posted| posted.wishes);
-        let copies = |copies| Ok(Wishes { copies: Some(copies), timeout: None });
-        assert_eq!(wishes(r#"{"message":"a"}"#), Ok(Wishes::default()));
-        assert_eq!(wishes(r#"{"message":"a","w":2}"#), copies(Copies::Number(2)));
-        assert_eq!(wishes(r#"{"message":"a","w":2.0}"#), copies(Copies::Number(2)));
-        assert_eq!(wishes(r#"{"message":"a","write_concern":"majority"}"#), copies(Copies::Majority));
-        assert_eq!(wishes(r#"{"message":"a","w":"all"}"#), copies(Copies::All));
+        let options = |body: &str| Posted::from_json(body.as_bytes()).map(|posted| posted.options);
+        let copies = |copies| Ok(WriteOptions { copies: Some(copies), timeout: None });
+        assert_eq!(options(r#"{"message":"a"}"#), Ok(WriteOptions::default()));
+        assert_eq!(options(r#"{"message":"a","w":2}"#), copies(Copies::Number(2)));
+        assert_eq!(options(r#"{"message":"a","w":2.0}"#), copies(Copies::Number(2)));
+        assert_eq!(options(r#"{"message":"a","write_concern":"majority"}"#), copies(Copies::Majority));
+        assert_eq!(options(r#"{"message":"a","w":"all"}"#), copies(Copies::All));
         let timeout = Some(Duration::from_millis(1_500));
-        assert_eq!(wishes(r#"{"msg":"a","timeout":1.5}"#), Ok(Wishes { copies: None, timeout }));
+        assert_eq!(options(r#"{"msg":"a","timeout":1.5}"#), Ok(WriteOptions { copies: None, timeout }));
         for wrong in [
             "\"w\":0",
             "\"w\":-1",
@@ -515,7 +515,7 @@ mod tests {
         .into_iter()
         .chain(["\"timeout\":-1", "\"timeout\":\"long\"", "\"timeout\":1e9", "\"timeout\":true"])
         {
-            assert!(wishes(&format!("{{\"message\":\"a\",{wrong}}}")).is_err(), "{wrong}");
+            assert!(options(&format!("{{\"message\":\"a\",{wrong}}}")).is_err(), "{wrong}");
         }
     }
 

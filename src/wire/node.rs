@@ -5,7 +5,7 @@
 //! | `POST /replicate` with a call | master, secondary | 200 [`AcknowledgementBody`], or 409 [`RefusalBody`] |
 //! | `POST /replicate` with a bare message | a master that is not ours, secondary | 200, or 409 once a master of ours is known |
 //! | `GET /replicate/state` | master, secondary | 200 [`StatusBody`] |
-//! | `GET /replicate/slots?after=ID` | master that begins a reign, secondary | 200 [`SlotsBody`] |
+//! | `GET /replicate/slots?after=ID` | master that begins an epoch, secondary | 200 [`SlotsBody`] |
 //! | `GET /replicate/decisions?after=ID` | secondary, master | 200 [`DecisionsBody`] |
 //! | `GET /fingerprint?after=ID&through=ID` | master, secondary | 200 [`FingerprintBody`] |
 //! | `POST /secondaries` | secondary, master | 200, see [`super::client::Registration`] |
@@ -16,8 +16,8 @@ use super::hexadecimal::{CopyIdText, IncarnationText, LogIdText};
 use super::read_object;
 use super::timing::Took;
 use crate::protocol::{
-    Acknowledgement, Call, Decisions, Entry, Epoch, EpochHistory, Fingerprint, Id, Incarnation, LogId, Opening,
-    Refusal, Reign, ReplicaStatus, Slot,
+    Acknowledgement, Call, Decisions, Entry, Epoch, EpochEntry, EpochHistory, EpochStart, Fingerprint, Id, Incarnation,
+    LogId, Refusal, ReplicaStatus, Slot,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -62,30 +62,30 @@ impl From<EntryBody> for Entry {
     }
 }
 
-/// A reign as JSON: epoch, first id, and the start of the master's process.
+/// An epoch as JSON: epoch, first id, and the start of the master's process.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub(super) struct ReignBody(u64, u64, IncarnationText);
+pub(super) struct EpochEntryBody(u64, u64, IncarnationText);
 
-/// Writes a table of reigns.
-pub(super) fn reigns_of(history: &EpochHistory) -> Vec<ReignBody> {
-    let body = |reign: &Reign| ReignBody(reign.epoch.get(), reign.start.get(), IncarnationText(reign.master));
-    history.reigns().iter().map(body).collect()
+/// Writes a table of entries.
+pub(super) fn epochs_of(history: &EpochHistory) -> Vec<EpochEntryBody> {
+    let body = |entry: &EpochEntry| EpochEntryBody(entry.epoch.get(), entry.start.get(), IncarnationText(entry.master));
+    history.entries().iter().map(body).collect()
 }
 
 /// No master has started so often. A node that took a later epoch for one could never be led again.
 const EPOCHS_MAX: u64 = 1 << 62;
 
-/// Reads a table of reigns; `None` if it is not one of ours.
-pub(super) fn history_of(reigns: &[ReignBody]) -> Option<EpochHistory> {
-    let reign = |&ReignBody(epoch, start, master): &ReignBody| {
-        (epoch < EPOCHS_MAX).then(|| Reign { epoch: Epoch::new(epoch), start: Id::new(start), master: master.0 })
+/// Reads a table of epochs; `None` if it is not one of ours.
+pub(super) fn history_of(entries: &[EpochEntryBody]) -> Option<EpochHistory> {
+    let entry = |&EpochEntryBody(epoch, start, master): &EpochEntryBody| {
+        (epoch < EPOCHS_MAX).then(|| EpochEntry { epoch: Epoch::new(epoch), start: Id::new(start), master: master.0 })
     };
-    EpochHistory::new(reigns.iter().map(reign).collect::<Option<_>>()?)
+    EpochHistory::new(entries.iter().map(entry).collect::<Option<_>>()?)
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct OpeningBody {
+struct EpochStartBody {
     since: u64,
     overtaken_from: u64,
 }
@@ -154,13 +154,13 @@ struct CallHeadBody {
     master_port: u16,
     to: IncarnationText,
     #[serde(skip_serializing_if = "Option::is_none")]
-    opening: Option<OpeningBody>,
+    epoch_start: Option<EpochStartBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    history: Option<Vec<ReignBody>>,
+    history: Option<Vec<EpochEntryBody>>,
     after: u64,
     through: u64,
     decided: u64,
-    turn: u64,
+    session: u64,
     admitted: bool,
     refused: Vec<u64>,
 }
@@ -174,14 +174,15 @@ pub fn write_call(envelope: Envelope, call: &Call, entries: &EntriesText) -> Cal
         master: IncarnationText(call.master),
         master_port: envelope.master_port,
         to: IncarnationText(envelope.to),
-        opening: call
-            .opening
-            .map(|opening| OpeningBody { since: opening.since.get(), overtaken_from: opening.overtaken_from.get() }),
-        history: call.history.as_ref().map(reigns_of),
+        epoch_start: call.epoch_start.map(|epoch_start| EpochStartBody {
+            since: epoch_start.since.get(),
+            overtaken_from: epoch_start.overtaken_from.get(),
+        }),
+        history: call.history.as_ref().map(epochs_of),
         after: call.after.get(),
         through: call.through.get(),
         decided: call.decided.get(),
-        turn: call.turn,
+        session: call.session,
         admitted: call.admitted,
         refused: call.refused.iter().map(|id| id.get()).collect(),
     };
@@ -214,13 +215,13 @@ struct ReplicateFields {
     master: Option<IncarnationText>,
     master_port: Option<u16>,
     to: Option<IncarnationText>,
-    opening: Option<OpeningBody>,
-    history: Option<Vec<ReignBody>>,
+    epoch_start: Option<EpochStartBody>,
+    history: Option<Vec<EpochEntryBody>>,
     after: Option<u64>,
     through: Option<u64>,
     decided: Option<u64>,
     #[serde(default)]
-    turn: u64,
+    session: u64,
     #[serde(default)]
     admitted: bool,
     #[serde(default)]
@@ -264,12 +265,12 @@ impl ReplicateFields {
             log_id: self.log_id.ok_or_else(|| missing("log_id"))?.0,
             epoch: Epoch::new(epoch),
             master: self.master.ok_or_else(|| missing("master"))?.0,
-            opening: self.opening.map(|opening| Opening {
-                since: Epoch::new(opening.since),
-                overtaken_from: Id::new(opening.overtaken_from),
+            epoch_start: self.epoch_start.map(|epoch_start| EpochStart {
+                since: Epoch::new(epoch_start.since),
+                overtaken_from: Id::new(epoch_start.overtaken_from),
             }),
             history: match self.history {
-                Some(reigns) => Some(history_of(&reigns).ok_or("the call has a history whose epochs go back")?),
+                Some(entries) => Some(history_of(&entries).ok_or("the call has a history whose epochs go back")?),
                 None => None,
             },
             after: Id::new(self.after.ok_or_else(|| missing("after"))?),
@@ -277,7 +278,7 @@ impl ReplicateFields {
             entries: self.entries.into_iter().map(|body| Arc::new(body.into())).collect(),
             refused: self.refused.into_iter().map(Id::new).collect(),
             decided: Id::new(self.decided.ok_or_else(|| missing("decided"))?),
-            turn: self.turn,
+            session: self.session,
             admitted: self.admitted,
         };
         Ok(Replicate::Call(Box::new((envelope, call))))
@@ -303,7 +304,7 @@ pub struct AcknowledgementBody {
     incarnation: IncarnationText,
     durable: u64,
     decided: u64,
-    turn: u64,
+    session: u64,
     admitted: bool,
     /// For a call with messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -318,7 +319,7 @@ impl AcknowledgementBody {
             incarnation: IncarnationText(acknowledgement.incarnation),
             durable: acknowledgement.durable.get(),
             decided: acknowledgement.decided.get(),
-            turn: acknowledgement.turn,
+            session: acknowledgement.session,
             admitted: acknowledgement.admitted,
             took,
         }
@@ -337,7 +338,7 @@ impl From<&AcknowledgementBody> for Acknowledgement {
             incarnation: body.incarnation.0,
             durable: Id::new(body.durable),
             decided: Id::new(body.decided),
-            turn: body.turn,
+            session: body.session,
             admitted: body.admitted,
         }
     }
@@ -369,10 +370,10 @@ pub enum RefusalReason {
     Fenced {
         epoch: u64,
     },
-    OtherReign {
+    OtherMaster {
         epoch: u64,
     },
-    NotOpened {
+    EpochStartMismatch {
         epoch: u64,
     },
     MasterBehind {
@@ -398,8 +399,8 @@ impl From<&Refusal> for RefusalReason {
             Refusal::Gap { holds } => RefusalReason::Gap { last: holds.get() },
             Refusal::OtherLog { holds } => RefusalReason::OtherLog { log_id: LogIdText(*holds) },
             Refusal::Fenced { epoch } => RefusalReason::Fenced { epoch: epoch.get() },
-            Refusal::OtherReign { epoch } => RefusalReason::OtherReign { epoch: epoch.get() },
-            Refusal::NotOpened { epoch } => RefusalReason::NotOpened { epoch: epoch.get() },
+            Refusal::OtherMaster { epoch } => RefusalReason::OtherMaster { epoch: epoch.get() },
+            Refusal::EpochStartMismatch { epoch } => RefusalReason::EpochStartMismatch { epoch: epoch.get() },
             Refusal::MasterBehind { decided, begins } => {
                 RefusalReason::MasterBehind { decided: decided.get(), begins: begins.get() }
             }
@@ -418,8 +419,8 @@ impl RefusalReason {
             RefusalReason::Gap { last } => Refusal::Gap { holds: Id::new(last) },
             RefusalReason::OtherLog { log_id } => Refusal::OtherLog { holds: log_id.0 },
             RefusalReason::Fenced { epoch } => Refusal::Fenced { epoch: Epoch::new(epoch) },
-            RefusalReason::OtherReign { epoch } => Refusal::OtherReign { epoch: Epoch::new(epoch) },
-            RefusalReason::NotOpened { epoch } => Refusal::NotOpened { epoch: Epoch::new(epoch) },
+            RefusalReason::OtherMaster { epoch } => Refusal::OtherMaster { epoch: Epoch::new(epoch) },
+            RefusalReason::EpochStartMismatch { epoch } => Refusal::EpochStartMismatch { epoch: Epoch::new(epoch) },
             RefusalReason::MasterBehind { decided, begins } => {
                 Refusal::MasterBehind { decided: Id::new(decided), begins: Id::new(begins) }
             }
@@ -620,8 +621,8 @@ mod tests {
             log_id: LogId::new(u128::MAX - 5),
             epoch: Epoch::new(2),
             master: Incarnation::new(u64::MAX - 1),
-            opening: Some(Opening { since: Epoch::new(1), overtaken_from: Id::new(3) }),
-            history: EpochHistory::new(vec![Reign {
+            epoch_start: Some(EpochStart { since: Epoch::new(1), overtaken_from: Id::new(3) }),
+            history: EpochHistory::new(vec![EpochEntry {
                 epoch: Epoch::new(2),
                 start: Id::new(3),
                 master: Incarnation::new(9),
@@ -631,7 +632,7 @@ mod tests {
             entries: vec![entry(3, "three\n"), entry(5, "🦀")],
             refused: vec![Id::new(4)],
             decided: Id::new(2),
-            turn: 3,
+            session: 3,
             admitted: true,
         }
     }
@@ -651,7 +652,7 @@ mod tests {
             Refusal::Gap { holds: Id::new(7) },
             Refusal::OtherLog { holds: LogId::new(1) },
             Refusal::Fenced { epoch: Epoch::new(9) },
-            Refusal::NotOpened { epoch: Epoch::new(1) },
+            Refusal::EpochStartMismatch { epoch: Epoch::new(1) },
             Refusal::MasterBehind { decided: Id::new(4), begins: Id::new(2) },
             Refusal::Diverged { id: Id::new(3) },
             Refusal::Foreign { messages: 2 },

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use ureq::Agent;
 
 /// How long anything may take that normally takes milliseconds: tests share slow machines.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A reply: its status, its body as JSON, and some of its headers.
 #[derive(Debug, Default)]
@@ -97,8 +97,8 @@ fn agent() -> Agent {
         .proxy(None)
         .max_redirects(0)
         .http_status_as_error(false)
-        .timeout_recv_response(Some(PATIENCE))
-        .timeout_global(Some(4 * PATIENCE))
+        .timeout_recv_response(Some(TIMEOUT))
+        .timeout_global(Some(4 * TIMEOUT))
         .build();
     config.into()
 }
@@ -122,9 +122,9 @@ fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Reply 
 /// Waits until something holds, or fails with what it is.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !holds() {
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        assert!(Instant::now() < deadline, "{what}: not within {TIMEOUT:?}");
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -165,7 +165,7 @@ impl Node {
     /// Asks for what is not JSON. Gives the head and the body.
     pub(crate) fn get_text(&self, path: &str) -> (String, String) {
         let mut connection = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        connection.set_read_timeout(Some(TIMEOUT)).unwrap();
         write!(connection, "GET {path} HTTP/1.0\r\nHost: node\r\n\r\n").unwrap();
         let mut reply = String::new();
         connection.read_to_string(&mut reply).unwrap();
@@ -266,7 +266,7 @@ impl Node {
                 }
             }
         });
-        served.recv_timeout(PATIENCE).expect("the node says that it serves");
+        served.recv_timeout(TIMEOUT).expect("the node says that it serves");
         self.child = Some(child);
     }
 

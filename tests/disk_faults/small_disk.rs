@@ -4,7 +4,7 @@
 //! again. The system may not permit this: then the tests say `skipped` and why, and pass; with `REQUIRE_FAULTS=1` they
 //! fail instead.
 
-use super::common::{Cluster, Node, PATIENCE};
+use super::common::{Cluster, Node, TIMEOUT};
 use rustix::process::geteuid;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -27,7 +27,7 @@ pub(crate) fn is_available() -> bool {
 }
 
 pub(crate) struct SmallDisk {
-    keeper: Child,
+    holder: Child,
     mounted_at: PathBuf,
 }
 
@@ -38,7 +38,7 @@ impl SmallDisk {
         let node = choose(&mut cluster);
         fs::create_dir_all(node.data()).unwrap();
         let disk = SmallDisk::mount(&node.data()).unwrap();
-        let mut wrapper = vec!["nsenter".to_owned(), format!("--target={}", disk.keeper.id()), "--mount".to_owned()];
+        let mut wrapper = vec!["nsenter".to_owned(), format!("--target={}", disk.holder.id()), "--mount".to_owned()];
         if !geteuid().is_root() {
             wrapper.extend(["--user".to_owned(), "--preserve-credentials".to_owned()]);
         }
@@ -48,7 +48,7 @@ impl SmallDisk {
 
     fn mount(directory: &Path) -> Result<SmallDisk, String> {
         let as_root: &[&str] = if geteuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
-        let mut keeper = Command::new("unshare")
+        let mut holder = Command::new("unshare")
             .arg("--mount")
             .args(as_root)
             .args(["sh", "-c", KEEPER])
@@ -59,16 +59,16 @@ impl SmallDisk {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| format!("unshare cannot be started: {error}"))?;
-        let mut lines = BufReader::new(keeper.stdout.take().expect("piped")).lines();
+        let mut lines = BufReader::new(holder.stdout.take().expect("piped")).lines();
         let (said, says) = mpsc::channel();
         thread::spawn(move || said.send(lines.next()));
-        match says.recv_timeout(PATIENCE) {
-            Ok(Some(Ok(line))) if line == "mounted" => Ok(SmallDisk { keeper, mounted_at: directory.to_owned() }),
+        match says.recv_timeout(TIMEOUT) {
+            Ok(Some(Ok(line))) if line == "mounted" => Ok(SmallDisk { holder, mounted_at: directory.to_owned() }),
             _ => {
-                let _ = keeper.kill();
+                let _ = holder.kill();
                 let mut why = String::new();
-                let _ = keeper.stderr.take().expect("piped").read_to_string(&mut why);
-                keeper.wait().map_err(|error| error.to_string())?;
+                let _ = holder.stderr.take().expect("piped").read_to_string(&mut why);
+                holder.wait().map_err(|error| error.to_string())?;
                 Err(format!("a small disk cannot be made: {}", why.trim()))
             }
         }
@@ -77,7 +77,7 @@ impl SmallDisk {
     /// A file on this disk, as it is reached from outside.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         let inside = self.mounted_at.strip_prefix("/").expect("an absolute path");
-        Path::new(&format!("/proc/{}/root", self.keeper.id())).join(inside).join(name)
+        Path::new(&format!("/proc/{}/root", self.holder.id())).join(inside).join(name)
     }
 
     /// Takes all the room that is left.
@@ -94,7 +94,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = self.keeper.kill();
-        let _ = self.keeper.wait();
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
     }
 }

@@ -3,7 +3,7 @@
 //! What is needed may be missing: the program, or the right to attach it to a process. Then the tests say `skipped` and
 //! why, and pass; with `REQUIRE_STRACE=1` they fail instead.
 
-use super::common::{Node, PATIENCE};
+use super::common::{Node, TIMEOUT};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -41,7 +41,7 @@ impl Strace {
     /// Records the syncs of a node, and what it writes at which place.
     pub(crate) fn record(node: &Node) -> Recording {
         let strace = Strace::attach(node.pid(), &["-y", "-s", "0", "-e", "trace=fsync,fdatasync,pwrite64"]);
-        Recording { strace: strace.unwrap(), housekeeper: thread_of(node, "housekeeper") }
+        Recording { strace: strace.unwrap(), checkpointer: thread_of(node, "checkpointer") }
     }
 
     /// Makes every sync of one file of a node fail, until this is dropped.
@@ -97,7 +97,7 @@ impl Strace {
         // To the end, or strace would wait for somebody who reads what it says.
         thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(said.send(line))));
         let strace = Strace { child, directory };
-        match says.recv_timeout(PATIENCE) {
+        match says.recv_timeout(TIMEOUT) {
             Ok(line) if line.contains("attached") => Ok(strace),
             Ok(line) => Err(line),
             Err(error) => Err(format!("strace does not attach: {error}")),
@@ -134,11 +134,11 @@ impl Drop for Strace {
 /// What a node does from now on.
 pub(crate) struct Recording {
     strace: Strace,
-    housekeeper: String,
+    checkpointer: String,
 }
 
 impl Recording {
-    /// How many syncs there were on the way of a write: all but the housekeeper's, which nobody waits for.
+    /// How many syncs there were on the way of a write: all but the checkpointer's, which nobody waits for.
     ///
     /// When the write-ahead log has been moved into the database, SQLite begins it anew: it writes a header, syncs it,
     /// and goes on. These syncs are as many as the headers, and are not counted: a log that is written to without a
@@ -146,7 +146,7 @@ impl Recording {
     pub(crate) fn syncs_of_writes(mut self) -> usize {
         self.strace.detach();
         let trace = fs::read_to_string(self.strace.trace()).unwrap();
-        let calls = || trace.lines().filter_map(Call::parse).filter(|call| call.thread != self.housekeeper);
+        let calls = || trace.lines().filter_map(Call::parse).filter(|call| call.thread != self.checkpointer);
         let syncs = || calls().filter(|call| SYNCS.contains(&call.name));
         for sync in syncs() {
             assert!(sync.is_of("log.sqlite-wal"), "a sync of something else than the write-ahead log: {sync:?}");

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
 
-pub(crate) use crate::common::{PATIENCE, wait_until};
+pub(crate) use crate::common::{TIMEOUT, wait_until};
 
 /// A node as a process. It ends with the test.
 pub(crate) struct Node {
@@ -72,13 +72,13 @@ impl Node {
             .spawn()
             .expect("the program starts");
         let (printed, serves) = collect(&mut child);
-        let address = serves.recv_timeout(PATIENCE).expect("the node says where it serves");
+        let address = serves.recv_timeout(TIMEOUT).expect("the node says where it serves");
         let log_file = directory.path().join(format!("{role}.log"));
         Node { child, address, log_file, printed, _directory: directory }
     }
 
     pub(crate) fn connect(&self) -> Connection {
-        self.try_connect(PATIENCE).expect("the node accepts")
+        self.try_connect(TIMEOUT).expect("the node accepts")
     }
 
     pub(crate) fn try_connect(&self, patience: Duration) -> Option<Connection> {
@@ -101,7 +101,7 @@ impl Node {
     pub(crate) fn ask(&self, request: impl AsRef<[u8]>) -> Reply {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
-        socket.connect_timeout(&self.address.into(), PATIENCE).expect("the node accepts");
+        socket.connect_timeout(&self.address.into(), TIMEOUT).expect("the node accepts");
         Connection::new(socket.into()).ask(request)
     }
 
@@ -235,8 +235,8 @@ pub(crate) struct Connection(BufReader<TcpStream>);
 
 impl Connection {
     fn new(stream: TcpStream) -> Connection {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        stream.set_write_timeout(Some(TIMEOUT)).unwrap();
         stream.set_nodelay(true).unwrap();
         Connection(BufReader::new(stream))
     }
@@ -287,11 +287,11 @@ impl Connection {
     fn peek(&mut self, patience: Option<Duration>) -> io::Result<usize> {
         let stream = self.0.get_ref();
         stream.set_nonblocking(patience.is_none()).unwrap();
-        stream.set_read_timeout(Some(patience.unwrap_or(PATIENCE))).unwrap();
+        stream.set_read_timeout(Some(patience.unwrap_or(TIMEOUT))).unwrap();
         let bytes = self.0.fill_buf().map(<[u8]>::len);
         let stream = self.0.get_ref();
         stream.set_nonblocking(false).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         bytes
     }
 

@@ -14,7 +14,7 @@ const REFUSED: usize = 0;
 pub(super) enum Step {
     Open,
     Close,
-    /// Long enough for the housekeeper to move the write-ahead log and to sync the floor, or to notice that it may go.
+    /// Long enough for the checkpointer to move the write-ahead log and to sync the watermark file, or to notice that it may go.
     Pause(Duration),
     /// The log of an epoch, and of those before it.
     Identity(u64),

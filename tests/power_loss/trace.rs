@@ -3,7 +3,7 @@
 //! Only what is modelled is accepted: a system call that changes a file in any other way fails the test, so that it can
 //! not go unnoticed when the store, or SQLite, begins to use it.
 
-use crate::platter::{Inode, Operation, Platter};
+use crate::disk::{Inode, Operation, SimulatedDisk};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +16,7 @@ const EFFECTIVE_AT_ONCE: &[&str] = &["write", "pwrite64", "ftruncate", "unlink",
 /// More than any write.
 const STRING_BYTES_MAX: &str = "100000000";
 /// What a store makes anew: SQLite's index, the lock of its process, and the room that it holds.
-const IGNORED: &[&str] = &["data/log/log.sqlite-shm", "data/log/lock", "data/log/reserve"];
+const IGNORED: &[&str] = &["data/log/log.sqlite-shm", "data/log/lock", "data/log/ballast"];
 
 /// Why nothing can be recorded here, if so.
 pub(super) fn unavailable() -> Option<String> {
@@ -46,14 +46,20 @@ struct Call {
 }
 
 /// The operations in a trace, for a disk that stands as this one does. `first` numbers the first line.
-pub(super) fn operations(trace: &str, root: &Path, marker: &Path, platter: &Platter, first: usize) -> Vec<Operation> {
+pub(super) fn operations(
+    trace: &str,
+    root: &Path,
+    marker: &Path,
+    disk: &SimulatedDisk,
+    first: usize,
+) -> Vec<Operation> {
     let mut calls = calls(trace, first);
     calls.sort_by_key(|call| if EFFECTIVE_AT_ONCE.contains(&call.name.as_str()) { call.began } else { call.ended });
     let mut tracer = Tracer {
         root: root.to_str().expect("a path in UTF-8").to_owned(),
         marker: marker.to_str().expect("a path in UTF-8").to_owned(),
-        paths: platter.paths(),
-        next_inode: platter.next_inode(),
+        paths: disk.paths(),
+        next_inode: disk.next_inode(),
         descriptors: BTreeMap::new(),
         operations: Vec::new(),
     };

@@ -3,9 +3,9 @@
 use super::forged::forged_call;
 use super::printing::{list_with, range, visible};
 use super::{Cluster, HEARTBEAT, MASTER, Secondary};
+use crate::world::disk::{Crash, CrashKind, IoResult, SimulatedDisk, Slate};
 use crate::world::master::Posted;
-use crate::world::platter::{Crash, Harm, Luck, Platter, Slate};
-use crate::world::wire::{Content, Parcel};
+use crate::world::wire::{Content, Packet};
 use crate::world::{Node, Step};
 use replicated_log::protocol::{Call, Id, Incarnation, Rejection, ReplicationState, Watermark};
 use std::error::Error;
@@ -16,7 +16,7 @@ const TURNS_MAX: usize = 1_000;
 
 impl Cluster {
     pub(super) fn take(&mut self, step: Step) {
-        self.world.take(step, Luck::Good);
+        self.world.take(step, IoResult::Good);
         self.observe();
     }
 
@@ -44,25 +44,25 @@ impl Cluster {
         }
     }
 
-    pub(super) fn store(&mut self, luck: Luck) -> Result<(), String> {
+    pub(super) fn store(&mut self, io_result: IoResult) -> Result<(), String> {
         if !self.process().has_copies_to_store() {
             return Err("nothing is being stored".to_owned());
         }
-        self.world.take(Step::Store(0), luck);
-        match luck {
-            Luck::Good => self.note(format!("master holds up to {}", self.leader().durable())),
-            Luck::NoRoom => self.note("master has no room for messages: refusals go to the disk in their place"),
-            Luck::Failed => self.note("master cannot write any more"),
+        self.world.take(Step::Store(0), io_result);
+        match io_result {
+            IoResult::Good => self.note(format!("master holds up to {}", self.leader().durable())),
+            IoResult::NoRoom => self.note("master has no room for messages: refusals go to the disk in their place"),
+            IoResult::Failed => self.note("master cannot write any more"),
         }
         self.observe();
         Ok(())
     }
 
-    pub(super) fn store_refusals(&mut self, luck: Luck) -> Result<(), String> {
+    pub(super) fn store_refusals(&mut self, io_result: IoResult) -> Result<(), String> {
         if !self.process().has_refusals_to_store() {
             return Err("no refusal is being stored".to_owned());
         }
-        self.world.take(Step::StoreRefusals(0), luck);
+        self.world.take(Step::StoreRefusals(0), io_result);
         self.observe();
         Ok(())
     }
@@ -80,8 +80,8 @@ impl Cluster {
         if self.question(place).is_none() && self.state(place) == Some(ReplicationState::InSync) {
             self.pass(HEARTBEAT);
         }
-        let waited_for = |parcel: &&Parcel| parcel.member == place && parcel.somebody_waits();
-        let call = self.world.wire.iter().find(waited_for).map(|parcel| parcel.number);
+        let waited_for = |packet: &&Packet| packet.member == place && packet.is_awaited();
+        let call = self.world.wire.iter().find(waited_for).map(|packet| packet.number);
         if let Some(number) = self.question(place).or(call) {
             self.take(Step::GiveUp(number));
         }
@@ -90,8 +90,8 @@ impl Cluster {
     /// The question for the state of a secondary, or its answer, which is on the wire.
     fn question(&self, place: usize) -> Option<u64> {
         let is_question =
-            |parcel: &&Parcel| parcel.member == place && matches!(parcel.content, Content::Probe | Content::Status(_));
-        self.world.wire.iter().find(is_question).map(|parcel| parcel.number)
+            |packet: &&Packet| packet.member == place && matches!(packet.content, Content::Probe | Content::Status(_));
+        self.world.wire.iter().find(is_question).map(|packet| packet.number)
     }
 
     /// The master asks a secondary for its state, and gets the answer.
@@ -120,7 +120,7 @@ impl Cluster {
                 if cluster.state(place) == Some(ReplicationState::InSync) {
                     return;
                 }
-                match cluster.next_arrival(|parcel| parcel.member == place) {
+                match cluster.next_arrival(|packet| packet.member == place) {
                     Some(number) => cluster.deliver(number),
                     None => cluster.take(Step::Tick(0)),
                 }
@@ -152,27 +152,27 @@ impl Cluster {
     }
 
     pub(super) fn ask(&mut self, place: usize) {
-        self.world.take(Step::Read(place), Luck::Good);
-        let is_answer = |parcel: &&Parcel| parcel.member == place && matches!(parcel.content, Content::Answer(_));
-        if let Some(number) = self.world.wire.iter().find(is_answer).map(|parcel| parcel.number) {
-            self.world.take(Step::Deliver(number), Luck::Good);
+        self.world.take(Step::Read(place), IoResult::Good);
+        let is_answer = |packet: &&Packet| packet.member == place && matches!(packet.content, Content::Answer(_));
+        if let Some(number) = self.world.wire.iter().find(is_answer).map(|packet| packet.number) {
+            self.world.take(Step::Deliver(number), IoResult::Good);
         }
         self.note(format!("s{} is told: decided {}", place + 1, self.replica(place).decided()));
     }
 
     pub(super) fn restart(&mut self, place: usize, with_disk: bool) {
         let node = Node::Secondary(place);
-        self.world.crash(node, Crash::of(if with_disk { Harm::Killed } else { Harm::DiskLost }));
+        self.world.crash(node, Crash::of(if with_disk { CrashKind::Killed } else { CrashKind::DiskLost }));
         self.world.start(node, |_| false);
         self.note(format!("s{} holds up to {}", place + 1, self.replica(place).last()));
     }
 
     pub(super) fn restart_master(&mut self, keep: Option<Id>, decided: Option<Id>) {
-        let harm = if decided.is_some() { Harm::PowerLost { notes: usize::MAX } } else { Harm::Killed };
-        self.world.crash(MASTER, Crash::of(harm));
+        let kind = if decided.is_some() { CrashKind::PowerLost { notes: usize::MAX } } else { CrashKind::Killed };
+        self.world.crash(MASTER, Crash::of(kind));
         if let Some(keep) = keep {
             self.disk(MASTER).store().drop_from(keep.next()).unwrap();
-            self.world.witness.disk_lost(MASTER);
+            self.world.checker.disk_lost(MASTER);
         }
         if let Some(decided) = decided {
             let visible = visible(self.disk(MASTER), decided).len() as u64;
@@ -184,7 +184,7 @@ impl Cluster {
     }
 
     pub(super) fn new_log(&mut self) {
-        self.world.crash(MASTER, Crash::of(Harm::DiskLost));
+        self.world.crash(MASTER, Crash::of(CrashKind::DiskLost));
         self.world.start(MASTER, |_| false);
         self.note(format!("log {} begins", self.leader().log_id()));
     }
@@ -219,17 +219,17 @@ impl Cluster {
     }
 
     fn find(&self, name: &str) -> Result<u64, String> {
-        let is_named = |parcel: &&Parcel| self.names.get(&parcel.number).is_some_and(|known| known == name);
-        let parcel = self.world.wire.iter().find(is_named);
-        parcel.map(|parcel| parcel.number).ok_or_else(|| format!("{name} is not on the wire"))
+        let is_named = |packet: &&Packet| self.names.get(&packet.number).is_some_and(|known| known == name);
+        let packet = self.world.wire.iter().find(is_named);
+        packet.map(|packet| packet.number).ok_or_else(|| format!("{name} is not on the wire"))
     }
 
     /// What arrives by itself next, of a kind.
-    fn next_arrival(&self, is_meant: impl Fn(&Parcel) -> bool) -> Option<u64> {
-        let comes = |parcel: &&Parcel| {
-            is_meant(parcel) && !self.delayed.contains(&parcel.number) && !self.cut_off.contains(&parcel.member)
+    fn next_arrival(&self, is_meant: impl Fn(&Packet) -> bool) -> Option<u64> {
+        let comes = |packet: &&Packet| {
+            is_meant(packet) && !self.delayed.contains(&packet.number) && !self.cut_off.contains(&packet.member)
         };
-        self.world.wire.iter().find(comes).map(|parcel| parcel.number)
+        self.world.wire.iter().find(comes).map(|packet| packet.number)
     }
 
     /// Something gets lost. What waits for it goes on waiting.
@@ -246,25 +246,25 @@ impl Cluster {
     /// A second copy of a call, for whose answer the master does not wait, is delayed.
     pub(super) fn duplicate(&mut self, number: u64) {
         self.world.duplicate(number);
-        let twin = self.world.wire.last().map_or(number, |parcel| parcel.number);
+        let twin = self.world.wire.last().map_or(number, |packet| packet.number);
         self.names.insert(twin, self.names[&number].clone());
         self.delayed.insert(twin);
     }
 
     pub(super) fn deliver(&mut self, number: u64) {
-        let Some(parcel) = self.world.wire.iter().find(|parcel| parcel.number == number).cloned() else { return };
-        let Parcel { member, content, .. } = parcel;
+        let Some(packet) = self.world.wire.iter().find(|packet| packet.number == number).cloned() else { return };
+        let Packet { member, content, .. } = packet;
         if let Content::Call { to, call, dispatch: None } = &content {
             self.world.lose(number);
             return self.call(member, *to, call);
         }
         let before = self.replica(member).status();
-        self.world.take(Step::Deliver(number), Luck::Good);
+        self.world.take(Step::Deliver(number), IoResult::Good);
         match content {
             Content::Call { call, .. } => {
                 let reply = self.world.wire.last().cloned();
                 let name = self.names.get(&number).map(|name| name.replacen('c', "r", 1));
-                if let Some(Parcel { number, content: Content::Reply { answer, .. }, .. }) = reply {
+                if let Some(Packet { number, content: Content::Reply { answer, .. }, .. }) = reply {
                     self.names.extend(name.map(|name| (number, name)));
                     self.tell_answer(member, &before, &call, &answer);
                 }

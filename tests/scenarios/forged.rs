@@ -1,6 +1,6 @@
 //! Calls that no leader has sent, as a script describes them.
 
-use replicated_log::protocol::{Call, Entry, Epoch, Id, Incarnation, Leader, LogId, Opening};
+use replicated_log::protocol::{Call, Entry, Epoch, EpochStart, Id, Incarnation, Leader, LogId};
 use std::error::Error;
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ pub(crate) fn forged_call(leader: &Leader, parts: &[(String, String)]) -> Result
         log_id: leader.log_id(),
         epoch: leader.epoch(),
         master: leader.incarnation(),
-        opening: None,
+        epoch_start: None,
         history: None,
         after: Id::ZERO,
         through: Id::ZERO,
         entries: Vec::new(),
         refused: Vec::new(),
         decided: leader.shown().decided,
-        turn: 0,
+        session: 0,
         admitted: false,
     };
-    let opening = Opening { since: call.epoch, overtaken_from: leader.last().next() };
+    let epoch_start = EpochStart { since: call.epoch, overtaken_from: leader.last().next() };
     let mut through = None;
     for (key, value) in parts {
         let number = || value.parse::<u64>();
@@ -28,8 +28,8 @@ pub(crate) fn forged_call(leader: &Leader, parts: &[(String, String)]) -> Result
             "log" => call.log_id = LogId::new(value.parse()?),
             "epoch" => call.epoch = Epoch::new(number()?),
             "master" => call.master = Incarnation::new(number()?),
-            "since" => call.opening.get_or_insert(opening).since = Epoch::new(number()?),
-            "overtaken" => call.opening.get_or_insert(opening).overtaken_from = Id::new(number()?),
+            "since" => call.epoch_start.get_or_insert(epoch_start).since = Epoch::new(number()?),
+            "overtaken" => call.epoch_start.get_or_insert(epoch_start).overtaken_from = Id::new(number()?),
             "after" => call.after = Id::new(number()?),
             "through" => through = Some(Id::new(number()?)),
             "decided" => call.decided = Id::new(number()?),

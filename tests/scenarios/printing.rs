@@ -1,9 +1,9 @@
 //! What a scenario prints: what has changed since the last step, as the nodes themselves tell it.
 
 use super::{Cluster, MASTER};
-use crate::world::platter::{EVERYTHING, Platter, Slate};
-use crate::world::wire::{Complaint, Content, Parcel};
-use crate::world::witness::Answer;
+use crate::world::checker::Answer;
+use crate::world::disk::{EVERYTHING, SimulatedDisk, Slate};
+use crate::world::wire::{Complaint, Content, Packet};
 use crate::world::{Node, Step};
 use replicated_log::protocol::{
     Acknowledgement, Call, CallFailure, Id, MemberId, News, Rejection, ReplicaStatus, ReplicationState, Slot,
@@ -21,7 +21,7 @@ pub(super) struct Seen {
 impl Cluster {
     /// Prints what has changed, and checks that no promise is broken.
     pub(super) fn observe(&mut self) {
-        assert_eq!(self.world.witness.verdict(), None);
+        assert_eq!(self.world.checker.verdict(), None);
         self.observe_shown();
         self.observe_news();
         self.observe_calls();
@@ -55,9 +55,9 @@ impl Cluster {
     }
 
     fn observe_calls(&mut self) {
-        let is_new = |parcel: &&Parcel| !self.names.contains_key(&parcel.number);
-        let new: Vec<Parcel> = self.world.wire.iter().filter(is_new).cloned().collect();
-        for Parcel { number, member, content, .. } in new {
+        let is_new = |packet: &&Packet| !self.names.contains_key(&packet.number);
+        let new: Vec<Packet> = self.world.wire.iter().filter(is_new).cloned().collect();
+        for Packet { number, member, content, .. } in new {
             match content {
                 Content::Call { call, .. } => {
                     self.calls += 1;
@@ -110,12 +110,12 @@ impl Cluster {
     }
 
     fn observe_answers(&mut self) {
-        let answers: Vec<Option<Answer>> = self.world.witness.writes.iter().map(|write| write.answer).collect();
+        let answers: Vec<Option<Answer>> = self.world.checker.writes.iter().map(|write| write.answer).collect();
         for (write, answer) in answers.iter().enumerate() {
             let is_new = self.seen.answers.get(write).copied().flatten().is_none();
             let Some((answer, &ids)) = answer.filter(|_| is_new).zip(self.writes.get(write)) else { continue };
             let (copies, nodes) = (self.leader().copies_of(ids.1) + 1, self.leader().nodes());
-            let again = if self.world.witness.writes[write].is_repeat() { "repeat of " } else { "" };
+            let again = if self.world.checker.writes[write].is_repeat() { "repeat of " } else { "" };
             let told = match answer {
                 Answer::Committed { short: false, .. } => format!("201 committed, on {copies} of {nodes} nodes"),
                 Answer::Committed { short: true, .. } => format!("202 committed, only on {copies} of {nodes} nodes"),
@@ -172,7 +172,7 @@ impl Cluster {
         let name = format!("s{}", member + 1);
         match answer {
             Ok(Acknowledgement { durable, decided, .. }) => {
-                let overtaken = call.opening.map(|opening| opening.overtaken_from);
+                let overtaken = call.epoch_start.map(|epoch_start| epoch_start.overtaken_from);
                 if let Some(from) = overtaken.filter(|&from| call.epoch > before.epoch && from <= before.last) {
                     self.news(format!("{name} drops what it holds from {from} on"));
                 }
@@ -196,8 +196,8 @@ impl Cluster {
 
 fn describe(call: &Call) -> String {
     let mut parts = Vec::new();
-    if let Some(opening) = call.opening {
-        parts.push(format!("opens epoch {}, overtakes from {}", call.epoch, opening.overtaken_from));
+    if let Some(epoch_start) = call.epoch_start {
+        parts.push(format!("opens epoch {}, overtakes from {}", call.epoch, epoch_start.overtaken_from));
     }
     if !call.entries.is_empty() {
         parts.push(list(call.entries.iter().map(|entry| format!("{}={}", entry.id, entry.message))));

@@ -2,9 +2,9 @@
 
 use super::{MILLISECOND, Micros, Plan, SECOND, Simulation, is_definite};
 use crate::random::Random;
+use crate::world::checker::{Answer, Checker};
+use crate::world::disk::SimulatedDisk;
 use crate::world::master::Posted;
-use crate::world::platter::Platter;
-use crate::world::witness::{Answer, Witness};
 use replicated_log::protocol::WriteConcern;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,8 +56,8 @@ impl Clients {
     }
 
     /// What was answered since the last time.
-    pub(crate) fn news(&self, witness: &Witness) -> Vec<(usize, Answer)> {
-        let answer = |write: &usize| witness.writes[*write].answer.map(|answer| (*write, answer));
+    pub(crate) fn news(&self, checker: &Checker) -> Vec<(usize, Answer)> {
+        let answer = |write: &usize| checker.writes[*write].answer.map(|answer| (*write, answer));
         self.waiting.keys().filter_map(answer).collect()
     }
 
@@ -88,12 +88,12 @@ fn post(texts: Vec<Arc<str>>, key: Option<Arc<str>>, concern: WriteConcern, wait
     Posted { texts, key, concern, timeout: (waits > 0).then(|| Duration::from_micros(waits)), follows: None }
 }
 
-impl<P: Platter> Simulation<P> {
+impl<P: SimulatedDisk> Simulation<P> {
     /// Posts what is due.
     pub(super) fn next_client(&mut self) {
         let Some((_, post)) = self.clients.posts.pop_first() else { return };
         self.say(&format!("post {:?} w={} {:?}", post.texts, post.concern, post.timeout));
-        self.clients.waiting.insert(self.world.witness.writes.len(), post.clone());
+        self.clients.waiting.insert(self.world.checker.writes.len(), post.clone());
         self.world.post(0, &post);
         self.hear_answers();
     }

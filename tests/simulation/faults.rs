@@ -3,7 +3,7 @@
 use super::{MILLISECOND, Micros, Plan, SECOND, Simulation};
 use crate::random::Random;
 use crate::world::Node;
-use crate::world::platter::{Crash, Harm, Luck, Platter};
+use crate::world::disk::{Crash, CrashKind, IoResult, SimulatedDisk};
 use crate::world::wire::Content;
 use std::collections::BTreeMap;
 
@@ -88,12 +88,12 @@ impl Faults {
     }
 
     /// What the disk of a node says to a write.
-    pub(crate) fn luck(&mut self, node: Node, now: Micros) -> Luck {
+    pub(crate) fn io_result(&mut self, node: Node, now: Micros) -> IoResult {
         if self.failing.remove(&node).is_some() {
-            return Luck::Failed;
+            return IoResult::Failed;
         }
         let is_full = self.full.get(&node).is_some_and(|&until| now < until);
-        if is_full { Luck::NoRoom } else { Luck::Good }
+        if is_full { IoResult::NoRoom } else { IoResult::Good }
     }
 
     /// Ends them. Gives the secondaries that were about to leave.
@@ -114,12 +114,12 @@ fn draw_node(plan: &Plan, random: &mut Random) -> Node {
 
 fn draw_crash(node: Option<Node>, random: &mut Random) -> Crash {
     let may_lose_disk = matches!(node, Some(Node::Secondary(_)));
-    let harm = match random.below(10) {
-        0..=4 => Harm::Killed,
-        5 | 6 if may_lose_disk => Harm::DiskLost,
-        _ => Harm::PowerLost { notes: random.below(4) as usize },
+    let kind = match random.below(10) {
+        0..=4 => CrashKind::Killed,
+        5 | 6 if may_lose_disk => CrashKind::DiskLost,
+        _ => CrashKind::PowerLost { notes: random.below(4) as usize },
     };
-    Crash { harm, round_is_written: random.one_in(2), refusals_are_written: random.one_in(2) }
+    Crash { kind, round_is_written: random.one_in(2), refusals_are_written: random.one_in(2) }
 }
 
 fn draw_event(plan: &Plan, random: &mut Random) -> Event {
@@ -144,7 +144,7 @@ fn draw_event(plan: &Plan, random: &mut Random) -> Event {
     }
 }
 
-impl<P: Platter> Simulation<P> {
+impl<P: SimulatedDisk> Simulation<P> {
     /// Lets the fault happen that is due.
     pub(super) fn next_fault(&mut self) {
         let Some((_, event)) = self.faults.events.pop_first() else { return };
@@ -173,7 +173,7 @@ impl<P: Platter> Simulation<P> {
                 self.faults.add(now + after, Event::Start(node));
             }
             Event::Remove { member, lasts } => {
-                self.world.dismiss(0, member);
+                self.world.notify_removal(0, member);
                 let leaves = now + self.random.below(SECOND);
                 self.faults.add(leaves, Event::Leave(member));
                 self.faults.add(leaves + lasts, Event::Register(member));
@@ -184,8 +184,8 @@ impl<P: Platter> Simulation<P> {
             }
             Event::Register(member) => self.world.join(0, member),
             Event::Duplicate(draw) => {
-                let calls = self.world.wire.iter().filter(|parcel| matches!(parcel.content, Content::Call { .. }));
-                let calls: Vec<u64> = calls.map(|parcel| parcel.number).collect();
+                let calls = self.world.wire.iter().filter(|packet| matches!(packet.content, Content::Call { .. }));
+                let calls: Vec<u64> = calls.map(|packet| packet.number).collect();
                 if !calls.is_empty() {
                     self.world.duplicate(calls[(draw % calls.len() as u64) as usize]);
                 }
@@ -201,11 +201,11 @@ impl<P: Platter> Simulation<P> {
         }
     }
 
-    /// Whether the secondary that a parcel is for ends in the middle of it.
+    /// Whether the secondary that a packet is for ends in the middle of it.
     pub(super) fn falls_into_a_trap(&mut self, number: u64) -> bool {
-        let Some(parcel) = self.world.wire.iter().find(|parcel| parcel.number == number) else { return false };
-        let Content::Call { call, .. } = &parcel.content else { return false };
-        let is_meant = |trap: &Trap| trap.member == parcel.member && (call.opening.is_some() || !trap.opens);
+        let Some(packet) = self.world.wire.iter().find(|packet| packet.number == number) else { return false };
+        let Content::Call { call, .. } = &packet.content else { return false };
+        let is_meant = |trap: &Trap| trap.member == packet.member && (call.epoch_start.is_some() || !trap.opens);
         let Some(position) = self.faults.traps.iter().position(is_meant) else { return false };
         let Trap { member, writes, crash, .. } = self.faults.traps.swap_remove(position);
         self.say(&format!("secondary {member} ends in the middle of call {number}, after {writes} writes: {crash:?}"));

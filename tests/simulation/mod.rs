@@ -6,7 +6,7 @@
 //!
 //! **The safety phase.** Clients post writes of every kind, again if they do not know what became of one with a key, and
 //! nodes are killed, lose their power or their disks, are cut off, in one direction or both, have slow, full and failing
-//! disks; calls arrive late, twice, out of order, or are answered to nobody. After every step the witness looks.
+//! disks; calls arrive late, twice, out of order, or are answered to nobody. After every step the checker looks.
 //!
 //! **The liveness phase.** All faults end, every node runs. Within a minute the cluster must take a write for all nodes,
 //! know the fate of every message, and show the same on every node; nobody may still wait for an answer.
@@ -17,10 +17,10 @@ pub(crate) mod real_disk;
 mod tally;
 
 use crate::random::Random;
-use crate::world::plants::Plant;
-use crate::world::platter::{Crash, Luck, Platter};
+use crate::world::checker::Answer;
+use crate::world::disk::{Crash, IoResult, SimulatedDisk};
+use crate::world::planted_bugs::PlantedBug;
 use crate::world::wire::Content;
-use crate::world::witness::Answer;
 use crate::world::{Node, Step, World};
 use clients::Clients;
 use faults::Faults;
@@ -55,12 +55,12 @@ pub(crate) struct Plan {
     faults: usize,
     only_crashes: bool,
     /// How long a master waits for an answer.
-    patience: Micros,
+    timeout: Micros,
     /// How often a master asks a secondary that takes part.
     heartbeat: Micros,
     /// What a way usually takes, at most.
     way: Micros,
-    /// One in so many parcels takes much longer.
+    /// One in so many packets takes much longer.
     late: u64,
     /// What a write to a disk usually takes, at most.
     disk: Micros,
@@ -75,7 +75,7 @@ impl Plan {
             writes: 3 + random.below(25) as usize,
             faults: random.below(16) as usize,
             only_crashes: random.one_in(4),
-            patience: MILLISECOND * random.one_of(&[100, 500, 2_000]),
+            timeout: MILLISECOND * random.one_of(&[100, 500, 2_000]),
             heartbeat: MILLISECOND * random.one_of(&[100, 500, 1_000]),
             way: random.one_of(&[200, 2 * MILLISECOND, 50 * MILLISECOND]),
             late: random.one_of(&[10, 50, 1_000]),
@@ -88,8 +88,8 @@ impl Plan {
 impl Plan {
     fn follower_settings(&self) -> FollowerSettings {
         FollowerSettings {
-            gap_timeout: Duration::from_micros(self.patience / 4),
-            busy_gap_timeout: Duration::from_micros(self.patience * 2),
+            gap_timeout: Duration::from_micros(self.timeout / 4),
+            busy_gap_timeout: Duration::from_micros(self.timeout * 2),
             read_timeout: Duration::from_secs(1),
         }
     }
@@ -101,7 +101,7 @@ impl Plan {
             pending_max: 10_000,
             keys_max: 1_000,
             catch_up_max: 3,
-            in_doubt_wait: Duration::from_micros(self.patience),
+            in_doubt_wait: Duration::from_micros(self.timeout),
         }
     }
 }
@@ -122,10 +122,10 @@ pub(crate) struct Simulation<P> {
     said: BTreeSet<String>,
 }
 
-impl<P: Platter> Simulation<P> {
-    pub(crate) fn new(plan: Plan, plant: Option<Plant>, disk: impl Fn(Node) -> P, loud: bool) -> Simulation<P> {
+impl<P: SimulatedDisk> Simulation<P> {
+    pub(crate) fn new(plan: Plan, planted: Option<PlantedBug>, disk: impl Fn(Node) -> P, loud: bool) -> Simulation<P> {
         let mut random = plan.random.clone();
-        let mut world = World::new(plan.secondaries, plant, plan.settings(), disk);
+        let mut world = World::new(plan.secondaries, planted, plan.settings(), disk);
         world.follower_settings = plan.follower_settings();
         world.has_delays = random.clone().one_in(4);
         let clients = Clients::draw(&plan, &mut random);
@@ -151,11 +151,11 @@ impl<P: Platter> Simulation<P> {
         if let Err(panic) = played {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word");
-            self.world.witness.broken(format!("panic: {text}"));
+            self.world.checker.broken(format!("panic: {text}"));
         }
-        self.outcome.count(&self.world.witness);
+        self.outcome.count(&self.world.checker);
         self.outcome.steps = self.steps as u64;
-        self.outcome.broken = self.world.witness.verdict().map(str::to_owned);
+        self.outcome.broken = self.world.checker.verdict().map(str::to_owned);
         self.outcome
     }
 
@@ -166,16 +166,16 @@ impl<P: Platter> Simulation<P> {
         let until = self.now + RECOVERY;
         self.clients.post_the_last(self.now);
         self.advance(until, Simulation::has_converged);
-        if self.world.witness.verdict().is_none() && !self.has_converged() {
+        if self.world.checker.verdict().is_none() && !self.has_converged() {
             let why = self.why_not_converged();
-            self.world.witness.broken(format!("liveness: a minute after the last fault, {why}"));
+            self.world.checker.broken(format!("liveness: a minute after the last fault, {why}"));
         }
         self.world.examine_disks();
     }
 
     /// Lets time pass until a moment, or until something holds, or a promise is broken.
     fn advance(&mut self, until: Micros, holds: impl Fn(&Simulation<P>) -> bool) {
-        while self.world.witness.verdict().is_none() && !holds(self) {
+        while self.world.checker.verdict().is_none() && !holds(self) {
             self.schedule();
             let step = self.due.iter().min_by_key(|&(step, due)| (*due, *step)).map(|(step, due)| (*due, *step));
             let client = self.clients.next();
@@ -199,7 +199,7 @@ impl<P: Platter> Simulation<P> {
                 self.world.examine_disks();
             }
             if self.steps > STEPS_MAX {
-                self.world.witness.broken(format!("liveness: after {STEPS_MAX} steps there is still something to do"));
+                self.world.checker.broken(format!("liveness: after {STEPS_MAX} steps there is still something to do"));
             }
         }
     }
@@ -237,7 +237,7 @@ impl<P: Platter> Simulation<P> {
         let plan = &self.plan;
         match step {
             Step::Tick(_) | Step::TickSecondary(_) => 0,
-            Step::EndDelay(..) => self.random.below(plan.patience / 4),
+            Step::EndDelay(..) => self.random.below(plan.timeout / 4),
             Step::Note(_) => 1 + self.random.below(plan.disk / 10),
             Step::Store(master) | Step::StoreRefusals(master) => {
                 let slow = self.faults.is_slow(Node::Master(master), self.now);
@@ -249,15 +249,15 @@ impl<P: Platter> Simulation<P> {
                 let slow = self.receiver(number).is_some_and(|node| self.faults.is_slow(node, self.now));
                 1 + self.random.below(plan.way + if slow { SECOND } else { plan.disk })
             }
-            Step::GiveUp(_) => plan.patience,
+            Step::GiveUp(_) => plan.timeout,
             Step::Read(_) => 1 + self.random.below(200 * MILLISECOND),
         }
     }
 
-    /// The secondary that has to store what a parcel brings.
+    /// The secondary that has to store what a packet brings.
     fn receiver(&self, number: u64) -> Option<Node> {
-        let parcel = self.world.wire.iter().find(|parcel| parcel.number == number)?;
-        matches!(parcel.content, Content::Call { .. }).then_some(Node::Secondary(parcel.member))
+        let packet = self.world.wire.iter().find(|packet| packet.number == number)?;
+        matches!(packet.content, Content::Call { .. }).then_some(Node::Secondary(packet.member))
     }
 
     fn take(&mut self, step: Step) {
@@ -266,35 +266,37 @@ impl<P: Platter> Simulation<P> {
         {
             return;
         }
-        let luck = match step {
-            Step::Store(master) | Step::StoreRefusals(master) => self.faults.luck(Node::Master(master), self.now),
-            Step::Deliver(number) => self.receiver(number).map_or(Luck::Good, |node| self.faults.luck(node, self.now)),
-            _ => Luck::Good,
+        let io_result = match step {
+            Step::Store(master) | Step::StoreRefusals(master) => self.faults.io_result(Node::Master(master), self.now),
+            Step::Deliver(number) => {
+                self.receiver(number).map_or(IoResult::Good, |node| self.faults.io_result(node, self.now))
+            }
+            _ => IoResult::Good,
         };
         if self.loud {
             let what = self.describe(step);
-            self.say(&if luck == Luck::Good { what } else { format!("{what} [{luck:?}]") });
+            self.say(&if io_result == IoResult::Good { what } else { format!("{what} [{io_result:?}]") });
         }
-        self.world.take(step, luck);
-        if let (Step::StoreRefusals(_), Luck::NoRoom) = (step, luck) {
+        self.world.take(step, io_result);
+        if let (Step::StoreRefusals(_), IoResult::NoRoom) = (step, io_result) {
             self.due.insert(step, self.now + 100 * MILLISECOND);
         }
         self.hear_answers();
     }
 
-    /// What is sent over a link that is cut gets lost; who waits for it waits until his patience ends.
+    /// What is sent over a link that is cut gets lost; who waits for it waits until his timeout ends.
     fn gets_lost(&mut self, number: u64) -> bool {
-        let Some(parcel) = self.world.wire.iter_mut().find(|parcel| parcel.number == number) else { return true };
-        let to_secondary = matches!(parcel.content, Content::Call { .. } | Content::Probe | Content::Answer(_));
-        if !self.faults.is_cut(parcel.member, to_secondary, self.now) {
+        let Some(packet) = self.world.wire.iter_mut().find(|packet| packet.number == number) else { return true };
+        let to_secondary = matches!(packet.content, Content::Call { .. } | Content::Probe | Content::Answer(_));
+        if !self.faults.is_cut(packet.member, to_secondary, self.now) {
             return false;
         }
         self.outcome.lost += 1;
-        match &mut parcel.content {
+        match &mut packet.content {
             // The master hears nothing, once it has waited long enough.
             content @ Content::Probe => {
                 *content = Content::Status(None);
-                self.due.insert(Step::Deliver(number), self.now + self.plan.patience);
+                self.due.insert(Step::Deliver(number), self.now + self.plan.timeout);
                 return true;
             }
             Content::Status(status) => *status = None,
@@ -335,8 +337,8 @@ impl<P: Platter> Simulation<P> {
         self.faults.end().into_iter().for_each(|member| self.world.leave(0, member));
         self.plan.late = u64::MAX;
         self.world.has_delays = false;
-        self.plan.way = self.plan.way.min(self.plan.patience / 8);
-        self.plan.disk = self.plan.disk.min(self.plan.patience / 8);
+        self.plan.way = self.plan.way.min(self.plan.timeout / 8);
+        self.plan.disk = self.plan.disk.min(self.plan.timeout / 8);
         for (_, due) in self.due.iter_mut().filter(|(_, due)| **due == Micros::MAX) {
             *due = self.now;
         }
@@ -391,9 +393,9 @@ impl<P: Platter> Simulation<P> {
 
     /// Whoever was answered may have something to do.
     fn hear_answers(&mut self) {
-        for (write, answer) in self.clients.news(&self.world.witness) {
+        for (write, answer) in self.clients.news(&self.world.checker) {
             if self.loud {
-                let texts = self.world.witness.writes[write].texts.join(" ");
+                let texts = self.world.checker.writes[write].texts.join(" ");
                 self.say(&format!("    \"{texts}\": {answer:?}"));
             }
             self.clients.answered(write, answer, self.now, &mut self.random);
@@ -413,8 +415,8 @@ impl<P: Platter> Simulation<P> {
             return String::new();
         }
         let Step::Deliver(number) = step else { return format!("{step:?}") };
-        let Some(parcel) = self.world.wire.iter().find(|parcel| parcel.number == number) else { return String::new() };
-        let (member, what) = (parcel.member, &parcel.content);
+        let Some(packet) = self.world.wire.iter().find(|packet| packet.number == number) else { return String::new() };
+        let (member, what) = (packet.member, &packet.content);
         match what {
             Content::Call { call, dispatch, .. } => format!(
                 "s{member} is called ({number}{}): after {} through {}, refused {:?}, decided {}, epoch {}{}",
@@ -424,7 +426,7 @@ impl<P: Platter> Simulation<P> {
                 call.refused,
                 call.decided,
                 call.epoch,
-                if call.opening.is_some() { ", which it opens" } else { "" }
+                if call.epoch_start.is_some() { ", which it opens" } else { "" }
             ),
             Content::Reply { answer, .. } => format!("s{member} answers ({number}): {answer:?}"),
             Content::Probe => String::new(),

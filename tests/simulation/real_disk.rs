@@ -1,6 +1,6 @@
 //! The real store on real files, through simulated crashes.
 
-use crate::world::platter::{Harm, Platter};
+use crate::world::disk::{CrashKind, SimulatedDisk};
 use replicated_log::protocol::{CopyId, Id, KeyedWrite, Slot, SlotRef, Watermark};
 use replicated_log::store::{Disk, Identity, ReadLimit, Store, StoreError, Trouble};
 use std::fmt;
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::TempDir;
 
 /// A data directory. A crash leaves the store as it is and goes on with a copy of its files, as a process that is killed
-/// leaves them to the system; after a power loss the copy has the floor that was synced last, the only thing that the
+/// leaves them to the system; after a power loss the copy has the watermark file that was synced last, the only thing that the
 /// store leaves unsynced.
 pub(crate) struct RealDisk {
     directory: TempDir,
@@ -39,22 +39,22 @@ impl fmt::Debug for RealDisk {
     }
 }
 
-impl Platter for RealDisk {
+impl SimulatedDisk for RealDisk {
     fn store(&self) -> &dyn Store {
         self.store.as_ref().expect("a process has it open")
     }
 
-    fn crash(&mut self, harm: Harm) {
+    fn crash(&mut self, kind: CrashKind) {
         let Some(store) = self.store.take() else { return };
         let next = scratch();
-        if harm != Harm::DiskLost {
+        if kind != CrashKind::DiskLost {
             let data = next.path().join("data");
             fs::create_dir(&data).expect("a directory");
-            for file in ["log.sqlite", "log.sqlite-wal", "log.sqlite-shm", "floor"] {
+            for file in ["log.sqlite", "log.sqlite-wal", "log.sqlite-shm", "watermark"] {
                 let _ = fs::copy(self.data().join(file), data.join(file));
             }
-            if let Harm::PowerLost { notes: 1.. } = harm {
-                fs::write(data.join("floor"), &*store.synced()).expect("a copy of the floor");
+            if let CrashKind::PowerLost { notes: 1.. } = kind {
+                fs::write(data.join("watermark"), &*store.synced()).expect("a copy of the watermark file");
             }
         }
         store.disk.close();
@@ -63,24 +63,24 @@ impl Platter for RealDisk {
 
     fn open(&mut self) -> Result<(), String> {
         let disk = Disk::open(&self.data()).map_err(|error| error.to_string())?;
-        let store = Watched { disk, floor: self.data().join("floor"), synced: Mutex::default() };
+        let store = Watched { disk, watermark_file: self.data().join("watermark"), synced: Mutex::default() };
         store.note_synced();
         self.store = Some(store);
         Ok(())
     }
 }
 
-/// The store, and what is known to be synced of its floor: what it held when it was opened, and whenever the end of the
+/// The store, and what is known to be synced of its watermark file: what it held when it was opened, and whenever the end of the
 /// log was dropped.
 struct Watched {
     disk: Arc<Disk>,
-    floor: PathBuf,
+    watermark_file: PathBuf,
     synced: Mutex<Vec<u8>>,
 }
 
 impl Watched {
     fn note_synced(&self) {
-        *self.synced() = fs::read(&self.floor).expect("a floor");
+        *self.synced() = fs::read(&self.watermark_file).expect("a watermark file");
     }
 
     fn synced(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {

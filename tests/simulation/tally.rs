@@ -1,6 +1,6 @@
 //! What came out of a seed, or of many.
 
-use crate::world::witness::{Answer, Witness};
+use crate::world::checker::{Answer, Checker};
 use std::fmt;
 
 /// What came out.
@@ -39,8 +39,8 @@ impl Outcome {
         }
     }
 
-    pub(crate) fn count(&mut self, witness: &Witness) {
-        self.messages += witness.acknowledged() as u64;
+    pub(crate) fn count(&mut self, checker: &Checker) {
+        self.messages += checker.acknowledged() as u64;
     }
 
     pub(crate) fn add(&mut self, other: &Outcome) {
@@ -69,7 +69,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "{} seeds, {} steps; {} crashes, {} other faults, {} parcels lost; {} messages acknowledged; answers: {} committed, \
+            "{} seeds, {} steps; {} crashes, {} other faults, {} packets lost; {} messages acknowledged; answers: {} committed, \
              {} short of copies, {} refused, {} not taken, {} unknown",
             self.seeds,
             self.steps,

@@ -1,9 +1,9 @@
 //! A master: its [`Leader`], a disk, and whoever carries out what the leader asks for, one effect at a time.
 
-use super::plants::Plant;
-use super::platter::{Crash, EVERYTHING, Harm, Luck, Platter};
-use super::wire::{Complaint, Content, Parcel};
-use super::witness::Answer;
+use super::checker::Answer;
+use super::disk::{Crash, CrashKind, EVERYTHING, IoResult, SimulatedDisk};
+use super::planted_bugs::PlantedBug;
+use super::wire::{Complaint, Content, Packet};
 use super::{Node, World};
 use replicated_log::protocol::{
     Acknowledgement, CallFailure, Decisions, Dispatch, Epoch, EpochHistory, Event, Id, Incarnation, Leader, LogId,
@@ -93,10 +93,10 @@ impl Process {
     }
 }
 
-impl<P: Platter> World<P> {
+impl<P: SimulatedDisk> World<P> {
     pub(super) fn start_master(&mut self, index: usize, hears: impl Fn(usize) -> bool) {
         if let Err(why) = self.masters[index].disk.open() {
-            self.witness.broken(format!("master {index} does not start: {why}"));
+            self.checker.broken(format!("master {index} does not start: {why}"));
             return;
         }
         let known = self.masters[index].disk.store().identity().expect("readable");
@@ -105,11 +105,11 @@ impl<P: Platter> World<P> {
                 self.take_over(index, member, known);
             });
         }
-        if self.plant == Some(Plant::PresumedAbort) {
+        if self.planted == Some(PlantedBug::PresumedAbort) {
             let store = self.masters[index].disk.store();
             store.drop_from(store.watermark().decided.next()).expect("writable");
         }
-        let is_same = self.plant == Some(Plant::NoNewEpoch) && known.is_some();
+        let is_same = self.planted == Some(PlantedBug::NoNewEpoch) && known.is_some();
         self.masters[index].starts += u64::from(!is_same);
         let master = Incarnation::new(10_000 * (index as u64 + 1) + self.masters[index].starts);
         let store = self.masters[index].disk.store();
@@ -165,23 +165,23 @@ impl<P: Platter> World<P> {
             return;
         }
         let id = Self::enlist(process, member);
-        if self.plant == Some(Plant::RegisteredBeforeJoined) {
+        if self.planted == Some(PlantedBug::RegisteredBeforeJoined) {
             process.not_joined.push(id);
         } else {
             self.step(index, Event::Joined(id));
         }
-        self.witness.joins(member);
+        self.checker.joins(member);
     }
 
     /// A secondary is told that it is about to be removed.
-    pub(super) fn dismiss_at(&mut self, index: usize, member: usize) {
+    pub(super) fn notify_removal_at(&mut self, index: usize, member: usize) {
         let Some(process) = &mut self.masters[index].process else { return };
         let Some(id) = process.member_id(member) else { return };
         process.leaving.insert(member);
         self.step(index, Event::Leaving(id));
         let Some(process) = &self.masters[index].process else { return };
         let session = process.leader.member(id).map_or(0, |view| view.session);
-        self.witness.is_dismissed(member, process.leader.epoch(), session);
+        self.checker.is_notified_of_removal(member, process.leader.epoch(), session);
     }
 
     /// A secondary is removed that was dismissed: it knows that, or nobody waits any longer until it does.
@@ -192,10 +192,10 @@ impl<P: Platter> World<P> {
         }
         let Some(id) = process.members.remove(&member) else { return };
         recorded.remove(&member);
-        self.witness.leaves(member);
-        self.wire.retain(|parcel| {
-            let is_question = matches!(parcel.content, Content::Probe | Content::Status(_));
-            parcel.master != index || parcel.member != member || !is_question
+        self.checker.leaves(member);
+        self.wire.retain(|packet| {
+            let is_question = matches!(packet.content, Content::Probe | Content::Status(_));
+            packet.master != index || packet.member != member || !is_question
         });
         self.step(index, Event::Left(id));
     }
@@ -245,24 +245,24 @@ impl<P: Platter> World<P> {
         if crash.refusals_are_written && process.has_refusals_to_store() {
             store.refuse(&process.refuse[0]).expect("writable");
         }
-        self.masters[index].disk.crash(crash.harm);
-        self.witness.answer_all_unknown(index);
-        self.wire.retain(|parcel| parcel.master != index || parcel.outlives_the_sender());
-        for parcel in self.wire.iter_mut().filter(|parcel| parcel.master == index) {
-            *parcel = parcel.orphan();
+        self.masters[index].disk.crash(crash.kind);
+        self.checker.answer_all_unknown(index);
+        self.wire.retain(|packet| packet.master != index || packet.outlives_the_sender());
+        for packet in self.wire.iter_mut().filter(|packet| packet.master == index) {
+            *packet = packet.orphan();
         }
         let node = Node::Master(index);
-        match crash.harm {
-            Harm::Killed => self.witness.killed(node),
-            Harm::PowerLost { .. } => self.witness.power_lost(node),
-            Harm::DiskLost => self.witness.disk_lost(node),
+        match crash.kind {
+            CrashKind::Killed => self.checker.killed(node),
+            CrashKind::PowerLost { .. } => self.checker.power_lost(node),
+            CrashKind::DiskLost => self.checker.disk_lost(node),
         }
     }
 
     pub(super) fn post_to(&mut self, index: usize, posted: &Posted) {
-        let write = self.witness.asked(index, posted);
+        let write = self.checker.asked(index, posted);
         if self.masters[index].process.as_ref().is_none_or(|process| process.disk_failed) {
-            return self.witness.answer(write, Answer::NotTaken);
+            return self.checker.answer(write, Answer::NotTaken);
         }
         let Posted { texts, key, concern, timeout, follows } = posted.clone();
         let ticket = Ticket(write as u64);
@@ -271,39 +271,39 @@ impl<P: Platter> World<P> {
     }
 
     /// The master's disk has written its own copies of a round, or could not.
-    pub(super) fn store_copies(&mut self, index: usize, luck: Luck) {
+    pub(super) fn store_copies(&mut self, index: usize, io_result: IoResult) {
         let Master { disk, process: Some(process), .. } = &mut self.masters[index] else { return };
         let Some(slots) = process.append.pop_front() else { return };
         let has_messages = slots.iter().any(|slot| matches!(slot, Slot::Entry(_)));
-        let event = match luck {
-            Luck::Failed => {
+        let event = match io_result {
+            IoResult::Failed => {
                 process.disk_failed = true;
                 Event::Failed
             }
-            Luck::NoRoom if has_messages => Event::AppendHadNoRoom,
-            Luck::NoRoom | Luck::Good => {
+            IoResult::NoRoom if has_messages => Event::AppendHadNoRoom,
+            IoResult::NoRoom | IoResult::Good => {
                 disk.store().append(&slots).expect("slots in order");
                 Event::Appended
             }
         };
-        if event != Event::Appended || self.plant != Some(Plant::MasterNotCounted) {
+        if event != Event::Appended || self.planted != Some(PlantedBug::MasterNotCounted) {
             self.step(index, event);
         }
     }
 
-    pub(super) fn store_refusals(&mut self, index: usize, luck: Luck) {
+    pub(super) fn store_refusals(&mut self, index: usize, io_result: IoResult) {
         let Master { disk, process: Some(process), .. } = &mut self.masters[index] else { return };
         let Some(ids) = process.refuse.front() else { return };
-        match luck {
-            Luck::NoRoom => {}
-            Luck::Failed => {
+        match io_result {
+            IoResult::NoRoom => {}
+            IoResult::Failed => {
                 process.disk_failed = true;
                 self.step(index, Event::Failed);
             }
-            Luck::Good => {
+            IoResult::Good => {
                 disk.store().refuse(ids).expect("ids that are held");
                 process.refuse.pop_front();
-                if self.plant != Some(Plant::RefusalNotDurable) {
+                if self.planted != Some(PlantedBug::RefusalNotDurable) {
                     self.step(index, Event::RefusalsStored);
                 }
             }
@@ -315,7 +315,7 @@ impl<P: Platter> World<P> {
         let Master { disk, process: Some(process), .. } = &mut self.masters[index] else { return };
         let Some(watermark) = process.note.pop_front() else { return };
         disk.store().note_watermark(watermark).expect("writable");
-        if self.plant != Some(Plant::ShownBeforeNoted) {
+        if self.planted != Some(PlantedBug::ShownBeforeNoted) {
             self.step(index, Event::WatermarkNoted);
         }
     }
@@ -355,16 +355,16 @@ impl<P: Platter> World<P> {
 
     /// A thread waits no longer for the answer to its call, or to its question for the state of a secondary.
     pub(super) fn give_up(&mut self, number: u64) {
-        let Some(position) = self.wire.iter().position(|parcel| parcel.number == number) else { return };
+        let Some(position) = self.wire.iter().position(|packet| packet.number == number) else { return };
         if let Content::Probe | Content::Status(_) = self.wire[position].content {
-            let Parcel { master, member, .. } = self.wire.remove(position);
+            let Packet { master, member, .. } = self.wire.remove(position);
             return self.hear_status(master, member, None);
         }
         let Some(dispatch) = self.wire[position].dispatch().cloned() else { return };
-        let parcel = self.wire.remove(position);
-        let index = parcel.master;
-        if matches!(parcel.content, Content::Call { .. }) {
-            self.wire.insert(position, parcel.orphan());
+        let packet = self.wire.remove(position);
+        let index = packet.master;
+        if matches!(packet.content, Content::Call { .. }) {
+            self.wire.insert(position, packet.orphan());
         }
         self.step(index, Event::CallFailed { dispatch, failure: CallFailure::Silent });
     }
@@ -399,7 +399,7 @@ impl<P: Platter> World<P> {
         process.note.extend(note);
         process.append.extend(has_append.then_some(append));
         process.refuse.extend(has_refusals.then_some(refuse));
-        if self.plant != Some(Plant::AnsweredBeforeShown) {
+        if self.planted != Some(PlantedBug::AnsweredBeforeShown) {
             self.look(Node::Master(index));
         }
         self.journal(index, &news);
@@ -417,7 +417,7 @@ impl<P: Platter> World<P> {
             }
         }
         let mut round = round.map_or_else(Vec::new, |round| round.calls);
-        if self.plant == Some(Plant::CreditedToOthers)
+        if self.planted == Some(PlantedBug::CreditedToOthers)
             && let Some(process) = &mut self.masters[index].process
         {
             process.not_made.extend(round.drain(1.min(round.len())..));
@@ -425,13 +425,13 @@ impl<P: Platter> World<P> {
         round.into_iter().chain(calls).for_each(|dispatch| self.send_call(index, dispatch));
         for member in probes {
             if let Some(member) = self.place_of(index, member) {
-                self.send(Parcel { number: 0, master: index, member, content: Content::Probe });
+                self.send(Packet { number: 0, master: index, member, content: Content::Probe });
             }
         }
-        match self.plant {
-            Some(Plant::MasterNotCounted) if has_append => self.step(index, Event::Appended),
-            Some(Plant::RefusalNotDurable) if has_refusals => self.step(index, Event::RefusalsStored),
-            Some(Plant::ShownBeforeNoted) if has_note => self.step(index, Event::WatermarkNoted),
+        match self.planted {
+            Some(PlantedBug::MasterNotCounted) if has_append => self.step(index, Event::Appended),
+            Some(PlantedBug::RefusalNotDurable) if has_refusals => self.step(index, Event::RefusalsStored),
+            Some(PlantedBug::ShownBeforeNoted) if has_note => self.step(index, Event::WatermarkNoted),
             _ => {}
         }
     }
@@ -457,7 +457,7 @@ impl<P: Platter> World<P> {
         let Master { process: Some(process), recorded, .. } = &mut self.masters[index] else { return };
         process.members.remove(&member);
         recorded.remove(&member);
-        self.witness.leaves(member);
+        self.checker.leaves(member);
     }
 
     /// The master has learned what the process of a secondary holds.
@@ -472,19 +472,19 @@ impl<P: Platter> World<P> {
     fn tell(&mut self, index: usize, write: usize, reply: &Reply) {
         match *reply {
             Reply::Accepted { .. } => {}
-            Reply::Joined { .. } => self.witness.is_repeat(write),
-            Reply::Rejected(_) => self.witness.answer(write, Answer::NotTaken),
+            Reply::Joined { .. } => self.checker.is_repeat(write),
+            Reply::Rejected(_) => self.checker.answer(write, Answer::NotTaken),
             Reply::OtherWrite(_) => panic!("no key is used for two writes"),
-            Reply::Unknown { .. } => self.witness.answer(write, Answer::Unknown),
+            Reply::Unknown { .. } => self.checker.answer(write, Answer::Unknown),
             Reply::Settled { last, outcome, .. } => self.answer(index, write, last, outcome),
             Reply::Stored { last, .. } => {
-                self.witness.is_repeat(write);
+                self.checker.is_repeat(write);
                 let is_stored = matches!(self.masters[index].disk.store().get(last), Ok(Some(Slot::Entry(_))));
                 if !is_stored {
-                    return self.witness.answer(write, Answer::Unknown);
+                    return self.checker.answer(write, Answer::Unknown);
                 }
-                let concern = self.witness.writes[write].concern();
-                let timeout = self.witness.writes[write].timeout();
+                let concern = self.checker.writes[write].concern();
+                let timeout = self.checker.writes[write].timeout();
                 self.step(index, Event::Repeated { ticket: Ticket(write as u64), last, concern, timeout });
             }
         }
@@ -501,13 +501,13 @@ impl<P: Platter> World<P> {
         } else {
             (dispatch.carries, dispatch.entries.to_vec())
         };
-        let all_told = dispatch.purpose == Purpose::CatchUp && self.plant == Some(Plant::HeldRefusalsNotTold);
+        let all_told = dispatch.purpose == Purpose::CatchUp && self.planted == Some(PlantedBug::HeldRefusalsNotTold);
         let told = if all_told { dispatch.after } else { dispatch.known_decided.min(dispatch.after) };
         let refused = store.refused(told, sent).expect("readable");
         let call = process.leader.call(&dispatch, sent, entries, refused);
         let to = dispatch.incarnation;
         let dispatch = (dispatch.purpose != Purpose::Removal).then_some(dispatch);
-        self.send(Parcel { number: 0, master: index, member, content: Content::Call { to, call, dispatch } });
+        self.send(Packet { number: 0, master: index, member, content: Content::Call { to, call, dispatch } });
     }
 
     pub(crate) fn epoch_of(&self, index: usize) -> Epoch {

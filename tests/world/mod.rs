@@ -12,9 +12,9 @@
 //! | [`master`] | carries out what a leader asks for, one effect at a time |
 //! | [`secondary`] | carries out what a follower asks for, one event at a time |
 //! | [`wire`] | what is under way between nodes |
-//! | [`platter`] | a disk that survives crashes, or forgets what it may forget |
-//! | [`witness`] | what was promised, and whether it is kept; it never asks the code under test for its opinion |
-//! | [`plants`] | known bugs of this family of protocols, to be planted so that the witness can be seen to catch them |
+//! | [`disk`] | a disk that survives crashes, or forgets what it may forget |
+//! | [`checker`] | what was promised, and whether it is kept; it never asks the code under test for its opinion |
+//! | [`planted_bugs`] | known bugs of this family of protocols, to be planted so that the checker can be seen to catch them |
 //!
 //! What a step leaves out: the bytes of HTTP and JSON, threads of one node that run between each other's lines (the store,
 //! the leader and the replica are entered under locks, in the order that a step takes), and what is configured away from the
@@ -22,23 +22,23 @@
 
 #![allow(dead_code, reason = "each test uses its part of this")]
 
+pub(crate) mod checker;
+pub(crate) mod disk;
 pub(crate) mod master;
-pub(crate) mod plants;
-pub(crate) mod platter;
+pub(crate) mod planted_bugs;
 pub(crate) mod secondary;
 pub(crate) mod wire;
-pub(crate) mod witness;
 
+use checker::Checker;
+use disk::{Crash, IoResult, SimulatedDisk};
 use master::{Journal, Master, Posted};
-use plants::Plant;
-use platter::{Crash, Luck, Platter};
+use planted_bugs::PlantedBug;
 use replicated_log::protocol::{
     Acknowledgement, Call, Event, Follower, FollowerSettings, Incarnation, LeaderSettings, Ticket, Time, Timing,
 };
 use secondary::Secondary;
 use std::time::Duration;
-use wire::{Complaint, Content, Parcel};
-use witness::Witness;
+use wire::{Complaint, Content, Packet};
 
 /// A master or a secondary, by its place in the world.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -60,7 +60,7 @@ pub(crate) enum Step {
     Note(usize),
     /// A secondary that was started tells its master.
     Announce(usize, usize),
-    /// A parcel arrives.
+    /// A packet arrives.
     Deliver(u64),
     /// Whoever waits for the answer to a call waits no longer. The call itself may still arrive.
     GiveUp(u64),
@@ -98,9 +98,9 @@ pub(crate) fn due_at_once(heartbeat: Duration, catch_up_max: u64) -> LeaderSetti
 pub(crate) struct World<P> {
     pub(crate) masters: Vec<Master<P>>,
     pub(crate) secondaries: Vec<Secondary<P>>,
-    pub(crate) wire: Vec<Parcel>,
-    pub(crate) witness: Witness,
-    pub(crate) plant: Option<Plant>,
+    pub(crate) wire: Vec<Packet>,
+    pub(crate) checker: Checker,
+    pub(crate) planted: Option<PlantedBug>,
     /// What every master is configured with.
     pub(crate) settings: LeaderSettings,
     /// The time that masters are told.
@@ -111,14 +111,14 @@ pub(crate) struct World<P> {
     pub(crate) has_delays: bool,
     /// What masters have to say; kept only if it is wanted.
     pub(crate) journal: Journal,
-    parcels: u64,
+    packets: u64,
 }
 
-impl<P: Platter> World<P> {
+impl<P: SimulatedDisk> World<P> {
     /// A master and so many secondaries on empty disks, none of which runs.
     pub(crate) fn new(
         secondaries: usize,
-        plant: Option<Plant>,
+        planted: Option<PlantedBug>,
         settings: LeaderSettings,
         disk: impl Fn(Node) -> P,
     ) -> World<P> {
@@ -126,8 +126,8 @@ impl<P: Platter> World<P> {
             masters: vec![Master::new(disk(Node::Master(0)), secondaries)],
             secondaries: (0..secondaries).map(|index| Secondary::new(disk(Node::Secondary(index)))).collect(),
             wire: Vec::new(),
-            witness: Witness::new(1, secondaries),
-            plant,
+            checker: Checker::new(1, secondaries),
+            planted,
             settings,
             now: Time::ZERO,
             follower_settings: FollowerSettings {
@@ -137,7 +137,7 @@ impl<P: Platter> World<P> {
             },
             has_delays: false,
             journal: Journal::default(),
-            parcels: 0,
+            packets: 0,
         }
     }
 
@@ -161,12 +161,12 @@ impl<P: Platter> World<P> {
             let started = process.members().filter(|(member, _)| self.has_something_to_announce(index, *member));
             steps.extend(started.map(|(member, _)| Step::Announce(index, member)));
         }
-        for parcel in &self.wire {
-            if parcel.held_under().is_none() {
-                steps.push(Step::Deliver(parcel.number));
+        for packet in &self.wire {
+            if packet.held_under().is_none() {
+                steps.push(Step::Deliver(packet.number));
             }
-            if parcel.somebody_waits() {
-                steps.push(Step::GiveUp(parcel.number));
+            if packet.is_awaited() {
+                steps.push(Step::GiveUp(packet.number));
             }
         }
         for (index, secondary) in self.secondaries.iter().enumerate() {
@@ -182,14 +182,14 @@ impl<P: Platter> World<P> {
     }
 
     /// Takes a step; what the disk says to a write is given along.
-    pub(crate) fn take(&mut self, step: Step, luck: Luck) {
+    pub(crate) fn take(&mut self, step: Step, io_result: IoResult) {
         match step {
             Step::Tick(master) => self.tick(master),
-            Step::Store(master) => self.store_copies(master, luck),
-            Step::StoreRefusals(master) => self.store_refusals(master, luck),
+            Step::Store(master) => self.store_copies(master, io_result),
+            Step::StoreRefusals(master) => self.store_refusals(master, io_result),
             Step::Note(master) => self.note_watermark(master),
             Step::Announce(master, member) => self.announce(master, member),
-            Step::Deliver(number) => self.deliver(number, luck),
+            Step::Deliver(number) => self.deliver(number, io_result),
             Step::GiveUp(number) => self.give_up(number),
             Step::Read(secondary) => self.read(secondary),
             Step::TickSecondary(secondary) => self.tick_secondary(secondary),
@@ -213,8 +213,8 @@ impl<P: Platter> World<P> {
     }
 
     /// A secondary is told that it is about to be removed, if it hears that.
-    pub(crate) fn dismiss(&mut self, master: usize, member: usize) {
-        self.dismiss_at(master, member);
+    pub(crate) fn notify_removal(&mut self, master: usize, member: usize) {
+        self.notify_removal_at(master, member);
         self.observe();
     }
 
@@ -232,34 +232,34 @@ impl<P: Platter> World<P> {
 
     /// One more secondary, which is not registered and does not run yet.
     pub(crate) fn add_secondary(&mut self, disk: P) {
-        self.witness.appears(Node::Secondary(self.secondaries.len()));
+        self.checker.appears(Node::Secondary(self.secondaries.len()));
         self.secondaries.push(Secondary::new(disk));
     }
 
     /// A master is asked to stop: after this time it refuses what is undecided.
-    pub(crate) fn stop(&mut self, master: usize, patience: Duration) {
-        self.step(master, Event::Stopping(patience));
+    pub(crate) fn stop(&mut self, master: usize, timeout: Duration) {
+        self.step(master, Event::Stopping(timeout));
         self.observe();
     }
 
     /// A call reaches a secondary, for whose answer no master of this world waits. It is meant for a start of its process.
     pub(crate) fn call(&mut self, member: usize, to: Incarnation, call: &Call) -> Result<Acknowledgement, Complaint> {
-        let answer = self.accept(member, to, call, Luck::Good, usize::MAX);
+        let answer = self.accept(member, to, call, IoResult::Good, usize::MAX);
         self.observe();
         answer.expect("a secondary of this world waits for nothing")
     }
 
     /// A call is on the wire twice.
     pub(crate) fn duplicate(&mut self, number: u64) {
-        if let Some(parcel) = self.wire.iter().find(|parcel| parcel.number == number) {
-            let twin = parcel.orphan();
+        if let Some(packet) = self.wire.iter().find(|packet| packet.number == number) {
+            let twin = packet.orphan();
             self.send(twin);
         }
     }
 
-    /// A parcel, of which nobody waits for an answer, gets lost.
+    /// A packet, of which nobody waits for an answer, gets lost.
     pub(crate) fn lose(&mut self, number: u64) {
-        self.wire.retain(|parcel| parcel.number != number);
+        self.wire.retain(|packet| packet.number != number);
     }
 
     /// The process of a node ends without a warning, and its disk suffers what `how` says.
@@ -286,7 +286,7 @@ impl<P: Platter> World<P> {
         P: Clone,
     {
         let (node, disk) = (Node::Master(self.masters.len()), self.masters[0].disk.clone());
-        self.witness.two_masters(node);
+        self.checker.two_masters(node);
         self.masters.push(Master::new(disk, self.secondaries.len()));
         self.start(node, |_| true);
     }
@@ -313,70 +313,70 @@ impl<P: Platter> World<P> {
         masters.chain((0..self.secondaries.len()).map(Node::Secondary)).collect()
     }
 
-    fn send(&mut self, parcel: Parcel) {
-        self.parcels += 1;
-        self.wire.push(Parcel { number: self.parcels, ..parcel });
+    fn send(&mut self, packet: Packet) {
+        self.packets += 1;
+        self.wire.push(Packet { number: self.packets, ..packet });
     }
 
-    /// A parcel arrives. What it does at a crash in the middle is told by [`World::crash_in_the_middle`].
-    fn deliver(&mut self, number: u64, luck: Luck) {
-        let Some(position) = self.wire.iter().position(|parcel| parcel.number == number) else { return };
-        let parcel = self.wire.remove(position);
-        match parcel.content {
+    /// A packet arrives. What it does at a crash in the middle is told by [`World::crash_in_the_middle`].
+    fn deliver(&mut self, number: u64, io_result: IoResult) {
+        let Some(position) = self.wire.iter().position(|packet| packet.number == number) else { return };
+        let packet = self.wire.remove(position);
+        match packet.content {
             Content::Call { to, call, dispatch } => {
-                let answer = self.accept(parcel.member, to, &call, luck, usize::MAX);
+                let answer = self.accept(packet.member, to, &call, io_result, usize::MAX);
                 if let Some(dispatch) = dispatch {
                     let sent = call.through;
                     let content = match answer {
                         Ok(answer) => Content::Reply { sent, dispatch, answer },
                         Err(ticket) => Content::Held { sent, dispatch, ticket },
                     };
-                    self.send(Parcel { content, ..parcel });
+                    self.send(Packet { content, ..packet });
                 }
             }
-            Content::Reply { sent, dispatch, answer } => self.receive(parcel.master, dispatch, sent, answer),
+            Content::Reply { sent, dispatch, answer } => self.receive(packet.master, dispatch, sent, answer),
             Content::Probe => {
-                let status = self.secondaries[parcel.member].process.as_ref().map(Follower::status);
-                self.send(Parcel { content: Content::Status(status), ..parcel });
+                let status = self.secondaries[packet.member].process.as_ref().map(Follower::status);
+                self.send(Packet { content: Content::Status(status), ..packet });
             }
-            Content::Status(status) => self.hear_status(parcel.master, parcel.member, status),
-            Content::Answer(decisions) => self.learn(parcel.member, decisions),
-            Content::Held { .. } => self.wire.insert(position, parcel),
+            Content::Status(status) => self.hear_status(packet.master, packet.member, status),
+            Content::Answer(decisions) => self.learn(packet.member, decisions),
+            Content::Held { .. } => self.wire.insert(position, packet),
         }
     }
 
     /// The process of a secondary is killed after so many writes of what a call brings.
     pub(crate) fn crash_in_the_middle(&mut self, number: u64, writes: usize, how: Crash) {
-        let Some(position) = self.wire.iter().position(|parcel| parcel.number == number) else { return };
+        let Some(position) = self.wire.iter().position(|packet| packet.number == number) else { return };
         let Content::Call { to, call, .. } = &self.wire[position].content else { return };
         let (to, call, member) = (*to, call.clone(), self.wire[position].member);
-        let _ = self.accept(member, to, &call, Luck::Good, writes);
+        let _ = self.accept(member, to, &call, IoResult::Good, writes);
         self.crash(Node::Secondary(member), how);
     }
 
     /// Takes off the wire what changes nothing whenever it arrives: what is for an earlier start of a secondary, and calls
     /// of an earlier epoch for whose answer nobody waits.
     pub(crate) fn forget_what_has_no_effect(&mut self) {
-        if self.plant == Some(Plant::SameIncarnation) {
+        if self.planted == Some(PlantedBug::SameIncarnation) {
             return;
         }
         let replicas = self.secondaries.iter().map(|secondary| secondary.process.as_ref());
         let known: Vec<_> = replicas.map(|replica| replica.map(Follower::status)).collect();
-        self.wire.retain(|parcel| match &parcel.content {
+        self.wire.retain(|packet| match &packet.content {
             Content::Call { to, call, dispatch: None } => {
-                let status = known[parcel.member].as_ref();
+                let status = known[packet.member].as_ref();
                 status.is_some_and(|status| status.incarnation == *to && status.epoch <= call.epoch)
             }
             _ => true,
         });
     }
 
-    /// Brings the parcels into an order that does not tell in which order they were sent.
+    /// Brings the packets into an order that does not tell in which order they were sent.
     pub(crate) fn forget_the_order(&mut self) {
-        self.wire.sort_by_cached_key(Parcel::fingerprint);
-        for (number, parcel) in (1..).zip(&mut self.wire) {
-            parcel.number = number;
+        self.wire.sort_by_cached_key(Packet::fingerprint);
+        for (number, packet) in (1..).zip(&mut self.wire) {
+            packet.number = number;
         }
-        self.parcels = self.wire.len() as u64;
+        self.packets = self.wire.len() as u64;
     }
 }

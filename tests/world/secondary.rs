@@ -1,9 +1,9 @@
 //! A secondary: its [`Follower`], a disk, and whoever carries out what the follower asks for.
 
-use super::plants::Plant;
-use super::platter::{Crash, EVERYTHING, Harm, Luck, Platter};
-use super::wire::{Complaint, Content, Parcel};
-use super::witness::holds;
+use super::checker::holds;
+use super::disk::{Crash, CrashKind, EVERYTHING, IoResult, SimulatedDisk};
+use super::planted_bugs::PlantedBug;
+use super::wire::{Complaint, Content, Packet};
 use super::{Node, World};
 use replicated_log::protocol::follower::{Called, Effect, Event, ForeignMessage, Ready, Reply};
 use replicated_log::protocol::{
@@ -90,20 +90,20 @@ impl<P> Secondary<P> {
     }
 }
 
-impl<P: Platter> Secondary<P> {
+impl<P: SimulatedDisk> Secondary<P> {
     /// Whether a message counts as a copy on its disk.
     pub(super) fn holds(&self, id: Id, text: &Arc<str>) -> bool {
         self.remembered.get(&id) == Some(text) || (self.process.is_some() && holds(self.disk.store(), id, text))
     }
 }
 
-impl<P: Platter> World<P> {
+impl<P: SimulatedDisk> World<P> {
     pub(super) fn start_secondary(&mut self, index: usize) {
         if let Err(why) = self.secondaries[index].disk.open() {
-            self.witness.broken(format!("secondary {index} does not start: {why}"));
+            self.checker.broken(format!("secondary {index} does not start: {why}"));
             return;
         }
-        self.secondaries[index].reads_before_admission = self.plant == Some(Plant::ReadsBeforeAdmission);
+        self.secondaries[index].reads_before_admission = self.planted == Some(PlantedBug::ReadsBeforeAdmission);
         self.secondaries[index].disk_failed = false;
         if !self.secondaries[index].has_lost_disk {
             self.secondaries[index].remembered.clear();
@@ -120,7 +120,7 @@ impl<P: Platter> World<P> {
     }
 
     fn new_incarnation(&mut self, index: usize) -> Incarnation {
-        let keeps_its_name = self.plant == Some(Plant::SameIncarnation);
+        let keeps_its_name = self.planted == Some(PlantedBug::SameIncarnation);
         let secondary = &mut self.secondaries[index];
         secondary.starts += u64::from(!keeps_its_name);
         Incarnation::new(100 * (index as u64 + 1) + secondary.starts)
@@ -138,20 +138,20 @@ impl<P: Platter> World<P> {
         let held = secondary.disk.store().read(Id::ZERO, Id::MAX, EVERYTHING).expect("readable");
         let held = held.into_iter().filter_map(Slot::into_entry);
         secondary.remembered.extend(held.map(|entry| (entry.id, Arc::clone(&entry.message))));
-        self.witness.forgets_its_admission(index);
-        secondary.has_lost_disk |= crash.harm == Harm::DiskLost;
-        secondary.disk.crash(crash.harm);
-        match crash.harm {
-            Harm::Killed => self.witness.killed(node),
-            Harm::PowerLost { .. } => self.witness.power_lost(node),
-            Harm::DiskLost => self.witness.disk_lost(node),
+        self.checker.forgets_its_admission(index);
+        secondary.has_lost_disk |= crash.kind == CrashKind::DiskLost;
+        secondary.disk.crash(crash.kind);
+        match crash.kind {
+            CrashKind::Killed => self.checker.killed(node),
+            CrashKind::PowerLost { .. } => self.checker.power_lost(node),
+            CrashKind::DiskLost => self.checker.disk_lost(node),
         }
         self.secondaries[index].readers.clear();
         self.secondaries[index].delayed.clear();
         // The question for its readers is gone with it, and the calls that it has not answered fail.
-        self.wire.retain(|parcel| parcel.member != index || !matches!(parcel.content, Content::Answer(_)));
-        for parcel in self.wire.iter_mut().filter(|parcel| parcel.member == index) {
-            parcel.answer(|_| true, &Err(Complaint::Down));
+        self.wire.retain(|packet| packet.member != index || !matches!(packet.content, Content::Answer(_)));
+        for packet in self.wire.iter_mut().filter(|packet| packet.member == index) {
+            packet.answer(|_| true, &Err(Complaint::Down));
         }
     }
 
@@ -162,7 +162,7 @@ impl<P: Platter> World<P> {
         index: usize,
         to: Incarnation,
         call: &Call,
-        luck: Luck,
+        io_result: IoResult,
         changes_max: usize,
     ) -> Result<Result<Acknowledgement, Complaint>, Ticket> {
         if self.secondaries[index].process.is_none() {
@@ -172,12 +172,12 @@ impl<P: Platter> World<P> {
         let is_delayed = self.has_delays;
         self.begin_step(index, Event::Arriving);
         let called = Called { ticket, to, call: call.clone(), is_delayed };
-        let replies = self.drive(index, Event::Called(called), luck, changes_max);
+        let replies = self.drive(index, Event::Called(called), io_result, changes_max);
         let Some(replies) = replies else { return Ok(Err(Complaint::Down)) };
         let own = replies.into_iter().find(|(replied, _)| *replied == ticket).map(|(_, reply)| reply);
         let is_accepted = matches!(own, Some(Reply::Acknowledged(_) | Reply::Stored));
         if is_accepted {
-            self.witness.is_called(index, call.epoch, call.turn);
+            self.checker.is_called(index, call.epoch, call.session);
             self.secondaries[index].master = self.caller(call);
         }
         own.and_then(answer_of).ok_or(ticket)
@@ -185,13 +185,19 @@ impl<P: Platter> World<P> {
 
     /// A ticket that is not in use.
     fn new_ticket(&self, index: usize) -> Ticket {
-        let held = self.wire.iter().filter(|parcel| parcel.member == index).filter_map(Parcel::held_under);
+        let held = self.wire.iter().filter(|packet| packet.member == index).filter_map(Packet::held_under);
         let used = held.chain(self.secondaries[index].readers.keys().copied()).map(|Ticket(number)| number).max();
         Ticket(used.map_or(0, |used| used + 1))
     }
 
     /// Gives an event to a follower, and does all that it asks for. Gives the replies; nothing if the process ended.
-    fn drive(&mut self, index: usize, event: Event, luck: Luck, changes_max: usize) -> Option<Vec<(Ticket, Reply)>> {
+    fn drive(
+        &mut self,
+        index: usize,
+        event: Event,
+        io_result: IoResult,
+        changes_max: usize,
+    ) -> Option<Vec<(Ticket, Reply)>> {
         let mut given = Vec::new();
         let mut event = Some(event);
         while let Some(next) = event.take() {
@@ -202,12 +208,12 @@ impl<P: Platter> World<P> {
                 given.push((ticket, reply));
             }
             if let Some((_, effect)) = effect {
-                event = Some(self.carry_out_at(index, effect, luck, changes_max)?);
+                event = Some(self.carry_out_at(index, effect, io_result, changes_max)?);
             }
             if let Some(after) = ask {
                 let master = self.secondaries[index].master;
                 let content = Content::Answer(self.decisions(master, after));
-                self.send(Parcel { number: 0, master, member: index, content });
+                self.send(Packet { number: 0, master, member: index, content });
             }
         }
         Some(given)
@@ -230,14 +236,14 @@ impl<P: Platter> World<P> {
             }
         }
         if let Some(answer) = answer_of(reply.clone()) {
-            for parcel in self.wire.iter_mut().filter(|parcel| parcel.member == index) {
-                parcel.answer(|held| held == ticket, &answer);
+            for packet in self.wire.iter_mut().filter(|packet| packet.member == index) {
+                packet.answer(|held| held == ticket, &answer);
             }
         }
     }
 
-    fn carry_out_at(&mut self, index: usize, effect: Effect, luck: Luck, changes_max: usize) -> Option<Event> {
-        let plant = self.plant;
+    fn carry_out_at(&mut self, index: usize, effect: Effect, io_result: IoResult, changes_max: usize) -> Option<Event> {
+        let planted = self.planted;
         let Secondary { disk, disk_failed, unwritten, .. } = &mut self.secondaries[index];
         let store = disk.store();
         Some(match effect {
@@ -247,19 +253,19 @@ impl<P: Platter> World<P> {
             }
             Effect::Store(changes) => {
                 let append = changes.iter().position(|change| matches!(change, Change::Append(_)));
-                if *disk_failed || (append.is_some() && luck != Luck::Good) {
+                if *disk_failed || (append.is_some() && io_result != IoResult::Good) {
                     // It may hold a part of the changes.
-                    write(store, changes, plant, append.filter(|_| !*disk_failed).unwrap_or(0));
-                    *disk_failed |= luck == Luck::Failed;
+                    write(store, changes, planted, append.filter(|_| !*disk_failed).unwrap_or(0));
+                    *disk_failed |= io_result == IoResult::Failed;
                     return Some(Event::StoreFailed);
                 }
-                if plant == Some(Plant::AcknowledgedBeforeDurable) {
+                if planted == Some(PlantedBug::AcknowledgedBeforeDurable) {
                     *unwritten = changes.iter().find_map(|change| match change {
                         Change::Append(slots) => Some(slots[0].id()),
                         _ => None,
                     });
                 }
-                write(store, changes, plant, changes_max);
+                write(store, changes, planted, changes_max);
                 if changes_max < usize::MAX {
                     return None;
                 }
@@ -278,20 +284,20 @@ impl<P: Platter> World<P> {
 
     /// A bare message of a master that is not ours reaches a secondary. What it shows from now on is not of our log.
     pub(crate) fn receive_foreign(&mut self, index: usize, message: Arc<str>) {
-        self.witness.meets_another_log();
+        self.checker.meets_another_log();
         let foreign = ForeignMessage { ticket: self.new_ticket(index), id: None, message, timestamp_ms: 0 };
         self.begin_step(index, Event::Arriving);
-        self.drive(index, Event::ForeignCalled(foreign), Luck::Good, usize::MAX);
+        self.drive(index, Event::ForeignCalled(foreign), IoResult::Good, usize::MAX);
     }
 
     /// A secondary learns that time has passed, or that the artificial delay of a call is over.
     pub(super) fn tick_secondary(&mut self, index: usize) {
-        self.drive(index, Event::Tick, Luck::Good, usize::MAX);
+        self.drive(index, Event::Tick, IoResult::Good, usize::MAX);
     }
 
     pub(super) fn end_delay(&mut self, index: usize, ticket: Ticket) {
         if self.secondaries[index].delayed.remove(&ticket) {
-            self.drive(index, Event::DelayOver(ticket), Luck::Good, usize::MAX);
+            self.drive(index, Event::DelayOver(ticket), IoResult::Good, usize::MAX);
         }
     }
 
@@ -302,15 +308,15 @@ impl<P: Platter> World<P> {
 
     /// A reader comes.
     pub(super) fn read(&mut self, index: usize) {
-        let (ticket, acknowledged) = (self.new_ticket(index), self.witness.acknowledged_texts());
+        let (ticket, acknowledged) = (self.new_ticket(index), self.checker.acknowledged_texts());
         self.secondaries[index].readers.insert(ticket, acknowledged);
-        self.drive(index, Event::Read { ticket, consistency: Consistency::Usual }, Luck::Good, usize::MAX);
+        self.drive(index, Event::Read { ticket, consistency: Consistency::Usual }, IoResult::Good, usize::MAX);
     }
 
     /// The master has said what is decided, or does not answer.
     pub(super) fn learn(&mut self, index: usize, decisions: Option<Decisions>) {
         let ticket = self.new_ticket(index);
-        self.drive(index, Event::Answered { ticket, decisions }, Luck::Good, usize::MAX);
+        self.drive(index, Event::Answered { ticket, decisions }, IoResult::Good, usize::MAX);
     }
 }
 
@@ -326,8 +332,9 @@ fn answer_of(reply: Reply) -> Option<Result<Acknowledgement, Complaint>> {
 }
 
 /// Makes changes, up to so many.
-fn write(store: &dyn Store, mut changes: Vec<Change>, plant: Option<Plant>, changes_max: usize) {
-    if plant == Some(Plant::EnteredBeforeDropped) && matches!(changes[..], [Change::DropFrom(_), Change::Enter(_), ..])
+fn write(store: &dyn Store, mut changes: Vec<Change>, planted: Option<PlantedBug>, changes_max: usize) {
+    if planted == Some(PlantedBug::EnteredBeforeDropped)
+        && matches!(changes[..], [Change::DropFrom(_), Change::Enter(_), ..])
     {
         changes.swap(0, 1);
     }

@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Something on its way between a master and a secondary.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct Parcel {
+pub(crate) struct Packet {
     /// Given when it is sent.
     pub(crate) number: u64,
     pub(crate) master: usize,
@@ -44,7 +44,7 @@ pub(crate) enum Complaint {
     Down,
 }
 
-impl Parcel {
+impl Packet {
     pub(crate) fn dispatch(&self) -> Option<&Dispatch> {
         match &self.content {
             Content::Call { dispatch, .. } => dispatch.as_ref(),
@@ -59,7 +59,7 @@ impl Parcel {
     }
 
     /// Whether a thread of the master waits for what becomes of it.
-    pub(crate) fn somebody_waits(&self) -> bool {
+    pub(crate) fn is_awaited(&self) -> bool {
         self.dispatch().is_some()
     }
 
@@ -81,12 +81,12 @@ impl Parcel {
     }
 
     /// The same call, for whose answer nobody waits.
-    pub(crate) fn orphan(&self) -> Parcel {
+    pub(crate) fn orphan(&self) -> Packet {
         let content = match &self.content {
             Content::Call { to, call, .. } => Content::Call { to: *to, call: call.clone(), dispatch: None },
             other => other.clone(),
         };
-        Parcel { content, ..self.clone() }
+        Packet { content, ..self.clone() }
     }
 
     pub(crate) fn fingerprint(&self) -> u64 {

@@ -13,7 +13,7 @@ use super::progress::Progress;
 use crate::peer::Peers;
 use crate::process::random;
 use crate::protocol::{Id, Incarnation, Slot, Watermark};
-use crate::store::{Claim, Disk, Identity, KnownMember, Store, StoreError};
+use crate::store::{DirectoryLock, Disk, Identity, KnownMember, Store, StoreError};
 use crate::wire::address::NodeUrl;
 use crate::wire::backup::SecondaryLine;
 use crate::wire::server_id;
@@ -30,39 +30,39 @@ pub(super) fn restore(source: &str, peers: &Peers, directory: &Path) -> Result<S
     if source.contains("://") || (!Path::new(source).exists() && source.contains(':')) {
         let node = NodeUrl::parse(source).map_err(Failure::Usage)?;
         let mut backup = from_node(peers, &node)?;
-        return make(&mut backup, &claim_empty(directory)?, Some((peers, &node)));
+        return make(&mut backup, &lock_empty(directory)?, Some((peers, &node)));
     }
     let file = File::open(source).map_err(|error| Failure::Usage(format!("{source} cannot be read: {error}")))?;
     let backup = BackupReader::new(BufReader::new(file));
     let mut backup = backup.map_err(|why| Failure::Failed(format!("{source}: {why}")))?;
-    make(&mut backup, &claim_empty(directory)?, None)
+    make(&mut backup, &lock_empty(directory)?, None)
 }
 
-fn claim_empty(directory: &Path) -> Result<Claim, Failure> {
-    let claim = directory::claim(directory)?;
-    if Claim::holds_log(claim.directory()) {
+fn lock_empty(directory: &Path) -> Result<DirectoryLock, Failure> {
+    let lock = directory::lock(directory)?;
+    if DirectoryLock::holds_log(lock.directory()) {
         return Err(Failure::Usage(format!(
             "{} holds a log already; move it away first, for example to {}.old",
             directory.display(),
             directory.display()
         )));
     }
-    Ok(claim)
+    Ok(lock)
 }
 
 fn make(
     backup: &mut BackupReader<impl BufRead>,
-    claim: &Claim,
+    lock: &DirectoryLock,
     node: Option<(&Peers, &NodeUrl)>,
 ) -> Result<String, Failure> {
-    let unfinished = claim.unfinished();
+    let unfinished = lock.unfinished();
     let removed = match fs::remove_dir_all(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     };
     removed.map_err(|error| Failure::Failed(format!("{} is in the way: {error}", unfinished.display())))?;
     let written =
-        write(backup, &unfinished, node).and_then(|()| claim.adopt(&unfinished).map_err(|error| error.to_string()));
+        write(backup, &unfinished, node).and_then(|()| lock.adopt(&unfinished).map_err(|error| error.to_string()));
     if let Err(why) = written {
         let _ = fs::remove_dir_all(&unfinished);
         return Err(Failure::Failed(format!("nothing was restored: {why}")));
@@ -71,7 +71,7 @@ fn make(
         "restored {} into {}\nStart the master with the addresses of all its secondaries in SECONDARIES, and let them run: \
          one that holds more than this log is not written over",
         backup.summary(),
-        claim.directory().display()
+        lock.directory().display()
     ))
 }
 

@@ -8,14 +8,14 @@
 //! One thread makes the views, for everybody, and only while somebody watches. Who is slow misses views, but never gets
 //! half of one; who does not take one within the write time-out is sent away.
 
-mod pace;
+mod latency_window;
 mod page;
 
-pub(crate) use pace::Pace;
+pub(crate) use latency_window::LatencyWindow;
 pub(crate) use page::page;
 
 use crate::http::{Exchange, Pieces, Reply, Stream};
-use crate::node::places::{Place, Places};
+use crate::node::semaphore::{Permit, Semaphore};
 use crate::process::threads;
 use serde_json::Value;
 use std::io;
@@ -39,12 +39,12 @@ pub(crate) trait Watched: Send + Sync {
 
 /// Those who watch.
 pub(crate) struct Live {
-    places: Arc<Places>,
+    permits: Arc<Semaphore>,
     state: Mutex<State>,
     /// Somebody has come, or it is over.
     news: Condvar,
     /// How long a watcher may take for a view.
-    patience: Duration,
+    timeout: Duration,
 }
 
 #[derive(Default)]
@@ -58,13 +58,13 @@ struct Watcher {
     stream: Stream,
     /// Since when it has not taken the last view: until then it gets no other.
     slow_since: Option<Instant>,
-    _place: Place,
+    _place: Permit,
 }
 
 impl Live {
-    pub(crate) fn new(patience: Duration) -> Arc<Live> {
+    pub(crate) fn new(timeout: Duration) -> Arc<Live> {
         let (state, news) = (Mutex::default(), Condvar::new());
-        Arc::new(Live { places: Places::new(WATCHERS_MAX), state, news, patience })
+        Arc::new(Live { permits: Semaphore::new(WATCHERS_MAX), state, news, timeout })
     }
 
     /// Begins to show a node. It ends when the node is gone, or with [`Live::stop`].
@@ -74,7 +74,7 @@ impl Live {
     pub(crate) fn start(self: &Arc<Live>, node: &Arc<impl Watched + 'static>) -> io::Result<()> {
         let (live, node) = (Arc::clone(self), Arc::downgrade(node));
         let show = move || {
-            let mut watchers = Watchers { streams: Vec::new(), shown: None, patience: live.patience };
+            let mut watchers = Watchers { streams: Vec::new(), shown: None, timeout: live.timeout };
             while let Some(arrivals) = live.await_watchers(&watchers) {
                 let Some(node) = node.upgrade() else { break };
                 if catch_unwind(AssertUnwindSafe(|| watchers.show(&*node, arrivals))).is_err() {
@@ -96,7 +96,7 @@ impl Live {
 
     /// Answers `GET /live`.
     pub(crate) fn watch(self: &Arc<Live>, exchange: Exchange) {
-        let Some(place) = self.places.take().filter(|_| !self.lock().stopping) else {
+        let Some(place) = self.permits.take().filter(|_| !self.lock().stopping) else {
             let sentence =
                 format!("{WATCHERS_MAX} pages watch this node already, as many as it takes; or it is stopping");
             return exchange.reply(Reply::no_answer(503, &sentence).with_header("Retry-After", "10"));
@@ -134,20 +134,20 @@ impl Live {
 struct Watchers {
     streams: Vec<Watcher>,
     shown: Option<(Value, Instant)>,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Watchers {
     fn show(&mut self, node: &dyn Watched, mut arrivals: Vec<Watcher>) {
         if !arrivals.is_empty() {
             let first = event(&node.view(true));
-            arrivals.retain_mut(|watcher| watcher.send(&first, self.patience));
+            arrivals.retain_mut(|watcher| watcher.send(&first, self.timeout));
             self.streams.append(&mut arrivals);
         }
         let view = node.view(false);
         let is_old = |(shown, at): &(Value, Instant)| *shown != view || at.elapsed() >= SIGN_OF_LIFE;
         let text = if self.shown.as_ref().is_none_or(is_old) { event(&view) } else { Vec::new() };
-        self.streams.retain_mut(|watcher| watcher.send(&text, self.patience));
+        self.streams.retain_mut(|watcher| watcher.send(&text, self.timeout));
         if !text.is_empty() {
             self.shown = Some((view, Instant::now()));
         }
@@ -156,7 +156,7 @@ impl Watchers {
 
 impl Watcher {
     /// Sends a view, unless the one before is not taken yet. `false` if that has lasted too long, or the watcher is gone.
-    fn send(&mut self, text: &[u8], patience: Duration) -> bool {
+    fn send(&mut self, text: &[u8], timeout: Duration) -> bool {
         let text = if self.slow_since.is_some() { &[] } else { text };
         if text.is_empty() && self.slow_since.is_none() {
             return true;
@@ -165,7 +165,7 @@ impl Watcher {
             Ok(true) => self.slow_since = None,
             Ok(false) => {
                 let since = *self.slow_since.get_or_insert_with(Instant::now);
-                return since.elapsed() < patience;
+                return since.elapsed() < timeout;
             }
             Err(_) => return false,
         }

@@ -37,7 +37,7 @@ use std::time::Duration;
 /// Characters of a log line's text. What is longer is cut and says so.
 const LINE_CHARACTERS_MAX: usize = 1_000;
 /// How long a stop, or a panic, waits until what was logged before is written.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where and what to log.
 #[derive(Clone, Debug)]
@@ -171,7 +171,7 @@ impl Log for Logger {
     fn flush(&self) {
         self.folding.tell(Duration::ZERO);
         self.writes.tell_sums(Duration::ZERO);
-        self.queue.await_written(FLUSH_PATIENCE);
+        self.queue.await_written(FLUSH_TIMEOUT);
     }
 }
 

@@ -19,7 +19,7 @@ const QUEUE_BYTES_MAX: usize = 2 << 20;
 /// Bytes of lines that wait for a console that takes nothing for now.
 const CONSOLE_BYTES_MAX: usize = 256 << 10;
 /// How long a write to the console waits.
-const CONSOLE_PATIENCE: Duration = Duration::from_millis(20);
+const CONSOLE_TIMEOUT: Duration = Duration::from_millis(20);
 /// After a batch the writer rests so long: what comes meanwhile costs no wake-up of its own.
 const REST: Duration = Duration::from_millis(5);
 /// How often the writer looks whether there are sums to tell, or a console that takes something again.
@@ -61,12 +61,12 @@ impl Queue {
     }
 
     /// Waits until everything that is in the queue now was written.
-    pub(super) fn await_written(&self, patience: Duration) {
+    pub(super) fn await_written(&self, timeout: Duration) {
         let mut state = self.lock();
         let wanted = state.taken + u64::from(!state.lines.is_empty());
         state.is_awaited = true;
         self.came.notify_one();
-        let waited = self.written.wait_timeout_while(state, patience, |state| state.written < wanted);
+        let waited = self.written.wait_timeout_while(state, timeout, |state| state.written < wanted);
         waited.unwrap_or_else(PoisonError::into_inner).0.is_awaited = false;
     }
 
@@ -167,7 +167,7 @@ impl Writer {
         } else {
             self.for_console.extend_from_slice(lines);
         }
-        let taken = self.console.write(&self.for_console, CONSOLE_PATIENCE);
+        let taken = self.console.write(&self.for_console, CONSOLE_TIMEOUT);
         self.for_console.drain(..taken);
         if self.for_console.is_empty() && self.not_shown > 0 {
             let not_shown = std::mem::take(&mut self.not_shown);

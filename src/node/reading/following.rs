@@ -5,7 +5,7 @@
 //!
 //! - it *reads history*: what is there is read from the store while it is sent, as for any other reader, on a thread that
 //!   waits for this client alone;
-//! - it is *live*: it has everything, and the [`feeder`](super::feeder) sends what comes, to all of those from one thread.
+//! - it is *live*: it has everything, and the [`broadcaster`](super::broadcaster) sends what comes, to all of those from one thread.
 //!
 //! A live follower whose connection is full goes back to history, from where it came to: no more than one part of the log
 //! is kept in memory for it. When it has read nothing for the write time-out, it is dropped, and the log file says so; it
@@ -18,7 +18,7 @@
 use super::format::Format;
 use super::part::Part;
 use crate::http::{Exchange, Reply, Source, Stream};
-use crate::node::places::{Place, Places};
+use crate::node::semaphore::{Permit, Semaphore};
 use crate::protocol::Id;
 use crate::store::Store;
 use std::io;
@@ -47,19 +47,19 @@ pub(super) struct Wanted {
 pub(crate) struct Following {
     store: Arc<dyn Store>,
     /// Of followers and those who wait.
-    places: Arc<Places>,
+    permits: Arc<Semaphore>,
     heartbeat: Duration,
     state: Mutex<State>,
     /// There is more to show, somebody has come, or it is over.
     news: Condvar,
-    feeder: Mutex<Option<JoinHandle<()>>>,
+    broadcaster: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
 pub(super) struct State {
     /// The high watermark: what is visible.
     pub(super) decided: Id,
-    /// Followers who have come live since the feeder last looked.
+    /// Followers who have come live since the broadcaster last looked.
     pub(super) arrivals: Vec<Live>,
     pub(super) waiting: Vec<Waiting>,
     pub(super) stopping: bool,
@@ -72,7 +72,7 @@ pub(super) struct Follower {
     /// It was sent everything up to this id.
     pub(super) after: Id,
     following: Arc<Following>,
-    _place: Place,
+    _place: Permit,
 }
 
 /// A follower who has everything, as far as we know.
@@ -96,7 +96,7 @@ pub(super) struct Waiting {
     pub(super) until: Instant,
     exchange: Exchange,
     show: Box<dyn FnOnce(Exchange) + Send>,
-    _place: Place,
+    _place: Permit,
 }
 
 impl Waiting {
@@ -107,17 +107,17 @@ impl Waiting {
 }
 
 impl Following {
-    /// Begins with a log that is visible up to an id. What comes later is sent by the feeder that is given to it.
+    /// Begins with a log that is visible up to an id. What comes later is sent by the broadcaster that is given to it.
     pub(super) fn new(store: &Arc<dyn Store>, limits: FollowLimits, decided: Id) -> Arc<Following> {
         let state = State { decided, ..State::default() };
         let (store, state, news) = (Arc::clone(store), Mutex::new(state), Condvar::new());
-        let (places, heartbeat) = (Places::new(limits.followers_max), limits.heartbeat);
-        Arc::new(Following { store, places, heartbeat, state, news, feeder: Mutex::default() })
+        let (permits, heartbeat) = (Semaphore::new(limits.followers_max), limits.heartbeat);
+        Arc::new(Following { store, permits, heartbeat, state, news, broadcaster: Mutex::default() })
     }
 
-    /// From now on it has a feeder, whose end [`Following::stop`] awaits.
-    pub(super) fn is_fed_by(&self, feeder: JoinHandle<()>) {
-        *self.feeder.lock().unwrap_or_else(PoisonError::into_inner) = Some(feeder);
+    /// From now on it has a broadcaster, whose end [`Following::stop`] awaits.
+    pub(super) fn is_fed_by(&self, broadcaster: JoinHandle<()>) {
+        *self.broadcaster.lock().unwrap_or_else(PoisonError::into_inner) = Some(broadcaster);
     }
 
     /// The log is visible up to an id. Costs nothing to speak of: writers wait for it.
@@ -126,7 +126,7 @@ impl Following {
         if decided > state.decided {
             state.decided = decided;
             drop(state);
-            if self.places.taken() > 0 {
+            if self.permits.taken() > 0 {
                 self.news.notify_one();
             }
         }
@@ -136,15 +136,15 @@ impl Following {
     pub(crate) fn stop(&self) {
         self.lock().stopping = true;
         self.news.notify_one();
-        let feeder = self.feeder.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if feeder.is_some_and(|feeder| feeder.join().is_err()) {
+        let broadcaster = self.broadcaster.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if broadcaster.is_some_and(|broadcaster| broadcaster.join().is_err()) {
             log::error!("the thread that feeds followers panicked; the log file says where");
         }
     }
 
     /// How many follow, or wait.
     pub(crate) fn number(&self) -> usize {
-        self.places.taken()
+        self.permits.taken()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -156,8 +156,8 @@ impl Following {
         match until {
             None => self.news.wait(state).unwrap_or_else(PoisonError::into_inner),
             Some(until) => {
-                let patience = until.saturating_duration_since(Instant::now());
-                self.news.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0
+                let timeout = until.saturating_duration_since(Instant::now());
+                self.news.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0
             }
         }
     }
@@ -176,14 +176,14 @@ impl Following {
         self.heartbeat
     }
 
-    fn take_place(&self, state: &State) -> Result<Place, Reply> {
+    fn take_place(&self, state: &State) -> Result<Permit, Reply> {
         if state.stopping {
             return Err(Reply::no_answer(503, "this node is stopping"));
         }
-        self.places.take().ok_or_else(|| {
+        self.permits.take().ok_or_else(|| {
             let sentence = format!(
                 "this node has {} followers, as many as it takes; follow another node, or try again later",
-                self.places.taken()
+                self.permits.taken()
             );
             Reply::no_answer(503, &sentence).with_header("Retry-After", "10")
         })
@@ -214,13 +214,13 @@ impl Following {
         self: &Arc<Following>,
         exchange: Exchange,
         from: Id,
-        patience: Duration,
+        timeout: Duration,
         show: Box<dyn FnOnce(Exchange) + Send>,
     ) {
         let mut state = self.lock();
         match self.take_place(&state) {
             Ok(place) => {
-                let until = Instant::now() + patience;
+                let until = Instant::now() + timeout;
                 state.waiting.push(Waiting { from, until, exchange, show, _place: place });
                 drop(state);
                 self.news.notify_one();
@@ -249,7 +249,7 @@ impl Source for Follower {
 }
 
 impl Follower {
-    /// From now on the feeder sends what comes.
+    /// From now on the broadcaster sends what comes.
     fn came_to_the_end(self, stream: io::Result<Stream>) {
         match stream {
             Ok(stream) => {

@@ -1,6 +1,6 @@
 //! Answers `GET /messages` and `GET /messages/ID`.
 
-use super::feeder::Feeder;
+use super::broadcaster::Broadcaster;
 use super::following::{FollowLimits, Following};
 use super::page::Page;
 use super::query::{Query, consistency};
@@ -34,7 +34,7 @@ impl Reading {
         decided: Id,
     ) -> io::Result<Reading> {
         let following = Following::new(store, limits, decided);
-        Feeder::start(&following)?;
+        Broadcaster::start(&following)?;
         Ok(Reading { store: Arc::clone(store), default_view, following })
     }
 }

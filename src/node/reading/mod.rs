@@ -7,10 +7,10 @@
 //! | [`snapshot`] | what may be shown to a reader who comes now |
 //! | [`page`] | a part of the log as it is now, as a document or as lines |
 //! | [`following`] | what comes later: followers, and readers who wait a while |
-//! | [`feeder`] | the thread that brings it to them |
+//! | [`broadcaster`] | the thread that brings it to them |
 //! | [`part`], [`mod@format`] | what it brings: messages, written once for all followers |
 
-mod feeder;
+mod broadcaster;
 mod following;
 mod format;
 mod messages;

@@ -32,7 +32,7 @@ pub struct ReplicaStatus {
 
 impl ReplicaStatus {
     /// Whether what is held here beyond the end of a master's log belongs to that log: the master takes it over when it
-    /// begins a reign, because its own disk may have lost it. What is decided here was acknowledged by that master: then
+    /// begins an epoch, because its own disk may have lost it. What is decided here was acknowledged by that master: then
     /// its disk lost more than a last batch, and nothing is taken over.
     #[must_use]
     pub fn continues(&self, log_id: LogId, history: &EpochHistory, last: Id) -> bool {
@@ -50,7 +50,7 @@ pub struct Found {
     pub copy: CopyId,
     /// The log, the latest epoch that was entered, and the start of that master's process; none if no master of ours was
     /// ever met.
-    pub reign: Option<(LogId, Epoch, Incarnation)>,
+    pub epoch: Option<(LogId, Epoch, Incarnation)>,
     /// The id up to which everything is held durably.
     pub last: Id,
     /// The high watermark that was noted last.
@@ -74,7 +74,7 @@ pub(super) struct Accepted {
     master: Incarnation,
     last: Id,
     decided: Id,
-    turn: u64,
+    session: u64,
     admitted: bool,
 }
 
@@ -83,17 +83,17 @@ pub(super) struct Accepted {
 pub enum Change {
     /// Drop every slot from this id on.
     DropFrom(Id),
-    /// Enter a reign.
-    Enter(Entrance),
+    /// Enter an epoch.
+    Enter(EnteredEpoch),
     /// Append these, in order.
     Append(Vec<Slot>),
     /// Mark these entries, held already, as refused.
     Refuse(Vec<Id>),
 }
 
-/// A reign that a secondary enters.
+/// An epoch that a secondary enters.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Entrance {
+pub struct EnteredEpoch {
     /// The log.
     pub log_id: LogId,
     /// The epoch.
@@ -102,7 +102,7 @@ pub struct Entrance {
     pub master: Incarnation,
     /// The id from which it overtakes what is held.
     pub begins: Id,
-    /// Every reign of the log so far, if the call told them.
+    /// Every epoch of the log so far, if the call told them.
     pub told: Option<EpochHistory>,
 }
 
@@ -111,7 +111,7 @@ pub struct Entrance {
 pub struct Decisions {
     /// The log that the master serves.
     pub log_id: LogId,
-    /// Its reign.
+    /// Its epoch.
     pub epoch: Epoch,
     /// The start of its process: two masters that go on from copies of one log may be in the same epoch.
     pub master: Incarnation,
@@ -139,7 +139,7 @@ pub enum StaleReply {
     /// It serves this log.
     OtherLog(LogId),
     /// It is still in this epoch.
-    EarlierReign(Epoch),
+    EarlierEpoch(Epoch),
     /// It is in the same epoch, on a copy of the log.
     OtherMaster(Epoch),
 }
@@ -148,7 +148,7 @@ impl fmt::Display for StaleReply {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StaleReply::OtherLog(log_id) => write!(formatter, "serves another log, {log_id}"),
-            StaleReply::EarlierReign(epoch) => write!(formatter, "is still in epoch {epoch}"),
+            StaleReply::EarlierEpoch(epoch) => write!(formatter, "is still in epoch {epoch}"),
             StaleReply::OtherMaster(epoch) => {
                 write!(formatter, "is not the master of epoch {epoch} that this node follows; stop one of the two")
             }
@@ -185,8 +185,8 @@ pub(super) struct Replica {
     visible: u64,
     /// Refusals above `decided`.
     refused: BTreeSet<Id>,
-    /// The latest turn of its master's that it knows, and whether it was admitted in that one.
-    turn: u64,
+    /// The latest session of its master's that it knows, and whether it was admitted in that one.
+    session: u64,
     admitted: bool,
     foreign: u64,
     diverged: Option<Id>,
@@ -200,7 +200,7 @@ impl Replica {
     /// # Panics
     /// If more is decided than held.
     pub(super) fn recovered(incarnation: Incarnation, found: Found) -> Replica {
-        let Found { copy, reign, last, decided, visible, refused } = found;
+        let Found { copy, epoch, last, decided, visible, refused } = found;
         assert!(decided <= last, "decided {decided} ≤ last {last}");
         let empty = Replica {
             incarnation,
@@ -212,12 +212,12 @@ impl Replica {
             decided: Id::ZERO,
             visible: 0,
             refused: BTreeSet::new(),
-            turn: 0,
+            session: 0,
             admitted: false,
             foreign: 0,
             diverged: None,
         };
-        let Some((log_id, epoch, master)) = reign else {
+        let Some((log_id, epoch, master)) = epoch else {
             let visible = visible + last.since(decided) - refused.len() as u64;
             return Replica { last, decided: last, visible, foreign: visible, ..empty };
         };
@@ -287,7 +287,7 @@ impl Replica {
             return Err(Refusal::Foreign { messages: self.foreign });
         }
         check_shape(call)?;
-        let drop_from = self.check_reign(call)?;
+        let drop_from = self.check_epoch(call)?;
         let last = drop_from.map_or(self.last, |id| self.last.min(id.previous()));
         if call.after > last {
             return Err(Refusal::Gap { holds: last });
@@ -321,7 +321,7 @@ impl Replica {
 
     fn accept(&self, call: &Call, holds: &Holds, refuse: Vec<Id>) -> (Accepted, Vec<Change>) {
         let known = self.log_id == Some(call.log_id) && self.epoch == call.epoch && self.master == Some(call.master);
-        let entrance = || Entrance {
+        let entered = || EnteredEpoch {
             log_id: call.log_id,
             epoch: call.epoch,
             master: call.master,
@@ -339,18 +339,18 @@ impl Replica {
             master: call.master,
             last: holds.last.max(call.through),
             decided: call.decided,
-            turn: call.turn,
+            session: call.session,
             admitted: call.admitted,
         };
         let drop = accepted.drop_from.map(Change::DropFrom);
-        let enter = (!known).then(|| Change::Enter(entrance()));
+        let enter = (!known).then(|| Change::Enter(entered()));
         let append = (!append.is_empty()).then_some(Change::Append(append));
         let refuse = (!refuse.is_empty()).then_some(Change::Refuse(refuse));
         (accepted, [drop, enter, append, refuse].into_iter().flatten().collect())
     }
 
     /// Checks log and epoch; gives the id from which a later epoch overtook what is held here.
-    fn check_reign(&self, call: &Call) -> Result<Option<Id>, Refusal> {
+    fn check_epoch(&self, call: &Call) -> Result<Option<Id>, Refusal> {
         match self.log_id {
             Some(holds) if holds != call.log_id && self.last > Id::ZERO => return Err(Refusal::OtherLog { holds }),
             Some(holds) if holds != call.log_id => return Ok(Some(Id::ZERO.next())),
@@ -362,12 +362,12 @@ impl Replica {
         if call.epoch == self.epoch {
             return Ok(None);
         }
-        let opening = call.opening.filter(|opening| opening.since == self.epoch);
-        let Some(opening) = opening else { return Err(Refusal::NotOpened { epoch: self.epoch }) };
-        if self.decided >= opening.overtaken_from {
-            return Err(Refusal::MasterBehind { decided: self.decided, begins: opening.overtaken_from });
+        let epoch_start = call.epoch_start.filter(|epoch_start| epoch_start.since == self.epoch);
+        let Some(epoch_start) = epoch_start else { return Err(Refusal::EpochStartMismatch { epoch: self.epoch }) };
+        if self.decided >= epoch_start.overtaken_from {
+            return Err(Refusal::MasterBehind { decided: self.decided, begins: epoch_start.overtaken_from });
         }
-        Ok(Some(opening.overtaken_from))
+        Ok(Some(epoch_start.overtaken_from))
     }
 
     /// What an accepted call asked for is stored: publishes it as pending, takes over the high watermark, and gives the
@@ -377,8 +377,8 @@ impl Replica {
             self.last = self.last.min(id.previous());
             self.refused.split_off(&id);
         }
-        if accepted.enters || accepted.turn > self.turn {
-            (self.turn, self.admitted) = (accepted.turn, false);
+        if accepted.enters || accepted.session > self.session {
+            (self.session, self.admitted) = (accepted.session, false);
         }
         self.log_id = Some(accepted.log_id);
         self.epoch = accepted.epoch;
@@ -386,12 +386,12 @@ impl Replica {
         self.last = self.last.max(accepted.last);
         self.refused.extend(accepted.refused.iter().copied().filter(|&id| id > self.decided));
         self.advance(accepted.decided);
-        self.admitted |= accepted.admitted && accepted.turn == self.turn && self.last >= accepted.decided;
+        self.admitted |= accepted.admitted && accepted.session == self.session && self.last >= accepted.decided;
         self.acknowledgement()
     }
 
     /// Examines a master's answer about decisions. The refusals that it gives have to be stored before
-    /// [`Replica::learned`], and nothing may be accepted in between. Gives `None` for a reign that was not entered yet: the
+    /// [`Replica::learned`], and nothing may be accepted in between. Gives `None` for an epoch that was not entered yet: the
     /// calls of its master bring what it decided.
     ///
     /// # Errors
@@ -402,7 +402,7 @@ impl Replica {
             return Err(StaleReply::OtherLog(decisions.log_id));
         }
         if decisions.epoch < self.epoch {
-            return Err(StaleReply::EarlierReign(decisions.epoch));
+            return Err(StaleReply::EarlierEpoch(decisions.epoch));
         }
         if decisions.epoch > self.epoch {
             return Ok(None);
@@ -451,7 +451,7 @@ impl Replica {
             incarnation: self.incarnation,
             durable: self.last,
             decided: self.decided,
-            turn: self.turn,
+            session: self.session,
             admitted: self.admitted,
         }
     }

@@ -3,15 +3,15 @@
 //! Everything that changes the log holds the writing connection from before it looks whether the store is sound until the
 //! store knows what came of it: a write or a sync that fails is the last one, for those who wait behind it, too.
 
-use super::claim::{self, Claim};
+use super::ballast::Ballast;
+use super::directory_lock::{self, DirectoryLock};
 use super::files::{Files, in_directory, sync_directory};
-use super::floor::{Floor, FloorFile};
 use super::place::OpenFiles;
 use super::promise::check_promised;
 use super::readers::{READERS_MAX, Readers};
-use super::reserve::Reserve;
 use super::room::FileSizeLimit;
 use super::schema::{self, CHECK_STEP, Damage, Transaction};
+use super::watermark_file::{WatermarkFile, WatermarkRecord};
 use crate::process::threads::lock;
 use crate::protocol::{CopyId, Id, KeyedWrite, Slot, SlotRef, Watermark};
 use crate::store::{Identity, ReadLimit, Store, StoreError, Trouble, check_order, weight};
@@ -31,7 +31,7 @@ const REFUSALS_REMEMBERED: usize = 65_536;
 /// What one transaction writes at least: a page of the database, about.
 const TRANSACTION_BYTES: u64 = 4 << 10;
 /// How long a stop waits for them.
-const CLOSE_PATIENCE: Duration = Duration::from_millis(200);
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// A log on disk.
 pub struct Disk {
@@ -44,17 +44,17 @@ pub struct Disk {
     drops: AtomicU64,
     refused: Mutex<Refusals>,
     pub(super) cache_bytes: usize,
-    floor: Mutex<FloorFile>,
+    watermark_file: Mutex<WatermarkFile>,
     /// A failure stays: nothing is written after it, because what the system kept of that write is not known.
     pub(super) trouble: Mutex<Option<Trouble>>,
     /// What an operator should look after, though the store works.
     pub(super) warning: Mutex<Option<String>>,
-    pub(super) reserve: Reserve,
+    pub(super) ballast: Ballast,
     pub(super) open_files: OpenFiles,
     pub(super) file_size_limit: FileSizeLimit,
     pub(super) activity: Mutex<Activity>,
     pub(super) closed: AtomicBool,
-    _claim: Claim,
+    _directory_lock: DirectoryLock,
 }
 
 pub(super) struct Activity {
@@ -83,19 +83,20 @@ impl Refusals {
 enum Purpose {
     /// Messages. There may be no room for them.
     Messages,
-    /// What must be kept on a full disk, too; the reserve is for that.
-    Fate,
+    /// What must be kept on a full disk, too; the ballast is for that.
+    Decision,
 }
 
 impl Disk {
     /// Opens a data directory, and checks the end of the log. Gives the id up to which nothing was checked: that is left to
-    /// the housekeeper, who is to be started.
+    /// the checkpointer, who is to be started.
     pub(super) fn open_alone(directory: &Path, cache_bytes: usize) -> Result<(Arc<Disk>, Id), StoreError> {
-        let claim = Claim::take(directory)?;
-        claim::check_finished(directory)?;
+        let lock = DirectoryLock::take(directory)?;
+        directory_lock::check_finished(directory)?;
         let files = Files { directory: directory.to_owned() };
         let existed = files.database().exists();
-        let (mut floor, found) = FloorFile::open(&files.floor()).map_err(|error| in_directory(directory, &error))?;
+        let (mut watermark_file, found) =
+            WatermarkFile::open(&files.watermark_file()).map_err(|error| in_directory(directory, &error))?;
         let writer = schema::open(&files.database(), existed, cache_bytes)?;
         let (last, _) = check_promised(&files, found, &writer)?;
         let cannot_read = |damage| StoreError::new(format!("{}: {damage}", files.database().display()));
@@ -103,21 +104,21 @@ impl Disk {
         // SQLite takes what an earlier process left in the write-ahead log for durable, but only moving it makes it so.
         files.make_durable(&writer)?;
         // What a killed process left is read back, but may be nowhere else than in memory: it counts once it is synced. A
-        // floor that can be read says that the names of all files are durable, so they are synced first.
+        // watermark file that can be read says that the names of all files are durable, so they are synced first.
         if found.is_none() {
             sync_directory(directory).map_err(|error| in_directory(directory, &error))?;
-            floor.write(Floor::default()).map_err(|error| in_directory(directory, &error))?;
+            watermark_file.write(WatermarkRecord::default()).map_err(|error| in_directory(directory, &error))?;
         }
-        floor.sync().map_err(|error| in_directory(directory, &error))?;
-        let reserve = Reserve::new(&files.reserve());
-        let room = reserve.take().map_err(|error| in_directory(directory, &error))?;
+        watermark_file.sync().map_err(|error| in_directory(directory, &error))?;
+        let ballast = Ballast::new(&files.ballast());
+        let room = ballast.take().map_err(|error| in_directory(directory, &error))?;
         let file_size_limit = FileSizeLimit::of_this_process();
         let no_room = file_size_limit.refusal(&files, 0).map_or_else(|| files.full(), Trouble::NoRoom);
         let open_files = OpenFiles::note(&files).map_err(|error| in_directory(directory, &error))?;
         let disk = Arc::new(Disk {
             trouble: Mutex::new((!room).then_some(no_room)),
             warning: Mutex::default(),
-            reserve,
+            ballast,
             open_files,
             file_size_limit,
             files,
@@ -128,10 +129,10 @@ impl Disk {
             drops: AtomicU64::new(0),
             refused: Mutex::new(Refusals { after: last, known: BTreeSet::new() }),
             cache_bytes,
-            floor: Mutex::new(floor),
+            watermark_file: Mutex::new(watermark_file),
             activity: Mutex::new(Activity { bytes_since_checkpoint: 0, last_write: Instant::now() }),
             closed: AtomicBool::new(false),
-            _claim: claim,
+            _directory_lock: lock,
         });
         let unchecked = disk.check_end(last)?;
         Ok((disk, unchecked))
@@ -256,8 +257,8 @@ impl Disk {
 
     /// The disk is full: makes room for what must be written all the same.
     fn run_out_of_room(&self) -> Result<Trouble, StoreError> {
-        self.reserve.give_up().map_err(|error| {
-            self.latch_write(&format!("{} could not be removed: {error}", self.files.reserve().display()))
+        self.ballast.give_up().map_err(|error| {
+            self.latch_write(&format!("{} could not be removed: {error}", self.files.ballast().display()))
         })?;
         Ok(self.take_no_more(self.files.full()))
     }
@@ -271,31 +272,31 @@ impl Disk {
         trouble.get_or_insert(no_room).clone()
     }
 
-    /// A write that changes something else than the end of the log: counted, in the database and in the floor.
+    /// A write that changes something else than the end of the log: counted, in the database and in the watermark file.
     fn amend(
         &self,
         writer: &MutexGuard<'_, Connection>,
         what: &str,
         work: impl Fn(&Transaction<'_>) -> rusqlite::Result<()>,
     ) -> Result<(), StoreError> {
-        let amendments = self.write_amendment(writer, what, work)?;
-        self.note_amendments(amendments)
+        let mutations = self.write_mutation(writer, what, work)?;
+        self.note_mutations(mutations)
     }
 
-    fn write_amendment(
+    fn write_mutation(
         &self,
         writer: &MutexGuard<'_, Connection>,
         what: &str,
         work: impl Fn(&Transaction<'_>) -> rusqlite::Result<()>,
     ) -> Result<u64, StoreError> {
-        self.write(writer, what, Purpose::Fate, 0, |transaction| {
+        self.write(writer, what, Purpose::Decision, 0, |transaction| {
             work(transaction)?;
-            schema::count_amendment(transaction)
+            schema::count_mutation(transaction)
         })
     }
 
-    fn note_amendments(&self, number: u64) -> Result<(), StoreError> {
-        self.set_floor(|floor| floor.amendments = floor.amendments.max(number))
+    fn note_mutations(&self, number: u64) -> Result<(), StoreError> {
+        self.set_record(|record| record.mutations = record.mutations.max(number))
     }
 
     /// What a reader found. Damage is latched: a disk that lost one thing is not to be trusted with another.
@@ -339,30 +340,30 @@ impl Disk {
         false
     }
 
-    /// Changes the floor. It is in the hands of the system afterwards, and synced later.
-    fn set_floor(&self, change: impl FnOnce(&mut Floor)) -> Result<(), StoreError> {
-        let mut file = lock(&self.floor);
+    /// Changes the watermark file. It is in the hands of the system afterwards, and synced later.
+    fn set_record(&self, change: impl FnOnce(&mut WatermarkRecord)) -> Result<(), StoreError> {
+        let mut file = lock(&self.watermark_file);
         self.check_sound()?;
-        let mut floor = file.floor();
-        change(&mut floor);
-        file.write(floor).map_err(|error| {
-            self.latch_write(&format!("{} could not be written: {error}", self.files.floor().display()))
+        let mut record = file.record();
+        change(&mut record);
+        file.write(record).map_err(|error| {
+            self.latch_write(&format!("{} could not be written: {error}", self.files.watermark_file().display()))
         })
     }
 
-    /// Syncs the floor, without holding up those who write it.
-    fn sync_floor(&self) -> Result<(), StoreError> {
-        let to_sync = lock(&self.floor).to_sync();
-        let synced =
-            to_sync.map_or(Ok(()), |(file, number)| file.sync_data().map(|()| lock(&self.floor).synced(number)));
+    /// Syncs the watermark file, without holding up those who write it.
+    fn sync_watermark_file(&self) -> Result<(), StoreError> {
+        let to_sync = lock(&self.watermark_file).to_sync();
+        let synced = to_sync
+            .map_or(Ok(()), |(file, number)| file.sync_data().map(|()| lock(&self.watermark_file).synced(number)));
         synced.map_err(|error| {
-            self.latch_write(&format!("{} could not be synced: {error}", self.files.floor().display()))
+            self.latch_write(&format!("{} could not be synced: {error}", self.files.watermark_file().display()))
         })
     }
 
-    /// Syncs the floor where nobody waits for it: a failure is latched, and logged.
-    pub(super) fn sync_floor_aside(&self) {
-        if let Err(error) = self.sync_floor() {
+    /// Syncs the watermark file where nobody waits for it: a failure is latched, and logged.
+    pub(super) fn sync_watermark_file_aside(&self) {
+        if let Err(error) = self.sync_watermark_file() {
             log::error!("{error}");
         }
     }
@@ -372,7 +373,7 @@ impl Store for Disk {
     fn append(&self, slots: &[Slot]) -> Result<(), StoreError> {
         let Some(last) = slots.last().map(Slot::id) else { return Ok(()) };
         let refused: Vec<Id> = slots.iter().filter(|slot| matches!(slot, Slot::Refused(_))).map(Slot::id).collect();
-        let purpose = if refused.len() == slots.len() { Purpose::Fate } else { Purpose::Messages };
+        let purpose = if refused.len() == slots.len() { Purpose::Decision } else { Purpose::Messages };
         let text_bytes = slots.iter().map(|slot| weight(slot.into()) as u64).sum();
         let writer = self.writer(purpose, text_bytes)?;
         let before = self.last();
@@ -381,11 +382,11 @@ impl Store for Disk {
         self.write(&writer, &what, purpose, text_bytes, |transaction| schema::insert(transaction, slots))?;
         self.last.store(last.get(), Ordering::SeqCst);
         lock(&self.refused).extend(&refused);
-        self.set_floor(|floor| floor.durable = last)
+        self.set_record(|record| record.durable = last)
     }
 
     fn refuse(&self, ids: &[Id]) -> Result<(), StoreError> {
-        let writer = self.writer(Purpose::Fate, 0)?;
+        let writer = self.writer(Purpose::Decision, 0)?;
         if let Some(missing) = ids.iter().find(|&&id| id > self.last() || id == Id::ZERO) {
             return Err(StoreError::new(format!("id {missing} is not held; the log ends at {}", self.last())));
         }
@@ -395,21 +396,21 @@ impl Store for Disk {
     }
 
     fn drop_from(&self, id: Id) -> Result<(), StoreError> {
-        let writer = self.writer(Purpose::Fate, 0)?;
+        let writer = self.writer(Purpose::Decision, 0)?;
         let before = self.last();
         let last = before.min(id.previous());
-        // The floor goes first: after a crash in between, the log holds more than was promised, and never less.
-        self.set_floor(|floor| floor.durable = floor.durable.min(last))?;
-        self.sync_floor()?;
+        // The watermark file goes first: after a crash in between, the log holds more than was promised, and never less.
+        self.set_record(|record| record.durable = record.durable.min(last))?;
+        self.sync_watermark_file()?;
         // So that no reader misses what is dropped: see `with_slots`.
         self.last.store(last.get(), Ordering::SeqCst);
         self.drops.fetch_add(1, Ordering::SeqCst);
         let what = "the end of a former epoch";
-        let amendments = self
-            .write_amendment(&writer, what, |transaction| schema::drop_from(transaction, id))
+        let mutations = self
+            .write_mutation(&writer, what, |transaction| schema::drop_from(transaction, id))
             .inspect_err(|_| self.last.store(before.get(), Ordering::SeqCst))?;
         lock(&self.refused).known.split_off(&last.next());
-        self.note_amendments(amendments)
+        self.note_mutations(mutations)
     }
 
     fn last(&self) -> Id {
@@ -459,20 +460,20 @@ impl Store for Disk {
     }
 
     fn set_identity(&self, identity: &Identity) -> Result<(), StoreError> {
-        let writer = self.writer(Purpose::Fate, 0)?;
+        let writer = self.writer(Purpose::Decision, 0)?;
         self.amend(&writer, "the log's identity", |transaction| schema::set_identity(transaction, identity))?;
-        self.set_floor(|floor| floor.log_id = Some(identity.log_id))
+        self.set_record(|record| record.log_id = Some(identity.log_id))
     }
 
     fn watermark(&self) -> Watermark {
-        let floor = lock(&self.floor).floor();
-        Watermark { decided: floor.decided, visible: floor.visible }
+        let record = lock(&self.watermark_file).record();
+        Watermark { decided: record.decided, visible: record.visible }
     }
 
     fn note_watermark(&self, watermark: Watermark) -> Result<(), StoreError> {
-        self.set_floor(|floor| {
-            floor.decided = watermark.decided;
-            floor.visible = watermark.visible;
+        self.set_record(|record| {
+            record.decided = watermark.decided;
+            record.visible = watermark.visible;
         })
     }
 
@@ -486,8 +487,8 @@ impl Store for Disk {
 
     fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        self.sync_floor_aside();
-        if let Err(error) = schema::empty_write_ahead_log(&lock(&self.writer), CLOSE_PATIENCE) {
+        self.sync_watermark_file_aside();
+        if let Err(error) = schema::empty_write_ahead_log(&lock(&self.writer), CLOSE_TIMEOUT) {
             log::warn!("{} could not be tidied: {error}", self.files.database().display());
         }
     }
@@ -523,10 +524,10 @@ mod tests {
         before.append(&[entry(1), Slot::Refused(Id::new(2)), entry(3)]).unwrap();
         before.close();
         drop(before);
-        // The housekeeper of the first one may hold the directory for a moment.
+        // The checkpointer of the first one may hold the directory for a moment.
         let again =
             |_| Disk::open(directory.path()).inspect_err(|_| std::thread::sleep(Duration::from_millis(10))).ok();
-        let disk = (0..1_000).find_map(again).expect("the housekeeper leaves");
+        let disk = (0..1_000).find_map(again).expect("the checkpointer leaves");
         // Those from before the start are in the table only, those from after it in memory, too.
         disk.append(&[entry(4), entry(5)]).unwrap();
         disk.refuse(&[Id::new(4)]).unwrap();

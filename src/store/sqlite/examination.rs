@@ -4,11 +4,11 @@
 //! SQLite reads a database beside its write-ahead log without writing if no other process is there: it locks
 //! nothing (`unix-none`) and keeps the index of that log in its own memory (`locking_mode = EXCLUSIVE`).
 
-use super::claim::{self, ReadLock};
+use super::directory_lock::{self, ReadLock};
 use super::files::in_directory;
-use super::floor;
 use super::promise::check_promised;
 use super::schema::{self, CHECK_STEP};
+use super::watermark_file;
 use super::write_ahead_log::{self, Beneath};
 use crate::protocol::{Id, SlotRef};
 use crate::store::{Identity, StoreError, Watermark};
@@ -32,8 +32,8 @@ impl Examination {
     pub fn open(lock: ReadLock) -> Result<Examination, StoreError> {
         let files = &lock.files;
         let directory = files.directory.as_path();
-        claim::check_finished(directory)?;
-        let found = floor::read(&files.floor()).map_err(|error| in_directory(directory, &error))?;
+        directory_lock::check_finished(directory)?;
+        let found = watermark_file::read(&files.watermark_file()).map_err(|error| in_directory(directory, &error))?;
         let has_frames = fs::metadata(files.write_ahead_log()).is_ok_and(|file| file.len() > 0);
         let reader = schema::open_for_examination(&files.database(), has_frames)?;
         let (last, identity) = check_promised(files, found, &reader)?;

@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a start waits for processes that read the database, and how long before it says so.
-const START_PATIENCE: Duration = Duration::from_secs(10);
-const MOVE_PATIENCE: Duration = Duration::from_secs(1);
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+const MOVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where everything lies.
 #[derive(Clone, Debug)]
@@ -33,21 +33,21 @@ impl Files {
         self.directory.join("log.sqlite-shm")
     }
 
-    pub(super) fn floor(&self) -> PathBuf {
-        self.directory.join("floor")
+    pub(super) fn watermark_file(&self) -> PathBuf {
+        self.directory.join("watermark")
     }
 
-    pub(super) fn reserve(&self) -> PathBuf {
-        self.directory.join("reserve")
+    pub(super) fn ballast(&self) -> PathBuf {
+        self.directory.join("ballast")
     }
 
     pub(super) fn lock(&self) -> PathBuf {
         self.directory.join("lock")
     }
 
-    /// The files that make up the log; the floor is the last.
+    /// The files that make up the log; the watermark file is the last.
     pub(super) fn of_the_log(&self) -> [PathBuf; 4] {
-        [self.database(), self.write_ahead_log(), self.index(), self.floor()]
+        [self.database(), self.write_ahead_log(), self.index(), self.watermark_file()]
     }
 
     /// What to do about a log that is not whole.
@@ -61,8 +61,8 @@ impl Files {
     /// Moves the write-ahead log into the database, which syncs both. A process that reads the database since before the end
     /// of that log keeps it from being moved.
     pub(super) fn make_durable(&self, connection: &Connection) -> Result<(), StoreError> {
-        let deadline = Instant::now() + START_PATIENCE;
-        while !schema::empty_write_ahead_log(connection, MOVE_PATIENCE).map_err(|error| self.unusable(&error))? {
+        let deadline = Instant::now() + START_TIMEOUT;
+        while !schema::empty_write_ahead_log(connection, MOVE_TIMEOUT).map_err(|error| self.unusable(&error))? {
             let readers = holders(&others_with_file(&self.database()));
             let why = format!(
                 "{} is read by another process, {readers}, so what its write-ahead log holds cannot be made durable",
@@ -72,7 +72,7 @@ impl Files {
                 return Err(StoreError::new(format!("{why}. End that process, and start this node again")));
             }
             log::warn!("{why}; waiting for its end");
-            thread::sleep(MOVE_PATIENCE);
+            thread::sleep(MOVE_TIMEOUT);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Opens a data directory, and starts what works on it beside the appends.
 
+use super::checkpointer;
 use super::disk::Disk;
-use super::housekeeping;
 use crate::store::StoreError;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ impl Disk {
     /// As [`Disk::open`].
     pub fn open_with_cache(directory: &Path, cache_bytes: usize) -> Result<Arc<Disk>, StoreError> {
         let (disk, unchecked) = Disk::open_alone(directory, cache_bytes)?;
-        housekeeping::start(&disk, unchecked)?;
+        checkpointer::start(&disk, unchecked)?;
         Ok(disk)
     }
 }

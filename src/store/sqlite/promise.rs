@@ -1,8 +1,8 @@
 //! What a database has to hold, because its node has promised it.
 
 use super::files::Files;
-use super::floor::Floor;
 use super::schema::{self, Damage};
+use super::watermark_file::WatermarkRecord;
 use crate::protocol::{Id, LogId};
 use crate::store::{Identity, StoreError};
 use rusqlite::Connection;
@@ -10,43 +10,43 @@ use rusqlite::Connection;
 /// Checks that a database is what its node has promised. Gives the last id, and whose log it is.
 pub(super) fn check_promised(
     files: &Files,
-    found: Option<Floor>,
+    found: Option<WatermarkRecord>,
     connection: &Connection,
 ) -> Result<(Id, Option<Identity>), StoreError> {
     let damaged = |damage: Damage| files.damaged(&damage.to_string());
     let last = schema::last(connection).map_err(|error| damaged(error.into()))?;
-    let amendments = schema::amendments(connection).map_err(|error| damaged(error.into()))?;
-    check_floor(files, found, last, amendments)?;
+    let mutations = schema::mutations(connection).map_err(|error| damaged(error.into()))?;
+    check_record(files, found, last, mutations)?;
     let identity = schema::identity(connection).map_err(damaged)?;
-    check_identity(files, found.and_then(|floor| floor.log_id), identity.as_ref())?;
+    check_identity(files, found.and_then(|record| record.log_id), identity.as_ref())?;
     Ok((last, identity))
 }
 
-/// A log must not fall below what its node has promised. Without a readable floor that cannot be told, unless there is
+/// A log must not fall below what its node has promised. Without a readable watermark file that cannot be told, unless there is
 /// nothing in the database either: then the directory is new, or its making was cut off.
-fn check_floor(files: &Files, found: Option<Floor>, last: Id, amendments: u64) -> Result<(), StoreError> {
+fn check_record(files: &Files, found: Option<WatermarkRecord>, last: Id, mutations: u64) -> Result<(), StoreError> {
     let directory = files.directory.display();
     let lost = match found {
-        Some(floor) if floor.durable > last => format!(
+        Some(record) if record.durable > last => format!(
             "{directory} has lost the ids {}–{}: this node had acknowledged them, but the log ends at {last}",
             last.next(),
-            floor.durable
+            record.durable
         ),
-        Some(floor) if floor.amendments > amendments => format!(
+        Some(record) if record.mutations > mutations => format!(
             "{directory} has lost {} of {} changes, refusals of messages among them",
-            floor.amendments - amendments,
-            floor.amendments
+            record.mutations - mutations,
+            record.mutations
         ),
-        None if last > Id::ZERO || amendments > 0 => format!(
+        None if last > Id::ZERO || mutations > 0 => format!(
             "{} is missing or damaged, so it cannot be told whether the log, which ends at {last}, is whole",
-            files.floor().display()
+            files.watermark_file().display()
         ),
         _ => return Ok(()),
     };
     Err(StoreError::new(format!("{lost}. {}", Files::WAY_OUT)))
 }
 
-/// The floor knows which log this is, too.
+/// The watermark file knows which log this is, too.
 fn check_identity(files: &Files, promised: Option<LogId>, found: Option<&Identity>) -> Result<(), StoreError> {
     match promised {
         Some(promised) if found.map(|identity| identity.log_id) != Some(promised) => {

@@ -1,7 +1,7 @@
 //! Room in the files of the log, where the system limits the size of a file (`ulimit -f`).
 //!
 //! A write beyond that limit would fail as one to a broken disk does. So it is not tried: a limit that is reached is a disk
-//! that is full, and some room is left for refusals, as the reserve does it on a disk.
+//! that is full, and some room is left for refusals, as the ballast does it on a disk.
 
 use super::files::Files;
 use rustix::process::{Resource, getrlimit};

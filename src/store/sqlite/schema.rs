@@ -1,7 +1,7 @@
 //! The database: its tables, and the statements on them. Nothing outside of this file speaks SQL.
 
 use crate::protocol::{
-    CopyId, EntryRef, Epoch, EpochHistory, Id, Incarnation, KeyedWrite, LogId, Reign, Slot, SlotRef,
+    CopyId, EntryRef, Epoch, EpochEntry, EpochHistory, Id, Incarnation, KeyedWrite, LogId, Slot, SlotRef,
 };
 use crate::store::{Identity, KnownMember, ReadLimit, StoreError, weight};
 use crc32fast::Hasher;
@@ -12,10 +12,10 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The version of the tables, in SQLite's `user_version`.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// What makes a database one of ours, in SQLite's `application_id`: "RLOG".
 const APPLICATION: i64 = 0x524c_4f47;
-/// How long a statement waits for another connection. Only the housekeeper and the writer can meet.
+/// How long a statement waits for another connection. Only the checkpointer and the writer can meet.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is checked at a time: some thousand slots a second beside the service, which readers and writers do not notice.
@@ -27,7 +27,7 @@ const WRITE_AHEAD_LOG_BYTES_KEPT: i64 = 16 << 20;
 const TABLES: &str = "
 CREATE TABLE slots (
     id           INTEGER PRIMARY KEY,  -- place in the log, from 1, without holes
-    epoch        INTEGER NOT NULL,     -- reign in which it was written; 0 for a refused id
+    epoch        INTEGER NOT NULL,     -- epoch in which it was written; 0 for a refused id
     timestamp_ms INTEGER NOT NULL,     -- when the master accepted it, milliseconds since 1970; 0 for a refused id
     message      TEXT,                 -- NULL: the id was refused
     key          TEXT,                 -- the idempotency key, if it has one
@@ -35,11 +35,11 @@ CREATE TABLE slots (
 ) STRICT;
 CREATE INDEX refusals ON slots (id) WHERE message IS NULL;  -- they are asked for often, and rare
 CREATE INDEX keys ON slots (id) WHERE key IS NOT NULL;          -- the latest are asked for at every start
-CREATE TABLE amendments (
+CREATE TABLE mutations (
     one          INTEGER PRIMARY KEY CHECK (one = 1),
     number       INTEGER NOT NULL      -- transactions so far that changed something else than the end of the log
 ) STRICT;
-INSERT INTO amendments VALUES (1, 0);
+INSERT INTO mutations VALUES (1, 0);
 CREATE TABLE copy (
     one          INTEGER PRIMARY KEY CHECK (one = 1),
     id           TEXT NOT NULL         -- 16 random hexadecimal digits: which copy of a log this is
@@ -202,8 +202,8 @@ fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
 
 /// Moves the write-ahead log into the database and cuts it to nothing, waiting so long for other connections. Gives whether
 /// everything in it was moved, and so is durable; `false` if another process reads what was there before.
-pub(super) fn empty_write_ahead_log(connection: &Connection, patience: Duration) -> rusqlite::Result<bool> {
-    connection.busy_timeout(patience)?;
+pub(super) fn empty_write_ahead_log(connection: &Connection, timeout: Duration) -> rusqlite::Result<bool> {
+    connection.busy_timeout(timeout)?;
     let moved = move_write_ahead_log(connection, "PRAGMA wal_checkpoint(TRUNCATE)");
     connection.busy_timeout(BUSY_TIMEOUT)?;
     moved
@@ -272,15 +272,15 @@ pub(super) fn copy_id(connection: &Connection) -> Result<CopyId, Damage> {
     CopyId::parse(&text).ok_or_else(|| Damage::Found(format!("\"{}\" is no copy id", text.escape_debug())))
 }
 
-pub(super) fn amendments(connection: &Connection) -> rusqlite::Result<u64> {
-    connection.query_row("SELECT number FROM amendments", [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
+pub(super) fn mutations(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.query_row("SELECT number FROM mutations", [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
 }
 
-/// Counts a transaction that changes something else than the end of the log. Only the floor can tell later whether it
+/// Counts a transaction that changes something else than the end of the log. Only the watermark file can tell later whether it
 /// is still there: the last id of the log does not.
-pub(super) fn count_amendment(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
-    transaction.0.execute("UPDATE amendments SET number = number + 1", [])?;
-    amendments(transaction.0)
+pub(super) fn count_mutation(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
+    transaction.0.execute("UPDATE mutations SET number = number + 1", [])?;
+    mutations(transaction.0)
 }
 
 pub(super) fn refuse(transaction: &Transaction<'_>, ids: &[Id]) -> rusqlite::Result<()> {
@@ -433,7 +433,7 @@ fn parse_identity([log_id, master, epochs, members]: &[String; 4]) -> Option<Ide
         let (epoch, rest) = line.split_once(" from ")?;
         let (start, master) = rest.split_once(" by ")?;
         let (epoch, start) = (Epoch::new(epoch.parse().ok()?), Id::new(start.parse().ok()?));
-        Some(Reign { epoch, start, master: Incarnation::new(u64::from_str_radix(master, 16).ok()?) })
+        Some(EpochEntry { epoch, start, master: Incarnation::new(u64::from_str_radix(master, 16).ok()?) })
     };
     let member = |line: &str| {
         let (name, url) = line.split_once(" at ")?;
@@ -448,8 +448,8 @@ fn parse_identity([log_id, master, epochs, members]: &[String; 4]) -> Option<Ide
 }
 
 pub(super) fn set_identity(transaction: &Transaction<'_>, identity: &Identity) -> rusqlite::Result<()> {
-    let line = |&Reign { epoch, start, master }: &Reign| format!("{epoch} from {start} by {master}\n");
-    let epochs = identity.history.reigns().iter().map(line);
+    let line = |&EpochEntry { epoch, start, master }: &EpochEntry| format!("{epoch} from {start} by {master}\n");
+    let epochs = identity.history.entries().iter().map(line);
     let members = identity.members.iter().map(|KnownMember { url, name }| format!("{name} at {url}\n"));
     let texts = [identity.log_id.to_string(), identity.master.to_string(), epochs.collect(), members.collect()];
     let [log_id, master, epochs, members] = &texts;

@@ -12,21 +12,21 @@ const UNFINISHED: &str = "restoring";
 
 /// A data directory that belongs to this process, as long as this is held. The files in it are not opened.
 #[derive(Debug)]
-pub struct Claim {
+pub struct DirectoryLock {
     files: Files,
     _lock: File,
 }
 
-impl Claim {
+impl DirectoryLock {
     /// Takes a directory, and makes it if need be.
     ///
     /// # Errors
     /// If another process uses it, which is named, or it cannot be written.
-    pub fn take(directory: &Path) -> Result<Claim, StoreError> {
+    pub fn take(directory: &Path) -> Result<DirectoryLock, StoreError> {
         let files = Files { directory: directory.to_owned() };
         fs::create_dir_all(directory).map_err(|error| in_directory(directory, &error))?;
         let lock = lock(&files)?;
-        Ok(Claim { files, _lock: lock })
+        Ok(DirectoryLock { files, _lock: lock })
     }
 
     /// The directory.
@@ -57,7 +57,7 @@ impl Claim {
         moved.map_err(|error| in_directory(aside, &error))
     }
 
-    /// Takes over a log that was made in another directory and closed, and removes that directory. The floor comes last:
+    /// Takes over a log that was made in another directory and closed, and removes that directory. The watermark file comes last:
     /// a database without it is refused.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! What goes into a [`super::Leader`], and what comes out of it.
 
-use super::{
-    Acknowledgement, Entry, Health, Id, Incarnation, MemberId, Opening, Refusal, ReplicaStatus, Shortfall, Slot,
+use crate::protocol::{
+    Acknowledgement, Entry, EpochStart, Health, Id, Incarnation, MemberId, Refusal, ReplicaStatus, Shortfall, Slot,
     Ticket, Time, Watermark, WriteConcern,
 };
 use std::sync::Arc;
@@ -194,7 +194,7 @@ pub struct Dispatch {
     /// The high watermark to tell.
     pub decided: Id,
     /// Present until the secondary has entered this epoch.
-    pub opening: Option<Opening>,
+    pub epoch_start: Option<EpochStart>,
     /// Whether the secondary takes part in the rounds.
     pub admitted: bool,
 }

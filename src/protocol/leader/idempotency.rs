@@ -1,6 +1,6 @@
 //! Idempotency keys: which write had which name.
 
-use super::Id;
+use crate::protocol::Id;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -11,17 +11,17 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Refusals of some ten thousand messages, and the pages of SQLite that they touch.
-const RESERVE_BYTES: u64 = 4 << 20;
-/// Room that must be there beside the reserve before messages are taken again, so that they are not refused again at once.
+const BALLAST_BYTES: u64 = 4 << 20;
+/// Room that must be there beside the ballast before messages are taken again, so that they are not refused again at once.
 const HEADROOM_BYTES: u64 = 4 << 20;
 
-pub(super) struct Reserve {
+pub(super) struct Ballast {
     path: PathBuf,
 }
 
-impl Reserve {
-    pub(super) fn new(path: &Path) -> Reserve {
-        Reserve { path: path.to_owned() }
+impl Ballast {
+    pub(super) fn new(path: &Path) -> Ballast {
+        Ballast { path: path.to_owned() }
     }
 
     /// Takes the room, unless it is held already; `false` if the disk is too full.
@@ -29,12 +29,12 @@ impl Reserve {
     /// # Errors
     /// If the file cannot be written for another reason.
     pub(super) fn take(&self) -> io::Result<bool> {
-        if fs::metadata(&self.path).is_ok_and(|file| file.len() == RESERVE_BYTES) {
+        if fs::metadata(&self.path).is_ok_and(|file| file.len() == BALLAST_BYTES) {
             return Ok(true);
         }
         let filled =
             OpenOptions::new().write(true).create(true).truncate(true).open(&self.path).and_then(|mut file| {
-                fill(&mut file, RESERVE_BYTES + HEADROOM_BYTES).and_then(|()| file.set_len(RESERVE_BYTES))
+                fill(&mut file, BALLAST_BYTES + HEADROOM_BYTES).and_then(|()| file.set_len(BALLAST_BYTES))
             });
         match filled {
             Ok(()) => Ok(true),

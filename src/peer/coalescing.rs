@@ -13,21 +13,21 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTi
 /// How many values a time-out can have between a power of two and the next.
 const STEPS: u64 = 32;
 
-/// Makes the connections of the connector before it frugal.
+/// Makes the connections of the connector before it coalescing.
 #[derive(Debug)]
-pub(super) struct FrugalConnector;
+pub(super) struct CoalescingConnector;
 
-impl<In: Transport> Connector<In> for FrugalConnector {
-    type Out = Frugal<In>;
+impl<In: Transport> Connector<In> for CoalescingConnector {
+    type Out = Coalescing<In>;
 
-    fn connect(&self, _: &ConnectionDetails<'_>, connection: Option<In>) -> Result<Option<Frugal<In>>, Error> {
-        Ok(connection.map(Frugal::new))
+    fn connect(&self, _: &ConnectionDetails<'_>, connection: Option<In>) -> Result<Option<Coalescing<In>>, Error> {
+        Ok(connection.map(Coalescing::new))
     }
 }
 
 /// A connection that keeps the head of a request back for a moment.
 #[derive(Debug)]
-pub(super) struct Frugal<T> {
+pub(super) struct Coalescing<T> {
     connection: T,
     /// The head that waits.
     head: Vec<u8>,
@@ -37,9 +37,9 @@ pub(super) struct Frugal<T> {
     is_in_use: bool,
 }
 
-impl<T: Transport> Frugal<T> {
-    fn new(connection: T) -> Frugal<T> {
-        Frugal { connection, head: Vec::new(), begins: true, is_in_use: false }
+impl<T: Transport> Coalescing<T> {
+    fn new(connection: T) -> Coalescing<T> {
+        Coalescing { connection, head: Vec::new(), begins: true, is_in_use: false }
     }
 
     /// Sends the head, and as much of the output behind it.
@@ -59,7 +59,7 @@ impl<T: Transport> Frugal<T> {
     }
 }
 
-impl<T: Transport> Transport for Frugal<T> {
+impl<T: Transport> Transport for Coalescing<T> {
     fn buffers(&mut self) -> &mut dyn Buffers {
         self.connection.buffers()
     }
@@ -136,15 +136,15 @@ mod tests {
     /// Sends these pieces as `ureq` does, and reads an answer after each request.
     fn sent(output_bytes: usize, requests: &[&[&str]]) -> Vec<String> {
         let connection = Notes { buffers: LazyBuffers::new(16, output_bytes), sent: Vec::new() };
-        let mut frugal = Frugal::new(connection);
+        let mut coalescing = Coalescing::new(connection);
         for request in requests {
             for piece in *request {
-                frugal.buffers().output()[..piece.len()].copy_from_slice(piece.as_bytes());
-                frugal.transmit_output(piece.len(), NextTimeout::default()).unwrap();
+                coalescing.buffers().output()[..piece.len()].copy_from_slice(piece.as_bytes());
+                coalescing.transmit_output(piece.len(), NextTimeout::default()).unwrap();
             }
-            frugal.await_input(NextTimeout::default()).unwrap();
+            coalescing.await_input(NextTimeout::default()).unwrap();
         }
-        frugal.connection.sent
+        coalescing.connection.sent
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The writes that are open on the master: without a decision, or with writers that still wait for copies.
 
-use super::{Entry, Id, MemberId, Time, WriteConcern};
+use crate::protocol::{Entry, Id, MemberId, Time, WriteConcern};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeBounds;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! What was promised, and whether it is kept.
 //!
-//! The witness hears what clients ask for and what they are told, looks at what each node shows and at what lies on each
+//! The checker hears what clients ask for and what they are told, looks at what each node shows and at what lies on each
 //! disk, and compares the two. It believes none of the counters and marks of the code under test, except the one that
 //! decides what a reader is shown.
 //!
@@ -19,10 +19,10 @@
 //!    asked shows everything that had been acknowledged when it asked.
 //!
 //! A disk that is lost takes its promises with it: what lay only there. With two masters on copies of one directory the
-//! two are judged apart, see [`Witness::two_masters`].
+//! two are judged apart, see [`Checker::two_masters`].
 
+use super::disk::{EVERYTHING, SimulatedDisk};
 use super::master::Posted;
-use super::platter::{EVERYTHING, Platter};
 use super::{Node, World};
 use replicated_log::protocol::{Epoch, Id, Incarnation, Outcome, Slot, Watermark, WriteConcern};
 use replicated_log::store::Store;
@@ -87,7 +87,7 @@ struct Shown {
 }
 
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
-pub(crate) struct Witness {
+pub(crate) struct Checker {
     /// What clients asked for, in the order of their posts.
     pub(crate) writes: Vec<Write>,
     /// The one order, as far as any node has shown it.
@@ -113,12 +113,12 @@ pub(crate) struct Witness {
     verdict: Option<String>,
 }
 
-impl Witness {
-    pub(crate) fn new(masters: usize, secondaries: usize) -> Witness {
+impl Checker {
+    pub(crate) fn new(masters: usize, secondaries: usize) -> Checker {
         let nodes = (0..masters).map(Node::Master).chain((0..secondaries).map(Node::Secondary));
         let shown = nodes.map(|node| (node, Shown::default())).collect();
         let registered = (0..secondaries).map(|member| (member, 0)).collect();
-        Witness { shown, registered, ..Witness::default() }
+        Checker { shown, registered, ..Checker::default() }
     }
 
     /// The first promise that was found broken, in a sentence.
@@ -149,9 +149,9 @@ impl Witness {
         self.registered.insert((member, self.registrations));
     }
 
-    /// A secondary is told in an epoch, in a turn, that it is about to be removed.
-    pub(super) fn is_dismissed(&mut self, member: usize, epoch: Epoch, turn: u64) {
-        self.unsuspecting.insert(member, (epoch, turn));
+    /// A secondary is told in an epoch, in a session, that it is about to be removed.
+    pub(super) fn is_notified_of_removal(&mut self, member: usize, epoch: Epoch, session: u64) {
+        self.unsuspecting.insert(member, (epoch, session));
     }
 
     pub(super) fn leaves(&mut self, member: usize) {
@@ -159,8 +159,8 @@ impl Witness {
     }
 
     /// A secondary has accepted a call.
-    pub(super) fn is_called(&mut self, member: usize, epoch: Epoch, turn: u64) {
-        if self.unsuspecting.get(&member).is_some_and(|&told| (epoch, turn) >= told) {
+    pub(super) fn is_called(&mut self, member: usize, epoch: Epoch, session: u64) {
+        if self.unsuspecting.get(&member).is_some_and(|&told| (epoch, session) >= told) {
             self.unsuspecting.remove(&member);
         }
     }
@@ -297,7 +297,7 @@ impl Witness {
     }
 }
 
-impl<P: Platter> World<P> {
+impl<P: SimulatedDisk> World<P> {
     /// Looks at every node that runs.
     pub(super) fn observe(&mut self) {
         for node in self.nodes() {
@@ -321,7 +321,7 @@ impl<P: Platter> World<P> {
             Node::Master(index) => self.masters[index].process.as_ref().map(|process| process.leader.shown().decided),
             Node::Secondary(index) => {
                 let replica = self.secondaries[index].process.as_ref()?;
-                let all = self.plant == Some(super::plants::Plant::PendingShown);
+                let all = self.planted == Some(super::planted_bugs::PlantedBug::PendingShown);
                 Some(if all { replica.last() } else { replica.decided() })
             }
         }
@@ -330,9 +330,9 @@ impl<P: Platter> World<P> {
     /// Reads what a node shows since it was looked at last.
     pub(super) fn look(&mut self, node: Node) {
         let Some(decided) = self.shows_up_to(node) else { return };
-        let before = self.witness.shown[&node].decided;
+        let before = self.checker.shown[&node].decided;
         if decided < before {
-            self.witness.broken(format!("one order: {node:?} showed its log up to {before}, and now up to {decided}"));
+            self.checker.broken(format!("one order: {node:?} showed its log up to {before}, and now up to {decided}"));
             return;
         }
         if decided > before {
@@ -340,24 +340,24 @@ impl<P: Platter> World<P> {
             let slots: BTreeMap<Id, Slot> = new.into_iter().map(|slot| (slot.id(), slot)).collect();
             for id in before.until(decided) {
                 match slots.get(&id) {
-                    Some(Slot::Entry(entry)) => self.witness.shows(node, id, &entry.message),
+                    Some(Slot::Entry(entry)) => self.checker.shows(node, id, &entry.message),
                     Some(Slot::Refused(_)) => {}
-                    None => self.witness.broken(format!("one order: {node:?} has decided {id}, but does not hold it")),
+                    None => self.checker.broken(format!("one order: {node:?} has decided {id}, but does not hold it")),
                 }
             }
         }
-        let shown = self.witness.shown_mut(node);
+        let shown = self.checker.shown_mut(node);
         shown.decided = decided;
         let (owes, now) = (std::mem::take(&mut shown.owes), shown.now);
         if now < owes {
-            self.witness
+            self.checker
                 .broken(format!("one order: {node:?} showed {owes} messages before it was killed, and now {now}"));
         }
     }
 
     /// A client is told what became of its write, which is named by the id of its last message.
     pub(super) fn answer(&mut self, index: usize, write: usize, last: Id, outcome: Outcome) {
-        let first = Id::new(last.get() + 1 - self.witness.writes[write].texts.len() as u64);
+        let first = Id::new(last.get() + 1 - self.checker.writes[write].texts.len() as u64);
         let answer = match outcome {
             Outcome::Committed => Answer::Committed { first, short: false },
             Outcome::CommittedShort => Answer::Committed { first, short: true },
@@ -368,29 +368,29 @@ impl<P: Platter> World<P> {
         } else {
             self.examine_acknowledgement(index, write, first, outcome);
         }
-        self.witness.answer(write, answer);
+        self.checker.answer(write, answer);
     }
 
     fn examine_refusal(&mut self, index: usize, first: Id, last: Id) {
         let held = self.masters[index].disk.store().read(first.previous(), last, EVERYTHING).expect("readable");
         if held.len() as u64 != last.since(first.previous()) || held.iter().any(|slot| matches!(slot, Slot::Entry(_))) {
-            self.witness.broken(format!("refused: {first} to {last} are refused, and the master's disk has {held:?}"));
+            self.checker.broken(format!("refused: {first} to {last} are refused, and the master's disk has {held:?}"));
         }
     }
 
     fn examine_acknowledgement(&mut self, index: usize, write: usize, first: Id, outcome: Outcome) {
-        let write = self.witness.writes[write].clone();
+        let write = self.checker.writes[write].clone();
         let ids = first.get()..first.get() + write.texts.len() as u64;
         for (id, text) in ids.map(Id::new).zip(&write.texts) {
             let what = format!("acknowledged: {id}=\"{text}\"");
             if !holds(self.masters[index].disk.store(), id, text) {
-                self.witness.broken(format!("{what} is not on the master's disk"));
+                self.checker.broken(format!("{what} is not on the master's disk"));
             }
             let here = Node::Master(index);
-            if !self.witness.shown[&here].ever.contains(&(id, Arc::clone(text))) {
-                self.witness.broken(format!("{what} is not shown by the master"));
+            if !self.checker.shown[&here].ever.contains(&(id, Arc::clone(text))) {
+                self.checker.broken(format!("{what} is not shown by the master"));
             }
-            let registered = &self.witness.registered;
+            let registered = &self.checker.registered;
             let lacks = |member: usize| !self.secondaries[member].holds(id, text);
             let missing = match write.concern {
                 WriteConcern::All => write.asked_of.intersection(registered).filter(|(at, _)| lacks(*at)).count(),
@@ -399,42 +399,42 @@ impl<P: Platter> World<P> {
                     copies.saturating_sub(held)
                 }
             };
-            if outcome == Outcome::Committed && !self.witness.two_masters && missing > 0 {
-                self.witness.broken(format!("{what} lacks {missing} of the copies that it asked for"));
+            if outcome == Outcome::Committed && !self.checker.two_masters && missing > 0 {
+                self.checker.broken(format!("{what} lacks {missing} of the copies that it asked for"));
             }
-            self.witness.acknowledged.insert(id, Arc::clone(text));
+            self.checker.acknowledged.insert(id, Arc::clone(text));
             if outcome == Outcome::Committed && write.concern == WriteConcern::All && !write.is_repeat {
-                self.witness.newest_everywhere = self.witness.newest_everywhere.max(id);
+                self.checker.newest_everywhere = self.checker.newest_everywhere.max(id);
             }
         }
     }
 
     fn check_secondaries_that_answer_alone(&mut self) {
-        if !self.witness.has_one_log() {
+        if !self.checker.has_one_log() {
             return;
         }
-        let newest = self.witness.newest_everywhere;
+        let newest = self.checker.newest_everywhere;
         for (index, secondary) in self.secondaries.iter().enumerate() {
-            let shown = self.witness.shown[&Node::Secondary(index)].decided;
-            if secondary.answers_alone() && shown < newest && !self.witness.unsuspecting.contains_key(&index) {
+            let shown = self.checker.shown[&Node::Secondary(index)].decided;
+            if secondary.answers_alone() && shown < newest && !self.checker.unsuspecting.contains_key(&index) {
                 let sentence =
                     format!("reads: secondary {index} answers alone up to {shown}, but {newest} was acknowledged");
-                return self.witness.broken(sentence);
+                return self.checker.broken(sentence);
             }
         }
     }
 
     /// A reader is answered who had come when this had been acknowledged.
     pub(super) fn reads_after(&mut self, node: Node, acknowledged: &BTreeSet<Arc<str>>) {
-        if !self.witness.has_one_log() {
+        if !self.checker.has_one_log() {
             return;
         }
-        let shown = &self.witness.shown[&node];
+        let shown = &self.checker.shown[&node];
         let missing = acknowledged.iter().find(|text| !shown.ever[..shown.now].iter().any(|(_, shown)| shown == *text));
         if let Some(missing) = missing {
             let sentence =
                 format!("reads: {node:?} has asked, and does not show \"{missing}\", which was acknowledged");
-            self.witness.broken(sentence);
+            self.checker.broken(sentence);
         }
     }
 
@@ -456,30 +456,30 @@ impl<P: Platter> World<P> {
                 wrong = Some(format!("marks: decided {decided} ≤ durable {last} on a secondary"));
             }
         }
-        wrong.into_iter().for_each(|sentence| self.witness.broken(sentence));
+        wrong.into_iter().for_each(|sentence| self.checker.broken(sentence));
     }
 
     fn check_fences(&mut self) {
         for (index, secondary) in self.secondaries.iter().enumerate() {
             let Some(replica) = &secondary.process else { continue };
             let now = (replica.status().epoch, replica.status().master);
-            let before = self.witness.followed.insert(index, now).unwrap_or_default();
+            let before = self.checker.followed.insert(index, now).unwrap_or_default();
             if now.0 < before.0 || (now.0 == before.0 && now.1 != before.1) {
                 let sentence = format!("fences: secondary {index} followed {before:?}, and follows {now:?} now");
-                return self.witness.broken(sentence);
+                return self.checker.broken(sentence);
             }
         }
     }
 
     /// Reads the disks of all nodes that run from their beginning to their end.
     pub(crate) fn examine_disks(&mut self) {
-        if !self.witness.has_one_log() || !self.runs(Node::Master(0)) {
+        if !self.checker.has_one_log() || !self.runs(Node::Master(0)) {
             return;
         }
         let examined =
             self.disks_agree().and_then(|()| self.writes_are_whole()).and_then(|()| self.counters_are_true());
         if let Err(sentence) = examined {
-            self.witness.broken(sentence);
+            self.checker.broken(sentence);
         }
     }
 
@@ -511,7 +511,7 @@ impl<P: Platter> World<P> {
                 return Err(format!("one content: {node:?} has decided {slot:?}, which is another one on the master"));
             }
         }
-        for (id, text) in &self.witness.acknowledged {
+        for (id, text) in &self.checker.acknowledged {
             if !holds(self.masters[0].disk.store(), *id, text) {
                 return Err(format!("acknowledged: {id}=\"{text}\" is not on the master's disk any more"));
             }
@@ -532,7 +532,7 @@ impl<P: Platter> World<P> {
             return Err(format!("marks: the master says that {visible} messages are visible, and {here} are"));
         }
         let waits = |write: &&Write| write.master == 0 && write.answer.is_none();
-        let (waiting, here) = (process.leader.waiting(), self.witness.writes.iter().filter(waits).count());
+        let (waiting, here) = (process.leader.waiting(), self.checker.writes.iter().filter(waits).count());
         if waiting != here {
             return Err(format!("marks: the master says that {waiting} clients wait, and {here} do"));
         }
@@ -565,7 +565,7 @@ impl<P: Platter> World<P> {
         let slots = slots(self.masters[0].disk.store());
         let entries = slots.into_iter().filter_map(Slot::into_entry);
         let ids: BTreeMap<Arc<str>, Id> = entries.map(|entry| (Arc::clone(&entry.message), entry.id)).collect();
-        for write in self.witness.writes.iter().filter(|write| write.texts.len() > 1) {
+        for write in self.checker.writes.iter().filter(|write| write.texts.len() > 1) {
             let held: Vec<Id> = write.texts.iter().filter_map(|text| ids.get(text).copied()).collect();
             let shown = held.iter().filter(|&&id| id <= decided).count();
             let is_whole = [0, write.texts.len()].contains(&held.len()) && [0, held.len()].contains(&shown);

@@ -12,7 +12,7 @@
 //! - *Decided.* A round all of whose writes are decided holds up no other, even if a call of it has not returned.
 //! - *Few copies.* A write that needs fewer copies than all begins a round as soon as the master's own disk is free.
 
-use super::{Id, Time};
+use crate::protocol::{Id, Time};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -292,16 +292,16 @@ mod tests {
     fn a_round_waits_for_writers_who_were_just_answered_until_that_proves_vain() {
         let mut scheduler = scheduler();
         let mut waits = 0;
-        for turn in 0..20 {
-            scheduler.expect_writers(at(100 * turn), 4);
-            scheduler.queue(queued(turn + 1, 100 * turn));
-            waits += u32::from(scheduler.due(true) > Some(at(100 * turn)));
+        for number in 0..20 {
+            scheduler.expect_writers(at(100 * number), 4);
+            scheduler.queue(queued(number + 1, 100 * number));
+            waits += u32::from(scheduler.due(true) > Some(at(100 * number)));
             scheduler.take();
             scheduler.end_rounds(Id::MAX, |_, _| false);
         }
         assert_eq!(waits, 4, "three times, and once to see whether it would be worth it again");
         scheduler.expect_writers(at(5_000), 2);
-        (0..2).for_each(|turn| scheduler.queue(queued(30 + turn, 5_000)));
+        (0..2).for_each(|number| scheduler.queue(queued(30 + number, 5_000)));
         assert_eq!(scheduler.due(true), Some(at(5_000)), "all have come");
     }
 

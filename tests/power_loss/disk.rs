@@ -79,7 +79,7 @@ struct Node {
 
 /// The disk.
 #[derive(Clone, Debug)]
-pub(super) struct Platter {
+pub(super) struct SimulatedDisk {
     nodes: Vec<Node>,
 }
 
@@ -115,10 +115,10 @@ pub(super) enum Changes {
     Sectors(u64, u64),
 }
 
-impl Platter {
+impl SimulatedDisk {
     /// With an empty directory.
-    pub(super) fn new() -> Platter {
-        Platter { nodes: vec![Node { is_directory: true, synced: true, ..Node::default() }] }
+    pub(super) fn new() -> SimulatedDisk {
+        SimulatedDisk { nodes: vec![Node { is_directory: true, synced: true, ..Node::default() }] }
     }
 
     pub(super) fn next_inode(&self) -> Inode {

@@ -1,9 +1,9 @@
 //! Known bugs of this family of protocols. Each can be planted into what surrounds the leader and the replicas, where an
-//! implementation would have it; a witness that does not catch one of them is blind.
+//! implementation would have it; a checker that does not catch one of them is blind.
 
 /// A bug.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) enum Plant {
+pub(crate) enum PlantedBug {
     /// A secondary acknowledges a call before its disk has it.
     AcknowledgedBeforeDurable,
     /// The master counts its own copy before its disk has it.
@@ -34,21 +34,21 @@ pub(crate) enum Plant {
     AnsweredBeforeShown,
 }
 
-impl Plant {
-    pub(crate) const ALL: [Plant; 14] = [
-        Plant::AcknowledgedBeforeDurable,
-        Plant::MasterNotCounted,
-        Plant::NoNewEpoch,
-        Plant::RefusalNotDurable,
-        Plant::ShownBeforeNoted,
-        Plant::PendingShown,
-        Plant::SameIncarnation,
-        Plant::PresumedAbort,
-        Plant::EnteredBeforeDropped,
-        Plant::ReadsBeforeAdmission,
-        Plant::CreditedToOthers,
-        Plant::HeldRefusalsNotTold,
-        Plant::RegisteredBeforeJoined,
-        Plant::AnsweredBeforeShown,
+impl PlantedBug {
+    pub(crate) const ALL: [PlantedBug; 14] = [
+        PlantedBug::AcknowledgedBeforeDurable,
+        PlantedBug::MasterNotCounted,
+        PlantedBug::NoNewEpoch,
+        PlantedBug::RefusalNotDurable,
+        PlantedBug::ShownBeforeNoted,
+        PlantedBug::PendingShown,
+        PlantedBug::SameIncarnation,
+        PlantedBug::PresumedAbort,
+        PlantedBug::EnteredBeforeDropped,
+        PlantedBug::ReadsBeforeAdmission,
+        PlantedBug::CreditedToOthers,
+        PlantedBug::HeldRefusalsNotTold,
+        PlantedBug::RegisteredBeforeJoined,
+        PlantedBug::AnsweredBeforeShown,
     ];
 }

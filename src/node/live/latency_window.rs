@@ -11,7 +11,7 @@ const CLASSES: usize = 512;
 
 /// The last seconds.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct LatencyWindow {
     began: Instant,
     /// Those in which something happened; the latest is the last.
     seconds: VecDeque<Second>,
@@ -39,13 +39,13 @@ pub(crate) struct SecondTold {
     p99_ms: Option<f64>,
 }
 
-impl Default for Pace {
-    fn default() -> Pace {
-        Pace { began: Instant::now(), seconds: VecDeque::new() }
+impl Default for LatencyWindow {
+    fn default() -> LatencyWindow {
+        LatencyWindow { began: Instant::now(), seconds: VecDeque::new() }
     }
 }
 
-impl Pace {
+impl LatencyWindow {
     /// A write ended now, after so long.
     pub(crate) fn count(&mut self, is_committed: bool, now: Instant, took: Duration) {
         let number = now.saturating_duration_since(self.began).as_secs();
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn each_second_has_its_own_figures_and_the_oldest_are_forgotten() {
-        let mut pace = Pace::default();
+        let mut pace = LatencyWindow::default();
         let began = pace.began;
         for second in 0..SECONDS_KEPT as u64 + 10 {
             for _ in 0..99 {

@@ -2,7 +2,7 @@
 
 use super::progress::Progress;
 use super::writes::{Wanted, Write};
-use super::{CopyId, Id, MemberId, ReplicationState, WriteConcern};
+use crate::protocol::{CopyId, Id, MemberId, ReplicationState, WriteConcern};
 use std::collections::BTreeMap;
 
 /// Why a write concern cannot be met at this moment.

@@ -1,6 +1,6 @@
-//! What this node has promised, in a small file of its own: the *floor* below which its log may never fall.
+//! What this node has promised, in a small file of its own: the *watermark file*, below which its log may never fall.
 //!
-//! SQLite ends its log at the first damaged frame and opens as if nothing had been behind it. The floor is how a node
+//! SQLite ends its log at the first damaged frame and opens as if nothing had been behind it. The watermark file is how a node
 //! notices: it names the id up to which everything was durable when the node last acknowledged, and the high watermark
 //! that it showed. It is written at each of these moments without a sync, which survives the death of the process, and
 //! synced beside the write path, so after a power loss it is at most a second old. It never names what is not durable.
@@ -9,13 +9,13 @@
 //!
 //! ```text
 //! offset  bytes  field
-//!      0      8  magic "RLFLOOR1"
+//!      0      8  magic "RLMARKS1"
 //!      8      8  number of this write, from 1
 //!     16     16  log id
 //!     32      8  durable: id up to which everything is on disk
 //!     40      8  decided: high watermark
 //!     48      8  visible: messages up to it that are not refused
-//!     56      8  amendments: changes to the database other than appends
+//!     56      8  mutations: changes to the database other than appends
 //!     64      4  CRC-32 of the bytes before
 //! ```
 //!
@@ -28,35 +28,35 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-const MAGIC: &[u8; 8] = b"RLFLOOR1";
+const MAGIC: &[u8; 8] = b"RLMARKS1";
 /// A slot has a disk sector to itself, so that a torn write harms only one.
 const SLOT_BYTES: u64 = 4_096;
 const FILE_BYTES: u64 = 2 * SLOT_BYTES;
 const RECORD_BYTES: usize = 68;
 const CHECKSUM_AT: usize = RECORD_BYTES - 4;
 
-/// What is kept in the floor.
+/// What is kept in the watermark file.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Floor {
+pub(super) struct WatermarkRecord {
     pub(super) log_id: Option<LogId>,
     pub(super) durable: Id,
     pub(super) decided: Id,
     pub(super) visible: u64,
-    pub(super) amendments: u64,
+    pub(super) mutations: u64,
 }
 
 /// The file, open for writing.
 #[derive(Debug)]
-pub(super) struct FloorFile {
+pub(super) struct WatermarkFile {
     file: Arc<File>,
     number: u64,
-    floor: Floor,
+    record: WatermarkRecord,
     synced: bool,
 }
 
-impl FloorFile {
-    /// Opens the file, or makes it; with the latest floor that can be read in it.
-    pub(super) fn open(path: &Path) -> io::Result<(FloorFile, Option<Floor>)> {
+impl WatermarkFile {
+    /// Opens the file, or makes it; with the latest record that can be read in it.
+    pub(super) fn open(path: &Path) -> io::Result<(WatermarkFile, Option<WatermarkRecord>)> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let length = file.metadata()?.len();
         if length < FILE_BYTES {
@@ -64,22 +64,22 @@ impl FloorFile {
             file.write_all_at(&[0; FILE_BYTES as usize][length as usize..], length)?;
         }
         let latest = latest(&file);
-        let (number, floor) = latest.unwrap_or_default();
-        Ok((FloorFile { file: Arc::new(file), number, floor, synced: false }, latest.map(|(_, floor)| floor)))
+        let (number, record) = latest.unwrap_or_default();
+        Ok((WatermarkFile { file: Arc::new(file), number, record, synced: false }, latest.map(|(_, record)| record)))
     }
 
-    pub(super) fn floor(&self) -> Floor {
-        self.floor
+    pub(super) fn record(&self) -> WatermarkRecord {
+        self.record
     }
 
-    /// Writes a floor. It survives this process, and after [`FloorFile::sync`] a power loss.
-    pub(super) fn write(&mut self, floor: Floor) -> io::Result<()> {
-        if floor == self.floor && self.number > 0 {
+    /// Writes a record. It survives this process, and after [`WatermarkFile::sync`] a power loss.
+    pub(super) fn write(&mut self, record: WatermarkRecord) -> io::Result<()> {
+        if record == self.record && self.number > 0 {
             return Ok(());
         }
         let number = self.number + 1;
-        self.file.write_all_at(&record(number, &floor), (number % 2) * SLOT_BYTES)?;
-        (self.number, self.floor, self.synced) = (number, floor, false);
+        self.file.write_all_at(&encode(number, &record), (number % 2) * SLOT_BYTES)?;
+        (self.number, self.record, self.synced) = (number, record, false);
         Ok(())
     }
 
@@ -102,85 +102,85 @@ impl FloorFile {
     }
 }
 
-/// Reads the latest floor, and changes nothing; `None` if there is none that can be read.
-pub(super) fn read(path: &Path) -> io::Result<Option<Floor>> {
+/// Reads the latest record, and changes nothing; `None` if there is none that can be read.
+pub(super) fn read(path: &Path) -> io::Result<Option<WatermarkRecord>> {
     match File::open(path) {
-        Ok(file) => Ok(latest(&file).map(|(_, floor)| floor)),
+        Ok(file) => Ok(latest(&file).map(|(_, record)| record)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-fn latest(file: &File) -> Option<(u64, Floor)> {
+fn latest(file: &File) -> Option<(u64, WatermarkRecord)> {
     [0, 1].into_iter().filter_map(|slot| read_slot(file, slot)).max_by_key(|(number, _)| *number)
 }
 
-fn record(number: u64, floor: &Floor) -> [u8; RECORD_BYTES] {
+fn encode(number: u64, record: &WatermarkRecord) -> [u8; RECORD_BYTES] {
     let mut bytes = [0; RECORD_BYTES];
     bytes[..8].copy_from_slice(MAGIC);
     bytes[8..16].copy_from_slice(&number.to_le_bytes());
-    bytes[16..32].copy_from_slice(&floor.log_id.map_or(0, LogId::bits).to_le_bytes());
-    bytes[32..40].copy_from_slice(&floor.durable.get().to_le_bytes());
-    bytes[40..48].copy_from_slice(&floor.decided.get().to_le_bytes());
-    bytes[48..56].copy_from_slice(&floor.visible.to_le_bytes());
-    bytes[56..64].copy_from_slice(&floor.amendments.to_le_bytes());
+    bytes[16..32].copy_from_slice(&record.log_id.map_or(0, LogId::bits).to_le_bytes());
+    bytes[32..40].copy_from_slice(&record.durable.get().to_le_bytes());
+    bytes[40..48].copy_from_slice(&record.decided.get().to_le_bytes());
+    bytes[48..56].copy_from_slice(&record.visible.to_le_bytes());
+    bytes[56..64].copy_from_slice(&record.mutations.to_le_bytes());
     let checksum = crc32fast::hash(&bytes[..CHECKSUM_AT]);
     bytes[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
     bytes
 }
 
-fn read_slot(file: &File, slot: u64) -> Option<(u64, Floor)> {
+fn read_slot(file: &File, slot: u64) -> Option<(u64, WatermarkRecord)> {
     let mut bytes = [0; RECORD_BYTES];
     file.read_exact_at(&mut bytes, slot * SLOT_BYTES).ok()?;
     let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
     let log_id = u128::from_le_bytes(bytes[16..32].try_into().expect("sixteen bytes"));
-    let floor = Floor {
+    let record = WatermarkRecord {
         log_id: (log_id != 0).then(|| LogId::new(log_id)),
         durable: Id::new(number(32)),
         decided: Id::new(number(40)),
         visible: number(48),
-        amendments: number(56),
+        mutations: number(56),
     };
-    (record(number(8), &floor) == bytes).then(|| (number(8), floor))
+    (encode(number(8), &record) == bytes).then(|| (number(8), record))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn floor(durable: u64) -> Floor {
-        Floor {
+    fn record_of(durable: u64) -> WatermarkRecord {
+        WatermarkRecord {
             log_id: Some(LogId::new(7)),
             durable: Id::new(durable),
             decided: Id::new(durable / 2),
             visible: 1,
-            amendments: 2,
+            mutations: 2,
         }
     }
 
-    fn found(path: &Path) -> Option<Floor> {
-        FloorFile::open(path).unwrap().1
+    fn found(path: &Path) -> Option<WatermarkRecord> {
+        WatermarkFile::open(path).unwrap().1
     }
 
     #[test]
-    fn the_latest_floor_is_found_again() {
+    fn the_latest_record_is_found_again() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("floor");
-        let (mut file, nothing) = FloorFile::open(&path).unwrap();
+        let path = directory.path().join("watermark");
+        let (mut file, nothing) = WatermarkFile::open(&path).unwrap();
         assert_eq!(nothing, None);
         for durable in 1..=5 {
-            file.write(floor(durable)).unwrap();
-            assert_eq!(found(&path), Some(floor(durable)));
+            file.write(record_of(durable)).unwrap();
+            assert_eq!(found(&path), Some(record_of(durable)));
         }
     }
 
     #[test]
     fn every_flipped_bit_is_noticed_and_the_other_slot_is_used() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("floor");
-        let (mut file, _) = FloorFile::open(&path).unwrap();
-        file.write(floor(4)).unwrap();
-        file.write(floor(6)).unwrap();
+        let path = directory.path().join("watermark");
+        let (mut file, _) = WatermarkFile::open(&path).unwrap();
+        file.write(record_of(4)).unwrap();
+        file.write(record_of(6)).unwrap();
         let whole = std::fs::read(&path).unwrap();
         let slot = SLOT_BYTES as usize;
         let bytes = (0..RECORD_BYTES).chain(slot..slot + RECORD_BYTES);
@@ -189,7 +189,7 @@ mod tests {
             damaged[bit / 8] ^= 1 << (bit % 8);
             std::fs::write(&path, &damaged).unwrap();
             let found = found(&path).expect("one slot is whole");
-            assert!(found == floor(6) || found == floor(4), "bit {bit}: {found:?}");
+            assert!(found == record_of(6) || found == record_of(4), "bit {bit}: {found:?}");
         }
     }
 }

@@ -15,11 +15,11 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often the housekeeper looks around. What is younger than this may be missing from the floor after a power loss.
+/// How often the checkpointer looks around. What is younger than this may be missing from the watermark file after a power loss.
 const EVERY: Duration = Duration::from_millis(100);
 /// Bytes written, about, after which the write-ahead log is moved into the database.
 const CHECKPOINT_BYTES: u64 = 4 << 20;
-/// Without an append for this long, the write-ahead log is emptied and the floor synced.
+/// Without an append for this long, the write-ahead log is emptied and the watermark file synced.
 const IDLE: Duration = Duration::from_millis(500);
 /// How often a full disk is tried again.
 const ROOM_TRIED_EVERY: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ const HELD_BYTES_TOLD: u64 = 64 << 20;
 /// and how often.
 const HELD_TOLD_EVERY: Duration = Duration::from_secs(60);
 
-struct Housekeeper {
+struct Checkpointer {
     connection: Connection,
     /// Ids after the first, up to the second, are still to be checked.
     unchecked: (Id, Id),
@@ -47,12 +47,12 @@ struct Housekeeper {
     place_looked_at: Instant,
 }
 
-/// Starts the housekeeper, which still has to check the slots up to an id.
+/// Starts the checkpointer, which still has to check the slots up to an id.
 pub(super) fn start(disk: &Arc<Disk>, unchecked: Id) -> Result<(), StoreError> {
     let connection = schema::open_writer(&disk.files.database(), disk.cache_bytes)?;
     let now = Instant::now();
     let unchecked = (Id::ZERO, unchecked);
-    let mut housekeeper = Housekeeper {
+    let mut checkpointer = Checkpointer {
         connection,
         unchecked,
         room_tried: now,
@@ -67,22 +67,22 @@ pub(super) fn start(disk: &Arc<Disk>, unchecked: Id) -> Result<(), StoreError> {
             if disk.closed.load(Ordering::Acquire) {
                 break;
             }
-            if housekeeper.place_looked_at.elapsed() >= PLACE_LOOKED_AT_EVERY {
-                housekeeper.place_looked_at = Instant::now();
+            if checkpointer.place_looked_at.elapsed() >= PLACE_LOOKED_AT_EVERY {
+                checkpointer.place_looked_at = Instant::now();
                 disk.look_at_place();
             }
-            housekeeper.tidy(&disk);
-            housekeeper.try_for_room(&disk);
-            housekeeper.check_on(&disk);
+            checkpointer.tidy(&disk);
+            checkpointer.try_for_room(&disk);
+            checkpointer.check_on(&disk);
             drop(disk);
             thread::sleep(EVERY);
         }
     };
-    let started = threads::start_needed("housekeeper", work);
+    let started = threads::start_needed("checkpointer", work);
     started.map(|_| ()).map_err(|error| StoreError::new(format!("no thread for the store: {error}")))
 }
 
-impl Housekeeper {
+impl Checkpointer {
     fn tidy(&mut self, disk: &Disk) {
         let (bytes, quiet) = {
             let activity = lock(&disk.activity);
@@ -105,7 +105,7 @@ impl Housekeeper {
             }
         }
         if bytes >= CHECKPOINT_BYTES || quiet {
-            disk.sync_floor_aside();
+            disk.sync_watermark_file_aside();
         }
     }
 
@@ -133,7 +133,7 @@ impl Housekeeper {
         }
     }
 
-    /// Takes messages again when there is room for them, and for the reserve.
+    /// Takes messages again when there is room for them, and for the ballast.
     fn try_for_room(&mut self, disk: &Disk) {
         if !matches!(disk.trouble(), Some(Trouble::NoRoom(_))) || self.room_tried.elapsed() < ROOM_TRIED_EVERY {
             return;
@@ -144,13 +144,13 @@ impl Housekeeper {
         }
         // A write that runs out of room meanwhile would give up what is taken here.
         let _nobody_writes = lock(&disk.writer);
-        match disk.reserve.take() {
+        match disk.ballast.take() {
             Ok(true) => {
                 lock(&disk.trouble).take_if(|trouble| matches!(trouble, Trouble::NoRoom(_)));
                 log::info!("there is room again in {}; messages are stored", disk.files.directory.display());
             }
             Ok(false) => {}
-            Err(error) => log::warn!("{} could not be made: {error}", disk.files.reserve().display()),
+            Err(error) => log::warn!("{} could not be made: {error}", disk.files.ballast().display()),
         }
     }
 

@@ -11,7 +11,7 @@ pub(crate) const EVERYTHING: ReadLimit = ReadLimit { slots_max: usize::MAX, byte
 
 /// What a disk says to a write.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) enum Luck {
+pub(crate) enum IoResult {
     Good,
     /// There is no room for messages; for refusals there is.
     NoRoom,
@@ -21,7 +21,7 @@ pub(crate) enum Luck {
 
 /// What becomes of a disk when its process ends without a warning.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) enum Harm {
+pub(crate) enum CrashKind {
     /// The process was killed: whatever was handed to the system is there.
     Killed,
     /// The power failed: what was not synced is gone. That concerns the high watermark only, so many notes of it.
@@ -33,7 +33,7 @@ pub(crate) enum Harm {
 /// How a process ends without a warning.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Crash {
-    pub(crate) harm: Harm,
+    pub(crate) kind: CrashKind,
     /// What the disk of a master was writing is on it, though the process never heard of that: its oldest round,
     pub(crate) round_is_written: bool,
     /// and refusals.
@@ -41,21 +41,21 @@ pub(crate) struct Crash {
 }
 
 impl Crash {
-    pub(crate) const KILLED: Crash = Crash::of(Harm::Killed);
+    pub(crate) const KILLED: Crash = Crash::of(CrashKind::Killed);
 
     /// Nothing of what was being written is on the disk.
-    pub(crate) const fn of(harm: Harm) -> Crash {
-        Crash { harm, round_is_written: false, refusals_are_written: false }
+    pub(crate) const fn of(kind: CrashKind) -> Crash {
+        Crash { kind, round_is_written: false, refusals_are_written: false }
     }
 }
 
 /// A disk, and the store on it.
-pub(crate) trait Platter: fmt::Debug + Sized {
+pub(crate) trait SimulatedDisk: fmt::Debug + Sized {
     /// The store, while a process has it open.
     fn store(&self) -> &dyn Store;
 
     /// Its process ends.
-    fn crash(&mut self, harm: Harm);
+    fn crash(&mut self, kind: CrashKind);
 
     /// A process begins on it.
     ///
@@ -101,17 +101,17 @@ impl Slate {
     }
 }
 
-impl Platter for Slate {
+impl SimulatedDisk for Slate {
     fn store(&self) -> &dyn Store {
         self
     }
 
     /// Every note of the high watermark is young: a power loss takes all of them.
-    fn crash(&mut self, harm: Harm) {
-        match harm {
-            Harm::Killed => {}
-            Harm::PowerLost { .. } => self.change(|contents| contents.watermark = Watermark::default()),
-            Harm::DiskLost => *self = Slate::new(self.copy.bits() + 1_000),
+    fn crash(&mut self, kind: CrashKind) {
+        match kind {
+            CrashKind::Killed => {}
+            CrashKind::PowerLost { .. } => self.change(|contents| contents.watermark = Watermark::default()),
+            CrashKind::DiskLost => *self = Slate::new(self.copy.bits() + 1_000),
         }
     }
 

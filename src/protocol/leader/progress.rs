@@ -17,7 +17,7 @@
 //! success ends that: a secondary that acknowledges a round, or answers in sync a heartbeat later. A report alone does
 //! not, because a secondary may report well and yet fail every call.
 
-use super::{CopyId, Epoch, Id, Incarnation, MemberId, ReplicaStatus, Time, Timing};
+use crate::protocol::{CopyId, Epoch, Id, Incarnation, MemberId, ReplicaStatus, Time, Timing};
 use std::time::Duration;
 
 /// Calls to one secondary in one session that have not returned, at most.

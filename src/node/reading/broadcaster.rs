@@ -25,7 +25,7 @@ const STALLS_MAX: usize = 4;
 /// A live follower who is further behind than so many ids reads history.
 const BEHIND_MAX: u64 = 1_000;
 
-pub(super) struct Feeder {
+pub(super) struct Broadcaster {
     following: Arc<Following>,
     live: Vec<Live>,
 }
@@ -40,14 +40,14 @@ struct Work {
     is_the_last: bool,
 }
 
-impl Feeder {
+impl Broadcaster {
     /// Starts it. It ends when the following stops.
     ///
     /// # Errors
     /// If no thread can be started.
     pub(super) fn start(following: &Arc<Following>) -> io::Result<()> {
-        let feeder = Feeder { following: Arc::clone(following), live: Vec::new() };
-        following.is_fed_by(threads::start_needed("feeder", move || feeder.run())?);
+        let broadcaster = Broadcaster { following: Arc::clone(following), live: Vec::new() };
+        following.is_fed_by(threads::start_needed("broadcaster", move || broadcaster.run())?);
         Ok(())
     }
 

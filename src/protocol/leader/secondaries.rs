@@ -1,0 +1,225 @@
+//! Secondaries: how they come, are brought up to date, are lost, and go.
+
+use super::Leader;
+use super::writes::Write;
+use crate::protocol::{
+    CallFailure, Dispatch, Epoch, Id, Incarnation, MemberId, News, Purpose, Ready, Refusal, ReplicaStatus,
+    ReplicationState, Time, WriteConcern,
+};
+
+/// A secondary is admitted to the rounds when it lacks at most this many entries; its first round carries them.
+const ADMISSION_LAG_MAX: u64 = 1_024;
+
+impl Leader {
+    pub(super) fn started(&mut self, now: Time, member: MemberId, incarnation: Incarnation) {
+        let timing = self.settings.timing;
+        let progress = self.members.get_mut(member).filter(|progress| progress.incarnation != Some(incarnation));
+        if let Some(progress) = progress {
+            progress.started(now, &timing);
+        }
+    }
+
+    pub(super) fn reported(
+        &mut self,
+        now: Time,
+        member: MemberId,
+        report: Result<ReplicaStatus, CallFailure>,
+        ready: &mut Ready,
+    ) {
+        let timing = self.settings.timing;
+        let Some(progress) = self.members.get_mut(member) else { return };
+        // A question that was asked before the secondary was lost, or began to catch up, says nothing.
+        if !progress.is_contacted || progress.state == ReplicationState::CatchingUp {
+            return;
+        }
+        progress.is_contacted = false;
+        let health = progress.health;
+        match &report {
+            Ok(_) => progress.answered(),
+            Err(_) => progress.missed(now, &timing),
+        }
+        if progress.health != health {
+            ready.news.push(News::Health(member, progress.health));
+        }
+        let is_in_sync = progress.state == ReplicationState::InSync;
+        let is_same = |status: &ReplicaStatus| progress.incarnation == Some(status.incarnation);
+        match report {
+            Err(failure) => self.not_reported(now, member, failure, ready),
+            Ok(status) if is_in_sync && !is_same(&status) => self.lose(now, member, CallFailure::Restarted, ready),
+            Ok(status) => match self.may_take_part(&status) {
+                Err(refusal) => self.not_reported(now, member, CallFailure::Refused(refusal), ready),
+                Ok(()) if is_in_sync => self.is_still_there(now, member),
+                Ok(()) => self.welcome(now, member, &status, ready),
+            },
+        }
+        self.answer_awaiting_reports(now, ready);
+        self.settle(now, ready);
+    }
+
+    /// A secondary cannot take part, or does not answer.
+    fn not_reported(&mut self, now: Time, member: MemberId, failure: CallFailure, ready: &mut Ready) {
+        let timing = self.settings.timing;
+        let Some(progress) = self.members.get_mut(member) else { return };
+        if progress.state == ReplicationState::InSync {
+            return self.lose(now, member, failure, ready);
+        }
+        progress.lost(now, &timing);
+        match failure {
+            CallFailure::Refused(refusal) if refusal.is_overtaken() => self.halt_by(now, member, refusal, ready),
+            failure => ready.news.push(News::Unfit(member, failure)),
+        }
+    }
+
+    /// A secondary in sync has answered, a heartbeat later.
+    fn is_still_there(&mut self, now: Time, member: MemberId) {
+        let timing = self.settings.timing;
+        if let Some(progress) = self.members.get_mut(member) {
+            progress.succeeded(&timing);
+            progress.contact_at = Some(now.plus(timing.heartbeat));
+        }
+    }
+
+    /// A secondary may take part: it is brought up to date from what it holds.
+    fn welcome(&mut self, now: Time, member: MemberId, status: &ReplicaStatus, ready: &mut Ready) {
+        if let Some(twin) = self.members.twin_of(member, status.copy) {
+            self.members.remove(member);
+            self.give_up_unattainable();
+            return ready.news.push(News::Merged(member, twin));
+        }
+        let epoch = if status.log_id == Some(self.log_id) { status.epoch } else { Epoch::NONE };
+        let overtaken_from = self.history.overtaken_from(epoch).unwrap_or(Id::MAX);
+        let matched = status.last.min(overtaken_from.previous()).min(self.last);
+        let (session, decided) = (self.members.new_session(), self.decided);
+        let Some(progress) = self.members.get_mut(member) else { return };
+        let lost = Some(progress.matched).filter(|&acknowledged| status.last < acknowledged);
+        progress.reported(session, status, matched, decided, epoch);
+        ready.news.push(News::CatchingUp { member, matched, lost });
+        self.give_up_unattainable();
+        self.catch_up(now, member, ready);
+    }
+
+    /// Whether a secondary that holds this can take part.
+    ///
+    /// # Errors
+    /// With the reason why not.
+    pub fn may_take_part(&self, status: &ReplicaStatus) -> Result<(), Refusal> {
+        if status.foreign > 0 {
+            return Err(Refusal::Foreign { messages: status.foreign });
+        }
+        if let Some(id) = status.diverged {
+            return Err(Refusal::Diverged { id });
+        }
+        match status.log_id {
+            Some(other) if other != self.log_id && status.last > Id::ZERO => {
+                return Err(Refusal::OtherLog { holds: other });
+            }
+            Some(ours) if ours == self.log_id => {}
+            _ => return Ok(()),
+        }
+        if status.epoch > self.epoch() {
+            return Err(Refusal::Fenced { epoch: status.epoch });
+        }
+        if status.last > Id::ZERO && self.history.master_of(status.epoch) != status.master {
+            return Err(Refusal::OtherMaster { epoch: status.epoch });
+        }
+        let begins = self.history.overtaken_from(status.epoch).unwrap_or(self.last.next());
+        if status.decided >= begins {
+            return Err(Refusal::MasterBehind { decided: status.decided, begins });
+        }
+        Ok(())
+    }
+
+    pub(super) fn catch_up_those_who_wait(&mut self, now: Time, ready: &mut Ready) {
+        let waiting = self.members.iter().filter(|(_, progress)| progress.waits_to_catch_up(now));
+        let waiting: Vec<MemberId> = waiting.map(|(member, _)| member).collect();
+        waiting.into_iter().for_each(|member| self.catch_up(now, member, ready));
+    }
+
+    /// Admits a secondary that has what it needs, or sends it more of what it lacks.
+    pub(super) fn catch_up(&mut self, now: Time, member: MemberId, ready: &mut Ready) {
+        let (timing, shown, durable) = (self.settings.timing, self.shown.decided, self.durable);
+        let catch_up_max = self.settings.catch_up_max;
+        if !self.members.get(member).is_some_and(|progress| progress.waits_to_catch_up(now)) {
+            return;
+        }
+        let may_be_admitted = self.may_be_admitted(member);
+        let Some(progress) = self.members.get_mut(member) else { return };
+        if may_be_admitted {
+            progress.admitted(now, &timing);
+            let sent = progress.matched.since(progress.began_at);
+            return ready.news.push(News::Admitted { member, sent });
+        }
+        let after = progress.matched;
+        let through = after.max(durable.min(after.plus(catch_up_max)));
+        progress.next = through.next();
+        let knows_little = progress.known_decided < shown.min(through);
+        let dispatch = self.dispatch(member, Purpose::CatchUp, after, through, None);
+        let has_news = |dispatch: &Dispatch| through > after || knows_little || dispatch.epoch_start.is_some();
+        if let Some(dispatch) = dispatch.filter(has_news)
+            && let Some(progress) = self.members.get_mut(member)
+        {
+            progress.is_contacted = true;
+            ready.calls.push(dispatch);
+        }
+    }
+
+    /// Whether a secondary has caught up: it knows this epoch, holds everything that is decided or was found at the start,
+    /// which may have been acknowledged, and lacks little of the rest, and nothing that could be committed without it: a
+    /// reader there would miss that.
+    fn may_be_admitted(&self, member: MemberId) -> bool {
+        let Some(progress) = self.members.get(member) else { return false };
+        let needs_it =
+            |write: &Write| write.wanted.concern != WriteConcern::All || member <= write.wanted.newest_member;
+        progress.state == ReplicationState::CatchingUp
+            && progress.epoch == self.epoch()
+            && progress.matched >= self.decided.max(self.found)
+            && self.last.since(progress.matched) <= ADMISSION_LAG_MAX
+            && self.writes.range(progress.matched.next()..).all(|(_, write)| needs_it(write))
+    }
+
+    /// A secondary did not acknowledge, or refused: it leaves the rounds, and what cannot be met without it is refused.
+    pub(super) fn lose(&mut self, now: Time, member: MemberId, failure: CallFailure, ready: &mut Ready) {
+        let timing = self.settings.timing;
+        let Some(progress) = self.members.get_mut(member) else { return };
+        if progress.state == ReplicationState::Unreachable {
+            return;
+        }
+        let (health, matched) = (progress.health, progress.matched);
+        progress.lost(now, &timing);
+        if failure == CallFailure::Silent {
+            progress.missed(now, &timing);
+        }
+        if progress.health != health {
+            ready.news.push(News::Health(member, progress.health));
+        }
+        ready.news.push(News::Lost { member, matched, failure: failure.clone() });
+        match failure {
+            CallFailure::Refused(refusal) if refusal.is_overtaken() => self.halt_by(now, member, refusal, ready),
+            _ => self.give_up_unattainable(),
+        }
+    }
+
+    /// A secondary knows better who may write. What is in flight is not refused: that is not this master's to decide.
+    fn halt_by(&mut self, now: Time, member: MemberId, refusal: Refusal, ready: &mut Ready) {
+        ready.news.push(News::Overtaken(member, refusal));
+        self.halt(now, ready);
+    }
+
+    /// A secondary is about to be removed. The call that tells it so is of a session in which it is not admitted, so it
+    /// answers no reader alone. It stays a part of everything until it leaves.
+    pub(super) fn leaving(&mut self, member: MemberId, ready: &mut Ready) {
+        let session = self.members.new_session();
+        let Some(progress) = self.members.get_mut(member) else { return };
+        (progress.session, progress.leaving) = (session, true);
+        (progress.calls, progress.news_in_flight) = (0, false);
+        progress.is_contacted &= progress.state != ReplicationState::CatchingUp;
+        let matched = progress.matched;
+        ready.calls.extend(self.dispatch(member, Purpose::Removal, matched, matched, None));
+    }
+
+    pub(super) fn left(&mut self, now: Time, member: MemberId, ready: &mut Ready) {
+        self.members.remove(member);
+        self.give_up_unattainable();
+        self.settle(now, ready);
+    }
+}
