@@ -14,6 +14,7 @@ use crate::http::Exchange;
 use crate::node::ids::{id_range, id_ranges};
 use crate::node::logging::Step;
 use crate::peer::PeerError;
+use crate::process::state_lock::StateGuard;
 use crate::protocol::{
     CallFailure, Dispatch, Event, Health, Id, MemberId, News, Outcome, Purpose, Ready, ReplicationState, Slot,
     Watermark,
@@ -21,7 +22,7 @@ use crate::protocol::{
 use crate::store::StoreError;
 use crate::wire::timing::milliseconds;
 use log::Level;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -71,7 +72,7 @@ impl Master {
     }
 
     /// The second half of [`Master::begin_step`], for an owner of the state that has made the step itself.
-    pub(super) fn finish_step(&self, mut state: MutexGuard<'_, State>, ready: Ready, context: Context) -> Effects {
+    pub(super) fn finish_step(&self, mut state: StateGuard<'_, State>, ready: Ready, context: Context) -> Effects {
         let Ready { note, replies, news, round, calls, probes, append, refuse, wake_at } = ready;
         let answers: Vec<(Exchange, Answer)> =
             replies.into_iter().filter_map(|(ticket, reply)| self.answer(&mut state, ticket, &reply)).collect();

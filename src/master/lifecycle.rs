@@ -16,6 +16,7 @@ use crate::node::metrics::MasterMetrics;
 use crate::node::reading::Reading;
 use crate::peer::Peers;
 use crate::process::budget::Budget;
+use crate::process::state_lock::StateLock;
 use crate::protocol::{Event, Id, LeaderSettings, Timing};
 use crate::store::Store;
 use crate::wire::address::NodeUrl;
@@ -80,7 +81,7 @@ impl Master {
             metrics: MasterMetrics::new(),
             log,
             lines: Lines::default(),
-            state: Mutex::new(state),
+            state: StateLock::new(state),
             spare: Condvar::new(),
             clock: Condvar::new(),
             all_answered: Condvar::new(),
@@ -103,9 +104,12 @@ impl Master {
         drop(state);
         log::info!("stopping: no new writes; {waiting} in flight");
         self.step(Event::Stopping(STOP_TIMEOUT), Context::default());
-        let someone_waits = |state: &mut State| state.leader.waiting() > 0;
-        let timeout = STOP_TIMEOUT + REFUSAL_TIMEOUT;
-        drop(self.all_answered.wait_timeout_while(self.lock(), timeout, someone_waits));
+        let deadline = Instant::now() + STOP_TIMEOUT + REFUSAL_TIMEOUT;
+        let mut state = self.lock();
+        while state.leader.waiting() > 0 && Instant::now() < deadline {
+            (state, _) = state.wait_timeout(&self.all_answered, deadline.saturating_duration_since(Instant::now()));
+        }
+        drop(state);
         self.reading.following.stop();
         self.live.stop();
         self.store.close();

@@ -6,6 +6,7 @@ use super::shared::Master;
 use super::state::State;
 use crate::http::{Exchange, Method, Reply};
 use crate::process::clock;
+use crate::process::state_lock::StateGuard;
 use crate::process::threads::lock;
 use crate::protocol::{CopyId, Event, Incarnation, MemberId};
 use crate::store::{Identity, KnownMember, Store, StoreError};
@@ -15,7 +16,7 @@ use crate::wire::server_id;
 use crossbeam::channel::{Receiver, unbounded};
 use serde_json::json;
 use std::net::IpAddr;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Secondaries of one master. Each costs a thread, and one more in every round.
@@ -75,7 +76,10 @@ impl Master {
         let mut state = self.lock();
         let (member, jobs) = state.enlist(first);
         let ready = state.leader.step(self.now(), Event::Joined(member));
+        let Member { name, url, .. } = &state.members[&member];
+        let registered = format!("{name} ({url}) is registered; it takes part once it has caught up");
         let effects = self.finish_step(state, ready, Context::default());
+        log::info!("{registered}");
         self.start_replicator(member, jobs);
         self.perform(effects);
     }
@@ -134,7 +138,7 @@ impl Master {
 
     fn register_again(
         &self,
-        mut state: MutexGuard<'_, State>,
+        mut state: StateGuard<'_, State>,
         id: MemberId,
         url: &NodeUrl,
         name: Option<String>,
@@ -250,7 +254,6 @@ impl State {
         let id = MemberId::new(self.members_numbered);
         let (jobs, received) = unbounded();
         let name: Arc<str> = name.unwrap_or_else(|| format!("{}:{}", url.host(), url.port())).into();
-        log::info!("{name} ({url}) is registered; it takes part once it has caught up");
         let (now, now_ms) = (Instant::now(), clock::now_ms());
         let member = Member {
             name,

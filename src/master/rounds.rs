@@ -15,12 +15,13 @@ use super::shared::Master;
 use super::state::{BegunRound, State};
 use crate::node::ids::id_range;
 use crate::node::logging::Step;
+use crate::process::state_lock::StateGuard;
 use crate::process::text::count;
 use crate::process::threads;
 use crate::protocol::{Event, Round, Time};
 use crate::wire::node::EntriesText;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar};
 use std::time::{Duration, Instant};
 
 /// Threads that wait for a round at most.
@@ -67,7 +68,7 @@ impl Master {
             }
             watches |= !state.runners.is_watched;
             state.runners.is_watched = true;
-            state = if watches { self.watch(state, due, now) } else { wait(&self.spare, state) };
+            state = if watches { self.watch(state, due, now) } else { state.wait(&self.spare) };
         }
         state.runners.idle -= 1;
         state.runners.is_watched &= !watches;
@@ -82,13 +83,13 @@ impl Master {
     }
 
     /// Waits until something may be due.
-    fn watch<'a>(&self, mut state: MutexGuard<'a, State>, due: Option<Instant>, now: Instant) -> MutexGuard<'a, State> {
+    fn watch<'a>(&self, mut state: StateGuard<'a, State>, due: Option<Instant>, now: Instant) -> StateGuard<'a, State> {
         let look_again = (state.leader.rounds_in_flight() > 0).then(|| now + LOOK_AGAIN);
         let until = due.into_iter().chain(look_again).min();
         state.runners.watched_until = until;
         match until {
-            None => wait(&self.clock, state),
-            Some(until) => self.clock.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner).0,
+            None => state.wait(&self.clock),
+            Some(until) => state.wait_timeout(&self.clock, until - now).0,
         }
     }
 
@@ -149,8 +150,4 @@ impl Master {
             )
         });
     }
-}
-
-fn wait<'a>(condition: &Condvar, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-    condition.wait(state).unwrap_or_else(PoisonError::into_inner)
 }

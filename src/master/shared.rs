@@ -10,10 +10,10 @@ use crate::node::metrics::MasterMetrics;
 use crate::node::reading::Reading;
 use crate::peer::Peers;
 use crate::process::budget::Budget;
-use crate::process::threads::lock;
+use crate::process::state_lock::{StateGuard, StateLock};
 use crate::protocol::Time;
 use crate::store::Store;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 /// A master in operation.
@@ -32,7 +32,7 @@ pub(crate) struct Master {
     pub(super) lines: Lines,
     pub(super) peers: Peers,
     pub(super) faults: Arc<Faults>,
-    pub(super) state: Mutex<State>,
+    pub(super) state: StateLock<State>,
     /// Something is due: for a thread that waits for that.
     pub(super) spare: Condvar,
     /// Something is due earlier than the thread knows that watches the clock.
@@ -47,8 +47,8 @@ pub(crate) struct Master {
 }
 
 impl Master {
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+    pub(super) fn lock(&self) -> StateGuard<'_, State> {
+        self.state.lock()
     }
 
     /// The time, as the leader is told it.

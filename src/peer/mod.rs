@@ -8,6 +8,7 @@
 mod coalescing;
 mod names;
 
+use crate::process::state_lock::before_io;
 use crate::protocol::{Acknowledgement, Decisions, Id, Refusal, Slot};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
@@ -257,6 +258,7 @@ impl Peers {
         timeout: Duration,
         request: impl Fn() -> Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<Answer, PeerError> {
+        before_io("a node is called");
         let Some(network) = &self.network else { return once_more_if_stale(request) };
         network.carry_call(timeout).map_err(PeerError::Unanswered)?;
         let answer = once_more_if_stale(request);

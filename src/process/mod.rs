@@ -5,6 +5,7 @@
 //! - [`console`]: the standard output, written without ever waiting for long.
 //! - [`random`]: random bits, and numbers for jitter.
 //! - [`shutdown`]: the signals that ask a process to stop.
+//! - [`state_lock`]: the lock around what a node keeps in memory, never held over I/O.
 //! - [`text`]: words for people, and numbers from them.
 //! - [`threads`]: threads that a node needs; after a panic in one of them the node is not ready.
 
@@ -13,5 +14,6 @@ pub(crate) mod clock;
 pub(crate) mod console;
 pub(crate) mod random;
 pub(crate) mod shutdown;
+pub(crate) mod state_lock;
 pub(crate) mod text;
 pub(crate) mod threads;

@@ -8,13 +8,14 @@ use super::state::State;
 use crate::node::ids::{id_range, id_ranges};
 use crate::node::logging::Step;
 use crate::process::random;
+use crate::process::state_lock::StateGuard;
 use crate::process::text::count;
 use crate::protocol::follower::{Effect, Event, News, Ready, Reply};
 use crate::protocol::{Change, Incarnation, Slot, Ticket};
 use crate::store::StoreError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Condvar;
 use std::sync::atomic::Ordering;
-use std::sync::{Condvar, MutexGuard, PoisonError};
 use std::time::Instant;
 
 impl Secondary {
@@ -82,16 +83,16 @@ impl Secondary {
     }
 
     /// Waits until there may be something for this thread. Gives `true` if the follower's time came first.
-    fn wait(&self, state: MutexGuard<'_, State>, condition: &Condvar) -> bool {
+    fn wait(&self, state: StateGuard<'_, State>, condition: &Condvar) -> bool {
         let Some(at) = state.follower.wake_at() else {
-            drop(condition.wait(state).unwrap_or_else(PoisonError::into_inner));
+            drop(state.wait(condition));
             return false;
         };
         let left = at.since(self.now());
         if left.is_zero() {
             return true;
         }
-        condition.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).1.timed_out()
+        state.wait_timeout(condition, left).1
     }
 
     fn carry_out(&self, effect: Effect) -> Result<Event, StoreError> {

@@ -8,7 +8,7 @@ use crate::process::threads;
 use crate::protocol::follower::{self, Event};
 use crate::protocol::{Consistency, Id};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 impl Log for Secondary {
     fn reading(&self) -> &Reading {
@@ -57,7 +57,7 @@ impl Secondary {
         loop {
             let mut state = self.lock();
             let Some(after) = state.question.take() else {
-                drop(self.questions.wait(state).unwrap_or_else(PoisonError::into_inner));
+                drop(state.wait(&self.questions));
                 continue;
             };
             drop(state);

@@ -9,12 +9,13 @@ use crate::node::metrics::SecondaryMetrics;
 use crate::node::reading::Reading;
 use crate::peer::Peers;
 use crate::process::random;
+use crate::process::state_lock::{StateGuard, StateLock};
 use crate::process::threads::lock;
 use crate::protocol::{Follower, FollowerSettings, Incarnation, ReplicaView, Time};
 use crate::store::Store;
 use crate::wire::address::NodeUrl;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,7 @@ pub(crate) struct Secondary {
     pub(super) metrics: SecondaryMetrics,
     pub(super) peers: Peers,
     pub(super) faults: Arc<Faults>,
-    pub(super) state: Mutex<State>,
+    pub(super) state: StateLock<State>,
     /// A call, or an answer of the master, has its reply, or an effect to be carried out.
     pub(super) calls: Condvar,
     /// A reader has its reply.
@@ -81,7 +82,7 @@ impl Secondary {
             metrics: SecondaryMetrics::new(),
             peers: peers.over(faults.clone()),
             faults,
-            state: Mutex::new(State::new(follower)),
+            state: StateLock::new(State::new(follower)),
             calls: Condvar::new(),
             readers: Condvar::new(),
             questions: Condvar::new(),
@@ -118,8 +119,8 @@ impl Secondary {
         log::info!("stopped with messages up to id {}, decided up to {}", view.status.last, view.status.decided);
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+    pub(super) fn lock(&self) -> StateGuard<'_, State> {
+        self.state.lock()
     }
 
     /// The time that the follower knows.

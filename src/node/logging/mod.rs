@@ -19,6 +19,7 @@ mod writes;
 use writes::SECOND;
 pub(crate) use writes::{Step, WriteLines};
 
+use crate::process::state_lock::before_io;
 use crate::wire::timestamp::rfc3339;
 use folding::Folding;
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -158,6 +159,7 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
+        before_io("a line is logged");
         if !self.enabled(record.metadata()) || !self.folding.admit(record) {
             return;
         }

@@ -12,6 +12,7 @@ use super::readers::{READERS_MAX, Readers};
 use super::room::FileSizeLimit;
 use super::schema::{self, CHECK_STEP, Damage, Transaction};
 use super::watermark_file::{WatermarkFile, WatermarkRecord};
+use crate::process::state_lock::before_io;
 use crate::process::threads::lock;
 use crate::protocol::{CopyId, Id, KeyedWrite, Slot, SlotRef, Watermark};
 use crate::store::{Identity, ReadLimit, Store, StoreError, Trouble, check_order, weight};
@@ -221,6 +222,7 @@ impl Disk {
         text_bytes: u64,
         work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
+        before_io("the database is written");
         let mut done = commit(writer, &work);
         if done.as_ref().is_err_and(schema::is_no_room) {
             let trouble = self.run_out_of_room()?;
@@ -342,6 +344,7 @@ impl Disk {
 
     /// Changes the watermark file. It is in the hands of the system afterwards, and synced later.
     fn set_record(&self, change: impl FnOnce(&mut WatermarkRecord)) -> Result<(), StoreError> {
+        before_io("the watermark file is written");
         let mut file = lock(&self.watermark_file);
         self.check_sound()?;
         let mut record = file.record();

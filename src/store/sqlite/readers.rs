@@ -3,6 +3,7 @@
 //! There are as many as may read at the same time, and each is kept for the next reader: what reading costs, memory and open
 //! files, does not grow with the number of clients that read at once.
 
+use crate::process::state_lock::before_io;
 use crate::process::threads::lock;
 use rusqlite::Connection;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -33,6 +34,7 @@ pub(super) struct Permit<'a> {
 impl Readers {
     /// Waits until a permit is free.
     pub(super) fn wait_for_permit(&self) -> Permit<'_> {
+        before_io("the database is read");
         let is_full = |state: &mut State| state.taken == READERS_MAX;
         let mut state = self.freed.wait_while(lock(&self.state), is_full).unwrap_or_else(PoisonError::into_inner);
         state.taken += 1;
