@@ -11,3 +11,4 @@ mod exit;
 pub mod local_cluster;
 pub mod run;
 pub mod settings;
+mod table;

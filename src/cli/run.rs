@@ -2,7 +2,8 @@
 
 use super::commands;
 use super::exit::{EXIT_FAILED, EXIT_USAGE};
-use super::settings::{Faults, MasterFlags, SecondaryFlags};
+use super::settings::{MasterFlags, SecondaryFlags};
+use super::table::Faults;
 use crate::http::{self, Server, Service};
 use crate::master::{Master, MasterService};
 use crate::node::logging::{self, NodeLog};
@@ -30,7 +31,7 @@ pub fn master(flags: &MasterFlags) -> ExitCode {
     };
     let common = settings.common.clone();
     match &flags.command {
-        _ if flags.common.check_health => commands::check_health("master", &common),
+        _ if flags.check_health => commands::check_health("master", &common),
         Some(command) => commands::of_master(command, &common),
         None => run("master", &common, |port, store, log| {
             let master = Master::start(settings, port, store, log)?;
@@ -50,7 +51,7 @@ pub fn secondary(flags: &SecondaryFlags) -> ExitCode {
     };
     let common = settings.common.clone();
     match &flags.command {
-        _ if flags.common.check_health => commands::check_health("secondary", &common),
+        _ if flags.check_health => commands::check_health("secondary", &common),
         Some(command) => commands::of_secondary(command, &common),
         None => run("secondary", &common, |port, store, log| {
             let secondary = Secondary::start(settings, port, store, log)?;
