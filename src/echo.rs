@@ -1,11 +1,12 @@
 //! The echo pair: the smallest client and server that prove sockets and threads work here.
 //!
 //! The client sends a line, the server sends the same bytes back. Lines end with `\n`. The server does not look at what
-//! stands before it, so bytes that are not UTF-8 and `\r` travel unchanged, and it echoes a last line without `\n`, too. Each
-//! client has a thread of its own, so a client that is silent, or stops in the middle of a line, does not delay others.
+//! stands before it, so bytes that are not UTF-8 and `\r` travel unchanged, and it echoes a last line without `\n`,
+//! too. Each client has a thread of its own, so a client that is silent, or stops in the middle of a line, does not
+//! delay others.
 //!
-//! Caveats: [`CLIENTS_MAX`] silent clients keep others out for as long as they like. Stopping the server cuts connections
-//! wherever they are.
+//! Caveats: [`CLIENTS_MAX`] silent clients keep others out for as long as they like. Stopping the server cuts
+//! connections wherever they are.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -21,8 +22,8 @@ const REFUSALS_MAX: usize = 32;
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
 /// How long the server waits for a client to take what is echoed to it. One that never reads gives its thread back.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the server reads on after an explanation. Closing with unread bytes makes TCP reset the connection, and a reset
-/// may overtake the explanation.
+/// How long the server reads on after an explanation. Closing with unread bytes makes TCP reset the connection, and a
+/// reset may overtake the explanation.
 const LINGER: Duration = Duration::from_secs(1);
 /// Pause after a failed `accept`, which usually means too many open files: trying on at once would only burn the CPU.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -32,8 +32,8 @@ use std::path::PathBuf;
 /// Less would leave a reader without a page.
 const CACHE_BYTES_MIN: usize = 256 << 10;
 
-/// Settings that only a master has. With their defaults for bytes of text under way and of bodies, the JSON of each round and
-/// what a body is parsed into, a master stays within half of the 512 MiB that the compose file gives it.
+/// Settings that only a master has. With their defaults for bytes of text under way and of bodies, the JSON of each
+/// round and what a body is parsed into, a master stays within half of the 512 MiB that the compose file gives it.
 const MASTER: &[Row] = table! {
     "port" "PORT" Whole(0, 65_535), "5000", "Port to listen on.", ["MASTER_PORT", "PORT"];
     "secondaries" "URLS" Other, "none", "Addresses of the secondaries, separated by commas.";
@@ -56,8 +56,8 @@ const MASTER: &[Row] = table! {
     "server-id" "NAME" Other, "master", "Name of this node in replies and logs.";
 };
 
-/// Settings that only a secondary has. The default for bytes of bodies is room for one call as large as a call may be, and
-/// others.
+/// Settings that only a secondary has. The default for bytes of bodies is room for one call as large as a call may be,
+/// and others.
 const SECONDARY: &[Row] = table! {
     "port" "PORT" Whole(0, 65_535), "5001", "Port to listen on.", ["SECONDARY_PORT", "PORT"];
     "host" "HOST" Other, "localhost", "Host under which the master reaches this node.", ["SECONDARY_HOST"];
@@ -144,7 +144,8 @@ impl Role for SecondaryCommand {
     const NAME: &str = "secondary";
     const ABOUT: &str =
         "A secondary of a replicated log: holds what its master sends, acknowledges it, and serves readers";
-    const EXAMPLES: &str = "  secondary --server-id secondary-1 --port 5001 --replication-delay 2.0 --master-url http://localhost:5000\n  \
+    const EXAMPLES: &str = "  secondary --server-id secondary-1 --port 5001 --replication-delay 2.0 --master-url \
+                            http://localhost:5000\n  \
          curl http://localhost:5001/messages";
     const TABLE: &[Row] = SECONDARY;
 }
@@ -170,7 +171,8 @@ impl MasterFlags {
         let body_bytes_max = reader.number("max-body-bytes");
         if body_bytes_max < message_bytes_max {
             reader.faults.push(format!(
-                "MAX_BODY_BYTES is {body_bytes_max}, but a message of MAX_MESSAGE_BYTES, {message_bytes_max}, must fit in"
+                "MAX_BODY_BYTES is {body_bytes_max}, but a message of MAX_MESSAGE_BYTES, {message_bytes_max}, must fit \
+                 in"
             ));
         }
         let port = reader.number("port");
@@ -228,7 +230,7 @@ fn common(reader: &mut Reader<'_>, port: u16, name: &str, log_file: &str, body_b
         hosts: reader.optional("allow-hosts", Hosts::parse).unwrap_or_default(),
     };
     if access.client.is_some() && access.cluster.is_none() {
-        let why = "there is a CLIENT_TOKEN and no CLUSTER_TOKEN: nodes could not be told from others";
+        let why = "there is a CLIENT_TOKEN and no CLUSTER_TOKEN: nodes and clients could not be distinguished";
         reader.faults.push(why.to_owned());
     }
     if !reader.switch("insecure") && !bind.is_loopback() && access.cluster.is_none() {
@@ -289,8 +291,8 @@ fn budget(reader: &mut Reader<'_>, flag: &str, body_bytes_max: usize) -> usize {
     let given = reader.optional(flag, |text| match text.parse::<usize>() {
         Ok(bytes) if bytes >= least => Ok(bytes),
         _ => Err(format!(
-            "\"{}\" must be a number of bytes from {least}: the largest request, {body_bytes_max} bytes, has to fit into \
-             three quarters of it",
+            "\"{}\" must be a number of bytes from {least}: the largest request, {body_bytes_max} bytes, has to fit \
+             into three quarters of it",
             text.escape_debug()
         )),
     });
@@ -320,7 +322,8 @@ impl<C: Role> CommandFactory for Flags<C> {
         let settings = C::TABLE.iter().chain(COMMON);
         let settings = settings.map(|row| row.argument().global(GLOBAL.contains(&row.flag)));
         let check_health = Arg::new("check-health").long("check-health").action(ArgAction::SetTrue).help(
-            "Start nothing; ask the node that runs here with this configuration whether it is alive, and exit with 0 or 1",
+            "Start nothing; ask the node that runs here with this configuration whether it is alive, and exit with 0 \
+             or 1",
         );
         let program = C::augment_subcommands(Command::new(C::NAME).version(version()).args(settings).arg(check_health));
         program.about(C::ABOUT).after_help(format!(

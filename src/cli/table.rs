@@ -33,7 +33,8 @@ pub(super) enum Check {
     Other,
 }
 
-/// Writes rows down: flag, name of the value, check, default, help, and the variables unless they are the flag in capitals.
+/// Writes rows down: flag, name of the value, check, default, help, and the variables unless they are the flag in
+/// capitals.
 macro_rules! table {
     ($($flag:literal $value:literal $check:expr, $default:literal, $help:literal $(, [$($variable:literal),*])?;)*) => {
         &[$(Row {

@@ -1,12 +1,12 @@
 //! How requests come in.
 //!
-//! An acceptor is a server of the library, and the thread that takes requests from its queue: the *receiver*. There is one
-//! at a time, because requests of one connection must be examined in their order. It serves what never blocks at once.
-//! Before anything else it lets another thread of the pool receive, and serves the request itself: so a request changes
-//! threads no more often than it must. This is the pattern *leader/followers* (Schmidt et al., 2000).
+//! An acceptor is a server of the library, and the thread that takes requests from its queue: the *receiver*. There is
+//! one at a time, because requests of one connection must be examined in their order. It serves what never blocks at
+//! once. Before anything else it lets another thread of the pool receive, and serves the request itself: so a request
+//! changes threads no more often than it must. This is the pattern *leader/followers* (Schmidt et al., 2000).
 //!
-//! The library's accept loop cannot be stopped and started again. So there may be several acceptors, of which the newest
-//! accepts connections. An earlier one serves the connections that it has until the last has ended.
+//! The library's accept loop cannot be stopped and started again. So there may be several acceptors, of which the
+//! newest accepts connections. An earlier one serves the connections that it has until the last has ended.
 
 use super::admission;
 use super::connections::Admission;
@@ -33,7 +33,7 @@ pub(super) struct Acceptor {
     server: tiny_http::Server,
     /// Requests that came in here and are not answered yet, streams apart.
     unanswered: AtomicUsize,
-    /// Whether the library accepts connections, as far as it has told.
+    /// Whether the library accepts connections; see [`Acceptor::accepts`].
     accepts: AtomicBool,
     /// When the latest request came in or was answered, in milliseconds since the edge was made.
     latest_ms: AtomicU64,
@@ -79,13 +79,14 @@ impl Acceptor {
         self.accepts.store(false, Ordering::Release);
     }
 
-    /// Whether the library accepts connections here, as far as it has told.
+    /// Whether the library accepts connections here. It reports an error of `accept`, but not a panic.
     pub(super) fn accepts(&self) -> bool {
         self.accepts.load(Ordering::Acquire)
     }
 
-    /// Whether it has no connections any more, and gets none. The library does not tell, but a connection that was silent
-    /// for so long ends, unless its request is being answered. (A client that sends a head byte by byte loses its connection.)
+    /// Whether it has no connections any more, and gets none. The library does not report it, but a connection that was
+    /// silent for so long ends, unless its request is being answered. A client that sends a head byte by byte loses its
+    /// connection.
     pub(super) fn is_unused(&self) -> bool {
         if self.accepts() {
             return false;

@@ -31,7 +31,8 @@ impl Acceptors {
         Ok(())
     }
 
-    /// Forgets acceptors that have no connections any more. Dropping one connects to ourselves, so another thread does it.
+    /// Forgets acceptors that have no connections any more. Dropping one connects to ourselves, so another thread does
+    /// it.
     pub(super) fn sweep(&self) {
         let mut acceptors = lock(&self.open);
         let (unused, kept) = acceptors.drain(..).partition::<Vec<_>, _>(|acceptor| acceptor.is_unused());
@@ -47,7 +48,7 @@ impl Acceptors {
         lock(&self.open).len()
     }
 
-    /// Whether the library accepts connections for one of them, as far as it has told.
+    /// Whether the library accepts connections for one of them; see [`Acceptor::accepts`].
     pub(super) fn accept(&self) -> bool {
         lock(&self.open).iter().any(|acceptor| acceptor.accepts())
     }

@@ -1,15 +1,15 @@
 //! One request of a connection at a time.
 //!
 //! The library reads ahead: pipelined requests, and what a malformed one left behind, are queued before the first is
-//! answered, and a reply to a later one blocks its thread until the earlier one is sent. Here the later ones wait instead,
-//! without a thread, and are forgotten if the connection ends with the earlier one. A client that sends too many ahead gets
-//! answers to those that found room, and its connection ends with them.
+//! answered, and a reply to a later one blocks its thread until the earlier one is sent. Here the later ones wait
+//! instead, without a thread, and are forgotten if the connection ends with the earlier one. A client that sends too
+//! many ahead gets answers to those that found room, and its connection ends with them.
 //!
-//! Connections are known by the address and port of the client, because the library gives nothing else that tells them
-//! apart, and does not let us close one. There is an entry while a request is in flight, and for [`ENDED_MEMORY`] after a
-//! connection was ended. In that time more can come in from the same address and port: what was on its way on the ended
-//! connection, or the first request of a new one, because a client may take the same port again. The two look alike, so
-//! neither is served, and the 503 asks the client to connect again.
+//! Connections are known by the address and port of the client, because the library gives nothing else to distinguish
+//! them by, and offers no way to close one. There is an entry while a request is in flight, and for [`ENDED_MEMORY`]
+//! after a connection was ended. In that time more can come in from the same address and port: what was on its way on
+//! the ended connection, or the first request of a new one, because a client may take the same port again. The two look
+//! alike, so neither is served, and the 503 asks the client to connect again.
 
 use crate::process::threads::lock;
 use std::collections::{HashMap, VecDeque};
@@ -19,10 +19,11 @@ use std::time::{Duration, Instant};
 
 /// Requests of one connection that may wait.
 const WAITING_MAX: usize = 1_000;
-/// Requests of all connections that may wait. Each has a head that is no longer than it may be, and no body beyond what the library reads ahead.
+/// Requests of all connections that may wait. Each has a head that is no longer than it may be, and no body beyond what
+/// the library reads ahead.
 const WAITING_OF_ALL_MAX: usize = 4_000;
-/// How long an ended connection is remembered. Longer would turn away honest clients: the kernel gives a port again after
-/// some thousand connections.
+/// How long an ended connection is remembered. Longer would refuse more new connections: the system may give a client
+/// the same port again.
 pub(super) const ENDED_MEMORY: Duration = Duration::from_secs(2);
 
 /// What to do with a request that was read.
@@ -66,7 +67,8 @@ impl<R> Connections<R> {
         let Known { busy, waiting: waiting_of_all } = &mut *lock(&self.known);
         match busy.get_mut(&address) {
             Some(Connection::Busy { waiting, overflowed }) => {
-                // One may always wait: a client that has its reply may send before this node has noted that it was sent.
+                // One may always wait: a client that has its reply may send before this node has noted that it was
+                // sent.
                 let is_full = !waiting.is_empty() && *waiting_of_all >= WAITING_OF_ALL_MAX;
                 *overflowed |= is_full || !may_wait || waiting.len() >= WAITING_MAX;
                 if *overflowed {

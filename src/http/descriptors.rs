@@ -5,7 +5,7 @@ use std::fs;
 /// Descriptors of one connection: the library duplicates each, for reading and for writing.
 pub(super) const PER_CONNECTION: usize = 2;
 
-/// How many descriptors this process has open; 0 where the system does not tell. Linux 6.2 and later give it as the size of
+/// How many descriptors this process has open; 0 where there is no `/proc`. Linux 6.2 and later give it as the size of
 /// the directory; before, its entries have to be counted.
 pub(super) fn open() -> usize {
     const DIRECTORY: &str = "/proc/self/fd";
@@ -14,8 +14,8 @@ pub(super) fn open() -> usize {
 }
 
 /// How many connections there are, about: what was opened since the start, for which other files and the connections to
-/// other nodes pass, too. It is the same measure that the limiter takes, so it includes the connections that the library
-/// leaked.
+/// other nodes pass, too. It is the same measure that the limiter takes, so it includes the connections that the
+/// library leaked.
 #[derive(Debug)]
 pub(super) struct ConnectionCount {
     /// Descriptors of other things.

@@ -28,7 +28,8 @@ pub(super) struct Edge {
     pub(super) connections: Connections,
     /// Receives, and runs the service.
     pub(super) pool: Pool,
-    /// Sends what clients are slow to take, and the replies of a receiver when no thread is free to receive in its place.
+    /// Sends what clients are slow to take, and the replies of a receiver when no thread is free to receive in its
+    /// place.
     pub(super) senders: Pool,
     /// Refuses requests whose body was not read, and skips it.
     pub(super) skippers: Pool,

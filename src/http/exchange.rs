@@ -1,11 +1,11 @@
 //! One request and its one reply.
 //!
 //! A request whose body was not read is answered at once, and then the body is skipped for at most
-//! [`Limits::body_timeout`](super::Limits): a client that sends before it reads gets its answer all the same. A body that is
-//! too long for that leaks its connection; see [`unread`](super::unread).
+//! [`Limits::body_timeout`](super::Limits): a client that sends before it reads gets its answer all the same. A body
+//! that is too long for that leaks its connection; see [`unread`](super::unread).
 //!
-//! A client that does not read must not hold up others: the receiver lets another thread receive before it sends, a reply
-//! whose client takes no more of it for now goes on elsewhere, and threads that do nothing else skip bodies.
+//! A client that does not read must not hold up others: the receiver lets another thread receive before it sends, a
+//! reply whose client takes no more of it for now goes on elsewhere, and threads that do nothing else skip bodies.
 
 use super::acceptor::Acceptor;
 use super::admission::{self, Framing};
@@ -160,8 +160,8 @@ impl Exchange {
 
     /// The same, but waits so long for room.
     ///
-    /// The whole body must find room before anything of it is read. What is taken then grows with what arrives: a client
-    /// that declares a long body and sends nothing keeps little from others.
+    /// The whole body must find room before anything of it is read. What is taken then grows with what arrives: a
+    /// client that declares a long body and sends nothing keeps little from others.
     ///
     /// # Errors
     /// As [`Exchange::read_body`].
@@ -178,7 +178,8 @@ impl Exchange {
         let most = if self.body_is_here() { 0 } else { expected.unwrap_or(self.acceptor.edge.limits.body_bytes_max) };
         let mut share = bodies.take_within(timeout, expected.map_or(RESERVED_BYTES, |_| most)).ok_or_else(no_room)?;
         share.shrink_to(most.min(RESERVED_BYTES));
-        // The system gives the memory when something is written there, and a body that grows would be moved again and again.
+        // The system gives the memory when something is written there, and a body that grows would be moved again and
+        // again.
         let mut body = Vec::with_capacity(expected.unwrap_or(BODY_READ_AHEAD));
         let read = self.read_pieces(|reader, room| {
             let read = reader.take(room as u64).read_to_end_once(&mut body)?;
@@ -194,7 +195,8 @@ impl Exchange {
         }
     }
 
-    /// Reads the body, piece by piece, as far as it may go and as long as it may take. `read` is given how much is left.
+    /// Reads the body, piece by piece, as far as it may go and as long as it may take. `read` is given how much is
+    /// left.
     fn read_pieces(&mut self, mut read: impl FnMut(&mut dyn Read, usize) -> io::Result<usize>) -> Result<(), Unread> {
         let limits = &self.acceptor.edge.limits;
         let expected = match self.framing {
@@ -354,8 +356,8 @@ impl Departure {
         &self.edge
     }
 
-    /// The reply goes on for an unknown time, so the acceptor does not wait for it. Gives the address of the connection, which
-    /// the stream has to leave in the end.
+    /// The reply goes on for an unknown time, so the acceptor does not wait for it. Gives the address of the
+    /// connection, which the stream has to leave in the end.
     pub(super) fn into_stream(mut self) -> (Arc<Edge>, Option<SocketAddr>) {
         if let Some(acceptor) = self.acceptor.take() {
             acceptor.streams();
@@ -451,8 +453,8 @@ impl<R: Read> ReadOnce for io::Take<R> {
 /// Answers a request whose body was not read, and then skips the body: a client may send all of it before it reads its
 /// answer. After a body that may be read to its end, another request may follow.
 ///
-/// The only way to get at the writer without dropping the reader is to pretend an upgrade to another protocol: the library
-/// writes the head then, with the headers that it would leave out, and nothing of the body.
+/// The only way to get at the writer without dropping the reader is to pretend an upgrade to another protocol: the
+/// library writes the head then, with the headers that it would leave out, and nothing of the body.
 fn refuse_before_body(request: Request, reply: Reply, may_go_on: bool, mut departure: Departure) {
     let edge = Arc::clone(departure.edge());
     let (is_head, must_leak) = (*request.method() == tiny_http::Method::Head, must_leak(&request));

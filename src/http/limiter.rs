@@ -1,13 +1,13 @@
 //! The connection limiter.
 //!
-//! Each connection costs two descriptors and a thread of the library, which accepts connections until no descriptor is left;
-//! then its accept loop ends, and this node can open no file and call no other node. So the limiter stops the accept loop
-//! before that. The library offers no way to do it, but all copies of a listener share their state: the limiter makes the
-//! listener non-blocking, so the accept loop ends after the next connection. From then on the limiter accepts the
-//! connections itself, answers 503, and closes them. The watchdog decides when another acceptor takes over.
+//! Each connection costs two descriptors and a thread of the library, which accepts connections until no descriptor is
+//! left; then its accept loop ends, and this node can open no file and call no other node. So the limiter stops the
+//! accept loop before that. The library offers no way to do it, but all copies of a listener share their state: the
+//! limiter makes the listener non-blocking, so the accept loop ends after the next connection. From then on the limiter
+//! accepts the connections itself, answers 503, and closes them. The watchdog decides when another acceptor takes over.
 //!
-//! The limiter counts the descriptors of the process, which the system tells at once; a few dozen of them are something
-//! else. This also counts connections that the library leaked.
+//! The limiter counts the descriptors of the process, which is one system call; a few dozen of them are something else.
+//! This also counts connections that the library leaked.
 
 use super::descriptors;
 use super::reply::Reply;

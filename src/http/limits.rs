@@ -4,8 +4,8 @@ use crate::process::budget::Budget;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes of replies that clients are slow to take: enough for some hundred followers, or readers of a long log, that have
-/// stopped to read. The next one that does not read on is cut off.
+/// Bytes of replies that clients are slow to take: enough for some hundred followers, or readers of a long log, that
+/// have stopped to read. The next one that does not read on is cut off.
 const UNREAD_BYTES_MAX: usize = 32 << 20;
 
 /// The named limits of the edge, with their reasons.
@@ -23,8 +23,8 @@ pub(crate) struct Limits {
     pub(crate) headers_max: usize,
     /// Bytes of all header lines together.
     pub(crate) head_bytes_max: usize,
-    /// Threads that receive, read bodies, wait for disks and peers, and write replies; as many that send what clients are
-    /// slow to take, or the receiver's replies when all of those are busy; and as many that skip bodies.
+    /// Threads that receive, read bodies, wait for disks and peers, and write replies; as many that send what clients
+    /// are slow to take, or the receiver's replies when all of those are busy; and as many that skip bodies.
     pub(crate) threads_max: usize,
     /// Connections, about. Each costs two descriptors and a thread. Beyond, new ones are refused.
     pub(crate) connections_max: usize,

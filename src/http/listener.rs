@@ -9,11 +9,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 /// Connections that may wait to be accepted; the kernel may allow less.
 const BACKLOG_MAX: u64 = 1_024;
-/// Those that wait are accepted all at once after a pause, at two descriptors each: they get a quarter of all descriptors.
+/// Those that wait are accepted all at once after a pause, at two descriptors each: they get a quarter of all
+/// descriptors.
 const DESCRIPTORS_PER_WAITING: u64 = 8;
 
-/// What the system keeps of a body that the node has not read yet. By default it would keep up to 6 MiB for each connection,
-/// which a container's memory limit counts, too.
+/// What the system keeps of a body that the node has not read yet. By default it would keep up to 6 MiB for each
+/// connection, which a container's memory limit counts, too.
 const RECEIVE_BUFFER_BYTES: usize = 256 << 10;
 
 /// Listens at an address.
@@ -35,9 +36,9 @@ fn backlog() -> i32 {
     (descriptors / DESCRIPTORS_PER_WAITING).clamp(1, BACKLOG_MAX) as i32
 }
 
-/// Without `TCP_NODELAY` a reply that leaves in two writes takes 40 ms. Without timeouts a silent connection stays for ever,
-/// and so does a thread that writes to a client that does not read. The read timeout holds for `accept`, too, so the watchdog
-/// connects more often than that.
+/// Without `TCP_NODELAY` a reply that leaves in two writes takes 40 ms. Without timeouts a silent connection stays for
+/// ever, and so does a thread that writes to a client that does not read. The read timeout holds for `accept`, too, so
+/// the watchdog connects more often than that.
 fn prepare(listener: &TcpListener, limits: &Limits) -> io::Result<()> {
     let socket = SockRef::from(listener);
     socket.set_tcp_nodelay(true)?;

@@ -4,8 +4,9 @@
 //! a server say `Connection: close`.
 //!
 //! A client that does not read must not hold up others. So a write waits for room for [`WRITE_WAIT_MAX`] only, and a
-//! [`Sending`] remembers how far it came: a thread with other work leaves the rest to a thread that only waits for this client.
-//! That does not happen to a client that reads one reply before it sends the next request, unless its reply is long.
+//! [`Sending`] remembers how far it came: a thread with other work leaves the rest to a thread that only waits for this
+//! client. That does not happen to a client that reads one reply before it sends the next request, unless its reply is
+//! long.
 
 use super::edge::Edge;
 use super::reply::{Body, Pieces, Reply, Source, reason};
@@ -17,7 +18,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tiny_http::{HTTPVersion, Request};
 
-/// How long one write waits for a client. The system rounds it up to a few milliseconds: enough for a client that reads on.
+/// How long one write waits for a client. The system rounds it up to a few milliseconds: enough for a client that reads
+/// on.
 pub(super) const WRITE_WAIT_MAX: Duration = Duration::from_millis(1);
 /// How long a thread that waits for a slow client sleeps before the next write. The pause doubles each time
 const PAUSE_MIN: Duration = Duration::from_millis(5);
@@ -44,8 +46,8 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    /// A reply to a request whose body has been read, and what its body consists of. `ends` says that its connection ends
-    /// with it.
+    /// A reply to a request whose body has been read, and what its body consists of. `ends` says that its connection
+    /// ends with it.
     pub(super) fn new(request: Request, reply: Reply, ends: bool) -> io::Result<(Sending, Option<Pieces>)> {
         let is_head = *request.method() == tiny_http::Method::Head;
         let is_chunked = *request.http_version() >= HTTPVersion(1, 1);
@@ -96,7 +98,8 @@ impl Sending {
         }
     }
 
-    /// Sends everything, unless the client takes nothing for so long. `share` is what the unsent bytes take from the budget.
+    /// Sends everything, unless the client takes nothing for so long. `share` is what the unsent bytes take from the
+    /// budget.
     fn finish(&mut self, source: &mut impl Source, timeout: Duration, share: &mut Share) -> io::Result<()> {
         let (mut since, mut total, mut pause) = (Instant::now(), self.total, PAUSE_MIN);
         while !self.advance(source)? {
@@ -151,8 +154,8 @@ impl Sending {
     }
 }
 
-/// Sends what there is, and calls `done` with the outcome. If the client takes no more for now, a thread that only waits for
-/// this client does the rest.
+/// Sends what there is, and calls `done` with the outcome. If the client takes no more for now, a thread that only
+/// waits for this client does the rest.
 pub(super) fn carry<S: Source>(
     edge: &Arc<Edge>,
     mut sending: Sending,

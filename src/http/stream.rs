@@ -1,8 +1,8 @@
 //! Replies whose end is not known when they begin.
 //!
-//! Such a reply begins as others do, piece by piece, from a [`Source`]. When that has no more for now, the caller gets the
-//! [`Stream`], and sends what comes later, or goes on with a source. A stream that is dropped without [`Stream::end`] is cut
-//! off: its client sees that something is missing.
+//! Such a reply begins as others do, piece by piece, from a [`Source`]. When that has no more for now, the caller gets
+//! the [`Stream`], and sends what comes later, or goes on with a source. A stream that is dropped without
+//! [`Stream::end`] is cut off: its client sees that something is missing.
 
 use super::edge::Edge;
 use super::exchange::Exchange;
@@ -12,8 +12,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// A reply that goes on. Its connection ends with it, and until then no other request of it is served. So the stream does
-/// not need the acceptor at which its request came in.
+/// A reply that goes on. Its connection ends with it, and until then no other request of it is served. So the stream
+/// does not need the acceptor at which its request came in.
 pub(crate) struct Stream {
     sending: Sending,
     line: Line,
@@ -61,8 +61,8 @@ impl Exchange {
 }
 
 impl Stream {
-    /// Sends a text, and what of earlier ones was not taken. `false` if the client takes no more for now; what is left is
-    /// kept.
+    /// Sends a text, and what of earlier ones was not taken. `false` if the client takes no more for now; what is left
+    /// is kept.
     pub(crate) fn send(&mut self, text: Vec<u8>) -> io::Result<bool> {
         self.sending.push(text);
         self.sending.advance(&mut None::<Pieces>)

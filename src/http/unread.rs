@@ -1,16 +1,16 @@
 //! Bodies of requests that no handler reads.
 //!
-//! When the library drops the reader of a body, it allocates memory for all that was not read. So a body is skipped before
-//! that, and a request whose body is too long for that is *leaked*: never dropped, with the thread and the descriptors of
-//! its connection. Otherwise a declared body of a terabyte would end the process.
+//! When the library drops the reader of a body, it allocates memory for all that was not read. So a body is skipped
+//! before that, and a request whose body is too long for that is *leaked*: never dropped, with the thread and the
+//! descriptors of its connection. Otherwise a declared body of a terabyte would end the process.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tiny_http::Request;
 
-/// An unread body up to this size is skipped; a request with a longer one is leaked. The library allocates so much at most,
-/// and the system gives memory only for what is written to, which is nothing.
+/// An unread body up to this size is skipped; a request with a longer one is leaked. The library allocates so much at
+/// most, and the system gives memory only for what is written to, which is nothing.
 pub(super) const SKIPPED_BYTES_MAX: usize = 256 << 20;
 
 /// Bytes that are read at a time to be skipped.
@@ -37,8 +37,8 @@ pub(super) fn must_leak(request: &Request) -> bool {
 pub(super) fn count_leaked(leaked: &AtomicU64) {
     let count = leaked.fetch_add(1, Ordering::Relaxed) + 1;
     log::error!(
-        "a request declared a body of more than {SKIPPED_BYTES_MAX} bytes: its connection and thread are leaked ({count} so \
-         far); a restart of this node frees them"
+        "a request declared a body of more than {SKIPPED_BYTES_MAX} bytes: its connection and thread are leaked \
+         ({count} so far); a restart of this node frees them"
     );
 }
 

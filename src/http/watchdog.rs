@@ -1,21 +1,22 @@
 //! The listener watchdog: keeps connections coming in although the library's listener fails in four known situations.
 //!
-//! 1. Its accept loop ends when `accept` fails. It also ends without an error message, by a panic, when the process has no
-//!    descriptor or thread left for a connection.
-//! 2. `accept` fails when no connection came for as long as [`Limits::silence`](super::Limits::silence): connections inherit
-//!    their read timeout from the listener, so the listener has one, too.
-//! 3. Its thread pool *forgets* connections. It queues a connection when it counts an idle thread, but the threads that it
-//!    has woken for earlier connections of a burst still count as idle. A forgotten connection is read when a thread of the
-//!    pool ends another one.
+//! 1. Its accept loop ends when `accept` fails. It also ends without an error message, by a panic, when the process has
+//!    no descriptor or thread left for a connection.
+//! 2. `accept` fails when no connection came for as long as [`Limits::silence`](super::Limits::silence): connections
+//!    inherit their read timeout from the listener, so the listener has one, too.
+//! 3. Its thread pool *forgets* connections. It queues a connection when it counts an idle thread, but the threads that
+//!    it has woken for earlier connections of a burst still count as idle. A forgotten connection is read when a thread
+//!    of the pool ends another one.
 //! 4. It accepts connections until the process has no descriptors left; see [`ConnectionLimiter`].
 //!
-//! The library tells only of errors of `accept`, so the rest has to be found out by connecting to ourselves. A *probe* is a
-//! connection that asks for `/livez`. It is repeated before `accept` can time out, and its answer proves that the accept loop
-//! and the receiver run. The connections of the latest probes stay open, as many as the pool has threads that never end: a
-//! pool whose threads are all busy starts a thread for each new connection and forgets none. Threads of connections that
-//! ended are idle for some seconds all the same. So for every connection that came since the last look, the watchdog makes
-//! and ends one of its own, which frees a thread for a forgotten one. It sees new connections by the descriptors of the
-//! process, which costs one system call, and makes no connections beside the probes when none came.
+//! The library reports only errors of `accept`, so the watchdog finds out the rest by connecting to its own node. A
+//! *probe* is a connection that asks for `/livez`. It is repeated before `accept` can time out, and its answer proves
+//! that the accept loop and the receiver run. The connections of the latest probes stay open, as many as the pool has
+//! threads that never end: a pool whose threads are all busy starts a thread for each new connection and forgets none.
+//! Threads of connections that ended are idle for some seconds all the same. So for every connection that came since
+//! the last look, the watchdog makes and ends one of its own, which frees a thread for a forgotten one. It sees new
+//! connections by the descriptors of the process, which costs one system call, and makes no connections beside the
+//! probes when none came.
 //!
 //! An accept loop that ended cannot be restarted: the limiter refuses connections until there is room, and then another
 //! [`Acceptor`](super::acceptor::Acceptor) takes over.
@@ -49,7 +50,8 @@ const HELD: usize = 4;
 pub(super) const DESCRIPTORS: usize = HELD * (1 + descriptors::PER_CONNECTION);
 /// Threads that it frees for forgotten connections in a tick. It does nothing else meanwhile.
 const FREED_PER_TICK_MAX: usize = 64;
-/// Acceptors that have connections. Each keeps a thread, so the limiter refuses connections until one has lost its last.
+/// Acceptors that have connections. Each keeps a thread, so the limiter refuses connections until one has lost its
+/// last.
 const ACCEPTORS_MAX: usize = 64;
 /// How long connections are refused at least: each time that they are accepted again makes another acceptor.
 const REFUSING_MIN: Duration = Duration::from_secs(1);
@@ -199,7 +201,7 @@ impl Watchdog {
 
     /// One tick while connections are refused.
     fn refuse(&mut self, since: Instant) {
-        // An accept loop that still runs ends after the next connection. One that panicked does not tell.
+        // An accept loop that still runs ends after the next connection. One that panicked is not reported.
         if self.acceptors.accept() && since.elapsed() < ANSWER_TIMEOUT {
             drop(self.connect());
             return;

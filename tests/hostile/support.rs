@@ -82,9 +82,9 @@ impl Node {
         self.try_connect(PATIENCE).expect("the node accepts")
     }
 
-    pub(crate) fn try_connect(&self, patience: Duration) -> Option<Connection> {
+    pub(crate) fn try_connect(&self, timeout: Duration) -> Option<Connection> {
         let socket = own_socket();
-        socket.connect_timeout(&self.address.into(), patience).ok()?;
+        socket.connect_timeout(&self.address.into(), timeout).ok()?;
         Some(Connection::new(socket.into()))
     }
 
@@ -167,8 +167,8 @@ impl Drop for Node {
     }
 }
 
-/// A socket with a loopback address of its own. A node refuses a connection from an address and port whose connection it has
-/// just ended; with one address for all, the system might give such a port again.
+/// A socket with a loopback address of its own. A node refuses a connection from an address and port whose connection
+/// it has just ended; with one address for all, the system might give such a port again.
 fn own_socket() -> Socket {
     static SOCKETS: AtomicU32 = AtomicU32::new(0);
     let [_, _, high, low] = SOCKETS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
@@ -239,7 +239,7 @@ impl Reply {
     }
 }
 
-/// A connection that sends what it is told, and reads replies.
+/// A connection that sends any bytes, and reads replies.
 pub(crate) struct Connection(BufReader<TcpStream>);
 
 impl Connection {
@@ -288,15 +288,15 @@ impl Connection {
     }
 
     /// Whether some of a reply has arrived, or arrives within this time.
-    pub(crate) fn is_answered_within(&mut self, patience: Duration) -> bool {
-        self.peek(Some(patience)).is_ok_and(|bytes| bytes > 0)
+    pub(crate) fn is_answered_within(&mut self, timeout: Duration) -> bool {
+        self.peek(Some(timeout)).is_ok_and(|bytes| bytes > 0)
     }
 
     /// How many bytes could be read, after waiting so long for them; 0 at the end of the connection.
-    fn peek(&mut self, patience: Option<Duration>) -> io::Result<usize> {
+    fn peek(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         let stream = self.0.get_ref();
-        stream.set_nonblocking(patience.is_none()).unwrap();
-        stream.set_read_timeout(Some(patience.unwrap_or(PATIENCE))).unwrap();
+        stream.set_nonblocking(timeout.is_none()).unwrap();
+        stream.set_read_timeout(Some(timeout.unwrap_or(PATIENCE))).unwrap();
         let bytes = self.0.fill_buf().map(<[u8]>::len);
         let stream = self.0.get_ref();
         stream.set_nonblocking(false).unwrap();
