@@ -8,27 +8,19 @@
 //! reply whose client takes no more of it for now goes on elsewhere, and threads that do nothing else skip bodies.
 
 use super::acceptor::Acceptor;
-use super::admission::{self, Framing};
+use super::admission::Framing;
 use super::edge::{Edge, Figures};
 use super::reply::{self, Reply};
 use super::sending::{Sending, carry};
-use super::unread::{SKIPPED_AT_ONCE, count_leaked, must_leak, skip};
-use crate::process::budget::Share;
-use std::io::{self, Read, Write};
+use super::unread::{count_leaked, must_leak, skip};
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use tiny_http::{Header, Request, Response};
 
 /// Bodies up to this size have arrived with the head: the library reads them before it hands the request over.
-const BODY_READ_AHEAD: usize = 1_024;
+pub(super) const BODY_READ_AHEAD: usize = 1_024;
 
-const READ_BYTES: usize = 64 << 10;
-/// What is taken from the budget for a body before more than that has arrived.
-const RESERVED_BYTES: usize = 256 << 10;
-/// How long a body that has begun to arrive waits for room for the rest, which other bodies free when they end.
-const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
 /// Fewer replies than this are not worth another thread.
 const REPLIES_PER_THREAD_MIN: usize = 16;
 
@@ -52,12 +44,12 @@ pub(crate) enum Method {
 /// A request that waits for its reply. It may be answered on any thread; if it is dropped instead, it answers 500.
 pub(crate) struct Exchange {
     /// Present until it is answered.
-    request: Option<Request>,
-    framing: Framing,
-    body_consumed: bool,
+    pub(super) request: Option<Request>,
+    pub(super) framing: Framing,
+    pub(super) body_consumed: bool,
     /// Something of the body was read.
-    body_begun: bool,
-    acceptor: Arc<Acceptor>,
+    pub(super) body_begun: bool,
+    pub(super) acceptor: Arc<Acceptor>,
 }
 
 impl Exchange {
@@ -149,98 +141,6 @@ impl Exchange {
         if let Framing::Length(length) = self.framing { length } else { 0 }
     }
 
-    /// Reads the body, if there is room for it.
-    ///
-    /// # Errors
-    /// With the reply that says what is wrong with it: missing (411), too large (413), too slow (408), cut off (400); or
-    /// that too much is being read already (503).
-    pub(crate) fn read_body(&mut self) -> Result<Body, Reply> {
-        self.read_body_within(Duration::ZERO)
-    }
-
-    /// The same, but waits so long for room.
-    ///
-    /// The whole body must find room before anything of it is read. What is taken then grows with what arrives: a
-    /// client that declares a long body and sends nothing keeps little from others.
-    ///
-    /// # Errors
-    /// As [`Exchange::read_body`].
-    pub(crate) fn read_body_within(&mut self, timeout: Duration) -> Result<Body, Reply> {
-        let bodies = Arc::clone(&self.acceptor.edge.limits.bodies);
-        let client = self.client();
-        let no_room = || {
-            let why = format!("there is no room for its body: {}", bodies.in_words("MAX_BODIES_BYTES"));
-            log::warn!("a request of {client} was refused: {why}");
-            Reply::overloaded(&format!("{why}; try again in a second"))
-        };
-        let expected = if let Framing::Length(length) = self.framing { Some(length) } else { None };
-        // What the library has read already is in memory anyway.
-        let most = if self.body_is_here() { 0 } else { expected.unwrap_or(self.acceptor.edge.limits.body_bytes_max) };
-        let mut share = bodies.take_within(timeout, expected.map_or(RESERVED_BYTES, |_| most)).ok_or_else(no_room)?;
-        share.shrink_to(most.min(RESERVED_BYTES));
-        // The system gives the memory when something is written there, and a body that grows would be moved again and
-        // again.
-        let mut body = Vec::with_capacity(expected.unwrap_or(BODY_READ_AHEAD));
-        let read = self.read_pieces(|reader, room| {
-            let read = reader.take(room as u64).read_to_end_once(&mut body)?;
-            let (taken, arrived) = (share.bytes(), body.len().min(most));
-            let more = arrived.max(taken * 2).min(most).saturating_sub(taken);
-            let has_room = arrived <= taken || share.grow_within(ROOM_TIMEOUT, more);
-            if has_room { Ok(read) } else { Err(io::ErrorKind::OutOfMemory.into()) }
-        });
-        match read {
-            Err(Unread::NoRoom) => Err(no_room()),
-            Err(Unread::Refused(reply)) => Err(reply),
-            Ok(()) => Ok(Body { bytes: body, _share: share }),
-        }
-    }
-
-    /// Reads the body, piece by piece, as far as it may go and as long as it may take. `read` is given how much is
-    /// left.
-    fn read_pieces(&mut self, mut read: impl FnMut(&mut dyn Read, usize) -> io::Result<usize>) -> Result<(), Unread> {
-        let limits = &self.acceptor.edge.limits;
-        let expected = match self.framing {
-            Framing::Absent => {
-                return Err(Reply::problem(411, "the request has no body; send one with a Content-Length").into());
-            }
-            Framing::Length(length) => Some(length),
-            Framing::Chunked | Framing::Ambiguous => None,
-        };
-        let (bytes_max, deadline) = (limits.body_bytes_max, Instant::now() + limits.body_timeout);
-        let too_slow = || Reply::problem(408, "the body did not arrive in time");
-        self.body_begun = true;
-        let reader = self.request.as_mut().expect("not answered yet").as_reader();
-        let mut arrived = 0;
-        while expected.is_none_or(|length| arrived < length) {
-            let room = expected.unwrap_or(bytes_max + 1).saturating_sub(arrived).min(READ_BYTES);
-            match read(reader, room) {
-                Ok(0) => break,
-                Ok(bytes) => arrived += bytes,
-                Err(error) if error.kind() == io::ErrorKind::OutOfMemory => return Err(Unread::NoRoom),
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    return Err(too_slow().into());
-                }
-                Err(error) => {
-                    self.framing = Framing::Ambiguous;
-                    return Err(Reply::problem(400, &format!("the body could not be read: {error}")).into());
-                }
-            }
-            if arrived > bytes_max {
-                return Err(admission::too_large(bytes_max).into());
-            }
-            if Instant::now() >= deadline {
-                return Err(too_slow().into());
-            }
-        }
-        self.body_consumed = true;
-        match expected {
-            Some(length) if length != arrived => {
-                Err(Reply::problem(400, &format!("the body ended after {arrived} of {length} bytes")).into())
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Answers. An error of the connection means that the client is gone, and is only logged.
     pub(crate) fn reply(mut self, reply: Reply) {
         self.send(reply);
@@ -280,20 +180,7 @@ impl Exchange {
         reply_to_each(answers);
     }
 
-    /// Skips a body that no handler asked for, before the reply is sent.
-    pub(super) fn skip_body(&mut self) -> Result<(), Reply> {
-        if self.body_is_done() {
-            return Ok(());
-        }
-        let mut piece = [0; SKIPPED_AT_ONCE];
-        let skipped = self.read_pieces(|reader, room| reader.read(&mut piece[..room.min(SKIPPED_AT_ONCE)]));
-        skipped.map_err(|unread| match unread {
-            Unread::Refused(reply) => reply,
-            Unread::NoRoom => Reply::overloaded("this node has no room for the body; try again in a second"),
-        })
-    }
-
-    fn body_is_done(&self) -> bool {
+    pub(super) fn body_is_done(&self) -> bool {
         self.body_consumed || self.body_is_here()
     }
 
@@ -399,54 +286,6 @@ impl Drop for Exchange {
                 },
             ));
         }
-    }
-}
-
-/// Why a body was not read.
-enum Unread {
-    NoRoom,
-    Refused(Reply),
-}
-
-impl From<Reply> for Unread {
-    fn from(reply: Reply) -> Unread {
-        Unread::Refused(reply)
-    }
-}
-
-/// The body of a request. As long as it is kept, its bytes are taken from the budget for bodies.
-pub(crate) struct Body {
-    bytes: Vec<u8>,
-    _share: Share,
-}
-
-impl Body {
-    /// Gives the bytes, and what keeps their place in the budget.
-    pub(crate) fn into_parts(self) -> (Vec<u8>, impl Sized) {
-        (self.bytes, self._share)
-    }
-}
-
-impl Deref for Body {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// One `read`, appended to a vector.
-trait ReadOnce {
-    fn read_to_end_once(self, into: &mut Vec<u8>) -> io::Result<usize>;
-}
-
-impl<R: Read> ReadOnce for io::Take<R> {
-    fn read_to_end_once(mut self, into: &mut Vec<u8>) -> io::Result<usize> {
-        let before = into.len();
-        into.resize(before + usize::try_from(self.limit()).unwrap_or(READ_BYTES), 0);
-        let read = self.read(&mut into[before..]);
-        into.truncate(before + read.as_ref().copied().unwrap_or(0));
-        read
     }
 }
 

@@ -30,6 +30,7 @@
 mod acceptor;
 mod acceptors;
 mod admission;
+mod body;
 mod connections;
 mod descriptors;
 mod edge;
