@@ -131,7 +131,7 @@ fn fifty_clients_are_served_at_once() {
 }
 
 #[test]
-fn silence_and_half_a_line_disturb_nobody() {
+fn silence_and_half_a_line_delay_no_other_client() {
     let server = Server::start();
     let _silent = server.connect();
     let mut hesitant = server.connect();
@@ -164,7 +164,7 @@ fn a_line_over_the_limit_is_explained_and_closed() {
 }
 
 #[test]
-fn a_client_too_many_is_told_and_a_place_becomes_free_again() {
+fn a_client_too_many_is_refused_and_a_place_becomes_free_again() {
     let server = Server::start();
     let mut seated: Vec<Connection> = (0..CLIENTS_MAX).map(|_| server.connect()).collect();
     for connection in &mut seated {
@@ -175,7 +175,6 @@ fn a_client_too_many_is_told_and_a_place_becomes_free_again() {
     assert!(stderr.contains("256 clients are being served and there is no room for more"), "{stderr}");
 
     seated.pop();
-    // The server notices the departure when it does; how soon is its own affair.
     let begun = Instant::now();
     while !server.client().arg("me now").output().unwrap().status.success() {
         assert!(begun.elapsed() < HANGS, "the place of a client that left stays taken");
@@ -234,7 +233,7 @@ fn the_help_teaches() {
 }
 
 #[test]
-fn failures_are_told_in_a_sentence() {
+fn failures_are_explained_in_a_sentence() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let port = address.port().to_string();
@@ -243,7 +242,7 @@ fn failures_are_told_in_a_sentence() {
     let (_, stderr) = ended(server().args(["0", "--bind", "192.0.2.1"]), 1);
     assert!(stderr.contains("192.0.2.1 is not an address of this machine"), "{stderr}");
 
-    // A port that is bound but not listened on: nobody else can take it, and whoever connects is refused.
+    // A port that is bound but not listened on: no other program can take it, and connections are refused.
     let reserved = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     reserved.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let port = reserved.local_addr().unwrap().as_socket().unwrap().port().to_string();
@@ -254,7 +253,7 @@ fn failures_are_told_in_a_sentence() {
 }
 
 #[test]
-fn a_server_that_does_not_echo_is_found_out() {
+fn a_server_that_does_not_echo_is_an_error() {
     for (reply, complaint) in
         [(&b"something\n"[..], "sent something else back: something"), (b"", "closed the connection")]
     {

@@ -1,5 +1,5 @@
-//! Hostile clients against real nodes: whatever they send, they get the answer that is theirs, nothing else happens,
-//! and everybody else is served.
+//! Hostile clients against real nodes: they get the answer that their row names, nothing else happens, and all other
+//! clients are served.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system, over sockets")]
 
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use support::{Connection, Node, TIMEOUT, get, post, post_with, wait_until};
 
 /// An honest client is answered within this time, whatever others do. It is no measure of speed.
-const HONEST_PATIENCE: Duration = Duration::from_secs(5);
+const HONEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends what a row says and checks what comes back.
 fn check(node: &Node, row: &Row) {
@@ -114,7 +114,7 @@ fn a_bad_read_is_refused_by_every_node() {
 }
 
 #[test]
-fn a_bad_registration_is_refused_and_nobody_is_called() {
+fn a_bad_registration_is_refused_and_no_node_is_called() {
     let mut master = Node::master(&[]);
     let _secondary = Node::secondary_of(&master);
     let port = master.address.port();
@@ -161,7 +161,7 @@ fn a_terabyte_that_never_comes_does_not_end_the_process() {
 }
 
 #[test]
-fn a_hidden_request_with_a_long_body_holds_nobody_up() {
+fn a_hidden_request_with_a_long_body_delays_no_other_client() {
     let mut master = Node::master(&[]);
     let hidden = "POST /messages HTTP/1.1\r\nHost: node\r\nContent-Length: 5000\r\n\r\nonly a little of it";
     let held: Vec<Connection> = (0..8)
@@ -186,7 +186,7 @@ fn assert_honest_client_is_served(node: &Node) {
     let posted = began.elapsed();
     assert_eq!(node.messages_from(id).first().map(String::as_str), Some("honest"));
     let read = began.elapsed() - posted;
-    assert!(posted < HONEST_PATIENCE && read < HONEST_PATIENCE, "posted in {posted:?}, read in {read:?}");
+    assert!(posted < HONEST_TIMEOUT && read < HONEST_TIMEOUT, "posted in {posted:?}, read in {read:?}");
 }
 
 /// Messages of [`fill`].
@@ -201,7 +201,7 @@ fn fill(node: &Node) {
 }
 
 #[test]
-fn three_hundred_slow_clients_hold_up_nobody() {
+fn three_hundred_slow_clients_delay_no_other_client() {
     let mut master = Node::master(&[]);
     let _secondary = Node::secondary_of(&master);
     fill(&master);
@@ -224,7 +224,7 @@ fn three_hundred_slow_clients_hold_up_nobody() {
     }
     master.assert_alive();
     drop(slow);
-    wait_until("the descriptors of those who left are free again", || master.descriptors() <= before + 8);
+    wait_until("the descriptors of clients that left are free again", || master.descriptors() <= before + 8);
     assert_honest_client_is_served(&master);
 }
 
@@ -234,7 +234,7 @@ fn refused_at_length() -> String {
 }
 
 #[test]
-fn who_asks_on_and_on_and_never_reads_holds_up_nobody() {
+fn clients_that_ask_on_and_on_and_never_read_delay_no_other_client() {
     let mut master = Node::master(&[]);
     let request = refused_at_length();
     let deaf: Vec<Connection> = (0..4)
@@ -255,7 +255,7 @@ fn who_asks_on_and_on_and_never_reads_holds_up_nobody() {
 }
 
 #[test]
-fn a_writer_who_does_not_read_the_log_it_asked_for_holds_up_no_other() {
+fn a_writer_that_does_not_read_the_log_it_asked_for_delays_no_other() {
     let master = Node::master(&[]);
     let _secondary = Node::secondary_of(&master);
     fill(&master);
@@ -273,7 +273,7 @@ fn a_writer_who_does_not_read_the_log_it_asked_for_holds_up_no_other() {
 }
 
 #[test]
-fn writers_who_do_not_read_hold_up_no_writer_of_their_rounds() {
+fn writers_that_do_not_read_delay_no_writer_of_their_rounds() {
     const WRITES: usize = 1_000;
     let mut master = Node::master(&[]);
     let _secondary = Node::secondary_of(&master);
@@ -291,8 +291,8 @@ fn writers_who_do_not_read_hold_up_no_writer_of_their_rounds() {
                     assert_eq!(connection.ask(post(r#"{"message":"honest"}"#)).status, 201);
                     let took = began.elapsed();
                     assert!(
-                        took < HONEST_PATIENCE,
-                        "a reply took {took:?}, as long as the write time-out of somebody else"
+                        took < HONEST_TIMEOUT,
+                        "a reply took {took:?}, as long as the write timeout of another client"
                     );
                 }
             });
@@ -344,7 +344,7 @@ fn a_silent_connection_ends_and_the_listener_lives_on() {
         assert_honest_client_is_served(&master);
     }
     master.assert_alive();
-    assert!(!master.log().contains("replaced"), "{}", master.log());
+    assert!(!master.log().contains("refused"), "{}", master.log());
 }
 
 #[test]
@@ -402,12 +402,12 @@ fn a_body_that_is_cut_off_is_not_stored() {
     master.assert_alive();
 }
 
-/// What a new client is told, if it is told anything within a second.
+/// The status that a new client gets, if it gets one within a second.
 fn status_of(master: &Node) -> Option<u16> {
-    let patience = Duration::from_secs(1);
-    let mut connection = master.try_connect(patience)?;
+    let timeout = Duration::from_secs(1);
+    let mut connection = master.try_connect(timeout)?;
     let _ = connection.send(get("/livez"));
-    if connection.is_answered_within(patience) { connection.reply().map(|reply| reply.status) } else { None }
+    if connection.is_answered_within(timeout) { connection.reply().map(|reply| reply.status) } else { None }
 }
 
 /// Fills a node with silent connections until it refuses more, and empties it again.
@@ -419,10 +419,10 @@ fn crowd_and_leave(master: &Node) {
         crowd.extend((0..8).filter_map(|_| master.try_connect(Duration::from_millis(100))));
         status_of(master) == Some(503)
     });
-    assert_eq!(early.ask(get("/livez")).status, 200, "who is inside is served");
+    assert_eq!(early.ask(get("/livez")).status, 200, "an earlier connection is served");
     drop(crowd);
     wait_until("the node takes connections again", || status_of(master) == Some(200));
-    assert_eq!(early.ask(get("/livez")).status, 200, "who came before is still served");
+    assert_eq!(early.ask(get("/livez")).status, 200, "an earlier connection is still served");
 }
 
 #[test]
@@ -440,7 +440,7 @@ fn a_crowded_node_refuses_more_and_serves_again_when_there_is_room() {
 fn a_node_without_descriptors_serves_again_when_it_has_some() {
     let mut master = Node::master_with_descriptors(64, &[]);
     let mut crowd = Vec::new();
-    wait_until("the node has no descriptor left for anybody, or says so in time", || {
+    wait_until("the node has no descriptor left, or refuses connections before that", || {
         crowd.extend((0..8).filter_map(|_| master.try_connect(Duration::from_millis(100))));
         status_of(&master) != Some(200)
     });
@@ -556,7 +556,7 @@ fn a_reader_may_send_a_body_in_vain() {
 }
 
 #[test]
-fn reading_begins_and_ends_where_it_is_told() {
+fn reading_begins_and_ends_where_the_query_says() {
     let master = Node::master(&[]);
     let secondary = Node::secondary_of(&master);
     for number in 1..=7 {
@@ -632,7 +632,7 @@ fn a_secondary_takes_no_call_that_is_not_its_masters() {
         ("a negative epoch", 400, json!({ "epoch": -1 })),
         ("an id that is a fraction", 400, json!({ "after": 0.5 })),
         ("a log id that is none", 400, json!({ "log_id": "seven" })),
-        ("a field that nobody knows", 400, json!({ "colour": "red" })),
+        ("an unknown field", 400, json!({ "colour": "red" })),
         ("text where entries should be", 400, json!({ "entries": "bad" })),
     ];
     for (what, status, change) in changes {
@@ -707,7 +707,7 @@ fn ended(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> (Opti
 }
 
 #[test]
-fn a_wrong_configuration_starts_nothing_and_all_of_it_is_told() {
+fn a_wrong_configuration_starts_nothing_and_all_faults_are_reported() {
     let (master, secondary) = (env!("CARGO_BIN_EXE_master"), env!("CARGO_BIN_EXE_secondary"));
     let variables = [
         ("MASTER_PORT", "70000"),
@@ -719,19 +719,19 @@ fn a_wrong_configuration_starts_nothing_and_all_of_it_is_told() {
         ("MAX_MESSAGE_BYTES", "many\u{1b}[31m"),
         ("LOG_LEVEL", "loud"),
     ];
-    let (code, told) = ended(master, &[], &variables);
-    assert_eq!(code, Some(2), "{told}");
+    let (code, printed) = ended(master, &[], &variables);
+    assert_eq!(code, Some(2), "{printed}");
     for (name, _) in variables {
-        assert!(told.contains(name), "{name} in {told}");
+        assert!(printed.contains(name), "{name} in {printed}");
     }
-    assert!(told.contains("https://b:2") && told.contains("listed twice"), "{told}");
-    assert!(!told.contains('\u{1b}'), "{told:?}");
+    assert!(printed.contains("https://b:2") && printed.contains("listed twice"), "{printed}");
+    assert!(!printed.contains('\u{1b}'), "{printed:?}");
     let variables = [("REPLICATION_DELAY", "soon"), ("MASTER_URL", "http://user@master:5000"), ("PORT", "x")];
-    let (code, told) = ended(secondary, &[], &variables);
-    assert_eq!(code, Some(2), "{told}");
-    assert!(variables.iter().all(|(name, _)| told.contains(name)), "{told}");
-    let (code, told) = ended(master, &["--no-such-flag"], &[]);
-    assert_eq!(code, Some(2), "{told}");
+    let (code, printed) = ended(secondary, &[], &variables);
+    assert_eq!(code, Some(2), "{printed}");
+    assert!(variables.iter().all(|(name, _)| printed.contains(name)), "{printed}");
+    let (code, printed) = ended(master, &["--no-such-flag"], &[]);
+    assert_eq!(code, Some(2), "{printed}");
 }
 
 #[test]
@@ -739,8 +739,8 @@ fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     for program in [env!("CARGO_BIN_EXE_master"), env!("CARGO_BIN_EXE_secondary")] {
-        let (code, told) = ended(program, &["--port", &port], &[]);
-        assert_eq!(code, Some(2), "{told}");
-        assert!(told.contains(&port) && told.contains("in use"), "{told}");
+        let (code, printed) = ended(program, &["--port", &port], &[]);
+        assert_eq!(code, Some(2), "{printed}");
+        assert!(printed.contains(&port) && printed.contains("in use"), "{printed}");
     }
 }

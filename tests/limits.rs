@@ -35,7 +35,7 @@ fn full_pipe() -> (PipeReader, Stdio) {
 }
 
 #[test]
-fn nodes_whose_outputs_nobody_reads_go_on_and_stop_when_they_are_asked() {
+fn nodes_whose_outputs_are_not_read_go_on_and_stop_when_they_are_asked() {
     const WRITES: usize = 1_000;
     let mut cluster = Cluster::prepare(&["0"]);
     let mut pipes = Vec::new();
@@ -93,13 +93,13 @@ fn under_load_writes_are_summed_up_and_debug_has_every_one() {
         assert!(written < last * 2, "{written} lines of {last} writes, which take three or more each:\n{log}");
         assert!(log.lines().any(|line| line.contains(words) && line.contains(" times in ")), "{log}");
         let words = words.trim_end_matches(", ");
-        let told =
+        let has_sum =
             |line: &str| line.contains(&format!("{last}{words}")) || line.contains(&format!("id {last} received"));
-        assert!(log.lines().any(told), "a stop tells the sums up to id {last}: {log}");
+        assert!(log.lines().any(has_sum), "a stop logs the sums up to id {last}: {log}");
     }
     let (logs, last) = lines("debug");
     let committed = (1..=last).filter(|id| logs[0].contains(&format!("id {id} committed after"))).count() as u64;
-    assert!(committed > last / 2, "{committed} lines of {last} writes: they are told one by one");
+    assert!(committed > last / 2, "{committed} lines of {last} writes: each has its line");
 }
 
 /// Sends a post and as much of its body as there is. Gives the head of the reply, if one comes in time.
@@ -121,7 +121,7 @@ fn send(node: &Node, declared: usize, body: &[u8]) -> (TcpStream, Option<String>
     (connection, head)
 }
 
-/// Writers who send little, until they are told to stop. Gives what they were answered.
+/// Writers that send little until `meanwhile` has ended. Gives the statuses of their replies.
 fn honest_writers<T>(cluster: &Cluster, meanwhile: impl FnOnce() -> T) -> (T, Vec<u16>) {
     let (over, answers) = (AtomicBool::new(false), Mutex::new(Vec::new()));
     let done = thread::scope(|scope| {
@@ -241,7 +241,7 @@ fn a_long_body_that_is_only_declared_keeps_no_room_from_others() {
 }
 
 #[test]
-fn who_sends_before_reading_gets_an_answer_to_a_body_beyond_every_limit() {
+fn a_client_that_sends_before_it_reads_gets_an_answer_to_a_body_beyond_every_limit() {
     let cluster = Cluster::start_with(&[], &[("IDLE_TIMEOUT", "2")]);
     let (mut connection, head) = send(&cluster.master, 70_000_000, &vec![b'x'; 70_000_000]);
     let head = head.expect("it is answered");
@@ -256,7 +256,7 @@ fn who_sends_before_reading_gets_an_answer_to_a_body_beyond_every_limit() {
 }
 
 #[test]
-fn a_signal_that_comes_twice_is_one_wish_and_a_hangup_is_one_too() {
+fn a_signal_that_comes_twice_is_one_request_to_stop_and_a_hangup_is_one_too() {
     for signals in [[Signal::TERM, Signal::TERM], [Signal::HUP, Signal::HUP], [Signal::HUP, Signal::TERM]] {
         let mut cluster = Cluster::start(&["1"]);
         let url = cluster.master.url("/messages");

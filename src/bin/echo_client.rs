@@ -1,7 +1,7 @@
 //! `echo_client`: sends lines to an echo server and prints what comes back.
 
 use clap::Parser;
-use replicated_log::echo::{EchoClient, EchoError};
+use replicated_log::echo::EchoClient;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<(), EchoError> {
+fn run(args: &Args) -> Result<(), String> {
     let mut client = EchoClient::connect(&args.host, args.port)?;
     if !args.text.is_empty() {
         // The line break makes an empty text a line, too.

@@ -1,4 +1,5 @@
-//! A whole cluster on this machine: a master and its secondaries as processes of their own, their logs in one place.
+//! A whole cluster on this machine: a master and its secondaries as processes of their own, with their log lines in one
+//! place.
 //!
 //! The nodes are this same program, started again with `node master` or `node secondary`. Each holds the reading end of
 //! a pipe from here and stops when it closes, so none is left behind, however this process ends.
@@ -20,13 +21,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Secondaries that one machine is asked to carry.
+/// Secondaries on one machine.
 const SECONDARIES_MAX: u16 = 32;
 /// How long the cluster may take until it takes writes.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a node may take to stop before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long a line waits for a screen that takes nothing.
+/// How long a line waits for a terminal that takes nothing.
 const PRINT_TIMEOUT: Duration = Duration::from_secs(1);
 const POLL_EVERY: Duration = Duration::from_millis(50);
 
@@ -90,21 +91,22 @@ fn run_cluster(flags: &ClusterFlags) -> Result<ExitCode, (u8, String)> {
     for plan in &plans {
         check_port(plan.port).map_err(|why| (EXIT_USAGE, why))?;
     }
-    let screen = Arc::new(Screen::new());
+    let terminal = Arc::new(Terminal::new());
     let mut nodes = Vec::new();
     for plan in plans {
-        nodes
-            .push(Node::start(plan, &screen).map_err(|error| (EXIT_FAILED, format!("a node did not start: {error}")))?);
+        nodes.push(
+            Node::start(plan, &terminal).map_err(|error| (EXIT_FAILED, format!("a node did not start: {error}")))?,
+        );
     }
     let nodes = Arc::new(Mutex::new(nodes));
-    if let Err(why) = introduce(flags, &nodes, &screen) {
+    if let Err(why) = introduce(flags, &nodes, &terminal) {
         stop_all(&nodes);
         return Err((EXIT_USAGE, why));
     }
-    watch(&nodes, &screen);
-    screen.say(&format!("stopping because of {}", signals.wait()));
+    watch(&nodes, &terminal);
+    terminal.say(&format!("stopping because of {}", signals.wait()));
     stop_all(&nodes);
-    screen.say("all nodes have stopped");
+    terminal.say("all nodes have stopped");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -177,7 +179,7 @@ struct Node {
 }
 
 impl Node {
-    fn start(plan: Plan, screen: &Arc<Screen>) -> io::Result<Node> {
+    fn start(plan: Plan, terminal: &Arc<Terminal>) -> io::Result<Node> {
         let program = std::env::current_exe()?;
         let mut command = Command::new(&program);
         command
@@ -191,12 +193,12 @@ impl Node {
             // Ctrl-C is for this process, which then stops the master before its secondaries.
             .process_group(0);
         let mut child = command.spawn()?;
-        let paint = screen.next_paint();
+        let paint = terminal.next_paint();
         for stream in
             [child.stdout.take().map(Stream::Out), child.stderr.take().map(Stream::Error)].into_iter().flatten()
         {
-            let (screen, name) = (Arc::clone(screen), plan.name.clone());
-            thread::Builder::new().name(plan.name.clone()).spawn(move || screen.relay(&name, paint, stream))?;
+            let (terminal, name) = (Arc::clone(terminal), plan.name.clone());
+            thread::Builder::new().name(plan.name.clone()).spawn(move || terminal.relay(&name, paint, stream))?;
         }
         let settings: String = plan.environment.iter().map(|(name, value)| format!("{name}={value} ")).collect();
         let restart = format!("SERVER_ID={} {settings}{} node {}", plan.name, program.display(), plan.role);
@@ -224,9 +226,9 @@ impl Node {
     }
 }
 
-/// Says when a node ends by itself, or is killed: the others go on, and that is worth seeing.
-fn watch(nodes: &Arc<Mutex<Vec<Node>>>, screen: &Arc<Screen>) {
-    let (watched, shown) = (Arc::clone(nodes), Arc::clone(screen));
+/// Reports a node that ends by itself, or is killed. The others go on.
+fn watch(nodes: &Arc<Mutex<Vec<Node>>>, terminal: &Arc<Terminal>) {
+    let (watched, shown) = (Arc::clone(nodes), Arc::clone(terminal));
     let watching = move || loop {
         for node in &mut *lock(&watched) {
             if node.reported {
@@ -240,13 +242,12 @@ fn watch(nodes: &Arc<Mutex<Vec<Node>>>, screen: &Arc<Screen>) {
         thread::sleep(POLL_EVERY);
     };
     if let Err(error) = thread::Builder::new().name("watch".to_owned()).spawn(watching) {
-        screen.say(&format!("nodes that end will not be reported: {error}"));
+        terminal.say(&format!("nodes that end will not be reported: {error}"));
     }
 }
 
-/// Waits until the cluster takes writes, and says what to try. A node that ends before that is wrongly configured, and
-/// has said so.
-fn introduce(flags: &ClusterFlags, nodes: &Mutex<Vec<Node>>, screen: &Arc<Screen>) -> Result<(), String> {
+/// Waits until the cluster takes writes, and prints what to try. A node that ends before that has printed why.
+fn introduce(flags: &ClusterFlags, nodes: &Mutex<Vec<Node>>, terminal: &Arc<Terminal>) -> Result<(), String> {
     let port = flags.port;
     let master = NodeUrl::new("localhost", port)?;
     let peers = Peers::new(START_TIMEOUT, START_TIMEOUT, run::own_token().as_ref());
@@ -259,13 +260,13 @@ fn introduce(flags: &ClusterFlags, nodes: &Mutex<Vec<Node>>, screen: &Arc<Screen
             break;
         }
         if Instant::now() > deadline {
-            screen.say(&format!("the cluster takes no writes yet; see curl http://localhost:{port}/health"));
+            terminal.say(&format!("the cluster takes no writes yet; see curl http://localhost:{port}/health"));
             return Ok(());
         }
         thread::sleep(POLL_EVERY);
     }
     let last = port + flags.secondaries;
-    screen.say(&format!(
+    terminal.say(&format!(
         "the cluster is up: the master on http://localhost:{port}, {} secondaries behind it. Open that in a browser, or try\n  \
          curl -X POST http://localhost:{port}/messages -d '{{\"message\": \"hello\"}}'\n  \
          curl http://localhost:{port}/messages\n  \
@@ -283,7 +284,7 @@ enum Stream {
 }
 
 /// The terminal, shared by all nodes: whole lines, each with the name of its node, in colour if it is a terminal.
-struct Screen {
+struct Terminal {
     colored: bool,
     painted: Mutex<usize>,
     console: Console,
@@ -292,9 +293,9 @@ struct Screen {
 /// Colours of the nodes' names: cyan, green, yellow, magenta, blue.
 const PAINTS: [&str; 5] = ["\x1b[36m", "\x1b[32m", "\x1b[33m", "\x1b[35m", "\x1b[34m"];
 
-impl Screen {
-    fn new() -> Screen {
-        Screen { colored: io::stdout().is_terminal(), painted: Mutex::new(0), console: Console::stdout() }
+impl Terminal {
+    fn new() -> Terminal {
+        Terminal { colored: io::stdout().is_terminal(), painted: Mutex::new(0), console: Console::stdout() }
     }
 
     fn next_paint(&self) -> &'static str {
@@ -319,8 +320,8 @@ impl Screen {
         self.print(&format!("{on}{text}{off}\n"));
     }
 
-    /// A reader that went away, as in `local_cluster | head`, must not stop the cluster, and one that reads nothing must not
-    /// keep it from stopping: what it does not take in time is left out.
+    /// A reader that went away, as in `local_cluster | head`, must not stop the cluster, and a reader that reads
+    /// nothing must not keep it from stopping: what it does not take within [`PRINT_TIMEOUT`] is left out.
     fn print(&self, text: &str) {
         self.console.write(text.as_bytes(), PRINT_TIMEOUT);
     }

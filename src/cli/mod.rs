@@ -1,6 +1,6 @@
-//! The programs: what they are told, what they do, and how they end.
+//! The programs: their command lines, what they do, and how they end.
 //!
-//! - [`settings`]: flags and environment, and what they mean.
+//! - [`settings`]: flags and environment, and what they mean; `table`: how they are written down and read.
 //! - [`run`]: from a command line to a node in operation, and to its exit code.
 //! - `commands`: what the programs do beside serving.
 //! - `exit`: exit codes.
@@ -11,3 +11,4 @@ mod exit;
 pub mod local_cluster;
 pub mod run;
 pub mod settings;
+mod table;

@@ -2,7 +2,8 @@
 
 use super::commands;
 use super::exit::{EXIT_FAILED, EXIT_USAGE};
-use super::settings::{Faults, MasterFlags, SecondaryFlags};
+use super::settings::{MasterFlags, SecondaryFlags};
+use super::table::Faults;
 use crate::http::{self, Server, Service};
 use crate::master::{Master, MasterService};
 use crate::node::logging::{self, NodeLog};
@@ -17,10 +18,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a last word waits for an error output that takes nothing.
-const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the reason for an exit waits for an error output that takes nothing.
+const COMPLAINT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Runs a master until it is told to stop, or does what it was asked for instead.
+/// Runs a master until a signal stops it, or runs the command of the command line instead.
 #[must_use]
 pub fn master(flags: &MasterFlags) -> ExitCode {
     shutdown::ignore_file_size_signal();
@@ -30,7 +31,7 @@ pub fn master(flags: &MasterFlags) -> ExitCode {
     };
     let common = settings.common.clone();
     match &flags.command {
-        _ if flags.common.check_health => commands::check_health("master", &common),
+        _ if flags.check_health => commands::check_health("master", &common),
         Some(command) => commands::of_master(command, &common),
         None => run("master", &common, |port, store, log| {
             let master = Master::start(settings, port, store, log)?;
@@ -40,7 +41,7 @@ pub fn master(flags: &MasterFlags) -> ExitCode {
     }
 }
 
-/// Runs a secondary until it is told to stop, or does what it was asked for instead.
+/// Runs a secondary until a signal stops it, or runs the command of the command line instead.
 #[must_use]
 pub fn secondary(flags: &SecondaryFlags) -> ExitCode {
     shutdown::ignore_file_size_signal();
@@ -50,7 +51,7 @@ pub fn secondary(flags: &SecondaryFlags) -> ExitCode {
     };
     let common = settings.common.clone();
     match &flags.command {
-        _ if flags.common.check_health => commands::check_health("secondary", &common),
+        _ if flags.check_health => commands::check_health("secondary", &common),
         Some(command) => commands::of_secondary(command, &common),
         None => run("secondary", &common, |port, store, log| {
             let secondary = Secondary::start(settings, port, store, log)?;
@@ -65,7 +66,7 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// What this process shows to nodes that it asks something, as the configuration says that a master would have here.
+/// The token that this process shows to nodes: the one that a master would have with this environment.
 pub(crate) fn own_token() -> Option<Token> {
     let settings = MasterFlags::default().resolve(&environment).ok()?;
     settings.common.access.own().cloned()
@@ -76,15 +77,13 @@ type Node = (Arc<dyn Service>, Box<dyn FnOnce()>);
 
 fn refuse(role: &str, faults: &Faults) -> ExitCode {
     let faults: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
-    complain(&format!(
-        "{role}: the configuration is wrong; nothing was started{faults}\n{role} --help tells what can be set"
-    ));
+    complain(&format!("{role}: the configuration is wrong; nothing was started{faults}\nsee {role} --help"));
     ExitCode::from(EXIT_USAGE)
 }
 
-/// Says on the error output why this process ends. One that takes nothing does not keep it from ending.
+/// Says on the error output why this process ends. An output that takes nothing does not keep it from ending.
 fn complain(why: &str) {
-    Console::stderr().write(format!("{why}\n").as_bytes(), LAST_WORD_TIMEOUT);
+    Console::stderr().write(format!("{why}\n").as_bytes(), COMPLAINT_TIMEOUT);
 }
 
 fn run(
@@ -112,7 +111,7 @@ fn run(
     let log = logging::start(&common.log);
     http::raise_descriptor_limit();
     if !common.listen.ip().is_loopback() && common.access.cluster.is_none() {
-        log::warn!("whoever reaches {} can change this cluster: there is no CLUSTER_TOKEN", common.listen);
+        log::warn!("every client that reaches {} can change this cluster: there is no CLUSTER_TOKEN", common.listen);
     }
     if common.access.client.is_none() && common.access.hosts.are_all() {
         log::warn!(
@@ -148,7 +147,7 @@ fn open_store(role: &str, common: &CommonSettings, log: &NodeLog) -> Result<Arc<
     match &common.data_dir {
         Some(directory) => {
             let store = Disk::open_with_cache(directory, common.cache_bytes).map_err(|error| error.to_string())?;
-            log::info!("the data is in {}", directory.display());
+            log::info!("the data directory is {}", directory.display());
             let is_empty = store.last() == Id::ZERO && store.identity().is_ok_and(|identity| identity.is_none());
             if is_empty && log.goes_on() {
                 let otherwise = match role {
@@ -165,7 +164,7 @@ fn open_store(role: &str, common: &CommonSettings, log: &NodeLog) -> Result<Arc<
             Ok(store)
         }
         None => {
-            log::warn!("nothing is kept: DATA_DIR is \"memory\", and what this node holds is gone when it ends");
+            log::warn!("the log is in memory only (DATA_DIR is \"memory\") and is lost when this node ends");
             Ok(Arc::new(Memory::new(CopyId::new(random::bits_64()))))
         }
     }

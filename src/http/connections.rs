@@ -1,14 +1,15 @@
 //! One request of a connection at a time.
 //!
-//! The library reads ahead: pipelined requests, and whatever a malformed one left behind, are queued before the first
-//! is answered, and a reply to a later one blocks the thread that gives it until the earlier one is sent. Here the later
-//! ones wait instead, without a thread, and are forgotten if the connection ends with the earlier one. A client that
-//! sends too many ahead gets answers to those that found room, and its connection ends with them.
+//! The library reads ahead: pipelined requests, and what a malformed one left behind, are queued before the first is
+//! answered, and a reply to a later one blocks its thread until the earlier one is sent. Here the later ones wait
+//! instead, without a thread, and are forgotten if the connection ends with the earlier one. A client that sends too
+//! many ahead gets answers to those that found room, and its connection ends with them.
 //!
-//! Connections are known by the address of the client, which is all that the library tells. There is an entry only while
-//! a request is in flight, and for [`ENDED_MEMORY`] after a connection was ended, in case more comes in on it: what was
-//! on its way when the client was told arrives within that time. The client may also have closed it, and have come back
-//! from the same port. The two cannot be told apart, so neither is served, and both are told to connect again.
+//! Connections are known by the address and port of the client, because the library gives nothing else to distinguish
+//! them by, and offers no way to close one. There is an entry while a request is in flight, and for [`ENDED_MEMORY`]
+//! after a connection was ended. In that time more can come in from the same address and port: what was on its way on
+//! the ended connection, or the first request of a new one, because a client may take the same port again. The two look
+//! alike, so neither is served, and the 503 asks the client to connect again.
 
 use crate::process::threads::lock;
 use std::collections::{HashMap, VecDeque};
@@ -16,12 +17,13 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Requests of one connection that may wait,
+/// Requests of one connection that may wait.
 const WAITING_MAX: usize = 1_000;
-/// and of all of them. Each has a head that is no longer than it may be, and no body beyond what the library reads ahead.
+/// Requests of all connections that may wait. Each has a head that is no longer than it may be, and no body beyond what
+/// the library reads ahead.
 const WAITING_OF_ALL_MAX: usize = 4_000;
-/// How long an ended connection is remembered. Longer would turn away honest clients: the kernel gives a port again after
-/// some thousand connections.
+/// How long an ended connection is remembered. Longer would refuse more new connections: the system may give a client
+/// the same port again.
 pub(super) const ENDED_MEMORY: Duration = Duration::from_secs(2);
 
 /// What to do with a request that was read.
@@ -30,16 +32,16 @@ pub(super) enum Admission<R> {
     Now(R),
     /// It is kept until the earlier one is answered.
     Later,
-    /// An earlier one of its connection found no room: nobody may act on it.
+    /// An earlier one of its connection found no room, so this one must not be served.
     Never(R),
-    /// It comes from where a connection has just been ended.
+    /// A connection from its address and port has just been ended.
     TooSoon(R),
 }
 
 enum Connection<R> {
     /// A request is being served; others wait behind it. After one that found no room, none may be served.
     Busy { waiting: VecDeque<R>, overflowed: bool },
-    /// It was ended at this moment.
+    /// It was ended at this time.
     Ended(Instant),
 }
 
@@ -65,7 +67,8 @@ impl<R> Connections<R> {
         let Known { busy, waiting: waiting_of_all } = &mut *lock(&self.known);
         match busy.get_mut(&address) {
             Some(Connection::Busy { waiting, overflowed }) => {
-                // One may always wait: a client that has its reply is faster than those who note that it was sent.
+                // One may always wait: a client that has its reply may send before this node has noted that it was
+                // sent.
                 let is_full = !waiting.is_empty() && *waiting_of_all >= WAITING_OF_ALL_MAX;
                 *overflowed |= is_full || !may_wait || waiting.len() >= WAITING_MAX;
                 if *overflowed {
@@ -185,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_right_after_the_end_is_turned_away() {
+    fn what_comes_right_after_the_end_is_refused() {
         let connections = Connections::new(Duration::MAX);
         assert!(matches!(connections.enter(from(1), 'a', true), Admission::Now('a')));
         assert!(matches!(connections.enter(from(1), 'b', true), Admission::Later));
@@ -196,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn later_the_port_is_somebody_elses() {
+    fn later_the_port_may_be_used_again() {
         for swept in [false, true] {
             let connections = Connections::new(Duration::ZERO);
             assert!(matches!(connections.enter(from(1), 'a', true), Admission::Now('a')));

@@ -1,7 +1,7 @@
 //! What every thread of the edge shares.
 
-use super::census::Census;
 use super::connections::{Connections, ENDED_MEMORY};
+use super::descriptors::ConnectionCount;
 use super::limits::Limits;
 use super::pool::Pool;
 use super::unread;
@@ -17,7 +17,7 @@ use std::time::Instant;
 pub(crate) struct Figures {
     /// Open connections, about.
     pub(crate) connections: usize,
-    /// Connections that found no room, since the start.
+    /// Connections that were refused because there were too many, since the start.
     pub(crate) refused: u64,
     /// Requests that are not answered yet.
     pub(crate) unanswered: usize,
@@ -28,27 +28,28 @@ pub(super) struct Edge {
     pub(super) connections: Connections,
     /// Receives, and runs the service.
     pub(super) pool: Pool,
-    /// Sends what clients are slow to take, and the replies of a receiver that finds nobody to take its place.
+    /// Sends what clients are slow to take, and the replies of a receiver when no thread is free to receive in its
+    /// place.
     pub(super) senders: Pool,
     /// Refuses requests whose body was not read, and skips it.
     pub(super) skippers: Pool,
     pub(super) limits: Limits,
-    /// As many threads send replies that are given at once.
+    /// As many threads share the replies that are given at once.
     pub(super) cores: usize,
-    pub(super) census: Census,
+    connection_count: ConnectionCount,
     pub(super) started: Instant,
     pub(super) stopping: AtomicBool,
-    /// Requests that could not be dropped, see [`unread`].
-    pub(super) buried: AtomicU64,
-    /// Connections that were told that there is no room.
+    /// Requests that are never dropped; see [`unread`].
+    pub(super) leaked: AtomicU64,
+    /// Connections that the limiter has refused.
     pub(super) refused: AtomicU64,
-    /// Requests that are not answered yet, at any gate.
+    /// Requests that are not answered yet, of all acceptors, streams included.
     pub(super) unanswered: AtomicUsize,
 }
 
 impl Edge {
-    /// Of a listener on a port.
-    pub(super) fn new(port: u16, limits: Limits) -> Edge {
+    /// Of a server that opens so many descriptors itself.
+    pub(super) fn new(limits: Limits, own_descriptors: usize) -> Edge {
         Edge {
             connections: Connections::new(ENDED_MEMORY),
             pool: Pool::new("http", limits.threads_max),
@@ -56,20 +57,22 @@ impl Edge {
             skippers: Pool::new("skipper", limits.threads_max),
             limits,
             cores: thread::available_parallelism().map_or(1, NonZero::get),
-            census: Census::of(port),
+            connection_count: ConnectionCount::start(own_descriptors),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
-            buried: AtomicU64::new(0),
+            leaked: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             unanswered: AtomicUsize::new(0),
         }
     }
 
     pub(super) fn figures(&self) -> Figures {
+        let unanswered = self.unanswered.load(Ordering::Relaxed);
         Figures {
-            connections: self.census.connections(),
+            // Each request that is being answered has a connection of its own.
+            connections: self.connection_count.connections().max(unanswered),
             refused: self.refused.load(Ordering::Relaxed),
-            unanswered: self.unanswered.load(Ordering::Relaxed),
+            unanswered,
         }
     }
 
@@ -85,9 +88,9 @@ impl Edge {
     pub(super) fn discard(self: &Arc<Edge>, request: tiny_http::Request) {
         if unread::has_rest(&request) {
             let edge = Arc::clone(self);
-            self.skippers.submit(Box::new(move || unread::discard(request, &edge.buried)));
+            self.skippers.submit(Box::new(move || unread::discard(request, &edge.leaked)));
         } else {
-            unread::discard(request, &self.buried);
+            unread::discard(request, &self.leaked);
         }
     }
 

@@ -1,38 +1,26 @@
 //! One request and its one reply.
 //!
-//! A request whose body was not read is answered at once, and then as much of the body is read and thrown away as comes in
-//! [`Limits::body_timeout`](super::Limits): a client that sends before it reads gets its answer all the same.
+//! A request whose body was not read is answered at once, and then the body is skipped for at most
+//! [`Limits::body_timeout`](super::Limits): a client that sends before it reads gets its answer all the same. A body
+//! that is too long for that leaks its connection; see [`unread`](super::unread).
 //!
-//! The library takes memory for all that is left of a body when its reader is dropped, and drops it itself when the client
-//! goes away: a declared body of a terabyte would end the process. Such a request is answered and then *buried*: not read
-//! from, and kept for ever, with the thread and the descriptors of its connection. They are counted.
-//!
-//! Nobody should pay for a client that does not read: the receiver lets another receive before it sends, a reply whose
-//! client takes no more of it for a moment goes on elsewhere, and a body that was not read is skipped by threads that do
-//! nothing else.
+//! A client that does not read must not hold up others: the receiver lets another thread receive before it sends, a
+//! reply whose client takes no more of it for now goes on elsewhere, and threads that do nothing else skip bodies.
 
-use super::admission::{self, Framing};
+use super::acceptor::Acceptor;
+use super::admission::Framing;
 use super::edge::{Edge, Figures};
-use super::gate::Gate;
 use super::reply::{self, Reply};
 use super::sending::{Sending, carry};
-use super::unread::{THROWN_AWAY_BYTES, count_buried, must_bury, throw_away};
-use crate::process::budget::Share;
-use std::io::{self, Read, Write};
+use super::unread::{count_leaked, must_leak, skip};
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use tiny_http::{Header, Request, Response};
 
 /// Bodies up to this size have arrived with the head: the library reads them before it hands the request over.
-const BODY_READ_AHEAD: usize = 1_024;
+pub(super) const BODY_READ_AHEAD: usize = 1_024;
 
-const READ_BYTES: usize = 64 << 10;
-/// What is taken from the budget for a body before more than that has arrived.
-const RESERVED_BYTES: usize = 256 << 10;
-/// How long a body that has begun to arrive waits for room for the rest: others end meanwhile.
-const ROOM_PATIENCE: Duration = Duration::from_secs(2);
 /// Fewer replies than this are not worth another thread.
 const REPLIES_PER_THREAD_MIN: usize = 16;
 
@@ -56,19 +44,19 @@ pub(crate) enum Method {
 /// A request that waits for its reply. It may be answered on any thread; if it is dropped instead, it answers 500.
 pub(crate) struct Exchange {
     /// Present until it is answered.
-    request: Option<Request>,
-    framing: Framing,
-    body_consumed: bool,
+    pub(super) request: Option<Request>,
+    pub(super) framing: Framing,
+    pub(super) body_consumed: bool,
     /// Something of the body was read.
-    body_begun: bool,
-    gate: Arc<Gate>,
+    pub(super) body_begun: bool,
+    pub(super) acceptor: Arc<Acceptor>,
 }
 
 impl Exchange {
-    pub(super) fn new(request: Request, framing: Framing, gate: Arc<Gate>) -> Exchange {
+    pub(super) fn new(request: Request, framing: Framing, acceptor: Arc<Acceptor>) -> Exchange {
         let body_consumed = matches!(framing, Framing::Absent | Framing::Length(0));
-        gate.answering();
-        Exchange { request: Some(request), framing, body_consumed, body_begun: false, gate }
+        acceptor.answering();
+        Exchange { request: Some(request), framing, body_consumed, body_begun: false, acceptor }
     }
 
     fn request(&self) -> &Request {
@@ -118,7 +106,7 @@ impl Exchange {
         Some(header.value.as_str())
     }
 
-    /// Who sent it: address and port.
+    /// The client that sent it: address and port.
     pub(crate) fn client(&self) -> String {
         self.request().remote_addr().map_or_else(|| "an unknown client".to_owned(), ToString::to_string)
     }
@@ -130,11 +118,11 @@ impl Exchange {
 
     /// How busy the edge is.
     pub(crate) fn figures(&self) -> Figures {
-        self.gate.edge.figures()
+        self.acceptor.edge.figures()
     }
 
     /// Whether a body that was cut off looks like a whole one: the library takes the end of the connection for the last
-    /// chunk. What the body says must tell then.
+    /// chunk. Then only the content of the body can show it.
     pub(crate) fn body_may_be_cut_off(&self) -> bool {
         self.framing == Framing::Chunked
     }
@@ -153,97 +141,7 @@ impl Exchange {
         if let Framing::Length(length) = self.framing { length } else { 0 }
     }
 
-    /// Reads the body, if there is room for it.
-    ///
-    /// # Errors
-    /// With the reply that says what is wrong with it: missing (411), too large (413), too slow (408), cut off (400); or
-    /// that too much is being read already (503).
-    pub(crate) fn read_body(&mut self) -> Result<Body, Reply> {
-        self.read_body_within(Duration::ZERO)
-    }
-
-    /// The same, but waits so long for room.
-    ///
-    /// The whole body must find room before anything of it is read. What is taken then grows with what arrives: a client
-    /// that declares a long body and sends nothing keeps little from others.
-    ///
-    /// # Errors
-    /// As [`Exchange::read_body`].
-    pub(crate) fn read_body_within(&mut self, patience: Duration) -> Result<Body, Reply> {
-        let bodies = Arc::clone(&self.gate.edge.limits.bodies);
-        let client = self.client();
-        let no_room = || {
-            let why = format!("there is no room for its body: {}", bodies.in_words("MAX_BODIES_BYTES"));
-            log::warn!("a request of {client} was refused: {why}");
-            Reply::overloaded(&format!("{why}; try again in a moment"))
-        };
-        let expected = if let Framing::Length(length) = self.framing { Some(length) } else { None };
-        // What the library has read already is in memory anyway.
-        let most = if self.body_is_here() { 0 } else { expected.unwrap_or(self.gate.edge.limits.body_bytes_max) };
-        let mut share = bodies.take_within(patience, expected.map_or(RESERVED_BYTES, |_| most)).ok_or_else(no_room)?;
-        share.shrink_to(most.min(RESERVED_BYTES));
-        // The system gives the memory when something is written there, and a body that grows would be moved again and again.
-        let mut body = Vec::with_capacity(expected.unwrap_or(BODY_READ_AHEAD));
-        let read = self.read_pieces(|reader, room| {
-            let read = reader.take(room as u64).read_to_end_once(&mut body)?;
-            let (taken, arrived) = (share.bytes(), body.len().min(most));
-            let more = arrived.max(taken * 2).min(most).saturating_sub(taken);
-            let has_room = arrived <= taken || share.grow_within(ROOM_PATIENCE, more);
-            if has_room { Ok(read) } else { Err(io::ErrorKind::OutOfMemory.into()) }
-        });
-        match read {
-            Err(Unread::NoRoom) => Err(no_room()),
-            Err(Unread::Refused(reply)) => Err(reply),
-            Ok(()) => Ok(Body { bytes: body, _share: share }),
-        }
-    }
-
-    /// Reads the body, piece by piece, as far as it may go and as long as it may take. `read` is given how much is left.
-    fn read_pieces(&mut self, mut read: impl FnMut(&mut dyn Read, usize) -> io::Result<usize>) -> Result<(), Unread> {
-        let limits = &self.gate.edge.limits;
-        let expected = match self.framing {
-            Framing::Absent => {
-                return Err(Reply::problem(411, "the request has no body; send one with a Content-Length").into());
-            }
-            Framing::Length(length) => Some(length),
-            Framing::Chunked | Framing::Ambiguous => None,
-        };
-        let (bytes_max, deadline) = (limits.body_bytes_max, Instant::now() + limits.body_timeout);
-        let too_slow = || Reply::problem(408, "the body did not arrive in time");
-        self.body_begun = true;
-        let reader = self.request.as_mut().expect("not answered yet").as_reader();
-        let mut arrived = 0;
-        while expected.is_none_or(|length| arrived < length) {
-            let room = expected.unwrap_or(bytes_max + 1).saturating_sub(arrived).min(READ_BYTES);
-            match read(reader, room) {
-                Ok(0) => break,
-                Ok(bytes) => arrived += bytes,
-                Err(error) if error.kind() == io::ErrorKind::OutOfMemory => return Err(Unread::NoRoom),
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    return Err(too_slow().into());
-                }
-                Err(error) => {
-                    self.framing = Framing::Ambiguous;
-                    return Err(Reply::problem(400, &format!("the body could not be read: {error}")).into());
-                }
-            }
-            if arrived > bytes_max {
-                return Err(admission::too_large(bytes_max).into());
-            }
-            if Instant::now() >= deadline {
-                return Err(too_slow().into());
-            }
-        }
-        self.body_consumed = true;
-        match expected {
-            Some(length) if length != arrived => {
-                Err(Reply::problem(400, &format!("the body ended after {arrived} of {length} bytes")).into())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Answers. Errors of the connection are the client's: it is gone.
+    /// Answers. An error of the connection means that the client is gone, and is only logged.
     pub(crate) fn reply(mut self, reply: Reply) {
         self.send(reply);
     }
@@ -254,7 +152,7 @@ impl Exchange {
         self.reply(reply);
     }
 
-    /// Answers from a thread that nobody waits for, if sending may take long.
+    /// Answers, from another thread if sending may take long.
     pub(crate) fn reply_aside(self, reply: Reply) {
         match reply.body {
             reply::Body::Whole(_) => self.reply(reply),
@@ -264,14 +162,14 @@ impl Exchange {
 
     /// Answers later, on a thread that may block.
     pub(crate) fn aside(self, answer: impl FnOnce(Exchange) + Send + 'static) {
-        let edge = Arc::clone(&self.gate.edge);
+        let edge = Arc::clone(&self.acceptor.edge);
         edge.pool.submit(Box::new(move || answer(self)));
     }
 
-    /// Answers many. Each core sends a part, and puts it into words.
+    /// Answers many. Each core makes and sends a part of the replies.
     pub(crate) fn reply_to_all(mut answers: Vec<(Exchange, impl FnOnce() -> Reply + Send + 'static)>) {
         let Some((exchange, _)) = answers.first() else { return };
-        let edge = Arc::clone(&exchange.gate.edge);
+        let edge = Arc::clone(&exchange.acceptor.edge);
         let part = answers.len().div_ceil(edge.cores).max(REPLIES_PER_THREAD_MIN);
         while answers.len() > part {
             let others = answers.split_off(answers.len() - part);
@@ -282,20 +180,7 @@ impl Exchange {
         reply_to_each(answers);
     }
 
-    /// Reads a body that no handler asked for and throws it away, so that it is out of the way of the reply.
-    pub(super) fn skip_body(&mut self) -> Result<(), Reply> {
-        if self.body_is_done() {
-            return Ok(());
-        }
-        let mut piece = [0; THROWN_AWAY_BYTES];
-        let skipped = self.read_pieces(|reader, room| reader.read(&mut piece[..room.min(THROWN_AWAY_BYTES)]));
-        skipped.map_err(|unread| match unread {
-            Unread::Refused(reply) => reply,
-            Unread::NoRoom => Reply::overloaded("this node has no room for the body; try again in a moment"),
-        })
-    }
-
-    fn body_is_done(&self) -> bool {
+    pub(super) fn body_is_done(&self) -> bool {
         self.body_consumed || self.body_is_here()
     }
 
@@ -308,26 +193,26 @@ impl Exchange {
     pub(super) fn depart(&mut self) -> Option<(Request, Departure)> {
         let ends = matches!(self.framing, Framing::Ambiguous | Framing::Chunked) || !self.body_is_done();
         let request = self.request.take()?;
-        let (gate, address) = (Arc::clone(&self.gate), request.remote_addr().copied());
-        let edge = Arc::clone(&gate.edge);
-        Some((request, Departure { edge, gate: Some(gate), address, ends, is_complete: false }))
+        let (acceptor, address) = (Arc::clone(&self.acceptor), request.remote_addr().copied());
+        let edge = Arc::clone(&acceptor.edge);
+        Some((request, Departure { edge, acceptor: Some(acceptor), address, ends, is_complete: false }))
     }
 
     fn send(&mut self, reply: Reply) {
         let body_is_done = self.body_is_done();
-        // A body of which nothing was read, and that is sent in any case, can be thrown away to its end.
+        // A body of which nothing was read, and that the client sends in any case, can be skipped to its end.
         let may_go_on = !body_is_done
             && matches!(self.framing, Framing::Length(_))
-            && !(self.body_begun || must_bury(self.request()) || self.header("Expect").is_some());
+            && !(self.body_begun || must_leak(self.request()) || self.header("Expect").is_some());
         let Some((request, departure)) = self.depart() else { return };
         let answer = move || match body_is_done {
             true => send(request, reply, departure),
             false => refuse_before_body(request, reply, may_go_on, departure),
         };
-        if self.gate.hand_over() {
+        if self.acceptor.hand_over() {
             answer();
         } else {
-            self.gate.edge.senders.submit(Box::new(answer));
+            self.acceptor.edge.senders.submit(Box::new(answer));
         }
     }
 }
@@ -346,8 +231,8 @@ fn send(request: Request, reply: Reply, departure: Departure) {
 /// reply that was cut off nothing else may be sent.
 pub(super) struct Departure {
     edge: Arc<Edge>,
-    /// Where the request came in; none once somebody else has to say that it was answered.
-    gate: Option<Arc<Gate>>,
+    /// Where the request came in; none once a stream answers it.
+    acceptor: Option<Arc<Acceptor>>,
     address: Option<SocketAddr>,
     ends: bool,
     is_complete: bool,
@@ -358,11 +243,11 @@ impl Departure {
         &self.edge
     }
 
-    /// The reply goes on for an unknown time: the gate does not wait for it. Gives whose connection it is, which has to be
-    /// left in the end.
+    /// The reply goes on for an unknown time, so the acceptor does not wait for it. Gives the address of the
+    /// connection, which the stream has to leave in the end.
     pub(super) fn into_stream(mut self) -> (Arc<Edge>, Option<SocketAddr>) {
-        if let Some(gate) = self.gate.take() {
-            gate.streams();
+        if let Some(acceptor) = self.acceptor.take() {
+            acceptor.streams();
         }
         (Arc::clone(&self.edge), self.address)
     }
@@ -378,8 +263,8 @@ impl Departure {
 
 impl Drop for Departure {
     fn drop(&mut self) {
-        if let Some(gate) = &self.gate {
-            gate.answered(self.address, self.ends || !self.is_complete);
+        if let Some(acceptor) = &self.acceptor {
+            acceptor.answered(self.address, self.ends || !self.is_complete);
         }
     }
 }
@@ -404,62 +289,14 @@ impl Drop for Exchange {
     }
 }
 
-/// Why a body was not read.
-enum Unread {
-    NoRoom,
-    Refused(Reply),
-}
-
-impl From<Reply> for Unread {
-    fn from(reply: Reply) -> Unread {
-        Unread::Refused(reply)
-    }
-}
-
-/// The body of a request. As long as it is kept, its bytes are taken from the budget for bodies.
-pub(crate) struct Body {
-    bytes: Vec<u8>,
-    _share: Share,
-}
-
-impl Body {
-    /// Gives the bytes, and what keeps their place in the budget.
-    pub(crate) fn into_parts(self) -> (Vec<u8>, impl Sized) {
-        (self.bytes, self._share)
-    }
-}
-
-impl Deref for Body {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// One `read`, appended to a vector.
-trait ReadOnce {
-    fn read_to_end_once(self, into: &mut Vec<u8>) -> io::Result<usize>;
-}
-
-impl<R: Read> ReadOnce for io::Take<R> {
-    fn read_to_end_once(mut self, into: &mut Vec<u8>) -> io::Result<usize> {
-        let before = into.len();
-        into.resize(before + usize::try_from(self.limit()).unwrap_or(READ_BYTES), 0);
-        let read = self.read(&mut into[before..]);
-        into.truncate(before + read.as_ref().copied().unwrap_or(0));
-        read
-    }
-}
-
-/// Answers a request whose body was not read, and then reads the body and throws it away: a client may send all of it
-/// before it reads its answer. After a body that may be read to its end, another request may follow.
+/// Answers a request whose body was not read, and then skips the body: a client may send all of it before it reads its
+/// answer. After a body that may be read to its end, another request may follow.
 ///
-/// The only way to get at the writer without dropping the reader is to pretend an upgrade to another protocol: the library
-/// writes the head then, with the headers that it would leave out, and nothing of the body.
+/// The only way to get at the writer without dropping the reader is to pretend an upgrade to another protocol: the
+/// library writes the head then, with the headers that it would leave out, and nothing of the body.
 fn refuse_before_body(request: Request, reply: Reply, may_go_on: bool, mut departure: Departure) {
     let edge = Arc::clone(departure.edge());
-    let (is_head, must_bury) = (*request.method() == tiny_http::Method::Head, must_bury(&request));
+    let (is_head, must_leak) = (*request.method() == tiny_http::Method::Head, must_leak(&request));
     let declared = request.body_length();
     let (head, body) = match unread_reply(reply) {
         Ok(parts) => parts,
@@ -468,15 +305,15 @@ fn refuse_before_body(request: Request, reply: Reply, may_go_on: bool, mut depar
     let close = if may_go_on { "" } else { "\r\nConnection: close" };
     let mut stream = request.upgrade(&format!("HTTP/1.1\r\nContent-Length: {}{close}", body.len()), head);
     let sent = stream.write_all(if is_head { &[] } else { &body }).and_then(|()| stream.flush());
-    if must_bury {
-        count_buried(&edge.buried);
+    if must_leak {
+        count_leaked(&edge.leaked);
         std::mem::forget(stream);
         return departure.after(&sent);
     }
-    let patience = edge.limits.body_timeout;
+    let timeout = edge.limits.body_timeout;
     edge.skippers.submit(Box::new(move || {
-        let thrown_away = throw_away(&mut stream, patience);
-        departure.ends = !may_go_on || declared != Some(thrown_away);
+        let skipped = skip(&mut stream, timeout);
+        departure.ends = !may_go_on || declared != Some(skipped);
         drop(stream);
         departure.after(&sent);
     }));

@@ -4,8 +4,8 @@ use crate::process::budget::Budget;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes of replies that clients are slow to take. Some hundred followers, or readers of a long log, that have stopped to
-/// read; then the next one that does not read on is cut off.
+/// Bytes of replies that clients are slow to take: enough for some hundred followers, or readers of a long log, that
+/// have stopped to read. The next one that does not read on is cut off.
 const UNREAD_BYTES_MAX: usize = 32 << 20;
 
 /// The named limits of the edge, with their reasons.
@@ -23,8 +23,8 @@ pub(crate) struct Limits {
     pub(crate) headers_max: usize,
     /// Bytes of all header lines together.
     pub(crate) head_bytes_max: usize,
-    /// Threads that receive, read bodies, wait for disks and peers, and write replies; as many that send what clients are
-    /// slow to take, or the receiver's replies when all of those are busy; and as many that skip bodies nobody wants.
+    /// Threads that receive, read bodies, wait for disks and peers, and write replies; as many that send what clients
+    /// are slow to take, or the receiver's replies when all of those are busy; and as many that skip bodies.
     pub(crate) threads_max: usize,
     /// Connections, about. Each costs two descriptors and a thread. Beyond, new ones are refused.
     pub(crate) connections_max: usize,
@@ -56,7 +56,7 @@ impl Default for Limits {
 
 impl Limits {
     /// How long a connection may be silent. A socket knows one such time, between requests and within one, so it is the
-    /// shorter of the two; and `accept` knows it, too, so it is longer than the caretaker's beat.
+    /// shorter of the two. It also bounds `accept`, so the watchdog probes more often.
     pub(crate) fn silence(&self) -> Duration {
         const SILENCE_MIN: Duration = Duration::from_secs(1);
         self.idle_timeout.min(self.body_timeout).max(SILENCE_MIN)

@@ -1,7 +1,7 @@
 //! The listening socket, prepared before the library sees it: on Linux every accepted connection inherits its options.
 
 use super::limits::Limits;
-use super::sending::MOMENT;
+use super::sending::WRITE_WAIT_MAX;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
@@ -9,11 +9,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 /// Connections that may wait to be accepted; the kernel may allow less.
 const BACKLOG_MAX: u64 = 1_024;
-/// Those that wait are accepted all at once after a pause, at two descriptors each: they get a quarter of what there is.
+/// Those that wait are accepted all at once after a pause, at two descriptors each: they get a quarter of all
+/// descriptors.
 const DESCRIPTORS_PER_WAITING: u64 = 8;
 
-/// What the system keeps of a body that the node has not read yet. Left to itself it would keep up to 6 MiB for each connection,
-/// which a container's memory limit counts, too.
+/// What the system keeps of a body that the node has not read yet. By default it would keep up to 6 MiB for each
+/// connection, which a container's memory limit counts, too.
 const RECEIVE_BUFFER_BYTES: usize = 256 << 10;
 
 /// Listens at an address.
@@ -35,15 +36,15 @@ fn backlog() -> i32 {
     (descriptors / DESCRIPTORS_PER_WAITING).clamp(1, BACKLOG_MAX) as i32
 }
 
-/// Without `TCP_NODELAY` a reply that leaves in two writes takes 40 ms; without time-outs a silent connection stays for
-/// ever, and so does who writes to a client that does not read. The receive time-out holds for `accept`, too: the
-/// caretaker connects more often than that.
+/// Without `TCP_NODELAY` a reply that leaves in two writes takes 40 ms. Without timeouts a silent connection stays for
+/// ever, and so does a thread that writes to a client that does not read. The read timeout holds for `accept`, too, so
+/// the watchdog connects more often than that.
 fn prepare(listener: &TcpListener, limits: &Limits) -> io::Result<()> {
     let socket = SockRef::from(listener);
     socket.set_tcp_nodelay(true)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
     socket.set_read_timeout(Some(limits.silence()))?;
-    socket.set_write_timeout(Some(MOMENT))
+    socket.set_write_timeout(Some(WRITE_WAIT_MAX))
 }
 
 /// Raises the number of descriptors that this process may have to what the system allows: each connection costs two.

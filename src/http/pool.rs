@@ -1,7 +1,7 @@
 //! Threads for work that may block.
 //!
 //! A job runs at once: an idle thread takes it, or a new one is made, up to a limit; beyond that it waits. So a hundred
-//! slow clients hold a hundred threads, and the next honest one still finds its own.
+//! slow clients hold a hundred threads, and the next one still gets its own.
 
 use crate::process::threads::lock;
 use std::collections::VecDeque;
@@ -30,7 +30,7 @@ struct State {
     jobs: VecDeque<Job>,
     threads: usize,
     threads_max: usize,
-    /// Threads that wait for a job. Some of them may be promised to the jobs that wait already.
+    /// Threads that wait for a job. Jobs that wait already will take some of them.
     idle: usize,
 }
 
@@ -93,7 +93,7 @@ impl Shared {
         }
     }
 
-    /// Waits for a job; `None` when there was none for a while, and this thread is to end.
+    /// Waits for a job; `None` when there was none for [`LINGER`], and this thread is to end.
     fn next_job(&self) -> Option<Job> {
         let mut state = lock(&self.state);
         if state.jobs.is_empty() {

@@ -1,4 +1,4 @@
-//! What is answered.
+//! Replies: status, headers and content.
 
 use crate::wire::client::{Outcome, Problem};
 use serde::Serialize;
@@ -83,12 +83,12 @@ impl Reply {
             .with_header("X-Accel-Buffering", "no")
     }
 
-    /// An error, in a sentence. What it refuses was not done.
+    /// An error, in a sentence. The request was refused and nothing was done.
     pub(crate) fn problem(status: u16, sentence: &str) -> Reply {
         Reply::json(status, &Problem { error: sentence, outcome: Some(Outcome::NotAppended) })
     }
 
-    /// An error of a request that would have changed nothing.
+    /// An error of a request that changes nothing anyway.
     pub(crate) fn no_answer(status: u16, sentence: &str) -> Reply {
         Reply::json(status, &Problem { error: sentence, outcome: None })
     }
@@ -98,7 +98,7 @@ impl Reply {
         Reply::no_answer(404, sentence)
     }
 
-    /// A refusal for now.
+    /// A refusal for now: the client may try again.
     pub(crate) fn overloaded(sentence: &str) -> Reply {
         Reply::problem(503, sentence).with_header("Retry-After", "1")
     }

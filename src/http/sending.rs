@@ -3,9 +3,10 @@
 //! Replies are written by ourselves, head and body in one piece, because the library sends them in two and does not let
 //! a server say `Connection: close`.
 //!
-//! Nobody should pay for a client that does not read. So the system lets a write wait for room for a [`MOMENT`] only,
-//! and a [`Sending`] remembers how far it came: whoever has other things to do leaves the rest to a thread that has time
-//! for it. A client that reads one reply before it asks for the next never gets there, unless its reply is long.
+//! A client that does not read must not hold up others. So a write waits for room for [`WRITE_WAIT_MAX`] only, and a
+//! [`Sending`] remembers how far it came: a thread with other work leaves the rest to a thread that only waits for this
+//! client. That does not happen to a client that reads one reply before it sends the next request, unless its reply is
+//! long.
 
 use super::edge::Edge;
 use super::reply::{Body, Pieces, Reply, Source, reason};
@@ -17,11 +18,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tiny_http::{HTTPVersion, Request};
 
-/// How long one write waits for a client: the system makes it a few milliseconds, enough for one that reads on.
-pub(super) const MOMENT: Duration = Duration::from_millis(1);
-/// How long who waits for a slow client sleeps between two writes at first,
+/// How long one write waits for a client. The system rounds it up to a few milliseconds: enough for a client that reads
+/// on.
+pub(super) const WRITE_WAIT_MAX: Duration = Duration::from_millis(1);
+/// How long a thread that waits for a slow client sleeps before the next write. The pause doubles each time
 const PAUSE_MIN: Duration = Duration::from_millis(5);
-/// and, twice as long each time, at most.
+/// up to this.
 const PAUSE_MAX: Duration = Duration::from_millis(80);
 
 /// Room that is made for the head of a reply before its length is known.
@@ -30,9 +32,9 @@ const HEAD_BYTES_EXPECTED: usize = 256;
 /// A reply on its way.
 pub(super) struct Sending {
     writer: Box<dyn Write + Send>,
-    /// What is to be sent next,
+    /// What is to be sent next.
     texts: VecDeque<Vec<u8>>,
-    /// of whose first so many bytes have been sent.
+    /// Bytes of the first text that have been sent.
     sent: usize,
     /// Bytes sent in all.
     total: u64,
@@ -44,12 +46,12 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    /// A reply to a request whose body has been read, and what its body consists of. `ends` says that its connection ends
-    /// with it.
+    /// A reply to a request whose body has been read, and what its body consists of. `ends` says that its connection
+    /// ends with it.
     pub(super) fn new(request: Request, reply: Reply, ends: bool) -> io::Result<(Sending, Option<Pieces>)> {
         let is_head = *request.method() == tiny_http::Method::Head;
         let is_chunked = *request.http_version() >= HTTPVersion(1, 1);
-        let texts = VecDeque::from([opening(&reply, ends, is_head, is_chunked)?]);
+        let texts = VecDeque::from([first_bytes(&reply, ends, is_head, is_chunked)?]);
         let pieces = match reply.body {
             Body::Streamed(pieces) if !is_head => Some(pieces),
             _ => None,
@@ -58,7 +60,7 @@ impl Sending {
         Ok((Sending { writer, texts, sent: 0, total: 0, is_chunked, is_ended, stays_open: false }, pieces))
     }
 
-    /// From now on it ends only when it is told to.
+    /// From now on it ends only with [`Sending::end`].
     pub(super) fn stay_open(&mut self) {
         self.stays_open = true;
     }
@@ -96,9 +98,9 @@ impl Sending {
         }
     }
 
-    /// Sends everything, unless the client takes nothing for so long.
-    /// What waits for it meanwhile has its share of what may.
-    fn finish(&mut self, source: &mut impl Source, patience: Duration, share: &mut Share) -> io::Result<()> {
+    /// Sends everything, unless the client takes nothing for so long. `share` is what the unsent bytes take from the
+    /// budget.
+    fn finish(&mut self, source: &mut impl Source, timeout: Duration, share: &mut Share) -> io::Result<()> {
         let (mut since, mut total, mut pause) = (Instant::now(), self.total, PAUSE_MIN);
         while !self.advance(source)? {
             if !share.resize(self.unsent_bytes()) {
@@ -106,8 +108,8 @@ impl Sending {
             }
             if self.total > total {
                 (since, total, pause) = (Instant::now(), self.total, PAUSE_MIN);
-            } else if since.elapsed() > patience {
-                let why = format!("the client has read nothing for {} s", patience.as_secs_f64());
+            } else if since.elapsed() > timeout {
+                let why = format!("the client has read nothing for {} s", timeout.as_secs_f64());
                 return Err(io::Error::new(io::ErrorKind::TimedOut, why));
             }
             thread::sleep(pause);
@@ -152,8 +154,8 @@ impl Sending {
     }
 }
 
-/// Sends what there is, and tells what came of it. If the client takes no more for a moment, a thread that nobody waits
-/// for does the rest.
+/// Sends what there is, and calls `done` with the outcome. If the client takes no more for now, a thread that only
+/// waits for this client does the rest.
 pub(super) fn carry<S: Source>(
     edge: &Arc<Edge>,
     mut sending: Sending,
@@ -174,20 +176,20 @@ pub(super) fn wait_and_carry<S: Source>(
     mut source: S,
     done: impl FnOnce(S, io::Result<Sending>) + Send + 'static,
 ) {
-    let patience = edge.limits.write_timeout;
+    let timeout = edge.limits.write_timeout;
     let Some(mut share) = edge.limits.unread.take(sending.unsent_bytes()) else {
         return done(source, Err(no_room_for_unread()));
     };
     edge.senders.submit(Box::new(move || {
-        let sent = sending.finish(&mut source, patience, &mut share);
+        let sent = sending.finish(&mut source, timeout, &mut share);
         drop(share);
         done(source, sent.map(|()| sending));
     }));
 }
 
-/// Why a reply is cut off, whose client does not read on.
+/// Why a reply is cut off when its client does not read on.
 fn no_room_for_unread() -> io::Error {
-    let why = "it does not read on, and this node has no room for more replies that are not read";
+    let why = "the client does not read on, and this node has no room for more unread replies";
     io::Error::new(io::ErrorKind::OutOfMemory, why)
 }
 
@@ -196,8 +198,8 @@ fn chunk(piece: Vec<u8>) -> [Vec<u8>; 3] {
     [format!("{:x}\r\n", piece.len()).into_bytes(), piece, b"\r\n".to_vec()]
 }
 
-/// What is sent at once: the head, and with it the body if it is there as a whole.
-fn opening(reply: &Reply, ends: bool, is_head: bool, is_chunked: bool) -> io::Result<Vec<u8>> {
+/// What is sent first: the head, and with it the body if it is there as a whole.
+fn first_bytes(reply: &Reply, ends: bool, is_head: bool, is_chunked: bool) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(HEAD_BYTES_EXPECTED + reply.body.bytes_at_once());
     write!(bytes, "HTTP/1.1 {} {}\r\nContent-Type: {}\r\n", reply.status, reason(reply.status), reply.content_type)?;
     for (name, value) in &reply.headers {
@@ -219,7 +221,7 @@ fn opening(reply: &Reply, ends: bool, is_head: bool, is_chunked: bool) -> io::Re
     Ok(bytes)
 }
 
-/// All of a whole reply that has no request, for a connection that ends with it.
-pub(super) fn farewell(reply: &Reply) -> io::Result<Vec<u8>> {
-    opening(reply, true, false, false)
+/// The bytes of a whole reply to no request, for a connection that ends with it.
+pub(super) fn whole(reply: &Reply) -> io::Result<Vec<u8>> {
+    first_bytes(reply, true, false, false)
 }

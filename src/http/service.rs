@@ -1,8 +1,8 @@
 //! From a request that came in to what answers it.
 
+use super::acceptor::{Acceptor, Handler};
 use super::admission::{self, Framing};
 use super::exchange::{Exchange, Method};
-use super::gate::{Gate, Handler};
 use super::reply::Reply;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ pub(crate) trait Service: Send + Sync {
     /// Answers one request, now or later, on this thread or another.
     fn call(&self, exchange: Exchange);
 
-    /// Whether `call` never blocks for this request: then it runs while nobody else receives.
+    /// Whether `call` never blocks for this request: then it runs while no other thread receives.
     fn is_prompt(&self, exchange: &Exchange) -> bool;
 }
 
@@ -22,24 +22,24 @@ pub(super) struct Examiner {
 }
 
 impl Handler for Examiner {
-    fn handle(&self, gate: &Arc<Gate>, request: tiny_http::Request) {
-        let edge = &gate.edge;
+    fn handle(&self, acceptor: &Arc<Acceptor>, request: tiny_http::Request) {
+        let edge = &acceptor.edge;
         let exchange = match admission::examine(&request, &edge.limits) {
-            Ok(framing) => Exchange::new(request, framing, Arc::clone(gate)),
+            Ok(framing) => Exchange::new(request, framing, Arc::clone(acceptor)),
             Err(rejection) => {
-                return Exchange::new(request, Framing::Ambiguous, Arc::clone(gate)).reply(rejection);
+                return Exchange::new(request, Framing::Ambiguous, Arc::clone(acceptor)).reply(rejection);
             }
         };
         let body_is_here = exchange.body_is_here();
         if body_is_here && self.service.is_prompt(&exchange) {
             return serve(&self.service, exchange);
         }
-        if gate.hand_over() {
+        if acceptor.hand_over() {
             return serve_after_body(&self.service, exchange);
         }
         if body_is_here {
             return exchange.reply(Reply::overloaded(&format!(
-                "this node is answering {} other requests; try again in a moment",
+                "this node is answering {} other requests, as many as MAX_THREADS allows; try again in a second",
                 edge.limits.threads_max
             )));
         }
@@ -47,13 +47,14 @@ impl Handler for Examiner {
         edge.pool.submit(Box::new(move || serve_after_body(&service, exchange)));
     }
 
-    fn refuse(&self, gate: &Arc<Gate>, request: tiny_http::Request) {
-        let reply = Reply::overloaded("the connection from your address and port was ended; connect again");
-        Exchange::new(request, Framing::Ambiguous, Arc::clone(gate)).reply(reply);
+    fn refuse(&self, acceptor: &Arc<Acceptor>, request: tiny_http::Request) {
+        let reply =
+            Reply::overloaded("this node has just ended a connection from your address and port; connect again");
+        Exchange::new(request, Framing::Ambiguous, Arc::clone(acceptor)).reply(reply);
     }
 }
 
-/// Readers send no body as a rule. One that does has it out of the way first: a long reply may follow.
+/// Reads rarely have a body. It is skipped first, because a long reply may follow.
 fn serve_after_body(service: &Arc<dyn Service>, mut exchange: Exchange) {
     if exchange.method() == Method::Get
         && let Err(refusal) = exchange.skip_body()

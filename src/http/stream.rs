@@ -1,7 +1,7 @@
 //! Replies whose end is not known when they begin.
 //!
-//! Such a reply begins as others do, piece by piece, from a [`Source`]. When that has no more for now, whoever gave it is
-//! given the [`Stream`], and sends what comes later, or goes on with a source. A stream that is dropped without its
+//! Such a reply begins as others do, piece by piece, from a [`Source`]. When that has no more for now, the caller gets
+//! the [`Stream`], and sends what comes later, or goes on with a source. A stream that is dropped without
 //! [`Stream::end`] is cut off: its client sees that something is missing.
 
 use super::edge::Edge;
@@ -12,8 +12,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// A reply that goes on. Its connection ends with it, and until then nothing else is read from there; so it does not keep
-/// the gate at which it came in.
+/// A reply that goes on. Its connection ends with it, and until then no other request of it is served. So the stream
+/// does not need the acceptor at which its request came in.
 pub(crate) struct Stream {
     sending: Sending,
     line: Line,
@@ -32,8 +32,8 @@ impl Drop for Line {
 }
 
 impl Exchange {
-    /// Answers with a stream: a text first, and then what the source has. When all of that has been sent, or the client
-    /// does not take it, `then` is told.
+    /// Answers with a stream: a text first, and then what the source has. `then` is called
+    /// when all of that was sent, or the client does not take it.
     pub(crate) fn stream<S: Source>(
         mut self,
         head: Reply,
@@ -61,14 +61,14 @@ impl Exchange {
 }
 
 impl Stream {
-    /// Sends a text, and what of earlier ones was not taken. `false` if the client takes no more for a moment; what is left
+    /// Sends a text, and what of earlier ones was not taken. `false` if the client takes no more for now; what is left
     /// is kept.
     pub(crate) fn send(&mut self, text: Vec<u8>) -> io::Result<bool> {
         self.sending.push(text);
         self.sending.advance(&mut None::<Pieces>)
     }
 
-    /// Sends what is left and what the source has, on a thread that waits for nobody else.
+    /// Sends what is left and what the source has, on a thread that only does this.
     pub(crate) fn go_on<S: Source>(self, source: S, then: impl FnOnce(S, io::Result<Stream>) + Send + 'static) {
         let Stream { sending, line } = self;
         let edge = Arc::clone(&line.edge);

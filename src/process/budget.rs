@@ -1,7 +1,7 @@
 //! How many bytes may be in memory at the same time for one purpose, whatever clients do.
 //!
-//! Who needs bytes takes a [`Share`] first, and gives it back by dropping it. The last quarter of a budget is for small
-//! shares: who sends little is served while others, who send much, are refused.
+//! A caller that needs bytes takes a [`Share`] first, and gives it back by dropping it. The last quarter of a budget is
+//! for small shares: clients that send little are served while others, that send much, are refused.
 
 use serde::Serialize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use std::time::Duration;
 /// A share of at most so many bytes is a small one.
 const SMALL_BYTES_MAX: usize = 64 << 10;
 
-/// The bytes that there are.
+/// A number of bytes to share.
 #[derive(Debug)]
 pub(crate) struct Budget {
     bytes_max: usize,
@@ -25,7 +25,7 @@ struct State {
     waiting: usize,
 }
 
-/// What a budget says of itself.
+/// How much of a budget is taken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub(crate) struct BudgetFigures {
     /// Bytes that are taken now.
@@ -59,17 +59,17 @@ impl Budget {
     }
 
     /// Takes bytes as soon as they are free; `None` if they are not in time.
-    pub(crate) fn take_within(self: &Arc<Budget>, patience: Duration, bytes: usize) -> Option<Share> {
+    pub(crate) fn take_within(self: &Arc<Budget>, timeout: Duration, bytes: usize) -> Option<Share> {
         let mut share = Share { budget: Arc::clone(self), bytes: 0 };
-        share.grow_within(patience, bytes).then_some(share)
+        share.grow_within(timeout, bytes).then_some(share)
     }
 
-    fn wait_until_free(&self, patience: Duration, bytes: usize, more: usize) -> MutexGuard<'_, State> {
+    fn wait_until_free(&self, timeout: Duration, bytes: usize, more: usize) -> MutexGuard<'_, State> {
         let mut state = self.lock();
-        if !patience.is_zero() && !self.is_free_for(&state, bytes, more) {
+        if !timeout.is_zero() && !self.is_free_for(&state, bytes, more) {
             state.waiting += 1;
             let waits = |state: &mut State| !self.is_free_for(state, bytes, more);
-            let waited = self.freed.wait_timeout_while(state, patience, waits);
+            let waited = self.freed.wait_timeout_while(state, timeout, waits);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.waiting -= 1;
         }
@@ -116,9 +116,9 @@ impl Share {
     }
 
     /// Takes more bytes as soon as they are free; `false` if they are not in time.
-    pub(crate) fn grow_within(&mut self, patience: Duration, more: usize) -> bool {
+    pub(crate) fn grow_within(&mut self, timeout: Duration, more: usize) -> bool {
         let (budget, bytes) = (&self.budget, self.bytes + more);
-        let mut state = budget.wait_until_free(patience, bytes, more);
+        let mut state = budget.wait_until_free(timeout, bytes, more);
         let is_free = budget.is_free_for(&state, bytes, more);
         if is_free {
             state.taken += more;
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_gets_what_is_given_back() {
+    fn a_caller_that_waits_gets_what_is_given_back() {
         let budget = Budget::new(2 * LARGE);
         let share = budget.take(LARGE).unwrap();
         assert!(budget.take_within(Duration::from_millis(1), LARGE).is_none());

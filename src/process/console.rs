@@ -1,7 +1,7 @@
 //! The standard output, written without ever waiting for long.
 //!
-//! A pipe that is not read, or a terminal that was stopped with Ctrl-S, makes a plain `write` wait for ever, and with it
-//! everything that waits for the writer. So the system is asked first whether the output takes something.
+//! A pipe that is not read, or a terminal that was stopped with Ctrl-S, makes a plain `write` wait for ever, and with
+//! it everything that waits for the writer. So the system is asked first whether the output takes something.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -39,12 +39,12 @@ impl<W: AsFd> Console<W> {
         Console { output: Mutex::new(output), is_stuck: AtomicBool::new(false) }
     }
 
-    /// Writes as much as the output takes within `patience`; less if it was stuck before. Gives the number of bytes.
+    /// Writes as much as the output takes within `timeout`; less if it was stuck before. Gives the number of bytes.
     ///
     /// An output that is broken, because its reader went away, takes everything.
-    pub(crate) fn write(&self, bytes: &[u8], patience: Duration) -> usize {
+    pub(crate) fn write(&self, bytes: &[u8], timeout: Duration) -> usize {
         let output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         let mut written = 0;
         while written < bytes.len() {
             let left = match self.is_stuck.load(Ordering::Relaxed) {
@@ -83,7 +83,7 @@ mod tests {
     use std::io::Read;
 
     #[test]
-    fn a_full_pipe_holds_up_nobody_and_goes_on_when_it_is_read() {
+    fn a_full_pipe_delays_no_writer_twice_and_goes_on_when_it_is_read() {
         let (mut reader, writer) = io::pipe().unwrap();
         let console = Console::new(writer);
         let bytes = vec![b'x'; 1 << 20];

@@ -1,6 +1,6 @@
-//! What a process has from its operating system, and nothing of replication.
+//! What a process gets from its operating system. It knows nothing of replication.
 //!
-//! - [`budget`]: how much memory clients may make this process use, by what for.
+//! - [`budget`]: how much memory clients may make this process use, for each purpose.
 //! - [`clock`]: the wall clock.
 //! - [`console`]: the standard output, written without ever waiting for long.
 //! - [`random`]: random bits, and numbers for jitter.

@@ -12,9 +12,9 @@ use std::{fs, io, thread};
 /// Set for a node that must not outlive the process that started it: it stops when its standard input ends.
 pub(crate) const STOP_WITH_PARENT: &str = "STOP_WITH_PARENT";
 
-/// A signal that comes again within this time is the same wish: GNU `timeout` sends one to the process and one to its
-/// group, and a terminal may send SIGHUP beside SIGTERM.
-const SAME_WISH: Duration = Duration::from_secs(2);
+/// A signal that comes again within this time is the same request: GNU `timeout` sends one to the process and one to
+/// its group, and a terminal may send SIGHUP beside SIGTERM.
+const SAME_REQUEST: Duration = Duration::from_secs(2);
 /// The exit code of a process that a signal ended.
 const EXIT_SIGNAL: i32 = 130;
 
@@ -25,8 +25,8 @@ pub(crate) struct StopSignals {
     is_serving: Arc<AtomicBool>,
 }
 
-/// From now on a file that reaches the size that this process may write (`ulimit -f`) is an error of that write, and not the
-/// end of the process.
+/// From now on a file that reaches the size that this process may write (`ulimit -f`) is an error of that write, and
+/// not the end of the process.
 pub(crate) fn ignore_file_size_signal() {
     // If that is not possible, the process ends as every other would.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
@@ -50,7 +50,7 @@ pub(crate) fn watch() -> io::Result<StopSignals> {
         let mut first: Option<Instant> = None;
         for signal in signals.forever() {
             let is_orderly = serving.load(Ordering::Acquire);
-            if !is_orderly || first.is_some_and(|first| first.elapsed() > SAME_WISH) {
+            if !is_orderly || first.is_some_and(|first| first.elapsed() > SAME_REQUEST) {
                 log::warn!("stopped at once by {}", name(signal));
                 log::logger().flush();
                 std::process::exit(EXIT_SIGNAL);
@@ -65,8 +65,8 @@ pub(crate) fn watch() -> io::Result<StopSignals> {
 }
 
 impl StopSignals {
-    /// Waits for a signal, or for the end of the process that started this one, and gives the name of what came. A signal
-    /// that comes more than [`SAME_WISH`] later ends the process at once.
+    /// Waits for a signal, or for the end of the process that started this one, and gives the name of what came. A
+    /// signal that comes more than [`SAME_REQUEST`] later ends the process at once.
     pub(crate) fn wait(self) -> &'static str {
         self.is_serving.store(true, Ordering::Release);
         self.reasons.recv().unwrap_or("the end of the process that started this one")

@@ -1,7 +1,7 @@
 //! The threads that a node needs as long as it runs, and what they lock.
 //!
-//! Such a thread does not end unseen: a panic in it is logged by the panic hook, and from then on the node says that it is
-//! not ready, because something that it promises is not done any more. Only a restart helps.
+//! Such a thread does not end unseen: a panic in it is logged by the panic hook, and from then on the node says that it
+//! is not ready, because something that it promises is not done any more. Only a restart helps.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +29,7 @@ impl Lost {
     fn sentence(&self) -> Option<String> {
         let lost = lock(&self.0);
         (!lost.is_empty()).then(|| {
-            format!("its thread {} ended by a panic, which its log file tells of; restart this node", lost.join(", "))
+            format!("its thread {} ended by a panic, which is in its log file; restart this node", lost.join(", "))
         })
     }
 }

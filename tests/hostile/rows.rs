@@ -61,7 +61,7 @@ pub(crate) fn bad_heads() -> Vec<Row> {
     use Gets::{Curt, Refused, RefusedAtLast};
     let chunked = |headers: &str| format!("{headers}Transfer-Encoding: chunked\r\n");
     vec![
-        // Where does the body end? If two readers could disagree, nobody reads on.
+        // Where does the body end? If two readers could disagree, the connection ends.
         row("two lengths that agree", RefusedAtLast(400), smuggling("Content-Length: 17\r\nContent-Length: 17\r\n")),
         row("two lengths that differ", RefusedAtLast(400), smuggling("Content-Length: 17\r\nContent-Length: 99\r\n")),
         row(
@@ -158,11 +158,11 @@ pub(crate) fn bad_heads() -> Vec<Row> {
             RefusedAtLast(415),
             post_with("Content-Length: 17\r\nContent-Type: image/png\r\nExpect: 100-continue\r\n", ""),
         ),
-        row("an expectation that nobody knows", Curt(417), post_and("Expect: a miracle\r\n")),
+        row("an unknown expectation", Curt(417), post_and("Expect: a miracle\r\n")),
         row("a type that is not JSON", Refused(415), post_and("Content-Type: application/xml\r\n")),
         row("a type that only begins like JSON", Refused(415), post_and("Content-Type: application/json-patch\r\n")),
         row("an empty type", Refused(415), post_and("Content-Type:\r\n")),
-        // Who is asked?
+        // Which host is asked?
         row("no host", RefusedAtLast(400), head("GET /messages HTTP/1.1", "")),
         row("two hosts", RefusedAtLast(400), head("GET /messages HTTP/1.1", "Host: a\r\nHost: b\r\n")),
         row("an empty host", RefusedAtLast(400), head("GET /messages HTTP/1.1", "Host:\r\n")),
@@ -251,7 +251,7 @@ pub(crate) fn bad_messages() -> Vec<Row> {
         message("neither message nor msg", b"{}"),
         message("both", br#"{"message":"bad","msg":"bad"}"#),
         message("the same field twice", br#"{"message":"bad","message":"bad"}"#),
-        message("a field that nobody knows", br#"{"message":"bad","colour":"red"}"#),
+        message("an unknown field", br#"{"message":"bad","colour":"red"}"#),
         message("more copies than there are nodes", br#"{"message":"bad","w":3}"#),
         message("copies that are no number", br#"{"message":"bad","w":{}}"#),
         message("a timeout that is no time", br#"{"message":"bad","timeout":-1}"#),
@@ -283,8 +283,8 @@ pub(crate) fn bad_reads() -> Vec<Row> {
         ("a word as limit", 400, "/messages?limit=all"),
         ("a negative limit", 400, "/messages?limit=-5"),
         ("a limit of 2^64", 400, "/messages?limit=18446744073709551616"),
-        ("a view that nobody knows", 400, "/messages?view=xml"),
-        ("a parameter that nobody knows", 400, "/messages?offset=3"),
+        ("an unknown view", 400, "/messages?view=xml"),
+        ("an unknown parameter", 400, "/messages?offset=3"),
         ("a parameter in capitals", 400, "/messages?FROM=3"),
         ("message 0", 404, "/messages/0"),
         ("a message to come", 404, "/messages/999999"),
@@ -310,7 +310,7 @@ pub(crate) fn bad_registrations(master_port: u16) -> Vec<Row> {
         registration("no address", 400, "{}"),
         registration("null as address", 400, r#"{"url":null}"#),
         registration("a list", 400, r#"["http://127.0.0.1:5001"]"#),
-        registration("a field that nobody knows", 400, r#"{"url":"http://127.0.0.1:5001","admin":true}"#),
+        registration("an unknown field", 400, r#"{"url":"http://127.0.0.1:5001","admin":true}"#),
         registration("a name that is a path", 400, r#"{"url":"http://127.0.0.1:5001","server_id":"../x"}"#),
         registration("a name that breaks the line", 400, r#"{"url":"http://127.0.0.1:5001","server_id":"a\nb"}"#),
         registration("a name in use", 409, r#"{"url":"http://127.0.0.1:1","server_id":"secondary-1"}"#),
@@ -326,13 +326,17 @@ pub(crate) fn bad_registrations(master_port: u16) -> Vec<Row> {
         address("port 65536", "http://127.0.0.1:65536"),
         address("a header behind the port", "http://127.0.0.1:5001\r\nX: y"),
         address("no address at all", "http://0.0.0.0:5001"),
-        address("everybody", "http://255.255.255.255:5001"),
+        address("the broadcast address", "http://255.255.255.255:5001"),
         address("where clouds keep their secrets", "http://169.254.169.254:80"),
         address("the same in disguise", "http://[::ffff:169.254.169.254]:80"),
         address("a number instead of a host", "http://2130706433:5001"),
         address("the master itself", &format!("http://127.0.0.1:{master_port}")),
         address("the master itself by name", &format!("http://localhost:{master_port}")),
-        row("the removal of nobody", Gets::Refused(404), head("DELETE /secondaries/nobody HTTP/1.1", "Host: node\r\n")),
+        row(
+            "the removal of an unknown secondary",
+            Gets::Refused(404),
+            head("DELETE /secondaries/unknown HTTP/1.1", "Host: node\r\n"),
+        ),
     ]
 }
 
@@ -450,7 +454,7 @@ pub(crate) const NOT_MET: &[NotMet] = &[
         sent: b"",
     },
     NotMet {
-        what: "a reader who takes a little of a long reply just before each time-out keeps a thread",
+        what: "a reader that takes a little of a long reply just before each timeout keeps a thread",
         wanted: "the end after a total time",
         gets: Gets::Untried,
         sent: b"",

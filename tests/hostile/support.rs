@@ -8,6 +8,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -81,28 +82,26 @@ impl Node {
         self.try_connect(TIMEOUT).expect("the node accepts")
     }
 
-    pub(crate) fn try_connect(&self, patience: Duration) -> Option<Connection> {
-        TcpStream::connect_timeout(&self.address, patience).ok().map(Connection::new)
+    pub(crate) fn try_connect(&self, timeout: Duration) -> Option<Connection> {
+        let socket = own_socket();
+        socket.connect_timeout(&self.address.into(), timeout).ok()?;
+        Some(Connection::new(socket.into()))
     }
 
     /// A connection that takes some 100 KiB and then nothing, unless it is read: small segments keep the node's side of
     /// it small, too.
     pub(crate) fn connect_narrow(&self) -> Connection {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let socket = own_socket();
         socket.set_recv_buffer_size(4 << 10).unwrap();
         socket.set_tcp_mss(536).unwrap();
         socket.connect(&self.address.into()).unwrap();
         Connection::new(socket.into())
     }
 
-    /// One request on a fresh connection, and its reply. It comes from an address of its own: no port of it was used by
-    /// a connection that the node has ended.
+    /// One request on a fresh connection, and its reply.
     #[track_caller]
     pub(crate) fn ask(&self, request: impl AsRef<[u8]>) -> Reply {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
-        socket.connect_timeout(&self.address.into(), TIMEOUT).expect("the node accepts");
-        Connection::new(socket.into()).ask(request)
+        self.connect().ask(request)
     }
 
     #[track_caller]
@@ -168,6 +167,16 @@ impl Drop for Node {
     }
 }
 
+/// A socket with a loopback address of its own. A node refuses a connection from an address and port whose connection
+/// it has just ended; with one address for all, the system might give such a port again.
+fn own_socket() -> Socket {
+    static SOCKETS: AtomicU32 = AtomicU32::new(0);
+    let [_, _, high, low] = SOCKETS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 1, high, low], 0)).into()).unwrap();
+    socket
+}
+
 /// Keeps what a node prints, and finds where it serves.
 fn collect(child: &mut Child) -> (Arc<Mutex<String>>, Receiver<SocketAddr>) {
     let mut output = BufReader::new(child.stdout.take().expect("piped"));
@@ -230,7 +239,7 @@ impl Reply {
     }
 }
 
-/// A connection that sends what it is told, and reads replies.
+/// A connection that sends any bytes, and reads replies.
 pub(crate) struct Connection(BufReader<TcpStream>);
 
 impl Connection {
@@ -279,15 +288,15 @@ impl Connection {
     }
 
     /// Whether some of a reply has arrived, or arrives within this time.
-    pub(crate) fn is_answered_within(&mut self, patience: Duration) -> bool {
-        self.peek(Some(patience)).is_ok_and(|bytes| bytes > 0)
+    pub(crate) fn is_answered_within(&mut self, timeout: Duration) -> bool {
+        self.peek(Some(timeout)).is_ok_and(|bytes| bytes > 0)
     }
 
     /// How many bytes could be read, after waiting so long for them; 0 at the end of the connection.
-    fn peek(&mut self, patience: Option<Duration>) -> io::Result<usize> {
+    fn peek(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         let stream = self.0.get_ref();
-        stream.set_nonblocking(patience.is_none()).unwrap();
-        stream.set_read_timeout(Some(patience.unwrap_or(TIMEOUT))).unwrap();
+        stream.set_nonblocking(timeout.is_none()).unwrap();
+        stream.set_read_timeout(Some(timeout.unwrap_or(TIMEOUT))).unwrap();
         let bytes = self.0.fill_buf().map(<[u8]>::len);
         let stream = self.0.get_ref();
         stream.set_nonblocking(false).unwrap();

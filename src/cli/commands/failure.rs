@@ -1,12 +1,12 @@
-//! Why a command did not do what it should.
+//! Why a command failed.
 
 use std::fmt::Display;
 
-/// How a command ends that did not do what it should.
+/// How a command fails.
 pub(super) enum Failure {
-    /// It was asked in vain: nothing was tried.
+    /// It cannot be tried as it was given.
     Usage(String),
-    /// It was tried, and something is wrong.
+    /// It was tried, and failed or found something wrong.
     Failed(String),
 }
 

@@ -9,11 +9,11 @@ use crate::wire::address::NodeUrl;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Bounds the sending; peers bound the rest of a short question themselves.
+/// Bounds the sending; [`Peers`] bounds the rest of a short call itself.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks the node that listens here whether it is alive, as the health check of a container does: it needs no other
-/// program in the image, and knows the port in the same way as the node.
+/// Asks the node that listens here whether it is alive. A container uses it as its health check: it needs no other
+/// program in the image, and finds the port in the same way as the node.
 pub(in crate::cli) fn check_health(role: &str, settings: &CommonSettings) -> ExitCode {
     let alive = node(None, settings)
         .map_err(|_| "the address cannot be asked".to_owned())

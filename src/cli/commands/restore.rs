@@ -1,10 +1,10 @@
 //! Makes a data directory from a backup, or from a node that runs.
 //!
-//! The log is made in a directory below, checked against the fingerprint, and moved to its place as the last step. While
-//! that directory is there no node starts on it, and restoring can be done again.
+//! The log is made in a directory below, checked against the fingerprint, and moved to its place as the last step.
+//! While that directory is there no node starts on it, and restoring can be done again.
 //!
-//! A backup holds what is decided. Of a secondary that runs, what is still pending comes along: it may have been
-//! acknowledged a moment before the master went away. The master decides it when it is started again.
+//! A backup holds what is decided. A secondary that runs also gives what is still pending, because the lost master may
+//! have acknowledged that just before it failed. The restored master decides it when it starts.
 
 use super::backup::{BackupReader, from_node};
 use super::directory;

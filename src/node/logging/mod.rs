@@ -148,7 +148,7 @@ struct Logger {
 }
 
 impl Log for Logger {
-    /// Libraries speak only when something is wrong with them; when it is `tiny_http`, the caretaker does.
+    /// Libraries speak only when something is wrong with them; for `tiny_http`, the listener watchdog does.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let is_heard = match metadata.target().split("::").next() {
             Some("replicated_log") => true,
