@@ -31,8 +31,8 @@ impl Acceptors {
         Ok(())
     }
 
-    /// Forgets acceptors that have no connections any more. Dropping one connects to ourselves, so another thread does
-    /// it.
+    /// Forgets acceptors that have no connections any more. Dropping one makes a connection to this node
+    /// itself, so another thread does it.
     pub(super) fn sweep(&self) {
         let mut acceptors = lock(&self.open);
         let (unused, kept) = acceptors.drain(..).partition::<Vec<_>, _>(|acceptor| acceptor.is_unused());

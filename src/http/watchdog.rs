@@ -40,7 +40,7 @@ const TICK: Duration = Duration::from_millis(25);
 const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// How long the answer to a probe may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the system may take for a connection to ourselves.
+/// How long the system may take for a connection to this node itself.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 /// After so many probes in a row without an answer the accept loop counts as ended.
 const FAILURES_MAX: u32 = 3;
@@ -148,6 +148,8 @@ impl Watchdog {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && since.elapsed() < ANSWER_TIMEOUT => {
                 self.probe = Some((stream, since));
+                // It may have been forgotten itself.
+                self.suspects = self.suspects.max(1);
                 Ok(())
             }
             Err(error) => Err(error),
@@ -172,7 +174,7 @@ impl Watchdog {
         self.suspects -= now;
         for _ in 0..now {
             if let Err(error) = self.free_thread() {
-                log::debug!("a connection to ourselves failed: {error}");
+                log::debug!("a connection to this node itself failed: {error}");
             }
         }
     }
