@@ -156,9 +156,7 @@ impl State {
         let is_late = write.deadline.is_some_and(|deadline| deadline <= Instant::now());
         match is_late {
             true if copies >= wanted => {
-                format!(
-                    "not all of the {wanted} nodes it asked for had it in time, or an earlier message is undecided"
-                )
+                format!("not all of the {wanted} nodes it asked for had it in time, or an earlier message is undecided")
             }
             true => format!("{copies} of the {wanted} nodes it asked for had it when its time was over"),
             false if wanted == self.leader.nodes() => "not every secondary acknowledged it".to_owned(),

@@ -7,7 +7,7 @@
 //!
 //! 1. **Called.** The follower takes calls one after another, in the order in which they arrive. It sets a call that
 //!    arrives before an earlier one aside until that has come, for [`FollowerSettings::gap_timeout`] at most.
-//! 2. **Examined.** The [`Replica`] says whether the call continues what is held, and which epoch it belongs to. What
+//! 2. **Examined.** The `Replica` says whether the call continues what is held, and which epoch it belongs to. What
 //!    it covers again is compared with what the store holds ([`Effect::LookUp`]).
 //! 3. **Stored.** [`Effect::Store`] makes the changes durable, in the order given.
 //! 4. **Shown.** The high watermark that the call brings is noted ([`Effect::Note`]) before a reader sees it.
