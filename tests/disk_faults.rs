@@ -154,7 +154,7 @@ fn a_failed_sync_is_the_last_write_of_a_master() {
     let health = cluster.master.health();
     assert_eq!(health["writable"], false, "{health}");
     assert_names(&health["reason"], &["could not be written", "log.sqlite"]);
-    cluster.master.wait_for_log("no more writes are taken");
+    cluster.master.wait_for_log("this master takes no more writes");
     for node in cluster.nodes() {
         assert_eq!(node.messages()[0].1, "before", "{} goes on to serve reads", node.name);
     }

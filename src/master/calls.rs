@@ -70,7 +70,7 @@ impl Master {
         Ok((through, acknowledgement, CallMade { sent: flight.sent, took, attempts: 1 + dispatch.resends }))
     }
 
-    /// What a call carries that shares nothing with others.
+    /// What a call carries that does not share the entries of a round.
     fn read_carried(&self, dispatch: &Dispatch) -> Result<(Id, EntriesText), PeerError> {
         if !dispatch.is_from_store() {
             return Ok((dispatch.carries, EntriesText::new(&dispatch.entries)));
@@ -100,8 +100,8 @@ impl Master {
         self.lock().members.get(&member).map(|member| member.url.clone())
     }
 
-    /// Tells a secondary that it is about to be removed. Gives whether it knows; one that was started anew is not admitted
-    /// anyway.
+    /// Sends a secondary its removal notice. Gives whether it arrived, or is not needed because the process has started
+    /// anew and is not admitted.
     pub(super) fn tell_removal(&self, member: MemberId) -> bool {
         let mut effects = self.begin_step(Event::Leaving(member), Context::default());
         let notice = effects.calls.pop().ok_or_else(|| PeerError::Unanswered("has not answered yet".to_owned()));
@@ -115,7 +115,8 @@ impl Master {
             Ok(()) | Err(PeerError::Restarted) => true,
             Err(error) => {
                 log::warn!(
-                    "{node} could not be told that it is removed: it {error}; stop it, or its readers see old messages"
+                    "the removal notice did not reach {node}: it {error}; stop that node, or its readers may get an \
+                     older state"
                 );
                 false
             }

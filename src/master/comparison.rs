@@ -1,8 +1,8 @@
 //! `GET /verify`: whether every replica holds the same.
 //!
-//! The master reads its own log, which checks it, in parts, and asks every secondary for its fingerprint of each part.
-//! Where one differs, the first id that does is found by halving the part. Secondaries are compared up to the high
-//! watermark that they know; nothing waits for this, and writes go on.
+//! The master reads and thereby checks its own log in parts, and asks every secondary for its fingerprint of each part.
+//! Where one differs, the master finds the first id that does by halving the part. It compares a secondary up to the
+//! high watermark that this knows. No write waits for it.
 
 use super::shared::Master;
 use crate::http::Reply;
@@ -18,15 +18,15 @@ use std::time::Duration;
 
 /// What is compared at a time.
 const PART: ReadLimit = ReadLimit { slots_max: 20_000, bytes_max: 8 << 20 };
-/// A secondary that does not know what was just decided is asked again after this time,
+/// How long the master waits before it asks a secondary again that does not know the high watermark yet.
 const LAG_PAUSE: Duration = Duration::from_millis(50);
-/// so often.
+/// How often the master asks such a secondary again.
 const LAG_PAUSES: usize = 20;
 
 /// The whole answer.
 #[derive(Debug, Serialize)]
 struct Report {
-    /// Whether every replica holds the same. Not so, too, where that could not be found out.
+    /// Whether every replica holds the same; `false` also if one could not be compared.
     identical: bool,
     through: u64,
     messages: u64,
@@ -41,7 +41,7 @@ struct ReplicaReport {
     url: String,
     /// How far it was compared.
     through: u64,
-    /// `null` if that could not be found out.
+    /// `null` if it could not be compared.
     identical: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_difference: Option<u64>,
@@ -79,7 +79,7 @@ impl Master {
             (state.leader.log_id(), state.leader.shown().decided)
         };
         if let Some(Trouble::Failed(why)) = self.store.trouble() {
-            return Reply::no_answer(503, &format!("the master's own log is not to be relied on: {why}"));
+            return Reply::no_answer(503, &format!("the master cannot rely on its own log: {why}"));
         }
         let mut replicas = self.replicas(log_id, through);
         match self.compare(log_id, through, &mut replicas) {
@@ -146,7 +146,7 @@ impl Master {
         Ok(tally)
     }
 
-    /// The first id of a part that a secondary holds otherwise.
+    /// The first id of a part under which a secondary holds something else.
     fn difference(&self, url: &NodeUrl, log_id: LogId, after: Id, part: &[Slot]) -> Result<Option<Id>, PeerError> {
         let same = |after: Id, part: &[Slot]| {
             let through = part.last().map_or(after, Slot::id);

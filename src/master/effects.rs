@@ -1,7 +1,7 @@
 //! Carries out what the leader asks for.
 //!
-//! A step locks the state, gives the leader an event, takes down what its effects mean for clients and logs, and unlocks
-//! the state. Only then anything is logged, answered, written or sent: nothing waits for a disk, a socket or a terminal while
+//! A step locks the state, gives the leader an event, records what its effects mean for clients and logs, and unlocks
+//! the state. Only then does it log, answer, write and send: no thread waits for a disk, a socket or a terminal while
 //! it holds the lock.
 
 use super::lines::{LogLine, WriteLine};
@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often a refusal is tried again that found no room on the disk.
+/// How long the master waits before it tries again to store a refusal that found no room on the disk.
 const ROOM_PAUSE: Duration = Duration::from_millis(100);
 /// How often a long catch-up is reported.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 #[must_use = "effects have to be carried out"]
 pub(super) struct Effects {
     pub(super) round: Option<BegunRound>,
-    /// Calls that the caller of the step goes on with.
+    /// Calls that the caller of the step has to make.
     pub(super) calls: Vec<Dispatch>,
     note: Option<Watermark>,
     append: Vec<Slot>,
@@ -64,7 +64,8 @@ impl Master {
         self.perform(effects);
     }
 
-    /// Gives an event to the leader. Answers clients, tells the log, and hands over what others do; gives the rest.
+    /// Gives an event to the leader, answers clients, writes log lines, and hands work to other threads. Gives the
+    /// effects that are left for the caller.
     pub(super) fn begin_step(&self, event: Event, context: Context) -> Effects {
         let mut state = self.lock();
         let ready = state.leader.step(self.now(), event);
@@ -82,7 +83,7 @@ impl Master {
         }
         if state.leader.is_halted() && state.why_halted.is_none() {
             let why = context.why.unwrap_or_else(|| "its log could not be written".to_owned());
-            lines.push(LogLine::Plain(Level::Error, format!("no more writes are taken: {why}")));
+            lines.push(LogLine::Plain(Level::Error, format!("this master takes no more writes: {why}")));
             state.why_halted = Some(why);
         }
         let round = round.map(|round| state.begin_round(round));
@@ -115,7 +116,7 @@ impl Master {
         Effects { round, calls: own, note, append, refuse }
     }
 
-    /// Makes durable what has to be, and goes on with what that leads to.
+    /// Makes durable what has to be, and reports it to the leader, until no effect is left.
     pub(super) fn perform(&self, mut effects: Effects) {
         loop {
             let (event, context) = if let Some(watermark) = effects.note.take() {
@@ -137,7 +138,7 @@ impl Master {
     fn note(&self, watermark: Watermark) -> (Event, Context) {
         match self.store.note_watermark(watermark) {
             Ok(()) => (Event::WatermarkNoted, Context::default()),
-            Err(error) => (Event::Failed, Context::failed(format!("what is decided could not be noted: {error}"))),
+            Err(error) => (Event::Failed, Context::failed(format!("the high watermark could not be noted: {error}"))),
         }
     }
 
@@ -170,8 +171,8 @@ impl Master {
         }
     }
 
-    /// Writes what has to be durable before anybody may be told, as often as it takes: on a full disk another program may
-    /// have taken even the room that was kept for this.
+    /// Retries a write while the disk is full. A client may learn of a refusal only when it is durable, and another
+    /// program may have taken even the room that the ballast gave up.
     fn retry_while_full(&self, write: impl Fn() -> Result<(), StoreError>) -> Result<(), StoreError> {
         loop {
             match write() {
@@ -186,7 +187,7 @@ impl Master {
         state.is_stopping || state.leader.is_halted()
     }
 
-    /// Takes down what has happened: for traces and figures, and as lines for the log.
+    /// Records what has happened in traces, figures and log lines.
     fn take_down(&self, state: &mut State, news: News, context: &Context, lines: &mut Vec<LogLine>) {
         match news {
             News::Settled(outcome, writes) => self.settled(state, outcome, writes, lines),
@@ -227,8 +228,7 @@ impl Master {
                     let after = milliseconds(member.since.elapsed());
                     member.set_detail("takes part".to_owned());
                     let name = &member.name;
-                    let line =
-                        format!("{name} takes part in epoch {epoch}; it was sent {sent} ids it lacked, in {after} ms");
+                    let line = format!("{name} takes part in epoch {epoch}; it caught up on {sent} ids in {after} ms");
                     let line = member.said.once_more(Instant::now(), "admitted", line);
                     lines.extend(line.map(|line| LogLine::Plain(Level::Info, line)));
                 }
@@ -280,7 +280,7 @@ impl Master {
             }
             News::Overtaken(member, refusal) => {
                 let reason = format!("{} {refusal}", state.name_of(member));
-                lines.push(LogLine::Plain(Level::Error, format!("no more writes are taken: {reason}")));
+                lines.push(LogLine::Plain(Level::Error, format!("this master takes no more writes: {reason}")));
                 state.why_halted = Some(reason);
             }
         }
@@ -337,7 +337,7 @@ impl Master {
     }
 }
 
-/// Puts ranges together that follow each other.
+/// Joins ranges that follow each other.
 fn joined(writes: &[(Id, Id)]) -> Vec<(Id, Id)> {
     let mut ranges: Vec<(Id, Id)> = Vec::new();
     for &(first, last) in writes {
@@ -349,7 +349,7 @@ fn joined(writes: &[(Id, Id)]) -> Vec<(Id, Id)> {
     ranges
 }
 
-/// Why a secondary is out, in words.
+/// Why a secondary does not take part, in words.
 fn why(failure: &CallFailure, context: &Context) -> String {
     match (failure, &context.why) {
         (_, Some(why)) => why.clone(),

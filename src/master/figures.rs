@@ -1,4 +1,4 @@
-//! What `/metrics` tells of a master: its status as figures, and what it counted.
+//! The `/metrics` of a master: its status as figures, and its counters.
 
 use super::shared::Master;
 use super::status::SecondaryStatus;

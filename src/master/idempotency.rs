@@ -2,7 +2,7 @@
 //!
 //! The key is kept in the entry, so it is as durable as the message. A post whose key is known gets the answer of the
 //! first one: at once if that is committed, and otherwise together with it. After a refusal the key is free again. The
-//! leader knows which key belongs to which ids; what is posted again is compared here with what the store holds there.
+//! leader knows which key belongs to which ids, and this file compares a repeated post with what the store holds there.
 
 use super::effects::Context;
 use super::replies::unknown;
@@ -22,7 +22,7 @@ enum StoredWrite {
     /// It is longer than what was posted, or shorter.
     Another,
     Refused,
-    /// It is on its way to the disk, or the disk failed before it had it. Secondaries may hold it, so it may come back.
+    /// The master's disk does not hold it yet, or failed before. Secondaries may hold it, so it may still be committed.
     NotYet,
 }
 

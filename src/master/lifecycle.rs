@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 
 /// How long a stop waits for writes in flight, before it refuses them.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long it waits then for the refusals to be stored.
+/// How long a stop then waits for the refusals to be stored.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long a secondary may take to answer a question: two heartbeats, but no longer than this. One that takes longer hangs.
+/// The upper limit of the time that a secondary may take to answer a question, which is two heartbeats otherwise.
 const QUESTION_TIMEOUT_MAX: Duration = Duration::from_secs(2);
 
 impl Master {

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// A line about the way of writes, of which there may be thousands.
+/// A line about a step of writes, of which there may be thousands.
 pub(super) struct WriteLine {
     pub(super) step: Step,
     pub(super) ids: (Id, Id),
@@ -20,7 +20,7 @@ pub(super) struct WriteLine {
     pub(super) words: Option<&'static str>,
 }
 
-/// What the log is to be told, in the order in which it happened.
+/// Lines that wait to be logged, in the order in which things happened.
 #[derive(Default)]
 pub(super) struct Lines {
     waiting: Mutex<VecDeque<LogLine>>,
@@ -39,7 +39,7 @@ impl Lines {
         lock(&self.waiting).extend(lines);
     }
 
-    /// Writes what waits. Nothing may be locked that others wait for.
+    /// Writes the lines that wait. The caller must hold no lock that other threads wait for.
     pub(super) fn write(&self, log: &NodeLog) {
         let _in_order = lock(&self.order);
         loop {

@@ -16,21 +16,21 @@ pub(super) struct Member {
     pub(super) url: NodeUrl,
     /// Other addresses under which the same node was registered.
     pub(super) aliases: Vec<NodeUrl>,
-    /// What was last heard of it, in a few words.
+    /// Its latest condition, in a few words.
     pub(super) detail: String,
-    /// When that changed: milliseconds since 1970.
+    /// When `detail` changed: milliseconds since 1970.
     pub(super) since_ms: u64,
     /// Its artificial delay, in milliseconds.
     pub(super) delay_ms: u64,
-    /// What it does wrong because somebody asked for that, as it last said.
+    /// The fault that is injected into it, as it last reported.
     pub(super) fault: Option<String>,
     /// When its health changed: milliseconds since 1970.
     pub(super) health_since_ms: u64,
     /// Calls that have not returned.
     pub(super) flights: Vec<Flight>,
-    /// When it began to be brought up to date,
+    /// When its catch-up began.
     pub(super) since: Instant,
-    /// and when the log said last how far that has come.
+    /// When the log last reported the progress of its catch-up.
     pub(super) reported: Instant,
     pub(super) said: Said,
     pub(super) origin: Origin,
@@ -39,7 +39,7 @@ pub(super) struct Member {
     pub(super) jobs: Sender<Job>,
 }
 
-/// What the log said of a secondary lately. One that comes and goes all the time would fill it with the same lines.
+/// What the log said of a secondary lately, so that one that comes and goes does not fill the log with the same lines.
 #[derive(Debug, Default)]
 pub(super) struct Said(BTreeMap<String, Repeated>);
 
@@ -50,8 +50,8 @@ struct Repeated {
 }
 
 impl Said {
-    /// Whether a line of a kind is to be written: the first few of a minute are, and then one when the minute is over, with
-    /// how often it came.
+    /// The line to write, if it is one of the first few of its kind in a minute. After the minute one more follows,
+    /// with the number of those that were left out.
     pub(super) fn once_more(&mut self, now: Instant, kind: &str, line: String) -> Option<String> {
         const LINES_MAX: u64 = 3;
         const TIME: Duration = Duration::from_secs(60);
@@ -80,13 +80,13 @@ pub(super) enum Job {
     Call(Dispatch),
 }
 
-/// Where a master knows a secondary from.
+/// How a master came to know a secondary.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Origin {
-    /// `SECONDARIES`: whoever changes that means it, so it is not put on record.
+    /// From `SECONDARIES`. It is not put on record, so that an operator removes it by changing that setting.
     Configured,
-    /// `POST /secondaries`: on record until it is removed. A write must not be acknowledged without a secondary only
-    /// because the master was started again.
+    /// By `POST /secondaries`. It is on record until it is removed, so that a restarted master acknowledges no write
+    /// without it.
     Registered,
 }
 
@@ -98,7 +98,7 @@ impl Member {
         }
     }
 
-    /// It is called so from now on; figures under another name are not its own any more.
+    /// Renames it, and drops the figures under its old name.
     pub(super) fn rename(&mut self, name: &str, metrics: &MasterMetrics) {
         if *self.name != *name {
             metrics.forget(&self.name);

@@ -1,4 +1,4 @@
-//! The secondaries of this master: who they are, and how they come and go.
+//! The secondaries of this master: registration, merging and removal.
 
 use super::effects::Context;
 use super::member::{Job, Member, Origin, Said};
@@ -84,8 +84,8 @@ impl Master {
         self.perform(effects);
     }
 
-    /// Answers `POST /secondaries`. To register again is harmless. A process that registers for the
-    /// first time is asked for its state at once.
+    /// Answers `POST /secondaries`. Registering again is harmless. The master probes a process that registers for the
+    /// first time at once.
     pub(super) fn register(self: &Arc<Master>, exchange: &mut Exchange) -> Reply {
         exchange.read_body().map_or_else(
             |reply| reply,
@@ -168,7 +168,8 @@ impl Master {
         if is_recorded { Ok(()) } else { self.remember_members().map_err(RegistrationError::Failed) }
     }
 
-    /// Two members turned out to be one copy: the first is known under the second from now on. Gives a line for the log.
+    /// Two members turned out to be one copy: the first is known under the second from now on. Gives a line for the
+    /// log.
     pub(super) fn merge(&self, state: &mut State, member: MemberId, twin: MemberId) -> Option<String> {
         let gone = state.members.remove(&member)?;
         state.traces.forget(member);
@@ -184,12 +185,13 @@ impl Master {
         ))
     }
 
-    /// Answers `PUT` and `DELETE /secondaries/NAME/faults`: asks a secondary for a fault, as the page of this master does.
+    /// Answers `PUT` and `DELETE /secondaries/NAME/faults`: passes a fault on to a secondary, for the page of this
+    /// master.
     pub(super) fn inject_fault(&self, mut exchange: Exchange, name: &str) {
         let node = self.lock().members.values().find(|member| *member.name == *name).map(|member| member.url.clone());
         let reply = match node {
             _ if !self.faults.is_enabled() => {
-                Reply::problem(403, "this master asks for no faults; start it with ENABLE_FAULTS=1")
+                Reply::problem(403, "this master passes no faults on; start it with ENABLE_FAULTS=1")
             }
             None => Reply::not_found("there is no secondary of that name; GET /secondaries lists them"),
             Some(node) => {
@@ -247,7 +249,7 @@ impl Master {
 }
 
 impl State {
-    /// Gives a secondary its number, and what its thread has to do.
+    /// Gives a secondary its number, and its thread the receiver of its jobs.
     fn enlist(&mut self, first: FirstMember) -> (MemberId, Receiver<Job>) {
         let FirstMember { url, name, origin } = first;
         self.members_numbered += 1;

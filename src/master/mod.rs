@@ -9,19 +9,19 @@
 //! | [`effects`] | gives events to the leader, and does what it asks for |
 //! | [`lines`] | lines for the log, in order |
 //! | [`posts`] | takes what clients post |
-//! | [`idempotency`] | compares what is posted again under the same key |
-//! | [`replies`] | tells clients what became of their writes |
+//! | [`idempotency`] | compares a post that repeats a key with what the store holds |
+//! | [`replies`] | answers clients whose writes have their outcome |
 //! | [`rounds`] | threads that run rounds: a crossbeam scope, a thread per secondary; and keep time |
 //! | [`calls`] | one call to one secondary |
 //! | [`replicators`] | a thread per secondary that asks for its state and brings it up to date |
 //! | [`member`] | one secondary: where it is, and what it said of itself |
 //! | [`members`] | registration and removal of secondaries |
 //! | [`comparison`] | compares what all replicas hold |
-//! | [`timeline`] | where the time of a write went |
-//! | [`traces`] | what of that is taken down, and shown |
+//! | [`timeline`] | how long each step of a write took |
+//! | [`traces`] | records timelines, and answers `GET /messages/ID/trace` |
 //! | [`status`] | the state that `/health` and the page show |
-//! | [`readiness`] | what orchestrators ask |
-//! | [`figures`] | what `/metrics` tells |
+//! | [`readiness`] | whether the master is ready, and whether a node may be stopped |
+//! | [`figures`] | `/metrics` |
 //! | [`routes`] | which request goes where |
 //!
 //! There is one lock, around [`state::State`]. It is held for steps of the leader, and never while anything is written,

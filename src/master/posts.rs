@@ -23,12 +23,12 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The name that a client gives to a write.
+/// The header with the idempotency key of a write.
 pub(super) const KEY_HEADER: &str = "Idempotency-Key";
 
 /// What a post says in its headers.
 struct Conditions {
-    /// The name of the write.
+    /// The idempotency key.
     key: Option<Arc<str>>,
     /// The id that its message is to follow directly.
     follows: Option<Id>,
@@ -51,7 +51,7 @@ impl Conditions {
     }
 }
 
-/// Reads the id in an `If-Match` header. A number that no id can have is not the newest one.
+/// Reads the id in an `If-Match` header. A number beyond every id is read as [`Id::MAX`], which is never the newest.
 fn parse_id(text: &str) -> Result<Id, String> {
     let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -61,7 +61,7 @@ fn parse_id(text: &str) -> Result<Id, String> {
 }
 
 impl Master {
-    /// Answers `POST /messages`, when the fate of the message is known.
+    /// Answers `POST /messages`, once the write has its outcome.
     pub(super) fn post(&self, mut exchange: Exchange) {
         match self.read(&mut exchange) {
             Ok((posted, share, conditions)) => {
@@ -75,7 +75,8 @@ impl Master {
         }
     }
 
-    /// Reads what is posted, unless there is no room for it. Also gives what keeps its place in the budget for bodies.
+    /// Reads what is posted, unless there is no room for it. Also gives the share of the budget for bodies that it
+    /// takes.
     fn read(&self, exchange: &mut Exchange) -> Result<(Posted, impl Sized + use<>, Conditions), Reply> {
         let conditions = Conditions::of(exchange).map_err(|why| Reply::problem(400, &why))?;
         let bytes = exchange.declared_body_bytes();
@@ -90,7 +91,7 @@ impl Master {
 
     fn too_much_pending(&self, bytes: usize) -> String {
         format!(
-            "there is no room for {bytes} bytes of text: {}; try again in a moment",
+            "there is no room for {bytes} bytes of text: {}; try again in a second",
             self.pending.in_words("MAX_PENDING_BYTES")
         )
     }
@@ -235,7 +236,7 @@ impl Master {
         }
     }
 
-    /// Why this node can take no writes, apart from what its leader knows.
+    /// Why this node can take no writes, for reasons that its leader does not know.
     pub(super) fn why_unable(&self) -> Option<Closed> {
         if let Some(lost) = self.why_poisoned().or_else(threads::lost) {
             return Some(Closed::ForGood(lost));
@@ -273,7 +274,7 @@ impl Master {
                 let most = self.settings.pending_max;
                 format!(
                     "{open} messages are undecided already, and with these there would be more than {most} \
-                     (MAX_PENDING); try again in a moment"
+                     (MAX_PENDING); try again in a second"
                 )
             }
             Rejection::Overtaken(newest) => {
@@ -289,9 +290,9 @@ impl Master {
 
 /// Why a master takes no messages, whatever they ask for.
 pub(super) enum Closed {
-    /// It never will again; it has to be started anew.
+    /// Until it is restarted.
     ForGood(String),
-    /// It will again, by itself.
+    /// Until the reason is gone, without a restart.
     ForNow(String),
 }
 
@@ -309,7 +310,7 @@ fn closed_sentence(why: &str) -> String {
 }
 
 impl State {
-    /// What a number of copies means with the nodes that there are.
+    /// The write concern for a number of copies.
     ///
     /// # Errors
     /// If there are fewer nodes.
@@ -339,8 +340,8 @@ impl State {
     }
 }
 
-/// Reads a body by its type, which is looked at first: a client that asks before it sends is not told to go on in vain.
-/// What curl sends by default is called a form, and is JSON all the same.
+/// Reads a body by its type. The type is checked first, so that a client with `Expect: 100-continue` does not send a
+/// body that would be rejected. curl labels a JSON body as a form by default.
 fn read_posted(exchange: &mut Exchange) -> Result<(Posted, impl Sized + use<>), Reply> {
     let bad = |why: String| Reply::problem(400, &why);
     let asked = options_of(exchange).map_err(bad)?;
@@ -369,7 +370,7 @@ fn read_posted(exchange: &mut Exchange) -> Result<(Posted, impl Sized + use<>), 
     Ok((Posted { options: posted.options.and(asked).map_err(bad)?, ..posted }, share))
 }
 
-/// What the query asks for: the only place for it beside a body of plain text.
+/// The write options of the query: the only place for them beside a body of plain text.
 fn options_of(exchange: &Exchange) -> Result<WriteOptions, String> {
     if let Some(other) = exchange.query_names().find(|name| !matches!(*name, "w" | "write_concern" | "timeout")) {
         return Err(format!("\"{}\" is not a parameter of a post; there are w and timeout", other.escape_debug()));

@@ -8,7 +8,8 @@ use crate::protocol::{Health, MemberId, ReplicationState};
 use serde_json::json;
 
 impl Master {
-    /// Answers `GET /readyz`. A master that takes no writes for now is ready: it serves readers, and tells writers why.
+    /// Answers `GET /readyz`. A master that takes no writes for now is ready: it serves readers, and tells clients why
+    /// it rejects their writes.
     pub(super) fn ready(&self, exchange: &Exchange) -> Reply {
         let state = self.lock();
         let checks = [
@@ -23,9 +24,9 @@ impl Master {
 
     /// Answers `GET /safe-to-stop`, of this master, or with `?node=NAME` of a secondary.
     ///
-    /// Safe is: every acknowledged message stays on other nodes that are well, all of them if it is the master, and if it
-    /// is a secondary, enough nodes remain for the master to take writes. That messages for all nodes are refused
-    /// meanwhile is how they are meant.
+    /// It is safe to stop the master if every acknowledged message stays on other healthy nodes, on all of them. It is
+    /// safe to stop a secondary if every acknowledged message stays on other healthy nodes, and enough of them remain
+    /// for the master to take writes. Messages for all nodes are refused meanwhile, as their write concern demands.
     pub(super) fn safe_to_stop(&self, exchange: &Exchange) -> Reply {
         if let Some(other) = exchange.query_names().find(|name| *name != "node") {
             let sentence = format!("\"{}\" is not a parameter of /safe-to-stop; there is node", other.escape_debug());

@@ -39,7 +39,7 @@ impl Master {
         }
     }
 
-    /// Asks a secondary what it holds, and takes down what it says of itself.
+    /// Asks a secondary what it holds, and records what it says of itself.
     fn ask(&self, member: MemberId) -> Result<ReplicaStatus, PeerError> {
         let url = self.address_of(member).ok_or(PeerError::Restarted)?;
         let answer = self.peers.state(&url);
@@ -67,7 +67,7 @@ impl Master {
         Ok(status)
     }
 
-    /// What a master says that began a log although a secondary holds one: it may have lost its own.
+    /// What a master reports that began a log while a secondary holds another one: the master may have lost its own.
     fn why_another_log(&self, status: &ReplicaStatus) -> Option<String> {
         let state = self.lock();
         let Err(Refusal::OtherLog { holds }) = state.leader.may_take_part(status) else { return None };

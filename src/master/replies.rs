@@ -1,4 +1,4 @@
-//! What clients are told of their writes.
+//! The replies to clients that wait for the outcome of a write.
 
 use super::shared::Master;
 use super::state::{Client, OpenWrite, State};
@@ -12,10 +12,10 @@ use crate::wire::timestamp::Timestamp;
 use crate::wire::timing::milliseconds;
 use std::time::Instant;
 
-/// What a client is told. It is put into words when nothing is locked.
+/// A reply that is not put into words yet. That happens without a lock.
 pub(super) struct Answer {
     content: Content,
-    /// Another client has been, or is, told the same.
+    /// Whether it repeats the reply to an earlier post.
     is_replay: bool,
 }
 
@@ -42,7 +42,7 @@ impl Answer {
 }
 
 impl Master {
-    /// What the client with a ticket is told, if it waits for that.
+    /// The client with a ticket and its answer, if the reply is for a client that waits.
     pub(super) fn answer(
         &self,
         state: &mut State,
@@ -156,9 +156,7 @@ impl State {
         let is_late = write.deadline.is_some_and(|deadline| deadline <= Instant::now());
         match is_late {
             true if copies >= wanted => {
-                format!(
-                    "not all of the {wanted} nodes it asked for had it in time, or an earlier message waits for its fate"
-                )
+                format!("not all of the {wanted} nodes it asked for had it in time, or an earlier message is undecided")
             }
             true => format!("{copies} of the {wanted} nodes it asked for had it when its time was over"),
             false if wanted == self.leader.nodes() => "not every secondary acknowledged it".to_owned(),
@@ -181,7 +179,7 @@ pub(super) fn refused(error: String, ids: Option<WriteIds>, secondaries: Vec<Sec
     Reply::json(502, &NotCommitted { error, outcome: client::Outcome::NotAppended, ids, secondaries })
 }
 
-/// The fate of a write cannot be told by this master.
+/// The reply to a write whose outcome this master does not know.
 pub(super) fn unknown(ids: WriteIds, reason: &str) -> Reply {
     let body = NotCommitted {
         error: format!("whether the message is in the log is not known: {reason}"),

@@ -1,13 +1,12 @@
 //! The threads that run rounds, and keep time for the leader.
 //!
-//! A thread waits until the leader has something to do, and gives it a tick. If that begins a round, the thread runs it: a
-//! crossbeam scope with one `std::thread` per secondary that calls with ureq, while the thread itself makes the master's own
-//! copy durable. Each thread reports its acknowledgement at once, so a write for few copies does not wait for a secondary
-//! that it did not ask for, and one for all is committed when the last acknowledgement has returned. The scope is joined
-//! before the thread turns to anything else.
+//! A thread waits until the leader has something to do, and gives it a tick. If that begins a round, the thread runs
+//! it: a crossbeam scope with one `std::thread` per secondary that calls with ureq, while the thread itself makes the
+//! master's own copy durable. Each thread reports its acknowledgement at once, so a write for few copies does not wait
+//! for a secondary that it did not ask for, and one for all is committed when the last acknowledgement has returned.
+//! The thread joins the scope before it does anything else.
 //!
-//! When rounds begin is decided by the leader's scheduler. There are as many threads as rounds have not ended, and one that
-//! waits.
+//! The leader's scheduler decides when a round begins. Each round that has not ended has a thread, and one more waits.
 
 use super::calls::SharedText;
 use super::effects::{Context, Effects};
@@ -26,8 +25,8 @@ use std::time::{Duration, Instant};
 
 /// Threads that wait for a round at most.
 const IDLE_MAX: usize = 12;
-/// While rounds are in flight the thread that keeps time looks as often as this whether something is due, so that it need
-/// not be woken for each write that comes in meanwhile.
+/// How often the thread that watches the clock checks, while rounds are in flight, whether something is due. Writes
+/// that come in meanwhile need not wake it.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 impl Master {
@@ -98,8 +97,8 @@ impl Master {
         time.and_then(|time| self.started.checked_add(time.since(Time::ZERO)))
     }
 
-    /// The thread to wake once the state is unlocked, because the leader has something to do at a time: one for what is due,
-    /// or the one that watches the clock if it would look too late.
+    /// The thread to wake once the state is unlocked, because the leader has something to do at a time: one for what is
+    /// due, or the one that watches the clock if it would look too late.
     pub(super) fn sleeper(&self, state: &State, wake_at: Option<Time>) -> Option<&Condvar> {
         let (due, runners) = (self.at(wake_at)?, &state.runners);
         if due <= Instant::now() && runners.idle > usize::from(runners.is_watched) {

@@ -11,7 +11,7 @@ use crate::wire::node::DecisionsBody;
 use serde_json::json;
 use std::sync::Arc;
 
-/// The most refusals that one answer about decisions names; a secondary that is further behind is brought up to date by calls.
+/// The most refusals that one answer about decisions names. A secondary that lacks more gets them by calls.
 const REFUSALS_MAX: usize = 100_000;
 
 /// A master behind the HTTP edge.
@@ -20,7 +20,7 @@ pub(crate) struct MasterService(pub(crate) Arc<Master>);
 impl Service for MasterService {
     fn is_prompt(&self, exchange: &Exchange) -> bool {
         match routes::endpoint(exchange) {
-            // One with a key may have to read the log.
+            // A post with a key may have to read the log.
             Some(Endpoint::Master(MasterEndpoint::PostMessage, _)) => {
                 exchange.header(KEY_HEADER).is_none() && !self.0.faults.is_active()
             }

@@ -14,11 +14,11 @@ pub(crate) struct MasterSettings {
     pub(crate) replication_timeout: Duration,
     /// How often a secondary that takes part is asked for its state.
     pub(crate) heartbeat: Duration,
-    /// What a message gets that does not say how many copies it needs.
+    /// The write concern of a message that names none.
     pub(crate) write_concern: Copies,
-    /// Healthy nodes that are needed to take writes, unless that is more than half of them.
+    /// How many nodes must be healthy to take writes; more than half if not set.
     pub(crate) quorum: Option<usize>,
-    /// Idempotency keys that are known.
+    /// How many idempotency keys the master remembers.
     pub(crate) keys_max: usize,
     pub(crate) message_bytes_max: usize,
     pub(crate) pending_max: usize,

@@ -22,7 +22,7 @@ pub(crate) struct Master {
     pub(super) name: Arc<str>,
     /// Bytes of text of writes that are under way: that have no outcome yet, or are still being sent.
     pub(super) pending: Arc<Budget>,
-    /// Where it listens; secondaries that were not told ask it there.
+    /// The port on which it listens. Secondaries without a configured master ask it there.
     pub(super) port: u16,
     pub(super) store: Arc<dyn Store>,
     pub(super) reading: Reading,
@@ -33,11 +33,11 @@ pub(crate) struct Master {
     pub(super) peers: Peers,
     pub(super) faults: Arc<Faults>,
     pub(super) state: StateLock<State>,
-    /// Something is due: for a thread that waits for that.
+    /// Wakes a thread that waits for work.
     pub(super) spare: Condvar,
-    /// Something is due earlier than the thread knows that watches the clock.
+    /// Wakes the thread that watches the clock, because something is due earlier than it knows.
     pub(super) clock: Condvar,
-    /// No client waits.
+    /// Signals that no client waits.
     pub(super) all_answered: Condvar,
     /// Held while the secondaries are put on record, so that an older list never replaces a newer one.
     pub(super) record: Mutex<()>,
@@ -51,12 +51,12 @@ impl Master {
         self.state.lock()
     }
 
-    /// The time, as the leader is told it.
+    /// The time, as the leader counts it.
     pub(super) fn now(&self) -> Time {
         Time::new(self.started.elapsed())
     }
 
-    /// Why its state is not to be relied on, if that is so.
+    /// Why its state cannot be relied on, if a thread panicked while it held the lock.
     pub(super) fn why_poisoned(&self) -> Option<String> {
         let why = "a thread panicked while it changed the state, as the log file tells; restart this node";
         self.state.is_poisoned().then(|| why.to_owned())

@@ -1,8 +1,9 @@
 //! How an epoch begins.
 //!
 //! The master raises its epoch at every start, durably, before the first entry of that epoch. Before that it asks the
-//! secondaries that it can reach what they hold: entries of its latest epoch beyond its own end may be all that is left of
-//! a last batch that its own disk lost. It takes those over, as pending. Nobody decided them, so that promises nothing.
+//! secondaries that it can reach what they hold: entries of its latest epoch beyond its own end may be all that is left
+//! of a last batch that its own disk lost. It takes those over as pending. They are undecided, so that promises
+//! nothing.
 
 use crate::node::ids::id_range;
 use crate::peer::{PeerError, Peers};
@@ -88,7 +89,7 @@ fn copy_from(store: &dyn Store, peers: &Peers, url: &NodeUrl, through: Id) -> Re
         }
         slots.extend(more);
     }
-    // It may have been given more since it was asked: where that ends, a write may be cut.
+    // The secondary may have received more since it reported, and that may end within a write.
     slots.retain(|slot| slot.id() <= through);
     store.append(&slots).map_err(|error| PeerError::Misunderstood(error.to_string()))
 }

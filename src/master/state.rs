@@ -27,10 +27,10 @@ pub(super) struct State {
     pub(super) traces: Traces,
     pub(super) latencies: LatencyWindow,
     pub(super) rounds_started: u64,
-    /// The high watermark that those who follow the log know of.
+    /// The high watermark that the followers of the log know.
     pub(super) shown_to_followers: Id,
     pub(super) runners: Runners,
-    /// Why this master takes no more writes, for good.
+    /// Why this master takes no more writes until a restart.
     pub(super) why_halted: Option<String>,
     pub(super) is_stopping: bool,
 }
@@ -38,7 +38,7 @@ pub(super) struct State {
 /// A round that has begun.
 pub(super) struct BegunRound {
     pub(super) round: Round,
-    /// How many began before it, and one.
+    /// Its number, from 1.
     pub(super) number: u64,
     /// The text that it carries counts as pending until its calls have returned.
     _pending: Vec<Arc<Share>>,
@@ -49,9 +49,9 @@ pub(super) struct BegunRound {
 pub(super) struct Runners {
     /// Those that wait for a round.
     pub(super) idle: usize,
-    /// One of them watches the clock,
+    /// Whether one of them watches the clock.
     pub(super) is_watched: bool,
-    /// and looks again at this moment, or when it is woken.
+    /// When the thread that watches the clock looks again, unless another thread wakes it.
     pub(super) watched_until: Option<Instant>,
 }
 
@@ -63,7 +63,7 @@ pub(super) struct Client {
     pub(super) wanted: usize,
     /// How many messages it has posted.
     pub(super) messages: u64,
-    /// When the write was taken, if that was before this start, or it is shown already: milliseconds since 1970.
+    /// When the write was taken, if that was before this start or the write is shown already: milliseconds since 1970.
     pub(super) timestamp_ms: u64,
 }
 
@@ -126,7 +126,7 @@ impl State {
         }
     }
 
-    /// What each secondary has to say about a write that was refused, or was not taken.
+    /// A report for each secondary about a write that was refused, or was not taken.
     pub(super) fn reports(&self, write: Option<&OpenWrite>) -> Vec<SecondaryReport> {
         let report = |(&id, member): (&MemberId, &Member)| {
             let timeline = write.map(|write| &write.timeline);

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 
 /// Writes under way, and writes that were answered, that a page shows.
 const WRITES_SHOWN: usize = 10;
-/// Seconds of the past that a page is told when it comes,
+/// How many seconds of the past the first view of a page covers.
 const PACE_SHOWN_FIRST_S: u64 = 300;
-/// and later.
+/// How many seconds of the past each later view of a page covers.
 const PACE_SHOWN_S: u64 = 2;
 
 /// A secondary, as `GET /secondaries` and `/health` show it.
@@ -31,12 +31,12 @@ pub(super) struct SecondaryStatus {
     health_since: String,
     /// The id up to which it is known to hold everything durably.
     pub(super) durable: u64,
-    /// The high watermark that it is known to know.
+    /// The high watermark that it has acknowledged.
     told: u64,
     pub(super) delay_ms: u64,
     detail: String,
     since: String,
-    /// What it does wrong because somebody asked for that.
+    /// The fault that is injected into it.
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<String>,
 }
@@ -50,7 +50,7 @@ pub(super) struct MasterStatus {
     pub(super) writable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    /// What it does wrong because somebody asked for that.
+    /// The fault that is injected into it.
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<ActiveFault>,
     rounds: u64,

@@ -1,7 +1,7 @@
-//! Where the time of a write went: what is noted while it happens, and kept for the latest writes.
+//! How long each step of a write took: noted while it happens, and kept for the latest writes.
 //!
-//! A writer's [`Timeline`] moves into the [`Traces`] when he is answered; acknowledgements that come later, of a write
-//! that asked for few copies, are still noted there.
+//! A write's [`Timeline`] moves into the [`Traces`] when its client gets the reply. Acknowledgements that come after
+//! that are still noted there.
 
 use super::member::Member;
 use crate::protocol::{Id, MemberId};
@@ -13,17 +13,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// So many writes are kept; each takes about 400 bytes.
+/// How many writes are kept. Each takes about 400 bytes.
 pub(super) const TRACES_MAX: usize = 10_000;
 
 /// What happened to a write, and when.
 #[derive(Debug)]
 pub(super) struct Timeline {
-    /// It was accepted.
+    /// When it was accepted.
     pub(super) since: Instant,
-    /// The round that took it.
+    /// The number of the round that took it, and when that began.
     pub(super) round: Option<(u64, Instant)>,
-    /// It was on the master's own disk.
+    /// When it was on the master's own disk.
     pub(super) stored: Option<Instant>,
     acks: Vec<Acknowledged>,
     /// Secondaries that left the rounds while it waited for them, and why.
@@ -36,7 +36,7 @@ pub(super) struct Timeline {
 struct Acknowledged {
     member: MemberId,
     at: Instant,
-    /// The call whose acknowledgement it was; none if the secondary just said what it holds.
+    /// The call with that acknowledgement; none if the secondary only reported what it holds.
     call: Option<CallMade>,
     attempts: u32,
 }
@@ -124,7 +124,7 @@ impl Timeline {
         self.acks.iter().filter_map(ack).collect()
     }
 
-    /// The node whose copy was the last of those that were waited for.
+    /// The node with the last of the copies that the write waited for.
     pub(super) fn slowest(
         &self,
         wanted: usize,
@@ -139,7 +139,8 @@ impl Timeline {
         }
     }
 
-    /// The moments of the call behind an acknowledgement. What the secondary did not need was spent on the way.
+    /// The times of the call behind an acknowledgement. What the secondary did not need counts as time on the network,
+    /// half of it each way.
     fn times(&self, ack: &Acknowledged) -> Option<CallTimes> {
         let CallMade { sent, took, .. } = ack.call?;
         let attempts = ack.attempts;
@@ -226,7 +227,7 @@ impl Traces {
         }
     }
 
-    /// A secondary is gone for good.
+    /// A secondary was removed.
     pub(super) fn forget(&mut self, member: MemberId) {
         for Settled { timeline, .. } in &mut self.0 {
             timeline.acks.retain(|ack| ack.member != member);

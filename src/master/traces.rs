@@ -1,4 +1,4 @@
-//! `GET /messages/ID/trace`: what is taken down of each write, and shown.
+//! `GET /messages/ID/trace`: what the master records of each write, and shows.
 
 use super::shared::Master;
 use super::state::{OpenWrite, State};
@@ -21,11 +21,12 @@ impl State {
         }
     }
 
-    /// A secondary holds everything up to an id: notes it for the writers who wait for that, and for those who did not.
+    /// A secondary holds everything up to an id: notes it for the writes that wait for that, and for answered ones that
+    /// did not.
     pub(super) fn note_acknowledgement(&mut self, member: MemberId, before: Id, durable: Id, call: Option<CallMade>) {
         if durable > before {
             let waiting = self.writes.range_mut(before.next()..=durable).map(|(_, write)| &mut write.timeline);
-            // Of a refused write a secondary acknowledges later that it was refused.
+            // Under a refused id, what a secondary acknowledges later is the refusal.
             let answered = self.traces.range_mut(before, durable);
             let answered = answered.filter(|settled| settled.outcome != TraceOutcome::Refused);
             let answered = answered.map(|settled| &mut settled.timeline);
@@ -34,14 +35,14 @@ impl State {
         }
     }
 
-    /// A secondary has left the rounds: notes it for the writers who waited for it.
+    /// A secondary has left the rounds: notes it for the writes that waited for it.
     pub(super) fn note_loss(&mut self, member: MemberId, durable: Id, why: &str) {
         for (_, write) in self.writes.range_mut(durable.next()..) {
             write.timeline.lost(member, why.to_owned());
         }
     }
 
-    /// Keeps what happened to a write whose writer is being answered.
+    /// Keeps the timeline of a write whose client gets its reply.
     pub(super) fn keep_trace(
         &mut self,
         last: Id,
@@ -56,7 +57,7 @@ impl State {
             Outcome::Refused => TraceOutcome::Refused,
         };
         if outcome == TraceOutcome::Refused {
-            // One that was lost is being brought up to date perhaps: that is another call.
+            // A lost secondary may be catching up. Its calls are not those of this write.
             let waited_for = self.members.iter().filter(|&(&id, _)| timeline.why_lost(id).is_none());
             let sent = |(&id, member)| Some((id, timeline.sent(id, member, last, TraceOutcome::Pending)?));
             timeline.given_up = waited_for.filter_map(sent).collect();

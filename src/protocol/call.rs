@@ -4,7 +4,8 @@ use super::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId};
 use std::fmt;
 use std::sync::Arc;
 
-/// Master to secondary: entries, refusals and the high watermark. Sent in rounds, by catch-up, and empty to tell.
+/// Master to secondary: entries, refusals and the high watermark. The master makes it in a round, during catch-up, or
+/// without entries to tell the high watermark.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Call {
     /// The log that the master serves. A secondary that holds another log refuses.
@@ -13,9 +14,9 @@ pub struct Call {
     pub epoch: Epoch,
     /// The start of the master's process. A secondary accepts one master per epoch.
     pub master: Incarnation,
-    /// Present until the secondary is known to have entered `epoch`: where the epochs that it missed began.
+    /// Where the epochs that the secondary missed began. Present until the master knows that it has entered `epoch`.
     pub epoch_start: Option<EpochStart>,
-    /// Every epoch of this log so far, where `opening` is present.
+    /// Every epoch of this log so far. Present together with `epoch_start`.
     pub history: Option<EpochHistory>,
     /// The id before the first one that this call covers. The secondary must hold everything up to it.
     pub after: Id,
@@ -25,14 +26,14 @@ pub struct Call {
     pub entries: Vec<Arc<Entry>>,
     /// Refused ids, in order: durable on the master. May lie outside of `after..=through`.
     pub refused: Vec<Id>,
-    /// The master's high watermark, or the end of the call if that comes first. Every refusal up to it that the secondary
-    /// may not know yet is in `refused`.
+    /// The master's high watermark, or the end of the call if that comes first. Every refusal up to it that the
+    /// secondary may not know yet is in `refused`.
     pub decided: Id,
-    /// The session of the secondary in which the call was made: each time that it reports to the master it has a new one, and
-    /// when it is removed. A call may arrive after one of a later turn.
+    /// The replication session in which the master made the call. A new one begins with each report of the secondary,
+    /// and with its removal notice. A call may arrive after one of a later session.
     pub session: u64,
-    /// Whether the secondary takes part in the rounds in this session, so that nothing is committed from now on that it does not
-    /// hold. Until it has been told so it answers no reader alone: it does not know what it lacks.
+    /// Whether the secondary takes part in the rounds in this session. Until it knows that it does, it may lack
+    /// acknowledged messages, so it answers no reader without asking the master.
     pub admitted: bool,
 }
 
@@ -56,7 +57,7 @@ pub struct Acknowledgement {
     pub decided: Id,
     /// The latest session that it knows.
     pub session: u64,
-    /// Whether it knows that it takes part in the rounds in that turn.
+    /// Whether it knows that it takes part in the rounds in that session.
     pub admitted: bool,
 }
 
@@ -73,18 +74,19 @@ pub enum Refusal {
         /// The log that the secondary holds.
         holds: LogId,
     },
-    /// The secondary serves a later epoch, or another master in the same one: the caller must step down.
+    /// The secondary follows a later epoch, or another master in the same one: the caller must take no more writes.
     Fenced {
-        /// The epoch that it serves.
+        /// The epoch that it follows.
         epoch: Epoch,
     },
-    /// The secondary followed another master in an epoch that this one has known too, or knows nothing of: two masters
-    /// went on from copies of one log. Nothing is dropped.
+    /// The secondary followed another master in an epoch that the caller's history has too, or that the caller does not
+    /// know: two masters went on from copies of one log. Nothing is dropped.
     OtherMaster {
         /// The latest epoch that the secondary knows.
         epoch: Epoch,
     },
-    /// The call's opening does not begin where this secondary stands. The master asks for its state and opens again.
+    /// The epoch start of the call is not based on the epoch of this secondary. The master asks for its state and sends
+    /// the epoch start again.
     EpochStartMismatch {
         /// The latest epoch that the secondary knows.
         epoch: Epoch,
@@ -96,14 +98,14 @@ pub enum Refusal {
         /// Where the master's new epoch begins.
         begins: Id,
     },
-    /// An id is held with another content. The secondary stops taking part until an operator has looked.
+    /// The secondary holds another content under an id. It refuses every call until an operator has compared the two.
     Diverged {
         /// The id.
         id: Id,
     },
-    /// The secondary holds messages of a master that is not ours.
+    /// The secondary holds messages of a foreign master: one that does not speak this protocol.
     Foreign {
-        /// How many.
+        /// How many messages.
         messages: u64,
     },
     /// The call contradicts itself; a sentence says how.
@@ -111,7 +113,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether the secondary knows better who may write: then the master must stop.
+    /// Whether the refusal shows that another master may write, or that this one lost decided messages: then this
+    /// master must take no more writes.
     #[must_use]
     pub fn is_overtaken(&self) -> bool {
         matches!(self, Refusal::Fenced { .. } | Refusal::MasterBehind { .. } | Refusal::OtherMaster { .. })

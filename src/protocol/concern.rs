@@ -1,4 +1,4 @@
-//! How many copies a writer wants before it calls its message written.
+//! How many copies a write needs.
 
 use std::fmt;
 

@@ -14,7 +14,7 @@ pub struct Entry {
     pub timestamp_ms: u64,
     /// The client's text, exactly as posted.
     pub message: Arc<str>,
-    /// The name that the client gave to this write, so that it can be posted again without being written twice.
+    /// The idempotency key: a post with the same key is not appended again.
     pub key: Option<Arc<str>>,
 }
 
@@ -23,11 +23,11 @@ pub struct Entry {
 pub enum Slot {
     /// A message; whether it is visible depends on the high watermark.
     Entry(Arc<Entry>),
-    /// A refused id: durable, for ever, and never visible. What was posted under it is of no interest any more.
+    /// A refused id. The refusal is durable and final, so the log does not keep what was posted.
     Refused(Id),
 }
 
-/// A slot of which somebody else keeps the text, for as long as it is looked at.
+/// A slot that borrows its text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SlotRef<'a> {
     /// A message.
@@ -36,7 +36,7 @@ pub enum SlotRef<'a> {
     Refused(Id),
 }
 
-/// An entry of which somebody else keeps the text: see [`Entry`].
+/// An [`Entry`] that borrows its text.
 #[allow(missing_docs, reason = "the fields of an entry")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct EntryRef<'a> {
@@ -73,7 +73,7 @@ impl SlotRef<'_> {
         }
     }
 
-    /// The same with its own text.
+    /// The same slot with its own copy of the text.
     #[must_use]
     pub fn to_slot(self) -> Slot {
         match self {

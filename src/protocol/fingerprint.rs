@@ -1,14 +1,15 @@
-//! A fingerprint of a part of a log: two nodes that give the same one hold the same.
+//! A fingerprint of a part of a log: two nodes with equal fingerprints hold the same.
 
 use super::Slot;
 use sha2::{Digest, Sha256};
 use std::fmt;
 
-/// The end of a hash chain over slots: SHA-256 over the fingerprint before a slot, 32 zero bytes at first, and the slot.
+/// The end of a hash chain over slots: SHA-256 over the fingerprint before a slot, 32 zero bytes at first, and the
+/// slot.
 ///
-/// A slot counts as its id and, for a message, the byte 1, its epoch, its timestamp, the length of its text and the text
-/// in UTF-8, the length of its key and the key, 0 and nothing if it has none; for a refused id, the byte 0. Numbers are
-/// eight bytes, little-endian.
+/// A slot counts as its id and, for a message, the byte 1, its epoch, its timestamp, the length of its text and the
+/// text in UTF-8, the length of its key and the key, 0 and nothing if it has none; for a refused id, the byte 0.
+/// Numbers are eight bytes, little-endian.
 #[derive(Clone, Copy, Default, Eq, PartialEq)]
 pub struct Fingerprint([u8; 32]);
 
@@ -21,7 +22,7 @@ impl Fingerprint {
         fingerprint
     }
 
-    /// Takes the next slot in.
+    /// Adds the next slot.
     pub fn extend(&mut self, slot: &Slot) {
         let mut hash = Sha256::new();
         hash.update(self.0);
@@ -104,7 +105,7 @@ mod tests {
         }
     }
 
-    /// Anybody can compute it: this is what `printf` and `sha256sum` make of the same bytes.
+    /// The expected value comes from `printf` and `sha256sum` on the same bytes.
     #[test]
     fn it_is_the_sha_256_of_the_bytes_described() {
         let known = "98a2dad57b01122caf1ed48d066043cae610cf3e86b49775e772d1efbd6ef886";

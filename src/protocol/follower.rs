@@ -1,28 +1,29 @@
-//! A secondary's half of the protocol: what becomes of a call, and what a reader may be shown.
+//! A secondary's half of the protocol: what becomes of a call, and what a reader may see.
 //!
-//! The follower is a value, like the leader: it takes an [`Event`] at a time and gives a [`Ready`]. It knows no disk, no
-//! network, no thread and no clock.
+//! The follower is a value, like the leader: it takes an [`Event`] at a time and gives a [`Ready`]. It knows no disk,
+//! no network, no thread and no clock.
 //!
 //! # A call
 //!
-//! 1. **Called.** Calls are taken one after another, in the order in which they arrive. A call that arrives before an earlier
-//!    one is set aside until that has come, up to a timeout.
-//! 2. **Examined.** The [`Replica`] says whether the call continues what is held, and which epoch it belongs to. What it covers
-//!    again is compared with what the store holds ([`Effect::LookUp`]).
+//! 1. **Called.** The follower takes calls one after another, in the order in which they arrive. It sets a call that
+//!    arrives before an earlier one aside until that has come, for [`FollowerSettings::gap_timeout`] at most.
+//! 2. **Examined.** The `Replica` says whether the call continues what is held, and which epoch it belongs to. What
+//!    it covers again is compared with what the store holds ([`Effect::LookUp`]).
 //! 3. **Stored.** [`Effect::Store`] makes the changes durable, in the order given.
 //! 4. **Shown.** The high watermark that the call brings is noted ([`Effect::Note`]) before a reader sees it.
-//! 5. **Acknowledged.** Only then the master gets its acknowledgement, after the artificial delay if there is one.
+//! 5. **Acknowledged.** Only then does the master get its acknowledgement, after the artificial delay if there is one.
 //!
 //! # A read
 //!
-//! A reader who comes after a 201 sees the message. If nothing is pending and nothing can be missing, this node answers
-//! alone. Otherwise it asks the master what is decided ([`Ready::ask`]), takes that over, and answers once it shows all of
-//! it. If that takes too long, the reader learns that it may lack something.
+//! A read that starts after a 201 sees the message. If nothing is pending and nothing can be missing, this node answers
+//! without the master. Otherwise it asks the master what is decided ([`Ready::ask`]), takes that over, and answers once
+//! it shows all of it. If that takes longer than [`FollowerSettings::read_timeout`], the reply says that it may be
+//! stale.
 //!
 //! # A store that fails
 //!
-//! It may hold a part of a call. The follower begins anew with what the store holds ([`Effect::Recover`]) and a new
-//! incarnation, as after a restart; until that has succeeded it takes no call.
+//! A store that failed may hold a part of a call. The follower begins anew with what the store holds
+//! ([`Effect::Recover`]) and a new incarnation, as after a restart. Until that has succeeded it takes no call.
 
 mod reads;
 mod ready;
@@ -44,13 +45,13 @@ use std::time::Duration;
 /// How many ids a foreign master may pass over.
 const PASSED_OVER_MAX: u64 = 10_000;
 
-/// How long a follower waits, for what.
+/// How long a follower waits.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct FollowerSettings {
-    /// How long a call waits for an earlier one that is still under way,
+    /// How long a call waits for an earlier one.
     pub gap_timeout: Duration,
-    /// and how long while other calls are arriving or being stored: a long one takes its time, and to send it again in parts
-    /// takes more.
+    /// How long a call waits for an earlier one while other calls are arriving or being stored. A large call takes
+    /// longer than `gap_timeout`, and sending it again in parts takes even longer.
     pub busy_gap_timeout: Duration,
     /// How long a reader waits for the master, or for this node to catch up.
     pub read_timeout: Duration,
@@ -69,10 +70,10 @@ impl Default for FollowerSettings {
 /// The state of one secondary.
 ///
 /// Invariants:
-/// - one job is in hand, and at most one effect is under way;
-/// - what a reader is shown, and what an acknowledgement says, is `replica`; it changes only when everything that the change
-///   rests on is stored and noted;
-/// - while `is_unsure`, nothing is done but to read again what the store holds.
+/// - one job is in hand at most, and at most one effect is under way;
+/// - readers and acknowledgements see `replica`, which changes only when everything that the change depends on is
+///   stored and noted;
+/// - while `is_unsure`, the follower only reads again what the store holds.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Follower {
     settings: FollowerSettings,
@@ -81,14 +82,14 @@ pub struct Follower {
     arriving: usize,
     /// Calls that arrived before an earlier one.
     early: Vec<Early>,
-    /// Jobs that wait for their turn.
+    /// Jobs that wait for the one in hand.
     queue: VecDeque<Job>,
     in_hand: Option<InHand>,
     /// Calls that wait for their artificial delay.
     delayed: BTreeMap<Ticket, Delayed>,
     released: Released,
     reads: Reads,
-    /// The store failed, and what it holds is not known.
+    /// The store failed, and the follower has not read again what it holds.
     is_unsure: bool,
 }
 
@@ -102,7 +103,7 @@ struct Early {
 /// Something that is done to the log.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Job {
-    /// A call; and since when it waits for an earlier one, if it does.
+    /// A call, and since when it has waited for an earlier one, if it has.
     Call(Called, Option<Time>),
     Foreign(ForeignMessage),
     Learn(Ticket, Decisions),
@@ -136,7 +137,7 @@ enum Stage {
     Storing(Step),
     /// The watermark of the replica that a job leads to.
     Noting(Replica, After),
-    /// What the store holds. The job has failed, or waits for that to begin.
+    /// What the store holds. Either the job has failed, or it begins afterwards.
     Recovering { has_failed: bool },
 }
 
@@ -173,7 +174,7 @@ struct Delayed {
     acknowledgement: Acknowledgement,
 }
 
-/// The start, and what others may ask.
+/// The start, and the state as others see it.
 impl Follower {
     /// Begins with what the store holds.
     #[must_use]
@@ -193,7 +194,7 @@ impl Follower {
         }
     }
 
-    /// What to answer when the master asks.
+    /// What this node answers when the master asks for its state.
     #[must_use]
     pub fn status(&self) -> ReplicaStatus {
         self.replica.status()
@@ -217,8 +218,8 @@ impl Follower {
         self.replica.decided()
     }
 
-    /// Whether a reader is answered without asking the master. A foreign master knows no decisions, so there is nothing to
-    /// ask for.
+    /// Whether a reader is answered without asking the master. A foreign master knows no decisions, so there is nothing
+    /// to ask for.
     #[must_use]
     pub fn answers_alone(&self, consistency: Consistency) -> bool {
         match consistency {
@@ -238,8 +239,8 @@ impl Follower {
 
 /// Events and effects.
 impl Follower {
-    /// Takes an event, at a time that is not earlier than that of any event before. See [`Ready`] for what its owner has to
-    /// do then.
+    /// Takes an event, at a time that is not earlier than that of any event before. [`Ready`] says what the owner has
+    /// to do then.
     ///
     /// # Panics
     /// If an event reports an effect that is not under way.
@@ -280,7 +281,7 @@ impl Follower {
         ready
     }
 
-    /// Does what can be done now: the next job, what is out of time, and the next question.
+    /// Begins the next job, expires calls and readers that are out of time, and asks the next question.
     fn proceed(&mut self, now: Time, ready: &mut Ready) {
         self.queue_early_calls();
         while self.in_hand.is_none()
@@ -300,7 +301,7 @@ impl Follower {
         }
     }
 
-    /// Calls that arrived early, and follow what is held now, are next.
+    /// Puts the early calls that follow what is held now at the head of the queue.
     fn queue_early_calls(&mut self) {
         let last = self.replica.last();
         let mut next: Vec<Early> = self.early.extract_if(.., |early| early.called.call.after <= last).collect();
@@ -310,7 +311,7 @@ impl Follower {
         }
     }
 
-    /// Calls that arrived early, and have waited long enough, are refused.
+    /// Refuses the early calls whose timeout is over.
     fn refuse_early_calls(&mut self, now: Time, ready: &mut Ready) {
         let timeout = self.gap_timeout();
         for Early { called, .. } in self.early.extract_if(.., |early| early.since.plus(timeout) <= now) {
@@ -336,7 +337,7 @@ impl Follower {
     }
 }
 
-/// Jobs, from the first look at them to their reply.
+/// Jobs, from their examination to their reply.
 impl Follower {
     fn begin_job(&mut self, now: Time, job: Job, ready: &mut Ready) {
         match job {
@@ -401,7 +402,8 @@ impl Follower {
         self.store(ticket, changes, Step::Apply(accepted, carried), ready);
     }
 
-    /// Takes a message of a master that does not speak this protocol. It is shown at once: such a master knows no decisions.
+    /// Takes a message of a master that does not speak this protocol. It is shown at once: such a master knows no
+    /// decisions.
     fn begin_foreign(&mut self, foreign: ForeignMessage, ready: &mut Ready) {
         let (ticket, status) = (foreign.ticket, self.replica.status());
         let last = status.last;
@@ -430,7 +432,7 @@ impl Follower {
                 self.answer_readers(None, ready);
                 ready.replies.push((ticket, Reply::NotLearned(stale)));
             }
-            // The epoch was not entered yet: the calls of its master bring what it decided.
+            // This node has not entered that epoch yet: the calls of its master bring what it decided.
             Ok(None) => {
                 self.answer_readers(Some(&decisions), ready);
                 ready.replies.push((ticket, Reply::Learned));
@@ -452,7 +454,7 @@ impl Follower {
         }
     }
 
-    /// The changes of the job in hand are durable: what it shows has to be noted before it is shown.
+    /// The changes of the job in hand are durable: the high watermark has to be noted before it is shown.
     fn stored(&mut self, ready: &mut Ready) {
         let InHand { ticket, stage: Stage::Storing(step) } = self.take_in_hand() else {
             panic!("nothing is being stored")
@@ -482,8 +484,8 @@ impl Follower {
         }
     }
 
-    /// Everything that a job rests on is durable: it shows, and gets its reply. Showing comes before the acknowledgement, so
-    /// that no reader misses what a writer knows.
+    /// Everything that a job depends on is durable: publishes it, and then replies. In this order no reader misses a
+    /// message whose client has a 201.
     fn finish(&mut self, ticket: Ticket, next: Replica, after: After, ready: &mut Ready) {
         let before = mem::replace(&mut self.replica, next).decided();
         let Watermark { decided, visible } = self.replica.watermark();
@@ -503,8 +505,8 @@ impl Follower {
         reply_to_readers(served, false, ready);
     }
 
-    /// A call without messages is answered at once, and does not acknowledge what another one is still waiting for:
-    /// acknowledgements are cumulative.
+    /// Answers a call without messages at once. Acknowledgements are cumulative, so it must not acknowledge what
+    /// another call still delays.
     fn acknowledge(&mut self, ticket: Ticket, acknowledgement: Acknowledgement, carried: Carried) -> Reply {
         let Carried { epoch, after, through, has_messages, is_delayed } = carried;
         if is_delayed {
@@ -528,8 +530,8 @@ impl Follower {
         ready.replies.push((ticket, Reply::Acknowledged(acknowledgement)));
     }
 
-    /// The master has said what is decided, or did not; if it is sure that this is all, the readers of the question wait
-    /// until it is shown.
+    /// The question to the master is over. If the master is sure that it knows every decision, the readers of the
+    /// question wait until this node shows them all.
     fn answer_readers(&mut self, decisions: Option<&Decisions>, ready: &mut Ready) {
         let decided = decisions.filter(|decisions| decisions.sure).map(|decisions| decisions.decided);
         let unsure = self.reads.answered(decided);
@@ -541,7 +543,7 @@ impl Follower {
 
 /// A store that fails.
 impl Follower {
-    /// The store may hold a part of what it was to store, so nothing more is done before that is known.
+    /// The store may hold a part of the changes, so the follower does nothing else before it has read them again.
     fn store_failed(&mut self, ready: &mut Ready) {
         let InHand { ticket, stage } = self.take_in_hand();
         if matches!(stage, Stage::Storing(Step::Learn(..)) | Stage::Noting(_, After::Learned(_))) {
@@ -558,8 +560,8 @@ impl Follower {
         self.is_unsure = false;
     }
 
-    /// The job that failed, and all that wait behind it, learn that the store failed: calls were meant for the process as it
-    /// was before. If what the store holds is not known, the next job tries again.
+    /// Fails the job in hand, if the store failed during it, and all calls and answers that wait: they were meant for
+    /// the incarnation before. If the store could not be read, the next job tries again.
     fn end_recovery(&mut self, ready: &mut Ready) {
         let InHand { ticket, stage: Stage::Recovering { has_failed } } = self.take_in_hand() else {
             panic!("the store is not being read again")

@@ -21,7 +21,7 @@ pub struct EpochHistory {
 }
 
 impl EpochHistory {
-    /// A history read back from where it was kept, oldest first; `None` if epochs go back: such a table is not ours.
+    /// A history as it was stored, oldest first; `None` if its epochs do not ascend.
     #[must_use]
     pub fn new(entries: Vec<EpochEntry>) -> Option<EpochHistory> {
         let ascending = entries.windows(2).all(|pair| pair[0].epoch < pair[1].epoch);
@@ -38,8 +38,8 @@ impl EpochHistory {
         self.entries.push(EpochEntry { epoch, start, master });
     }
 
-    /// The table of a node that knows this one and enters an epoch, which begins at `start` as far as it knows. If it was told
-    /// the whole table, it takes that.
+    /// The table of a node that enters an epoch, which begins at `start` as far as the node knows. If the call carried
+    /// the whole table, the node takes that.
     #[must_use]
     pub fn entering(self, told: Option<&EpochHistory>, epoch: Epoch, start: Id, master: Incarnation) -> EpochHistory {
         let mut history = told.filter(|told| told.latest() == epoch).cloned().unwrap_or(self);
@@ -55,14 +55,14 @@ impl EpochHistory {
         self.entries.last().map_or(Epoch::NONE, |entry| entry.epoch)
     }
 
-    /// Who was master in an epoch.
+    /// The start of the master's process in an epoch.
     #[must_use]
     pub fn master_of(&self, epoch: Epoch) -> Option<Incarnation> {
         self.entries.iter().find(|entry| entry.epoch == epoch).map(|entry| entry.master)
     }
 
-    /// The lowest id at which an epoch after `epoch` began: from there on, what a node knows only from `epoch` and before
-    /// may be overtaken. `None` if there is no later one.
+    /// The lowest id at which an epoch after `epoch` began: from there on, what a node knows only from `epoch` and
+    /// before may be overtaken. `None` if there is no later one.
     #[must_use]
     pub fn overtaken_from(&self, epoch: Epoch) -> Option<Id> {
         self.entries.iter().filter(|entry| entry.epoch > epoch).map(|entry| entry.start).min()
@@ -92,7 +92,7 @@ mod tests {
     fn later_epochs_decide_what_is_overtaken() {
         let history = history(&[(1, 1), (2, 10), (3, 20)]).unwrap();
         assert_eq!(history.overtaken_from(Epoch::NONE), Some(Id::new(1)));
-        assert_eq!(history.overtaken_from(Epoch::new(1)), Some(Id::new(10)), "a node that slept through epoch 2");
+        assert_eq!(history.overtaken_from(Epoch::new(1)), Some(Id::new(10)), "a node that missed epoch 2");
         assert_eq!(history.overtaken_from(Epoch::new(3)), None);
         assert_eq!(history.latest(), Epoch::new(3));
         assert_eq!(history.master_of(Epoch::new(2)), Some(Incarnation::new(102)));

@@ -1,28 +1,28 @@
-//! The master's half of the protocol: what becomes of a write, from posted to told.
+//! The master's half of the protocol: what becomes of a write, from its post to its publication.
 //!
-//! The leader is a value. It takes an [`Event`] at a time and gives a [`Ready`]: what its owner has to do, and may do. It
-//! knows no disk, no network, no thread and no clock, and equal events at equal times give equal effects.
+//! The leader is a value. It takes an [`Event`] at a time and gives a [`Ready`]: what its owner has to do. It knows no
+//! disk, no network, no thread and no clock, and equal events at equal times give equal effects.
 //!
 //! # A write
 //!
 //! 1. **Posted.** [`Event::Posted`] gives the messages of a write the next ids and puts it into the queue of the
 //!    [`Scheduler`], or rejects it before it has ids. An id is never given twice.
-//! 2. **Sent.** On a [`Event::Tick`] a [`Round`] takes what waits and goes to every secondary that is in sync. Meanwhile
-//!    the master appends the same entries to its own log ([`Ready::append`]).
-//! 3. **Durable.** Each node reports the id up to which it holds *everything* durably: [`Event::Appended`] for the master,
-//!    [`Event::Acknowledged`] for a secondary. Acknowledgements are cumulative.
+//! 2. **Sent.** On a [`Event::Tick`] a [`Round`] takes what waits and goes to every secondary that is in sync.
+//!    Meanwhile the master appends the same entries to its own log ([`Ready::append`]).
+//! 3. **Durable.** Each node reports the id up to which it holds *everything* durably: [`Event::Appended`] for the
+//!    master, [`Event::Acknowledged`] for a secondary. Acknowledgements are cumulative.
 //! 4. **Met.** Its [`WriteConcern`] is satisfied: enough nodes hold it, the master always among them.
-//! 5. **Committed.** A met write is committed, and *seals* every earlier one that is not being refused: those are committed
-//!    as well and can no longer be refused, though their own writers may still wait for more copies.
+//! 5. **Committed.** A met write is committed, and *seals* every earlier one that is not being refused: those are
+//!    committed as well and can no longer be refused, though their own writers may still wait for more copies.
 //! 6. **Or refused.** A write that can no longer be met, or whose time is over, and that is not sealed, is refused. The
-//!    refusal is stored first ([`Ready::refuse`]), and told only after [`Event::RefusalsStored`].
+//!    refusal is stored first ([`Ready::refuse`]). Clients and secondaries learn of it only after
+//!    [`Event::RefusalsStored`].
 //! 7. **Decided.** Every id up to the high watermark `decided` is committed or refused, durably.
-//! 8. **Shown.** The high watermark is noted ([`Ready::note`]), so that what a reader saw is still there after a kill; from
-//!    [`Event::WatermarkNoted`] on readers see it, and writers get their 201. A reader who comes after a 201 sees the
-//!    message.
-//! 9. **Told.** Each call carries the high watermark, and the refusals that the secondary does not know yet.
+//! 8. **Shown.** The high watermark is noted ([`Ready::note`]), so that what a reader saw is still there after a kill.
+//!    From [`Event::WatermarkNoted`] on readers see it, and clients get their 201. A read that starts after a 201 sees
+//!    the message.
+//! 9. **Published.** Each call carries the high watermark, and the refusals that the secondary does not know yet.
 //!
-//! Appended is not durable; durable is not decided; decided is not told.
 
 mod idempotency;
 mod membership;
@@ -52,18 +52,18 @@ use std::sync::Arc;
 use std::time::Duration;
 use writes::{Expiry, Waiter, Wanted, Write, Writes};
 
-/// A secondary that lacks an earlier call is sent it so often; each time it must have got further.
+/// How often the leader sends a call again, from where the secondary's log ends, if the secondary lacks an earlier one.
 const RESENDS_MAX: u32 = 3;
-/// After a start the leader does not know what a secondary holds before that has reported. A client that posts a write
-/// again waits so long for that: otherwise it would be told of fewer copies than there are.
+/// How long a client that posts a write again waits for all secondaries to report. Before that, a leader that has just
+/// started may know of fewer copies than there are.
 const REPORTS_WAIT: Duration = Duration::from_secs(1);
 
 /// What a leader is configured with.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct LeaderSettings {
-    /// How long it waits, for what.
+    /// How long it waits.
     pub timing: Timing,
-    /// How many nodes must be healthy for it to take writes; more than half, if that is not set.
+    /// How many nodes must be healthy for it to take writes; more than half if not set.
     pub quorum: Option<usize>,
     /// How many messages may be open.
     pub pending_max: u64,
@@ -71,7 +71,7 @@ pub struct LeaderSettings {
     pub keys_max: usize,
     /// How many ids one call that brings a secondary up to date covers at most.
     pub catch_up_max: u64,
-    /// How long a client waits at least that posts a write again which is in doubt.
+    /// How long a client that posts a write in doubt again waits at least.
     pub in_doubt_wait: Duration,
 }
 
@@ -84,7 +84,7 @@ pub struct FoundLog {
     pub decided: Id,
     /// How many messages are visible up to it.
     pub visible: u64,
-    /// The last of them; 0 if there is none.
+    /// The last visible id; 0 if there is none.
     pub last_visible: Id,
     /// The refused ids above it.
     pub refused: BTreeSet<Id>,
@@ -94,7 +94,7 @@ pub struct FoundLog {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 struct Append {
     through: Id,
-    /// The disk had no room for the messages, so refusals are stored in their place.
+    /// Whether refusals are stored in place of the messages, because the disk had no room.
     is_refusal: bool,
 }
 
@@ -112,10 +112,10 @@ struct ReportsAwaited {
 /// Invariants, asserted after every event:
 /// - `shown ≤ decided ≤ durable ≤ taken ≤ last`, and none of them ever goes back;
 /// - every id in `decided+1..=last` is open or in `refused`;
-/// - no open write at or below `sealed` is refusing, unless its refusing began before it could be sealed: such a write is
-///   stepped over by the seal and never committed;
-/// - `decided` and `sealed` never stand between two messages of one write: a write has one outcome. Which messages found
-///   undecided at the start were one write is not on record, so `decided` passes all of them at once;
+/// - no open write at or below `sealed` is refusing, unless its refusing began before it could be sealed: such a write
+///   is stepped over by the seal and never committed;
+/// - `decided` and `sealed` never stand between two messages of one write: a write has one outcome. Which messages
+///   found undecided at the start were one write is not on record, so `decided` passes all of them at once;
 /// - entries that the master's own log does not hold durably are in the memory of `writes`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Leader {
@@ -135,13 +135,13 @@ pub struct Leader {
     sealed: Id,
     /// The high watermark.
     decided: Id,
-    /// How many messages up to `decided` are committed,
+    /// How many messages up to `decided` are committed.
     visible: u64,
-    /// and the last of them; 0 if there is none.
+    /// The last committed id up to `decided`; 0 if there is none.
     last_visible: Id,
     /// The high watermark that is noted, and may be shown.
     shown: Watermark,
-    /// When it rose last.
+    /// When `shown` rose last.
     shown_at: Time,
     writes: Writes,
     /// Durable refusals above `decided`.
@@ -159,16 +159,16 @@ pub struct Leader {
     noting: Option<Watermark>,
     reports_awaited: Vec<ReportsAwaited>,
     is_halted: bool,
-    /// The master stops, and refuses what is undecided at this time.
+    /// When a stopping master refuses what is still undecided.
     stops_at: Option<Time>,
 }
 
 /// The start, and what must always hold.
 impl Leader {
-    /// Begins on what the store holds. `history` ends with the epoch of this start, which is durable already; `keyed_writes`
-    /// are the latest ones, the latest first.
+    /// Begins on what the store holds. `history` ends with the epoch of this start, which is durable already;
+    /// `keyed_writes` are the latest ones, the latest first.
     ///
-    /// What lies beyond `decided` and is not refused may have been acknowledged: it stays pending, for ever if need be, and
+    /// What lies beyond `decided` and is not refused may have been acknowledged: it stays pending until it is met, and
     /// is replicated again.
     #[must_use]
     pub fn begin(
@@ -241,10 +241,10 @@ impl Leader {
 
 /// Events and effects.
 impl Leader {
-    /// Takes an event, at a time that is not earlier than that of any event before. See [`Ready`] for what its owner has to
-    /// do then.
+    /// Takes an event, at a time that is not earlier than that of any event before. [`Ready`] says what the owner has
+    /// to do then.
     ///
-    /// A leader that is halted does nothing more: it answers, and takes no effect of what happened before into account.
+    /// A halted leader only answers clients, and ignores reports of effects and calls.
     ///
     /// # Panics
     /// If an event reports an effect that is not under way.
@@ -279,7 +279,7 @@ impl Leader {
         ready
     }
 
-    /// Asks for what can be done next: the effects of which one is under way at a time.
+    /// Asks for the next note, append and refusals, each unless one of its kind is under way.
     fn proceed(&mut self, ready: &mut Ready) {
         if self.is_halted {
             return;
@@ -351,7 +351,7 @@ impl Leader {
     }
 }
 
-/// Posted: a write comes in.
+/// Posted: new writes, and writes that are posted again.
 impl Leader {
     fn post(&mut self, now: Time, post: Post, ready: &mut Ready) {
         let ticket = post.ticket;
@@ -395,8 +395,8 @@ impl Leader {
         }
     }
 
-    /// A secondary that has just been registered, or started, may not have been reached yet. A write that needs it waits for
-    /// that, instead of failing because it came a moment too early.
+    /// A secondary that was just registered or started may not have reported yet. A write that needs it waits for that,
+    /// and is not refused at once.
     fn wait_for_newcomers(&self, now: Time, shortfall: &Shortfall) -> Option<Expiry> {
         let awaited = |member: &MemberId| self.members.get(*member)?.awaited_until(now);
         let awaited: Vec<Time> = shortfall.missing.iter().filter_map(awaited).collect();
@@ -404,7 +404,7 @@ impl Leader {
         awaited.into_iter().max().filter(|_| is_enough).map(Expiry::At)
     }
 
-    /// Opens a write, and lets it wait for a round.
+    /// Gives a write its ids, and queues it for a round.
     fn append(&mut self, now: Time, post: Post, expiry: Expiry) -> (Id, Id) {
         let Post { ticket, messages, key, concern, timestamp_ms, .. } = post;
         assert!(!messages.is_empty(), "a write has at least one message");
@@ -425,7 +425,7 @@ impl Leader {
         (first, last)
     }
 
-    /// A client posts a write again: it is told the same as the client that posted it first.
+    /// A client posts a write again: it gets the same reply as the client that posted it first.
     fn join_write(&mut self, post: &Post, first: Id, last: Id) -> Reply {
         let entries = self.writes.get_mut(last).map(|write| &write.entries).filter(|entries| !entries.is_empty());
         let Some(entries) = entries else { return Reply::Stored { first, last } };
@@ -477,13 +477,13 @@ impl Leader {
         }
     }
 
-    /// What a client is told of a write that is shown, by the copies that there are now.
+    /// The outcome of a write that is shown, by the copies that there are now.
     fn known_outcome(&self, last: Id, wanted: Wanted) -> Outcome {
         if last <= self.members.matched(wanted) { Outcome::Committed } else { Outcome::CommittedShort }
     }
 }
 
-/// Sent: rounds, and what else goes to secondaries.
+/// Sent: rounds and other calls to secondaries.
 impl Leader {
     /// Begins the round that is due.
     fn begin_round(&mut self, ready: &mut Ready) {
@@ -522,8 +522,8 @@ impl Leader {
         ready.round = Some(Round { after: taken, entries: Arc::new([]), calls });
     }
 
-    /// A call that brings a secondary what lies after an id, up to another: from the store as far as that goes, and then from
-    /// memory. `None` if the master knows no process to call.
+    /// A call with the ids after `after` up to `through`: from the store as far as that goes, and then from memory.
+    /// `None` if the leader has verified no process of the secondary.
     fn dispatch(
         &self,
         member: MemberId,
@@ -557,7 +557,7 @@ impl Leader {
         })
     }
 
-    /// The call that follows another one, from an id on.
+    /// The call that continues another one after an id, unless a new session has begun.
     fn follow_up(&self, dispatch: &Dispatch, after: Id, resends: u32) -> Option<Dispatch> {
         let next = self.dispatch(dispatch.member, dispatch.purpose, after, dispatch.through, None)?;
         (next.session == dispatch.session).then_some(Dispatch { resends, ..next })
@@ -605,8 +605,8 @@ impl Leader {
         self.settle(now, ready);
     }
 
-    /// The disk has no room for messages; for refusals it has. Nothing that the master does not hold is ever met, so none
-    /// of these writes was committed.
+    /// The disk has room only for refusals. Nothing that the master does not hold is ever met, so none of these writes
+    /// was committed.
     fn append_had_no_room(&mut self, ready: &mut Ready) {
         let Append { through, .. } = self.appending.expect("an append is under way");
         self.appending = Some(Append { through, is_refusal: true });
@@ -667,7 +667,7 @@ impl Leader {
         let Some(progress) = self.members.get_mut(dispatch.member) else { return };
         match dispatch.purpose {
             Purpose::Round(_) if has_progressed => progress.succeeded(&timing),
-            // It would be sent the same again and again.
+            // An immediate retry would send the same again.
             Purpose::CatchUp if !has_progressed => progress.contact_at = Some(now.plus(timing.backoff_min)),
             _ => {}
         }
@@ -683,8 +683,7 @@ impl Leader {
             return ready.calls.push(next);
         }
         self.call_ended(dispatch);
-        // What concerns an earlier session says nothing about this one: a call to a node that was cut off may fail long
-        // after the node came back.
+        // The failure of a call of an earlier session does not count: it may come long after the node is back.
         if self.members.get(dispatch.member).is_some_and(|progress| progress.session == dispatch.session) {
             self.lose(now, dispatch.member, failure, ready);
         }
@@ -694,7 +693,7 @@ impl Leader {
 
 /// Met, committed, decided, shown; or refused.
 impl Leader {
-    /// Draws the consequences of an event: what is met, sealed and decided, and whom that answers.
+    /// Draws the consequences of an event: seals, decides, and answers clients.
     fn settle(&mut self, now: Time, ready: &mut Ready) {
         if self.is_halted {
             return;
@@ -743,7 +742,7 @@ impl Leader {
         ready.news.extend(sealed.map(|(last, write)| News::Sealed(write.first, last)));
     }
 
-    /// Answers those whose writes are shown, and have the copies that they ask for, or are out of time.
+    /// Settles the writes that are shown and have their copies or are out of time.
     fn answer(&mut self, now: Time, ready: &mut Ready) {
         let mut marks = Marks::default();
         let outcome = |(last, write): (Id, &Write)| {
@@ -800,7 +799,7 @@ impl Leader {
         self.settle(now, ready);
     }
 
-    /// Answers clients who wait no longer for a write that never expires.
+    /// Answers clients that give up waiting for a write that never expires.
     fn leave_in_doubt(&mut self, last: Id, gives_up: impl Fn(&Waiter) -> bool, ready: &mut Ready) {
         for Waiter { ticket, wanted, .. } in self.writes.take_waiters(last, gives_up) {
             let reply = if last <= self.shown.decided {
@@ -812,7 +811,7 @@ impl Leader {
         }
     }
 
-    /// Refuses what is undecided, because the master stops. What is in doubt stays so.
+    /// Refuses what is undecided, because the master stops. Writes in doubt stay in doubt.
     fn stop(&mut self, now: Time, ready: &mut Ready) {
         let all: Vec<(Id, Expiry)> = self.writes.iter().map(|(last, write)| (last, write.expiry)).collect();
         let (doubtful, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, expiry)| *expiry == Expiry::Never);
@@ -822,7 +821,7 @@ impl Leader {
         self.settle(now, ready);
     }
 
-    /// A secondary has left the rounds, or the log: what cannot be met without it is refused.
+    /// Refuses what cannot be met without a secondary that has left the rounds or was removed.
     fn give_up_unattainable(&mut self) {
         let is_unattainable = |(last, write): &(Id, &Write)| {
             write.expiry == Expiry::FailFast && !self.members.is_attainable(*last, write)
@@ -847,7 +846,7 @@ impl Leader {
         self.to_refuse.extend(refuse);
     }
 
-    /// Takes no more writes, for good. What became of those in flight is not this master's to tell.
+    /// Takes no more writes until a restart. The outcome of those in flight is unknown.
     fn halt(&mut self, now: Time, ready: &mut Ready) {
         self.is_halted = true;
         self.scheduler.clear();
@@ -860,7 +859,7 @@ impl Leader {
     }
 }
 
-/// How far each kind of concern is met, computed once per event: thousands of writes share a few kinds.
+/// How far each write concern is met, computed once per event: thousands of writes share a few concerns.
 #[derive(Default)]
 struct Marks {
     known: Vec<(Wanted, Id)>,

@@ -1,26 +1,26 @@
 //! The replication protocol, as values that a test can hold.
 //!
-//! Every write has exactly one outcome: it is committed or refused. The master decides it, the secondaries learn it, and
-//! until it is decided no node shows it. This room holds the two halves of that: the [`Leader`] decides on the master, the
-//! [`Follower`] learns on a secondary. Neither knows a file, a socket, a thread, a clock, randomness or JSON. Their owners
-//! feed them events, with the time where it matters, and carry out the effects that they return. Equal inputs give equal
-//! outputs, so the model checker, the simulator, the scenarios and the fuzz targets check what ships, and no copy of it.
+//! Every write has exactly one outcome: it is committed or refused. The master decides it, the secondaries learn it,
+//! and until it is decided no node shows it. This room holds the two halves of that: the [`Leader`] decides on the
+//! master, the [`Follower`] learns on a secondary. Neither knows a file, a socket, a thread, a clock, randomness or
+//! JSON. Their owners feed them events, with the time, and carry out the effects that they return. Equal inputs give
+//! equal outputs, and the model checker, the simulator, the scenarios and the fuzz targets drive the code that ships.
 //!
 //! | File | What it decides, or is |
 //! |---|---|
-//! | `leader` | what becomes of a write, from posted to told: read this first |
+//! | `leader` | what becomes of a write, from its post to its publication: read this first |
 //! | `leader/ready` | the events and effects of a leader: the contract with its owner |
-//! | `leader/secondaries` | how secondaries come, are brought up to date, are lost, and go |
+//! | `leader/secondaries` | how secondaries join, catch up, are lost, and leave |
 //! | `leader/scheduler` | when a round begins, and what it carries |
 //! | `leader/progress` | what the leader knows of one secondary, and what it does about it next |
-//! | `leader/membership` | the secondaries, and what they mean for a write together |
+//! | `leader/membership` | the secondaries, and how they together meet a write concern |
 //! | `leader/writes` | the writes that are open, and which clients wait for them |
 //! | `leader/idempotency` | which write has which key |
-//! | `leader/view` | what others may ask a leader |
-//! | `follower` | what becomes of a call on a secondary, and what a reader there may be shown |
+//! | `leader/view` | the state of a leader, as its owner reads it |
+//! | `follower` | what becomes of a call on a secondary, and what a reader there may see |
 //! | `follower/replica` | which calls a secondary accepts, and what it holds and shows then |
 //! | `follower/ready` | the events and effects of a follower |
-//! | `follower/reads`, `follower/released` | readers that wait for the master; where the artificial delay is over |
+//! | `follower/reads`, `follower/released` | readers that wait for the master; the end of the artificial delay |
 //! | `call` | what travels between the two |
 //! | `entry`, `names`, `history`, `concern`, `time`, `watermark` | what they are made of |
 //! | `fingerprint` | how two logs are compared |
@@ -29,24 +29,26 @@
 //!
 //! A master begins a new [`Epoch`] at every start, before its first entry. What it finds undecided in its log may have
 //! been acknowledged, so it is never refused: it is replicated again until it is met. A secondary that meets a later
-//! epoch drops the undecided entries that the new epoch's beginning has overtaken. They were never acknowledged, because
-//! the master's own disk is part of every write concern. A secondary that holds *decided* entries beyond that point
-//! knows that the master lost its disk: it drops nothing and refuses ([`Refusal::MasterBehind`]).
+//! epoch drops the undecided entries that the new epoch's beginning has overtaken. They were never acknowledged,
+//! because the master's own disk is part of every write concern. A secondary that holds *decided* entries beyond that
+//! point knows that the master lost its disk: it drops nothing and refuses ([`Refusal::MasterBehind`]).
 //!
 //! Every start of a process is a new [`Incarnation`]. An acknowledgement counts only for the incarnation that the
-//! master has verified, so that a secondary that came back without its disk is not credited with what it once held.
-//! Until it is caught up and admitted no new write counts on it, and it answers no reader by itself; what it acknowledges
-//! meanwhile does count as a copy.
+//! master has verified, so that a secondary that came back without its disk gets no credit for what it once held. Until
+//! it is caught up and admitted, no new write counts on it, and it answers no reader without asking the master. What it
+//! acknowledges meanwhile does count as a copy.
 //!
-//! A node is known by the copy of the log that it holds ([`CopyId`]), not by its address: one node that was registered under
-//! two addresses is one copy.
+//! A node is known by the copy of the log that it holds ([`CopyId`]), not by its address: one node that was registered
+//! under two addresses is one copy.
 //!
 //! # Invariants
 //!
 //! They stand on the types ([`Leader`], [`Follower`]) and are asserted after every step:
 //!
-//! - `told ≤ shown ≤ decided ≤ durable on the master ≤ appended`, and none of them ever goes back within a process;
-//! - no entry is both committed and refused, no sealed entry is refused, no refusal is told before it is durable;
+//! - `known_decided ≤ shown ≤ decided ≤ durable on the master ≤ appended`, and none of them ever goes back within a
+//!   process;
+//! - no entry is both committed and refused, no sealed entry is refused, and no client or secondary learns of a refusal
+//!   before it is durable;
 //! - on a secondary `decided ≤ last`, and what is at or below `decided` never changes.
 //!
 //! # Caveats
@@ -56,10 +58,10 @@
 //! - With a write concern below *all*, a secondary that has nothing pending shows a consistent prefix, which is not
 //!   necessarily the latest one.
 //!
-//! The shape, events in and effects out, is that of etcd's raft library and of raft-rs (`Ready`, `RawNode`); the progress of
-//! a secondary follows their `Progress`. The reads of a secondary with pending entries follow the clean and dirty reads of
-//! CRAQ (Terrace and Freedman, USENIX ATC 2009). The high watermark and the epoch table follow Viewstamped Replication
-//! Revisited (Liskov and Cowling, 2012).
+//! The shape, events in and effects out, is that of etcd's raft library and of raft-rs (`Ready`, `RawNode`); the
+//! progress of a secondary follows their `Progress`. The reads of a secondary with pending entries follow the clean and
+//! dirty reads of CRAQ (Terrace and Freedman, USENIX ATC 2009). The high watermark and the epoch table follow
+//! Viewstamped Replication Revisited (Liskov and Cowling, 2012).
 
 mod call;
 mod concern;

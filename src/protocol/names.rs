@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Position of an entry in the log, from 1. [`Id::ZERO`] is the position before the first entry.
 ///
-/// Ids are given by the master and never reused within an epoch; a refused entry leaves a gap.
+/// The master gives ids and never reuses one within an epoch. A refused entry leaves a gap.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Id(u64);
 
@@ -67,7 +67,7 @@ impl fmt::Display for Id {
 pub struct Epoch(u64);
 
 impl Epoch {
-    /// Before the first epoch: what a node knows that has never met a master.
+    /// Before the first epoch: the epoch of a node that has never followed a master.
     pub const NONE: Epoch = Epoch(0);
 
     /// The epoch with this number.
@@ -159,8 +159,8 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// Random name of one copy of a log, made with its data directory. A node is known by the copy that it holds, under
-/// whichever address it is reached; a lost disk comes back as another copy. Shown as 16 hexadecimal digits.
+/// Random name of one copy of a log, made with its data directory and shown as 16 hexadecimal digits. The master knows
+/// a node by its copy, under every address. A lost disk comes back as another copy.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct CopyId(u64);
 
@@ -191,7 +191,7 @@ impl fmt::Display for CopyId {
     }
 }
 
-/// A secondary of a leader, numbered in the order of registration. Its address and name are kept elsewhere.
+/// A secondary of a leader, numbered in the order of registration. The owner of the leader keeps its address and name.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct MemberId(u32);
 

@@ -1,7 +1,7 @@
 //! Carries out what the follower asks for.
 //!
-//! Each call, each reader and each answer of the master has a thread that waits for its reply. The effects of a job are
-//! carried out by the thread of that job, so a call is stored by the thread that received it.
+//! Each call, each reader and each answer of the master has a thread that waits for its reply. That thread also carries
+//! out the effects of its job, so the thread that received a call stores it.
 
 use super::lifecycle::Secondary;
 use super::state::State;
@@ -23,7 +23,7 @@ impl Secondary {
         self.lock().new_ticket()
     }
 
-    /// Gives an event to the follower, hands over what others do, and says what has happened.
+    /// Gives an event to the follower, hands its effects and replies to their threads, and logs what has happened.
     pub(super) fn step(&self, event: Event) {
         let mut state = self.lock();
         let wake_at = state.follower.wake_at();
@@ -56,8 +56,8 @@ impl Secondary {
         }
     }
 
-    /// Gives an event to the follower that leads to a reply under this ticket, and carries out the effects of that job. Gives
-    /// the reply, and why the store failed, if it did.
+    /// Gives an event that leads to a reply under this ticket to the follower, and carries out the effects of that job.
+    /// Gives the reply, and why the store failed, if it did.
     pub(super) fn drive(&self, ticket: Ticket, event: Event) -> (Reply, Option<StoreError>) {
         let is_reader = matches!(event, Event::Read { .. });
         let mut failure = None;
@@ -66,7 +66,7 @@ impl Secondary {
             let mut state = self.lock();
             if let Some(effect) = state.effect_of(ticket) {
                 drop(state);
-                // A panic was logged by the hook. The job must end, because the others wait for it.
+                // The panic hook has logged it. The job must end, because other jobs wait for it.
                 let done = catch_unwind(AssertUnwindSafe(|| self.carry_out(effect)));
                 let panicked = || Err(StoreError::new("the thread that used it panicked; see the log file"));
                 let event = done.unwrap_or_else(|_| panicked()).unwrap_or_else(|error| {
@@ -129,7 +129,7 @@ impl Secondary {
     fn log_change(&self, change: &Change) {
         match change {
             Change::DropFrom(id) => {
-                log::warn!("dropped the undecided ids from {id} on: no client was told that they were written");
+                log::warn!("dropped the undecided ids from {id} on: no client has a 201 for them");
             }
             Change::Enter(entered) => log::info!("epoch {} begins", entered.epoch),
             Change::Append(slots) => {

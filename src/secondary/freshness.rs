@@ -1,5 +1,5 @@
-//! Readers, and the thread that asks the master for them. The follower says when it has to be asked, and whom the answer
-//! serves.
+//! Readers, and the thread that asks the master for them. The follower decides when to ask, and which readers the
+//! answer serves.
 
 use super::lifecycle::Secondary;
 use crate::http::Reply;
@@ -45,7 +45,8 @@ impl Secondary {
         }
     }
 
-    /// Starts the thread that asks the master: no reader waits longer than its time, whatever the master and the disk do.
+    /// Starts the thread that asks the master, so that no reader waits longer than its timeout, whatever the master and
+    /// the disk do.
     pub(super) fn start_asking(self: &Arc<Secondary>) {
         let secondary = Arc::clone(self);
         if let Err(error) = threads::start_needed("questions", move || secondary.keep_asking()) {
@@ -61,7 +62,7 @@ impl Secondary {
                 continue;
             };
             drop(state);
-            // A panic was logged by the hook. The readers of this question get an older state, those of the next may not.
+            // The panic hook has logged it. The readers of this question get a reply that may be stale.
             if catch_unwind(AssertUnwindSafe(|| self.ask(after))).is_err() {
                 self.step(Event::Answered { ticket: self.new_ticket(), decisions: None });
             }
@@ -87,6 +88,6 @@ impl Secondary {
                 error.to_string()
             }
         };
-        log::warn!("readers may get an older state: the master at {master} was asked, and {why}");
+        log::warn!("readers may get an older state: this node asked the master at {master}, and {why}");
     }
 }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 /// How long a stop waits for calls in flight.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long a question to the master may take: a reader waits for it.
+/// How long a question to the master may take, because a reader waits for it.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A secondary in operation.
@@ -36,11 +36,11 @@ pub(crate) struct Secondary {
     pub(super) peers: Peers,
     pub(super) faults: Arc<Faults>,
     pub(super) state: StateLock<State>,
-    /// A call, or an answer of the master, has its reply, or an effect to be carried out.
+    /// Wakes the threads of calls and of answers of the master, for a reply or an effect.
     pub(super) calls: Condvar,
-    /// A reader has its reply.
+    /// Wakes readers for a reply.
     pub(super) readers: Condvar,
-    /// The master has to be asked.
+    /// Wakes the thread that asks the master.
     pub(super) questions: Condvar,
     /// The master, as configured or as learned from its calls.
     pub(super) master: Mutex<Option<NodeUrl>>,
@@ -53,7 +53,7 @@ pub(crate) struct Secondary {
 }
 
 impl Secondary {
-    /// Makes a secondary that listens on `port`, finds its log again, and starts its threads.
+    /// Makes a secondary that listens on `port`, reads its log, and starts its threads.
     ///
     /// # Errors
     /// If its log cannot be read.

@@ -7,7 +7,7 @@
 //! | [`effects`] | gives events to the follower, and carries out what it asks for |
 //! | [`receiving`] | takes replicate calls, and answers them |
 //! | [`freshness`] | answers readers, and asks the master for them |
-//! | [`registration`] | registers this node with its master, again and again |
+//! | [`registration`] | registers this node with its master, and renews that |
 //! | [`routes`] | which request goes where |
 //! | [`settings`] | what it is configured with |
 //!

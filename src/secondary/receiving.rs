@@ -19,7 +19,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a call waits for room to read it: a call that is refused costs more than one that is late.
+/// How long a call waits for memory for its body. Waiting costs less than a refusal, after which the master sends it
+/// again.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A call that has begun to arrive, and of which the follower knows. It is abandoned if it does not arrive.
@@ -65,7 +66,7 @@ impl Secondary {
         reply.unwrap_or_else(|reply| reply)
     }
 
-    /// Takes a call. The room that its entries take is given up before the artificial delay.
+    /// Takes a call. The memory of its entries is freed before the artificial delay.
     fn receive_call(
         &self,
         exchange: &Exchange,
@@ -105,7 +106,7 @@ impl Secondary {
         }
         if let follower::Reply::Acknowledged(acknowledgement) = reply {
             if has_failed_after {
-                return Reply::no_answer(500, "the messages were appended; a fault that was asked for hides that");
+                return Reply::no_answer(500, "the messages were appended, but an injected fault hides that");
             }
             let delay = if messages > 0 { delay } else { Duration::ZERO };
             return self.acknowledge(acknowledgement, messages, (arrived, durable, delay));
@@ -160,7 +161,7 @@ impl Secondary {
         Reply::problem(if has_no_room { 507 } else { 500 }, &format!("this node could not store {what}: {why}"))
     }
 
-    /// Remembers where the caller can be asked, if that is not configured.
+    /// Takes the caller for the master, if none is configured.
     fn learn_master(&self, exchange: &Exchange, port: u16) {
         if self.settings.master_url.is_some() {
             return;

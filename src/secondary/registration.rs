@@ -1,5 +1,5 @@
-//! A secondary that knows its master registers itself there, and keeps doing so: a master that was restarted, or one
-//! that starts later, learns of it again.
+//! A secondary that knows its master registers itself there, and keeps doing so, because a master may restart, or start
+//! later.
 
 use super::lifecycle::Secondary;
 use crate::process::random;
@@ -12,11 +12,11 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-/// After a failure the next try comes after this time, doubled each time,
+/// How long the secondary waits after a failed registration, doubled after each failure in a row.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
-/// up to this.
+/// The maximum of that wait.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// How often a registered secondary says that it is still there.
+/// How often a registered secondary registers again.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
 
 impl Secondary {

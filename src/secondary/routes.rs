@@ -32,15 +32,15 @@ struct SecondaryStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     diverged: Option<u64>,
     master: Option<String>,
-    /// Why no messages are stored.
+    /// Why it cannot store messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
-    /// What it does wrong because somebody asked for that.
+    /// The fault that is injected into it.
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<ActiveFault>,
 }
 
-/// What one reply with a part of the log carries: even if every byte is escaped, the other side takes it.
+/// The most that one reply with a part of the log carries. The other node takes it even if every byte is escaped.
 const SLOTS_LIMIT: ReadLimit = ReadLimit { slots_max: 4_096, bytes_max: 1 << 20 };
 
 /// A secondary behind the HTTP edge.
@@ -114,7 +114,7 @@ impl Secondary {
         });
     }
 
-    /// Answers a call of another node. A stop waits a while for it.
+    /// Answers a call of another node. A stop waits for it, up to its timeout.
     fn answer_node(&self, exchange: Exchange, answer: impl FnOnce(&Secondary, &mut Exchange) -> Reply) {
         self.calls_in_flight.fetch_add(1, Ordering::AcqRel);
         self.faults.answer_node(exchange, |exchange| answer(self, exchange));
@@ -144,7 +144,7 @@ impl Secondary {
         milliseconds(self.settings.delay)
     }
 
-    /// Sends a client to the master, with all that it asked for.
+    /// Redirects a client to the master, with its path and query.
     fn redirect(&self, exchange: &Exchange) -> Reply {
         let why = "only the master answers this";
         match self.known_master() {
@@ -173,15 +173,15 @@ impl Secondary {
         readiness::answer(exchange, &checks)
     }
 
-    /// Answers `GET /safe-to-stop`: only the master knows.
+    /// Answers `GET /safe-to-stop` with the answer of the master.
     fn safe_to_stop(&self) -> Reply {
         let unknown = |reason: String| Reply::json(503, &json!({ "safe": false, "reason": reason }));
         let Some(master) = self.known_master() else {
-            return unknown("this node does not know its master, which would know".to_owned());
+            return unknown("this node does not know its master, and only a master can tell".to_owned());
         };
         match self.peers.may_stop(&master, &self.settings.common.server_id) {
             Ok((status, body)) => Reply::json_text(status, body),
-            Err(error) => unknown(format!("the master at {master}, which would know, {error}")),
+            Err(error) => unknown(format!("only the master at {master} can tell, and it {error}")),
         }
     }
 

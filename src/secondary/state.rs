@@ -4,19 +4,20 @@ use crate::protocol::follower::{Effect, Reply};
 use crate::protocol::{Epoch, Follower, Id, Ticket};
 use std::collections::BTreeMap;
 
-/// Everything that changes. It is locked for steps of the follower, and never while anything is written, sent, logged or
-/// waited for.
+/// Everything that changes. It is locked for steps of the follower, and never while anything is written, sent, logged
+/// or waited for.
 pub(super) struct State {
     pub(super) follower: Follower,
     tickets: u64,
-    /// The effect that is to be carried out, by the holder of this ticket.
+    /// The effect that the holder of this ticket has to carry out.
     pub(super) effect: Option<(Ticket, Effect)>,
     /// Replies that their threads have not taken yet.
     pub(super) replies: BTreeMap<Ticket, Reply>,
-    /// The question that is to be asked: what is decided after this id.
+    /// The question to ask next: what is decided after this id.
     pub(super) question: Option<Id>,
-    /// What those who follow the log, and the log file, know of.
+    /// The high watermark that the followers of the log know.
     pub(super) shown: Id,
+    /// The epoch that log lines carry.
     pub(super) epoch: Epoch,
 }
 
@@ -39,7 +40,7 @@ impl State {
         Ticket(self.tickets)
     }
 
-    /// Takes the effect that the holder of a ticket is to carry out.
+    /// Takes the effect that the holder of a ticket has to carry out.
     pub(super) fn effect_of(&mut self, ticket: Ticket) -> Option<Effect> {
         self.effect.take_if(|(holder, _)| *holder == ticket).map(|(_, effect)| effect)
     }

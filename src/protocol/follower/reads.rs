@@ -1,7 +1,7 @@
-//! Readers that a secondary cannot answer alone, and the question that it asks its master for them.
+//! Readers that a secondary cannot answer without its master, and the question that it asks the master for them.
 //!
-//! One question is in flight at a time. It serves every reader that came before it was sent, and none that came later: a
-//! later reader may have seen a 201 that the master had not given when it answered.
+//! One question is in flight at a time. It serves the readers that came before it was sent, but none that came later: a
+//! later reader may have seen a 201 that the master gave after its answer.
 
 use crate::protocol::{Id, Ticket, Time};
 
@@ -12,7 +12,7 @@ enum Awaits {
     Question,
     /// The answer to the question in flight.
     Answer,
-    /// That this node shows everything up to this id.
+    /// This node to show everything up to this id.
     Shown(Id),
 }
 
@@ -32,12 +32,12 @@ pub(super) struct Reads {
 }
 
 impl Reads {
-    /// A reader comes, and waits until then at most.
+    /// Adds a reader, which waits no longer than `until`.
     pub(super) fn wait(&mut self, ticket: Ticket, until: Time) {
         self.readers.push(Reader { ticket, awaits: Awaits::Question, until });
     }
 
-    /// Whether the master has to be asked now. If so, the question is in flight from now on.
+    /// Whether the follower has to ask the master now. If so, the question is in flight from now on.
     pub(super) fn ask(&mut self) -> bool {
         let is_wanted = self.readers.iter().any(|reader| reader.awaits == Awaits::Question);
         if self.is_asking || !is_wanted {
@@ -49,8 +49,8 @@ impl Reads {
         true
     }
 
-    /// The question was answered: everything is decided up to this id, if the master is sure. Gives the readers that learn
-    /// nothing by that.
+    /// The question is over: everything up to `decided` is decided, or the master is not sure. Gives the readers that
+    /// learn nothing from it.
     pub(super) fn answered(&mut self, decided: Option<Id>) -> Vec<Ticket> {
         self.is_asking = false;
         let is_served = |reader: &Reader| reader.awaits == Awaits::Answer;

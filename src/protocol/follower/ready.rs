@@ -21,17 +21,17 @@ pub enum Event {
     Read {
         /// The reader.
         ticket: Ticket,
-        /// How sure the reader wants to be.
+        /// The consistency that the reader asks for.
         consistency: Consistency,
     },
-    /// The question of [`Ready::ask`] was answered, or was not.
+    /// The question of [`Ready::ask`] is over.
     Answered {
-        /// Under which [`Reply::Learned`] or [`Reply::NotLearned`] comes, if the master said something.
+        /// The ticket of the [`Reply::Learned`] or [`Reply::NotLearned`] that follows if the master answered.
         ticket: Ticket,
-        /// What the master says.
+        /// The master's answer, if it gave one.
         decisions: Option<Decisions>,
     },
-    /// [`Effect::LookUp`]: what the store holds, in the order of the ids; without those that it does not hold.
+    /// [`Effect::LookUp`]: the slots that the store holds under the ids, in the order of the ids.
     LookedUp(Vec<Slot>),
     /// [`Effect::Store`]: everything is durable.
     Stored,
@@ -50,7 +50,7 @@ pub enum Event {
 /// A call, as it arrives.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Called {
-    /// Under which the call is answered.
+    /// The ticket of the reply.
     pub ticket: Ticket,
     /// The process that the call is meant for.
     pub to: Incarnation,
@@ -63,24 +63,24 @@ pub struct Called {
 /// A message of a master that does not speak this protocol.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct ForeignMessage {
-    /// Under which it is answered.
+    /// The ticket of the reply.
     pub ticket: Ticket,
     /// Its id; the next one, if that master gave none.
     pub id: Option<Id>,
     /// Its text.
     pub message: Arc<str>,
-    /// When it came, by this node's wall clock: milliseconds since 1970-01-01T00:00:00Z.
+    /// When it arrived, by this node's wall clock: milliseconds since 1970-01-01T00:00:00Z.
     pub timestamp_ms: u64,
 }
 
-/// How sure a reader wants to be that nothing is missing.
+/// Which messages a reader must not miss.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Consistency {
-    /// What every node acknowledged is there, or the reply says that it may not be.
+    /// Those that all nodes acknowledged; otherwise the reply says that it may be stale.
     Usual,
-    /// What was acknowledged with any number of copies is there, or there is no answer.
+    /// Those that were acknowledged with any number of copies; otherwise there is no reply.
     Strong,
-    /// What this node knows: a prefix of the log.
+    /// None in particular: the reply is the prefix of the log that this node knows.
     Prefix,
 }
 
@@ -92,10 +92,11 @@ pub struct Ready {
     pub replies: Vec<(Ticket, Reply)>,
     /// What an operator may want to know.
     pub news: Vec<News>,
-    /// Do this to the store, then report its event, or [`Event::StoreFailed`]. One effect is under way at a time. It is part
-    /// of what the holder of this ticket waits for.
+    /// Do this to the store, then report its event, or [`Event::StoreFailed`]. One effect is under way at a time. It is
+    /// part of what the holder of this ticket waits for.
     pub effect: Option<(Ticket, Effect)>,
-    /// Ask the master what it has decided after this id, then report [`Event::Answered`]. One question is in flight at a time.
+    /// Ask the master what it has decided after this id, then report [`Event::Answered`]. One question is in flight at
+    /// a time.
     pub ask: Option<Id>,
 }
 
@@ -115,8 +116,8 @@ pub enum Effect {
 /// The answer to the holder of a ticket.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Reply {
-    /// To a call: everything is durable, and the artificial delay begins. Report [`Event::DelayOver`]; the answer proper comes
-    /// then. What the call carried is needed no longer.
+    /// To a call: everything is durable, and the artificial delay begins. The owner may free what the call carried.
+    /// After the delay it reports [`Event::DelayOver`], which leads to the acknowledgement.
     Stored,
     /// To a call: the acknowledgement.
     Acknowledged(Acknowledgement),
@@ -130,14 +131,14 @@ pub enum Reply {
     ForeignStored(Id),
     /// To a foreign message: it was not taken.
     ForeignRefused(ForeignRefusal),
-    /// To a reader: this node shows all that it has to show, or may lack some of it.
+    /// To a reader: it may read what this node shows now.
     Read {
-        /// Whether it may lack something.
+        /// Whether this node may lack an acknowledged message.
         is_possibly_stale: bool,
     },
-    /// To the master's answer: it is taken over.
+    /// To the master's answer: its decisions are taken over.
     Learned,
-    /// To the master's answer: it counts for nothing here.
+    /// To the master's answer: it is stale, and changes nothing.
     NotLearned(StaleReply),
 }
 
@@ -162,18 +163,18 @@ pub enum ForeignRefusal {
 pub enum News {
     /// A call with messages arrived before an earlier one, and waits for it.
     Early {
-        /// It carries the ids after this one,
+        /// The id before the first one that the call carries.
         after: Id,
-        /// up to this one.
+        /// The last id that the call carries.
         through: Id,
-        /// What is held.
+        /// The last id that this node holds.
         holds: Id,
     },
-    /// Everything after an id and up to another one is decided; so many messages are visible.
+    /// The high watermark has risen.
     Decided {
-        /// What was decided before.
+        /// The high watermark before.
         after: Id,
-        /// What is decided now.
+        /// The high watermark now.
         through: Id,
         /// How many messages are visible.
         visible: u64,

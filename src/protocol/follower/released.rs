@@ -1,9 +1,9 @@
-//! Up to where the artificial delay is over.
+//! The id up to which the artificial delay is over.
 
 use crate::protocol::{Epoch, Id};
 
-/// Up to where the artificial delay is over. Acknowledgements are cumulative, so a call that does not wait itself must not
-/// acknowledge what another one is still waiting for.
+/// The id up to which the artificial delay is over. Acknowledgements are cumulative, so a call without delay must not
+/// acknowledge what another call still delays.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Released {
     /// The epoch in which the end of the log was dropped last.
@@ -22,14 +22,14 @@ impl Released {
         self.through
     }
 
-    /// The delay of a call of an epoch is over. A call of an epoch before the last drop says nothing.
+    /// The delay of a call is over. That of a call from an epoch before the last drop does not count.
     pub(super) fn extend(&mut self, epoch: Epoch, through: Id) {
         if epoch >= self.epoch {
             self.through = self.through.max(through);
         }
     }
 
-    /// An epoch that begins dropped the log from an id on.
+    /// An epoch start has dropped the log from an id on.
     pub(super) fn dropped(&mut self, epoch: Epoch, from: Id) {
         (self.epoch, self.through) = (epoch, self.through.min(from.previous()));
     }

@@ -1,4 +1,4 @@
-//! A secondary's half of the protocol: what it may accept, and what it may show.
+//! What a secondary holds: which calls it may accept, and what it may show.
 
 use crate::protocol::{
     Acknowledgement, Call, CopyId, Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Refusal, Slot, Watermark,
@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub struct ReplicaStatus {
     /// The start of its process.
     pub incarnation: Incarnation,
-    /// The copy of a log that it is, wherever it is reached.
+    /// The copy of the log that it holds, the same under every address.
     pub copy: CopyId,
     /// The log that it holds, if it ever met a master.
     pub log_id: Option<LogId>,
@@ -24,16 +24,16 @@ pub struct ReplicaStatus {
     pub last: Id,
     /// The high watermark that it knows.
     pub decided: Id,
-    /// How many messages of a master that is not ours it holds.
+    /// How many messages of a foreign master it holds.
     pub foreign: u64,
-    /// Set when it was sent another content under an id that it holds.
+    /// The id under which a call carried another content than this node holds.
     pub diverged: Option<Id>,
 }
 
 impl ReplicaStatus {
-    /// Whether what is held here beyond the end of a master's log belongs to that log: the master takes it over when it
-    /// begins an epoch, because its own disk may have lost it. What is decided here was acknowledged by that master: then
-    /// its disk lost more than a last batch, and nothing is taken over.
+    /// Whether what this node holds beyond the end of a master's log belongs to that log. The master takes it over when
+    /// it begins an epoch, because its own disk may have lost it. If any of it is decided, the master's disk lost more
+    /// than a last batch, and the master takes nothing over.
     #[must_use]
     pub fn continues(&self, log_id: LogId, history: &EpochHistory, last: Id) -> bool {
         let of_latest_epoch = self.log_id == Some(log_id)
@@ -46,10 +46,10 @@ impl ReplicaStatus {
 /// What a store holds when its node starts.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Found {
-    /// The copy of a log that this store is.
+    /// The copy of the log that the store holds.
     pub copy: CopyId,
-    /// The log, the latest epoch that was entered, and the start of that master's process; none if no master of ours was
-    /// ever met.
+    /// The log, the latest epoch that the node has entered, and the start of that master's process; `None` if the node
+    /// has never followed a master.
     pub epoch: Option<(LogId, Epoch, Incarnation)>,
     /// The id up to which everything is held durably.
     pub last: Id,
@@ -102,11 +102,11 @@ pub struct EnteredEpoch {
     pub master: Incarnation,
     /// The id from which it overtakes what is held.
     pub begins: Id,
-    /// Every epoch of the log so far, if the call told them.
+    /// Every epoch of the log so far, if the call carried them.
     pub told: Option<EpochHistory>,
 }
 
-/// What the master answers a secondary that asks what became of its pending entries.
+/// What the master answers a secondary that asks for the decisions about its pending entries.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Decisions {
     /// The log that the master serves.
@@ -119,12 +119,12 @@ pub struct Decisions {
     pub decided: Id,
     /// Every refusal between what the secondary knew as decided and that high watermark, in order.
     pub refused: Vec<Id>,
-    /// Whether nothing beyond it can have been acknowledged: not so while messages are in doubt since a restart of the
-    /// master, nor once it knows that another one may write.
+    /// Whether nothing beyond `decided` can have been acknowledged. False while messages are in doubt since a restart
+    /// of the master, and once the master knows that another one may write.
     pub sure: bool,
 }
 
-/// What a master's answer changes, once its refusals are stored.
+/// What a master's answer changes once its refusals are stored.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 #[must_use = "what was learned has to be applied"]
 pub(super) struct Learned {
@@ -133,14 +133,14 @@ pub(super) struct Learned {
     decided: Id,
 }
 
-/// Why an answer about decisions counts for nothing: it is not that of the master that is followed here.
+/// Why an answer about decisions does not count: it does not come from the master that this node follows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StaleReply {
-    /// It serves this log.
+    /// The answering master serves this log.
     OtherLog(LogId),
-    /// It is still in this epoch.
+    /// The answering master is still in this epoch.
     EarlierEpoch(Epoch),
-    /// It is in the same epoch, on a copy of the log.
+    /// The answering master is in the same epoch, on a copy of the log.
     OtherMaster(Epoch),
 }
 
@@ -159,12 +159,12 @@ impl fmt::Display for StaleReply {
 /// A replica as others see it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ReplicaView {
-    /// What it would report to the master.
+    /// What it reports to the master.
     pub status: ReplicaStatus,
     /// How many messages are visible here.
     pub visible: u64,
-    /// Whether its master has told this start of the process that it takes part in the rounds. Until then it does not
-    /// know what it lacks.
+    /// Whether the master has admitted this start of the process to the rounds. Until then the node does not know what
+    /// it lacks.
     pub admitted: bool,
 }
 
@@ -172,7 +172,7 @@ pub struct ReplicaView {
 ///
 /// Invariants, asserted after every event:
 /// - `decided ≤ last`; neither goes back, except that undecided entries are dropped when a later epoch overtook them;
-/// - what is at or below `decided` never changes: not its content, not its decisions.
+/// - at or below `decided` neither contents nor decisions change.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Replica {
     incarnation: Incarnation,
@@ -185,7 +185,7 @@ pub(super) struct Replica {
     visible: u64,
     /// Refusals above `decided`.
     refused: BTreeSet<Id>,
-    /// The latest session of its master's that it knows, and whether it was admitted in that one.
+    /// The latest replication session that it knows.
     session: u64,
     admitted: bool,
     foreign: u64,
@@ -193,12 +193,12 @@ pub(super) struct Replica {
 }
 
 impl Replica {
-    /// A replica that finds its log again. What lies above `decided` stays pending until the master has decided it, and
-    /// no reader is answered without the master before it has. Messages of a master that is not ours are visible at once,
-    /// so all of them are, even if that was not noted any more.
+    /// Begins with what the store holds. What lies above `decided` stays pending until the master has decided it, and
+    /// no reader gets an answer without the master before that. Messages of a foreign master are visible at once, so
+    /// all of them are, even if their watermark was not noted.
     ///
     /// # Panics
-    /// If more is decided than held.
+    /// If `decided` is beyond `last`.
     pub(super) fn recovered(incarnation: Incarnation, found: Found) -> Replica {
         let Found { copy, epoch, last, decided, visible, refused } = found;
         assert!(decided <= last, "decided {decided} ≤ last {last}");
@@ -225,7 +225,7 @@ impl Replica {
         Replica { log_id, epoch, master, last, decided, visible, refused, ..empty }
     }
 
-    /// What to answer when the master asks.
+    /// What this node answers when the master asks for its state.
     pub(super) fn status(&self) -> ReplicaStatus {
         ReplicaStatus {
             incarnation: self.incarnation,
@@ -260,7 +260,7 @@ impl Replica {
         Watermark { decided: self.decided, visible: self.visible }
     }
 
-    /// The process.
+    /// The start of this process.
     pub(super) fn incarnation(&self) -> Incarnation {
         self.incarnation
     }
@@ -270,7 +270,7 @@ impl Replica {
         self.foreign > 0
     }
 
-    /// Whether nothing is pending here, and nothing can be missing of what every node acknowledged.
+    /// Whether nothing is pending here, and no message that all nodes acknowledged can be missing.
     pub(super) fn is_complete(&self) -> bool {
         self.admitted && self.decided == self.last
     }
@@ -295,12 +295,12 @@ impl Replica {
         Ok(Holds { last, drop_from })
     }
 
-    /// Examines a call that [`fits`](Replica::fits). `held` is what the store holds under the ids that [`Holds::look_ups`]
-    /// named. Gives what has to be stored, each change durably before the next: what an epoch overtook is dropped before the
-    /// epoch is entered, because what is left of it would be taken for entries of that epoch if the node were killed in
-    /// between.
+    /// Examines a call that [`fits`](Replica::fits). `held` is what the store holds under the ids that
+    /// [`Holds::look_ups`] named. Gives what has to be stored, each change durably before the next. What an epoch
+    /// overtook is dropped before the epoch is entered: after a kill in between, the rest of it would count as entries
+    /// of the new epoch.
     ///
-    /// Nothing is changed, except that a diverging call latches an alarm: from then on every call is refused.
+    /// Changes nothing, except that a diverging call sets `diverged`: from then on the replica refuses every call.
     ///
     /// # Errors
     /// If the call is refused.
@@ -370,8 +370,9 @@ impl Replica {
         Ok(Some(epoch_start.overtaken_from))
     }
 
-    /// What an accepted call asked for is stored: publishes it as pending, takes over the high watermark, and gives the
-    /// acknowledgement. Publishing comes before the acknowledgement, so that no reader misses what a writer was told.
+    /// The changes of an accepted call are stored: publishes them as pending, takes over the high watermark, and gives
+    /// the acknowledgement. Publishing comes before the acknowledgement, so that no reader misses a message whose
+    /// client has a 201.
     pub(super) fn applied(&mut self, accepted: &Accepted) -> Acknowledgement {
         if let Some(id) = accepted.drop_from {
             self.last = self.last.min(id.previous());
@@ -391,11 +392,11 @@ impl Replica {
     }
 
     /// Examines a master's answer about decisions. The refusals that it gives have to be stored before
-    /// [`Replica::learned`], and nothing may be accepted in between. Gives `None` for an epoch that was not entered yet: the
-    /// calls of its master bring what it decided.
+    /// [`Replica::learned`], and nothing may be accepted in between. Gives `None` for an epoch that this node has not
+    /// entered yet: the calls of its master bring what it decided.
     ///
     /// # Errors
-    /// If it is not the answer of the master that is followed here.
+    /// If the answer does not come from the master that this node follows.
     pub(super) fn learn(&self, decisions: &Decisions) -> Result<Option<Learned>, StaleReply> {
         let Some((ours, master)) = self.log_id.zip(self.master) else { return Ok(None) };
         if decisions.log_id != ours {
@@ -416,16 +417,16 @@ impl Replica {
         Ok(Some(Learned { refuse, decided: decisions.decided }))
     }
 
-    /// What an answer asked for is stored: shows what it decided.
+    /// The refusals of an answer are stored: shows what the master has decided.
     pub(super) fn learned(&mut self, learned: &Learned) {
         self.refused.extend(learned.refuse.iter().copied().filter(|&id| id > self.decided));
         self.advance(learned.decided);
     }
 
-    /// A message of a master that is not ours was stored at `id`: such messages are visible at once.
+    /// A message of a foreign master was stored at `id`: such messages are visible at once.
     ///
     /// # Panics
-    /// If a master of ours has adopted this node, or the id goes back.
+    /// If this node follows a master, or the id goes back.
     pub(super) fn foreign_stored(&mut self, id: Id) {
         assert!(self.log_id.is_none(), "a foreign message on a node of log {:?}", self.log_id);
         assert!(id > self.last, "foreign message {id} after {}", self.last);
@@ -475,7 +476,7 @@ fn slots_beyond(call: &Call, holds: Id) -> Vec<Slot> {
 /// How far a replica follows the log of a call.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Holds {
-    /// What is held of that log, once an epoch that begins has overtaken the rest.
+    /// The last id held of that log, without what the call's epoch start overtakes.
     last: Id,
     drop_from: Option<Id>,
 }
@@ -489,7 +490,7 @@ impl Holds {
     }
 }
 
-/// What of a call is held already.
+/// The part of a call that is held already.
 struct Overlap {
     /// The first entry that is held with another content. A held refusal is no difference: a call that was sent before
     /// the refusal may arrive after it.

@@ -1,17 +1,17 @@
-//! Idempotency keys: which write had which name.
+//! Idempotency keys: which write has which key.
 
 use crate::protocol::Id;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A write that has a name. Each of its messages carries it.
+/// A write with an idempotency key. Each of its messages carries the key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KeyedWrite {
     /// The id of its first message.
     pub first: Id,
     /// The id of its last message.
     pub last: Id,
-    /// Its name.
+    /// Its key.
     pub key: Arc<str>,
 }
 
@@ -43,8 +43,8 @@ impl KeyedWrite {
 
 /// The latest keys of a log and the ids of their messages.
 ///
-/// Bounded: when there are more than so many, the key with the lowest id is forgotten. A message that is posted again
-/// under a forgotten key is written again.
+/// Bounded: beyond its maximum it forgets the key with the lowest id. A message that is posted again under a forgotten
+/// key is appended again.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct IdempotencyKeys {
     /// First and last id of the write with a key.

@@ -1,18 +1,18 @@
-//! The secondaries of a leader, and what they mean for a write together.
+//! The secondaries of a leader, and how they together meet a write concern.
 
 use super::progress::Progress;
 use super::writes::{Wanted, Write};
 use crate::protocol::{CopyId, Id, MemberId, ReplicationState, WriteConcern};
 use std::collections::BTreeMap;
 
-/// Why a write concern cannot be met at this moment.
+/// Why a write concern cannot be met now.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Shortfall {
     /// Copies wanted, the master's included.
     pub wanted: usize,
     /// Nodes that can take part, the master included.
     pub available: usize,
-    /// The secondaries that cannot.
+    /// The secondaries that cannot take part.
     pub missing: Vec<MemberId>,
 }
 
@@ -20,8 +20,8 @@ pub struct Shortfall {
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub(super) struct Membership {
     members: BTreeMap<MemberId, Progress>,
-    /// Replication sessions so far. One node may be known under two addresses and come back under another one, so the next
-    /// session of any secondary is later than all that any of them had.
+    /// Replication sessions so far, over all secondaries. One node may be registered under two addresses, and its
+    /// sessions must rise across both.
     sessions: u64,
 }
 

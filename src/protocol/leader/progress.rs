@@ -8,14 +8,14 @@
 //!            a call fails, a report is missing, or comes from another process
 //! ```
 //!
-//! A secondary that is unreachable is asked for its state, one that catches up gets what it lacks from the master's
-//! store, call by call, and one that is in sync gets every round and is asked once a heartbeat whether it is still the same
-//! process. Each report opens a *replication session*: what becomes of a call of an earlier session says nothing about
-//! this one, save that an acknowledgement of the same process still counts as a copy.
+//! The leader probes an unreachable secondary for its state, sends one that catches up what it lacks from the master's
+//! store, call by call, and sends one that is in sync every round and one probe a heartbeat, to verify the process.
+//! Each report begins a *replication session*: the outcome of a call of an earlier session does not count in it, except
+//! that an acknowledgement of the same process still counts as a copy.
 //!
-//! After a failure the leader leaves a secondary alone for a while, twice as long after each failure in a row. Only
-//! success ends that: a secondary that acknowledges a round, or answers in sync a heartbeat later. A report alone does
-//! not, because a secondary may report well and yet fail every call.
+//! After a failure the leader leaves a secondary alone for [`Timing::backoff_min`], and twice as long after each
+//! failure in a row. Only success ends that: a secondary that acknowledges a round, or answers in sync a heartbeat
+//! later. A report alone does not, because a secondary may report well and yet fail every call.
 
 use crate::protocol::{CopyId, Epoch, Id, Incarnation, MemberId, ReplicaStatus, Time, Timing};
 use std::time::Duration;
@@ -24,7 +24,7 @@ use std::time::Duration;
 const CALLS_MAX: usize = 12;
 /// Without an answer for so many heartbeats, a secondary is unhealthy.
 const UNHEALTHY_AFTER: u32 = 3;
-/// A secondary that has just been registered, or started, is waited for so many heartbeats.
+/// Writes wait for a secondary that was just registered or started for so many heartbeats.
 const AWAITED_FOR: u32 = 2;
 
 /// A secondary's part in replication.
@@ -38,13 +38,13 @@ pub enum ReplicationState {
     Unreachable,
 }
 
-/// Whether a secondary can be relied on, as its answers tell. Writes that need it do not wait for that: they are refused
-/// as soon as it leaves the rounds. What depends on it is whether the master takes writes at all.
+/// Whether a secondary answers. The master takes writes while enough nodes are healthy. A write that needs a secondary
+/// does not depend on its health: it is refused as soon as the secondary leaves the rounds.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Health {
     /// It answered last time.
     Healthy,
-    /// It missed an answer, or was not asked yet.
+    /// It missed an answer, or was not probed yet.
     Suspected,
     /// It missed all answers for three heartbeats.
     Unhealthy,
@@ -65,9 +65,9 @@ pub struct MemberView {
     pub epoch: Epoch,
     /// The id up to which it is known to hold everything durably.
     pub matched: Id,
-    /// The high watermark that it is known to know.
+    /// The high watermark that it has acknowledged.
     pub known_decided: Id,
-    /// Whether it can be relied on.
+    /// Its health.
     pub health: Health,
 }
 
@@ -80,9 +80,9 @@ pub(super) struct Progress {
     pub(super) state: ReplicationState,
     /// The process that the master has verified; its acknowledgements count.
     pub(super) incarnation: Option<Incarnation>,
-    /// What it is, wherever it is reached.
+    /// The copy of the log that it holds, if it has reported.
     pub(super) copy: Option<CopyId>,
-    /// Begins anew with every report, and when the secondary is about to be removed.
+    /// Its replication session: a new one begins with every report, and with the removal notice.
     pub(super) session: u64,
     /// The epoch that it reported; it has entered the leader's once the two are equal.
     pub(super) epoch: Epoch,
@@ -92,25 +92,25 @@ pub(super) struct Progress {
     pub(super) began_at: Id,
     /// The first id that no call to it carries yet.
     pub(super) next: Id,
-    /// The high watermark that it is known to know.
+    /// The high watermark that it has acknowledged.
     pub(super) known_decided: Id,
     /// It has acknowledged that it takes part in the rounds.
     pub(super) knows_admission: bool,
-    /// It is about to be removed, and a call that says so is under way or has arrived.
+    /// Its removal notice is under way or has arrived.
     pub(super) leaving: bool,
     /// Calls of this session that have not returned.
     pub(super) calls: usize,
-    /// One of them carries nothing but the high watermark.
+    /// One of them carries only the high watermark.
     pub(super) news_in_flight: bool,
-    /// A question for its state, or a call that brings it up to date, has not returned.
+    /// A probe or a catch-up call has not returned.
     pub(super) is_contacted: bool,
-    /// When the leader turns to it next; `None` if it waits for an event, or for an answer.
+    /// When the leader contacts it next; `None` if it waits for an event or an answer.
     pub(super) contact_at: Option<Time>,
     backoff: Duration,
     pub(super) health: Health,
-    /// When it missed an answer first since the last one that came.
+    /// When it first missed an answer since its last one.
     missed_since: Option<Time>,
-    /// Until when a write waits for it that needs it, if it was not reached yet.
+    /// Until when a write that needs it waits for its first report.
     awaited_until: Time,
 }
 
@@ -128,7 +128,7 @@ impl Progress {
         }
     }
 
-    /// A secondary that was just registered: it counts for nothing until it has reported and is admitted.
+    /// A secondary that was just registered: no write counts on it until it has reported and is admitted.
     pub(super) fn joined(now: Time, timing: &Timing) -> Progress {
         Progress {
             state: ReplicationState::Unreachable,
@@ -153,7 +153,7 @@ impl Progress {
         }
     }
 
-    /// The secondary says itself that it has started: the leader asks it now, whatever it knew of the process before.
+    /// The secondary says that its process has started: the leader probes it now.
     pub(super) fn started(&mut self, now: Time, timing: &Timing) {
         if self.state == ReplicationState::CatchingUp {
             self.state = ReplicationState::Unreachable;
@@ -199,12 +199,12 @@ impl Progress {
         self.backoff = (self.backoff * 2).min(timing.backoff_max);
     }
 
-    /// It did in sync what it is there for.
+    /// It acknowledged a round, or answered in sync a heartbeat later.
     pub(super) fn succeeded(&mut self, timing: &Timing) {
         self.backoff = timing.backoff_min;
     }
 
-    /// It answered a question for its state.
+    /// It answered a probe.
     pub(super) fn answered(&mut self) {
         (self.health, self.missed_since) = (Health::Healthy, None);
     }
@@ -216,13 +216,13 @@ impl Progress {
         self.health = if is_unhealthy { Health::Unhealthy } else { Health::Suspected };
     }
 
-    /// Until when writes wait for it, if it may still come for the first time.
+    /// Until when writes wait for its first report, if they still do.
     pub(super) fn awaited_until(&self, now: Time) -> Option<Time> {
         let is_awaited = self.state != ReplicationState::InSync && now < self.awaited_until;
         is_awaited.then_some(self.awaited_until)
     }
 
-    /// Whether it waits, as far as it is brought up to date, and may be turned to now.
+    /// Whether it is catching up and may be contacted now.
     pub(super) fn waits_to_catch_up(&self, now: Time) -> bool {
         let may_be_contacted = !self.is_contacted && self.contact_at.is_none_or(|at| at <= now);
         self.state == ReplicationState::CatchingUp && may_be_contacted
@@ -233,8 +233,8 @@ impl Progress {
         self.state == ReplicationState::InSync && self.calls < CALLS_MAX
     }
 
-    /// Whether it lacks an entry, or is not known to know the high watermark, or that it is in sync, and an empty call may
-    /// be made for that.
+    /// Whether an empty call may be made to it, because it lacks an entry or has not acknowledged the high watermark or
+    /// its admission.
     pub(super) fn lacks_news(&self, last: Id, decided: Id) -> bool {
         let knows = self.knows_admission || self.leaving;
         let lacks = self.known_decided < decided || self.next <= last || !knows;

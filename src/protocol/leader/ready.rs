@@ -12,7 +12,7 @@ use std::time::Duration;
 pub enum Event {
     /// A client posts a write.
     Posted(Post),
-    /// A client has posted again what the store holds already, see [`Reply::Stored`].
+    /// A client has posted again what the store holds, see [`Reply::Stored`].
     Repeated {
         /// The client.
         ticket: Ticket,
@@ -31,7 +31,7 @@ pub enum Event {
     RefusalsStored,
     /// [`Ready::note`] is noted.
     WatermarkNoted,
-    /// The store failed: the master takes no more writes, and nothing is known any more of those in flight.
+    /// The store failed: the master takes no more writes, and the outcome of those in flight is unknown.
     Failed,
     /// A secondary acknowledged a call.
     Acknowledged {
@@ -49,11 +49,11 @@ pub enum Event {
         /// Why.
         failure: CallFailure,
     },
-    /// A secondary that [`Ready::probes`] named has said what it holds, or did not.
+    /// A secondary that [`Ready::probes`] named has reported, or has not.
     Reported {
         /// The secondary.
         member: MemberId,
-        /// What it says.
+        /// What it reports.
         report: Result<ReplicaStatus, CallFailure>,
     },
     /// A secondary is registered.
@@ -64,7 +64,8 @@ pub enum Event {
     Leaving(MemberId),
     /// A secondary is removed: "all" means the rest from now on.
     Left(MemberId),
-    /// Every secondary on record has joined. What was found is decided now if there is none, as nobody will report.
+    /// Every secondary on record has joined. If there is none, no report will come, so the leader decides now what it
+    /// found.
     Assembled,
     /// The master stops: it takes no more writes, and refuses those that are undecided after this time.
     Stopping(Duration),
@@ -100,16 +101,16 @@ pub enum CallFailure {
     Restarted,
     /// No answer came.
     Silent,
-    /// It answered something else, or cannot store anything now, or the master could not make the call.
+    /// It gave another answer, it cannot store anything now, or the master could not make the call.
     Failed,
 }
 
-/// What has to be done after an event, in the order of the fields. Only `replies` and `news` may be left out: nothing else
-/// depends on them.
+/// What has to be done after an event, in the order of the fields. Only `replies` and `news` may be left out: nothing
+/// else depends on them.
 ///
-/// One append, one batch of refusals and one watermark are under way at a time: the next comes with the event that reports
-/// the last one. Calls may take as long as they like, but each must end in [`Event::Acknowledged`] or [`Event::CallFailed`],
-/// and each probe in [`Event::Reported`].
+/// One append, one batch of refusals and one watermark are under way at a time: the next comes with the event that
+/// reports the last one. Calls may take as long as they like, but each must end in [`Event::Acknowledged`] or
+/// [`Event::CallFailed`], and each probe in [`Event::Reported`].
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[must_use = "effects have to be carried out"]
 pub struct Ready {
@@ -163,35 +164,35 @@ pub enum Purpose {
     News,
     /// It brings a secondary up to date.
     CatchUp,
-    /// It tells a secondary that it is about to be removed. What becomes of it is not reported.
+    /// It is the removal notice. The owner does not report what came of it.
     Removal,
 }
 
-/// A call to a secondary that has to be made. It covers the ids after `after`; the slots in the master's store come from
-/// there, as many as one call takes, and the others are in `entries`.
+/// A call to a secondary that has to be made. It covers the ids after `after`; the slots in the master's store come
+/// from there, as many as one call takes, and the others are in `entries`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Dispatch {
-    /// To whom.
+    /// The secondary.
     pub member: MemberId,
-    /// To which process of it.
+    /// The process of it that the call is meant for.
     pub incarnation: Incarnation,
-    /// In which replication session.
+    /// The replication session in which the call is made.
     pub session: u64,
-    /// What for.
+    /// What the call is for.
     pub purpose: Purpose,
     /// The call begins after this id.
     pub after: Id,
     /// The secondary is to hold everything up to here when this call, and those that follow it, have returned.
     pub through: Id,
-    /// What this call carries of that, if the master's store does not hold it yet. Otherwise it comes from the store.
+    /// What this call carries of that, unless the master's store holds it.
     pub entries: Arc<[Arc<Entry>]>,
     /// This call carries the ids up to this one, or less if it comes from the store and has no room for all.
     pub carries: Id,
     /// How often the call was sent before, because the secondary lacked an earlier one.
     pub resends: u32,
-    /// The high watermark that the secondary is known to know: refusals after it have to be told.
+    /// The high watermark that the secondary has acknowledged: the call carries the refusals after it.
     pub known_decided: Id,
-    /// The high watermark to tell.
+    /// The high watermark that the call carries.
     pub decided: Id,
     /// Present until the secondary has entered this epoch.
     pub epoch_start: Option<EpochStart>,
@@ -207,17 +208,17 @@ impl Dispatch {
     }
 }
 
-/// What a client is told.
+/// The reply to a client.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Reply {
-    /// The write has its ids, and waits. The reply proper comes later.
+    /// The write has its ids, and waits. Another reply brings its outcome.
     Accepted {
         /// The id of its first message.
         first: Id,
         /// The id of its last message.
         last: Id,
     },
-    /// The write waits already, under this last id: another client posted it. The reply proper comes later.
+    /// Another client posted this write, which waits. Another reply brings its outcome.
     Joined {
         /// The id of its last message.
         last: Id,
@@ -240,10 +241,10 @@ pub enum Reply {
         last: Id,
         /// The outcome.
         outcome: Outcome,
-        /// The client posted it again, and another client was, or is, told the same.
+        /// Whether the client posted a write again that an earlier post had appended.
         is_repeat: bool,
     },
-    /// The master cannot tell what became of the write.
+    /// The master does not know the outcome of the write.
     Unknown {
         /// The id of its last message.
         last: Id,
@@ -255,7 +256,7 @@ pub enum Reply {
 pub enum Outcome {
     /// It is shown, and as many nodes hold it as the client asked for.
     Committed,
-    /// It is shown and stays, but fewer nodes hold it, as far as is known: a later write sealed it before its time was over.
+    /// It is shown and stays, but the leader knows of fewer copies: a later write sealed it before its time was over.
     CommittedShort,
     /// It is refused, durably: no node shows it, ever.
     Refused,
@@ -264,7 +265,7 @@ pub enum Outcome {
 /// Why a write is not taken.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Rejection {
-    /// The master takes no more writes, for good.
+    /// The master takes no more writes until a restart.
     Halted,
     /// The master is stopping.
     Stopping,
@@ -272,7 +273,7 @@ pub enum Rejection {
     ReadOnly {
         /// Nodes that are healthy, the master included.
         healthy: usize,
-        /// Nodes that must be.
+        /// Nodes that must be healthy.
         needed: usize,
     },
     /// Too many messages are open.
@@ -280,9 +281,9 @@ pub enum Rejection {
         /// Messages that are open now.
         open: u64,
     },
-    /// Another message came in after the one that it was to follow; this is the newest.
+    /// The message that it was to follow is not the newest; this one is.
     Overtaken(Id),
-    /// Nodes are missing that it needs.
+    /// Too few nodes can take part.
     Shortfall(Shortfall),
 }
 
@@ -301,32 +302,32 @@ pub enum News {
     Matched {
         /// The secondary.
         member: MemberId,
-        /// Up to where it was known to hold everything.
+        /// The id up to which it was known to hold everything.
         before: Id,
-        /// And now.
+        /// The id up to which it is known to hold everything now.
         matched: Id,
     },
     /// A secondary may take part, and is being brought up to date. `lost` is set if it holds less than it acknowledged.
     CatchingUp {
         /// The secondary.
         member: MemberId,
-        /// Up to where it holds everything.
+        /// The id up to which it holds everything.
         matched: Id,
-        /// Up to where it had acknowledged everything, if that is more.
+        /// The id up to which it had acknowledged everything, if that is more.
         lost: Option<Id>,
     },
-    /// A secondary takes part in the rounds. It was sent so many ids that it lacked.
+    /// A secondary takes part in the rounds.
     Admitted {
         /// The secondary.
         member: MemberId,
-        /// How many.
+        /// How many ids it caught up on.
         sent: u64,
     },
     /// A secondary leaves the rounds, or stops catching up.
     Lost {
         /// The secondary.
         member: MemberId,
-        /// Up to where it is known to hold everything.
+        /// The id up to which it is known to hold everything.
         matched: Id,
         /// Why.
         failure: CallFailure,
@@ -339,6 +340,6 @@ pub enum News {
     Merged(MemberId, MemberId),
     /// A call is sent again from this id, because the secondary lacked an earlier one.
     Resent(MemberId, Id),
-    /// The master takes no more writes, because this secondary knows better who may write.
+    /// The master takes no more writes, because of this refusal of a secondary.
     Overtaken(MemberId, Refusal),
 }

@@ -1,15 +1,16 @@
 //! When a round begins, and what it carries.
 //!
-//! A round takes all writes that wait, so that writers share it. Normally the next one begins when the last one is over.
-//! Four rules keep writers from waiting for each other in vain:
+//! A round takes all writes that wait, so that clients share it. Normally the next one begins when the last one is
+//! over. Four rules limit how long clients wait for each other:
 //!
-//! - *Batch hint.* When several writers have just been answered, they are likely to write again at once. The next round
-//!   waits a moment for them: otherwise writers fall into two halves that wait for each other's rounds. If they do not
-//!   come, the scheduler soon stops waiting. A lone writer waits for no other.
+//! - *Batch hint.* When several clients have just been answered, they are likely to write again at once. The next round
+//!   waits for them, up to [`Timing::batch_wait`]: otherwise they fall into two halves that wait for each other's
+//!   rounds. After [`MISSED_BATCHES_MAX`] rounds for which most did not come, the scheduler stops waiting. A single
+//!   client waits for no other.
 //! - *Side by side.* When the oldest waiting write has waited [`Timing::round_wait`], doubled for each round in flight
-//!   beyond the first, another round begins beside them. A writer who comes when many rounds are in flight waits a
-//!   fraction of the delay of a slow secondary at most.
-//! - *Decided.* A round all of whose writes are decided holds up no other, even if a call of it has not returned.
+//!   beyond the first, another round begins beside them. So a write that comes while many rounds are in flight waits
+//!   for a fraction of the delay of a slow secondary at most.
+//! - *Decided.* A round with only decided writes holds up no other, even if a call of it has not returned.
 //! - *Few copies.* A write that needs fewer copies than all begins a round as soon as the master's own disk is free.
 
 use crate::protocol::{Id, Time};
@@ -18,33 +19,34 @@ use std::time::Duration;
 
 /// Rounds in flight at most. With doubled waits the last of them begins seconds after the first.
 const ROUNDS_MAX: usize = 12;
-/// After so many rounds for which most of the expected writers did not come, the scheduler does not wait for them,
+/// After so many rounds in a row for which most of the expected clients did not come, the scheduler stops waiting for
+/// them.
 const MISSED_BATCHES_MAX: u32 = 3;
-/// except every so many times, to see whether it would be worth it again.
+/// Once in so many rounds it waits again, to see whether they come.
 const HINT_AGAIN: u32 = 16;
 /// Messages of one round, and bytes of their text, unless a single write has more.
 const ROUND_MESSAGES_MAX: usize = 4_096;
 const ROUND_BYTES_MAX: usize = 1 << 20;
 
-/// How long the leader waits before it does something again, or for company.
+/// How long the leader waits before it does something.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Timing {
     /// How often the leader asks a secondary that takes part for its state.
     pub heartbeat: Duration,
-    /// How long a round waits at most for writers who have just been answered: about as long as a round takes.
+    /// How long a round waits at most for clients that have just been answered: about as long as a round takes.
     pub batch_wait: Duration,
     /// How long a write waits for the round in flight before it gets one of its own.
     pub round_wait: Duration,
     /// How long the high watermark waits for a round to carry it before an empty call does.
     pub news_wait: Duration,
-    /// After a failure the leader leaves a secondary alone for this time, doubled after each failure in a row,
+    /// How long the leader leaves a secondary alone after a failure, doubled after each failure in a row.
     pub backoff_min: Duration,
-    /// up to this.
+    /// The maximum of that time.
     pub backoff_max: Duration,
 }
 
 impl Timing {
-    /// What a running master uses, with a heartbeat of its configuration.
+    /// What a running master uses, with the configured heartbeat.
     #[must_use]
     pub const fn new(heartbeat: Duration) -> Timing {
         Timing {
@@ -70,7 +72,7 @@ pub(super) struct Queued {
     pub(super) below_all: bool,
 }
 
-/// A round that is not over. Rounds are told apart by the last id that they carry.
+/// A round that is not over. The last id that it carries identifies it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Round {
     after: Id,
@@ -79,7 +81,7 @@ struct Round {
     calls: usize,
 }
 
-/// Writers who were answered a moment ago.
+/// Clients that have just been answered.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct BatchHint {
     /// How many writes there will be when all of them have come back.
@@ -101,7 +103,7 @@ pub(super) struct Scheduler {
     flush_now: bool,
     rounds: Vec<Round>,
     hint: Option<BatchHint>,
-    /// So many times in a row most of the expected writers did not come.
+    /// How many times in a row most of the expected clients did not come.
     missed_batches: u32,
 }
 
@@ -136,8 +138,8 @@ impl Scheduler {
         self.rounds.len()
     }
 
-    /// When the next round is due; `None` if no write waits, or as long as too many rounds are in flight. `disk_is_free`
-    /// says whether the master's own disk has taken everything that rounds carry.
+    /// When the next round is due; `None` if no write waits, or as long as too many rounds are in flight.
+    /// `disk_is_free` says whether the master's own disk has taken everything that rounds carry.
     pub(super) fn due(&self, disk_is_free: bool) -> Option<Time> {
         let oldest = self.queue.front()?;
         match self.rounds.len() {
@@ -151,8 +153,8 @@ impl Scheduler {
         }
     }
 
-    /// Begins a round: takes what fits into it, but divides no write. Gives the range of its ids: after the one, up to the
-    /// other.
+    /// Begins a round: takes what fits into it, but divides no write. Gives the range of its ids: after the one, up to
+    /// the other.
     pub(super) fn take(&mut self) -> Option<(Id, Id)> {
         let after = self.queue.front()?.first.previous();
         self.learn_from_hint();
@@ -193,7 +195,7 @@ impl Scheduler {
         self.rounds.retain(|round| (round.calls > 0 || round.through > durable) && is_open(round.after, round.through));
     }
 
-    /// So many writers are being answered: those among them who write again do so soon, and may share the next round.
+    /// Clients are being answered: those among them that write again do so soon, and may share the next round.
     pub(super) fn expect_writers(&mut self, now: Time, answered: usize) {
         if self.timing.batch_wait.is_zero() {
             return;
@@ -204,7 +206,7 @@ impl Scheduler {
         self.hint = (writes > 1).then_some(BatchHint { writes, until });
     }
 
-    /// A round begins. Was it worth waiting for the writers who were expected?
+    /// A round begins: learns whether the expected clients came.
     fn learn_from_hint(&mut self) {
         let Some(hint) = self.hint.take() else { return };
         let most_came = self.queue.len() * 4 >= hint.writes * 3;
@@ -299,7 +301,7 @@ mod tests {
             scheduler.take();
             scheduler.end_rounds(Id::MAX, |_, _| false);
         }
-        assert_eq!(waits, 4, "three times, and once to see whether it would be worth it again");
+        assert_eq!(waits, 4, "three times, and once to see whether they come again");
         scheduler.expect_writers(at(5_000), 2);
         (0..2).for_each(|number| scheduler.queue(queued(30 + number, 5_000)));
         assert_eq!(scheduler.due(true), Some(at(5_000)), "all have come");

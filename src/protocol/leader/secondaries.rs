@@ -1,4 +1,4 @@
-//! Secondaries: how they come, are brought up to date, are lost, and go.
+//! Secondaries: how they join, catch up, are lost, and leave.
 
 use super::Leader;
 use super::writes::Write;
@@ -28,7 +28,7 @@ impl Leader {
     ) {
         let timing = self.settings.timing;
         let Some(progress) = self.members.get_mut(member) else { return };
-        // A question that was asked before the secondary was lost, or began to catch up, says nothing.
+        // The answer to a probe from before the secondary was lost, or began to catch up, does not count.
         if !progress.is_contacted || progress.state == ReplicationState::CatchingUp {
             return;
         }
@@ -70,7 +70,7 @@ impl Leader {
         }
     }
 
-    /// A secondary in sync has answered, a heartbeat later.
+    /// A secondary in sync has answered the probe of a heartbeat.
     fn is_still_there(&mut self, now: Time, member: MemberId) {
         let timing = self.settings.timing;
         if let Some(progress) = self.members.get_mut(member) {
@@ -163,9 +163,9 @@ impl Leader {
         }
     }
 
-    /// Whether a secondary has caught up: it knows this epoch, holds everything that is decided or was found at the start,
-    /// which may have been acknowledged, and lacks little of the rest, and nothing that could be committed without it: a
-    /// reader there would miss that.
+    /// Whether a secondary has caught up: it has entered this epoch, and holds everything that is decided or was found
+    /// at the start, which may have been acknowledged. Of the rest it may lack [`ADMISSION_LAG_MAX`] entries, but none
+    /// that could be committed without it: a reader there would miss that.
     fn may_be_admitted(&self, member: MemberId) -> bool {
         let Some(progress) = self.members.get(member) else { return false };
         let needs_it =
@@ -177,7 +177,8 @@ impl Leader {
             && self.writes.range(progress.matched.next()..).all(|(_, write)| needs_it(write))
     }
 
-    /// A secondary did not acknowledge, or refused: it leaves the rounds, and what cannot be met without it is refused.
+    /// A secondary did not acknowledge, or refused: it leaves the rounds, and writes that cannot be met without it are
+    /// refused.
     pub(super) fn lose(&mut self, now: Time, member: MemberId, failure: CallFailure, ready: &mut Ready) {
         let timing = self.settings.timing;
         let Some(progress) = self.members.get_mut(member) else { return };
@@ -199,14 +200,15 @@ impl Leader {
         }
     }
 
-    /// A secondary knows better who may write. What is in flight is not refused: that is not this master's to decide.
+    /// A secondary's refusal shows that this master may not write any more. It refuses nothing that is in flight,
+    /// because another master may have committed that.
     fn halt_by(&mut self, now: Time, member: MemberId, refusal: Refusal, ready: &mut Ready) {
         ready.news.push(News::Overtaken(member, refusal));
         self.halt(now, ready);
     }
 
-    /// A secondary is about to be removed. The call that tells it so is of a session in which it is not admitted, so it
-    /// answers no reader alone. It stays a part of everything until it leaves.
+    /// Makes the removal notice: a call of a new session in which the secondary is not admitted, so that it answers no
+    /// reader without asking the master. It stays a member until it has left.
     pub(super) fn leaving(&mut self, member: MemberId, ready: &mut Ready) {
         let session = self.members.new_session();
         let Some(progress) = self.members.get_mut(member) else { return };

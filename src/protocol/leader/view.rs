@@ -1,4 +1,4 @@
-//! What others may ask a leader.
+//! The state of a leader, as its owner reads it.
 
 use super::Leader;
 use crate::protocol::{
@@ -122,8 +122,8 @@ impl Leader {
         self.keys.find(key)
     }
 
-    /// Whether messages are left that were found undecided at the start, and are not shown yet. They may have been shown
-    /// before.
+    /// Whether messages are in doubt: found undecided at the start, and not shown since. Readers may have seen them
+    /// before the start.
     #[must_use]
     pub fn has_doubt(&self) -> bool {
         let shown = self.shown.decided;
@@ -143,13 +143,14 @@ impl Leader {
         }
     }
 
-    /// Whether the master takes no more writes, for good: its store failed, or a secondary knows better who may write.
+    /// Whether the master takes no more writes until a restart: its store failed, or a secondary's refusal showed that
+    /// it may not write.
     #[must_use]
     pub fn is_halted(&self) -> bool {
         self.is_halted
     }
 
-    /// Whether a write with this concern, and so many messages, would be taken now.
+    /// Whether the master would take a write with this concern and number of messages now.
     ///
     /// # Errors
     /// With the reason why not.
@@ -175,7 +176,8 @@ impl Leader {
 
     /// The call that a dispatch asks for, with what the store holds after an id and up to another one.
     ///
-    /// It tells what is decided up to its own end: beyond, the secondary would need refusals that it is told later.
+    /// Its high watermark goes no further than its end: beyond that, the secondary needs refusals that a later call
+    /// carries.
     #[must_use]
     pub fn call(&self, dispatch: &Dispatch, through: Id, entries: Vec<Arc<Entry>>, refused: Vec<Id>) -> Call {
         Call {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Ticket(pub u64);
 
-/// When a write is refused that does not get its copies.
+/// When a write that does not get its copies is refused.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Expiry {
     /// As soon as a secondary that it needs leaves the rounds.
@@ -24,8 +24,8 @@ pub(super) enum Expiry {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Wanted {
     pub(super) concern: WriteConcern,
-    /// "All" means the secondaries registered when the client asked, up to this one: a node that joins while the write is
-    /// under way neither delays nor endangers it.
+    /// "All" means the secondaries registered when the client asked, up to this one: a node that joins while the write
+    /// is under way neither delays nor endangers it.
     pub(super) newest_member: MemberId,
 }
 
@@ -34,9 +34,9 @@ pub(super) struct Wanted {
 pub(super) struct Waiter {
     pub(super) ticket: Ticket,
     pub(super) wanted: Wanted,
-    /// It posted a write again that another client, or an earlier start of the master, had taken.
+    /// Whether it posted again what an earlier post had appended.
     pub(super) is_repeat: bool,
-    /// When it stops waiting, whatever becomes of the write. Only for writes that never expire.
+    /// When it stops waiting, decided or not. Set only for writes that never expire.
     pub(super) until: Option<Time>,
 }
 
@@ -47,11 +47,11 @@ pub(super) struct Write {
     pub(super) first: Id,
     pub(super) wanted: Wanted,
     pub(super) expiry: Expiry,
-    /// Its refusal is on the way to the disk. It cannot be committed any more.
+    /// Its refusal is being stored, so it cannot be committed any more.
     pub(super) refusing: bool,
     /// Its time is over, but it was sealed: its writer gets [`super::Outcome::CommittedShort`] once it is shown.
     pub(super) overdue: bool,
-    /// Its messages; none if it was found at the start: then the store has them.
+    /// Its messages; none if it was found at the start, because the store has them.
     pub(super) entries: Box<[Arc<Entry>]>,
     pub(super) waiters: Vec<Waiter>,
 }
@@ -116,7 +116,7 @@ impl Writes {
         }
     }
 
-    /// Takes the clients that wait for a write, and leaves the write: all, or those that give up by a moment.
+    /// Takes the clients that give up waiting for a write, and leaves the write open.
     pub(super) fn take_waiters(&mut self, last: Id, gives_up: impl Fn(&Waiter) -> bool) -> Vec<Waiter> {
         let Some(write) = self.by_last.get_mut(&last) else { return Vec::new() };
         let (gone, left): (Vec<Waiter>, Vec<Waiter>) = write.waiters.iter().partition(|waiter| gives_up(waiter));
@@ -125,7 +125,7 @@ impl Writes {
         gone
     }
 
-    /// Takes the writes of which a deadline has come.
+    /// Takes the writes with a deadline that has come.
     pub(super) fn due(&mut self, now: Time) -> Vec<Id> {
         let later = self.deadlines.split_off(&(now, Id::MAX));
         std::mem::replace(&mut self.deadlines, later).into_iter().map(|(_, last)| last).collect()
@@ -157,7 +157,7 @@ impl Writes {
         self.range(..)
     }
 
-    /// Those whose last message is in a range, in order.
+    /// The writes whose last message is in a range, in order.
     pub(super) fn range(&self, lasts: impl RangeBounds<Id>) -> impl DoubleEndedIterator<Item = (Id, &Write)> {
         self.by_last.range(lasts).map(|(&last, write)| (last, write))
     }
