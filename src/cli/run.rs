@@ -1,4 +1,4 @@
-//! From the command line to a node in operation, and to its exit code.
+//! Runs a node or a command, from the command line to the exit code.
 
 use super::commands;
 use super::exit::{EXIT_FAILED, EXIT_USAGE};
@@ -17,10 +17,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a last word waits for an error output that takes nothing.
+/// How long the last line waits for an error output that blocks.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Runs a master until it is told to stop, or does what it was asked for instead.
+/// Runs a master until a signal stops it, or the command that the command line names.
 #[must_use]
 pub fn master(flags: &MasterFlags) -> ExitCode {
     shutdown::ignore_file_size_signal();
@@ -40,7 +40,7 @@ pub fn master(flags: &MasterFlags) -> ExitCode {
     }
 }
 
-/// Runs a secondary until it is told to stop, or does what it was asked for instead.
+/// Runs a secondary until a signal stops it, or the command that the command line names.
 #[must_use]
 pub fn secondary(flags: &SecondaryFlags) -> ExitCode {
     shutdown::ignore_file_size_signal();
@@ -65,7 +65,7 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// What this process shows to nodes that it asks something, as the configuration says that a master would have here.
+/// The token with which this process calls nodes: the one that a master with this environment has.
 pub(crate) fn own_token() -> Option<Token> {
     let settings = MasterFlags::default().resolve(&environment).ok()?;
     settings.common.access.own().cloned()
@@ -77,12 +77,12 @@ type Node = (Arc<dyn Service>, Box<dyn FnOnce()>);
 fn refuse(role: &str, faults: &Faults) -> ExitCode {
     let faults: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
     complain(&format!(
-        "{role}: the configuration is wrong; nothing was started{faults}\n{role} --help tells what can be set"
+        "{role}: the configuration is wrong; nothing was started{faults}\n{role} --help lists the settings"
     ));
     ExitCode::from(EXIT_USAGE)
 }
 
-/// Says on the error output why this process ends. One that takes nothing does not keep it from ending.
+/// Writes to the error output why this process ends. An output that blocks does not keep it from ending.
 fn complain(why: &str) {
     Console::stderr().write(format!("{why}\n").as_bytes(), LAST_WORD_TIMEOUT);
 }
@@ -103,7 +103,7 @@ fn run(
         Ok(listener) => listener,
         Err(error) => {
             complain(&format!(
-                "{role}: cannot listen on {}: {error}; choose another port with --port, or stop what uses it",
+                "{role}: cannot listen on {}: {error}; choose another --port, or stop the program that uses it",
                 common.listen
             ));
             return ExitCode::from(EXIT_USAGE);
@@ -112,7 +112,7 @@ fn run(
     let log = logging::start(&common.log);
     http::raise_descriptor_limit();
     if !common.listen.ip().is_loopback() && common.access.cluster.is_none() {
-        log::warn!("whoever reaches {} can change this cluster: there is no CLUSTER_TOKEN", common.listen);
+        log::warn!("every client that reaches {} can change this cluster: there is no CLUSTER_TOKEN", common.listen);
     }
     if common.access.client.is_none() && common.access.hosts.are_all() {
         log::warn!(
@@ -152,7 +152,7 @@ fn open_store(role: &str, common: &CommonSettings, log: &NodeLog) -> Result<Arc<
             let is_empty = store.last() == Id::ZERO && store.identity().is_ok_and(|identity| identity.is_none());
             if is_empty && log.goes_on() {
                 let otherwise = match role {
-                    "master" => "put the directory back, or make it anew with \"master restore\"",
+                    "master" => "put the directory back, or restore it with \"master restore\"",
                     _ => "put the directory back; otherwise its master sends everything again",
                 };
                 log::warn!(
@@ -165,7 +165,7 @@ fn open_store(role: &str, common: &CommonSettings, log: &NodeLog) -> Result<Arc<
             Ok(store)
         }
         None => {
-            log::warn!("nothing is kept: DATA_DIR is \"memory\", and what this node holds is gone when it ends");
+            log::warn!("DATA_DIR is \"memory\", so this node loses its log when it ends");
             Ok(Arc::new(Memory::new(CopyId::new(random::bits_64()))))
         }
     }

@@ -1,12 +1,12 @@
-//! Why a command did not do what it should.
+//! Why a command failed.
 
 use std::fmt::Display;
 
-/// How a command ends that did not do what it should.
+/// Why a command failed, for its exit code.
 pub(super) enum Failure {
-    /// It was asked in vain: nothing was tried.
+    /// Its arguments or its configuration do not allow it, so it did nothing.
     Usage(String),
-    /// It was tried, and something is wrong.
+    /// It failed while it worked.
     Failed(String),
 }
 
