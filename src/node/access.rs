@@ -6,7 +6,7 @@
 //!
 //! How a client shows a token, and how a node compares it, is in [`token`](crate::wire::token).
 //!
-//! Three more checks protect a node that needs no token:
+//! Three more checks keep a node from serving requests that its operator did not intend:
 //!
 //! - A request that would change something is refused if the browser says that it comes from a page of another site
 //!   (`Sec-Fetch-Site`, or `Origin`).

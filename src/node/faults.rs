@@ -26,7 +26,8 @@ const NO_ANSWER: &str = "no answer in time (an injected fault cuts the network)"
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     enabled: bool,
-    /// A master refuses a fault with both `delay` and `calls`: its delay concerns rounds, which `calls` does not count.
+    /// Whether this is a master, which refuses a fault with both `delay` and `calls`, because its delay concerns
+    /// rounds, which `calls` does not count.
     is_master: bool,
     /// There is a fault. Without one, this is all that a call reads, so it takes no lock.
     active: AtomicBool,
@@ -131,8 +132,8 @@ impl Faults {
         }
     }
 
-    /// Sleeps for a duration, but no longer than the current fault lasts. A fault whose
-    /// last call this is does not cut the sleep short.
+    /// Sleeps for a duration, but no longer than the current fault lasts. A fault whose last call this is does not cut
+    /// the sleep short.
     pub(crate) fn sleep(&self, duration: Duration) {
         if duration.is_zero() {
             return;

@@ -1,7 +1,7 @@
 //! The page at `/`, and the stream of views behind it.
 //!
 //! `GET /live` sends *views* of the node as server-sent events: one at once, and another whenever something has
-//! changed, at most one per [`TICK`]. A view is the JSON that `/health` shows. On a master it also has the latest
+//! changed, at most one per [`TICK`]. A view has the status that `/health` shows, and on a master also the latest
 //! writes with their traces, and the number of writes in each of the last seconds. Of an undecided write, the master
 //! shows the id and the times, never the text.
 //!
