@@ -1,20 +1,21 @@
 //! A synchronous replicated log: one master, N secondaries, every acknowledgement awaited.
 //!
-//! Its rooms, in their order. Each uses only rooms above it, and neither role uses the other; `tests/layers.rs` checks that.
+//! Its modules, in order. Each uses only modules above it, and neither role uses the other. `tests/layers.rs` checks
+//! that.
 //!
-//! | Room | What is in it |
+//! | Module | What is in it |
 //! |---|---|
-//! | [`protocol`] | the protocol as values, and an explanation of it: it decides, and does nothing |
-//! | [`wire`] | what travels as JSON, and what it means |
-//! | `process` | what a process has from its operating system, and nothing of replication |
+//! | [`protocol`] | the protocol as values, without side effects, and an explanation of it |
+//! | [`wire`] | what nodes and clients exchange as JSON |
+//! | `process` | what the operating system gives a process; it knows nothing of replication |
 //! | [`store`] | what a node keeps, behind one trait |
-//! | `http` | the HTTP server: the only room that knows `tiny_http` |
-//! | `peer` | calls to other nodes: the only room that knows `ureq` |
+//! | `http` | the HTTP server, the only module that uses `tiny_http` |
+//! | `peer` | calls to other nodes, the only module that uses `ureq` |
 //! | `node` | what every node does, whichever its role |
 //! | `master` | the master |
 //! | `secondary` | a secondary |
 //! | [`cli`] | the programs: settings, commands, exit codes, a local cluster |
-//! | [`echo`] | the echo pair, a warm-up of its own |
+//! | [`echo`] | the echo pair of the warm-up exercise |
 
 pub mod protocol;
 
@@ -37,7 +38,7 @@ pub mod store;
 )]
 mod http;
 
-#[allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "an edge: sockets and time-outs")]
+#[allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "an edge: sockets and timeouts")]
 mod peer;
 
 #[allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "an edge: threads, files, clocks and locks")]

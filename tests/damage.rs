@@ -237,7 +237,7 @@ fn a_directory_whose_making_was_cut_off_is_made_anew() {
     drop(store);
     fs::write(directory.path().join("watermark"), []).unwrap();
     let why = Disk::open(directory.path()).err().expect("now there is something to lose").to_string();
-    assert!(why.contains("watermark") && why.contains("cannot be told"), "{why}");
+    assert!(why.contains("watermark") && why.contains("cannot know whether"), "{why}");
 }
 
 /// What `verify` does with a directory.

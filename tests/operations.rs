@@ -162,7 +162,7 @@ fn a_backup_that_was_cut_or_changed_is_not_restored() {
         (whole[..whole.len() - 1].to_owned(), "cut off"),
         (without(6), "cut off"),
         (without(3), "stands where 3 was due"),
-        (without(0), "does not begin as a backup does"),
+        (without(0), "its first line is not that of a backup"),
         (whole.replace("message 4", "message 5"), "fingerprint"),
         (whole.replace("\"through\":5", "\"through\":6"), "should go up to 6"),
         (String::new(), "cut off"),

@@ -158,14 +158,14 @@ fn a_secondary_is_made_to_fail_from_the_page_and_the_refusal_is_seen() {
     let Some(browser) = Browser::open(&cluster.master) else { return };
     browser.await_text("#line", "takes messages");
     browser.click("button[aria-label='Fail: secondary-2']");
-    browser.await_text("#result", "secondary-2: fails, for a minute");
-    browser.await_text("article[aria-label^='secondary-2']", "on demand: appends are refused");
+    browser.await_text("#result", "secondary-2: refuses appends, for a minute");
+    browser.await_text("article[aria-label^='secondary-2']", "injected fault: appends are refused");
     browser.post("in vain");
     browser.await_text("#result", "502");
     browser.await_text("#writes li .why", "secondary-2");
     assert!(browser.run("return document.querySelectorAll('#writes li i.failed').length").as_u64() >= Some(1));
     browser.click("button[aria-label='Heal: secondary-2']");
-    browser.await_text("#result", "shows no fault any more");
+    browser.await_text("#result", "has no fault any more");
     browser.await_text("#line", "takes messages");
     browser.post("after it was healed");
     wait_until("it is written", || browser.log() == ["after it was healed"]);

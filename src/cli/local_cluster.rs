@@ -1,8 +1,7 @@
-//! A whole cluster on this machine: a master and its secondaries as processes of their own, with their log lines in one
-//! place.
+//! A cluster on this machine: a master and its secondaries as processes of their own, with all logs on one terminal.
 //!
-//! The nodes are this same program, started again with `node master` or `node secondary`. Each holds the reading end of
-//! a pipe from here and stops when it closes, so none is left behind, however this process ends.
+//! Each node is this program, started again with `node master` or `node secondary`. It holds the reading end of a pipe
+//! from this process, and stops when the pipe closes. So no node survives this process, however it ends.
 
 use super::exit::{EXIT_FAILED, EXIT_USAGE};
 use super::run;
@@ -21,13 +20,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Secondaries on one machine.
+/// The most secondaries on one machine.
 const SECONDARIES_MAX: u16 = 32;
-/// How long the cluster may take until it takes writes.
+/// How long the cluster may take before it takes writes.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a node may take to stop before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long a line waits for a terminal that takes nothing.
+/// How long a line waits for a terminal that blocks.
 const PRINT_TIMEOUT: Duration = Duration::from_secs(1);
 const POLL_EVERY: Duration = Duration::from_millis(50);
 
@@ -38,16 +37,16 @@ const POLL_EVERY: Duration = Duration::from_millis(50);
     version,
     after_help = "EXAMPLES\n  \
                   cargo run --release                                 a master and two secondaries on 5000 to 5002\n  \
-                  cargo run --release -- --delays 2.0,1.5             with the delays that make the waiting visible\n  \
-                  cargo run --release -- --port 8000 --secondaries 4  more of them, elsewhere\n\n\
+                  cargo run --release -- --delays 2.0,1.5             with delays that make the master wait visibly\n  \
+                  cargo run --release -- --port 8000 --secondaries 4  four secondaries, on other ports\n\n\
                   The nodes take their other settings from the environment: see `master --help`, `secondary --help`.\n\n\
-                  EXIT CODES\n  0  stopped as asked\n  1  a node could not be started\n  2  wrong usage, or a port is taken"
+                  EXIT CODES\n  0  stopped by a signal\n  1  a node could not be started\n  2  wrong usage, or a port is taken"
 )]
 pub struct ClusterFlags {
     /// Port of the master; the secondaries get those that follow.
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
-    /// How many secondaries.
+    /// Number of secondaries.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=i64::from(SECONDARIES_MAX)))]
     secondaries: u16,
     /// Artificial delays of the secondaries before they acknowledge, in seconds, separated by commas.
@@ -61,7 +60,7 @@ pub struct ClusterFlags {
 enum ClusterCommand {
     /// Runs one node, configured by the environment.
     Node {
-        /// Which kind.
+        /// The role of the node.
         role: Role,
     },
 }
@@ -72,7 +71,7 @@ enum Role {
     Secondary,
 }
 
-/// Runs a cluster, or the one node of it that the command line names.
+/// Runs a cluster, or a single node if the command line names one.
 #[must_use]
 pub fn run(flags: &ClusterFlags) -> ExitCode {
     match &flags.command {
@@ -118,7 +117,7 @@ fn stop_all(nodes: &Mutex<Vec<Node>>) {
     }
 }
 
-/// What one node is to be.
+/// The configuration of one node.
 struct Plan {
     name: String,
     role: &'static str,
@@ -126,7 +125,7 @@ struct Plan {
     environment: Vec<(&'static str, String)>,
 }
 
-/// The nodes in the order of their start: the master last, so that it finds its secondaries.
+/// The nodes in the order of their start. The master is the last, so that it finds its secondaries.
 fn plan(flags: &ClusterFlags) -> Result<Vec<Plan>, String> {
     let last_port = u32::from(flags.port) + u32::from(flags.secondaries);
     if last_port > u32::from(u16::MAX) {
@@ -160,7 +159,7 @@ fn plan(flags: &ClusterFlags) -> Result<Vec<Plan>, String> {
 fn check_port(port: u16) -> Result<(), String> {
     TcpListener::bind(("127.0.0.1", port)).map(|_| ()).map_err(|error| {
         format!(
-            "port {port} cannot be used ({error}); stop what uses it, or choose others: --port {}",
+            "port {port} cannot be used ({error}); stop the program that uses it, or choose other ports: --port {}",
             suggestion(port)
         )
     })
@@ -190,7 +189,7 @@ impl Node {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Ctrl-C is for this process, which then stops the master before its secondaries.
+            // Ctrl-C reaches this process only, which then stops the master before its secondaries.
             .process_group(0);
         let mut child = command.spawn()?;
         let paint = terminal.next_paint();
@@ -226,9 +225,9 @@ impl Node {
     }
 }
 
-/// Reports a node that ends by itself, or is killed. The others go on.
-fn watch(nodes: &Arc<Mutex<Vec<Node>>>, terminal: &Arc<Terminal>) {
-    let (watched, shown) = (Arc::clone(nodes), Arc::clone(terminal));
+/// Reports each node that ends while the others go on.
+fn watch(nodes: &Arc<Mutex<Vec<Node>>>, screen: &Arc<Screen>) {
+    let (watched, shown) = (Arc::clone(nodes), Arc::clone(screen));
     let watching = move || loop {
         for node in &mut *lock(&watched) {
             if node.reported {
@@ -242,25 +241,26 @@ fn watch(nodes: &Arc<Mutex<Vec<Node>>>, terminal: &Arc<Terminal>) {
         thread::sleep(POLL_EVERY);
     };
     if let Err(error) = thread::Builder::new().name("watch".to_owned()).spawn(watching) {
-        terminal.say(&format!("nodes that end will not be reported: {error}"));
+        screen.say(&format!("cannot start the thread that reports nodes that end: {error}"));
     }
 }
 
-/// Waits until the cluster takes writes, and prints what to try. A node that ends before that has printed why.
-fn introduce(flags: &ClusterFlags, nodes: &Mutex<Vec<Node>>, terminal: &Arc<Terminal>) -> Result<(), String> {
+/// Waits until the cluster takes writes, and prints commands to try. A node that ends before that has printed what is
+/// wrong with its configuration.
+fn introduce(flags: &ClusterFlags, nodes: &Mutex<Vec<Node>>, screen: &Arc<Screen>) -> Result<(), String> {
     let port = flags.port;
     let master = NodeUrl::new("localhost", port)?;
     let peers = Peers::new(START_TIMEOUT, START_TIMEOUT, run::own_token().as_ref());
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
         if let Some(ended) = lock(nodes).iter_mut().find_map(Node::ended) {
-            return Err(format!("{ended} before the cluster was up; it said why above"));
+            return Err(format!("{ended} before the cluster was up; its log above says why"));
         }
         if peers.is_writable(&master) {
             break;
         }
         if Instant::now() > deadline {
-            terminal.say(&format!("the cluster takes no writes yet; see curl http://localhost:{port}/health"));
+            screen.say(&format!("the cluster takes no writes yet; curl http://localhost:{port}/health shows why"));
             return Ok(());
         }
         thread::sleep(POLL_EVERY);
@@ -283,8 +283,8 @@ enum Stream {
     Error(std::process::ChildStderr),
 }
 
-/// The terminal, shared by all nodes: whole lines, each with the name of its node, in colour if it is a terminal.
-struct Terminal {
+/// The output, shared by all nodes: whole lines, each with the name of its node, in colour on a terminal.
+struct Screen {
     colored: bool,
     painted: Mutex<usize>,
     console: Console,
@@ -320,8 +320,8 @@ impl Terminal {
         self.print(&format!("{on}{text}{off}\n"));
     }
 
-    /// A reader that went away, as in `local_cluster | head`, must not stop the cluster, and a reader that reads
-    /// nothing must not keep it from stopping: what it does not take within [`PRINT_TIMEOUT`] is left out.
+    /// Prints a text, or drops what the output does not take in time. Without that, a reader that ends, as in
+    /// `local_cluster | head`, would stop the cluster, and one that reads nothing would keep it from stopping.
     fn print(&self, text: &str) {
         self.console.write(text.as_bytes(), PRINT_TIMEOUT);
     }

@@ -1,4 +1,4 @@
-//! From the command line to a node in operation, and to its exit code.
+//! Runs a node or a command, from the command line to the exit code.
 
 use super::commands;
 use super::exit::{EXIT_FAILED, EXIT_USAGE};
@@ -18,10 +18,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the reason for an exit waits for an error output that takes nothing.
-const COMPLAINT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the last line waits for an error output that blocks.
+const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Runs a master until a signal stops it, or runs the command of the command line instead.
+/// Runs a master until a signal stops it, or the command that the command line names.
 #[must_use]
 pub fn master(flags: &MasterFlags) -> ExitCode {
     shutdown::ignore_file_size_signal();
@@ -41,7 +41,7 @@ pub fn master(flags: &MasterFlags) -> ExitCode {
     }
 }
 
-/// Runs a secondary until a signal stops it, or runs the command of the command line instead.
+/// Runs a secondary until a signal stops it, or the command that the command line names.
 #[must_use]
 pub fn secondary(flags: &SecondaryFlags) -> ExitCode {
     shutdown::ignore_file_size_signal();
@@ -66,7 +66,7 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// The token that this process shows to nodes: the one that a master would have with this environment.
+/// The token with which this process calls nodes: the one that a master with this environment has.
 pub(crate) fn own_token() -> Option<Token> {
     let settings = MasterFlags::default().resolve(&environment).ok()?;
     settings.common.access.own().cloned()
@@ -77,11 +77,13 @@ type Node = (Arc<dyn Service>, Box<dyn FnOnce()>);
 
 fn refuse(role: &str, faults: &Faults) -> ExitCode {
     let faults: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
-    complain(&format!("{role}: the configuration is wrong; nothing was started{faults}\nsee {role} --help"));
+    complain(&format!(
+        "{role}: the configuration is wrong; nothing was started{faults}\n{role} --help lists the settings"
+    ));
     ExitCode::from(EXIT_USAGE)
 }
 
-/// Says on the error output why this process ends. An output that takes nothing does not keep it from ending.
+/// Writes to the error output why this process ends. An output that blocks does not keep it from ending.
 fn complain(why: &str) {
     Console::stderr().write(format!("{why}\n").as_bytes(), COMPLAINT_TIMEOUT);
 }
@@ -102,7 +104,7 @@ fn run(
         Ok(listener) => listener,
         Err(error) => {
             complain(&format!(
-                "{role}: cannot listen on {}: {error}; choose another port with --port, or stop what uses it",
+                "{role}: cannot listen on {}: {error}; choose another --port, or stop the program that uses it",
                 common.listen
             ));
             return ExitCode::from(EXIT_USAGE);
@@ -151,7 +153,7 @@ fn open_store(role: &str, common: &CommonSettings, log: &NodeLog) -> Result<Arc<
             let is_empty = store.last() == Id::ZERO && store.identity().is_ok_and(|identity| identity.is_none());
             if is_empty && log.goes_on() {
                 let otherwise = match role {
-                    "master" => "put the directory back, or make it anew with \"master restore\"",
+                    "master" => "put the directory back, or restore it with \"master restore\"",
                     _ => "put the directory back; otherwise its master sends everything again",
                 };
                 log::warn!(
@@ -164,7 +166,7 @@ fn open_store(role: &str, common: &CommonSettings, log: &NodeLog) -> Result<Arc<
             Ok(store)
         }
         None => {
-            log::warn!("the log is in memory only (DATA_DIR is \"memory\") and is lost when this node ends");
+            log::warn!("DATA_DIR is \"memory\", so this node loses its log when it ends");
             Ok(Arc::new(Memory::new(CopyId::new(random::bits_64()))))
         }
     }

@@ -1,16 +1,18 @@
-//! Who may do what.
+//! Which client may do what.
 //!
-//! Two tokens, both optional. `CLUSTER_TOKEN` is what the nodes of a cluster show each other; without it nobody may act as
-//! a node, register or remove one, or ask for faults. `CLIENT_TOKEN` is for everything else: without it nobody may read or
-//! write. Whoever may change the cluster may do that, too. Only whether a node is alive and ready is told to everybody,
-//! because orchestrators ask that.
+//! A node can have two tokens. Where `CLUSTER_TOKEN` is set, only a client that shows it may replicate, register or
+//! remove a node, or ask for faults. Where `CLIENT_TOKEN` is set, a client needs one of the two tokens for everything
+//! else. Only liveness and readiness need none, because orchestrators ask for them.
 //!
-//! How a token is shown and compared is in [`token`](crate::wire::token).
+//! How a client shows a token, and how a node compares it, is in [`token`](crate::wire::token).
 //!
-//! Beside that, a browser may not be used against a node by a page of somebody else: what it says about where a request
-//! comes from (`Sec-Fetch-Site`, or `Origin`) is believed, and what would change something is refused. Who shows no token,
-//! because none is needed, is served only if the request names this node; see [`hosts`]. And without a cluster token, a node can only be registered by itself, or from the machine of the master: nobody makes the master
-//! call addresses elsewhere.
+//! Three more checks keep a node from serving requests that its operator did not intend:
+//!
+//! - A request that would change something is refused if the browser says that it comes from a page of another site
+//!   (`Sec-Fetch-Site`, or `Origin`).
+//! - A request without a token has to name this node in `Host`, see [`hosts`].
+//! - Without a cluster token, the master accepts a registration only from the node itself or from its own machine.
+//!   Otherwise any client could make the master call any address.
 
 use crate::http::{Exchange, Method, Reply};
 use crate::node::hosts::{self, Hosts};
@@ -18,7 +20,7 @@ use crate::wire::address::NodeUrl;
 use crate::wire::token::{Token, secret};
 use std::net::{IpAddr, ToSocketAddrs};
 
-/// Who may use a route. Each admits what the next one admits, and more.
+/// Which clients may use a route. Each guard admits all clients that the next one admits.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Guard {
     /// Every client.
@@ -34,20 +36,20 @@ pub(crate) enum Guard {
 pub(crate) struct Access {
     pub(crate) cluster: Option<Token>,
     pub(crate) client: Option<Token>,
-    /// Names of this node, for those who show no token.
+    /// Names of this node, for requests without a token.
     pub(crate) hosts: Hosts,
 }
 
 impl Access {
-    /// What this process shows when it asks a node for its log.
+    /// The token that this process shows when it asks a node for its log.
     pub(crate) fn own(&self) -> Option<&Token> {
         self.cluster.as_ref().or(self.client.as_ref())
     }
 
-    /// Lets a request in.
+    /// Checks whether a request may use a route.
     ///
     /// # Errors
-    /// With the reply that refuses it.
+    /// With the reply that refuses the request.
     pub(crate) fn admit(&self, exchange: &Exchange, guard: Guard) -> Result<(), Reply> {
         if exchange.method() != Method::Get {
             check_site(exchange)?;
@@ -72,7 +74,7 @@ impl Access {
         Err(refused("the token is wrong"))
     }
 
-    /// Refuses a request that names another host, which no token excuses.
+    /// Refuses a request that names another host, unless it shows the token of the cluster.
     fn check_host(&self, exchange: &Exchange) -> Result<(), Reply> {
         let Some(host) = exchange.header("Host").filter(|host| !self.hosts.name(host)) else { return Ok(()) };
         let shown = exchange.header("Authorization").and_then(secret);
@@ -92,7 +94,7 @@ impl Access {
         ))
     }
 
-    /// Whether a client may have the master call an address.
+    /// Checks whether a client may make the master call an address.
     ///
     /// # Errors
     /// With the reason.
@@ -116,7 +118,7 @@ fn refused(why: &str) -> Reply {
     Reply::problem(401, why).with_header("WWW-Authenticate", "Basic realm=\"replicated-log\", Bearer")
 }
 
-/// Refuses a request if a browser says that a page of another site is behind it.
+/// Refuses a request if the browser says that a page of another site sent it.
 fn check_site(exchange: &Exchange) -> Result<(), Reply> {
     let (site, origin) = (exchange.header("Sec-Fetch-Site"), exchange.header("Origin"));
     let host = exchange.header("Host").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `GET /backup`: the decided part of the log as a file, while the node goes on.
+//! `GET /backup`: the decided part of the log as a file, while the node serves.
 
 use crate::http::{Pieces, Reply};
 use crate::process::clock;
@@ -9,17 +9,17 @@ use crate::wire::timestamp::rfc3339;
 use std::io;
 use std::sync::Arc;
 
-/// How much is read and sent at a time.
+/// The most that a node reads and sends at a time.
 const PIECE: ReadLimit = ReadLimit { slots_max: 1_000, bytes_max: 256 << 10 };
 
-/// Answers with everything up to an id, which is decided.
+/// Answers with everything up to a decided id.
 pub(crate) fn backup(store: &Arc<dyn Store>, server_id: &str, through: Id) -> Reply {
     match store.identity() {
         Ok(Some(identity)) => {
             let head = head_of(identity, server_id.to_owned(), through);
             Reply::lines(pieces(Arc::clone(store), &head))
         }
-        Ok(None) => Reply::not_found("this node holds no log of a master of ours"),
+        Ok(None) => Reply::not_found("this node holds no log yet"),
         Err(error) => Reply::no_answer(500, &error.to_string()),
     }
 }

@@ -1,12 +1,12 @@
-//! Faults on demand, for demonstrations and tests: a slow node, one that fails, one whose network is cut.
+//! Fault injection, for demonstrations and tests: a slow node, one that fails, one whose network is cut.
 //!
-//! A node shows faults only if it was started with `ENABLE_FAULTS=1`. There is one fault at a time; `PUT /faults` replaces
-//! it, `DELETE /faults` ends it, and it always ends by itself. What people ask for and read is never touched; only what
-//! nodes say to each other, and what appends: a replicate call that brings messages on a secondary, a posted message on
-//! the master.
+//! A node injects faults only if it was started with `ENABLE_FAULTS=1`. There is one fault at a time: `PUT /faults`
+//! replaces it, `DELETE /faults` ends it, and it ends by itself after its duration. A fault concerns calls between
+//! nodes and appends (a replicate call with messages on a secondary, a posted message on the master), and never what
+//! clients read.
 //!
-//! A cut loses traffic as a broken network does: nobody gets an answer, and whoever calls waits until his timeout ends.
-//! Here that is a thread, so a silence ends with an error after [`SILENCE_MAX`].
+//! A cut loses traffic as a broken network does: the caller gets no answer until its timeout. Each such call holds a
+//! thread here, so it ends with an error after [`SILENCE_MAX`].
 
 use crate::http::{Exchange, Method, Reply};
 use crate::peer::Network;
@@ -16,19 +16,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a caller is left without an answer, if he waits so long.
+/// The longest time for which a cut leaves a caller without an answer.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
-/// What a caller learns whose call or answer was lost.
-const NO_ANSWER: &str = "no answer in time (the network is cut: somebody asked for that fault)";
+/// Why a call through a cut network has failed, for its caller.
+const NO_ANSWER: &str = "no answer in time (an injected fault cuts the network)";
 
 /// The faults of one node.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     enabled: bool,
-    /// Of a master: its delay concerns its own copies, which nobody counts.
+    /// Whether this is a master, which refuses a fault with both `delay` and `calls`, because its delay concerns
+    /// rounds, which `calls` does not count.
     is_master: bool,
-    /// There is a fault: all that is asked while there is none.
+    /// There is a fault. Without one, this is all that a call reads, so it takes no lock.
     active: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
@@ -37,9 +38,9 @@ pub(crate) struct Faults {
 #[derive(Debug, Default)]
 struct State {
     fault: Option<Active>,
-    /// Faults so far; the latest has this number.
+    /// How many faults there were. It numbers the latest one.
     number: u64,
-    /// How often the latest did something.
+    /// How often the latest fault had an effect.
     hits: u64,
 }
 
@@ -50,15 +51,15 @@ struct Active {
 }
 
 impl Faults {
-    /// Of a master or a secondary that shows faults when it is asked to, or never does.
+    /// The faults of a master or a secondary, which injects faults only if `enabled`.
     pub(crate) fn new(enabled: bool, is_master: bool) -> Arc<Faults> {
         if enabled {
-            log::warn!("faults can be asked for with PUT /faults: ENABLE_FAULTS is set");
+            log::warn!("PUT /faults can inject faults into this node: ENABLE_FAULTS is set");
         }
         Arc::new(Faults { enabled, is_master, ..Faults::default() })
     }
 
-    /// Whether faults can be asked for.
+    /// Whether clients can inject faults.
     pub(crate) fn is_enabled(&self) -> bool {
         self.enabled
     }
@@ -67,10 +68,10 @@ impl Faults {
     pub(crate) fn answer(self: &Arc<Faults>, mut exchange: Exchange) {
         let reply = match exchange.method() {
             Method::Get => Reply::json(200, &self.report()),
-            _ if !self.enabled => Reply::problem(403, "this node shows no faults; start it with ENABLE_FAULTS=1"),
+            _ if !self.enabled => Reply::problem(403, "this node injects no faults; start it with ENABLE_FAULTS=1"),
             Method::Put => exchange.read_body().and_then(|body| self.set(&body)).unwrap_or_else(|reply| reply),
             _ => {
-                self.end(|_| true, "as asked");
+                self.end(|_| true, "on request");
                 Reply::json(200, &self.report())
             }
         };
@@ -91,12 +92,12 @@ impl Faults {
             state.number
         };
         self.changed.notify_all();
-        log::warn!("a fault was asked for: {}", describe(&fault));
+        log::warn!("injecting a fault: {}", describe(&fault));
         let faults = Arc::clone(self);
         let watched = thread::Builder::new().name("fault".to_owned()).spawn(move || faults.end_in_time(number));
         if let Err(error) = watched {
             self.end(|state| state.number == number, "at once");
-            return Err(Reply::problem(503, &format!("no thread could be started that ends the fault: {error}")));
+            return Err(Reply::problem(503, &format!("cannot start the thread that ends the fault: {error}")));
         }
         Ok(Reply::json(200, &self.report()))
     }
@@ -125,13 +126,14 @@ impl Faults {
 
     fn end_now(&self, state: &mut State, how: &str) {
         if state.fault.take().is_some() {
-            log::warn!("the fault ended {how}; it did something {} times", state.hits);
+            log::warn!("the fault ended {how}; it had an effect {} times", state.hits);
             self.active.store(false, Ordering::Release);
             self.changed.notify_all();
         }
     }
 
-    /// Waits so long, but no longer than the fault lasts that it is for. One that ended with this call lasts for it.
+    /// Sleeps for a duration, but no longer than the current fault lasts. A fault whose last call this is does not cut
+    /// the sleep short.
     pub(crate) fn sleep(&self, duration: Duration) {
         if duration.is_zero() {
             return;
@@ -142,7 +144,7 @@ impl Faults {
         drop(self.changed.wait_timeout_while(state, duration, goes_on).unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// What this node says of its faults.
+    /// What `GET /faults` shows.
     pub(crate) fn report(&self) -> FaultReport {
         let state = self.lock();
         let left = |active: &Active| active.until.saturating_duration_since(Instant::now());
@@ -150,22 +152,22 @@ impl Faults {
         FaultReport { enabled: self.enabled, active, hits: state.hits }
     }
 
-    /// What `/health` shows: the fault, while there is one.
+    /// The current fault, as `/health` shows it.
     pub(crate) fn active(&self) -> Option<ActiveFault> {
         if self.is_active() { self.report().active } else { None }
     }
 
-    /// The fault that there is now, in words.
+    /// The current fault, in words.
     pub(crate) fn in_words(&self) -> Option<String> {
         if self.is_active() { self.lock().fault.map(|active| words(&active.fault)) } else { None }
     }
 
-    /// Whether there is a fault now.
+    /// Whether there is a fault.
     pub(crate) fn is_active(&self) -> bool {
         self.active.load(Ordering::Acquire)
     }
 
-    /// A call that appends has come: what it meets.
+    /// Counts a call that appends, and gives the fault that applies to it.
     pub(crate) fn meet(&self) -> Option<Fault> {
         if !self.is_active() {
             return None;
@@ -177,12 +179,12 @@ impl Faults {
         let was_last = active.fault.calls == Some(0);
         state.hits += 1;
         if was_last {
-            self.end_now(&mut state, "after the calls it was for");
+            self.end_now(&mut state, "after its last call");
         }
         Some(met)
     }
 
-    /// How long the node waits before its own copy counts.
+    /// How long the node delays its own copy.
     pub(crate) fn delay(&self) -> Duration {
         if !self.is_active() {
             return Duration::ZERO;
@@ -190,7 +192,8 @@ impl Faults {
         self.lock().fault.map_or(Duration::ZERO, |active| active.fault.delay)
     }
 
-    /// Answers a call of another node. If the call or its answer is lost, whoever still listens after a silence is told so.
+    /// Answers a call of another node. If the call or its answer is lost, the caller gets an error once the cut ends,
+    /// after [`SILENCE_MAX`] at the latest.
     pub(crate) fn answer_node(&self, mut exchange: Exchange, answer: impl FnOnce(&mut Exchange) -> Reply) {
         let answered = self.pass(Cut::is_deaf, SILENCE_MAX).and_then(|()| {
             let reply = answer(&mut exchange);
@@ -199,7 +202,7 @@ impl Faults {
         exchange.reply(answered.unwrap_or_else(|()| lost()));
     }
 
-    /// Whether traffic passes; if it is lost, waits before it says so.
+    /// Fails if traffic is lost, after `silence` or at the end of the cut.
     fn pass(&self, is_lost: impl Fn(Cut) -> bool, silence: Duration) -> Result<(), ()> {
         if !self.is_active() {
             return Ok(());
@@ -220,7 +223,7 @@ impl Faults {
     }
 }
 
-/// If a call or its answer is lost, that lasts until the timeout of the caller ends, or the cut.
+/// A call that is lost, or whose answer is lost, fails after the caller's timeout or at the end of the cut.
 impl Network for Faults {
     fn carry_call(&self, timeout: Duration) -> Result<(), String> {
         self.pass(Cut::is_mute, timeout).map_err(|()| NO_ANSWER.to_owned())
@@ -232,12 +235,12 @@ impl Network for Faults {
 }
 
 fn lost() -> Reply {
-    Reply::no_answer(503, "this call was lost: somebody asked this node for that fault")
+    Reply::no_answer(503, "this call was lost by an injected fault")
 }
 
-/// The answer to a call that a fault lets fail without having done anything.
+/// The answer to a call that a fault refuses before anything is appended.
 pub(crate) fn failed_before() -> Reply {
-    Reply::overloaded("nothing was appended: somebody asked this node for that fault")
+    Reply::overloaded("nothing was appended, because of an injected fault")
 }
 
 fn describe(fault: &Fault) -> String {

@@ -1,4 +1,4 @@
-//! `GET /fingerprint`: what a node holds in a part of the log, in 64 digits.
+//! `GET /fingerprint`: the fingerprint of a part of the log.
 
 use crate::http::{Exchange, Reply};
 use crate::process::text::number;
@@ -6,8 +6,7 @@ use crate::protocol::{Fingerprint, Id};
 use crate::store::{Store, StoreError, Trouble, walk};
 use crate::wire::node::FingerprintBody;
 
-/// Answers for the ids after `after`, from the beginning if that is not given, up to `through`, to the end of what is
-/// decided if that is not given.
+/// Answers for the ids after `after` up to `through`. By default these are 0 and the high watermark.
 pub(crate) fn answer(exchange: &Exchange, store: &dyn Store, decided: Id) -> Reply {
     let (after, through) = match (id(exchange, "after", Id::ZERO), id(exchange, "through", decided)) {
         (Ok(after), Ok(through)) => (after, through),
@@ -22,13 +21,13 @@ pub(crate) fn answer(exchange: &Exchange, store: &dyn Store, decided: Id) -> Rep
         );
     }
     if let Some(Trouble::Failed(why)) = store.trouble() {
-        return Reply::no_answer(503, &format!("what this node holds is not to be relied on: {why}"));
+        return Reply::no_answer(503, &format!("the store of this node has failed: {why}"));
     }
     match (store.identity(), fingerprint(store, after, through)) {
         (Ok(Some(identity)), Ok(fingerprint)) => {
             Reply::json(200, &FingerprintBody::new(identity.log_id, after, through, fingerprint))
         }
-        (Ok(None), _) => Reply::not_found("this node holds no log of a master of ours"),
+        (Ok(None), _) => Reply::not_found("this node holds no log yet"),
         (Err(error), _) | (_, Err(error)) => Reply::no_answer(500, &error.to_string()),
     }
 }

@@ -1,20 +1,20 @@
-//! The names under which a node is served to those who show no token.
+//! The names under which a node serves requests without a token.
 //!
-//! A page of another site can make its own name lead to this machine, after the browser has loaded it (*DNS rebinding*):
-//! then the browser takes this node for that site, and the page may read everything and post. The name stays in the
-//! `Host` of each request, so a node answers only to names that no other site has: IP addresses, `localhost`, names without
-//! a dot, which the public DNS gives to no site, and those that its configuration names.
+//! Once a browser has loaded a page, the page's site can point its own name at this machine (*DNS rebinding*). The
+//! browser then takes this node for that site, and lets the page read and post. `Host` still carries the name of the
+//! site, so a node answers only to names that no other site can have: IP addresses, `localhost`, names without a dot
+//! (public DNS has none), and the names in its configuration.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Names beside those that every node has.
+/// The configured names. Every node also answers to addresses, `localhost` and names without a dot.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hosts(Vec<Pattern>);
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Pattern {
     Any,
-    /// A name and everything below it, with the dot between them.
+    /// Every name with this ending, which begins with a dot.
     Below(String),
     Exactly(String),
 }
@@ -29,7 +29,7 @@ impl Hosts {
         names.map(Pattern::parse).collect::<Result<_, _>>().map(Hosts)
     }
 
-    /// The same, and one name more.
+    /// Adds a name.
     pub(crate) fn and(mut self, name: &str) -> Hosts {
         self.0.push(Pattern::Exactly(canonical(name)));
         self
@@ -47,12 +47,12 @@ impl Hosts {
         is_address || is_local || self.0.iter().any(|pattern| pattern.fits(&host))
     }
 
-    /// Whether every name is taken for this node's.
+    /// Whether the node answers to every name.
     pub(crate) fn are_all(&self) -> bool {
         self.0.contains(&Pattern::Any)
     }
 
-    /// The names with a dot, for people; nothing if there are none.
+    /// The names with a dot, for sentences. The text is empty if there are none.
     pub(crate) fn in_words(&self) -> String {
         let names = self.0.iter().filter_map(|pattern| match pattern {
             Pattern::Any => None,
@@ -88,8 +88,8 @@ impl Pattern {
     }
 }
 
-/// Whether an `Origin` is the one of a request with this `Host`: a port that is the default of the origin's scheme is the same
-/// as none. A proxy may have ended TLS, so the scheme itself says nothing.
+/// Whether an `Origin` is that of a request with this `Host`. The default port of the origin's scheme is the same as
+/// none. The schemes are not compared, because a proxy may have ended TLS.
 pub(crate) fn is_origin_of(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let default_port = match scheme {

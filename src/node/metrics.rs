@@ -1,8 +1,7 @@
-//! What `/metrics` tells, in the text format of Prometheus: the only room that knows `prometheus`.
+//! What `/metrics` shows, in the text format of Prometheus. Only this file uses the crate `prometheus`.
 //!
-//! Two kinds of figures meet here. What happens is counted where it happens, in a [`MasterMetrics`] or a
-//! [`SecondaryMetrics`]; what is so at the moment is put into [`Gauges`] when somebody asks, from the same status that
-//! `/health` shows.
+//! Events are counted when they happen, in a [`MasterMetrics`] or a [`SecondaryMetrics`]. The current state goes into
+//! [`Gauges`] at each request, from the status that `/health` shows.
 //!
 //! Names follow the conventions of Prometheus: a prefix, base units (seconds, bytes), `_total` for what only grows.
 
@@ -21,7 +20,7 @@ use std::time::Duration;
 const PREFIX: &str = "replicated_log";
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Bounds for what normally takes a millisecond and may take as long as a delay or a time-out, in seconds.
+/// Bounds in seconds, for what normally takes a millisecond and takes as long as a delay or a timeout at most.
 const SECONDS: [f64; 17] =
     [0.000_25, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.007_5, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0];
 /// Bounds for the messages of a round.
@@ -36,9 +35,9 @@ pub(crate) enum WriteOutcome {
     Short,
     /// It had an id, and was refused.
     Refused,
-    /// It was not taken.
+    /// It got no id: it was refused at once.
     Rejected,
-    /// This master cannot tell.
+    /// This master does not know.
     Unknown,
 }
 
@@ -75,19 +74,19 @@ pub(crate) struct MasterMetrics {
 impl MasterMetrics {
     pub(crate) fn new() -> MasterMetrics {
         let registry = Registry::new();
-        let writes = counters(&registry, "writes_total", "Writes by what became of them.", "outcome");
+        let writes = counters(&registry, "writes_total", "Writes by outcome.", "outcome");
         MasterMetrics {
             writes: WriteOutcome::ALL.map(|outcome| writes.with_label_values(&[outcome.name()])),
             write_seconds: histogram(
                 &registry,
                 "write_duration_seconds",
-                "From the acceptance of a write to its answer, of those that had an id.",
+                "Time from the acceptance of a write to its reply, for writes that had an id.",
                 &SECONDS,
             ),
             ack_seconds: histograms(
                 &registry,
                 "replica_ack_duration_seconds",
-                "From sending a secondary messages to its acknowledgement.",
+                "Time from sending messages to a secondary to its acknowledgement.",
                 "secondary",
             ),
             append_seconds: append_histogram(&registry),
@@ -108,9 +107,9 @@ impl MasterMetrics {
         self.ack_seconds.with_label_values(&[secondary]).observe(time.as_secs_f64());
     }
 
-    /// A secondary is gone for good.
+    /// Removes the figures of a secondary that was removed.
     pub(crate) fn forget(&self, secondary: &str) {
-        // There is nothing to forget of one that never acknowledged anything.
+        // This fails for a secondary that never acknowledged anything.
         let _ = self.ack_seconds.remove_label_values(&[secondary]);
     }
 
@@ -144,7 +143,7 @@ impl SecondaryMetrics {
             call_seconds: histogram(
                 &registry,
                 "call_duration_seconds",
-                "From the arrival of messages to their acknowledgement, the artificial delay included.",
+                "Time from the arrival of messages to their acknowledgement, the artificial delay included.",
                 &SECONDS,
             ),
             append_seconds: append_histogram(&registry),
@@ -169,11 +168,11 @@ impl SecondaryMetrics {
     }
 }
 
-/// What is so at the moment.
+/// The current state of a node.
 pub(crate) struct Gauges(Registry);
 
 impl Gauges {
-    /// With what every node can tell.
+    /// The gauges of every node, whichever its role.
     pub(crate) fn of_node(
         exchange: &Exchange,
         data_dir: Option<&Path>,
@@ -182,39 +181,46 @@ impl Gauges {
     ) -> Gauges {
         let gauges = Gauges(Registry::new());
         let labels = ["version", "role", "server_id"];
-        let info = gauges.family("build_info", "Always 1; the labels tell what runs.", &labels);
+        let info = gauges.family("build_info", "Always 1. The labels name the program and its role.", &labels);
         info.with_label_values(&[version(), status.role, &status.server_id]).set(1.0);
-        gauges.set("uptime_seconds", "Since the node was started.", status.uptime_s as f64);
+        gauges.set("uptime_seconds", "Seconds since the start of the node.", status.uptime_s as f64);
         gauges.set("messages", "Messages that are visible.", status.message_count as f64);
         gauges.set("epoch", "The epoch of the master, as this node knows it.", status.epoch as f64);
         gauges.set("last_id", "The newest id in the log.", status.last as f64);
-        gauges.set("decided_id", "Every id up to here has its fate.", status.decided as f64);
+        gauges.set("decided_id", "The high watermark: every id up to this one is decided.", status.decided as f64);
         gauges.set("pending", "Messages that are undecided.", status.pending as f64);
         gauges.set("followers", "Clients that follow the log, or wait for a message.", followers as f64);
         let http::Figures { connections, refused, unanswered } = exchange.figures();
-        gauges.set("http_connections", "Open connections, about.", connections as f64);
+        gauges.set("http_connections", "Open connections, approximately.", connections as f64);
         gauges.set("http_requests_unanswered", "Requests that are not answered yet.", unanswered as f64);
-        let refusals =
-            IntCounter::with_opts(named("http_connections_refused_total", "Connections that found no room."));
+        let refusals = IntCounter::with_opts(named(
+            "http_connections_refused_total",
+            "Connections refused because there were too many.",
+        ));
         registered(&gauges.0, refusals).inc_by(refused);
         let budgets = || status.budgets.iter().map(|(name, figures)| (*name, figures));
         let bytes = budgets().map(|(name, figures)| (name, figures.bytes as f64));
-        gauges.set_each("budget_bytes", "Memory that clients make this node use, by what for.", "budget", bytes);
+        gauges.set_each("budget_bytes", "Memory that clients make this node use, by purpose.", "budget", bytes);
         let most = budgets().map(|(name, figures)| (name, figures.bytes_max as f64));
-        gauges.set_each("budget_bytes_max", "The most of it that there may be.", "budget", most);
-        let refused = counters(&gauges.0, "budget_refused_total", "Requests that found no room in it.", "budget");
+        gauges.set_each("budget_bytes_max", "The limit of that memory, by purpose.", "budget", most);
+        let refused =
+            counters(&gauges.0, "budget_refused_total", "Requests refused because that memory was used up.", "budget");
         budgets().for_each(|(name, figures)| refused.with_label_values(&[name]).inc_by(figures.refused));
         gauges.set(
             "store_warning",
-            "Whether the store has a warning, which /health tells.",
+            "Whether the store has a warning, which /health shows.",
             flag(status.warning.is_some()),
         );
         if let Some(data_dir) = data_dir {
             gauges.set("data_bytes", "Bytes of the files in the data directory.", file_bytes(data_dir) as f64);
             if let Ok(disk) = statvfs(data_dir) {
                 let bytes = |blocks: u64| (blocks * disk.f_frsize) as f64;
-                gauges.set("disk_free_bytes", "Room left on the file system of the data.", bytes(disk.f_bavail));
-                gauges.set("disk_size_bytes", "Size of that file system.", bytes(disk.f_blocks));
+                gauges.set(
+                    "disk_free_bytes",
+                    "Free space of the file system that holds the data.",
+                    bytes(disk.f_bavail),
+                );
+                gauges.set("disk_size_bytes", "Size of the file system that holds the data.", bytes(disk.f_blocks));
             }
         }
         gauges
@@ -241,7 +247,7 @@ impl Gauges {
     }
 }
 
-/// Yes or no as a figure.
+/// A truth value as a figure, 0 or 1.
 pub(crate) fn flag(holds: bool) -> f64 {
     f64::from(u8::from(holds))
 }
@@ -260,7 +266,7 @@ fn text(registry: &Registry, gauges: &Gauges) -> Reply {
 }
 
 fn append_histogram(registry: &Registry) -> Histogram {
-    histogram(registry, "append_duration_seconds", "To append messages to the node's own log and sync it.", &SECONDS)
+    histogram(registry, "append_duration_seconds", "Time to append messages to this node's log and sync it.", &SECONDS)
 }
 
 fn named(name: &str, help: &str) -> Opts {

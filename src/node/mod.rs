@@ -1,16 +1,16 @@
-//! What every node does, whichever its role: it shows its log, tells how it is, and says who may ask.
+//! What every node does, whichever its role: it serves its log and its status, and checks access.
 //!
-//! - [`access`], [`hosts`]: who may ask what, and under which names a node is served.
-//! - [`backups`], [`fingerprints`]: the decided part of a log as a file, and in 64 digits.
-//! - [`faults`]: what a node does wrong when it is asked to.
+//! - [`access`], [`hosts`]: which client may do what, and the names that a node answers to.
+//! - [`backups`], [`fingerprints`]: the decided part of a log as a file, and its fingerprint.
+//! - [`faults`]: fault injection.
 //! - [`ids`]: ids in words.
 //! - [`live`]: the page at `/`, and the views that it shows.
 //! - [`logging`]: log lines.
-//! - [`metrics`]: what `/metrics` tells; the only file that knows `prometheus`.
-//! - [`semaphore`]: a limited number of places for clients who stay.
-//! - [`readiness`], [`status`]: what a node says of itself.
+//! - [`metrics`]: what `/metrics` shows. Only this file uses the crate `prometheus`.
+//! - [`semaphore`]: a limited number of permits for clients that stay connected.
+//! - [`readiness`], [`status`]: the replies about the state of a node.
 //! - [`reading`]: pages, exports, followers.
-//! - [`routes`]: the route table, every path and method of the API; to add one, begin there.
+//! - [`routes`]: the route table, with every path and method of the API. To add a route, begin there.
 //! - [`settings`]: what both roles are configured with.
 
 pub(crate) mod access;

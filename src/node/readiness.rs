@@ -1,4 +1,4 @@
-//! Whether a node can serve: what orchestrators ask with `/readyz`, and people with `/readyz?verbose`.
+//! Whether a node can serve: `/readyz` for orchestrators, `/readyz?verbose` for people.
 
 use crate::http::{Exchange, Reply};
 use crate::process::threads;
@@ -6,10 +6,10 @@ use crate::store::{Store, Trouble};
 use serde_json::json;
 use std::fmt::Write;
 
-/// One thing that a node needs to be ready.
+/// A condition for readiness.
 pub(crate) struct Check {
     name: &'static str,
-    /// What is wrong with it.
+    /// Why it does not hold.
     fault: Option<String>,
 }
 
@@ -18,13 +18,13 @@ impl Check {
         Check { name, fault }
     }
 
-    /// Its log can be read. A disk without room does not count: it is read all the same.
+    /// Whether the log can be read. A full disk does not matter for that.
     pub(crate) fn store(store: &dyn Store) -> Check {
         let fault = store.trouble().filter(|trouble| matches!(trouble, Trouble::Failed(_)));
         Check::new("store", fault.map(|trouble| trouble.to_string()))
     }
 
-    /// Every thread that it needs is there, and none has left anything half done.
+    /// Whether every needed thread runs, and no panic has left a step half done.
     pub(crate) fn threads(half_done: Option<String>) -> Check {
         Check::new("threads", half_done.or_else(threads::lost))
     }
@@ -39,7 +39,7 @@ pub(crate) fn alive() -> Reply {
     Reply::json(200, &json!({ "status": "alive" }))
 }
 
-/// Answers `GET /readyz`: 200 if nothing is wrong. With `verbose`, a line for each check.
+/// Answers `GET /readyz`: 200 if every check passes. With `verbose`, the reply has a line for each check.
 pub(crate) fn answer(exchange: &Exchange, checks: &[Check]) -> Reply {
     let fault = checks.iter().find_map(|check| check.fault.as_deref());
     if exchange.query("verbose").is_some() {

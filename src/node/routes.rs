@@ -2,10 +2,12 @@
 //!
 //! To add a route:
 //!
-//! 1. Add a row to [`ROUTES`], and its endpoint to [`NodeEndpoint`] if every node serves it, to [`MasterEndpoint`] if only
-//!    the master does, to [`SecondaryEndpoint`] if only a secondary does.
-//! 2. Handle the endpoint in `src/master/routes.rs`, `src/secondary/routes.rs`, or both: they do not compile without it.
-//! 3. Describe the route in `openapi.json` and `docs/api.md`. The tests of this file fail until both agree with the table.
+//! 1. Add a row to [`ROUTES`], and its endpoint to [`NodeEndpoint`] if every node serves it, to [`MasterEndpoint`] if
+//!    only the master does, to [`SecondaryEndpoint`] if only a secondary does.
+//! 2. Handle the endpoint in `src/master/routes.rs`, `src/secondary/routes.rs`, or both: they do not compile without
+//!    it.
+//! 3. Describe the route in `openapi.json` and `docs/api.md`. The tests of this file fail until both agree with the
+//!    table.
 //!
 //! The access check, the redirection to the master, and the replies 404 and 405 follow from the row.
 
@@ -16,8 +18,8 @@ use Guard::{Client, Cluster, Open};
 use OnSecondary::{Absent, Redirect};
 use {MasterEndpoint::*, NodeEndpoint::*, SecondaryEndpoint::*};
 
-/// Method, path, guard, endpoint, and a summary for the documents. The methods of one path follow each other, as `Allow` is
-/// to list them.
+/// Method, path, guard, endpoint, and a summary for the documents. The methods of one path follow each other, as
+/// `Allow` is to list them.
 static ROUTES: &[Route] = &[
     route(GET, "/messages", Client, Node(Messages), "List the log or a part of it, or follow it"),
     route(POST, "/messages", Client, Master(PostMessage, Redirect), "Append one message, or several"),
@@ -67,7 +69,7 @@ struct Route {
     method: Method,
     /// The method as `Allow` names it.
     allow: &'static str,
-    /// The path as it is sent: no node decodes it. `{name}` stands for one part of it, which is not empty.
+    /// The path as it is sent, because no node decodes it. `{name}` stands for one non-empty part.
     path: &'static str,
     guard: Guard,
     endpoint: Endpoint,
@@ -82,7 +84,7 @@ pub(crate) enum Endpoint {
     Node(NodeEndpoint),
     /// The master serves it.
     Master(MasterEndpoint, OnSecondary),
-    /// A secondary serves it; the master does not have it.
+    /// A secondary serves it, and the master does not have it.
     Secondary(SecondaryEndpoint),
 }
 
@@ -154,7 +156,8 @@ const fn route(
 }
 
 impl Route {
-    /// The part of a path that stands for `{name}`, or `""` if there is none; `None` if the path is not of this route.
+    /// The part of a path that stands for `{name}`, or `""` for a route without one. `None` if the path is another
+    /// route's.
     fn parameter<'path>(&self, path: &'path str) -> Option<&'path str> {
         let Some((before, rest)) = self.path.split_once('{') else { return (path == self.path).then_some("") };
         let (_, after) = rest.split_once('}')?;
@@ -182,11 +185,12 @@ pub(crate) fn endpoint(exchange: &Exchange) -> Option<Endpoint> {
     at(exchange.path()).find(|(route, _)| route.method == exchange.method()).map(|(route, _)| route.endpoint)
 }
 
-/// Lets a request in. Gives the endpoint that it names, which may be one of another role, and the parameter in its path.
+/// Checks whether a request may use a route. Gives its endpoint, which may be one of another role, and the parameter in
+/// its path.
 ///
 /// # Errors
-/// With the reply that refuses the request: its client may not use the route, or the path or the method does not exist. A
-/// client learns that a path lacks a method only if it may use one of the methods that the path has.
+/// With the reply that refuses the request: its client may not use the route, or the path or the method does not exist.
+/// A client learns that a path lacks a method only if it may use one of the methods that the path has.
 pub(crate) fn admit(exchange: &Exchange, access: &Access, role: Role) -> Result<(Endpoint, String), Reply> {
     let path = exchange.path();
     let found = at(path).find(|(route, _)| route.method == exchange.method());
@@ -198,8 +202,8 @@ pub(crate) fn admit(exchange: &Exchange, access: &Access, role: Role) -> Result<
     found.map(|(route, parameter)| (route.endpoint, parameter.to_owned())).ok_or_else(|| refuse(exchange, role))
 }
 
-/// The reply to a request for a path (404) or a method of a path (405) that a node of this role does not have, or for a method
-/// that HTTP does not have (501).
+/// The reply to a request for a path (404) or a method of a path (405) that a node of this role does not have, or for a
+/// method that HTTP does not have (501).
 pub(crate) fn refuse(exchange: &Exchange, role: Role) -> Reply {
     if exchange.method() == Method::Unknown {
         return Reply::problem(501, "that is not a method of HTTP");

@@ -1,16 +1,16 @@
-//! A limited number of permits for those who stay: followers, and pages that watch.
+//! A limited number of permits, for followers and open pages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The permits that there are.
+/// A number of permits.
 #[derive(Debug)]
 pub(crate) struct Semaphore {
     taken: AtomicUsize,
     most: usize,
 }
 
-/// One of them. It is free again when this is dropped.
+/// A permit. Dropping it frees it.
 #[derive(Debug)]
 pub(crate) struct Permit(Arc<Semaphore>);
 
@@ -19,14 +19,14 @@ impl Semaphore {
         Arc::new(Semaphore { taken: AtomicUsize::new(0), most })
     }
 
-    /// Takes one, if one is free.
+    /// Takes a permit, if one is free.
     pub(crate) fn take(self: &Arc<Semaphore>) -> Option<Permit> {
         let one_more = |taken| (taken < self.most).then_some(taken + 1);
         let taken = self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
         taken.is_ok().then(|| Permit(Arc::clone(self)))
     }
 
-    /// How many are taken.
+    /// The number of permits that are taken.
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Acquire)
     }

@@ -1,4 +1,4 @@
-//! What both kinds of node need to run.
+//! The settings that both roles have.
 
 use super::access::Access;
 use super::logging::LogSettings;
@@ -8,12 +8,12 @@ use crate::wire::client::View;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// What both kinds of node need to run.
+/// The settings that both roles have.
 #[derive(Clone, Debug)]
 pub(crate) struct CommonSettings {
     pub(crate) listen: SocketAddr,
     pub(crate) server_id: String,
-    /// Where the data lies; none if nothing is kept.
+    /// The data directory, or `None` if the log is kept in memory only.
     pub(crate) data_dir: Option<PathBuf>,
     /// Memory for pages of the database.
     pub(crate) cache_bytes: usize,
@@ -22,6 +22,6 @@ pub(crate) struct CommonSettings {
     pub(crate) limits: Limits,
     pub(crate) follow: FollowLimits,
     pub(crate) access: Access,
-    /// Whether faults can be asked for.
+    /// Whether clients can inject faults.
     pub(crate) faults_enabled: bool,
 }

@@ -1,25 +1,24 @@
-//! What both kinds of node say of themselves, in `/health`, on the page and as figures.
+//! The status of a node of either role, for `/health`, the page and the metrics.
 
 use crate::http::Limits;
 use crate::process::budget::BudgetFigures;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// How a node is, in one word.
+/// The health of a node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Health {
-    /// It does all that it is there for.
+    /// It can do everything that its role requires.
     Healthy,
-    /// It serves, but not all that it is there for, or it needs attention; the reasons say what is wrong. That may end by
-    /// itself.
+    /// It serves with limits or needs attention, as the reasons say. That may end without an operator.
     Degraded,
-    /// It takes no writes any more, and needs an operator.
+    /// It takes no writes until an operator acts.
     Failed,
 }
 
 impl Health {
-    /// The health of a node that has failed or not, and for which these reasons speak.
+    /// The health of a node: any reason makes it degraded.
     pub(crate) fn of(has_failed: bool, reasons: &[String]) -> Health {
         match (has_failed, reasons.is_empty()) {
             (true, _) => Health::Failed,
@@ -29,7 +28,7 @@ impl Health {
     }
 }
 
-/// A node and its log.
+/// The status of a node and its log.
 #[derive(Debug, Serialize)]
 pub(crate) struct NodeStatus {
     pub(crate) status: Health,
@@ -39,24 +38,24 @@ pub(crate) struct NodeStatus {
     /// `master` or `secondary`.
     pub(crate) role: &'static str,
     pub(crate) server_id: String,
-    /// How many messages are visible.
+    /// The number of visible messages.
     pub(crate) message_count: u64,
     pub(crate) epoch: u64,
     /// The newest id in the log.
     pub(crate) last: u64,
-    /// Every id up to here has its fate.
+    /// The high watermark.
     pub(crate) decided: u64,
-    /// Messages without one.
+    /// Undecided messages.
     pub(crate) pending: u64,
     pub(crate) uptime_s: u64,
-    /// How much memory clients make this node use, by what for.
+    /// The memory that clients make this node use, by purpose.
     pub(crate) budgets: BTreeMap<&'static str, BudgetFigures>,
-    /// What an operator should look after, though the node works.
+    /// A problem that an operator should solve, although the node works.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) warning: Option<String>,
 }
 
-/// The budgets that both kinds of node have.
+/// The budgets that both roles have.
 pub(crate) fn budgets(limits: &Limits) -> BTreeMap<&'static str, BudgetFigures> {
     BTreeMap::from([("bodies", limits.bodies.figures()), ("unread_replies", limits.unread.figures())])
 }

@@ -1,19 +1,21 @@
-//! Connections that ask little of the system.
+//! Connections that need few system calls.
 //!
-//! A call between nodes is short, and every message waits for it. `ureq` hands over the head of a request and its body one
-//! after the other, and each would be a call of the system and a packet of its own, for which the other node has to wake
-//! up: here the head waits for what follows, the body or the wish to read the answer. It counts its time-outs down, and
-//! would tell the system of each new value: here they are rounded up by a few per cent. And it looks whether a kept
-//! connection is still good when it is put away and when it is taken: here only when it is taken.
+//! A call between nodes is short, and every message waits for it. This transport changes three habits of `ureq`:
+//!
+//! - `ureq` sends the head and the body of a request separately, each with a system call and a packet that wakes the
+//!   other node. Here the head waits until the body follows, or until `ureq` reads the answer.
+//! - `ureq` sets the socket's timeout anew whenever the remaining time has changed. Here timeouts are rounded up by up
+//!   to a thirtieth, so that they change less often.
+//! - `ureq` checks an idle connection both when it keeps it and when it takes it. Here only the second check is made.
 
 use std::time::Duration;
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport, time};
 
-/// How many values a time-out can have between a power of two and the next.
+/// How many values a timeout can have between a power of two and the next.
 const STEPS: u64 = 32;
 
-/// Makes the connections of the connector before it coalescing.
+/// Wraps the connections of the connector before it.
 #[derive(Debug)]
 pub(super) struct CoalescingConnector;
 
@@ -25,15 +27,15 @@ impl<In: Transport> Connector<In> for CoalescingConnector {
     }
 }
 
-/// A connection that keeps the head of a request back for a moment.
+/// A connection that sends the head of a request together with its body.
 #[derive(Debug)]
 pub(super) struct Coalescing<T> {
     connection: T,
     /// The head that waits.
     head: Vec<u8>,
-    /// What is sent next is the head of a request.
+    /// Whether the next output is the head of a request.
     begins: bool,
-    /// It was read from since somebody looked whether it is open.
+    /// Whether it was read from since the last check whether it is open.
     is_in_use: bool,
 }
 
@@ -42,7 +44,7 @@ impl<T: Transport> Coalescing<T> {
         Coalescing { connection, head: Vec::new(), begins: true, is_in_use: false }
     }
 
-    /// Sends the head, and as much of the output behind it.
+    /// Sends the head, and `amount` bytes of the output after it.
     fn send_behind_head(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         let head = std::mem::take(&mut self.head);
         let output = self.connection.buffers().output();
@@ -92,7 +94,7 @@ impl<T: Transport> Transport for Coalescing<T> {
     }
 }
 
-/// The same time-out, up to a thirtieth longer.
+/// The same timeout, up to a thirtieth longer.
 fn rounded_up(timeout: NextTimeout) -> NextTimeout {
     let time::Duration::Exact(after) = timeout.after else { return timeout };
     let nanoseconds = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);

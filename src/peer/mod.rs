@@ -1,9 +1,8 @@
-//! Calls to other nodes: the only room that knows `ureq`.
+//! Calls to other nodes. Only this module uses the crate `ureq`.
 //!
-//! The library would follow redirects, use a proxy from the environment, and wait for ever: none of that is wanted
-//! between nodes. Its global time-out starts a thread per request, so connecting, sending and receiving are bounded one
-//! by one. It would also look a name up for every call ([`names`]), and use more calls of the system than it needs
-//! ([`coalescing`]).
+//! By default that crate follows redirects, uses a proxy from the environment, and has no timeouts. [`Peers`] switches
+//! the first two off. The crate's global timeout starts a thread per request, so connecting, sending and receiving have
+//! timeouts of their own. [`names`] avoids its name lookup at every call, and [`coalescing`] its needless system calls.
 
 mod coalescing;
 mod names;
@@ -31,32 +30,32 @@ use ureq::typestate::WithBody;
 use ureq::unversioned::transport::{Connector, TcpConnector};
 use ureq::{Agent, RequestBuilder, SendBody};
 
-/// How long a connection may take to be made: between nodes of one cluster it takes milliseconds.
+/// How long connecting may take. Between nodes of one cluster it takes milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a node may take to read a part of its log.
 const READING_TIMEOUT: Duration = Duration::from_secs(30);
-/// The largest reply is a part of a log, see `secondary::routes`; more than this is not one.
+/// The most bytes of a reply. The largest one is a part of a log, see `secondary::routes`.
 const REPLY_BYTES_MAX: u64 = 64 << 20;
-/// Connections kept to one node: as many rounds may be in flight, and a few questions.
+/// Idle connections kept to one node, enough for all rounds that may be in flight and a few questions.
 const IDLE_CONNECTIONS_PER_NODE: usize = 16;
-/// Shorter than the time after which our own servers end a silent connection.
+/// How long an idle connection is kept. The server of a node closes one later than that.
 const IDLE_CONNECTION_AGE: Duration = Duration::from_secs(10);
 
-/// A call of at most so many bytes is sent as one text, which asks less of the system.
+/// A call of at most so many bytes is copied into one text, which needs fewer system calls.
 const SENT_AS_ONE_BYTES_MAX: usize = 64 << 10;
 
-/// Why a node did not do what it was asked.
+/// Why a call to a node failed.
 #[derive(Clone, Debug)]
 pub(crate) enum PeerError {
-    /// It could not be reached, or did not answer in time: what it did is not known.
+    /// The node could not be reached, or did not answer in time, so the caller does not know what it did.
     Unanswered(String),
-    /// It answered, but not as a node of ours does.
+    /// It answered, but not as a node of this program does.
     Misunderstood(String),
     /// It refused a replicate call.
     Refused(Refusal),
-    /// It was started again since it was last asked for its state.
+    /// It was restarted since the master last asked for its state.
     Restarted,
-    /// It cannot store messages; a sentence says why.
+    /// It cannot store messages, for this reason.
     Unable(String),
 }
 
@@ -71,15 +70,15 @@ impl fmt::Display for PeerError {
     }
 }
 
-/// The network between this node and the others, which may lose what goes over it.
+/// The network to other nodes, in which an injected fault may lose calls and answers.
 pub(crate) trait Network: fmt::Debug + Send + Sync {
     /// Carries a call to another node.
     ///
     /// # Errors
-    /// With a sentence, when the caller would wait no longer, if the call is lost.
+    /// If the call is lost. Returns after the timeout then.
     fn carry_call(&self, timeout: Duration) -> Result<(), String>;
 
-    /// Carries the answer back.
+    /// Carries the answer to a call back.
     ///
     /// # Errors
     /// As [`Network::carry_call`].
@@ -92,14 +91,13 @@ pub(crate) struct Peers {
     agent: Agent,
     replication_timeout: Duration,
     question_timeout: Duration,
-    /// What may lose calls and answers, beside the network that there is.
+    /// What may lose calls and answers, for fault injection.
     network: Option<Arc<dyn Network>>,
 }
 
 impl Peers {
-    /// A client that waits so long for the acknowledgement of a replicate call, and for the answer to a question.
-    ///
-    /// With a token, it shows that to everybody it calls.
+    /// A client with a timeout for replicate calls, and one for other calls. It shows the token to every node that it
+    /// calls.
     pub(crate) fn new(replication_timeout: Duration, question_timeout: Duration, token: Option<&Token>) -> Peers {
         let credentials = token.and_then(|token| HeaderValue::from_str(&token.header()).ok());
         let show = move |mut request: Request<SendBody>, next: MiddlewareNext| {
@@ -128,12 +126,12 @@ impl Peers {
         Peers { agent, replication_timeout, question_timeout, network: None }
     }
 
-    /// The same, over a network that may lose what it sends and what it gets.
+    /// The same client, over a network that may lose calls and answers.
     pub(crate) fn over(self, network: Arc<dyn Network>) -> Peers {
         Peers { network: Some(network), ..self }
     }
 
-    /// Sends a replicate call. Gives the acknowledgement, and how long the secondary took, if it says so.
+    /// Sends a replicate call. Gives the acknowledgement, and how long the secondary took for a call with messages.
     pub(crate) fn replicate(
         &self,
         node: &NodeUrl,
@@ -142,7 +140,7 @@ impl Peers {
         self.replicate_within(self.replication_timeout, node, call)
     }
 
-    /// Sends a replicate call that tells something, and waits no longer than for the answer to a question.
+    /// Sends a replicate call whose acknowledgement does not matter, with the timeout of a question.
     pub(crate) fn tell(&self, node: &NodeUrl, call: &CallText) -> Result<(), PeerError> {
         self.replicate_within(self.question_timeout, node, call).map(drop)
     }
@@ -170,31 +168,31 @@ impl Peers {
         self.get(&format!("{node}/replicate/state"))?.expect_200()
     }
 
-    /// The same of a node that may be a master: `None` then.
+    /// Asks a node what it holds. Gives `None` if it is a master.
     pub(crate) fn state_of_secondary(&self, node: &NodeUrl) -> Result<Option<StatusBody>, PeerError> {
         let answer = self.get(&format!("{node}/replicate/state"))?;
         if answer.status == 404 { Ok(None) } else { answer.expect_200().map(Some) }
     }
 
-    /// Asks a secondary for what it holds beyond an id; as much as fits into one reply.
+    /// Asks a secondary for its slots after an id, as many as fit into one reply.
     pub(crate) fn slots(&self, node: &NodeUrl, after: Id) -> Result<Vec<Slot>, PeerError> {
         self.get(&format!("{node}/replicate/slots?after={after}"))?.expect_200::<SlotsBody>().map(SlotsBody::into_slots)
     }
 
-    /// Asks the master what it has decided beyond an id.
+    /// Asks the master for its decisions after an id.
     pub(crate) fn decisions(&self, master: &NodeUrl, after: Id) -> Result<Decisions, PeerError> {
         self.get(&format!("{master}/replicate/decisions?after={after}"))?
             .expect_200::<DecisionsBody>()
             .map(Decisions::from)
     }
 
-    /// Asks a node for its fingerprint of the ids after one, up to another.
+    /// Asks a node for its fingerprint of the ids after `after` up to `through`.
     pub(crate) fn fingerprint(&self, node: &NodeUrl, after: Id, through: Id) -> Result<FingerprintBody, PeerError> {
         let url = format!("{node}/fingerprint?after={after}&through={through}");
         self.get_within(&url, READING_TIMEOUT)?.expect_200()
     }
 
-    /// Asks a node for a backup of its log, which is not read yet.
+    /// Asks a node for a backup of its log. Gives a reader of it.
     pub(crate) fn backup(&self, node: &NodeUrl) -> Result<impl Read + use<>, PeerError> {
         let request = self.agent.get(format!("{node}/backup")).config().timeout_recv_body(None).build();
         let response = request.call().map_err(|error| PeerError::Unanswered(explain(&error)))?;
@@ -213,7 +211,7 @@ impl Peers {
         if answer.status == 200 { Ok(()) } else { Err(answer.unexpected()) }
     }
 
-    /// Asks a node to show a fault, or none any more. Gives what it answered.
+    /// Injects a fault into a node, or ends its fault. Gives the status and the body of the answer.
     pub(crate) fn inject_fault(&self, node: &NodeUrl, fault: Option<&[u8]>) -> Result<(u16, Vec<u8>), PeerError> {
         let (url, timeout) = (format!("{node}/faults"), Some(self.question_timeout));
         let answer = once_more_if_stale(|| match fault {
@@ -223,7 +221,7 @@ impl Peers {
         Ok((answer.status, answer.body))
     }
 
-    /// Asks a master whether a secondary may be stopped. Gives what it answered.
+    /// Asks a master whether a secondary may be stopped. Gives the status and the body of the answer.
     pub(crate) fn may_stop(&self, master: &NodeUrl, name: &str) -> Result<(u16, Vec<u8>), PeerError> {
         let answer = self.get(&format!("{master}/safe-to-stop?node={name}"))?;
         if matches!(answer.status, 200 | 503) { Ok((answer.status, answer.body)) } else { Err(answer.unexpected()) }
@@ -271,7 +269,8 @@ fn send_json(request: RequestBuilder<WithBody>, body: &[u8]) -> Result<ureq::htt
     request.header("Content-Type", "application/json").send(body)
 }
 
-/// Sends a call. A long one is not put together first: the calls of a round share the text of their entries.
+/// Sends a call. A long one is sent in its parts without a copy, because the calls of a round share the text of their
+/// entries.
 fn send_call(
     request: RequestBuilder<WithBody>,
     call: &CallText,
@@ -285,9 +284,9 @@ fn send_call(
     request.send(SendBody::from_reader(&mut text))
 }
 
-/// A kept connection may have been closed by the other side at the moment it is used. Every call of ours may be
-/// repeated: entries are known by epoch and id. So one that broke is tried once more, on a fresh connection if the
-/// kept ones are all dead; one that timed out is not.
+/// Sends a request, and once more if its connection broke, because the other node may just have closed a kept one.
+/// Every call between nodes may be repeated, because epoch and id identify an entry. A request that timed out is not
+/// repeated.
 fn once_more_if_stale(
     request: impl Fn() -> Result<ureq::http::Response<ureq::Body>, ureq::Error>,
 ) -> Result<Answer, PeerError> {
@@ -312,7 +311,7 @@ fn explain(error: &ureq::Error) -> String {
         ureq::Error::Io(error) if broke(error) => format!("the connection broke before an answer came ({error})"),
         ureq::Error::Timeout(stage) => format!("no answer in time ({stage})"),
         ureq::Error::HostNotFound => {
-            "its host name is not known: it is not running, or its address is wrong".to_owned()
+            "its host name cannot be resolved: the node is not running, or its address is wrong".to_owned()
         }
         other => other.to_string(),
     }
@@ -324,7 +323,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// Reads the whole reply, or the connection could not be used again.
+    /// Reads the whole reply, so that the connection can be used again.
     fn new(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, PeerError> {
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(REPLY_BYTES_MAX).read_to_vec();

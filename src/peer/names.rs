@@ -1,7 +1,7 @@
-//! Host names of other nodes, and where they are.
+//! A cache of name lookups.
 //!
-//! `ureq` looks a name up for every call, also when it has a connection at hand: that reads three files of the system each
-//! time. Here a name is looked up at most once in [`FRESH_FOR`], so a node that got another address is still found soon.
+//! `ureq` looks a name up for every call, even if it has an open connection, and each lookup reads three files of the
+//! system. This cache keeps an address for [`FRESH_FOR`] only, so that a node with a new address is found soon.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,10 +13,10 @@ use ureq::http::uri::Authority;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-/// How long a name is where it was.
+/// How long an address is kept.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 
-/// Looks names up, and knows them for a moment.
+/// Looks names up, and keeps the addresses for [`FRESH_FOR`].
 #[derive(Debug, Default)]
 pub(super) struct RecentNames {
     resolver: DefaultResolver,
@@ -39,7 +39,7 @@ impl Resolver for RecentNames {
 }
 
 impl RecentNames {
-    /// Apart from the usual way, whose stack it would make larger.
+    /// Looks a name up. A function of its own, because it would enlarge the stack frame of the frequent path.
     #[cold]
     fn look_up(
         &self,
@@ -49,7 +49,7 @@ impl RecentNames {
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
         let addresses = self.resolver.resolve(uri, config, timeout).map_err(|error| match error {
-            // Of a name that nobody has, the system says so in its own words.
+            // For an unknown name, the system's resolver gives an I/O error.
             Error::Io(_) => Error::HostNotFound,
             other => other,
         })?;

@@ -1,11 +1,11 @@
-//! The store that keeps nothing: what it holds is gone when the process ends.
+//! A store in memory, which ends with its process.
 
 use super::{Identity, ReadLimit, Store, StoreError, Trouble, check_order, weight};
 use crate::protocol::{CopyId, Id, KeyedWrite, Slot, SlotRef, Watermark};
 use std::collections::BTreeSet;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// A log in memory. "Durable" means here: held by this process.
+/// A log in memory. For it, "durable" means: held by this process.
 #[derive(Debug, Default)]
 pub struct Memory {
     copy: CopyId,
@@ -36,7 +36,7 @@ impl Log {
 }
 
 impl Memory {
-    /// An empty log, which is this copy.
+    /// An empty log with this copy id.
     #[must_use]
     pub fn new(copy: CopyId) -> Memory {
         Memory { copy, log: RwLock::default() }

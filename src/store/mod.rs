@@ -1,10 +1,10 @@
 //! What a node keeps.
 //!
-//! A store holds one [`Slot`] per id, from 1, without holes: a message, or the mark that the id was refused. It knows
-//! nothing of fates beyond refusals; what is visible is decided by the protocol's high watermark. Beside the slots it
-//! keeps what a node must know when it starts again: whose log this is, the epochs, the watermark, the secondaries.
+//! A store holds one [`Slot`] per id, from 1, without holes: a message, or the mark that the id was refused. Of
+//! decisions it knows refusals only: the protocol's high watermark says what is visible. Beside the slots it keeps what
+//! a node must know at its next start: the log's identity, the epochs, the watermark, the secondaries.
 //!
-//! [`Disk`] keeps all of it through kill -9 and power loss. [`Memory`] keeps it as long as the process lives.
+//! [`Disk`] keeps all of it through kill -9 and power loss. [`Memory`] keeps it until its process ends.
 
 mod memory;
 mod sqlite;
@@ -18,7 +18,7 @@ use crate::protocol::{
 };
 use std::fmt;
 
-/// Why a store could not do what it was asked.
+/// Why a store operation failed.
 #[derive(Debug)]
 pub struct StoreError {
     sentence: String,
@@ -26,19 +26,19 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    /// A failure, told in a sentence that names what it concerns.
+    /// A failure, with a sentence that names what it concerns.
     #[must_use]
     pub fn new(sentence: impl Into<String>) -> StoreError {
         StoreError { sentence: sentence.into(), no_room: false }
     }
 
-    /// There was no room. Nothing was kept of what was to be written, and there may be room later.
+    /// There was no room. The operation changed nothing, and may succeed later.
     #[must_use]
     pub fn no_room(sentence: impl Into<String>) -> StoreError {
         StoreError { sentence: sentence.into(), no_room: true }
     }
 
-    /// Whether there was just no room: the store is sound.
+    /// Whether there was no room. The store is sound then.
     #[must_use]
     pub fn is_no_room(&self) -> bool {
         self.no_room
@@ -54,9 +54,10 @@ impl fmt::Display for StoreError {
 /// Why a store takes no messages, in a sentence.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Trouble {
-    /// There is no room; what it holds can be read, and refusals can be written. It ends by itself.
+    /// There is no room. The log can be read, and refusals can be written. Messages are stored again once there is
+    /// room.
     NoRoom(String),
-    /// A write failed, or damage was found: nothing is written any more.
+    /// A write failed, or damage was found. Nothing is written until the node is restarted.
     Failed(String),
 }
 
@@ -70,7 +71,7 @@ impl fmt::Display for Trouble {
 
 impl std::error::Error for StoreError {}
 
-/// How much a read may give back at most: whichever is reached first, but always at least one slot.
+/// The limits of one read. It ends at the limit that it reaches first, but gives at least one slot.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadLimit {
     /// Slots.
@@ -79,12 +80,12 @@ pub struct ReadLimit {
     pub bytes_max: usize,
 }
 
-/// Whose log a node holds, and what it must know when it starts again.
+/// Which log a node holds, and what the node must know at its next start.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Identity {
     /// The log.
     pub log_id: LogId,
-    /// The start of the master's process that this node follows, or is.
+    /// The incarnation of the master that this node follows, or on a master its own.
     pub master: Incarnation,
     /// The epochs that this node has entered.
     pub history: EpochHistory,
@@ -113,7 +114,7 @@ fn check_order(last: Id, slots: &[Slot]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Bytes of text that a slot brings along.
+/// Bytes of a slot's message.
 fn weight(slot: SlotRef<'_>) -> usize {
     match slot {
         SlotRef::Entry(entry) => entry.message.len(),
@@ -121,10 +122,10 @@ fn weight(slot: SlotRef<'_>) -> usize {
     }
 }
 
-/// How much a walk reads at a time.
+/// The most that [`walk`] reads at a time.
 const STEP: ReadLimit = ReadLimit { slots_max: 1_000, bytes_max: 1 << 20 };
 
-/// Visits the slots after an id, up to and including another, in order. Reading them checks them.
+/// Visits the slots after `after` up to `through`, in order. Reading a slot checks it.
 ///
 /// # Errors
 /// If one cannot be read, or `visit` fails.
@@ -143,13 +144,13 @@ pub fn walk<E: From<StoreError>>(
     Ok(())
 }
 
-/// A log of slots. Its methods may be called from any thread; whoever appends does so one after another.
+/// A log of slots. Its methods may be called from any thread, but appends must not overlap.
 pub trait Store: Send + Sync {
-    /// Appends slots that follow the last one. They are durable when this returns. Slots of refused ids alone find room
-    /// on a full disk, too.
+    /// Appends slots that follow the last one. They are durable when this returns. An append of refused ids only
+    /// succeeds on a full disk, too.
     ///
     /// # Errors
-    /// If they do not follow the last one, or cannot be kept; then none of them is.
+    /// If they do not follow the last one, or cannot be made durable. Then none of them is appended.
     fn append(&self, slots: &[Slot]) -> Result<(), StoreError>;
 
     /// Marks ids as refused, durably.
@@ -185,8 +186,8 @@ pub trait Store: Send + Sync {
     /// The last id held.
     fn last(&self) -> Id;
 
-    /// Visits the slots after an id, up to and including another, in order, as far as the limit goes. The store waits
-    /// meanwhile: `each` must not.
+    /// Visits the slots after `after` up to `through`, in order, as far as the limit goes. `each` must not block,
+    /// because it may block the store.
     ///
     /// # Errors
     /// If they cannot be read. Some may have been visited before that.
@@ -198,7 +199,7 @@ pub trait Store: Send + Sync {
         each: &mut dyn FnMut(SlotRef<'_>),
     ) -> Result<(), StoreError>;
 
-    /// The slots after an id, up to and including another, in order, as far as the limit goes.
+    /// The slots after `after` up to `through`, in order, as far as the limit goes.
     ///
     /// # Errors
     /// If they cannot be read.
@@ -208,7 +209,7 @@ pub trait Store: Send + Sync {
         Ok(slots)
     }
 
-    /// The refused ids after an id, up to and including another, in order.
+    /// The refused ids after `after` up to `through`, in order.
     ///
     /// # Errors
     /// If they cannot be read.
@@ -223,7 +224,7 @@ pub trait Store: Send + Sync {
         Ok(self.read(id.previous(), id, one)?.pop())
     }
 
-    /// The latest writes with an idempotency key, the latest first, at most so many.
+    /// The latest writes with an idempotency key, at most `writes_max`, the latest first.
     ///
     /// # Errors
     /// If they cannot be read.
@@ -232,13 +233,13 @@ pub trait Store: Send + Sync {
     /// Which copy of a log this is: made with the store, and never changed.
     fn copy_id(&self) -> CopyId;
 
-    /// Whose log this is; `None` for a store that never belonged to one.
+    /// Which log this is, or `None` for a store that never belonged to one.
     ///
     /// # Errors
     /// If it cannot be read.
     fn identity(&self) -> Result<Option<Identity>, StoreError>;
 
-    /// Sets whose log this is and all that belongs to it, durably.
+    /// Sets the identity of the log, durably.
     ///
     /// # Errors
     /// If that cannot be kept.
@@ -247,7 +248,7 @@ pub trait Store: Send + Sync {
     /// The watermark that was noted last.
     fn watermark(&self) -> Watermark;
 
-    /// What a secondary finds here when it starts.
+    /// What a secondary finds in the store at its start.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -264,7 +265,7 @@ pub trait Store: Send + Sync {
         })
     }
 
-    /// What a master finds here when it starts.
+    /// What a master finds in the store at its start.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -280,21 +281,21 @@ pub trait Store: Send + Sync {
         Ok(FoundLog { last, decided, visible, last_visible, refused })
     }
 
-    /// Notes what is shown from now on. That survives the process at once, and a power loss a moment later: a node
-    /// that shows less than before asks its master, or its secondaries, anyway.
+    /// Notes the watermark. It survives the end of the process at once, but a power loss only after a later sync. That
+    /// is enough, because a node asks its master, or its secondaries, after a start.
     ///
     /// # Errors
     /// If it cannot be written.
     fn note_watermark(&self, watermark: Watermark) -> Result<(), StoreError>;
 
-    /// Why no messages are taken, if that is so.
+    /// Why the store takes no messages, or `None` if it does.
     fn trouble(&self) -> Option<Trouble>;
 
-    /// What an operator should look after soon, in a sentence, though messages are taken.
+    /// A problem that an operator should solve soon, although the store takes messages.
     fn warning(&self) -> Option<String> {
         None
     }
 
-    /// Leaves everything tidy, so that the next start is quick.
+    /// Syncs and cleans up the files, so that the next start is quick.
     fn close(&self);
 }

@@ -1,10 +1,10 @@
-//! Where a node is reached.
+//! The addresses of nodes.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The address of a node: `http://HOST:PORT`, and nothing else, so that nobody can make a node call something that is
-/// not a node.
+/// The address of a node: `http://HOST:PORT`, and nothing else, so that no client can make a node call something that
+/// is not a node.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct NodeUrl {
     host: String,
@@ -20,7 +20,7 @@ impl NodeUrl {
         NodeUrl::parse(&format!("http://{host}:{port}"))
     }
 
-    /// Reads `http://HOST:PORT`; a slash at the end is overlooked, and the scheme's port is used if there is none.
+    /// Reads `http://HOST:PORT`, or with a slash at the end. Without a port, it is port 80.
     ///
     /// # Errors
     /// With a sentence that says what is wrong.
@@ -30,11 +30,11 @@ impl NodeUrl {
             return wrong("it must begin with http://");
         };
         if !scheme.eq_ignore_ascii_case("http") {
-            return wrong("only http:// is spoken between nodes");
+            return wrong("nodes speak http:// only");
         }
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains('@') {
-            return wrong("credentials have no place in it");
+            return wrong("it must not contain credentials");
         }
         if authority.contains(['/', '?', '#']) {
             return wrong("it must end after the port");
@@ -46,18 +46,18 @@ impl NodeUrl {
             return wrong("the port must be a number from 1 to 65535");
         };
         if !is_host(host) {
-            return wrong("it has no host that could be called");
+            return wrong("its host is not one that a node can call");
         }
         Ok(NodeUrl { host: host.to_ascii_lowercase(), port })
     }
 
-    /// Its host: a name, or an address (one of version 6 in brackets).
+    /// The host: a name, an IPv4 address, or an IPv6 address in brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// Its port.
+    /// The port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -65,7 +65,7 @@ impl NodeUrl {
 }
 
 fn split_port(authority: &str) -> (&str, Option<&str>) {
-    // The colons of an address of version 6 stand within brackets.
+    // The colons of an IPv6 address are within brackets.
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (authority, None),
@@ -86,7 +86,8 @@ fn is_host(host: &str) -> bool {
         && !is_number_in_disguise(host)
 }
 
-/// Neither for many, nor for none, nor link-local: at such an address clouds tell a machine its secrets.
+/// Whether an address can be that of a node. Link-local ones cannot, because clouds serve a machine's credentials
+/// there.
 fn is_of_one_node(ip: IpAddr) -> bool {
     let link_local = match ip {
         IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
@@ -95,7 +96,7 @@ fn is_of_one_node(ip: IpAddr) -> bool {
     !ip.is_unspecified() && !ip.is_multicast() && !link_local
 }
 
-/// `2130706433` and `0x7f.1` are names by their characters, and resolvers take them for addresses.
+/// Whether resolvers take a name for an address, as `2130706433` and `0x7f.1`.
 fn is_number_in_disguise(host: &str) -> bool {
     let last = host.rsplit('.').next().unwrap_or_default();
     last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x") || last.starts_with("0X")

@@ -1,8 +1,8 @@
 //! A backup: the decided part of a log as lines of JSON, so that any tool reads it.
 //!
-//! 1. One [`Head`]: whose log it is, and how far it goes.
+//! 1. One [`Head`]: which log it is, and its last id.
 //! 2. A line for each id, from 1 to `through`: a message, or `{"id":7,"refused":true}`.
-//! 3. One [`End`]: how much there was, and the fingerprint of all of it. A backup without it was cut off.
+//! 3. One [`End`]: the number of messages and refusals, and the fingerprint. A backup without it is incomplete.
 
 use super::hexadecimal::LogIdText;
 use super::node::{EntryBody, EpochEntryBody, epochs_of, history_of};
@@ -17,7 +17,7 @@ const VERSION: u32 = 1;
 /// The first line.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Head {
-    /// The version of the format; its name is what tells such a file from others.
+    /// The version of the format. Its name distinguishes a backup from other files.
     replicated_log_backup: u32,
     /// When it was taken.
     pub taken: String,
@@ -27,11 +27,11 @@ pub struct Head {
     /// Each epoch, the id where it began, and the start of its master.
     epochs: Vec<EpochEntryBody>,
     through: u64,
-    /// The secondaries that had registered themselves with the master that gave it.
+    /// The secondaries that were registered, if a master gave the backup.
     pub secondaries: Vec<SecondaryLine>,
 }
 
-/// A secondary on record.
+/// A registered secondary.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct SecondaryLine {
     /// Its name.
@@ -59,9 +59,9 @@ impl Head {
     /// Reads the first line.
     ///
     /// # Errors
-    /// If it is not that of a backup, or of one that this program does not know.
+    /// If it is not that of a backup, or has a format that this program does not know.
     pub fn parse(line: &[u8]) -> Result<Head, String> {
-        let head: Head = read_object(line).map_err(|why| format!("it does not begin as a backup does: {why}"))?;
+        let head: Head = read_object(line).map_err(|why| format!("its first line is not that of a backup: {why}"))?;
         if head.replicated_log_backup != VERSION {
             return Err(format!("it has the format {}, but this program knows {VERSION}", head.replicated_log_backup));
         }
@@ -74,12 +74,12 @@ impl Head {
         self.log_id.0
     }
 
-    /// The entries.
+    /// The epochs of the log.
     ///
     /// # Errors
-    /// If that is no table of entries.
+    /// If they do not form a valid history.
     pub fn history(&self) -> Result<EpochHistory, String> {
-        history_of(&self.epochs).ok_or_else(|| "its first line has a table of epochs that cannot be".to_owned())
+        history_of(&self.epochs).ok_or_else(|| "its first line has an invalid table of epochs".to_owned())
     }
 
     /// The last id.
@@ -102,7 +102,7 @@ pub struct End {
     head: String,
 }
 
-/// What the lines amount to so far.
+/// The sums of the lines so far.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Tally {
     /// The last id.
@@ -111,17 +111,17 @@ pub struct Tally {
     pub messages: u64,
     /// Refused ids.
     pub refused: u64,
-    /// Of all slots.
+    /// The fingerprint of all slots.
     pub fingerprint: Fingerprint,
 }
 
-/// A line as the last line of a backup names it.
+/// The hash of a line, as the last line of a backup names it.
 fn hash(line: &[u8]) -> String {
     Fingerprint::of_bytes(line).to_string()
 }
 
 impl Tally {
-    /// Takes the next slot in.
+    /// Adds the next slot.
     pub fn add(&mut self, slot: &Slot) {
         self.last = slot.id();
         self.fingerprint.extend(slot);
@@ -131,7 +131,7 @@ impl Tally {
         }
     }
 
-    /// The last line after this, for a backup with this first line.
+    /// The last line of a backup with this first line.
     #[must_use]
     pub fn end(&self, first_line: &[u8]) -> End {
         let fingerprint = self.fingerprint.to_string();
@@ -142,9 +142,9 @@ impl Tally {
 /// A line after the first.
 #[derive(Debug)]
 pub enum Line {
-    /// What is at the next id.
+    /// The slot of the next id.
     Slot(Slot),
-    /// There is no more.
+    /// The last line.
     End(End),
 }
 
@@ -167,7 +167,7 @@ impl Line {
     /// Reads a line.
     ///
     /// # Errors
-    /// If it is none of a backup.
+    /// If it is not a line of a backup.
     pub fn parse(line: &[u8]) -> Result<Line, String> {
         match read_object(line)? {
             AnyLine::Entry(body) => Ok(Line::Slot(Slot::Entry(Arc::new(Entry::from(body))))),

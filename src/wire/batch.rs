@@ -1,7 +1,7 @@
 //! Several messages in one request: a list in JSON, or a line of JSON for each (NDJSON).
 //!
-//! Each message is a string, or an object in one of the two dialects. How many copies are wanted and how long the writer
-//! waits concerns all of them, so that is said in the query.
+//! Each message is a string, or an object in one of the two dialects. The write options concern all of them, so they
+//! are in the query.
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -9,20 +9,20 @@ use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::sync::Arc;
 
-/// Messages of one batch, at most. A client may send more; they are refused, and not kept until then.
+/// The most messages of one batch. A larger batch is refused, and its further messages are not kept in memory.
 pub const MESSAGES_MAX: usize = 10_000;
-/// Bytes of text in the largest write that may be allowed, one message or a batch: even if every byte of it is escaped, a
+/// The most bytes of text that any setting allows for a write, one message or a batch. Even if every byte is escaped, a
 /// secondary takes the call.
 pub const WRITE_BYTES_CEILING: usize = 10 << 20;
 
-/// Reads a list of messages. Of a list that is too long, one message more than allowed is given.
+/// Reads a list of messages. Of a list that is too long, this gives one message more than allowed.
 pub(super) fn from_json(body: &[u8]) -> Result<Vec<Arc<str>>, String> {
     let List(messages) =
         serde_json::from_slice(body).map_err(|error| format!("the body is not a list of messages: {error}"))?;
     Ok(messages)
 }
 
-/// Reads a message from each line that is not empty. Of a body that is too long, one message more than allowed is given.
+/// Reads a message from each non-empty line. Of a body that is too long, this gives one message more than allowed.
 pub(super) fn from_lines(body: &[u8]) -> Result<Vec<Arc<str>>, String> {
     let lines = body.split(|&byte| byte == b'\n').enumerate();
     let filled = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
@@ -34,7 +34,7 @@ pub(super) fn from_lines(body: &[u8]) -> Result<Vec<Arc<str>>, String> {
     filled.map(message).take(MESSAGES_MAX + 1).collect()
 }
 
-/// The line is told already, and it is not always the first.
+/// Removes the line number, which is always 1, because each line is parsed by itself.
 fn without_line(error: &str) -> String {
     error.replace("at line 1 column", "at column")
 }

@@ -1,8 +1,8 @@
 //! The API for people and programs.
 //!
-//! A message is posted as `{"message": …}` or as `{"msg": …}`. The two come from two descriptions of the same exercise;
-//! both are understood everywhere, and a reply speaks the dialect of its request. Several messages at once come as a list
-//! or as lines.
+//! A client posts a message as `{"message": …}` or as `{"msg": …}`. These two dialects come from two descriptions of
+//! the same exercise. Every node understands both, and replies in the dialect of the request. Several messages at once
+//! come as a list or as lines.
 
 use super::hexadecimal::{CopyIdText, IncarnationText};
 use super::timestamp::Timestamp;
@@ -15,25 +15,25 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Which of the two descriptions a client follows.
+/// The dialect of a client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Dialect {
     /// `{"message": …}`, answered with the id of the message and how many secondaries hold it.
     Message,
     /// `{"msg": …}`, answered with the whole log as strings.
     Msg,
-    /// Several messages at once, which neither of them knows; answered with the ids of the first and the last.
+    /// Several messages at once, an extension of both, answered with the ids of the first and the last.
     Batch,
 }
 
-/// How many copies a client asks for.
+/// The write concern: how many copies a client asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Copies {
     /// Every node.
     All,
     /// More than half of the nodes.
     Majority,
-    /// So many nodes, the master included.
+    /// This number of nodes, the master included.
     Number(u64),
 }
 
@@ -51,7 +51,7 @@ impl Copies {
                     Ok(Copies::Number(number))
                 }
                 _ => Err(format!(
-                    "\"{}\" is no number of copies; it must be a whole number from 1, \"majority\" or \"all\"",
+                    "\"{}\" is not a number of copies; it must be a whole number from 1, \"majority\" or \"all\"",
                     text.escape_debug()
                 )),
             },
@@ -61,7 +61,7 @@ impl Copies {
     fn from_json(value: &Value) -> Result<Copies, String> {
         match value {
             Value::String(text) => Copies::parse(text),
-            // To JSON, 3.0 is the number 3.
+            // In JSON, 3.0 is the number 3.
             other => match other.as_f64().filter(|number| number.fract() == 0.0 && (1.0..=1e9).contains(number)) {
                 Some(number) => Ok(Copies::Number(number as u64)),
                 None => Copies::parse(&other.to_string()),
@@ -70,37 +70,37 @@ impl Copies {
     }
 }
 
-/// The longest time that a writer may wait.
+/// The longest timeout of a write, in seconds.
 const TIMEOUT_MAX_S: f64 = 86_400.0;
 
-/// Reads how long a writer waits, in seconds.
+/// Reads the timeout of a write, in seconds.
 ///
 /// # Errors
-/// If it is no such number.
+/// If it is not a number from 0 to 86,400.
 pub fn parse_timeout(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=TIMEOUT_MAX_S).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
         _ => Err(format!(
-            "\"{}\" is no timeout; it must be a number of seconds from 0 to {TIMEOUT_MAX_S}",
+            "\"{}\" is not a timeout; it must be a number of seconds from 0 to {TIMEOUT_MAX_S}",
             text.escape_debug()
         )),
     }
 }
 
-/// What a client wants of a write, beside the text. What is not given is the server's to choose.
+/// The write options. The master chooses those that the client does not give.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct WriteOptions {
-    /// How many copies it waits for.
+    /// The write concern.
     pub copies: Option<Copies>,
-    /// How long it waits for nodes that are missing; otherwise it is refused at once.
+    /// How long the master waits for missing nodes before it refuses the write. By default it refuses at once.
     pub timeout: Option<Duration>,
 }
 
 impl WriteOptions {
-    /// Puts two sources together.
+    /// Merges the options of the body and the query.
     ///
     /// # Errors
-    /// If both say the same thing.
+    /// If both give the same option.
     pub fn and(self, other: WriteOptions) -> Result<WriteOptions, String> {
         if self.copies.is_some() && other.copies.is_some() {
             return Err("the number of copies is given twice, in the body and in the query".to_owned());
@@ -112,14 +112,14 @@ impl WriteOptions {
     }
 }
 
-/// What a client posted: one message, or several that are to have one fate.
+/// What a client posted: one message, or several that the master decides as one write.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Posted {
     /// The texts, exactly as sent.
     pub messages: Vec<Arc<str>>,
-    /// How to answer.
+    /// The dialect of the reply.
     pub dialect: Dialect,
-    /// What else it wants.
+    /// The write options.
     pub options: WriteOptions,
 }
 
@@ -147,7 +147,7 @@ impl PostedFields {
     }
 }
 
-/// A string where the field is present: `null` is not one.
+/// Reads a string of a field that is present. `null` is not one.
 pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<str>>, D::Error> {
     Arc::<str>::deserialize(deserializer).map(Some)
 }
@@ -233,7 +233,7 @@ pub struct FirstAndLast {
 }
 
 impl WriteIds {
-    /// The ids of a write, as its client expects them.
+    /// The ids of a write, in the form of a dialect.
     #[must_use]
     pub fn new(dialect: Dialect, first: Id, last: Id) -> WriteIds {
         match dialect {
@@ -254,7 +254,7 @@ impl WriteIds {
         }
     }
 
-    /// Where its messages are found.
+    /// The path of its messages.
     #[must_use]
     pub fn location(&self) -> String {
         match self {
@@ -311,40 +311,40 @@ pub fn write_entry(json: &mut Vec<u8>, entry: EntryRef<'_>, view: View) {
     written.expect("strings and numbers always serialise into memory");
 }
 
-/// One secondary's part in a write, as the reply tells it.
+/// One secondary's acknowledgement of a write.
 #[derive(Clone, Debug, Serialize)]
 pub struct Ack {
-    /// The node.
+    /// The name of the secondary.
     pub server_id: Arc<str>,
-    /// How long after the message was accepted its acknowledgement arrived, in whole milliseconds.
+    /// Milliseconds from the acceptance of the message to the acknowledgement.
     pub ms: u64,
-    /// The call that it answered.
+    /// The times of the call that it answered.
     #[serde(flatten)]
     pub call: Option<CallTimes>,
-    /// The same as `ms`, more exactly.
+    /// The same as `ms`, with a fraction.
     pub acknowledged_ms: Millis,
 }
 
 /// The reply to a committed message, in the first dialect.
 #[derive(Debug, Serialize)]
 pub struct Committed {
-    /// `success`; `short` if its time was over before all the copies were there that were asked for.
+    /// `success`, or `short` if the timeout ended before the message had as many copies as the client asked for.
     pub status: &'static str,
-    /// The ids that it got.
+    /// The ids of the write.
     #[serde(flatten)]
     pub ids: WriteIds,
-    /// How many secondaries are known to hold it durably.
+    /// How many secondaries have acknowledged it.
     pub replicated_to: usize,
-    /// The copies that were asked for, the master's included.
+    /// The number of copies that the client asked for, the master's included.
     pub w: usize,
-    /// When it was accepted.
+    /// When the master accepted it.
     pub timestamp: Timestamp,
-    /// From acceptance to this reply, in milliseconds.
+    /// Milliseconds from acceptance to this reply.
     pub ms: u64,
     /// When the master's own copy was on disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored_ms: Option<Millis>,
-    /// The node whose copy was the last one waited for.
+    /// The node whose copy came last among those that the write waited for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slowest: Option<Arc<str>>,
     /// Each acknowledgement, in the order of arrival.
@@ -368,10 +368,10 @@ impl Committed {
     }
 }
 
-/// One secondary's part in a write that was refused.
+/// One secondary's state in a refused write.
 #[derive(Clone, Debug, Serialize)]
 pub struct SecondaryReport {
-    /// The node.
+    /// The name of the secondary.
     pub server_id: String,
     /// Its address.
     pub url: String,
@@ -386,12 +386,12 @@ pub struct SecondaryReport {
 pub struct NotCommitted {
     /// What happened and what to do, in a sentence.
     pub error: String,
-    /// `not_appended`: it is not in the log and never will be. `unknown`: it may be.
+    /// Whether the message may be in the log.
     pub outcome: Outcome,
-    /// The ids, if any were given. No message will ever be shown under them if the outcome is `not_appended`.
+    /// The ids, if the write got any. If the outcome is `not_appended`, no node ever shows a message under them.
     #[serde(flatten)]
     pub ids: Option<WriteIds>,
-    /// Every secondary's part.
+    /// The state of every secondary.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secondaries: Vec<SecondaryReport>,
 }
@@ -400,28 +400,28 @@ pub struct NotCommitted {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The message is in no log and never will be. Retry freely.
+    /// The message is not in the log and never will be. The client may retry.
     NotAppended,
     /// The message may be in the log, now or later.
     Unknown,
 }
 
-/// What is known of a write by its idempotency key.
+/// The outcome of a write, by its idempotency key.
 #[derive(Debug, Serialize)]
 pub struct KnownWrite<'a> {
     /// The key.
     pub key: &'a str,
-    /// What became of it.
+    /// Whether it is decided.
     pub outcome: Fate,
     /// The ids of its messages.
     #[serde(flatten)]
     pub ids: WriteIds,
-    /// When it was accepted, once it is committed.
+    /// When the master accepted it, once it is committed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<String>,
 }
 
-/// What became of a write that was not refused.
+/// The state of a write that is not refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
@@ -436,7 +436,7 @@ pub enum Fate {
 pub struct Problem<'a> {
     /// What is wrong and what to do, in a sentence.
     pub error: &'a str,
-    /// For requests that would have changed something.
+    /// Whether a message may be in the log, for requests that change something.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
 }
@@ -447,13 +447,13 @@ pub struct Problem<'a> {
 pub struct Registration {
     /// Its address: `http://HOST:PORT`.
     pub url: String,
-    /// Its name, if it gives one.
+    /// Its name, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_id: Option<String>,
-    /// Which copy of a log it is, if it says so: a node is known by that, under whichever address.
+    /// Its copy id. The master knows a node by that, whatever its address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy: Option<CopyIdText>,
-    /// Its process, if it says so: a master asks a process that has just started for its state at once.
+    /// Its incarnation. The master asks one that it does not know for its state at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<IncarnationText>,
 }

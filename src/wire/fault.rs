@@ -1,25 +1,26 @@
-//! A fault that a node is asked to show, for demonstrations and tests: the body of `PUT /faults`.
+//! An injected fault, for demonstrations and tests: the body of `PUT /faults`.
 
 use super::read_object;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A fault always ends by itself: after this time at the latest.
+/// The longest duration of a fault, in seconds.
 const LASTS_MAX_S: f64 = 3_600.0;
-/// How long it lasts if nothing else is asked for.
+/// The duration of a fault without `for`, in seconds.
 const LASTS_DEFAULT_S: f64 = 60.0;
 
-/// At which end of an append a node answers with an error.
+/// Whether a node appends before it answers with an error.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fail {
     /// Nothing is appended.
     Before,
-    /// It is appended, and yet the answer is an error.
+    /// The message is appended, although the answer is an error.
     After,
 }
 
-/// Which traffic between this node and other nodes is lost. A cut in one direction loses the answers that travel there, too.
+/// Which traffic between this node and other nodes is lost. A cut in one direction loses the answers that travel there,
+/// too.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cut {
@@ -45,14 +46,14 @@ impl Cut {
     }
 }
 
-/// What a node does wrong, and for how long.
+/// A fault, and how long it lasts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fault {
-    /// How long a call that appends waits before it is looked at.
+    /// How long a call that appends waits before the node handles it.
     pub hold: Duration,
-    /// How long it waits before it is acknowledged, beside the delay that the node has anyway.
+    /// How long its acknowledgement waits, in addition to the configured delay of the node.
     pub delay: Duration,
-    /// Whether it is answered with an error.
+    /// Whether the node answers it with an error.
     pub fail: Option<Fail>,
     /// Which traffic is lost.
     pub cut: Option<Cut>,
@@ -112,18 +113,18 @@ fn seconds(name: &str, given: f64) -> Result<Duration, String> {
     Err(format!("\"{name}\" is {given}; it must be a number of seconds from 0 to {LASTS_MAX_S}"))
 }
 
-/// What a node says of its faults.
+/// The reply to `GET /faults`.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct FaultReport {
-    /// Whether faults can be asked for.
+    /// Whether clients can inject faults.
     pub enabled: bool,
-    /// The fault that it shows now.
+    /// The current fault.
     pub active: Option<ActiveFault>,
-    /// How often the latest fault did something.
+    /// How often the latest fault had an effect.
     pub hits: u64,
 }
 
-/// A fault that a node shows.
+/// A current fault.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ActiveFault {
     /// See [`Fault::hold`], in seconds.
@@ -138,20 +139,20 @@ pub struct ActiveFault {
     /// See [`Fault::cut`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cut: Option<Cut>,
-    /// How many calls it still meets.
+    /// The number of calls that it still applies to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calls: Option<u64>,
-    /// When it ends at the latest, in milliseconds from now.
+    /// Milliseconds until it ends at the latest.
     pub ends_in_ms: u64,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(seconds: &f64) -> bool {
     *seconds == 0.0
 }
 
 impl ActiveFault {
-    /// A fault that ends after so long.
+    /// A fault that ends after `left`.
     #[must_use]
     pub fn new(fault: &Fault, left: Duration) -> ActiveFault {
         ActiveFault {

@@ -1,15 +1,15 @@
-//! What travels as JSON, and what it means: nothing here sends or receives.
+//! What nodes and clients exchange as JSON. Nothing here sends or receives.
 //!
-//! - [`address`]: where a node is reached.
+//! - [`address`]: the addresses of nodes.
 //! - [`backup`]: a log as a file.
 //! - [`batch`]: several messages in one request.
 //! - [`client`]: the API for people and programs, in the two dialects of a posted message.
-//! - [`fault`]: what a node is asked to do wrong, for demonstrations and tests.
-//! - [`node`]: what master and secondaries say to each other.
+//! - [`fault`]: injected faults.
+//! - [`node`]: the calls between master and secondaries.
 //! - [`server_id`]: the name of a node.
-//! - [`timestamp`]: how a moment is written.
+//! - [`timestamp`]: points in time as text.
 //! - [`timing`]: how long the parts of a write took.
-//! - [`token`]: secrets that clients and nodes show.
+//! - [`token`]: the secrets of clients and nodes.
 //! - [`trace`]: where the time of one write went.
 
 pub mod address;
@@ -27,10 +27,10 @@ pub mod trace;
 
 use serde::de::DeserializeOwned;
 
-/// Reads a JSON object. Anything else is refused first, because an array would be taken for the fields in order.
+/// Reads a JSON object. Refuses anything else first, because serde takes an array for the fields in order.
 ///
 /// # Errors
-/// With what is wrong, and where.
+/// With a sentence that says what is wrong, and where.
 pub fn read_object<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
     match json.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'{') => serde_json::from_slice(json).map_err(|error| error.to_string()),

@@ -1,9 +1,9 @@
-//! What master and secondaries say to each other.
+//! The calls between master and secondaries.
 //!
 //! | Request | From, to | Reply |
 //! |---|---|---|
 //! | `POST /replicate` with a call | master, secondary | 200 [`AcknowledgementBody`], or 409 [`RefusalBody`] |
-//! | `POST /replicate` with a bare message | a master that is not ours, secondary | 200, or 409 once a master of ours is known |
+//! | `POST /replicate` with a bare message | a foreign master, secondary | 200, or 409 if the secondary belongs to a log |
 //! | `GET /replicate/state` | master, secondary | 200 [`StatusBody`] |
 //! | `GET /replicate/slots?after=ID` | master that begins an epoch, secondary | 200 [`SlotsBody`] |
 //! | `GET /replicate/decisions?after=ID` | secondary, master | 200 [`DecisionsBody`] |
@@ -22,8 +22,8 @@ use crate::protocol::{
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Bytes of a replicate call that a secondary takes: the largest write, each byte escaped as `\u0000`, and what comes with
-/// each message of the largest batch: its id, epoch, time and key.
+/// The most bytes of a replicate call: the largest write with each byte escaped as `\u0000`, and the id, epoch, time
+/// and key of each message of the largest batch.
 pub const CALL_BYTES_MAX: usize = 6 * WRITE_BYTES_CEILING + MESSAGES_MAX * 320 + (1 << 20);
 
 /// An entry as JSON.
@@ -66,16 +66,16 @@ impl From<EntryBody> for Entry {
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(super) struct EpochEntryBody(u64, u64, IncarnationText);
 
-/// Writes a table of entries.
+/// Writes a table of epochs.
 pub(super) fn epochs_of(history: &EpochHistory) -> Vec<EpochEntryBody> {
     let body = |entry: &EpochEntry| EpochEntryBody(entry.epoch.get(), entry.start.get(), IncarnationText(entry.master));
     history.entries().iter().map(body).collect()
 }
 
-/// No master has started so often. A node that took a later epoch for one could never be led again.
+/// No master starts so often. A node that entered such an epoch would refuse every later call of its master.
 const EPOCHS_MAX: u64 = 1 << 62;
 
-/// Reads a table of epochs; `None` if it is not one of ours.
+/// Reads a table of epochs, or `None` if it is not valid.
 pub(super) fn history_of(entries: &[EpochEntryBody]) -> Option<EpochHistory> {
     let entry = |&EpochEntryBody(epoch, start, master): &EpochEntryBody| {
         (epoch < EPOCHS_MAX).then(|| EpochEntry { epoch: Epoch::new(epoch), start: Id::new(start), master: master.0 })
@@ -90,20 +90,21 @@ struct EpochStartBody {
     overtaken_from: u64,
 }
 
-/// How a call is addressed: what the protocol's value does not need to know.
+/// What a call has beside the protocol's [`Call`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Envelope {
-    /// The start of the secondary's process for which the call is meant. Another start answers 409 and is asked anew.
+    /// The incarnation of the secondary that the call is meant for. Another one refuses it, and the master asks for its
+    /// state.
     pub to: Incarnation,
-    /// The port on which the master listens, so that a secondary which was not told its master's address can ask it.
+    /// The port of the master, so that a secondary without `MASTER_URL` can ask it.
     pub master_port: u16,
 }
 
-/// The entries of a call as JSON: made once, and sent to every secondary.
+/// The entries of a call as JSON, written once and sent to every secondary.
 #[derive(Clone, Debug)]
 pub struct EntriesText(Arc<Vec<u8>>);
 
-/// What the JSON of an entry has beside its text, about, so that the text is not moved while it is written.
+/// Approximate size of an entry's JSON without its text. Memory is reserved with it, so that writing moves nothing.
 const ENTRY_BYTES_EXPECTED: usize = 96;
 
 impl EntriesText {
@@ -165,7 +166,7 @@ struct CallHeadBody {
     refused: Vec<u64>,
 }
 
-/// Writes a call. Its entries are given as text, and not looked at in the call itself.
+/// Writes a call. It takes the entries from `entries`, and ignores those in `call`.
 #[must_use]
 pub fn write_call(envelope: Envelope, call: &Call, entries: &EntriesText) -> CallText {
     let body = CallHeadBody {
@@ -196,9 +197,9 @@ pub fn write_call(envelope: Envelope, call: &Call, entries: &EntriesText) -> Cal
 /// The body of a `POST /replicate`.
 #[derive(Debug)]
 pub enum Replicate {
-    /// From a master of ours.
+    /// A call of this protocol.
     Call(Box<(Envelope, Call)>),
-    /// From a master that is not ours: one message, with an id or without.
+    /// One message of another implementation's master, with an id or without.
     Bare {
         /// The id that the other master gave.
         id: Option<Id>,
@@ -233,7 +234,8 @@ struct ReplicateFields {
     message: Option<Arc<str>>,
     #[serde(default, deserialize_with = "text")]
     msg: Option<Arc<str>>,
-    /// Written by the other master in a form of its own; this node notes when it received the message.
+    /// The other master's timestamp has a format of its own, so this node uses the time at which it received the
+    /// message.
     #[serde(default, rename = "timestamp")]
     _timestamp: serde::de::IgnoredAny,
 }
@@ -259,7 +261,7 @@ impl ReplicateFields {
         };
         let epoch = self.epoch.ok_or_else(|| missing("epoch"))?;
         if epoch >= EPOCHS_MAX {
-            return Err(format!("epoch {epoch} cannot be: no master has started so often"));
+            return Err(format!("epoch {epoch} is not valid: epochs are below {EPOCHS_MAX}"));
         }
         let call = Call {
             log_id: self.log_id.ok_or_else(|| missing("log_id"))?.0,
@@ -306,13 +308,13 @@ pub struct AcknowledgementBody {
     decided: u64,
     session: u64,
     admitted: bool,
-    /// For a call with messages.
+    /// How long a call with messages took.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     took: Option<Took>,
 }
 
 impl AcknowledgementBody {
-    /// What a secondary answers, and how long it took.
+    /// The body of an acknowledgement.
     #[must_use]
     pub fn new(acknowledgement: Acknowledgement, took: Option<Took>) -> AcknowledgementBody {
         AcknowledgementBody {
@@ -325,7 +327,7 @@ impl AcknowledgementBody {
         }
     }
 
-    /// How long the secondary took, if it says so.
+    /// How long the secondary took, for a call with messages.
     #[must_use]
     pub fn took(&self) -> Option<Took> {
         self.took
@@ -352,7 +354,7 @@ pub struct RefusalBody {
     /// The reason, for the master.
     #[serde(flatten)]
     pub reason: RefusalReason,
-    /// What this secondary holds.
+    /// The last id that this secondary holds.
     pub holds: u64,
 }
 
@@ -389,7 +391,7 @@ pub enum RefusalReason {
     Malformed {
         why: String,
     },
-    /// The call was meant for an earlier start of the secondary's process.
+    /// The call was meant for an earlier incarnation of the secondary.
     OtherIncarnation,
 }
 
@@ -412,7 +414,8 @@ impl From<&Refusal> for RefusalReason {
 }
 
 impl RefusalReason {
-    /// The refusal as the protocol knows it; `None` for a call to an earlier start, which only has to be asked anew.
+    /// The refusal as the protocol knows it. `None` for a call to an earlier incarnation, after which the master asks
+    /// for the state.
     #[must_use]
     pub fn into_refusal(self) -> Option<Refusal> {
         Some(match self {
@@ -453,10 +456,10 @@ pub struct StatusBody {
     /// Its artificial delay before an acknowledgement, in milliseconds.
     #[serde(default)]
     pub delay_ms: u64,
-    /// Why it cannot store messages, if that is so.
+    /// Why it cannot store messages, or `None` if it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unable: Option<String>,
-    /// What it does wrong because somebody asked for that, in words.
+    /// The injected fault, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
 }
@@ -499,7 +502,7 @@ impl StatusBody {
     }
 }
 
-/// A part of a log: every id after the one asked for, up to `through`, is in `entries` or in `refused`.
+/// A part of a log: every id after `after` in the request, up to `through`, is in `entries` or in `refused`.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct SlotsBody {
     through: u64,
@@ -547,7 +550,7 @@ pub struct FingerprintBody {
 }
 
 impl FingerprintBody {
-    /// Describes the slots after an id, up to another.
+    /// The fingerprint of the slots after `after` up to `through`.
     #[must_use]
     pub fn new(log_id: LogId, after: Id, through: Id, fingerprint: Fingerprint) -> FingerprintBody {
         FingerprintBody {

@@ -1,6 +1,6 @@
 //! The name of a node.
 
-/// Reads the name of a node: it appears in replies, logs, paths and addresses.
+/// Reads the name of a node. It must be usable in replies, logs, paths and addresses.
 ///
 /// # Errors
 /// If it is empty, too long, or has other characters than letters, digits, dot, dash and underscore.

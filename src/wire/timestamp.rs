@@ -1,12 +1,12 @@
-//! Moments travel as milliseconds between nodes and as RFC 3339 text to people.
+//! Points in time: milliseconds between nodes, RFC 3339 text for clients.
 
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 
-/// The last moment that RFC 3339 can name, the end of the year 9999, in milliseconds since 1970.
+/// The latest time that RFC 3339 can express, the end of the year 9999, in milliseconds since 1970.
 pub const LAST_MS: u64 = 253_402_300_799_999;
 
-/// Why no message can get this timestamp, if that is so.
+/// Why no message can get this timestamp, or `None` if one can.
 #[must_use]
 pub fn fault(now_ms: u64) -> Option<String> {
     (now_ms > LAST_MS)
@@ -15,14 +15,14 @@ pub fn fault(now_ms: u64) -> Option<String> {
 
 /// Writes milliseconds since 1970 as `2026-11-21T22:44:09.123Z`.
 ///
-/// What is later than [`LAST_MS`] is written as that: the format is kept, whatever a clock or a file says.
+/// A later time than [`LAST_MS`] is written as that one, so that the format is always the same.
 #[must_use]
 pub fn rfc3339(timestamp_ms: u64) -> String {
     in_utc(timestamp_ms).iter().copied().map(char::from).collect()
 }
 
-/// The same as ASCII characters. Every message that is read needs them, so they are written by hand: the formatter of the
-/// `time` crate would take longer than everything else about a message.
+/// The same as ASCII characters. This is written by hand, because each message that a client reads has a timestamp, and
+/// the formatter of the `time` crate takes longer than everything else about it.
 fn in_utc(timestamp_ms: u64) -> [u8; 24] {
     let timestamp_ms = timestamp_ms.min(LAST_MS);
     let moment =

@@ -1,8 +1,7 @@
-//! How long the parts of a write took, as it travels.
+//! How long the parts of a write took, as JSON.
 //!
-//! All moments of a write are told as milliseconds after the master accepted it. No two clocks are compared: a secondary
-//! tells how long it took, by its own clock, and what is left of the time that its call took was spent on the way, half of
-//! it there and half of it back.
+//! All times of a write are milliseconds after the master accepted it. No two clocks are compared: a secondary measures
+//! how long it took by its own clock, and the rest of its call's time counts as the way there and back, half each.
 
 use serde::{Deserialize, Serialize, Serializer};
 use std::time::Duration;
@@ -26,28 +25,28 @@ impl Serialize for Millis {
 /// How long a secondary took for a call.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Took {
-    /// From its arrival until everything in it was durable; µs.
+    /// Microseconds from its arrival until everything in it was durable.
     pub durable_us: u64,
-    /// Its artificial delay; µs.
+    /// Microseconds of the artificial delay.
     pub delay_us: u64,
-    /// From its arrival to the acknowledgement; µs.
+    /// Microseconds from its arrival to the acknowledgement.
     pub total_us: u64,
 }
 
-/// What happened to a write on its way to one secondary, and when.
+/// When a write reached the stages of its call to one secondary.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct CallTimes {
     /// The call was sent.
     pub sent_ms: Millis,
-    /// It arrived.
+    /// The call arrived.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub received_ms: Option<Millis>,
     /// The secondary had it on disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub durable_ms: Option<Millis>,
-    /// So much of what follows is the artificial delay.
+    /// The artificial delay after that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<Millis>,
-    /// How often it was sent.
+    /// How often the master sent the call.
     pub attempts: u32,
 }

@@ -1,7 +1,7 @@
-//! Secrets that clients and nodes show.
+//! The secrets of clients and nodes.
 //!
-//! A token comes as `Authorization: Bearer TOKEN`, or as the password of `Basic`, which browsers ask for, whatever the
-//! name. It is compared in constant time, and never logged.
+//! A request has a token as `Authorization: Bearer TOKEN`, or as the password of `Basic`, for which browsers ask. The
+//! user name of `Basic` does not matter. A token is compared in constant time, and never logged.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,7 +20,7 @@ impl Token {
     /// Reads a token.
     ///
     /// # Errors
-    /// If it is too short, too long, or cannot stand in a header. The sentence does not tell it.
+    /// If it is too short, too long, or not valid in a header. The sentence does not contain it.
     pub(crate) fn parse(text: &str) -> Result<Token, String> {
         let text = text.trim_end_matches(['\r', '\n']);
         let usable = text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -33,7 +33,7 @@ impl Token {
         ))
     }
 
-    /// What stands in the header of a request.
+    /// The value of the `Authorization` header.
     pub(crate) fn header(&self) -> String {
         format!("Bearer {}", self.0)
     }

@@ -1,4 +1,4 @@
-//! Where the time of one write went, as it travels.
+//! Where the time of one write went, as JSON.
 
 use super::client::WriteIds;
 use super::timestamp::Timestamp;
@@ -9,17 +9,17 @@ use std::sync::Arc;
 /// One node's part in a write.
 #[derive(Debug, Serialize)]
 pub struct ReplicaTrace {
-    /// The node.
+    /// The name of the node.
     pub server_id: Arc<str>,
-    /// What is known of its copy.
+    /// The state of its copy, as the master knows it.
     pub state: ReplicaState,
-    /// The call that carried the write, once one is under way.
+    /// The times of the call that carried the write, once there is one.
     #[serde(flatten)]
     pub call: Option<CallTimes>,
-    /// The master's own copy was on disk.
+    /// When the master's own copy was on disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored_ms: Option<Millis>,
-    /// The acknowledgement arrived.
+    /// When the acknowledgement arrived.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acknowledged_ms: Option<Millis>,
     /// Why the copy is missing.
@@ -27,13 +27,13 @@ pub struct ReplicaTrace {
     pub detail: Option<String>,
 }
 
-/// What is known of one copy.
+/// The state of one copy, as the master knows it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplicaState {
     /// It is on disk.
     Durable,
-    /// It is on its way, or is being made durable.
+    /// It was sent, and is not acknowledged yet.
     Sent,
     /// It has not been sent.
     Waiting,
@@ -41,15 +41,15 @@ pub enum ReplicaState {
     Failed,
 }
 
-/// What became of a write.
+/// The outcome of a write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TraceOutcome {
-    /// Its writer waits.
+    /// Its client waits for the reply.
     Pending,
     /// 201.
     Committed,
-    /// 202: fewer copies than asked for when its time was over.
+    /// 202: fewer copies than the client asked for when the timeout ended.
     Short,
     /// 502 or 503.
     Refused,
@@ -61,19 +61,19 @@ pub struct Trace {
     /// Its ids.
     #[serde(flatten)]
     pub ids: WriteIds,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: TraceOutcome,
-    /// When it was accepted.
+    /// When the master accepted it.
     pub timestamp: Timestamp,
-    /// The copies that it asked for.
+    /// The number of copies that the client asked for.
     pub w: usize,
     /// The round that carried it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub round: Option<u64>,
-    /// Until a round took it; since then it is under way.
+    /// When a round took it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queued_ms: Option<Millis>,
-    /// Until its writer was answered, or until now.
+    /// When its client got the reply, or the time until now.
     pub ms: Millis,
     /// Every node's part, the master's first.
     pub replicas: Vec<ReplicaTrace>,

@@ -1,4 +1,4 @@
-//! Saves the log of a running node, and reads what was saved.
+//! Saves the log of a running node, and reads backups.
 
 use super::failure::Failure;
 use super::progress::Progress;
@@ -12,9 +12,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a node may take to begin its answer.
+/// How long a node may take until its answer begins.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes of a line: the largest message with every byte escaped, and more.
+/// The most bytes of a line, enough for the largest message with every byte escaped.
 const LINE_BYTES_MAX: u64 = 64 << 20;
 
 /// Reads a backup, and checks that it is whole.
@@ -41,7 +41,7 @@ impl<R: BufRead> BackupReader<R> {
         Ok(BackupReader { source, head, first_line: line.clone(), tally: Tally::default(), line })
     }
 
-    /// The next slot; `None` after the last line, if that confirms everything before.
+    /// The next slot, or `None` after the last line, if that matches everything before.
     pub(super) fn next(&mut self) -> Result<Option<Slot>, String> {
         read_line(&mut self.source, &mut self.line)?;
         let due = self.tally.last.next();
@@ -65,7 +65,7 @@ impl<R: BufRead> BackupReader<R> {
         Ok(())
     }
 
-    /// The line that was read last, with its end.
+    /// The last line that was read, with its line feed.
     fn line(&self) -> &[u8] {
         &self.line
     }
@@ -89,7 +89,7 @@ fn read_line(source: &mut impl BufRead, line: &mut Vec<u8>) -> Result<(), String
     if line.ends_with(b"\n") { Ok(()) } else { Err("it was cut off".to_owned()) }
 }
 
-/// Saves the log of a node. The file appears under its name when it is whole and on disk.
+/// Saves the log of a node. The file gets its name once it is complete and durable.
 pub(super) fn save(peers: &Peers, node: &NodeUrl, file: &Path) -> Result<String, Failure> {
     if file.exists() {
         return Err(Failure::Usage(format!("{} exists; choose another name", file.display())));

@@ -4,18 +4,18 @@ use super::failure::Failure;
 use crate::store::DirectoryLock;
 use std::path::Path;
 
-/// Takes a data directory for this process.
+/// Locks a data directory.
 pub(super) fn lock(directory: &Path) -> Result<DirectoryLock, Failure> {
     DirectoryLock::take(directory).map_err(|error| Failure::Usage(error.to_string()))
 }
 
-/// Takes a data directory that must hold a log already.
+/// Locks a data directory that must hold a log.
 pub(super) fn lock_log(directory: &Path) -> Result<DirectoryLock, Failure> {
     check_log(directory)?;
     lock(directory)
 }
 
-/// There must be a log in a directory already. Nothing is made there.
+/// Fails if there is no log in a directory. Creates nothing there.
 pub(super) fn check_log(directory: &Path) -> Result<(), Failure> {
     if !directory.is_dir() {
         return Err(Failure::Usage(format!("there is no data directory {}", directory.display())));

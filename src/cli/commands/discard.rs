@@ -1,11 +1,11 @@
-//! Puts a secondary's copy of the log aside.
+//! Moves a secondary's copy of the log aside.
 
 use super::directory::lock_log;
 use super::failure::Failure;
 use crate::process::clock;
 use std::path::Path;
 
-/// Moves everything into a directory below; nothing is deleted.
+/// Moves the log into a subdirectory. Nothing is deleted.
 pub(super) fn discard(directory: &Path) -> Result<String, Failure> {
     let lock = lock_log(directory)?;
     let aside = directory.join(format!("discarded-{}", clock::now_ms()));

@@ -2,11 +2,11 @@
 
 use std::fmt::Display;
 
-/// How a command fails.
+/// Why a command failed, for its exit code.
 pub(super) enum Failure {
-    /// It cannot be tried as it was given.
+    /// Its arguments or its configuration do not allow it, so it did nothing.
     Usage(String),
-    /// It was tried, and failed or found something wrong.
+    /// It failed while it worked.
     Failed(String),
 }
 

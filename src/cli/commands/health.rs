@@ -9,14 +9,14 @@ use crate::wire::address::NodeUrl;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Bounds the sending; [`Peers`] bounds the rest of a short call itself.
+/// The timeout for each part of the call.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks the node that listens here whether it is alive. A container uses it as its health check: it needs no other
-/// program in the image, and finds the port in the same way as the node.
+/// Checks whether the node on this machine is alive. As the health check of a container, this needs no other program in
+/// the image, and takes the port from the configuration of the node.
 pub(in crate::cli) fn check_health(role: &str, settings: &CommonSettings) -> ExitCode {
     let alive = node(None, settings)
-        .map_err(|_| "the address cannot be asked".to_owned())
+        .map_err(|_| "its address is not one that can be called".to_owned())
         .and_then(|node| Peers::new(TIMEOUT, TIMEOUT, None).live(&node).map_err(|error| format!("{node} {error}")));
     match alive {
         Ok(()) => ExitCode::SUCCESS,
@@ -27,7 +27,7 @@ pub(in crate::cli) fn check_health(role: &str, settings: &CommonSettings) -> Exi
     }
 }
 
-/// The node that is named, or the one that this configuration describes.
+/// The node named on the command line, or else the one that this configuration describes.
 pub(super) fn node(from: Option<&str>, settings: &CommonSettings) -> Result<NodeUrl, Failure> {
     let here = format!("http://{}", http::reachable(settings.listen));
     NodeUrl::parse(from.unwrap_or(&here)).map_err(Failure::Usage)

@@ -1,14 +1,14 @@
-//! What the programs do beside serving: check, save and restore a log.
+//! The commands of the programs beside serving: they check, save and restore a log.
 //!
 //! | File | Command |
 //! |---|---|
-//! | [`command`] | the commands, as they stand on a command line |
-//! | [`health`] | `--check-health`: is the node alive that runs here? |
+//! | [`command`] | the commands on a command line |
+//! | [`health`] | `--check-health`: checks whether the node on this machine is alive |
 //! | [`verify`] | `verify`: reads and checks a whole data directory |
 //! | [`backup`] | `backup`: saves the log of a running node |
-//! | [`restore`] | `restore`: makes a data directory from a backup, or from a running node |
-//! | [`discard`] | `discard`: puts a secondary's copy aside, so that it fetches everything again |
-//! | [`directory`], [`failure`], [`progress`] | what they share: the data directory, why one fails, how far it is |
+//! | [`restore`] | `restore`: creates a data directory from a backup, or from a running node |
+//! | [`discard`] | `discard`: moves a secondary's copy aside, so that the master sends everything again |
+//! | [`directory`], [`failure`], [`progress`] | what they share: the data directory, failures, the progress |
 
 mod backup;
 mod command;
@@ -31,7 +31,7 @@ use health::node;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Does what a master's program was asked for.
+/// Runs a command of the master's program.
 pub(super) fn of_master(command: &MasterCommand, settings: &CommonSettings) -> ExitCode {
     let done = match command {
         MasterCommand::Verify => data_directory(settings).and_then(verify::verify),
@@ -45,7 +45,7 @@ pub(super) fn of_master(command: &MasterCommand, settings: &CommonSettings) -> E
     end("master", done)
 }
 
-/// Does what a secondary's program was asked for.
+/// Runs a command of a secondary's program.
 pub(super) fn of_secondary(command: &SecondaryCommand, settings: &CommonSettings) -> ExitCode {
     let done = match command {
         SecondaryCommand::Verify => data_directory(settings).and_then(verify::verify),
@@ -55,7 +55,7 @@ pub(super) fn of_secondary(command: &SecondaryCommand, settings: &CommonSettings
 }
 
 fn data_directory(settings: &CommonSettings) -> Result<&Path, Failure> {
-    let nothing = || Failure::Usage("nothing is kept with DATA_DIR=memory".to_owned());
+    let nothing = || Failure::Usage("there is no data directory, because DATA_DIR is \"memory\"".to_owned());
     settings.data_dir.as_deref().ok_or_else(nothing)
 }
 

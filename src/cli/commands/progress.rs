@@ -1,13 +1,13 @@
-//! How far a long work is, on a terminal.
+//! The progress of a long command, on a terminal.
 
 use crate::protocol::Id;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-/// Shorter work needs no progress, and longer work not more often than this.
+/// How often the progress is shown, first after this time.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// One line, written again and again.
+/// A line that shows the progress, and overwrites itself.
 pub(super) struct Progress {
     verb: &'static str,
     last: Id,
@@ -16,12 +16,12 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// `verb` says what is done with ids, such as "checked".
+    /// `verb` says what the command does with ids, such as "checked".
     pub(super) fn new(verb: &'static str, last: Id) -> Progress {
         Progress { verb, last, shown_at: Instant::now(), shown: false }
     }
 
-    /// The work has reached an id.
+    /// Reports that the command has reached an id.
     pub(super) fn show(&mut self, reached: Id) {
         if self.shown_at.elapsed() > EVERY && io::stderr().is_terminal() {
             let _ = write!(io::stderr(), "\r{} {reached} of {} ids", self.verb, self.last);

@@ -1,10 +1,10 @@
-//! Makes a data directory from a backup, or from a node that runs.
+//! Creates a data directory from a backup, or from a running node.
 //!
-//! The log is made in a directory below, checked against the fingerprint, and moved to its place as the last step.
-//! While that directory is there no node starts on it, and restoring can be done again.
+//! The log is written in a subdirectory, checked against the fingerprint, and moved to its place as the last step.
+//! While that subdirectory exists no node starts, and the command can be repeated.
 //!
-//! A backup holds what is decided. A secondary that runs also gives what is still pending, because the lost master may
-//! have acknowledged that just before it failed. The restored master decides it when it starts.
+//! A backup holds decided entries only. From a running secondary, pending entries are restored, too, because the master
+//! may have acknowledged them before it failed. The master decides them after its next start.
 
 use super::backup::{BackupReader, from_node};
 use super::directory;
@@ -21,8 +21,9 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
-/// Slots, and bytes of text, that are written at a time.
+/// The most slots that are written at a time.
 const BATCH_SLOTS: usize = 10_000;
+/// Bytes of text from which a batch is written.
 const BATCH_BYTES: usize = 4 << 20;
 
 /// Restores from a file or from a node.
@@ -60,7 +61,7 @@ fn make(
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     };
-    removed.map_err(|error| Failure::Failed(format!("{} is in the way: {error}", unfinished.display())))?;
+    removed.map_err(|error| Failure::Failed(format!("{} cannot be removed: {error}", unfinished.display())))?;
     let written =
         write(backup, &unfinished, node).and_then(|()| lock.adopt(&unfinished).map_err(|error| error.to_string()));
     if let Err(why) = written {
@@ -68,8 +69,8 @@ fn make(
         return Err(Failure::Failed(format!("nothing was restored: {why}")));
     }
     Ok(format!(
-        "restored {} into {}\nStart the master with the addresses of all its secondaries in SECONDARIES, and let them run: \
-         one that holds more than this log is not written over",
+        "restored {} into {}\nStart the master with the addresses of all its secondaries in SECONDARIES, and keep them \
+         running. The master does not overwrite a secondary that holds more than this log",
         backup.summary(),
         lock.directory().display()
     ))
@@ -109,7 +110,7 @@ fn write(
     store.trouble().map_or(Ok(()), |trouble| Err(trouble.to_string()))
 }
 
-/// Appends what a secondary holds beyond what it shows. A master has nothing to give here.
+/// Appends the pending entries of a secondary. A master has no endpoint for them.
 fn append_pending(store: &dyn Store, peers: &Peers, node: &NodeUrl) -> Result<(), String> {
     let held = peers.state_of_secondary(node).map_err(|error| format!("{node} {error}"))?;
     let Some(status) = held.map(|body| body.status()) else { return Ok(()) };
@@ -132,9 +133,9 @@ fn identity<R>(backup: &BackupReader<R>) -> Result<Identity, String> {
     })
 }
 
-/// A secondary that could have registered itself.
+/// Checks the address and the name of a secondary.
 fn member(line: &SecondaryLine) -> Result<KnownMember, String> {
     let known = NodeUrl::parse(&line.url)
         .and_then(|url| Ok(KnownMember { url: url.to_string(), name: server_id::parse(&line.server_id)? }));
-    known.map_err(|why| format!("its first line has a secondary that cannot be: {why}"))
+    known.map_err(|why| format!("its first line has an invalid secondary: {why}"))
 }

@@ -9,7 +9,7 @@ use crate::store::{Examination, ReadLock, StoreError};
 use crate::wire::backup::Tally;
 use std::path::Path;
 
-/// Reads everything; reading checks it.
+/// Reads everything, which checks it.
 pub(super) fn verify(directory: &Path) -> Result<String, Failure> {
     check_log(directory)?;
     let lock = ReadLock::take(directory).map_err(|error| Failure::Usage(error.to_string()))?;
@@ -19,7 +19,7 @@ pub(super) fn verify(directory: &Path) -> Result<String, Failure> {
 fn summary(directory: &Path, lock: ReadLock) -> Result<String, StoreError> {
     let examination = Examination::open(lock)?;
     let log = examination.identity().map_or_else(
-        || "no log of a master of ours".to_owned(),
+        || "no log id yet".to_owned(),
         |identity| format!("log {} in epoch {}", identity.log_id, identity.history.latest()),
     );
     let last = examination.last();
@@ -36,8 +36,8 @@ fn summary(directory: &Path, lock: ReadLock) -> Result<String, StoreError> {
     let not_examined = match examination.check_beneath()? {
         true => "",
         false => {
-            "\nNot examined: pages of log.sqlite that log.sqlite-wal holds, too, because they may have been being written when \
-             the node ended; the next start writes them anew"
+            "\nNot examined: pages of log.sqlite that log.sqlite-wal holds, too. The node may have been \
+             writing them when it ended, and its next start writes them again"
         }
     };
     Ok(format!(

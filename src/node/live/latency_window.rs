@@ -6,27 +6,27 @@ use std::time::{Duration, Instant};
 
 /// Five minutes.
 const SECONDS_KEPT: usize = 300;
-/// Latencies are counted in classes, sixteen to each doubling, up to an hour: a thirtieth exact.
+/// Latencies are counted in classes, sixteen to each doubling, up to an hour. The error is a thirtieth at most.
 const CLASSES: usize = 512;
 
 /// The last seconds.
 #[derive(Debug)]
 pub(crate) struct LatencyWindow {
     began: Instant,
-    /// Those in which something happened; the latest is the last.
+    /// The seconds in which a write ended, in order.
     seconds: VecDeque<Second>,
 }
 
 #[derive(Clone, Debug)]
 struct Second {
-    /// Since it began.
+    /// The number of the second since `began`.
     number: u64,
     committed: u32,
     refused: u32,
     classes: Box<[u32; CLASSES]>,
 }
 
-/// A second, as it is told.
+/// A second, as JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct SecondTold {
     /// Seconds since the node was started.
@@ -46,7 +46,7 @@ impl Default for LatencyWindow {
 }
 
 impl LatencyWindow {
-    /// A write ended now, after so long.
+    /// Counts a write that ended at `now` and took `took`.
     pub(crate) fn count(&mut self, is_committed: bool, now: Instant, took: Duration) {
         let number = now.saturating_duration_since(self.began).as_secs();
         if self.seconds.back().is_none_or(|second| second.number < number) {
@@ -60,13 +60,13 @@ impl LatencyWindow {
         second.classes[class(took)] += 1;
     }
 
-    /// Those of the last seconds in which something happened.
+    /// Those of the last seconds in which a write ended.
     pub(crate) fn last(&self, seconds: u64) -> Vec<SecondTold> {
         let from = self.now().saturating_sub(seconds);
         self.seconds.iter().filter(|second| second.number >= from).map(Second::tell).collect()
     }
 
-    /// Seconds since it began.
+    /// Seconds since the node was started.
     pub(crate) fn now(&self) -> u64 {
         self.began.elapsed().as_secs()
     }

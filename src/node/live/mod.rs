@@ -1,12 +1,12 @@
-//! What people watch: the page at `/`, and the stream of states behind it.
+//! The page at `/`, and the stream of views behind it.
 //!
-//! `GET /live` sends a *view* of the node as JSON, as server-sent events: at once, and then whenever something has
-//! changed, but not more often than ten times a second. A view is the status that `/health` shows; on a master, also the
-//! latest writes with where their time went, and how many there were in each of the last seconds. What the master shows
-//! of a write that has no fate yet is its id and its times, never its text.
+//! `GET /live` sends *views* of the node as server-sent events: one at once, and another whenever something has
+//! changed, at most one per [`TICK`]. A view has the status that `/health` shows, and on a master also the latest
+//! writes with their traces, and the number of writes in each of the last seconds. Of an undecided write, the master
+//! shows the id and the times, never the text.
 //!
-//! One thread makes the views, for everybody, and only while somebody watches. Who is slow misses views, but never gets
-//! half of one; who does not take one within the write time-out is sent away.
+//! One thread makes the views for all pages, and only while a page is open. A slow page misses views, but never gets
+//! half of one. The node ends the stream of a page that does not take a view within the write timeout.
 
 mod latency_window;
 mod page;
@@ -26,24 +26,24 @@ use std::time::{Duration, Instant};
 
 /// How often a view is made.
 const TICK: Duration = Duration::from_millis(100);
-/// After so long without a change the view is sent all the same.
+/// Without a change, the node sends a view this often, so that the page can tell a silent node from a dead one.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
-/// Pages that are open at the same time.
+/// The most pages that can be open at the same time.
 const WATCHERS_MAX: usize = 100;
 
 /// A node that can be watched.
 pub(crate) trait Watched: Send + Sync {
-    /// What is to be seen now. For somebody who has just come it is more.
+    /// The current view. The first one of a page contains more.
     fn view(&self, is_first: bool) -> Value;
 }
 
-/// Those who watch.
+/// The open pages of a node.
 pub(crate) struct Live {
     permits: Arc<Semaphore>,
     state: Mutex<State>,
-    /// Somebody has come, or it is over.
+    /// A page was opened, or the node stops.
     news: Condvar,
-    /// How long a watcher may take for a view.
+    /// How long a page may take for a view.
     timeout: Duration,
 }
 
@@ -53,10 +53,10 @@ struct State {
     stopping: bool,
 }
 
-/// Somebody who watches.
+/// An open page.
 struct Watcher {
     stream: Stream,
-    /// Since when it has not taken the last view: until then it gets no other.
+    /// Since when it has not taken the last view. Until it has, it gets no other.
     slow_since: Option<Instant>,
     _place: Permit,
 }
@@ -67,7 +67,7 @@ impl Live {
         Arc::new(Live { permits: Semaphore::new(WATCHERS_MAX), state, news, timeout })
     }
 
-    /// Begins to show a node. It ends when the node is gone, or with [`Live::stop`].
+    /// Starts the thread that makes views. It ends when the node is dropped, or with [`Live::stop`].
     ///
     /// # Errors
     /// If no thread can be started.
@@ -78,7 +78,7 @@ impl Live {
             while let Some(arrivals) = live.await_watchers(&watchers) {
                 let Some(node) = node.upgrade() else { break };
                 if catch_unwind(AssertUnwindSafe(|| watchers.show(&*node, arrivals))).is_err() {
-                    log::error!("a view of this node could not be made; those who watch are sent away");
+                    log::error!("cannot make a view of this node: that panicked; the open pages are disconnected");
                     watchers.streams.clear();
                 }
                 drop(node);
@@ -97,8 +97,9 @@ impl Live {
     /// Answers `GET /live`.
     pub(crate) fn watch(self: &Arc<Live>, exchange: Exchange) {
         let Some(place) = self.permits.take().filter(|_| !self.lock().stopping) else {
-            let sentence =
-                format!("{WATCHERS_MAX} pages watch this node already, as many as it takes; or it is stopping");
+            let sentence = format!(
+                "this node is stopping, or has {WATCHERS_MAX} open pages, as many as it takes; try again later"
+            );
             return exchange.reply(Reply::no_answer(503, &sentence).with_header("Retry-After", "10"));
         };
         let live = Arc::clone(self);
@@ -116,7 +117,7 @@ impl Live {
         });
     }
 
-    /// Waits until somebody watches. Gives who has come; `None` if it is over.
+    /// Waits until a page is open. Gives the pages opened since the last call, or `None` if the node stops.
     fn await_watchers(&self, watchers: &Watchers) -> Option<Vec<Watcher>> {
         let mut state = self.lock();
         while !state.stopping && state.arrivals.is_empty() && watchers.streams.is_empty() {
@@ -130,7 +131,7 @@ impl Live {
     }
 }
 
-/// Those who watch, as the thread that shows them the node knows them.
+/// The open pages, as the thread that makes views knows them.
 struct Watchers {
     streams: Vec<Watcher>,
     shown: Option<(Value, Instant)>,
@@ -155,7 +156,8 @@ impl Watchers {
 }
 
 impl Watcher {
-    /// Sends a view, unless the one before is not taken yet. `false` if that has lasted too long, or the watcher is gone.
+    /// Sends a view, unless the page has not taken the one before. Gives `false` if the page took too long, or is
+    /// closed.
     fn send(&mut self, text: &[u8], timeout: Duration) -> bool {
         let text = if self.slow_since.is_some() { &[] } else { text };
         if text.is_empty() && self.slow_since.is_none() {

@@ -1,9 +1,9 @@
-//! The page at `/`: one file, with everything that it needs in it.
+//! The page at `/`, in one file.
 
 use crate::http::Reply;
 
 const PAGE: &str = include_str!("page.html");
-/// It loads nothing from elsewhere, and nobody may show it in a frame.
+/// The page loads nothing from elsewhere, and no other page may show it in a frame.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
                       img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

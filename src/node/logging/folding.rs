@@ -1,8 +1,9 @@
 //! Lines that come too often from one place in the code are counted instead of written.
 //!
-//! A site may write [`LINES_MAX`] lines in a second. What comes beyond is counted, and told with the last of these lines
-//! when its time is over. A site that goes on like that is given longer times, up to [`TIME_MAX`]: so a log file that
-//! rotates still holds the line that matters. Lines for debugging are not counted: who asks for them wants all.
+//! A site in the code may write [`LINES_MAX`] lines in [`TIME_MIN`]. Further lines are counted, and at the end of that
+//! time one line gives their number and the last of them. While the flood lasts the time doubles, up to [`TIME_MAX`],
+//! so that it does not rotate all other lines out of the log file. Lines of level debug and trace are not counted,
+//! because an operator who sets that level wants all of them.
 
 use log::{Level, Record};
 use std::collections::HashMap;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 const LINES_MAX: u64 = 20;
 const TIME_MIN: Duration = Duration::from_secs(1);
 const TIME_MAX: Duration = Duration::from_secs(60);
-/// Lines of this target are not counted: what tells the counts, and what is summed up elsewhere.
+/// Lines of this target are not counted: the counts themselves, and what `writes` sums up.
 pub(super) const NOT_COUNTED: &str = "replicated_log::counts";
 
 #[derive(Default)]
@@ -23,11 +24,11 @@ struct Site {
     time: Duration,
     lines: u64,
     level: Level,
-    /// The last one that was only counted.
+    /// The last line that was counted instead of written.
     last: String,
 }
 
-/// What is to be told of a site whose time is over.
+/// The counted lines of a site whose time is over.
 #[derive(Debug, Eq, PartialEq)]
 struct Sum {
     level: Level,
@@ -37,7 +38,7 @@ struct Sum {
 }
 
 impl Folding {
-    /// Whether a line is to be written.
+    /// Counts a line, and gives whether to write it.
     pub(super) fn admit(&self, record: &Record<'_>) -> bool {
         let is_counted = record.level() <= Level::Info && record.target() != NOT_COUNTED;
         let (Some(file), Some(line), true) = (record.file_static(), record.line(), is_counted) else { return true };
@@ -56,7 +57,7 @@ impl Folding {
             site.lines <= LINES_MAX
         };
         if !is_one_of_few {
-            // Put together while nothing is locked: it may be made by anybody's code.
+            // Formatted without the lock: any code may implement `Display`, and log in it.
             let text = text();
             if let Some(site) = self.lock().get_mut(&at) {
                 site.last = text;
@@ -65,7 +66,7 @@ impl Folding {
         is_one_of_few
     }
 
-    /// Logs what was only counted, of sites whose time is over, or has lasted for so long.
+    /// Logs the counts of sites whose time is over, or has lasted for `at_most`.
     pub(super) fn tell(&self, at_most: Duration) {
         for Sum { level, lines, seconds, last } in self.ended(Instant::now(), at_most) {
             log::log!(target: NOT_COUNTED, level, "… {lines} more lines like this in {seconds} s, the last of them: {last}");
@@ -80,7 +81,6 @@ impl Folding {
                 let (level, lines) = (site.level, site.lines - LINES_MAX);
                 let last = std::mem::take(&mut site.last);
                 sums.push(Sum { level, lines, seconds: passed.as_secs(), last });
-                // If it goes on, a few lines in a longer time say enough.
                 *site = Site { began: now, time: (site.time * 2).min(TIME_MAX), lines: 0, level, last: String::new() };
             }
         }

@@ -5,11 +5,11 @@
 //! | [`queue`] | holds lines, up to a limit, until the writer thread has written them |
 //! | [`folding`] | counts lines that come too often from one place in the code |
 //! | [`writes`] | sums up the lines about single writes, second by second, when there are many |
-//! | [`rotating_file`] | the log file, which does not grow for ever |
+//! | [`rotating_file`] | writes the log file, and rotates it |
 //!
-//! Logging never makes a node wait: a line is put into a queue, and one thread writes what is in it. A queue that is full
-//! drops lines and counts them. Clients' text never gets into a line as it is: control characters are escaped and long
-//! lines are cut, so no client can forge a line, or hide one behind terminal sequences.
+//! Logging never makes a node wait: a line goes into a queue, and one thread writes the queue. A full queue drops lines
+//! and counts them. Control characters are escaped and long lines are cut, so no client can forge a line, or hide one
+//! behind terminal sequences.
 
 mod folding;
 mod queue;
@@ -35,9 +35,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Characters of a log line's text. What is longer is cut and says so.
+/// Characters of a log line's text. A longer text is cut, and the line gives its length.
 const LINE_CHARACTERS_MAX: usize = 1_000;
-/// How long a stop, or a panic, waits until what was logged before is written.
+/// How long a stop, or a panic, waits until the lines before it are written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where and what to log.
@@ -45,17 +45,17 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct LogSettings {
     /// The node, as the lines name it.
     pub(crate) node: String,
-    /// The file, if lines are kept in one.
+    /// The log file.
     pub(crate) file: PathBuf,
     /// The least severe level that is logged.
     pub(crate) level: LevelFilter,
-    /// Size at which a file is put aside.
+    /// Size at which the file is rotated.
     pub(crate) file_bytes_max: u64,
     /// Files kept, the current one included.
     pub(crate) files_max: usize,
 }
 
-/// What a node tells its log beside lines.
+/// The state of a node's log, beside its lines.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NodeLog {
     epoch: Arc<AtomicU64>,
@@ -64,12 +64,12 @@ pub(crate) struct NodeLog {
 }
 
 impl NodeLog {
-    /// From now on lines name this epoch.
+    /// Makes lines name this epoch from now on.
     pub(crate) fn set_epoch(&self, epoch: crate::protocol::Epoch) {
         self.epoch.store(epoch.get(), Ordering::Relaxed);
     }
 
-    /// Whether its file has lines of an earlier process: this node has run before.
+    /// Whether the file had lines at the start, so this node has run before.
     pub(crate) fn goes_on(&self) -> bool {
         self.goes_on
     }
@@ -80,7 +80,7 @@ impl NodeLog {
     }
 }
 
-/// Begins to log. If the file cannot be used, the console alone is, and a warning says so.
+/// Begins to log. Without a usable file, the log goes to the console only, with a warning.
 pub(crate) fn start(settings: &LogSettings) -> NodeLog {
     let (file, trouble) = match RotatingFile::open(&settings.file, settings.file_bytes_max, settings.files_max) {
         Ok(file) => (Some(file), None),
@@ -88,7 +88,7 @@ pub(crate) fn start(settings: &LogSettings) -> NodeLog {
     };
     let mut config = ConfigBuilder::new();
     config
-        // The library would panic when the clock is beyond the year 9999: the time is written by `Lines`.
+        // The library panics if the clock is beyond the year 9999, so `Lines` writes the time.
         .set_time_level(LevelFilter::Off)
         .set_level_padding(LevelPadding::Right)
         .set_target_level(LevelFilter::Error)
@@ -115,7 +115,7 @@ pub(crate) fn start(settings: &LogSettings) -> NodeLog {
         writes.tell_sums(SECOND);
     };
     if let Err(error) = Writer::new(queue, file).start(sums) {
-        eprintln!("{}: nothing can be logged: no thread could be started: {error}", settings.node);
+        eprintln!("{}: cannot log: cannot start the log thread: {error}", settings.node);
     }
     log_panics();
     if let Some(error) = trouble {
@@ -124,7 +124,7 @@ pub(crate) fn start(settings: &LogSettings) -> NodeLog {
     log
 }
 
-/// Panics are told in the log, and not on the error output, which may not be read.
+/// Reports panics in the log, because no operator may read the error output.
 fn log_panics() {
     panic::set_hook(Box::new(|panic| {
         let thread = thread::current();
@@ -148,7 +148,8 @@ struct Logger {
 }
 
 impl Log for Logger {
-    /// Libraries speak only when something is wrong with them; for `tiny_http`, the listener watchdog does.
+    /// Libraries log warnings and errors only. `tiny_http` logs nothing, because the listener watchdog reports its
+    /// failures.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let is_heard = match metadata.target().split("::").next() {
             Some("replicated_log") => true,
@@ -169,7 +170,7 @@ impl Log for Logger {
         self.formatter.log(&Record::builder().metadata(metadata).args(format_args!("{text}")).build());
     }
 
-    /// Tells what was only counted so far, and waits until everything that was logged before is written, but not for long.
+    /// Logs the counts so far, and waits until everything logged before is written, for [`FLUSH_TIMEOUT`] at most.
     fn flush(&self) {
         self.folding.tell(Duration::ZERO);
         self.writes.tell_sums(Duration::ZERO);
@@ -198,7 +199,7 @@ fn is_invisible(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Puts whole lines into the queue, each with its time: the formatter writes a line in a dozen pieces.
+/// Gathers the dozen pieces in which the formatter writes a line, and puts the line with its time into the queue.
 struct Lines {
     queue: Arc<Queue>,
     line: Vec<u8>,

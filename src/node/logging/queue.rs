@@ -1,8 +1,7 @@
-//! The lines that are not written yet, and the one thread that writes them.
+//! The queue of lines, and the one thread that writes them.
 //!
-//! Lines lie in the queue one after the other as bytes; the writer takes all of them at once. A file or a console that
-//! takes nothing holds up the writer alone. When the queue is full, lines are dropped, and the next one that is written
-//! says how many.
+//! The queue holds the lines as bytes, and the writer takes all of them at once. A file or a console that blocks delays
+//! the writer alone. A full queue drops lines, and the writer then writes how many.
 
 use super::rotating_file::RotatingFile;
 use crate::process::clock;
@@ -16,13 +15,13 @@ use std::time::{Duration, Instant};
 
 /// Bytes of lines that wait for the writer: some seconds of the busiest log.
 const QUEUE_BYTES_MAX: usize = 2 << 20;
-/// Bytes of lines that wait for a console that takes nothing for now.
+/// Bytes of lines that wait for a console that blocks.
 const CONSOLE_BYTES_MAX: usize = 256 << 10;
 /// How long a write to the console waits.
 const CONSOLE_TIMEOUT: Duration = Duration::from_millis(20);
-/// After a batch the writer rests so long: what comes meanwhile costs no wake-up of its own.
+/// The writer's pause after a batch. The lines that come meanwhile cost no wake-up of their own.
 const REST: Duration = Duration::from_millis(5);
-/// How often the writer looks whether there are sums to tell, or a console that takes something again.
+/// How often the writer logs counts and sums, and tries a console that blocked.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
@@ -36,8 +35,9 @@ pub(super) struct Queue {
 struct State {
     lines: Vec<u8>,
     dropped: u64,
-    /// Batches that were taken, and batches that were written.
+    /// Batches that the writer has taken.
     taken: u64,
+    /// Batches that the writer has written.
     written: u64,
     /// The writer waits for lines.
     is_idle: bool,
@@ -46,7 +46,7 @@ struct State {
 }
 
 impl Queue {
-    /// Adds a line, with its end; or counts it if there is no room.
+    /// Adds a line, with its end, or counts it if there is no room.
     pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.lock();
         if state.lines.len() + line.len() > QUEUE_BYTES_MAX {
@@ -60,7 +60,7 @@ impl Queue {
         }
     }
 
-    /// Waits until everything that is in the queue now was written.
+    /// Waits until everything that is in the queue now is written.
     pub(super) fn await_written(&self, timeout: Duration) {
         let mut state = self.lock();
         let wanted = state.taken + u64::from(!state.lines.is_empty());
@@ -70,7 +70,7 @@ impl Queue {
         waited.unwrap_or_else(PoisonError::into_inner).0.is_awaited = false;
     }
 
-    /// Takes what there is, and how many lines were dropped; waits a while if there is nothing.
+    /// Takes all lines, and gives how many were dropped. Waits up to [`LOOK_EVERY`] for lines if there are none.
     fn take(&self, into: &mut Vec<u8>) -> u64 {
         let mut state = self.lock();
         if state.lines.is_empty() {
@@ -85,7 +85,7 @@ impl Queue {
         std::mem::take(&mut state.dropped)
     }
 
-    /// What was taken is written.
+    /// Notes that all that was taken is written.
     fn done(&self) {
         let mut state = self.lock();
         state.written = state.taken;
@@ -93,7 +93,7 @@ impl Queue {
         self.written.notify_all();
     }
 
-    /// Lets lines come together, unless a stop waits for them.
+    /// Waits for [`REST`], unless a stop or a panic waits for the lines.
     fn rest(&self) {
         let waited = self.came.wait_timeout_while(self.lock(), REST, |state| !state.is_awaited);
         drop(waited);
@@ -110,9 +110,9 @@ pub(super) struct Writer {
     file: Option<RotatingFile>,
     console: Console,
     is_terminal: bool,
-    /// Lines that the console has not taken yet,
+    /// Lines that the console has not taken yet.
     for_console: Vec<u8>,
-    /// and how many it was not given, because there were too many of them.
+    /// How many lines the console did not get, because too many were waiting for it.
     not_shown: u64,
 }
 
@@ -122,14 +122,14 @@ impl Writer {
         Writer { queue, file, console, is_terminal, for_console: Vec::new(), not_shown: 0 }
     }
 
-    /// Starts the thread, which lives as long as the process. `sums` logs what was only counted so far.
+    /// Starts the thread, which lives as long as the process. `sums` logs counts and sums.
     pub(super) fn start(mut self, sums: impl Fn() + Send + 'static) -> io::Result<()> {
         let work = move || {
             let mut lines = Vec::new();
             let mut looked = Instant::now();
             loop {
                 let dropped = self.queue.take(&mut lines);
-                // A log that ends because of one batch would be worse than a batch that is missing.
+                // A panic loses this batch, and not the log.
                 let _ = catch_unwind(AssertUnwindSafe(|| self.write(&lines, dropped)));
                 lines.clear();
                 self.queue.done();
@@ -147,13 +147,13 @@ impl Writer {
         let mut lines = std::borrow::Cow::Borrowed(lines);
         if dropped > 0 {
             let told = format!(
-                "{} [WARN ] {dropped} log lines were dropped here: more came than could be written\n",
+                "{} [WARN ] {dropped} log lines were dropped here: the log thread could not keep up\n",
                 rfc3339(clock::now_ms())
             );
             lines.to_mut().extend_from_slice(told.as_bytes());
         }
         if let Some(file) = &mut self.file {
-            // A full disk loses lines, and nothing else.
+            // A full disk loses log lines. The node goes on.
             let _ = file.write_lines(&lines);
         }
         self.show(&lines);
@@ -172,7 +172,7 @@ impl Writer {
         if self.for_console.is_empty() && self.not_shown > 0 {
             let not_shown = std::mem::take(&mut self.not_shown);
             let told = format!(
-                "{} [WARN ] {not_shown} log lines were not shown here: this output took nothing\n",
+                "{} [WARN ] {not_shown} log lines were not shown here: this output was blocked\n",
                 rfc3339(clock::now_ms())
             );
             self.for_console.extend_from_slice(told.as_bytes());

@@ -1,11 +1,11 @@
-//! A log file that does not grow for ever.
+//! A log file that is rotated.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Appends to `PATH`; when that reaches its limit it becomes `PATH.1`, the former `PATH.1` becomes `PATH.2`, and so on,
-/// up to a number of files. If the disk is full or the directory goes away, lines are lost and nothing else happens.
+/// Appends to `PATH`. At its limit, that file becomes `PATH.1`, the former `PATH.1` becomes `PATH.2`, and so on, up to
+/// `files_max`. If the disk is full or the directory is removed, lines are lost and the node goes on.
 #[derive(Debug)]
 pub(super) struct RotatingFile {
     path: PathBuf,
@@ -17,7 +17,7 @@ pub(super) struct RotatingFile {
 }
 
 impl RotatingFile {
-    /// Opens a file, and creates it and its directory if need be.
+    /// Opens a file, and creates it and its directory if they do not exist.
     pub(super) fn open(path: &Path, bytes_max: u64, files_max: usize) -> io::Result<RotatingFile> {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory)?;
@@ -27,7 +27,7 @@ impl RotatingFile {
         Ok(RotatingFile { path: path.to_owned(), file, bytes, bytes_max, files_max })
     }
 
-    /// Whether nothing was written to it yet, also not before it was opened.
+    /// Whether the file is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.bytes == 0
     }
@@ -39,7 +39,7 @@ impl RotatingFile {
             self.file.write_all(now)?;
             self.bytes += now.len() as u64;
             if self.bytes >= self.bytes_max {
-                // Where no new file can be made, the old one grows on until one can.
+                // If that fails, the old file grows until a rotation succeeds.
                 let _ = self.rotate();
             }
             lines = later;
@@ -47,7 +47,7 @@ impl RotatingFile {
         Ok(())
     }
 
-    /// Bytes of the lines that make this file as long as it may be: up to the end of the line in which it reaches its limit.
+    /// The bytes of `lines` that go into this file: up to the end of the line in which it reaches its limit.
     fn fitting(&self, lines: &[u8]) -> usize {
         let room = usize::try_from(self.bytes_max.saturating_sub(self.bytes)).unwrap_or(usize::MAX);
         let reaches = room.saturating_sub(1).min(lines.len());

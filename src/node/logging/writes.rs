@@ -1,7 +1,7 @@
 //! Lines about single writes.
 //!
-//! Under load there would be some thousand of them in a second. So each is written as long as there are few of them; what
-//! comes beyond that is summed up, step by step, and told when the second is over. At level debug all of them are written.
+//! Under load there would be thousands of them a second. So only [`LINES_MAX`] are written in a second, and the others
+//! are summed up for each [`Step`] at its end. At level debug all of them are written.
 
 use super::folding::NOT_COUNTED;
 use crate::node::ids::id_range;
@@ -20,7 +20,7 @@ pub(super) const SECOND: Duration = Duration::from_secs(1);
 /// A step on the way of a write.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Step {
-    /// A master has it, and sends it on.
+    /// The master has it, and sends it to the secondaries.
     Received,
     /// A secondary has it in its store.
     Stored,
@@ -63,15 +63,15 @@ struct State {
 struct Sum {
     after: Id,
     through: Id,
-    /// How often: in so many rounds, or calls.
+    /// The number of rounds, or calls.
     times: u64,
     longest: Option<Duration>,
 }
 
 impl WriteLines {
-    /// Tells that the ids after one, up to another, took a step; and how long that took, if anybody counted.
+    /// Logs that the ids after `after` up to `through` took a step, and how long that took, if it was measured.
     ///
-    /// `line` is put into words only if it is written.
+    /// `line` is called only if the line is written.
     pub(crate) fn tell(
         &self,
         step: Step,
@@ -105,7 +105,7 @@ impl WriteLines {
         false
     }
 
-    /// Logs what was summed up for so long.
+    /// Logs the sums, if they cover at least this time.
     pub(super) fn tell_sums(&self, at_least: Duration) {
         for line in self.ended(Instant::now(), at_least) {
             log::info!(target: NOT_COUNTED, "{line}");
@@ -119,7 +119,7 @@ impl WriteLines {
             return Vec::new();
         };
         state.began = Some(now);
-        // As long as there is load, the sums alone are written.
+        // Under load, only sums are written.
         if state.sums.is_empty() {
             state.lines = 0;
         }

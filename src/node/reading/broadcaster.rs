@@ -1,8 +1,8 @@
-//! The thread that brings what comes to those who wait for it.
+//! The thread that sends new messages to live followers, and replies to readers that wait.
 //!
-//! It reads what is new once, writes it once in each format, and sends it to every live follower. Then it rests: as long
-//! as that took, so that a thousand followers leave half a core to the writers at least, and [`REST`] in any case, so that
-//! a stream of writes is sent in parts of many messages.
+//! It reads new messages once, formats them once per format, and sends them to every live follower. Then it pauses for
+//! as long as that took, so that a thousand followers leave at least half a core to writes, and for at least [`REST`],
+//! so that a stream of writes goes out in parts of many messages.
 
 use super::following::{Following, Live, Waiting};
 use super::format::Format;
@@ -16,13 +16,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The pause after something was sent: people do not notice it.
+/// The shortest pause after something was sent.
 const REST: Duration = Duration::from_millis(2);
-/// The longest pause, however long it took.
+/// The longest pause after something was sent.
 const REST_MAX: Duration = Duration::from_millis(50);
-/// After so many slow followers in one go the others are fed by threads that wait for nobody else.
+/// After so many slow followers in one pass, the remaining ones read history, each on a thread of its own.
 const STALLS_MAX: usize = 4;
-/// A live follower who is further behind than so many ids reads history.
+/// A live follower that is further behind than so many ids reads history.
 const BEHIND_MAX: u64 = 1_000;
 
 pub(super) struct Broadcaster {
@@ -30,18 +30,18 @@ pub(super) struct Broadcaster {
     live: Vec<Live>,
 }
 
-/// What there is to do.
+/// The work of one pass.
 struct Work {
-    /// How far the log is visible.
+    /// The high watermark.
     decided: Id,
-    /// Those who have waited long enough, or for whom something has come.
+    /// Readers whose wait has ended, because of a message or their timeout.
     due: Vec<Waiting>,
-    /// Nothing is shown after this.
+    /// The node stops: this pass is the last one.
     is_the_last: bool,
 }
 
 impl Broadcaster {
-    /// Starts it. It ends when the following stops.
+    /// Starts the thread. It ends with [`Following::stop`].
     ///
     /// # Errors
     /// If no thread can be started.
@@ -57,9 +57,9 @@ impl Broadcaster {
             let began = Instant::now();
             due.into_iter().for_each(Waiting::end);
             let fed = catch_unwind(AssertUnwindSafe(|| self.feed(decided)));
-            let fed = fed.unwrap_or_else(|_| Err(StoreError::new("that panicked; the log file says where")));
+            let fed = fed.unwrap_or_else(|_| Err(StoreError::new("that panicked; the log says where")));
             let fed = fed.unwrap_or_else(|error| {
-                log::error!("followers are sent away: the log cannot be read: {error}");
+                log::error!("cannot read the log: {error}; the followers are disconnected");
                 self.live.clear();
                 false
             });
@@ -92,7 +92,7 @@ impl Broadcaster {
         }
     }
 
-    /// Sends everybody what they lack. `false` if that was nothing.
+    /// Sends each follower what it lacks. Gives whether there was anything.
     fn feed(&mut self, decided: Id) -> Result<bool, StoreError> {
         let mut fed = false;
         let oldest = Id::new(decided.get().saturating_sub(BEHIND_MAX));
@@ -112,14 +112,14 @@ impl Broadcaster {
         Ok(fed)
     }
 
-    /// Sends something empty to whom nothing was sent for a while.
+    /// Sends a heartbeat to each follower that got nothing for the heartbeat interval.
     fn beat(&mut self) {
         let (heartbeat, now) = (self.following.heartbeat(), Instant::now());
         self.send(|live| if live.sent_at + heartbeat <= now { live.follower.format.heartbeat() } else { Vec::new() });
     }
 
-    /// Sends each live follower a text. Who takes no more of it for a moment reads on from the store; who is gone is
-    /// forgotten.
+    /// Sends each live follower a text. A follower whose connection is full reads history, and one whose connection
+    /// broke is dropped.
     fn send(&mut self, text: impl Fn(&mut Live) -> Vec<u8>) {
         let mut stalls = 0;
         for mut live in std::mem::take(&mut self.live) {

@@ -1,19 +1,19 @@
-//! What comes later: followers, and readers who wait a while for a first message.
+//! Followers, and readers that wait for a first message.
 //!
-//! A *follower* gets the log from where it says, and then every message as soon as it is visible, once each and in their
-//! order. It is in one of two states:
+//! A *follower* gets the log after an id, and then every message as soon as it is visible, once each and in order. It
+//! is in one of two states:
 //!
-//! - it *reads history*: what is there is read from the store while it is sent, as for any other reader, on a thread that
-//!   waits for this client alone;
-//! - it is *live*: it has everything, and the [`broadcaster`](super::broadcaster) sends what comes, to all of those from one thread.
+//! - It *reads history*: a thread of its own reads the store and sends to this client alone.
+//! - It is *live*: it has everything, and the [`broadcaster`](super::broadcaster) sends new messages to all live
+//!   followers from one thread.
 //!
-//! A live follower whose connection is full goes back to history, from where it came to: no more than one part of the log
-//! is kept in memory for it. When it has read nothing for the write time-out, it is dropped, and the log file says so; it
-//! knows the id of its last message, and may come again. So a slow follower costs a thread, a live one costs none, and
-//! neither holds up the others or a writer.
+//! A live follower whose connection is full reads history again, from the last id that it was sent, so the node keeps
+//! at most one part of the log in memory for it. A follower that reads nothing for the write timeout is dropped, and
+//! the log says so. Its client knows the id of its last message, and can follow again from there. So a slow follower
+//! costs a thread, a live one none, and neither delays other followers or writes.
 //!
-//! What is shown here is what this node has decided, so it is never taken back; on a secondary it comes when the master
-//! has told it, a few milliseconds later.
+//! Followers get decided messages only, so no message is ever taken back. A secondary shows a message when the master's
+//! next call carries the high watermark, a few milliseconds after the master shows it.
 
 use super::format::Format;
 use super::part::Part;
@@ -29,28 +29,29 @@ use std::time::{Duration, Instant};
 /// The named limits of following.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FollowLimits {
-    /// Followers, and readers who wait, at the same time. Each costs a connection.
+    /// The most followers and waiting readers at the same time. Each costs a connection.
     pub(crate) followers_max: usize,
-    /// After so long without a message something empty is sent: so both sides know that the other one is there.
+    /// After so long without a message the node sends an empty line or event, so that each side notices if the other is
+    /// gone.
     pub(crate) heartbeat: Duration,
 }
 
 /// What a follower asks for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
-    /// The id that it has already; `None` for all that there are.
+    /// The last id that it has. `None` means the newest one.
     pub(super) after: Option<Id>,
     pub(super) format: Format,
 }
 
-/// Those who wait for what comes. The nodes tell it how far the log is visible.
+/// The followers and the waiting readers of a node. Its role reports the high watermark with [`Following::show`].
 pub(crate) struct Following {
     store: Arc<dyn Store>,
-    /// Of followers and those who wait.
+    /// The permits of followers and waiting readers.
     permits: Arc<Semaphore>,
     heartbeat: Duration,
     state: Mutex<State>,
-    /// There is more to show, somebody has come, or it is over.
+    /// The high watermark has risen, a follower or reader was added, or the node stops.
     news: Condvar,
     broadcaster: Mutex<Option<JoinHandle<()>>>,
 }
@@ -59,23 +60,23 @@ pub(crate) struct Following {
 pub(super) struct State {
     /// The high watermark: what is visible.
     pub(super) decided: Id,
-    /// Followers who have come live since the broadcaster last looked.
+    /// Followers that have become live since the broadcaster's last pass.
     pub(super) arrivals: Vec<Live>,
     pub(super) waiting: Vec<Waiting>,
     pub(super) stopping: bool,
 }
 
-/// Somebody who gets every message.
+/// A client that gets every message.
 pub(super) struct Follower {
     client: String,
     pub(super) format: Format,
-    /// It was sent everything up to this id.
+    /// The last id that it was sent.
     pub(super) after: Id,
     following: Arc<Following>,
     _place: Permit,
 }
 
-/// A follower who has everything, as far as we know.
+/// A follower that was sent everything.
 pub(super) struct Live {
     pub(super) stream: Stream,
     pub(super) follower: Follower,
@@ -84,13 +85,13 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// It is slow: it reads on from the store.
+    /// Makes a slow follower read history.
     pub(super) fn send_back(self) {
         self.stream.go_on(self.follower, Follower::came_to_the_end);
     }
 }
 
-/// A reader who waits for a first message.
+/// A reader that waits for a first message.
 pub(super) struct Waiting {
     pub(super) from: Id,
     pub(super) until: Instant,
@@ -100,14 +101,14 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Shows what there is.
+    /// Replies with what there is.
     pub(super) fn end(self) {
         self.exchange.aside(self.show);
     }
 }
 
 impl Following {
-    /// Begins with a log that is visible up to an id. What comes later is sent by the broadcaster that is given to it.
+    /// For a log with this high watermark. It needs a broadcaster, see [`Following::is_fed_by`].
     pub(super) fn new(store: &Arc<dyn Store>, limits: FollowLimits, decided: Id) -> Arc<Following> {
         let state = State { decided, ..State::default() };
         let (store, state, news) = (Arc::clone(store), Mutex::new(state), Condvar::new());
@@ -115,12 +116,12 @@ impl Following {
         Arc::new(Following { store, permits, heartbeat, state, news, broadcaster: Mutex::default() })
     }
 
-    /// From now on it has a broadcaster, whose end [`Following::stop`] awaits.
+    /// Takes the thread of the broadcaster, whose end [`Following::stop`] awaits.
     pub(super) fn is_fed_by(&self, broadcaster: JoinHandle<()>) {
         *self.broadcaster.lock().unwrap_or_else(PoisonError::into_inner) = Some(broadcaster);
     }
 
-    /// The log is visible up to an id. Costs nothing to speak of: writers wait for it.
+    /// Reports the high watermark. This does not block, because writes wait for it.
     pub(crate) fn show(&self, decided: Id) {
         let mut state = self.lock();
         if decided > state.decided {
@@ -132,17 +133,17 @@ impl Following {
         }
     }
 
-    /// Sends what there is, and ends all that is followed: the clients see a proper end.
+    /// Sends what there is, and then ends each stream, so that its client sees a complete reply.
     pub(crate) fn stop(&self) {
         self.lock().stopping = true;
         self.news.notify_one();
         let broadcaster = self.broadcaster.lock().unwrap_or_else(PoisonError::into_inner).take();
         if broadcaster.is_some_and(|broadcaster| broadcaster.join().is_err()) {
-            log::error!("the thread that feeds followers panicked; the log file says where");
+            log::error!("the broadcaster thread panicked; the log says where");
         }
     }
 
-    /// How many follow, or wait.
+    /// The number of followers and waiting readers.
     pub(crate) fn number(&self) -> usize {
         self.permits.taken()
     }
@@ -151,7 +152,7 @@ impl Following {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for news, or until a moment.
+    /// Waits for news, or until `until`.
     pub(super) fn await_news<'a>(&self, state: MutexGuard<'a, State>, until: Option<Instant>) -> MutexGuard<'a, State> {
         match until {
             None => self.news.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -162,7 +163,7 @@ impl Following {
         }
     }
 
-    /// How far the log is visible; `None` when it is not to be shown any more.
+    /// The high watermark, or `None` if the node stops.
     fn shown(&self) -> Option<Id> {
         let state = self.lock();
         (!state.stopping).then_some(state.decided)
@@ -189,7 +190,7 @@ impl Following {
         })
     }
 
-    /// Sends what there is, and then what comes.
+    /// Makes the client of a request a follower.
     pub(super) fn follow(self: &Arc<Following>, exchange: Exchange, wanted: Wanted) {
         let place = self.take_place(&self.lock());
         let place = match place {
@@ -209,7 +210,7 @@ impl Following {
         exchange.stream(head, preamble, follower, Follower::came_to_the_end);
     }
 
-    /// Lets a reader wait for a message from an id on.
+    /// Makes a reader wait until `from` is visible, or for `timeout`, and then calls `show`.
     pub(super) fn wait(
         self: &Arc<Following>,
         exchange: Exchange,
@@ -249,7 +250,7 @@ impl Source for Follower {
 }
 
 impl Follower {
-    /// From now on the broadcaster sends what comes.
+    /// Makes a follower that has read all of history live.
     fn came_to_the_end(self, stream: io::Result<Stream>) {
         match stream {
             Ok(stream) => {

@@ -1,10 +1,10 @@
-//! How messages are written one by one, as lines or as events.
+//! The formats of single messages: lines and events.
 
 use crate::protocol::{EntryRef, Id};
 use crate::wire::client::{View, write_entry};
 use std::io::Write;
 
-/// A browser that lost its connection connects again after so many milliseconds.
+/// After so many milliseconds a browser reconnects when its connection broke.
 const RETRY_MS: u32 = 1_000;
 
 /// Writes a message in a line.
@@ -13,7 +13,7 @@ pub(super) fn write_line(text: &mut Vec<u8>, entry: EntryRef<'_>, view: View) {
     text.push(b'\n');
 }
 
-/// How messages are written to a follower.
+/// The format of a follower's messages.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Format {
     /// As server-sent events (WHATWG HTML, section 9.2).
@@ -30,7 +30,8 @@ impl Format {
         Format::Lines(View::Text),
     ];
 
-    /// What comes before the first message: a browser notes the id from where it would ask again.
+    /// The text before the first message. It has an id, from which a browser goes on if it reconnects before that
+    /// message.
     pub(super) fn preamble(self, after: Id) -> Vec<u8> {
         match self {
             Format::Events(_) => format!("retry: {RETRY_MS}\nid: {after}\n\n").into_bytes(),
@@ -38,7 +39,7 @@ impl Format {
         }
     }
 
-    /// Something that is no message.
+    /// A line or an event without a message.
     pub(super) fn heartbeat(self) -> Vec<u8> {
         match self {
             Format::Events(_) => b":\n\n".to_vec(),

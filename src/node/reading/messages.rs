@@ -14,16 +14,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a node has for its readers.
+/// What a node needs to serve its readers.
 pub(crate) struct Reading {
     store: Arc<dyn Store>,
-    /// How messages are listed if the reader does not say.
+    /// The view of a request that does not name one.
     default_view: View,
     pub(crate) following: Arc<Following>,
 }
 
 impl Reading {
-    /// Begins with a log that is visible up to an id.
+    /// For a log with this high watermark. Starts the broadcaster.
     ///
     /// # Errors
     /// If no thread can be started.
@@ -43,7 +43,10 @@ impl Reading {
 pub(crate) trait Log: Send + Sync {
     fn reading(&self) -> &Reading;
 
-    /// What may be shown to a reader who comes now; or the reply that refuses.
+    /// What a reader may see now.
+    ///
+    /// # Errors
+    /// With the reply that refuses the reader.
     fn snapshot(&self, consistency: Consistency) -> Result<Snapshot, Reply>;
 }
 
@@ -56,7 +59,7 @@ pub(crate) fn list(exchange: Exchange, log: &Arc<impl Log + 'static>) {
     }
 }
 
-/// Shows a part of the log. If there is nothing in it yet, that may be waited for.
+/// Shows a part of the log. If that is empty, waits for its first message if the reader asks for that.
 fn show(exchange: Exchange, log: &Arc<impl Log + 'static>, page: Page, consistency: Consistency, wait: Duration) {
     match log.snapshot(consistency) {
         Ok(snapshot) if page.from > snapshot.decided && !wait.is_zero() => {
@@ -69,7 +72,7 @@ fn show(exchange: Exchange, log: &Arc<impl Log + 'static>, page: Page, consisten
     }
 }
 
-/// The whole visible log as strings: the reply to a message that was posted as `msg`.
+/// The whole visible log as strings, which is the reply to a message posted as `msg`.
 pub(crate) fn whole_log_as_text(status: u16, store: &Arc<dyn Store>, snapshot: &Snapshot) -> Reply {
     Reply::json_stream(status, Page::all_as_text().pieces(store, snapshot))
 }

@@ -1,14 +1,14 @@
-//! What readers get: the same on every node.
+//! Reads, which work in the same way on every node.
 //!
 //! | File | What it does |
 //! |---|---|
 //! | [`messages`] | answers `GET /messages` and `GET /messages/ID` |
-//! | [`query`] | what is asked for |
-//! | [`snapshot`] | what may be shown to a reader who comes now |
+//! | [`query`] | reads the parameters of a request |
+//! | [`snapshot`] | what a reader may see now |
 //! | [`page`] | a part of the log as it is now, as a document or as lines |
-//! | [`following`] | what comes later: followers, and readers who wait a while |
-//! | [`broadcaster`] | the thread that brings it to them |
-//! | [`part`], [`mod@format`] | what it brings: messages, written once for all followers |
+//! | [`following`] | followers, and readers that wait for a first message |
+//! | [`broadcaster`] | the thread that sends them new messages |
+//! | [`part`], [`mod@format`] | messages, formatted once for all followers |
 
 mod broadcaster;
 mod following;

@@ -1,7 +1,7 @@
 //! A part of the log as it is now.
 //!
-//! It is read while it is sent, piece by piece, and never in memory as a whole: what is shown is a prefix of the log that
-//! does not change any more, so nothing has to be kept from changing meanwhile.
+//! It is read and sent piece by piece, so it is never in memory as a whole. That needs no lock, because the decided
+//! part of the log does not change.
 
 use super::format::write_line;
 use super::snapshot::{PIECE, Snapshot};
@@ -13,12 +13,12 @@ use serde_json::Value;
 use std::io;
 use std::sync::Arc;
 
-/// Messages of a document, at most, if it says how many it wants.
+/// The most messages of a document whose request has a limit.
 const PAGE_MESSAGES_MAX: u64 = 10_000;
-/// Room that is made for each message of a page before its length is known.
+/// The expected length of a message, for which memory is reserved.
 const MESSAGE_BYTES_EXPECTED: usize = 256;
 
-/// Which messages are asked for, and how they are written.
+/// Which messages a reader wants, and in which form.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Page {
     pub(super) from: Id,
@@ -27,7 +27,7 @@ pub(super) struct Page {
     pub(super) form: Form,
 }
 
-/// How a part of the log is written.
+/// The form of a part of the log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Form {
     /// One JSON object, with a list of messages.
@@ -42,7 +42,7 @@ impl Page {
         Page { from: Id::ZERO.next(), limit: None, view: View::Text, form: Form::Document }
     }
 
-    /// A page that fits into one piece is sent as a whole; of a longer one, the rest is read while it is sent.
+    /// The reply with this page. A page of one piece is sent as a whole, and a longer one is read while it is sent.
     pub(super) fn reply(&self, store: &Arc<dyn Store>, snapshot: &Snapshot) -> Reply {
         if self.form == Form::Lines {
             return Reply::lines(self.pieces(store, snapshot));
@@ -62,7 +62,7 @@ impl Page {
         )
     }
 
-    /// Reads and writes the page piece by piece, all of it while it is sent.
+    /// The page as pieces, which are read while they are sent.
     pub(super) fn pieces(&self, store: &Arc<dyn Store>, snapshot: &Snapshot) -> Pieces {
         let (mut writer, store) = (self.writer(snapshot), Arc::clone(store));
         Box::new(move || writer.next_piece(&*store))
@@ -91,11 +91,11 @@ enum Progress {
     Ended,
 }
 
-/// Writes a page while it is sent. What follows the list of messages is written once it is known.
+/// Writes a page piece by piece. The fields after the list depend on how much was written.
 struct PageWriter {
     page: Page,
     snapshot: Snapshot,
-    /// The last id looked at.
+    /// The last id read.
     after: Id,
     /// Messages that may still be written.
     left: u64,

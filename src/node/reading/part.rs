@@ -1,4 +1,4 @@
-//! A part of the log, written once for all followers who get it.
+//! A part of the log, formatted once for all followers.
 
 use super::format::Format;
 use super::snapshot::PIECE;
@@ -21,7 +21,7 @@ struct Text {
 }
 
 impl Part {
-    /// Reads what follows an id, up to another, as much as is sent at a time.
+    /// Reads the slots after `after` up to `decided`, at most [`PIECE`] of them.
     pub(super) fn read(
         store: &dyn Store,
         after: Id,
@@ -47,7 +47,7 @@ impl Part {
         }
     }
 
-    /// What a follower gets who has everything up to an id that is not before this part.
+    /// The text for a follower that has everything up to an id, which is not before this part.
     pub(super) fn after(&self, after: Id, format: Format) -> &[u8] {
         debug_assert!(after >= self.after, "the follower lacks what comes before");
         let Some(text) = self.texts.iter().find(|text| text.format == format) else { return &[] };

@@ -1,4 +1,4 @@
-//! What a reader of the log asks for: with parameters, or with headers of a request that a browser makes by itself.
+//! The parameters of `GET /messages`, and the headers with which a browser asks for a stream.
 
 use super::following::Wanted;
 use super::format::Format;
@@ -9,15 +9,15 @@ use crate::protocol::{Consistency, Id};
 use crate::wire::client::View;
 use std::time::Duration;
 
-/// What `GET /messages` can be asked for.
+/// The parameters of `GET /messages`.
 const PARAMETERS: [&str; 6] = ["from", "limit", "view", "consistency", "wait", "follow"];
-/// No reader waits longer than this for a first message.
+/// The longest time, in seconds, for which a reader may wait for a first message.
 const WAIT_MAX_S: f64 = 60.0;
-/// What stands for an id: what comes from now on.
+/// The value of `from` that means the end of the log.
 const END: &str = "end";
 
 pub(super) enum Query {
-    /// What is there, or comes within a while.
+    /// What is there. If that is empty, what comes within `wait`.
     Page { page: Page, consistency: Consistency, wait: Duration },
     /// What is there, and then what comes.
     Follow(Wanted),
@@ -25,7 +25,7 @@ pub(super) enum Query {
 
 impl Query {
     /// # Errors
-    /// With a sentence about what is wrong.
+    /// With a sentence for the client.
     pub(super) fn parse(exchange: &Exchange, default_view: View) -> Result<Query, String> {
         if let Some(other) = exchange.query_names().find(|name| !PARAMETERS.contains(name)) {
             return Err(format!(
@@ -55,9 +55,9 @@ impl Query {
 
     fn follow(exchange: &Exchange, format: Format) -> Result<Query, String> {
         if let Some(other) = ["limit", "consistency", "wait"].into_iter().find(|name| exchange.query(name).is_some()) {
-            return Err(format!("{other} and follow do not go together: who follows gets everything, as it comes"));
+            return Err(format!("{other} and follow do not go together: a follower gets every message as it comes"));
         }
-        // A browser that lost its connection asks with the same parameters again, and says how far it came.
+        // A browser that reconnects repeats the parameters, and names its last id in this header.
         let after = match (exchange.header("Last-Event-ID"), exchange.query("from")) {
             (None | Some(""), Some(END)) => None,
             (None | Some(""), _) => Some(from(exchange)?.previous()),
@@ -70,7 +70,7 @@ impl Query {
     }
 }
 
-/// How sure the reader wants to be.
+/// The consistency that the reader asks for.
 pub(super) fn consistency(exchange: &Exchange) -> Result<Consistency, String> {
     match exchange.query("consistency") {
         None => Ok(Consistency::Usual),
@@ -80,13 +80,13 @@ pub(super) fn consistency(exchange: &Exchange) -> Result<Consistency, String> {
     }
 }
 
-/// Whether a type is named among those that the client takes.
+/// Whether `Accept` names a media type.
 fn accepts(exchange: &Exchange, media_type: &str) -> bool {
     let names = |range: &str| range.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(media_type));
     exchange.header("Accept").is_some_and(|accept| accept.split(',').any(names))
 }
 
-/// The first id that is asked for.
+/// The first id that the reader asks for.
 fn from(exchange: &Exchange) -> Result<Id, String> {
     Ok(Id::new(given(exchange, "from")?.unwrap_or(1).max(1)))
 }

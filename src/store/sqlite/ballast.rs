@@ -1,8 +1,9 @@
-//! Room for what must still be written when the disk is full.
+//! Disk space for what must still be written when the disk is full.
 //!
-//! A message that cannot be stored is refused, and a refusal has to be durable before anybody is told. So some room is
-//! taken beforehand, in a file of its own. When a write finds the disk full, the file is given up, refusals go into the
-//! room that it leaves, and messages are taken again only once it could be made anew, with as much room beside it.
+//! The master refuses a message that it cannot store, and a refusal has to be durable before the client gets its reply.
+//! So the store reserves space in a file of its own, the *ballast*. When a write finds the disk full, the store removes
+//! that file, and refusals use its space. It takes messages again once it could create the file anew, with
+//! [`HEADROOM_BYTES`] beside it.
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
@@ -10,9 +11,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Refusals of some ten thousand messages, and the pages of SQLite that they touch.
+/// Enough for refusals of some ten thousand messages, and the pages of SQLite that they touch.
 const BALLAST_BYTES: u64 = 4 << 20;
-/// Room that must be there beside the ballast before messages are taken again, so that they are not refused again at once.
+/// Free space beside the ballast before the store takes messages again. Without it, the disk would be full again at
+/// once.
 const HEADROOM_BYTES: u64 = 4 << 20;
 
 pub(super) struct Ballast {
@@ -24,7 +26,7 @@ impl Ballast {
         Ballast { path: path.to_owned() }
     }
 
-    /// Takes the room, unless it is held already; `false` if the disk is too full.
+    /// Creates the file, unless it exists. Gives `false` if the disk is too full.
     ///
     /// # Errors
     /// If the file cannot be written for another reason.
@@ -45,7 +47,7 @@ impl Ballast {
         }
     }
 
-    /// Leaves the room to others.
+    /// Removes the file, so that its space is free.
     pub(super) fn give_up(&self) -> io::Result<()> {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -54,7 +56,7 @@ impl Ballast {
     }
 }
 
-/// Takes room for a file, by zeroes where the file system knows no other way.
+/// Allocates space for a file. Where the file system cannot, this writes zeroes.
 fn fill(file: &mut File, bytes: u64) -> io::Result<()> {
     match rustix::fs::fallocate(&*file, FallocateFlags::empty(), 0, bytes) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => io::copy(&mut io::repeat(0).take(bytes), file).map(|_| ()),

@@ -1,6 +1,6 @@
-//! What is done beside the appends, by a thread of its own: it moves the write-ahead log into the database, syncs the
-//! floor, looks for room on a full disk and whether the directory is still the same, and reads the older part of the log
-//! once, which checks it.
+//! The thread that works beside the appends: it moves the write-ahead log into the database, syncs the watermark file,
+//! looks for room on a full disk, checks that the directory still leads to the same files, and checks the older part of
+//! the log once.
 
 use super::disk::Disk;
 use super::holders::holders;
@@ -15,39 +15,38 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often the checkpointer looks around. What is younger than this may be missing from the watermark file after a power loss.
+/// The pause of the checkpointer between two passes.
 const EVERY: Duration = Duration::from_millis(100);
-/// Bytes written, about, after which the write-ahead log is moved into the database.
+/// Approximate number of bytes written after which the write-ahead log is moved into the database.
 const CHECKPOINT_BYTES: u64 = 4 << 20;
 /// Without an append for this long, the write-ahead log is emptied and the watermark file synced.
 const IDLE: Duration = Duration::from_millis(500);
-/// How often a full disk is tried again.
+/// How often the checkpointer looks for room on a full disk.
 const ROOM_TRIED_EVERY: Duration = Duration::from_secs(1);
-
-/// How often a write-ahead log is tried again that could not be moved as a whole.
+/// How often it tries again to move a write-ahead log that it could not move as a whole.
 const UNFINISHED_TRIED_EVERY: Duration = Duration::from_secs(1);
-/// How often it is looked whether the directory still leads to the files of the log.
+/// How often it checks that the directory still leads to the files of the log.
 const PLACE_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
-/// Size from which the node warns of a write-ahead log that cannot be moved: sixteen times what it normally has,
+/// Size from which it warns of a write-ahead log that cannot be moved: sixteen times the normal size.
 const HELD_BYTES_TOLD: u64 = 64 << 20;
-/// and how often.
+/// How often it repeats that warning.
 const HELD_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 struct Checkpointer {
     connection: Connection,
-    /// Ids after the first, up to the second, are still to be checked.
+    /// The ids after the first one, up to the second one, are not checked yet.
     unchecked: (Id, Id),
     room_tried: Instant,
-    /// When the write-ahead log was last moved,
+    /// When the write-ahead log was last moved.
     tidied: Instant,
-    /// and whether something of it was left.
+    /// Whether a part of the write-ahead log could not be moved then.
     is_unfinished: bool,
-    /// When the last warning of a write-ahead log that cannot be moved was logged.
+    /// When it last logged the warning of a write-ahead log that cannot be moved.
     held_told: Instant,
     place_looked_at: Instant,
 }
 
-/// Starts the checkpointer, which still has to check the slots up to an id.
+/// Starts the checkpointer, which checks the slots up to `unchecked`.
 pub(super) fn start(disk: &Arc<Disk>, unchecked: Id) -> Result<(), StoreError> {
     let connection = schema::open_writer(&disk.files.database(), disk.cache_bytes)?;
     let now = Instant::now();
@@ -79,7 +78,7 @@ pub(super) fn start(disk: &Arc<Disk>, unchecked: Id) -> Result<(), StoreError> {
         }
     };
     let started = threads::start_needed("checkpointer", work);
-    started.map(|_| ()).map_err(|error| StoreError::new(format!("no thread for the store: {error}")))
+    started.map(|_| ()).map_err(|error| StoreError::new(format!("cannot start the checkpointer thread: {error}")))
 }
 
 impl Checkpointer {
@@ -92,8 +91,9 @@ impl Checkpointer {
         if (bytes >= CHECKPOINT_BYTES || (quiet && (bytes > 0 || self.is_unfinished))) && !is_again {
             lock(&disk.activity).bytes_since_checkpoint = 0;
             self.tidied = Instant::now();
-            // The first pass moves almost everything beside the appends. What came in meanwhile is moved while they wait,
-            // a few frames and a sync: only then does SQLite begin its write-ahead log anew instead of growing it.
+            // The first pass moves almost everything beside the appends. The second one moves the few frames that came
+            // in meanwhile, while appends wait. Only when all of it was moved does SQLite begin that log anew instead
+            // of growing it.
             let moved = schema::checkpoint(&self.connection).and_then(|_| {
                 let _nobody_appends = lock(&disk.writer);
                 schema::checkpoint(&self.connection)
@@ -101,7 +101,10 @@ impl Checkpointer {
             self.is_unfinished = !matches!(moved, Ok(true));
             match moved {
                 Ok(everything) => self.look_at_write_ahead_log(disk, everything),
-                Err(error) => log::warn!("{} could not be tidied: {error}", disk.files.database().display()),
+                Err(error) => log::warn!(
+                    "the write-ahead log of {} could not be moved into it: {error}",
+                    disk.files.database().display()
+                ),
             }
         }
         if bytes >= CHECKPOINT_BYTES || quiet {
@@ -109,8 +112,8 @@ impl Checkpointer {
         }
     }
 
-    /// A write-ahead log that cannot be moved grows: another process reads the database as it was before. The warning names
-    /// it, because only its end helps.
+    /// Warns of a write-ahead log that grows because another process reads an earlier state of the database. The
+    /// warning names that process, because it has to end.
     fn look_at_write_ahead_log(&mut self, disk: &Disk, everything_was_moved: bool) {
         let path = disk.files.write_ahead_log();
         let bytes = fs::metadata(&path).map_or(0, |file| file.len());
@@ -121,7 +124,7 @@ impl Checkpointer {
             return;
         }
         let warning = format!(
-            "{} has grown to {} MiB, because the database is read as it was before by {}; end that process",
+            "{} has grown to {} MiB, because an earlier state of the database is being read by {}; end that process",
             path.display(),
             bytes >> 20,
             holders(&disk.open_files.others_with_database())
@@ -133,7 +136,7 @@ impl Checkpointer {
         }
     }
 
-    /// Takes messages again when there is room for them, and for the ballast.
+    /// Ends [`Trouble::NoRoom`] if there is room for messages and for the ballast.
     fn try_for_room(&mut self, disk: &Disk) {
         if !matches!(disk.trouble(), Some(Trouble::NoRoom(_))) || self.room_tried.elapsed() < ROOM_TRIED_EVERY {
             return;
@@ -142,19 +145,22 @@ impl Checkpointer {
         if disk.file_size_limit.refusal(&disk.files, 0).is_some() {
             return;
         }
-        // A write that runs out of room meanwhile would give up what is taken here.
+        // A write that runs out of room meanwhile would remove the ballast that is created here.
         let _nobody_writes = lock(&disk.writer);
         match disk.ballast.take() {
             Ok(true) => {
                 lock(&disk.trouble).take_if(|trouble| matches!(trouble, Trouble::NoRoom(_)));
-                log::info!("there is room again in {}; messages are stored", disk.files.directory.display());
+                log::info!(
+                    "there is room again in {}; this node stores messages again",
+                    disk.files.directory.display()
+                );
             }
             Ok(false) => {}
-            Err(error) => log::warn!("{} could not be made: {error}", disk.files.ballast().display()),
+            Err(error) => log::warn!("{} could not be created: {error}", disk.files.ballast().display()),
         }
     }
 
-    /// Reads on in the older part of the log. Damage there is latched and logged by the reading.
+    /// Checks the next slots of the older part of the log. [`Disk::check`] latches and logs damage.
     fn check_on(&mut self, disk: &Disk) {
         let (after, through) = self.unchecked;
         if after >= through {
@@ -162,13 +168,13 @@ impl Checkpointer {
         }
         let checked = disk.check(after, through, &mut |_| {});
         if checked.is_err() && !matches!(disk.trouble(), Some(Trouble::Failed(_))) {
-            // Not read, but not known to be damaged: it is tried again.
+            // Reading failed without a sign of damage, so the next pass tries again.
             return;
         }
         let is_sound = checked.is_ok();
         self.unchecked.0 = checked.unwrap_or(through);
         if is_sound && self.unchecked.0 == through {
-            log::info!("all of {} was read and checked, up to id {through}", disk.files.database().display());
+            log::info!("checked all of {} up to id {through}", disk.files.database().display());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who may use a data directory: one process at a time.
+//! Locks a data directory, so that one process uses it at a time.
 
 use super::files::{Files, in_directory, sync_directory};
 use super::holders::others_with_file;
@@ -7,10 +7,10 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// Where a log is made before it is moved to its place.
+/// The directory in which a restore makes a log before it moves it to its place.
 const UNFINISHED: &str = "restoring";
 
-/// A data directory that belongs to this process, as long as this is held. The files in it are not opened.
+/// The exclusive lock on a data directory. It opens no other file there.
 #[derive(Debug)]
 pub struct DirectoryLock {
     files: Files,
@@ -18,10 +18,10 @@ pub struct DirectoryLock {
 }
 
 impl DirectoryLock {
-    /// Takes a directory, and makes it if need be.
+    /// Locks a directory, and creates it if it does not exist.
     ///
     /// # Errors
-    /// If another process uses it, which is named, or it cannot be written.
+    /// If another process uses it, which the sentence names, or if it cannot be written.
     pub fn take(directory: &Path) -> Result<DirectoryLock, StoreError> {
         let files = Files { directory: directory.to_owned() };
         fs::create_dir_all(directory).map_err(|error| in_directory(directory, &error))?;
@@ -35,19 +35,19 @@ impl DirectoryLock {
         &self.files.directory
     }
 
-    /// Where a log is made before it is moved here. No node starts while it is there.
+    /// The directory in which a restore makes a log before it moves it here. No node starts while it exists.
     #[must_use]
     pub fn unfinished(&self) -> PathBuf {
         self.directory().join(UNFINISHED)
     }
 
-    /// Whether there is anything of a log in a directory.
+    /// Whether a directory has any file of a log.
     #[must_use]
     pub fn holds_log(directory: &Path) -> bool {
         Files { directory: directory.to_owned() }.of_the_log().iter().any(|path| path.exists())
     }
 
-    /// Moves the log into another directory, which is made.
+    /// Moves the log into another directory, which this creates.
     ///
     /// # Errors
     /// If it cannot be moved.
@@ -57,8 +57,8 @@ impl DirectoryLock {
         moved.map_err(|error| in_directory(aside, &error))
     }
 
-    /// Takes over a log that was made in another directory and closed, and removes that directory. The watermark file comes last:
-    /// a database without it is refused.
+    /// Moves a closed log from another directory here, and removes that directory. The watermark file comes last,
+    /// because no node starts on a database without it.
     ///
     /// # Errors
     /// If it cannot be moved.
@@ -80,11 +80,11 @@ fn move_log(from: &Files, to: &Files) -> io::Result<()> {
     sync_directory(&from.directory)
 }
 
-/// A data directory that no node uses as long as this is held.
+/// A shared lock on a data directory, which keeps nodes from starting there.
 #[derive(Debug)]
 pub struct ReadLock {
     pub(super) files: Files,
-    /// There may be no file to lock in the directory: then nothing keeps nodes away.
+    /// `None` if the directory has no lock file. Then nothing keeps nodes from starting.
     _lock: Option<File>,
 }
 
@@ -92,7 +92,7 @@ impl ReadLock {
     /// Keeps nodes from a directory without changing it.
     ///
     /// # Errors
-    /// If a process uses it, which is named, or it cannot be read.
+    /// If a process uses it, which the sentence names, or if it cannot be read.
     pub fn take(directory: &Path) -> Result<ReadLock, StoreError> {
         let files = Files { directory: directory.to_owned() };
         let path = files.lock();
@@ -109,12 +109,12 @@ impl ReadLock {
     }
 }
 
-/// A restore that was cut off has left a part of a log.
+/// Refuses a directory in which an interrupted restore has left a part of a log.
 pub(super) fn check_finished(directory: &Path) -> Result<(), StoreError> {
     let unfinished = directory.join(UNFINISHED);
     if unfinished.exists() {
         return Err(StoreError::new(format!(
-            "a restore into {} was cut off; run \"master restore\" again, or remove {}",
+            "a restore into {} was interrupted; run \"master restore\" again, or remove {}",
             directory.display(),
             unfinished.display()
         )));
@@ -122,8 +122,8 @@ pub(super) fn check_finished(directory: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Names the process that uses the directory. What stands in the file is the number of the last node, which may have
-/// ended; a command that only reads leaves it as it is.
+/// Names the process that uses the directory. The lock file has the id of the last node, which may have ended, because
+/// a command that only reads does not write its own.
 fn in_use(files: &Files, mut lock: File) -> StoreError {
     let mut holders = others_with_file(&files.lock());
     if holders.is_empty() {
@@ -132,7 +132,7 @@ fn in_use(files: &Files, mut lock: File) -> StoreError {
         holders.push(format!("process {}", number.trim()));
     }
     StoreError::new(format!(
-        "{} is in use by {}; stop that one, or choose another DATA_DIR",
+        "{} is in use by {}; stop that process, or choose another DATA_DIR",
         files.directory.display(),
         holders.join(", ")
     ))

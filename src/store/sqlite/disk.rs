@@ -1,7 +1,7 @@
 //! A log on disk, as the rest of the node sees it.
 //!
-//! Everything that changes the log holds the writing connection from before it looks whether the store is sound until the
-//! store knows what came of it: a write or a sync that fails is the last one, for those who wait behind it, too.
+//! Each change of the log holds the writing connection while it checks that the store is sound, writes, and latches a
+//! failure. So no write comes after a write or a sync that failed, not even one that was waiting for the connection.
 
 use super::ballast::Ballast;
 use super::directory_lock::{self, DirectoryLock};
@@ -23,15 +23,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// Slots at the end of the log that are read, and so checked, before the node serves.
+/// Slots at the end of the log that are checked before the node serves.
 const CHECKED_AT_START: u64 = 10_000;
-/// If that takes longer than this, it is told how far it is.
+/// If that check takes longer than this, the log shows its progress.
 const QUIET_START: Duration = Duration::from_secs(1);
-/// Refusals that are remembered without asking the table.
+/// The most refusals that are kept in memory.
 const REFUSALS_REMEMBERED: usize = 65_536;
-/// What one transaction writes at least: a page of the database, about.
+/// What one transaction writes at least: approximately a page of the database.
 const TRANSACTION_BYTES: u64 = 4 << 10;
-/// How long a stop waits for them.
+/// How long a stop waits for processes that read the database.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// A log on disk.
@@ -41,14 +41,15 @@ pub struct Disk {
     pub(super) writer: Mutex<Connection>,
     readers: Readers,
     last: AtomicU64,
-    /// How often the end of the log was dropped. A reader that misses an id looks whether this has changed meanwhile.
+    /// How often the end of the log was dropped. A reader that misses an id checks whether this has changed meanwhile.
     drops: AtomicU64,
     refused: Mutex<Refusals>,
     pub(super) cache_bytes: usize,
     watermark_file: Mutex<WatermarkFile>,
-    /// A failure stays: nothing is written after it, because what the system kept of that write is not known.
+    /// A failure stays, and nothing is written after it, because the node cannot know how much of that write is on
+    /// disk.
     pub(super) trouble: Mutex<Option<Trouble>>,
-    /// What an operator should look after, though the store works.
+    /// A problem that an operator should solve, although the store works.
     pub(super) warning: Mutex<Option<String>>,
     pub(super) ballast: Ballast,
     pub(super) open_files: OpenFiles,
@@ -63,9 +64,9 @@ pub(super) struct Activity {
     pub(super) last_write: Instant,
 }
 
-/// The latest refusals, in memory: every call to a secondary asks for them.
+/// The latest refusals. They are in memory because every call to a secondary needs them.
 struct Refusals {
-    /// Every refusal after this id is in `known`; only the table knows the older ones.
+    /// Every refusal after this id is in `known`. The older ones are in the table only.
     after: Id,
     known: BTreeSet<Id>,
 }
@@ -84,13 +85,13 @@ impl Refusals {
 enum Purpose {
     /// Messages. There may be no room for them.
     Messages,
-    /// What must be kept on a full disk, too; the ballast is for that.
+    /// What must succeed on a full disk, too, in the space of the ballast.
     Decision,
 }
 
 impl Disk {
-    /// Opens a data directory, and checks the end of the log. Gives the id up to which nothing was checked: that is left to
-    /// the checkpointer, who is to be started.
+    /// Opens a data directory without a checkpointer, and checks the end of the log. Gives the id up to which nothing
+    /// was checked, for the checkpointer.
     pub(super) fn open_alone(directory: &Path, cache_bytes: usize) -> Result<(Arc<Disk>, Id), StoreError> {
         let lock = DirectoryLock::take(directory)?;
         directory_lock::check_finished(directory)?;
@@ -102,10 +103,11 @@ impl Disk {
         let (last, _) = check_promised(&files, found, &writer)?;
         let cannot_read = |damage| StoreError::new(format!("{}: {damage}", files.database().display()));
         let copy = schema::copy_id(&writer).map_err(cannot_read)?;
-        // SQLite takes what an earlier process left in the write-ahead log for durable, but only moving it makes it so.
+        // SQLite treats what an earlier process left in the write-ahead log as durable, but only moving it makes it so.
         files.make_durable(&writer)?;
-        // What a killed process left is read back, but may be nowhere else than in memory: it counts once it is synced. A
-        // watermark file that can be read says that the names of all files are durable, so they are synced first.
+        // What a killed process wrote may still be in the page cache only, so it counts once it is synced. A readable
+        // watermark file means that the names of all files are durable, so the directory is synced before it is
+        // written.
         if found.is_none() {
             sync_directory(directory).map_err(|error| in_directory(directory, &error))?;
             watermark_file.write(WatermarkRecord::default()).map_err(|error| in_directory(directory, &error))?;
@@ -139,8 +141,8 @@ impl Disk {
         Ok((disk, unchecked))
     }
 
-    /// Reads the end of the log, which checks it: damage there is the most likely, and the most harmful. Gives the id up
-    /// to which nothing was checked.
+    /// Checks the end of the log, where damage is the most likely and the most harmful. Gives the id up to which
+    /// nothing was checked.
     fn check_end(&self, last: Id) -> Result<Id, StoreError> {
         let before = Id::new(last.get().saturating_sub(CHECKED_AT_START));
         let (mut checked, mut told) = (before, Instant::now());
@@ -154,27 +156,27 @@ impl Disk {
         Ok(before)
     }
 
-    /// Visits some of the slots after an id, up to another, in order, and checks what reading alone does not: that the
-    /// indices say the same. Gives the last id that was visited; `through` if the log ends before.
+    /// Visits the next slots after `after` up to `through`, in order. Checks them, and that the indices agree with
+    /// them. Gives the last id visited, or `through` if the log ends before.
     ///
     /// # Errors
     /// If something is damaged, or cannot be read.
     pub fn check(&self, after: Id, through: Id, each: &mut dyn FnMut(SlotRef<'_>)) -> Result<Id, StoreError> {
         let checked =
             self.with_slots(after, through, |reader, end| schema::check(reader, after, end, CHECK_STEP, each))?;
-        // Where the log was dropped and has grown again, there is something left to check.
+        // If the end of the log was dropped and has grown again, there are slots left to check.
         Ok(checked.unwrap_or_else(|| if self.last() <= after { through } else { after }))
     }
 
-    /// Reads slots after an id, up to another or to the end of the log, which comes before; `None` if there are none. An id
-    /// that is missing is damage, unless the end of the log was dropped meanwhile: then the log ended there.
+    /// Reads the slots after `after` up to `through` or to the end of the log. Gives `None` if there are none. A
+    /// missing id is damage, unless the end of the log was dropped meanwhile.
     fn with_slots<T>(
         &self,
         after: Id,
         through: Id,
         read: impl FnOnce(&Connection, Id) -> Result<T, Damage>,
     ) -> Result<Option<T>, StoreError> {
-        // In this order: `drop_from` says first where the log is to end, and then that it drops something.
+        // In this order, because `drop_from` changes `last` before `drops`.
         let drops = self.drops.load(Ordering::SeqCst);
         let end = through.min(self.last());
         if end <= after {
@@ -187,7 +189,7 @@ impl Disk {
         }
     }
 
-    /// Takes the connection that writes, if the store is sound and has room. As long as it is held nothing else changes the
+    /// Locks the writing connection, if the store is sound and has room. While it is locked, nothing else changes the
     /// log.
     fn writer(&self, purpose: Purpose, text_bytes: u64) -> Result<MutexGuard<'_, Connection>, StoreError> {
         let writer = lock(&self.writer);
@@ -205,7 +207,7 @@ impl Disk {
         Ok(writer)
     }
 
-    /// Nothing is written after a failure.
+    /// Fails after a latched failure.
     fn check_sound(&self) -> Result<(), StoreError> {
         match self.trouble() {
             Some(Trouble::Failed(reason)) => Err(failed_before(&reason)),
@@ -213,7 +215,7 @@ impl Disk {
         }
     }
 
-    /// Makes one transaction durable. A failure is latched while the writer is still held, so that it is the last one.
+    /// Makes one transaction durable. Latches a failure while the writer is still locked, so that no write follows it.
     fn write<T>(
         &self,
         writer: &MutexGuard<'_, Connection>,
@@ -243,12 +245,12 @@ impl Disk {
         })
     }
 
-    /// A write or a sync failed. What the system kept of it is known only to the next start.
+    /// Latches a failed write or sync. Only a restart finds out how much of it is on disk.
     fn latch_write(&self, sentence: &str) -> StoreError {
         self.latch(format!("{sentence}; restart this node"))
     }
 
-    /// Remembers the first failure: nothing is written after it.
+    /// Latches the first failure. Nothing is written after it.
     fn latch(&self, sentence: String) -> StoreError {
         let mut trouble = lock(&self.trouble);
         if !matches!(*trouble, Some(Trouble::Failed(_))) {
@@ -257,7 +259,7 @@ impl Disk {
         StoreError::new(sentence)
     }
 
-    /// The disk is full: makes room for what must be written all the same.
+    /// Removes the ballast of a full disk, so that there is room for refusals.
     fn run_out_of_room(&self) -> Result<Trouble, StoreError> {
         self.ballast.give_up().map_err(|error| {
             self.latch_write(&format!("{} could not be removed: {error}", self.files.ballast().display()))
@@ -265,16 +267,16 @@ impl Disk {
         Ok(self.take_no_more(self.files.full()))
     }
 
-    /// No messages are taken until there is room. Gives why not, which may be more than that.
+    /// Takes no messages until there is room. Gives the current trouble, which may be an earlier failure.
     fn take_no_more(&self, no_room: Trouble) -> Trouble {
         let mut trouble = lock(&self.trouble);
         if trouble.is_none() {
-            log::error!("no messages are stored until there is room: {no_room}");
+            log::error!("this node stores no messages until there is room: {no_room}");
         }
         trouble.get_or_insert(no_room).clone()
     }
 
-    /// A write that changes something else than the end of the log: counted, in the database and in the watermark file.
+    /// Writes a change that is no append, and counts it in the database and in the watermark file.
     fn amend(
         &self,
         writer: &MutexGuard<'_, Connection>,
@@ -301,7 +303,7 @@ impl Disk {
         self.set_record(|record| record.mutations = record.mutations.max(number))
     }
 
-    /// What a reader found. Damage is latched: a disk that lost one thing is not to be trusted with another.
+    /// Latches damage that a reader found, because the disk may have damaged more than that.
     fn damaged(&self, damage: &Damage) -> StoreError {
         let error = self.files.damaged(&damage.to_string());
         if damage.is_certain() && !matches!(self.trouble(), Some(Trouble::Failed(_))) {
@@ -311,8 +313,8 @@ impl Disk {
         error
     }
 
-    /// Reads. Where the files are gone, what this node holds open is all that is left: no connection can be made any more,
-    /// and if none is free the one that writes reads, because nothing is written then.
+    /// Reads with a connection. If the files were removed, SQLite can open no new connection, so a read without a free
+    /// one uses the writing connection, which writes nothing any more.
     fn with_reader<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut permit = self.readers.wait_for_permit();
         let reader = match permit.kept.take() {
@@ -327,22 +329,22 @@ impl Disk {
         done
     }
 
-    /// Whether the directory still leads to the files of this log. If it does not, nothing is written any more.
+    /// Whether the directory still leads to the files of this log. If it does not, this latches a failure.
     pub(super) fn look_at_place(&self) -> bool {
         let Some(what) = self.open_files.what_changed() else { return true };
         if !matches!(self.trouble(), Some(Trouble::Failed(_))) {
             let directory = self.files.directory.display();
             let error = self.latch(format!(
-                "{directory} does not lead to the files of this log any more: {what}. Nothing is acknowledged any more. This \
-                 node still holds its files open, so its log can be saved now with \"master backup FILE --from URL\" or GET \
-                 /backup; then stop the node, put the files back or make them anew, and start it again"
+                "{directory} does not lead to the files of this log any more: {what}. This node acknowledges nothing \
+                 any more. It still holds its files open, so its log can be saved now with \"master backup FILE --from URL\" or GET \
+                 /backup; then stop the node, put the files back or restore them, and start it again"
             ));
             log::error!("{error}");
         }
         false
     }
 
-    /// Changes the watermark file. It is in the hands of the system afterwards, and synced later.
+    /// Changes the watermark file. The change survives the process at once, and a power loss after the next sync.
     fn set_record(&self, change: impl FnOnce(&mut WatermarkRecord)) -> Result<(), StoreError> {
         before_io("the watermark file is written");
         let mut file = lock(&self.watermark_file);
@@ -354,7 +356,7 @@ impl Disk {
         })
     }
 
-    /// Syncs the watermark file, without holding up those who write it.
+    /// Syncs the watermark file without its lock, so that writes of it do not wait.
     fn sync_watermark_file(&self) -> Result<(), StoreError> {
         let to_sync = lock(&self.watermark_file).to_sync();
         let synced = to_sync
@@ -364,7 +366,7 @@ impl Disk {
         })
     }
 
-    /// Syncs the watermark file where nobody waits for it: a failure is latched, and logged.
+    /// Syncs the watermark file, and latches and logs a failure.
     pub(super) fn sync_watermark_file_aside(&self) {
         if let Err(error) = self.sync_watermark_file() {
             log::error!("{error}");
@@ -402,10 +404,10 @@ impl Store for Disk {
         let writer = self.writer(Purpose::Decision, 0)?;
         let before = self.last();
         let last = before.min(id.previous());
-        // The watermark file goes first: after a crash in between, the log holds more than was promised, and never less.
+        // The watermark file comes first, so that after a crash in between the log holds at least what the file names.
         self.set_record(|record| record.durable = record.durable.min(last))?;
         self.sync_watermark_file()?;
-        // So that no reader misses what is dropped: see `with_slots`.
+        // Before the drop, so that no reader takes it for damage: see `with_slots`.
         self.last.store(last.get(), Ordering::SeqCst);
         self.drops.fetch_add(1, Ordering::SeqCst);
         let what = "the end of a former epoch";
@@ -492,12 +494,12 @@ impl Store for Disk {
         self.closed.store(true, Ordering::Release);
         self.sync_watermark_file_aside();
         if let Err(error) = schema::empty_write_ahead_log(&lock(&self.writer), CLOSE_TIMEOUT) {
-            log::warn!("{} could not be tidied: {error}", self.files.database().display());
+            log::warn!("the write-ahead log of {} could not be emptied: {error}", self.files.database().display());
         }
     }
 }
 
-/// One transaction: all of it is durable, or nothing of it is there.
+/// Runs one transaction.
 fn commit<T>(writer: &Connection, work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
     let transaction = Transaction::begin(writer)?;
     let done = work(&transaction)?;
@@ -527,11 +529,11 @@ mod tests {
         before.append(&[entry(1), Slot::Refused(Id::new(2)), entry(3)]).unwrap();
         before.close();
         drop(before);
-        // The checkpointer of the first one may hold the directory for a moment.
+        // The checkpointer of the first store may hold the directory until its next pass.
         let again =
             |_| Disk::open(directory.path()).inspect_err(|_| std::thread::sleep(Duration::from_millis(10))).ok();
         let disk = (0..1_000).find_map(again).expect("the checkpointer leaves");
-        // Those from before the start are in the table only, those from after it in memory, too.
+        // Refusals from before the start are in the table only, later ones in memory, too.
         disk.append(&[entry(4), entry(5)]).unwrap();
         disk.refuse(&[Id::new(4)]).unwrap();
         for (after, through, refused) in [(0, 1, &[][..]), (0, 3, &[2]), (2, 3, &[]), (1, 4, &[2, 4]), (3, 5, &[4])] {

@@ -1,8 +1,8 @@
-//! Reads a data directory that no node uses, and changes nothing in it: not a byte, not a time, no file is made. So it can
-//! be done as another user, and on a file system that is mounted read-only.
+//! Reads a data directory that no node uses, and changes nothing in it, neither contents nor times. So another user can
+//! do it, and the file system may be mounted read-only.
 //!
-//! SQLite reads a database beside its write-ahead log without writing if no other process is there: it locks
-//! nothing (`unix-none`) and keeps the index of that log in its own memory (`locking_mode = EXCLUSIVE`).
+//! SQLite can read a database with its write-ahead log without writing if no other process is there: without locks
+//! (`unix-none`), and with the index of that log in its own memory (`locking_mode = EXCLUSIVE`).
 
 use super::directory_lock::{self, ReadLock};
 use super::files::in_directory;
@@ -15,7 +15,7 @@ use crate::store::{Identity, StoreError, Watermark};
 use rusqlite::Connection;
 use std::fs;
 
-/// A data directory that is examined. No node starts on it meanwhile.
+/// An open data directory. No node starts on it meanwhile.
 pub struct Examination {
     lock: ReadLock,
     reader: Connection,
@@ -25,7 +25,7 @@ pub struct Examination {
 }
 
 impl Examination {
-    /// Opens a data directory and checks what it says of itself.
+    /// Opens a data directory and checks it against its watermark file.
     ///
     /// # Errors
     /// If it cannot be read, or if something is damaged or missing.
@@ -42,7 +42,7 @@ impl Examination {
         Ok(Examination { reader, last, watermark, identity, lock })
     }
 
-    /// Whose log it is.
+    /// The identity of the log.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
@@ -54,7 +54,7 @@ impl Examination {
         self.last
     }
 
-    /// What the node showed.
+    /// The watermark up to which the node showed messages.
     #[must_use]
     pub fn watermark(&self) -> Watermark {
         self.watermark
@@ -68,8 +68,8 @@ impl Examination {
         check_all(&self.reader, self.last, &mut each).map_err(|damage| self.lock.files.damaged(&damage.to_string()))
     }
 
-    /// Checks what lies under the write-ahead log: pages of the database that readers do not see any more. Gives
-    /// whether all of it could be examined.
+    /// Checks pages of the database that readers do not see, because the write-ahead log holds them, too. Gives whether
+    /// all of them could be checked.
     ///
     /// # Errors
     /// If something there is damaged, or cannot be read.

@@ -1,4 +1,4 @@
-//! The files of a data directory: where they are, what is done to them as files, and what is said of them.
+//! The files of a data directory: their paths, operations on them as files, and sentences about them.
 
 use super::holders::{holders, others_with_file};
 use super::schema;
@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a start waits for processes that read the database, and how long before it says so.
+/// How long a start waits for processes that read the database.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the log names those processes meanwhile.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where everything lies.
+/// The paths of all files.
 #[derive(Clone, Debug)]
 pub(super) struct Files {
     pub(super) directory: PathBuf,
@@ -45,33 +46,33 @@ impl Files {
         self.directory.join("lock")
     }
 
-    /// The files that make up the log; the watermark file is the last.
+    /// The files that make up the log. The watermark file is the last.
     pub(super) fn of_the_log(&self) -> [PathBuf; 4] {
         [self.database(), self.write_ahead_log(), self.index(), self.watermark_file()]
     }
 
-    /// What to do about a log that is not whole.
-    pub(super) const WAY_OUT: &str = "A secondary fetches everything again from its master after \"secondary discard\"; a master is \
-                           made anew from a backup or from a secondary with \"master restore\"";
+    /// What to do about a log that is damaged or incomplete.
+    pub(super) const WAY_OUT: &str = "A secondary fetches everything again from its master after \"secondary discard\"; a \
+                           master is restored from a backup or from a secondary with \"master restore\"";
 
     pub(super) fn full(&self) -> Trouble {
         Trouble::NoRoom(format!("the disk is full: there is no room in {}", self.directory.display()))
     }
 
-    /// Moves the write-ahead log into the database, which syncs both. A process that reads the database since before the end
-    /// of that log keeps it from being moved.
+    /// Moves the write-ahead log into the database, which syncs both. Waits for processes that read an earlier state of
+    /// the database, because SQLite cannot move that log before they end.
     pub(super) fn make_durable(&self, connection: &Connection) -> Result<(), StoreError> {
         let deadline = Instant::now() + START_TIMEOUT;
         while !schema::empty_write_ahead_log(connection, MOVE_TIMEOUT).map_err(|error| self.unusable(&error))? {
             let readers = holders(&others_with_file(&self.database()));
             let why = format!(
-                "{} is read by another process, {readers}, so what its write-ahead log holds cannot be made durable",
+                "{} is being read by {readers}, so what its write-ahead log holds cannot be made durable",
                 self.database().display()
             );
             if Instant::now() > deadline {
                 return Err(StoreError::new(format!("{why}. End that process, and start this node again")));
             }
-            log::warn!("{why}; waiting for its end");
+            log::warn!("{why}; waiting for that process to end");
             thread::sleep(MOVE_TIMEOUT);
         }
         Ok(())
@@ -86,8 +87,8 @@ impl Files {
     }
 }
 
-/// Files that appeared in a directory survive a power loss only after this, and so does the directory: it, and those
-/// above it, may have been made a moment ago, by a process that was killed then.
+/// Makes the names of a directory's files durable. That includes the directory and those above it, because a process
+/// that was killed may have created them without a sync.
 pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     let directory = directory.canonicalize()?;
     for ancestor in directory.ancestors() {
@@ -99,7 +100,7 @@ pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Somebody else made that directory, or its file system has nothing to sync there.
+/// Whether a directory belongs to another user, or to a file system that cannot sync it.
 fn is_not_ours_to_sync(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }

@@ -8,17 +8,17 @@ use std::path::Path;
 /// Device and inode.
 pub(super) type FileId = (u64, u64);
 
-/// Names the processes that hold the database open.
+/// Joins the names of processes for a sentence.
 pub(super) fn holders(processes: &[String]) -> String {
-    if processes.is_empty() { "which the system does not name".to_owned() } else { processes.join(", ") }
+    if processes.is_empty() { "a process that the system does not name".to_owned() } else { processes.join(", ") }
 }
 
-/// The other processes that have a file open, as far as the system tells: their numbers and names.
+/// The ids and names of the other processes that have a file open, as far as `/proc` shows them.
 pub(super) fn others_with_file(path: &Path) -> Vec<String> {
     id_of(path).map(others_with).unwrap_or_default()
 }
 
-/// The same, of a file that is known by what it is.
+/// The same, for a file that is known by device and inode.
 pub(super) fn others_with(file: FileId) -> Vec<String> {
     let entries = |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten();
     let own = std::process::id().to_string();

@@ -1,4 +1,4 @@
-//! Opens a data directory, and starts what works on it beside the appends.
+//! Opens a data directory, and starts its checkpointer.
 
 use super::checkpointer;
 use super::disk::Disk;
@@ -10,16 +10,17 @@ use std::sync::Arc;
 pub const CACHE_BYTES_DEFAULT: usize = 8 << 20;
 
 impl Disk {
-    /// Opens a data directory, or makes it.
+    /// Opens a data directory, and creates it if it does not exist.
     ///
     /// # Errors
-    /// If another process uses it, if it cannot be read or written, or if what it holds is damaged, or less than this
-    /// node has promised. Nothing is changed then.
+    /// If another process uses it, if it cannot be read or written, or if its log is damaged, or holds less than the
+    /// watermark file names. Nothing is changed then.
     pub fn open(directory: &Path) -> Result<Arc<Disk>, StoreError> {
         Disk::open_with_cache(directory, CACHE_BYTES_DEFAULT)
     }
 
-    /// Opens a data directory and keeps that many bytes of its pages in memory, for writing and for reading each.
+    /// Opens a data directory, with `cache_bytes` of memory for pages that are written, and as many for pages that are
+    /// read.
     ///
     /// # Errors
     /// As [`Disk::open`].

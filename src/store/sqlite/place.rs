@@ -1,8 +1,8 @@
 //! Whether the data directory still leads to the files that this node has open.
 //!
-//! Files that were removed, moved or replaced under a running node are still there for it, because it holds them open. All
-//! goes well then, and everything that is acknowledged is gone at the next start. So the paths are looked at, again and
-//! again: each has to lead to the file, by device and inode, that it led to when the node was started.
+//! A node whose files were removed, moved or replaced still writes without errors, because it holds them open, and its
+//! next start loses everything that it acknowledged meanwhile. So the checkpointer compares the device and inode at
+//! each path with those that it had at the start.
 
 use super::files::Files;
 use super::holders::{FileId, id_of, others_with};
@@ -14,14 +14,14 @@ use std::path::PathBuf;
 pub(super) struct OpenFiles(Vec<(PathBuf, FileId)>);
 
 impl OpenFiles {
-    /// Takes note of the files, all of which have to be there.
+    /// Notes the files, all of which must exist.
     pub(super) fn note(files: &Files) -> io::Result<OpenFiles> {
         let paths = files.of_the_log().into_iter().chain([files.lock()]);
         paths.map(|path| id_of(&path).map(|id| (path, id))).collect::<io::Result<_>>().map(OpenFiles)
     }
 
-    /// What is not as it was, in words. A path that cannot be looked at for another reason than that nothing is there says
-    /// nothing.
+    /// The first change, in words. Errors other than a missing file are ignored, because they do not show that the file
+    /// is gone.
     pub(super) fn what_changed(&self) -> Option<String> {
         self.0.iter().find_map(|(path, noted)| match id_of(path) {
             Ok(found) if found == *noted => None,
@@ -33,7 +33,7 @@ impl OpenFiles {
         })
     }
 
-    /// The other processes that have the database open, as far as the system tells: their numbers and names.
+    /// The ids and names of the other processes that have the database open, as far as `/proc` shows them.
     pub(super) fn others_with_database(&self) -> Vec<String> {
         self.0.first().map_or_else(Vec::new, |(_, database)| others_with(*database))
     }

@@ -1,4 +1,4 @@
-//! What a database has to hold, because its node has promised it.
+//! Checks a database against its watermark file.
 
 use super::files::Files;
 use super::schema::{self, Damage};
@@ -7,7 +7,7 @@ use crate::protocol::{Id, LogId};
 use crate::store::{Identity, StoreError};
 use rusqlite::Connection;
 
-/// Checks that a database is what its node has promised. Gives the last id, and whose log it is.
+/// Checks that a database holds all that the watermark file names. Gives the last id and the identity of the log.
 pub(super) fn check_promised(
     files: &Files,
     found: Option<WatermarkRecord>,
@@ -22,8 +22,8 @@ pub(super) fn check_promised(
     Ok((last, identity))
 }
 
-/// A log must not fall below what its node has promised. Without a readable watermark file that cannot be told, unless there is
-/// nothing in the database either: then the directory is new, or its making was cut off.
+/// Checks that the log is not shorter, and has not fewer changes, than the watermark file says. Without a readable
+/// file, the database must be empty: then the directory is new, or its creation was interrupted.
 fn check_record(files: &Files, found: Option<WatermarkRecord>, last: Id, mutations: u64) -> Result<(), StoreError> {
     let directory = files.directory.display();
     let lost = match found {
@@ -38,7 +38,7 @@ fn check_record(files: &Files, found: Option<WatermarkRecord>, last: Id, mutatio
             record.mutations
         ),
         None if last > Id::ZERO || mutations > 0 => format!(
-            "{} is missing or damaged, so it cannot be told whether the log, which ends at {last}, is whole",
+            "{} is missing or damaged, so this node cannot know whether the log, which ends at {last}, is complete",
             files.watermark_file().display()
         ),
         _ => return Ok(()),
@@ -46,11 +46,11 @@ fn check_record(files: &Files, found: Option<WatermarkRecord>, last: Id, mutatio
     Err(StoreError::new(format!("{lost}. {}", Files::WAY_OUT)))
 }
 
-/// The watermark file knows which log this is, too.
+/// Checks that the database belongs to the log that the watermark file names.
 fn check_identity(files: &Files, promised: Option<LogId>, found: Option<&Identity>) -> Result<(), StoreError> {
     match promised {
         Some(promised) if found.map(|identity| identity.log_id) != Some(promised) => {
-            Err(files.damaged(&format!("this node belongs to log {promised}, and the database does not say so")))
+            Err(files.damaged(&format!("its watermark file belongs to log {promised}, but the database does not")))
         }
         _ => Ok(()),
     }

@@ -1,14 +1,14 @@
 //! The connections that read.
 //!
-//! There are as many as may read at the same time, and each is kept for the next reader: what reading costs, memory and open
-//! files, does not grow with the number of clients that read at once.
+//! Each connection is kept for the next reader. So the memory and open files for reading do not grow with the number of
+//! clients.
 
 use crate::process::state_lock::before_io;
 use crate::process::threads::lock;
 use rusqlite::Connection;
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// More readers than this wait for each other: a machine has hardly more cores.
+/// The most readers at the same time. Further ones wait.
 pub(super) const READERS_MAX: usize = 16;
 
 #[derive(Default)]
@@ -20,14 +20,14 @@ pub(super) struct Readers {
 #[derive(Default)]
 struct State {
     kept: Vec<Connection>,
-    /// Permits of those who read now.
+    /// The number of permits that are taken.
     taken: usize,
 }
 
-/// Who has it may read.
+/// The permission to read.
 pub(super) struct Permit<'a> {
     readers: &'a Readers,
-    /// A connection to read with, or to keep for the next reader.
+    /// The kept connection to read with. What is here at the end is kept for the next reader.
     pub(super) kept: Option<Connection>,
 }
 

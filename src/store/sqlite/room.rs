@@ -1,7 +1,7 @@
-//! Room in the files of the log, where the system limits the size of a file (`ulimit -f`).
+//! The limit for the size of a file (`ulimit -f`).
 //!
-//! A write beyond that limit would fail as one to a broken disk does. So it is not tried: a limit that is reached is a disk
-//! that is full, and some room is left for refusals, as the ballast does it on a disk.
+//! A write beyond that limit would fail like one to a broken disk. So the store does not try it: near the limit it
+//! takes no messages, as on a full disk, and leaves space for refusals, as the ballast does.
 
 use super::files::Files;
 use rustix::process::{Resource, getrlimit};
@@ -9,10 +9,10 @@ use std::fs;
 
 /// Bytes that stay free for refusals, and for what SQLite writes beside a message.
 const SPARE_BYTES: u64 = 4 << 20;
-/// Bytes of the database and of its log for each byte of text, at most.
+/// The most bytes of the database and of its write-ahead log for each byte of text.
 const BYTES_PER_BYTE: u64 = 2;
 
-/// The size that a file may have here.
+/// The limit of this process, if it has one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FileSizeLimit(Option<u64>);
 
@@ -21,7 +21,7 @@ impl FileSizeLimit {
         FileSizeLimit(getrlimit(Resource::Fsize).current)
     }
 
-    /// Why so many bytes of text cannot be stored, if they cannot.
+    /// Why the files have no room for `text_bytes`, or `None` if they have.
     pub(super) fn refusal(self, files: &Files, text_bytes: u64) -> Option<String> {
         let limit = self.0?;
         let bytes = |path| fs::metadata(path).map_or(0, |file| file.len());

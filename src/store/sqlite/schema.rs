@@ -1,4 +1,4 @@
-//! The database: its tables, and the statements on them. Nothing outside of this file speaks SQL.
+//! The database: its tables, and the statements on them. All SQL is in this file.
 
 use crate::protocol::{
     CopyId, EntryRef, Epoch, EpochEntry, EpochHistory, Id, Incarnation, KeyedWrite, LogId, Slot, SlotRef,
@@ -13,15 +13,16 @@ use std::time::Duration;
 
 /// The version of the tables, in SQLite's `user_version`.
 const FORMAT: i64 = 3;
-/// What makes a database one of ours, in SQLite's `application_id`: "RLOG".
+/// The mark of a database of this program, in SQLite's `application_id`: "RLOG".
 const APPLICATION: i64 = 0x524c_4f47;
 /// How long a statement waits for another connection. Only the checkpointer and the writer can meet.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is checked at a time: some thousand slots a second beside the service, which readers and writers do not notice.
+/// The most that is checked at a time. With the checkpointer's pause that is some thousand slots a second, which hardly
+/// costs readers and writers anything.
 pub(super) const CHECK_STEP: ReadLimit = ReadLimit { slots_max: 500, bytes_max: 256 << 10 };
 
-/// Size to which the write-ahead log is cut when it begins anew.
+/// Size to which SQLite cuts the write-ahead log when it begins anew.
 const WRITE_AHEAD_LOG_BYTES_KEPT: i64 = 16 << 20;
 
 const TABLES: &str = "
@@ -33,11 +34,11 @@ CREATE TABLE slots (
     key          TEXT,                 -- the idempotency key, if it has one
     checksum     INTEGER NOT NULL      -- CRC-32 over the columns before it
 ) STRICT;
-CREATE INDEX refusals ON slots (id) WHERE message IS NULL;  -- they are asked for often, and rare
-CREATE INDEX keys ON slots (id) WHERE key IS NOT NULL;          -- the latest are asked for at every start
+CREATE INDEX refusals ON slots (id) WHERE message IS NULL;  -- for frequent reads of few rows
+CREATE INDEX keys ON slots (id) WHERE key IS NOT NULL;          -- for the latest keys at every start
 CREATE TABLE mutations (
     one          INTEGER PRIMARY KEY CHECK (one = 1),
-    number       INTEGER NOT NULL      -- transactions so far that changed something else than the end of the log
+    number       INTEGER NOT NULL      -- mutation counter: transactions so far that were no appends
 ) STRICT;
 INSERT INTO mutations VALUES (1, 0);
 CREATE TABLE copy (
@@ -59,13 +60,13 @@ CREATE TABLE node (
 #[derive(Debug)]
 pub(super) enum Damage {
     Sqlite(rusqlite::Error),
-    /// An id is not where it should be.
+    /// An id is missing.
     Missing(Id),
     Found(String),
 }
 
 impl Damage {
-    /// Whether what was read is wrong, and not just the reading.
+    /// Whether the data is damaged. Otherwise only reading it failed.
     pub(super) fn is_certain(&self) -> bool {
         match self {
             Damage::Missing(_) | Damage::Found(_) => true,
@@ -92,13 +93,13 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Whether a transaction failed because the disk is full. SQLite has undone it then, and goes on.
+/// Whether a transaction failed because the disk is full. SQLite has rolled it back then.
 pub(super) fn is_no_room(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| (error.code, error.extended_code));
     matches!(code, Some((ErrorCode::DiskFull, _) | (_, ffi::SQLITE_IOERR_SHMSIZE)))
 }
 
-/// Opens the database for its one writer. What an earlier process left in the write-ahead log stays there.
+/// Opens the database for its only writer. This leaves the write-ahead log of an earlier process as it is.
 pub(super) fn open(path: &Path, existed: bool, cache_bytes: usize) -> Result<Connection, StoreError> {
     let connection = open_writer(path, cache_bytes)?;
     let prepared = if existed { check_format(&connection, path) } else { create(&connection).map_err(Damage::from) };
@@ -106,7 +107,7 @@ pub(super) fn open(path: &Path, existed: bool, cache_bytes: usize) -> Result<Con
     Ok(connection)
 }
 
-/// Opens one more connection that may write.
+/// Opens another connection that may write.
 pub(super) fn open_writer(path: &Path, cache_bytes: usize) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     connect(path, flags, cache_bytes)
@@ -116,7 +117,7 @@ pub(super) fn open_reader(path: &Path, cache_bytes: usize) -> Result<Connection,
     connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX, cache_bytes)
 }
 
-/// Opens a database that no other process uses, in a way that changes no file; with what is in its write-ahead log, or without.
+/// Opens a database that no other process uses, with or without its write-ahead log. This changes no file.
 pub(super) fn open_for_examination(path: &Path, with_write_ahead_log: bool) -> Result<Connection, StoreError> {
     let cannot = |why: &dyn fmt::Display| StoreError::new(format!("{} cannot be read: {why}", path.display()));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
@@ -134,7 +135,7 @@ pub(super) fn open_for_examination(path: &Path, with_write_ahead_log: bool) -> R
     };
     let connection = opened.map_err(|error| cannot(&error))?;
     match read_format(&connection, path).map_err(|damage| cannot(&damage))? {
-        0 => Err(cannot(&"it has no tables; its making was cut off, and the next start makes it anew")),
+        0 => Err(cannot(&"it has no tables, because its creation was interrupted; the next start creates them")),
         _ => Ok(connection),
     }
 }
@@ -146,11 +147,11 @@ fn connect(path: &Path, flags: OpenFlags, cache_bytes: usize) -> Result<Connecti
     Ok(connection)
 }
 
-/// Sets what durability depends on, and reads it back: SQLite ignores a pragma that it does not like.
+/// Sets what durability depends on, and reads it back, because SQLite ignores a pragma that it cannot apply.
 fn prepare(connection: &Connection, cache_bytes: usize) -> Result<(), Damage> {
     let cache_kib = i64::try_from(cache_bytes >> 10).unwrap_or(i64::MAX);
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // Otherwise a statement is parsed again when its parameters change, in case another plan were better for them.
+    // Otherwise SQLite prepares a statement again when its parameters change, in case another plan is better for them.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     if !connection.is_readonly("main")? {
@@ -160,9 +161,9 @@ fn prepare(connection: &Connection, cache_bytes: usize) -> Result<(), Damage> {
         }
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-        // What a reader made the write-ahead log grow beyond this is given back when it begins anew.
+        // A long read makes the write-ahead log grow, and this shrinks it later.
         connection.pragma_update(None, "journal_size_limit", WRITE_AHEAD_LOG_BYTES_KEPT)?;
-        // Closing would move the write-ahead log, also of a database that was just found to be damaged.
+        // Otherwise closing moves the write-ahead log, even into a database that was just found to be damaged.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let synchronous: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
         if synchronous != 2 {
@@ -178,11 +179,11 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn check_format(connection: &Connection, path: &Path) -> Result<(), Damage> {
-    // The process that made the database ended before it had made the tables.
+    // 0 means that the process that created the database ended before it had created the tables.
     if read_format(connection, path)? == 0 { Ok(create(connection)?) } else { Ok(()) }
 }
 
-/// The format of a database of ours; 0 for one that is empty.
+/// The format of a database of this program, or 0 for an empty one.
 fn read_format(connection: &Connection, path: &Path) -> Result<i64, Damage> {
     let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -200,8 +201,8 @@ fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
 }
 
-/// Moves the write-ahead log into the database and cuts it to nothing, waiting so long for other connections. Gives whether
-/// everything in it was moved, and so is durable; `false` if another process reads what was there before.
+/// Moves the write-ahead log into the database and truncates it, and waits up to `timeout` for other connections. Gives
+/// whether all of it was moved, and so is durable. That fails while another process reads an earlier state.
 pub(super) fn empty_write_ahead_log(connection: &Connection, timeout: Duration) -> rusqlite::Result<bool> {
     connection.busy_timeout(timeout)?;
     let moved = move_write_ahead_log(connection, "PRAGMA wal_checkpoint(TRUNCATE)");
@@ -209,21 +210,22 @@ pub(super) fn empty_write_ahead_log(connection: &Connection, timeout: Duration) 
     moved
 }
 
-/// Moves what can be moved without holding up anybody. Gives whether that was everything.
+/// Moves as much of the write-ahead log as no reader needs, without blocking. Gives whether that was all of it.
 pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<bool> {
     move_write_ahead_log(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 }
 
 fn move_write_ahead_log(connection: &Connection, pragma: &str) -> rusqlite::Result<bool> {
-    // Whether another process was in the way says less than whether all frames were moved: who only reads the end does not matter.
-    // Both numbers are negative if another process is moving the log: then nothing was done.
+    // The pragma also gives whether another process was in the way. A process that reads the latest state is no
+    // problem, so this compares the frames. Both numbers are negative if another process is moving the log: then
+    // nothing was done.
     connection.query_row(pragma, [], |row| {
         let (frames, moved): (i64, i64) = (row.get(1)?, row.get(2)?);
         Ok(frames >= 0 && moved == frames)
     })
 }
 
-/// A transaction, which is undone unless it is committed. The library has one, too, but parses its statements each time.
+/// A transaction, which is rolled back unless it is committed. The one of the library parses its statements each time.
 pub(super) struct Transaction<'a>(&'a Connection);
 
 impl Transaction<'_> {
@@ -241,7 +243,7 @@ impl Drop for Transaction<'_> {
     fn drop(&mut self) {
         let is_open = !self.0.is_autocommit();
         if is_open && let Err(error) = self.0.execute_batch("ROLLBACK") {
-            log::error!("a transaction could not be undone: {error}");
+            log::error!("a transaction could not be rolled back: {error}");
         }
     }
 }
@@ -276,8 +278,8 @@ pub(super) fn mutations(connection: &Connection) -> rusqlite::Result<u64> {
     connection.query_row("SELECT number FROM mutations", [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
 }
 
-/// Counts a transaction that changes something else than the end of the log. Only the watermark file can tell later whether it
-/// is still there: the last id of the log does not.
+/// Counts a transaction that is no append. The last id does not show later if it is missing, but the watermark file has
+/// this number.
 pub(super) fn count_mutation(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
     transaction.0.execute("UPDATE mutations SET number = number + 1", [])?;
     mutations(transaction.0)
@@ -326,8 +328,8 @@ pub(super) fn visit(
     Ok(())
 }
 
-/// Visits slots as [`visit`] does, and compares them with the indices, which have no checksums. Gives the last id that was
-/// visited. All of this sees one state of the database.
+/// Visits slots as [`visit`] does, and compares them with the indices, which have no checksums, in one transaction.
+/// Gives the last id visited.
 pub(super) fn check(
     reader: &Connection,
     after: Id,
@@ -421,7 +423,7 @@ pub(super) fn identity(reader: &Connection) -> Result<Option<Identity>, Damage> 
     };
     let row = reader.query_row("SELECT log_id, master, epochs, members, checksum FROM node", [], columns).optional()?;
     let Some((texts, found)) = row else { return Ok(None) };
-    let damaged = |what: &str| Damage::Found(format!("what it says of the log {what}"));
+    let damaged = |what: &str| Damage::Found(format!("its record of the log {what}"));
     if found != checksum_of_texts(&texts) {
         return Err(damaged("does not have the checksum that it was written with"));
     }
@@ -476,8 +478,8 @@ fn checksum_of(slot: SlotRef<'_>) -> i64 {
     }
 }
 
-/// CRC-32 over parts, each preceded by its length, so that no byte can move from one part to the next unnoticed. Small
-/// parts are gathered first: a sum over many bytes costs hardly more than one over a few.
+/// CRC-32 over parts, each preceded by its length, so that a byte that moves from one part to the next changes it.
+/// Small parts are gathered first, because one update with many bytes costs hardly more than one with a few.
 fn checksum(parts: &[&[u8]]) -> i64 {
     const GATHERED_BYTES: usize = 128;
     let mut hasher = Hasher::new();

@@ -1,11 +1,11 @@
-//! What this node has promised, in a small file of its own: the *watermark file*, below which its log may never fall.
+//! The *watermark file*: a small file that names what the log of this node must hold at least.
 //!
-//! SQLite ends its log at the first damaged frame and opens as if nothing had been behind it. The watermark file is how a node
-//! notices: it names the id up to which everything was durable when the node last acknowledged, and the high watermark
-//! that it showed. It is written at each of these moments without a sync, which survives the death of the process, and
-//! synced beside the write path, so after a power loss it is at most a second old. It never names what is not durable.
+//! SQLite ends its write-ahead log at the first damaged frame, and opens as if nothing came after it. The watermark
+//! file shows that: it names the id up to which everything was durable at the node's last acknowledgement, and the high
+//! watermark that it showed. The node writes it each time without a sync, which survives the end of the process, and
+//! the checkpointer syncs it, so after a power loss it is at most a second old. It never names what is not durable.
 //!
-//! The file has two slots of [`SLOT_BYTES`], written in turn; the valid one with the higher number counts.
+//! The file has two slots of [`SLOT_BYTES`], written alternately. The valid one with the higher number counts.
 //!
 //! ```text
 //! offset  bytes  field
@@ -35,7 +35,7 @@ const FILE_BYTES: u64 = 2 * SLOT_BYTES;
 const RECORD_BYTES: usize = 68;
 const CHECKSUM_AT: usize = RECORD_BYTES - 4;
 
-/// What is kept in the watermark file.
+/// The content of the watermark file.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct WatermarkRecord {
     pub(super) log_id: Option<LogId>,
@@ -55,12 +55,12 @@ pub(super) struct WatermarkFile {
 }
 
 impl WatermarkFile {
-    /// Opens the file, or makes it; with the latest record that can be read in it.
+    /// Opens the file, and creates it if it does not exist. Gives its latest valid record, too.
     pub(super) fn open(path: &Path) -> io::Result<(WatermarkFile, Option<WatermarkRecord>)> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let length = file.metadata()?.len();
         if length < FILE_BYTES {
-            // A slot that has no room on the disk yet could not be written once that is full.
+            // Allocates both slots, which could not be written on a full disk otherwise.
             file.write_all_at(&[0; FILE_BYTES as usize][length as usize..], length)?;
         }
         let latest = latest(&file);
@@ -91,18 +91,18 @@ impl WatermarkFile {
         Ok(())
     }
 
-    /// The file and the number of the write that is to be synced, for those who must not hold this up meanwhile.
+    /// The file and the number of its last write, if that is not synced. The caller can sync it without a lock on this.
     pub(super) fn to_sync(&self) -> Option<(Arc<File>, u64)> {
         (!self.synced).then(|| (Arc::clone(&self.file), self.number))
     }
 
-    /// The write with this number was synced.
+    /// Notes that the write with this number is synced.
     pub(super) fn synced(&mut self, number: u64) {
         self.synced |= self.number == number;
     }
 }
 
-/// Reads the latest record, and changes nothing; `None` if there is none that can be read.
+/// Reads the latest valid record, if there is one. Changes nothing.
 pub(super) fn read(path: &Path) -> io::Result<Option<WatermarkRecord>> {
     match File::open(path) {
         Ok(file) => Ok(latest(&file).map(|(_, record)| record)),

@@ -1,8 +1,8 @@
-//! Reads SQLite's write-ahead log as it lies there, without SQLite: what opens a database moves that log, and what lay
-//! under it is gone then. The formats are those of <https://www.sqlite.org/walformat.html>.
+//! Reads SQLite's write-ahead log without SQLite, which would move that log and so overwrite the pages under it. The
+//! formats are those of <https://www.sqlite.org/walformat.html>.
 //!
-//! A page of the database that stands in the log, too, is not read any more. So damage there does no harm yet;
-//! but a disk that flips a bit is not to be trusted, and who examines a copy wants to know.
+//! SQLite does not read a page of the database that the log holds, too. So damage there does no harm yet, but it shows
+//! that the disk is unreliable.
 
 use super::files::Files;
 use std::collections::BTreeMap;
@@ -12,24 +12,26 @@ use std::os::unix::fs::FileExt;
 
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
-/// The last bit tells in which order the bytes of a checksum's words are.
+/// Its last bit gives the byte order of the words of a checksum.
 const MAGIC: u32 = 0x377f_0682;
-/// Where the index has the salts of the log that it belongs to, in each of two copies of its header,
+/// Size of the header of the index, which has two copies of it.
 const INDEX_HEADER_BYTES: usize = 48;
+/// Where that header has the salts of the log that the index belongs to.
 const SALTS_AT: std::ops::Range<usize> = 32..40;
-/// how many frames were moved for certain, and how many perhaps.
+/// Where the index has the number of frames that were certainly moved.
 const MOVED_AT: usize = 96;
+/// Where the index has the number of frames that were perhaps moved.
 const PERHAPS_MOVED_AT: usize = 128;
 
-/// What the pages of the database are that stand in the write-ahead log, too.
+/// The state of those pages of the database that the write-ahead log holds, too.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Beneath {
-    /// There is no log, or nothing in it.
+    /// There is no log, or it is empty.
     Nothing,
-    /// The database by itself is as it was when the log was moved into it last: it can be read.
+    /// The database without the log is as it was when the log was last moved into it, so it can be read.
     Whole,
-    /// A part of the log was moved, or was being moved when its process ended, or no index tells whether it was: the database
-    /// by itself may be a mixture.
+    /// A part of the log was perhaps moved: the process ended meanwhile, or there is no valid index. The database
+    /// without the log may be a mixture.
     Mixed,
 }
 
@@ -42,11 +44,12 @@ struct Frames {
 
 /// Compares the pages of the database with those that were moved there.
 ///
-/// A checkpoint moves the latest frame of each page, and leaves a page alone if that frame is later than a reader lets it
-/// go. So a page without a frame after those that were moved has to be what the log says; of another one that cannot be told.
+/// A checkpoint moves the latest frame of each page, unless that frame is later than what a reader allows it to move.
+/// So only a page without frames after the moved ones must be the same as in the log.
 ///
 /// # Errors
-/// With a sentence about the first page that is not what was moved there; or if a file cannot be read.
+/// The inner error is a sentence about the first page that differs from its moved frame. The outer one is a file that
+/// cannot be read.
 pub(super) fn examine(files: &Files) -> io::Result<Result<Beneath, String>> {
     let Some(frames) = read_frames(files)? else { return Ok(Ok(Beneath::Nothing)) };
     let Some((moved, perhaps_moved)) = moved_frames(files, frames.salts) else { return Ok(Ok(Beneath::Mixed)) };
@@ -78,7 +81,8 @@ pub(super) fn examine(files: &Files) -> io::Result<Result<Beneath, String>> {
     Ok(Ok(if is_whole { Beneath::Whole } else { Beneath::Mixed }))
 }
 
-/// How many frames of the log with these salts were moved into the database for certain, and how many perhaps.
+/// The number of frames of the log with these salts that were certainly moved into the database, and of those that were
+/// perhaps moved.
 fn moved_frames(files: &Files, salts: [u8; 8]) -> Option<(u32, u32)> {
     let index = fs::read(files.index()).ok()?;
     let (first, second) = (index.get(..INDEX_HEADER_BYTES)?, index.get(INDEX_HEADER_BYTES..2 * INDEX_HEADER_BYTES)?);
@@ -90,7 +94,7 @@ fn moved_frames(files: &Files, salts: [u8; 8]) -> Option<(u32, u32)> {
     Some((moved, number(PERHAPS_MOVED_AT)?.max(moved)))
 }
 
-/// Reads the frames up to the last one that is committed; `None` if there are none.
+/// Reads the frames up to the last committed one, or `None` if there are none.
 fn read_frames(files: &Files) -> io::Result<Option<Frames>> {
     let mut log = match File::open(files.write_ahead_log()) {
         Ok(file) => BufReader::with_capacity(1 << 20, file),
@@ -128,7 +132,7 @@ fn read_frames(files: &Files) -> io::Result<Option<Frames>> {
     Ok((!pages.is_empty()).then_some(Frames { pages, page_bytes, salts }))
 }
 
-/// Fills a buffer; `false` if the file ends before.
+/// Fills a buffer. Gives `false` if the file ends before.
 fn read_whole(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     match file.read_exact(buffer) {
         Ok(()) => Ok(true),
@@ -137,7 +141,7 @@ fn read_whole(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     }
 }
 
-/// The checksum of a log, which goes on from frame to frame.
+/// The checksum of a log, which accumulates from frame to frame.
 struct Sum {
     is_big_endian: bool,
     words: [u32; 2],
