@@ -349,7 +349,10 @@ impl Master {
     fn check_call(&self, dispatch: &Dispatch) {
         let Dispatch { after, carries, through, decided, .. } = *dispatch;
         assert!(after <= carries && carries <= through && through <= self.leader.last(), "{dispatch:?}");
-        assert!(decided <= self.leader.shown().decided, "a call carries a decision that is not shown yet: {dispatch:?}");
+        assert!(
+            decided <= self.leader.shown().decided,
+            "a call carries a decision that is not shown yet: {dispatch:?}"
+        );
         if dispatch.is_from_store() {
             assert!(carries <= Id::new(self.disk.len() as u64), "the store does not hold it: {dispatch:?}");
         } else {
