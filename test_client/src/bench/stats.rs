@@ -57,7 +57,7 @@ impl fmt::Display for RequestOutcome {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Count {
     pub(super) requests: u64,
-    /// The explanation in the node's answer to the first request that ended in this way.
+    /// The explanation of the first failure of this kind.
     pub(super) explanation: Option<String>,
 }
 
