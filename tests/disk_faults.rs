@@ -103,7 +103,7 @@ fn rounds_with_messages(cluster: &Cluster) -> usize {
     count.expect("they are counted").parse().unwrap()
 }
 
-/// A write that waits for the disk behind one that fails is not acknowledged either, though its own sync would not fail.
+/// A write that waits for the disk behind one that fails gets no 201 either, though its own sync would not fail.
 #[test]
 fn a_failed_sync_is_the_last_write_also_for_those_who_wait_behind_it() {
     if !strace::is_available() {

@@ -373,7 +373,7 @@ fn large() -> Vec<(&'static str, Budget)> {
         ("one write for all; the master crashes twice", Budget { master_crashes: 2, power_losses: 1, ..write(&[3]) }),
         ("writes for 3 and for 1; a loss", Budget { losses: 1, ..write(&[3, 1]) }),
         (
-            "one write for all; everybody crashes, a loss, a question",
+            "one write for all; every node crashes, a loss, a question",
             Budget { master_crashes: 1, secondary_crashes: 1, losses: 1, questions: 1, ..write(&[3]) },
         ),
         (

@@ -4,8 +4,8 @@
 //!
 //! SQLite does its own input and output, so a process plays a script on a [`Disk`] under `strace`, and prints a line
 //! after each call that returned. The system calls feed a model of a disk ([`disk`]), which stops after every one of
-//! them. At each such cut it yields the images that it may hold: only what was synced; everything written; the last
-//! write torn; only some files, or directory entries, or lengths; and random selections of the sectors written since.
+//! them. At each such cut it yields the images that it may hold: only what was synced, everything written, the last
+//! write torn, only some files, directory entries, or lengths, and random selections of the sectors written since.
 //! The test opens each image, and compares it with the calls that had returned by then ([`script`]). The call in flight
 //! may have happened, or not.
 //!

@@ -62,7 +62,7 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// Damages a file as disks and people do: some bytes change, come from elsewhere, or are zero; the end is missing; a
+/// Damages a file as disks and people do: some bytes change, come from elsewhere, or are zero, the end is missing, or a
 /// part is there twice.
 fn damage(choices: &mut Choices<'_>, file: &mut Vec<u8>) {
     let place = |choices: &mut Choices<'_>, length: usize| {

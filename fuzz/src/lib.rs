@@ -1,17 +1,14 @@
-//! What the fuzzer throws bytes at, and what must hold whatever they are.
+//! The targets of the fuzzer, and what must hold for every input.
 //!
 //! | Target | The bytes are | What must hold |
 //! |---|---|---|
-//! | [`http`] | the requests of a client | well-formed replies; nothing appended without a reply that says so; the node
-//! goes on |
+//! | [`http`] | the requests of a client | well-formed replies; no append without a reply; the node goes on |
 //! | [`posted`] | a body of `POST /messages` | an accepted body means what JSON says, in every dialect |
 //! | [`replicate`] | a body of `POST /replicate` | it survives the wire; a secondary that gets it keeps its promises |
 //! | [`calls`] | a choice of calls and restarts | the same, for a whole sequence of events |
-//! | [`follower`] | a choice of overlapping calls and faults | one effect at a time; every call and reader gets one
-//! true reply |
+//! | [`follower`] | a choice of calls and faults | one effect at a time; each call and reader gets one true reply |
 //! | [`leader`] | a choice of events for a leader | its effects are possible; every client gets one true reply |
-//! | [`directory`] | damage to the files of a data directory | the store reads it as it was written, or refuses it with
-//! an error |
+//! | [`directory`] | damage to a data directory | the store reads it as it was written, or refuses it with an error |
 //! | [`backup`] | a backup | it is restored exactly, or refused with an error |
 //!
 //! Each target is a function that panics when something does not hold. `fuzz_targets` passes it to libFuzzer.

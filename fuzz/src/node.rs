@@ -134,7 +134,7 @@ impl Node {
         let consistency = Consistency::Strong;
         let alone = self.follower.answers_alone(consistency);
         let ready = self.follower.step(Time::ZERO, Event::Read { ticket: READER, consistency });
-        assert_eq!(ready.ask.is_some(), !alone, "the master is asked for a reader that this node cannot answer alone");
+        assert_eq!(ready.ask.is_some(), !alone, "it asks the master unless it can answer alone");
         self.drive(Event::Answered { ticket: TICKET, decisions: Some(decisions) });
         self.check();
     }

@@ -13,7 +13,7 @@
 //!    no client wrote, and on the master no part of a write without the rest;
 //! 4. *marks*: acknowledged ≤ decided ≤ durable ≤ appended;
 //! 5. *one content*: no two disks hold two messages under one epoch and id; a secondary knows only refusals that are on
-//!    the master's disk; a secondary follows one master in an epoch, and never goes back to an earlier one (*fences*);
+//!    the master's disk. A secondary follows one master in an epoch, and never goes back to an earlier one (*fences*);
 //! 6. *reads*: a secondary that answers alone shows every message that was acknowledged for all nodes, and one that has
 //!    asked shows everything that had been acknowledged when it asked.
 //!
@@ -284,7 +284,7 @@ impl Checker {
             }
             None => {
                 if !self.writes.iter().any(|write| write.texts.contains(text)) {
-                    self.broken(format!("one order: {node:?} shows {id}=\"{text}\", which nobody wrote"));
+                    self.broken(format!("one order: {node:?} shows {id}=\"{text}\", which no client wrote"));
                 }
                 if !self.shown_texts.insert(Arc::clone(text)) {
                     self.broken(format!("one order: {node:?} shows {id}=\"{text}\", which has another id, too"));

@@ -1,6 +1,6 @@
 //! One thread of load: it drives all its connections with one selector, and measures them.
 //!
-//! The run has three parts: the warm-up, whose answers are checked and not counted; the measured time; and the drain
+//! The run has three parts: the warm-up, whose answers are checked and not counted, the measured time, and the drain
 //! ([`DRAIN_MAX`]), in which the thread sends nothing and answers still arrive. An answer belongs to the second in
 //! which it is complete.
 

@@ -105,7 +105,7 @@ impl Demonstration<'_> {
         self.write_while_all_is_well()?;
         self.explain_the_wait()?;
         self.reporter.begin("The same log on every node")?;
-        self.reporter.say("Every node is asked for all of its messages, and each must show what the master shows.")?;
+        self.reporter.say("The client reads all messages of every node. Each must show what the master shows.")?;
         self.compare_the_logs()?;
         if !with_failure {
             return self.skip("the failure, as asked");
