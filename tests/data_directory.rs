@@ -169,7 +169,7 @@ fn catches_sigterm(process: u32) -> bool {
     caught.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() >> (Signal::TERM.as_raw() - 1) & 1 == 1)
 }
 
-/// A master as a value: it opens epoch after epoch, each of which overtakes what the one before left undecided.
+/// A master as a value: it starts one epoch after another, each of which overtakes what the last one left undecided.
 struct Usurper {
     url: String,
     port: u16,
@@ -181,7 +181,7 @@ impl Usurper {
         get(&format!("{}/replicate/state", self.url)).body
     }
 
-    /// Opens an epoch that drops the ids from the second on, and sends some entries of it.
+    /// Starts an epoch at the second id, or at the first in an empty log, and sends some entries of it.
     fn open(&self, epoch: u64, since: u64, entries: u64) {
         let state = self.state();
         let incarnation = u64::from_str_radix(state["incarnation"].as_str().unwrap(), 16).unwrap();

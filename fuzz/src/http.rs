@@ -137,7 +137,7 @@ impl Node {
         Ok(socket.into())
     }
 
-    /// Everything that the node sends, and whether it then ended the connection.
+    /// What the node sends, and whether that is complete.
     fn throw(&self, bytes: &[u8]) -> (Vec<u8>, bool) {
         let mut connection = self.connect().expect("the node accepts");
         let timeout = if may_stream(bytes) { STREAM_TIMEOUT } else { TIMEOUT };

@@ -41,7 +41,7 @@ enum Event {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trap {
     member: usize,
-    /// Only a call that starts an epoch counts: it brings the most writes.
+    /// Whether the call must start an epoch: such a call brings the most writes.
     opens: bool,
     writes: usize,
     crash: Crash,

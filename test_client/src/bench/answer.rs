@@ -1,7 +1,7 @@
 //! Reads the answers that come over one connection, however TCP cuts them into pieces.
 //!
 //! A body has a length, comes in chunks, or ends with the connection. The reader keeps the beginning of the body and
-//! counts the rest. It answers invalid HTTP with a short error, and the connection ends.
+//! counts the rest. Invalid HTTP is a short error, after which the connection closes.
 
 use httparse::{EMPTY_HEADER, Response, Status};
 
