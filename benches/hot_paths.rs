@@ -1,6 +1,6 @@
-//! What a write and a read cost, part by part, without a network: `cargo bench --bench hot_paths`.
+//! The cost of a write and of a read, part by part, without a network: `cargo bench --bench hot_paths`.
 //!
-//! The figures say which part to look at first; what a user gets is measured by `test_client bench`.
+//! The figures show which part to look at first. `test_client bench` measures what a user gets.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a benchmark measures edges, too")]
 
@@ -21,7 +21,7 @@ fn main() {
     divan::main();
 }
 
-/// Messages of a round: of a lone writer, and of 16, 64 and 256.
+/// Messages of a round: those of one writer, and of 16, 64 and 256.
 const ROUNDS: [u64; 4] = [1, 16, 64, 256];
 
 fn entry(id: Id) -> Arc<Entry> {
@@ -37,7 +37,7 @@ fn slots(after: Id, count: u64) -> Vec<Slot> {
     entries(after, count).into_iter().map(Slot::Entry).collect()
 }
 
-/// What a round has for its shape: a thread for each secondary, started and joined.
+/// The threads of a round: one for each secondary, started and joined.
 #[divan::bench(args = [1, 2, 5])]
 fn threads_of_a_scope(secondaries: usize) {
     crossbeam::thread::scope(|scope| {

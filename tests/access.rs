@@ -1,4 +1,4 @@
-//! Tokens: without the right one nobody reads, writes, or acts as a node; and nobody finds one in a log.
+//! Tokens: without the right one no client reads or writes, no caller acts as a node, and no log contains a token.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
@@ -12,10 +12,10 @@ use ureq::http::Method;
 
 const CLUSTER: &str = "the-token-of-the-cluster-0123456789";
 const CLIENT: &str = "the-token-of-clients-0123456789";
-/// `anybody:` and the token of clients.
+/// The user `anybody` and the token of clients, for basic authentication.
 const CLIENT_AS_PASSWORD: &str = "Basic YW55Ym9keTp0aGUtdG9rZW4tb2YtY2xpZW50cy0wMTIzNDU2Nzg5";
 
-/// Sends a request with header lines, and gives status and body.
+/// Sends a request with header lines, and returns status and body.
 fn ask(method: &Method, url: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
     let config = Agent::config_builder().proxy(None).max_redirects(0).http_status_as_error(false);
     let agent: Agent = config.timeout_recv_response(Some(TIMEOUT)).allow_non_standard_methods(true).build().into();

@@ -1,4 +1,4 @@
-//! Several messages posted at once: all of them or none.
+//! Several messages posted as one write: all of them are committed, or none.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
@@ -56,7 +56,7 @@ fn one_bad_message_refuses_all_of_them_by_its_number() {
     assert_eq!(cluster.master.health()["last"], 0, "no id was used");
 }
 
-/// More than one round carries otherwise, in messages and in bytes.
+/// A batch may be larger than a round of single messages, in messages and in bytes.
 #[test]
 fn the_largest_batch_is_one_write() {
     let cluster = Cluster::start(&["0", "0"]);
@@ -117,7 +117,7 @@ fn a_batch_that_waits_is_sealed_as_a_whole_and_holds_up_nobody() {
     let url = cluster.master.url("/messages?w=3&timeout=60");
     let waits = std::thread::spawn(move || post(&url, &json!(["a", "b"])));
     wait_until("the master has it", || cluster.master.health()["last"] == 2);
-    assert!(cluster.master.messages().is_empty(), "nobody sees what may still be refused");
+    assert!(cluster.master.messages().is_empty(), "no reader sees what may still be refused");
     let sealing = post(&cluster.master.url("/messages?w=1"), &json!({ "message": "c" }));
     assert_eq!((sealing.status, &sealing.body["message_id"]), (201, &json!(3)));
     assert_eq!(cluster.master.messages().len(), 3, "what is sealed is visible");

@@ -90,7 +90,7 @@ fn writers_who_come_together_wait_together_and_readers_do_not_wait() {
         });
         let longest = writers.into_iter().map(|writer| writer.join().unwrap()).max().unwrap();
         posting.store(false, Ordering::Relaxed);
-        // One after another they would take 64 s. Each waits for its own delay, and a little for its round.
+        // One after another they would take 64 s. Each waits for its own delay, and little more for its round.
         assert!(longest < Duration::from_secs(10), "the last of {WRITERS} writers waited {longest:?}");
         assert!(reader.join().unwrap() > 3, "readers were served meanwhile");
     });
@@ -220,7 +220,7 @@ fn secondaries_are_registered_again_and_removed() {
     assert_eq!(cluster.post("accepted").status, 201);
 }
 
-/// Else its readers would take for the whole log what is only its beginning.
+/// Otherwise its readers would take the beginning of the log for the whole log.
 #[test]
 fn a_secondary_that_was_removed_does_not_answer_readers_alone() {
     let cluster = Cluster::start(&["0", "0"]);
@@ -241,7 +241,7 @@ fn a_secondary_that_was_removed_does_not_answer_readers_alone() {
     cluster.secondaries[1].signal(Signal::STOP);
     wait_until("the master notices", || cluster.master.health()["writable"] == false);
     let removed = delete(&format!("{secondaries}/secondary-2"));
-    assert_eq!((removed.status, &removed.body["told"]), (200, &json!(false)), "nobody can tell it");
+    assert_eq!((removed.status, &removed.body["told"]), (200, &json!(false)), "the removal notice cannot reach it");
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn one_node_under_two_addresses_is_one_secondary() {
     let rounds = || cluster.master.health()["rounds"].as_u64().unwrap();
     let before = rounds();
     thread::sleep(Duration::from_millis(300));
-    assert!(rounds() < before + 10, "nothing is told again and again");
+    assert!(rounds() < before + 10, "the master does not repeat its calls");
 }
 
 #[test]
@@ -289,7 +289,9 @@ fn a_master_that_lost_its_log_does_not_get_the_secondaries_of_the_old_one() {
     cluster.master.kill();
     cluster.master.lose_disk();
     cluster.master.start();
-    wait_until("the master is told", || cluster.master.health().to_string().contains("belongs to another log"));
+    wait_until("the master reports the other log", || {
+        cluster.master.health().to_string().contains("belongs to another log")
+    });
     assert_eq!(cluster.post("refused").status, 502);
     assert_eq!(cluster.secondaries[0].messages(), [(1, "precious".to_owned())], "nothing is dropped");
 }
@@ -485,7 +487,7 @@ fn what_is_told_meanwhile_does_not_cut_a_delay_short() {
         let first = scope.spawn(|| cluster.post("first"));
         wait_until("the first is on its way", || cluster.secondaries[0].health()["last"] == 1);
         thread::sleep(Duration::from_millis(500));
-        // The first is decided, and told, while the second is still waiting for its own delay.
+        // The master decides the first message, and passes that on, while the second still waits for its own delay.
         let began = Instant::now();
         assert_eq!(cluster.post("second").status, 201);
         assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());

@@ -1,7 +1,7 @@
-//! The Docker files as their users meet them: built, started, used, crashed and stopped.
+//! Tests the Docker files as users work with them: builds, starts, uses, crashes and stops the cluster.
 //!
 //! This needs an engine, Compose (version 1 or 2), and the base images or a registry that has them. Where something is
-//! missing the test says `skipped` and why, and passes; with `REQUIRE_DOCKER=1` it fails instead.
+//! missing, the test prints `skipped` and why, and passes. With `REQUIRE_DOCKER=1` it fails.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
@@ -23,10 +23,10 @@ use tempfile::TempDir;
 const BUILD_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// The larger base image has some 250 MB.
 const PULL_TIMEOUT: Duration = Duration::from_secs(10 * 60);
-/// How long an engine may take for anything else.
+/// The time for any other command of the engine.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(2 * 60);
-/// How long the cluster may take for what it does by itself: becoming healthy, coming back after a crash. A writer waits
-/// as long for a node that is lost.
+/// The time for what the cluster does by itself: becoming healthy, coming back after a crash. A writer waits as long
+/// for a node that is lost.
 const CLUSTER_TIMEOUT: Duration = Duration::from_secs(2 * 60);
 
 /// The longest delay in the compose file: no write is faster.
@@ -34,7 +34,7 @@ const SLOWEST_DELAY: Duration = Duration::from_secs(2);
 
 /// The user that a node runs as when its log directory belonged to root; `docker/entrypoint.sh` names it.
 const NODE_USER: u32 = 10_001;
-/// The owner of a log directory that somebody made before the cluster was started.
+/// The owner of a log directory that exists before the cluster starts.
 const OTHER_USER: u32 = 12_345;
 
 /// The nodes by the names of their services, the master first.
@@ -47,7 +47,7 @@ struct Loss {
     end: fn(&Stack),
 }
 
-/// The ways that an engine knows.
+/// The ways to lose a container that an engine offers.
 const LOSSES: [Loss; 4] = [
     Loss { name: "stop", begin: |stack| stack.say("stop"), end: |stack| stack.say("start") },
     Loss { name: "pause", begin: |stack| stack.say("pause"), end: |stack| stack.say("unpause") },
@@ -55,7 +55,7 @@ const LOSSES: [Loss; 4] = [
     Loss { name: "kill", begin: kill, end: |stack| stack.say("start") },
 ];
 
-/// Every variable that the compose file reads: none may leak in from whoever runs the tests.
+/// Every variable that the compose file reads: the environment of the tests must set none of them.
 const VARIABLES: [&str; 11] = [
     "MASTER_PORT",
     "SECONDARY_1_PORT",
@@ -76,7 +76,7 @@ fn the_cluster_of_the_compose_file_is_built_used_crashed_and_stopped() {
         Ok(compose) => compose,
         Err(why) => {
             assert!(std::env::var_os("REQUIRE_DOCKER").is_none_or(|value| value != "1"), "docker is required: {why}");
-            // Not by println!, which the test harness keeps to itself when a test passes.
+            // The test harness hides what println! prints in a test that passes.
             writeln!(io::stderr(), "skipped: {}", why.replace('\n', " ")).unwrap();
             return;
         }
@@ -156,12 +156,12 @@ fn the_logs_can_be_read_on_the_host(stack: &Stack) {
 }
 
 fn a_killed_secondary_comes_back_and_is_caught_up(stack: &Stack) {
-    // Not `docker kill`: the engine takes that for a wish, and does not start the container again.
+    // Not `docker kill`: the engine takes that for a request to stop, and does not start the container again.
     let kill = ["exec", &stack.container("secondary-2"), "sh", "-c", "kill -9 $(pidof secondary)"];
-    // The container may end before this command does, which then fails; the count of restarts tells what happened.
+    // The container may end before this command does, which then fails. The count of restarts is checked below.
     let _ = try_run(docker().args(kill), ENGINE_TIMEOUT);
 
-    // The secondary holds nothing now. Until it is caught up writes are refused, and none is accepted without it.
+    // The secondary holds nothing now. Until it has caught up the master refuses writes, and accepts none without it.
     stack.wait_until("a write is accepted again", || {
         let reply = post(&stack.url("master", "/messages"), &json!({ "message": "second" }));
         assert!([201, 502, 503].contains(&reply.status), "{reply:?}");
@@ -175,7 +175,7 @@ fn a_killed_secondary_comes_back_and_is_caught_up(stack: &Stack) {
     });
 }
 
-/// The exercise's own acceptance test.
+/// The acceptance test of the exercise.
 fn a_message_that_waits_for_a_lost_node_holds_up_no_other(stack: &Stack, loss: &Loss) {
     let all = [1, 2, 3, 4].map(|number| format!("Msg{number} of {}", loss.name));
     let [first, second, third, fourth] = &all;
@@ -185,12 +185,12 @@ fn a_message_that_waits_for_a_lost_node_holds_up_no_other(stack: &Stack, loss: &
     assert_written(&write(stack, first, 1));
     assert_written(&write(stack, second, 2));
     let waiting = begin_write(stack, third, 3);
-    assert_eq!(texts(stack, "master", loss), all[..2], "nobody sees what may still be refused");
+    assert_eq!(texts(stack, "master", loss), all[..2], "no reader sees what may still be refused");
     stack.wait_until("secondary-1 shows what is acknowledged", || texts(stack, "secondary-1", loss) == all[..2]);
 
     assert_written(&write(stack, fourth, 1));
     assert_eq!(texts(stack, "master", loss), all, "what is sealed is visible, in order");
-    stack.wait_until("secondary-1 is told", || texts(stack, "secondary-1", loss) == all);
+    stack.wait_until("secondary-1 shows what is sealed", || texts(stack, "secondary-1", loss) == all);
     assert!(!waiting.is_finished(), "its writer wants three copies");
 
     (loss.end)(stack);
@@ -201,18 +201,19 @@ fn a_message_that_waits_for_a_lost_node_holds_up_no_other(stack: &Stack, loss: &
     assert_eq!(texts(stack, "secondary-2", loss), all);
 }
 
-/// Cut off from the other nodes. Its published port does not answer meanwhile.
+/// Cuts secondary-2 off from the other nodes. Its published port does not answer meanwhile.
 fn disconnect(stack: &Stack) {
     engine(&["network", "disconnect", &stack.network(), &stack.container("secondary-2")]);
 }
 
-/// The other nodes know it by the name of its service. Compose gave it that name, and here it has to be given again.
+/// The other nodes know it by its alias, the name of its service. Compose sets the alias, and a reconnect has to repeat
+/// it.
 fn connect(stack: &Stack) {
     let (network, container) = (stack.network(), stack.container("secondary-2"));
     engine(&["network", "connect", "--alias", "secondary-2", &network, &container]);
 }
 
-/// The engine takes this for a wish, too: nothing starts the container again before we do.
+/// Not restarted either: the engine takes this for a request to stop.
 fn kill(stack: &Stack) {
     stack.compose(&["kill", "-s", "KILL", "secondary-2"], ENGINE_TIMEOUT);
     stack.wait_until("it is down", || stack.inspect("secondary-2", "{{.State.Status}}") == "exited");
@@ -222,7 +223,7 @@ fn write(stack: &Stack, message: &str, w: u64) -> Reply {
     post(&stack.url("master", "/messages"), &json!({ "message": message, "w": w }))
 }
 
-/// Posts on a thread of its own, and waits until the nodes that are there have the message.
+/// Posts on a thread of its own, and waits until the nodes that run have the message.
 fn begin_write(stack: &Stack, message: &str, w: u64) -> JoinHandle<Reply> {
     let last = |service| stack.health(service)["last"].as_u64().unwrap();
     let (url, before) = (stack.url("master", "/messages"), last("master"));
@@ -233,7 +234,7 @@ fn begin_write(stack: &Stack, message: &str, w: u64) -> JoinHandle<Reply> {
     writer
 }
 
-/// Waits for the answer as long as the master may: the other tests give up earlier.
+/// Waits for the reply as long as the master may take: the other tests give up earlier.
 fn post_patiently(url: &str, body: &Value) -> Reply {
     let config = ureq::Agent::config_builder()
         .proxy(None)
@@ -250,7 +251,7 @@ fn assert_written(reply: &Reply) {
     assert_eq!(reply.status, 201, "{reply:?}");
 }
 
-/// What a node shows of the messages that were sent while secondary-2 was lost in this way.
+/// The messages that a node shows among those that were sent while secondary-2 was lost in this way.
 fn texts(stack: &Stack, service: &str, loss: &Loss) -> Vec<String> {
     let texts = stack.messages(service).into_iter().map(|message| message["message"].as_str().unwrap().to_owned());
     texts.filter(|text| text.ends_with(loss.name)).collect()
@@ -265,7 +266,7 @@ fn all_nodes_stop_as_asked(stack: &Stack) {
     }
 }
 
-/// A cluster under a name, on ports and with log files of its own; nothing of it is left when it is dropped.
+/// A cluster under a name, on ports and with log files of its own. Dropping it removes everything.
 struct Stack {
     program: Vec<&'static str>,
     project: String,
@@ -285,8 +286,8 @@ impl Stack {
         stack
     }
 
-    /// As root, the engine is left to make all directories but one, which belongs to somebody. Anybody else makes them
-    /// all, and so can remove what the nodes write.
+    /// As root, makes one directory, with another owner, and leaves the others to the engine. As any other user, makes
+    /// all of them, and so can remove what the nodes write.
     fn prepare_log_directories(&self) {
         let made: &[&str] = if geteuid().is_root() { &SERVICES[2..] } else { &SERVICES };
         for service in made {
@@ -298,7 +299,7 @@ impl Stack {
         }
     }
 
-    /// Who is to own a log file. Only root's view tells: an engine without root's rights maps users to others.
+    /// The expected owner of a log file, as root sees it: an engine without root's rights maps users to others.
     fn owner_of_log(&self, service: &str) -> Option<u32> {
         let owner = if service == SERVICES[2] { OTHER_USER } else { NODE_USER };
         geteuid().is_root().then_some(owner)
@@ -323,13 +324,13 @@ impl Stack {
         get(&self.url(service, "/health")).body
     }
 
-    /// What all nodes show, ids included, if it is the same.
+    /// The messages that all nodes show, ids included, or `None` if they differ.
     fn shown_by_all(&self) -> Option<Vec<Value>> {
         let [master, first, second] = SERVICES.map(|service| self.messages(service));
         (master == first && master == second).then_some(master)
     }
 
-    /// Tells Compose what to do with secondary-2.
+    /// Runs a Compose command on secondary-2.
     fn say(&self, command: &str) {
         self.compose(&[command, "secondary-2"], ENGINE_TIMEOUT);
     }
@@ -384,7 +385,7 @@ impl Stack {
         run(docker().args(["inspect", "--format", format, &self.container(service)]), ENGINE_TIMEOUT)
     }
 
-    /// Waits until something holds, or fails with what the nodes said last.
+    /// Waits until something holds, or fails with the last log lines of the nodes.
     #[track_caller]
     fn wait_until(&self, what: &str, mut holds: impl FnMut() -> bool) {
         let deadline = Instant::now() + CLUSTER_TIMEOUT;
@@ -407,7 +408,7 @@ impl Drop for Stack {
     }
 }
 
-/// How Compose is called here, if the files can be built and run.
+/// The command for Compose, or why the files cannot be built and run here.
 fn find_docker() -> Result<Vec<&'static str>, String> {
     try_run(docker().args(["info", "--format", "{{.ServerVersion}}"]), ENGINE_TIMEOUT)
         .map_err(|why| format!("no Docker engine answers: {why}"))?;
@@ -450,7 +451,7 @@ fn run(command: &mut Command, timeout: Duration) -> String {
     try_run(command, timeout).unwrap_or_else(|why| panic!("{why}"))
 }
 
-/// Runs a program to its end, and gives what it printed; a program that takes too long is ended.
+/// Runs a program to its end, and returns its output. A program that takes too long is killed.
 fn try_run(command: &mut Command, timeout: Duration) -> Result<String, String> {
     let words = [command.get_program()].into_iter().chain(command.get_args());
     let shown = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
@@ -462,7 +463,8 @@ fn try_run(command: &mut Command, timeout: Duration) -> Result<String, String> {
     }
 }
 
-/// Whether it succeeded, unless it had to be ended; and what it printed. Files take the output: a pipe could fill up.
+/// Whether it succeeded, or `None` if it had to be killed, and its output. The output goes to files: a pipe could fill
+/// up.
 fn finish(command: &mut Command, timeout: Duration) -> io::Result<(Option<bool>, String, String)> {
     let (stdout, stderr) = (tempfile::NamedTempFile::new()?, tempfile::NamedTempFile::new()?);
     let mut child = command.stdin(Stdio::null()).stdout(stdout.reopen()?).stderr(stderr.reopen()?).spawn()?;
@@ -482,7 +484,7 @@ fn finish(command: &mut Command, timeout: Duration) -> io::Result<(Option<bool>,
     Ok((succeeded, read(stdout.path())?, read(stderr.path())?))
 }
 
-/// The last lines: a failed build has thousands, and ends with the reason.
+/// The last lines: a failed build prints thousands, and ends with the reason.
 fn ending(text: &str) -> String {
     const LINES_SHOWN: usize = 40;
     let lines: Vec<&str> = text.trim().lines().collect();

@@ -36,18 +36,18 @@ fn without_the_second() -> Cluster {
     cluster
 }
 
-/// The exercise's own acceptance test.
+/// The acceptance test of the exercise.
 #[test]
 fn a_message_that_waits_for_a_missing_node_holds_up_no_other() {
     let mut cluster = without_the_second();
     assert_eq!(write(&cluster, "Msg1", 1).status, 201);
     assert_eq!(write(&cluster, "Msg2", 2).status, 201);
     let third = begin(&cluster, "Msg3", 3, 60.0);
-    assert_eq!(texts(&cluster, 0), ["Msg1", "Msg2"], "nobody sees what may still be refused");
+    assert_eq!(texts(&cluster, 0), ["Msg1", "Msg2"], "no reader sees what may still be refused");
     let fourth = write(&cluster, "Msg4", 1);
     assert_eq!((fourth.status, &fourth.body["message_id"]), (201, &json!(4)));
     assert_eq!(texts(&cluster, 0), ["Msg1", "Msg2", "Msg3", "Msg4"], "what is sealed is visible, in order");
-    wait_until("the first secondary is told", || texts(&cluster, 1).len() == 4);
+    wait_until("the first secondary shows what is sealed", || texts(&cluster, 1).len() == 4);
     assert!(!third.is_finished(), "its writer wants three copies");
     cluster.master.wait_for_log("id 3 committed: sealed by a later message");
     cluster.secondaries[1].start();
@@ -119,7 +119,7 @@ fn the_default_is_the_servers() {
     assert_eq!(write(&cluster, "not alone", "all").status, 502);
 }
 
-/// The writer of a slow message began first, and is answered last.
+/// The writer of a slow message begins first, and gets its reply last.
 #[test]
 fn a_slow_node_holds_up_only_those_who_need_it() {
     let cluster = Cluster::start(&["0", "5"]);

@@ -1,4 +1,4 @@
-//! A message that is written only if nothing came in since its writer looked.
+//! A conditional write: it is appended only if no message came in since its writer read the log.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
@@ -51,7 +51,7 @@ fn a_message_that_may_still_be_written_comes_in_between() {
     assert_eq!(pending.join().unwrap().status, 201);
 }
 
-/// Each writer reads the last number and writes the next one: not one is lost or given twice.
+/// Each writer reads the last number and writes the next one: none is lost or written twice.
 #[test]
 fn writers_who_count_together_do_not_lose_a_number() {
     const WRITERS: u64 = 4;

@@ -7,7 +7,7 @@ mod common;
 use common::{Cluster, get, pairs, post, put};
 use serde_json::json;
 
-/// A secondary that looks at the first call with messages half a second late, and one that was acknowledged without it.
+/// A secondary that receives the first call with messages half a second late, and a message committed without it.
 fn with_a_late_secondary() -> Cluster {
     let cluster = Cluster::start_with(&["0"], &[("ENABLE_FAULTS", "1")]);
     let late = put(&cluster.secondaries[0].url("/faults"), &json!({ "hold": 0.5, "calls": 1 }));
@@ -41,7 +41,7 @@ fn a_strong_read_that_cannot_be_sure_gets_no_answer() {
     assert_eq!(get(&secondary.url("/messages?consistency=prefix")).status, 200);
 }
 
-/// What a master found when it started again may have been acknowledged: until its fate is known, nobody is sure.
+/// What a master finds at a restart may have been acknowledged: until it is decided, no node can give a strong read.
 #[test]
 fn nobody_is_sure_while_the_master_is_in_doubt() {
     let mut cluster = Cluster::start(&["0", "0"]);

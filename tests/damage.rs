@@ -1,8 +1,8 @@
-//! A data directory that was damaged is either read exactly as it was, or refused with a sentence: never with a wrong
-//! message, never with less than was promised, never with a panic.
+//! A damaged data directory is either read exactly as it was, or refused with an error: never with a wrong message,
+//! never with less than was promised, never with a panic.
 //!
-//! The short version flips one bit of some bytes of each file; `DAMAGE=all cargo test --release --test damage` flips every
-//! bit of every byte, and cuts at every length.
+//! The short version flips one bit of some bytes of each file. `DAMAGE=all cargo test --release --test damage` flips
+//! every bit of every byte, and cuts at every length.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
@@ -36,7 +36,7 @@ fn content(store: &dyn Store) -> Result<Content, StoreError> {
     })
 }
 
-/// A log with a bit of everything. What is appended last is only in the write-ahead log.
+/// A log with slots of every kind. Its last slots are only in the write-ahead log.
 fn write_log(directory: &Path) -> Content {
     let store = Disk::open(directory).unwrap();
     let slot = |number: u64| {
@@ -72,9 +72,10 @@ fn write_log(directory: &Path) -> Content {
     store.refuse(&[Id::new(50)]).unwrap();
     store.note_watermark(Watermark { decided: Id::new(49), visible: 41 }).unwrap();
     let content = content(&*store).unwrap();
-    // As after a kill -9: nothing is tidied up,
+    // The directory after a kill -9: all of it is in the write-ahead log.
     copy(directory, &directory.with_extension("crashed"));
-    // and as after one a little later: the write-ahead log was moved into the database, and still holds everything.
+    // The directory once the checkpointer is done: the database has everything, and the write-ahead log still has it,
+    // too.
     let deadline = Instant::now() + Duration::from_secs(60);
     while !all_is_moved(directory) {
         assert!(Instant::now() < deadline, "the write-ahead log is moved when nothing happens");
@@ -84,7 +85,7 @@ fn write_log(directory: &Path) -> Content {
     content
 }
 
-/// Whether the index of the write-ahead log says so: its last frame, and how many frames were moved and are being moved.
+/// Whether all frames are moved, according to the index of the write-ahead log: its last frame, and the moved ones.
 fn all_is_moved(directory: &Path) -> bool {
     let index = fs::read(directory.join("log.sqlite-shm")).unwrap();
     let number = |at: usize| u32::from_ne_bytes(index[at..at + 4].try_into().unwrap());
@@ -100,7 +101,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What opening a damaged copy led to.
+/// The result of opening a damaged copy.
 #[derive(Debug, PartialEq)]
 enum Verdict {
     Exact,
@@ -110,7 +111,8 @@ enum Verdict {
 fn judge(directory: &Path, expected: &Content, damage: &str) -> Verdict {
     match Disk::open(directory).and_then(|store| content(&*store)) {
         Ok(found) => {
-            // After damage to the newer half of the watermark file the older one counts: it promises less, but nothing wrong.
+            // If the newer half of the watermark file is damaged, the older one counts: its high watermark is lower,
+            // but true.
             let older_watermark = found.watermark.decided <= expected.watermark.decided;
             let found = Content { watermark: expected.watermark, ..found };
             assert!(older_watermark && found == *expected, "{damage}: read as {found:#?}");
@@ -182,7 +184,7 @@ fn a_file_that_was_cut_is_harmless_or_named() {
         let step = if everything() { 1 } else { whole.len() / 60 + 1 };
         for length in (0..whole.len()).step_by(step) {
             let verdict = images.with(name, &whole[..length], &format!("{name} cut to {length} bytes"));
-            // What is behind the newest record of a file may be cut without harm; the log never.
+            // A cut behind the newest record of a file does no harm. A cut into the log does.
             if name == "log.sqlite-wal" && length < whole.len() - 4_200 {
                 assert!(matches!(verdict, Verdict::Refused(_)), "{name} cut to {length} bytes: {verdict:?}");
             }
@@ -209,7 +211,7 @@ fn one_data_directory_serves_one_process() {
     first.close();
     drop(first);
 
-    // Two may read it at once, and no node starts meanwhile.
+    // Two readers may hold it at once, and no node starts meanwhile.
     let read = || ReadLock::take(directory.path());
     let deadline = Instant::now() + Duration::from_secs(60);
     let examined = loop {
@@ -240,7 +242,7 @@ fn a_directory_whose_making_was_cut_off_is_made_anew() {
     assert!(why.contains("watermark") && why.contains("cannot know whether"), "{why}");
 }
 
-/// What `verify` does with a directory.
+/// The verdict of `verify` on a directory.
 fn examine(directory: &Path) -> Result<bool, StoreError> {
     let examination = Examination::open(ReadLock::take(directory)?)?;
     let mut slots = 0;
@@ -289,6 +291,6 @@ fn an_examination_finds_a_flipped_bit_that_lies_under_the_write_ahead_log() {
         assert!(verdict.is_err() || !text.contains(&bit), "bit {bit}, of a message, was not found");
         found += usize::from(verdict.is_err());
     }
-    // The others are in pages that the log does not hold, where nothing is written.
+    // The others are in unused pages.
     assert!(found > 200, "{found} flipped bits were found");
 }

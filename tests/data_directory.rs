@@ -1,5 +1,5 @@
-//! What happens to the files of a node while it runs: they go away or are replaced, another process reads them, the end of
-//! the log is dropped while it is read.
+//! Changes to the files of a running node: they go away, are replaced, are read by another process, or the end of the
+//! log is dropped while a reader is in it.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system, over sockets")]
 
@@ -17,14 +17,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-/// Waits until a node says that its files are gone, and that it is not ready.
+/// Waits until a node reports that its files are gone, and that it is not ready.
 fn wait_until_noticed(node: &Node, reason: &str) {
     wait_until("it is noticed", || node.health()[reason].as_str().is_some_and(|why| why.contains("does not lead to")));
     assert_eq!(get(&node.url("/readyz")).status, 503);
     node.wait_for_log("does not lead to the files of this log any more");
 }
 
-/// Saves the log of a running node, and gives what the program said.
+/// Saves the log of a running node, and returns the output of the program.
 fn backup(node: &Node, file: &std::path::Path) -> String {
     let saved = Command::new(env!("CARGO_BIN_EXE_master"))
         .args(["backup", file.to_str().unwrap(), "--from", &node.url("")])
@@ -51,7 +51,7 @@ fn a_master_whose_files_are_gone_acknowledges_nothing_and_can_be_saved() {
     let file = directory.path().join("log.backup");
     assert!(backup(&cluster.master, &file).contains(&format!("{taken} messages")));
 
-    // What it told the operator to do.
+    // The steps that the node's message names.
     cluster.master.kill();
     let restored = Command::new(env!("CARGO_BIN_EXE_master"))
         .args(["restore", file.to_str().unwrap()])
@@ -143,7 +143,7 @@ fn a_reader_with_an_old_snapshot_is_named_and_a_start_beside_it_is_refused() {
     cluster.master.kill();
     let verified = cluster.master.command().arg("verify").output().unwrap();
     assert!(verified.status.success(), "a log that was moved in part is sound: {verified:?}");
-    // Whether a part of the log had been moved before the reader came, and so is not examined, is a matter of moments.
+    // The checkpointer may have moved a part of the log before the reader came: `verify` does not examine that part.
     let said = String::from_utf8_lossy(&verified.stdout);
     assert!(said.contains("Not examined") || said.contains("nothing is missing"), "{verified:?}");
     let mut waiting = cluster.master.command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -162,14 +162,14 @@ fn a_reader_with_an_old_snapshot_is_named_and_a_start_beside_it_is_refused() {
     assert!(bytes() < 80 << 20, "it is begun anew");
 }
 
-/// Whether a process has a handler for SIGTERM, as Linux tells it.
+/// Whether a process has a handler for SIGTERM, according to Linux.
 fn catches_sigterm(process: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     caught.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() >> (Signal::TERM.as_raw() - 1) & 1 == 1)
 }
 
-/// A master as a value: it opens epoch after epoch, each of which overtakes what the one before left undecided.
+/// A master as a value: it starts one epoch after another, each of which overtakes what the last one left undecided.
 struct Usurper {
     url: String,
     port: u16,
@@ -181,7 +181,7 @@ impl Usurper {
         get(&format!("{}/replicate/state", self.url)).body
     }
 
-    /// Opens an epoch from the second id on, and sends some entries of it.
+    /// Starts an epoch at the second id, or at the first in an empty log, and sends some entries of it.
     fn open(&self, epoch: u64, since: u64, entries: u64) {
         let state = self.state();
         let incarnation = u64::from_str_radix(state["incarnation"].as_str().unwrap(), 16).unwrap();

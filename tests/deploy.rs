@@ -1,4 +1,4 @@
-//! What is in `deploy`: files that the tools for them accept, and settings that the programs know.
+//! The files in `deploy`: the tools that read them accept them, and the programs know every setting in them.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "runs other programs")]
 
@@ -13,7 +13,7 @@ fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path)
 }
 
-/// Runs a tool; says so where it is not installed.
+/// Runs a tool. Prints a line where it is not installed.
 fn tool(name: &str, arguments: &[&Path]) -> Option<Output> {
     let output = Command::new(name).args(arguments).output();
     if output.is_err() {

@@ -1,5 +1,5 @@
-//! What a write costs the disks, and what happens when a disk fails or is full: real processes, real faults. strace
-//! counts the syncs of running nodes and makes some fail; a disk that is full is a small one of the node's own.
+//! How many syncs a write costs, and what happens when a disk fails or is full: real processes, real faults. strace
+//! counts the syncs of running nodes and makes some fail. A full disk is a small one of the node's own.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
@@ -25,15 +25,15 @@ const LONE_WRITES: usize = 40;
 const BURST: usize = 64;
 const WRITERS: usize = 8;
 const LARGE_BYTES: usize = 100_000;
-/// Between two messages of one writer who was refused.
+/// The pause of a writer between two messages while the cluster refuses them.
 const WRITER_PAUSE: Duration = Duration::from_millis(5);
 
-/// Whether what some tests need is there. If it is not, this says so, unless it is required.
+/// Whether a requirement of some tests is met. If it is not, prints why, or fails where the environment demands it.
 fn is_available(required: &str, find: impl FnOnce() -> Result<(), String>) -> bool {
     let found = find();
     if let Err(why) = &found {
         assert!(std::env::var_os(required).is_none_or(|value| value != "1"), "{required} is set: {why}");
-        // Not by println!, which the test harness keeps to itself when a test passes.
+        // The test harness hides what println! prints in a test that passes.
         writeln!(io::stderr().lock(), "skipped: {}", why.replace('\n', " ")).unwrap();
     }
     found.is_ok()
@@ -55,8 +55,8 @@ fn a_round_costs_one_sync_on_each_node() {
     assert_eq!(syncs, [LONE_WRITES; 3], "one for each write, none for a decision");
 }
 
-/// The delay holds up the first round, so that most of the burst waits for it: how long that takes decides how many
-/// rounds begin, and not how fast the machine is.
+/// The delay holds up the first round, so that most of the burst waits for it: the delay decides how many rounds begin,
+/// and not the speed of the machine.
 #[test]
 fn a_burst_of_writes_shares_its_syncs() {
     if !strace::is_available() {
@@ -91,7 +91,7 @@ fn post_at_once(cluster: &Cluster, count: usize) {
     });
 }
 
-/// The secondaries know of every decision of the master, and so have done all that a write asks for.
+/// Waits until the secondaries know every decision of the master: no write has any more work to do then.
 fn wait_until_all_is_decided(cluster: &Cluster) {
     let last = cluster.master.health()["last"].clone();
     wait_until("everything is decided everywhere", || cluster.nodes().all(|node| node.health()["decided"] == last));
@@ -103,7 +103,7 @@ fn rounds_with_messages(cluster: &Cluster) -> usize {
     count.expect("they are counted").parse().unwrap()
 }
 
-/// A write that waits for the disk behind one that fails is not acknowledged either, though its own sync would not fail.
+/// A write that waits for the disk behind one that fails gets no 201 either, though its own sync would not fail.
 #[test]
 fn a_failed_sync_is_the_last_write_also_for_those_who_wait_behind_it() {
     if !strace::is_available() {
@@ -167,8 +167,9 @@ fn a_failed_sync_is_the_last_write_of_a_master() {
     assert_eq!(messages, ["before", "after"]);
 }
 
-/// The secondary holds a message that the master lost when it was killed, and the master has given its id to another one.
-/// In the call that says so, the secondary drops the old message; the sync of the floor belongs to that.
+/// The secondary holds a message that the master lost when it was killed, and the master has given its id to another
+/// one. In the call that brings the other one, the secondary drops the old message, and syncs its watermark file to do
+/// so.
 #[test]
 fn a_secondary_killed_while_it_enters_an_epoch_holds_nothing_of_the_one_before() {
     if !strace::is_available() {
@@ -342,7 +343,7 @@ fn fill_while_many_write(choose: impl Fn(&mut Cluster) -> &mut Node) {
     assert_eq!(found.len(), taken.len(), "each is there once");
 }
 
-/// What is not among others; of each the beginning.
+/// The beginning of each text that is missing in `others`.
 fn missing_in<'a>(others: &[String], texts: &'a [String]) -> Vec<&'a str> {
     texts.iter().filter(|text| !others.contains(text)).map(|text| &text[..text.len().min(30)]).collect()
 }
@@ -363,7 +364,7 @@ fn start(cluster: &mut Cluster) {
     cluster.wait_writable();
 }
 
-/// Somebody who posts, and keeps in mind what was taken.
+/// A client that posts, and remembers what the cluster acknowledged.
 struct Writer {
     name: String,
     posted: usize,
@@ -377,7 +378,7 @@ impl Writer {
         Writer { name: name.to_owned(), posted: 0, kept: Vec::new(), last }
     }
 
-    /// Posts a message of so many bytes, or a few more. Tells whether it was taken; it was refused else.
+    /// Posts a message of so many bytes, or a few more. Returns whether it was acknowledged. If not, it was refused.
     fn post(&mut self, cluster: &Cluster, bytes: usize) -> bool {
         self.posted += 1;
         let message = format!("{} posts {} {}", self.name, self.posted, "x".repeat(bytes));
@@ -390,8 +391,8 @@ impl Writer {
         self.last.status == 201
     }
 
-    /// Posts messages, fills the disk, and goes on to post until a message is refused: there is room here and there for
-    /// the first ones, small ones most of all.
+    /// Posts messages, fills the disk, and goes on to post until a message is refused: the first ones may still fit,
+    /// small ones most of all.
     fn post_until_refused_on_full(&mut self, cluster: &Cluster, disk: &SmallDisk) {
         for bytes in [1, LARGE_BYTES, 1, LARGE_BYTES, 1] {
             assert!(self.post(cluster, bytes), "{:?}", self.last);
@@ -420,7 +421,7 @@ fn assert_secondary_is_full(cluster: &Cluster) {
     assert_names(&health["reason"], &["secondary-2"]);
 }
 
-/// No node is restarted for this. Only then all of them are, and find everything again.
+/// No node restarts for this. At the end all of them do, and find everything again.
 fn assert_goes_on_by_itself(cluster: &mut Cluster, disk: &SmallDisk, writer: &mut Writer) {
     disk.make_room();
     cluster.wait_writable();
@@ -438,7 +439,7 @@ fn assert_goes_on_by_itself(cluster: &mut Cluster, disk: &SmallDisk, writer: &mu
     assert_eq!(texts(cluster), writer.kept);
 }
 
-/// The master refused a message, and says that a secondary did not acknowledge it.
+/// The master refused a message, and reports that a secondary did not acknowledge it.
 fn assert_refused_without(reply: &Reply, secondary: &str) {
     assert_eq!((reply.status, outcome(&reply.body)), (502, "not_appended"), "{reply:?}");
     let reports = reply.body["secondaries"].as_array().unwrap();

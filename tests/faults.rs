@@ -1,4 +1,4 @@
-//! Faults that nodes show when they are asked to.
+//! Injected faults.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
@@ -8,7 +8,7 @@ use common::{Cluster, Node, Reply, delete, get, post, post_with, put, wait_until
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// A cluster whose nodes show faults.
+/// A cluster with fault injection.
 fn start() -> Cluster {
     Cluster::start_with(&["0", "0"], &[("ENABLE_FAULTS", "1")])
 }
@@ -89,7 +89,7 @@ fn a_secondary_that_refuses_is_named_and_nothing_of_the_message_is_left() {
     assert_eq!(cluster.assert_same_everywhere(), [(2, "kept".to_owned())]);
 }
 
-/// The exercise's test of deduplication.
+/// The test of deduplication in the exercise.
 #[test]
 fn a_secondary_that_appends_and_answers_with_an_error_holds_the_message_once() {
     let cluster = start();
@@ -100,7 +100,8 @@ fn a_secondary_that_appends_and_answers_with_an_error_holds_the_message_once() {
     assert_eq!(cluster.assert_same_everywhere(), [(1, "once".to_owned())]);
 }
 
-/// The exercise's test of total order: a later message arrives first, and stays hidden until the earlier one is there.
+/// The test of total order in the exercise: a later message arrives first, and stays hidden until the earlier one is
+/// there.
 #[test]
 fn a_message_that_arrives_before_an_earlier_one_is_not_shown_without_it() {
     let cluster = start();
@@ -136,7 +137,7 @@ fn a_cut_secondary_is_found_out_and_comes_back() {
     }
 }
 
-/// A call that hangs fails long after its secondary has come back: that says nothing of the secondary any more.
+/// A call that hangs fails long after its secondary has come back, when its failure has no meaning for the secondary.
 #[test]
 fn a_call_that_fails_late_does_not_harm_a_secondary_that_came_back() {
     let variables = [("ENABLE_FAULTS", "1"), ("REPLICATION_TIMEOUT", "2.5"), ("HEARTBEAT_INTERVAL", "0.1")];
@@ -151,15 +152,15 @@ fn a_call_that_fails_late_does_not_harm_a_secondary_that_came_back() {
     wait_until("both left the rounds", || losses() >= 2);
     cluster.wait_writable();
     let before = losses();
-    // One of them is always under way, also when the call that hangs is given up.
+    // A call is always under way, also when the one that hangs times out.
     while began.elapsed() < Duration::from_millis(3_500) {
-        assert_eq!(write(&cluster, &json!({ "message": "for everybody" })).status, 201);
+        assert_eq!(write(&cluster, &json!({ "message": "for all nodes" })).status, 201);
     }
     assert_eq!(losses(), before, "{}", master.log());
     cluster.assert_same_everywhere();
 }
 
-/// It lasts no longer than its fault.
+/// A held call goes on when its fault ends, though its own time is not over.
 #[test]
 fn what_is_held_goes_on_when_the_fault_ends() {
     let cluster = start();
@@ -175,7 +176,7 @@ fn what_is_held_goes_on_when_the_fault_ends() {
     assert_eq!(both.status, 400, "{both:?}");
 }
 
-/// Its calls arrive and do what they should; only the answers are lost. So each of them is done twice, and counts once.
+/// Its calls arrive and have their effect, and only the answers are lost. So each call is repeated, and counts once.
 #[test]
 fn a_master_that_hears_no_answers_writes_nothing_twice() {
     let cluster = start();
@@ -201,12 +202,12 @@ fn a_master_that_appends_and_answers_with_an_error_is_asked_by_key() {
     assert_eq!(cluster.assert_same_everywhere(), [(1, "once".to_owned())]);
 }
 
-/// Readers are people: no fault touches what they ask for.
+/// Faults apply to writes and to calls between nodes, never to readers.
 #[test]
 fn readers_are_answered_whatever_the_fault() {
     let cluster = start();
     assert_eq!(cluster.post("shown").status, 201);
-    // A secondary is told a few milliseconds after the 201; a fault that comes before leaves it without.
+    // A secondary learns of the decision milliseconds after the 201. A fault that comes before cuts it off from it.
     cluster.assert_same_everywhere();
     for node in cluster.nodes() {
         for fault in [json!({ "cut": "both" }), json!({ "fail": "before" }), json!({ "hold": 60 })] {

@@ -1,4 +1,5 @@
-//! Followers get every message once and in order: history, then what comes; and readers may wait for a first message.
+//! Followers get every message once and in order, first those in the log and then new ones. Readers may wait for a
+//! message.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system, over sockets")]
 
@@ -12,11 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A connection on which a stream was asked for. In HTTP/1.0, so that it comes without chunks.
+/// A connection with a stream. It speaks HTTP/1.0, so that the stream comes without chunks.
 struct Stream(BufReader<TcpStream>);
 
 impl Stream {
-    /// Asks for a stream, which must be given.
+    /// Asks for a stream, and asserts that the node grants it.
     #[track_caller]
     fn open(node: &Node, query: &str, headers: &str) -> Stream {
         let (status, stream) = Stream::ask(node, query, headers);
@@ -64,7 +65,7 @@ impl Stream {
     }
 }
 
-/// Posts messages whose text tells their id. They wait for nodes that have just been started.
+/// Posts messages whose texts name their ids. They wait for nodes that have just been started.
 #[track_caller]
 fn fill(cluster: &Cluster, ids: impl IntoIterator<Item = u64>) {
     for id in ids {
@@ -163,7 +164,7 @@ fn followers_who_come_while_others_write_miss_nothing_and_get_nothing_twice() {
         wait_until("there is enough to follow", || master.health()["message_count"].as_u64() > Some(250));
         is_over.store(true, Ordering::Relaxed);
         writers.into_iter().for_each(|writer| writer.join().unwrap());
-        // Those who read the last message before it was over need one more to notice.
+        // Readers that had read the last message before the test was over need one more to notice its end.
         assert_eq!(cluster.post("the end").status, 201);
         followers.into_iter().for_each(|follower| follower.join().unwrap());
     });
@@ -182,7 +183,7 @@ fn who_follows_a_node_that_is_killed_goes_on_where_it_was() {
         stream.expect(next..next + 3);
         last += 3;
         cluster.nodes_mut().nth(node).unwrap().kill();
-        // It may have been sent more before it was killed.
+        // The node may have sent more before it was killed.
         while let Some((id, _)) = stream.event() {
             assert_eq!(id, last + 1);
             last = id;
@@ -250,7 +251,7 @@ fn there_are_no_more_followers_than_allowed_and_a_place_is_free_again_when_one_i
     assert!(refused.line().unwrap().contains("2 followers"));
     let waiting = get(&node.url("/messages?wait=1"));
     assert_eq!(waiting.status, 503, "{waiting:?}");
-    assert_eq!(get(&node.url("/messages")).status, 200, "who does not wait needs no place");
+    assert_eq!(get(&node.url("/messages")).status, 200, "a reader that does not wait needs no free place");
     drop(first);
     wait_until("the first is missed", || Stream::ask(node, "?follow=true", "").0 == "HTTP/1.1 200 OK");
 }
@@ -271,7 +272,7 @@ fn a_follower_who_does_not_read_is_dropped_and_one_who_is_slow_gets_everything()
         }
     });
     for id in 1..=MESSAGES {
-        // More than any connection takes without being read.
+        // More than the buffers of a connection take.
         assert_eq!(cluster.post(&"x".repeat(100_000)).status, 201);
         assert_eq!(honest.event().expect("it goes on").0, id);
     }
@@ -314,7 +315,7 @@ fn who_follows_from_the_end_and_is_cut_off_before_a_first_message_misses_nothing
     cluster.master.start();
     cluster.wait_writable();
     fill(&cluster, 4..=5);
-    // As a browser does: the same question, and the last id that it noted.
+    // As a browser does: the same request, and the last id that it noted.
     let last = format!("Last-Event-ID: {}\r\n", id.unwrap());
     Stream::open(&cluster.master, "?follow=true&from=end", &last).expect(4..=5);
 }
@@ -335,7 +336,11 @@ fn a_reader_may_wait_for_a_first_message() {
         let reply = reader.join().unwrap();
         assert_eq!((reply.status, &reply.body["messages"][0]["id"]), (200, &json!(1)));
     }
-    assert_eq!(get(&cluster.master.url("/messages?wait=30")).body["total"], 1, "who lacks something does not wait");
+    assert_eq!(
+        get(&cluster.master.url("/messages?wait=30")).body["total"],
+        1,
+        "a reader that lacks messages does not wait"
+    );
     let began = Instant::now();
     let nothing = get(&cluster.secondaries[0].url("/messages?from=2&wait=0.3"));
     assert_eq!((nothing.status, &nothing.body["messages"]), (200, &json!([])));

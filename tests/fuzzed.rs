@@ -1,7 +1,7 @@
-//! What the fuzzer has found stays found: every kept input, and some made from them by chance, on any toolchain.
+//! Runs every input in `fuzz/seeds`, and some that are made from them by chance, on any toolchain.
 //!
-//! `fuzz/seeds/TARGET` holds the inputs, `fuzz/src` what must hold for them. `FUZZED_SEED` repeats a run, `FUZZED_INPUTS`
-//! says how many inputs each target gets beside the kept ones. `fuzz/run` searches for more, guided by coverage.
+//! `fuzz/seeds/TARGET` holds the inputs, and `fuzz/src` says what must hold for them. `FUZZED_SEED` repeats a run, and
+//! `FUZZED_INPUTS` sets the number of made inputs. `fuzz/run` searches for more, guided by coverage.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
@@ -15,7 +15,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 
-/// Longer inputs find nothing that shorter ones do not.
+/// Longer inputs have found nothing that shorter ones do not.
 const INPUT_BYTES_MAX: usize = 4_096;
 
 /// Checks every kept input of a target, and so many others.
@@ -45,7 +45,7 @@ fn kept(target: &str) -> Vec<(String, Vec<u8>)> {
     paths.iter().map(|path| read(path)).collect()
 }
 
-/// Checks one input. If it fails it is left where the fuzzer leaves what it finds.
+/// Checks one input. On failure it leaves the input where the fuzzer leaves what it finds.
 fn try_input(target: &str, name: &str, input: &[u8], check: fn(&[u8])) {
     let Err(panic) = catch_unwind(AssertUnwindSafe(|| check(input))) else { return };
     let found = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("found-{target}"));
@@ -54,7 +54,7 @@ fn try_input(target: &str, name: &str, input: &[u8], check: fn(&[u8])) {
     resume_unwind(panic);
 }
 
-/// One change, as fuzzers make them.
+/// Makes one change, as fuzzers do.
 fn change(random: &mut Random, input: &mut Vec<u8>, kept: &[(String, Vec<u8>)]) {
     let at = random.below(input.len() as u64 + 1) as usize;
     let end = input.len().min(at + random.below(16) as usize);

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::thread;
 
-/// Posts under a key. Tells, too, whether the answer is that of an earlier post.
+/// Posts under a key. Returns the reply, and whether it is that of an earlier post.
 fn post_keyed(url: &str, key: &str, body: &Value) -> (Reply, bool) {
     let reply = post_with(url, "Idempotency-Key", key, body);
     let replayed = reply.replayed;
@@ -108,7 +108,7 @@ fn an_unknown_outcome_is_resolved_by_the_key() {
     assert_eq!(texts(&cluster), ["in flight"]);
 }
 
-/// A repeat is told how many copies there are, and not that there are as many as it asks for.
+/// The reply to a repeat names the copies that exist, and not those that the repeat asks for.
 #[test]
 fn a_repeat_of_a_message_that_is_short_of_copies_says_so() {
     let mut cluster = Cluster::prepare(&["0", "0"]);
@@ -136,7 +136,7 @@ fn a_repeat_of_a_message_that_is_short_of_copies_says_so() {
     assert_eq!(texts(&cluster), ["short", "seals it"]);
 }
 
-/// It waits for nodes that are missing. What is sealed is visible, so its fate is known, whoever is missing.
+/// The repeat waits for missing nodes. A sealed message is visible, so it is decided, even if nodes are missing.
 #[test]
 fn a_repeat_of_a_message_in_doubt_is_told_when_that_is_sealed() {
     let mut cluster = Cluster::prepare(&["0", "0"]);

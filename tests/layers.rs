@@ -1,4 +1,4 @@
-//! The layers of the source: which room uses which, and that no files use each other in a circle.
+//! The layers of the source: which layer uses which, and that no files use each other in a circle.
 
 #[path = "layers/source.rs"]
 mod source;
@@ -6,12 +6,12 @@ mod source;
 use source::{File, Kind, Link, Module, Source, leads, paths};
 use std::collections::BTreeSet;
 
-/// The rooms of `src`, in their order: each uses only itself and rooms before it.
+/// The layers of `src`, in their order: each uses only itself and layers before it.
 const ROOMS: [&str; 12] =
     ["protocol", "wire", "process", "store", "http", "peer", "node", "master", "secondary", "cli", "echo", "bin"];
-/// Rooms that do not use each other, whatever their order.
+/// Layers that do not use each other, whatever their order.
 const APART: [&str; 2] = ["master", "secondary"];
-/// Where in `src` a library is named.
+/// The only places in `src` that may name a library.
 const EDGES: [(&str, &str); 4] = [
     ("prometheus", "src/node/metrics.rs"),
     ("rusqlite", "src/store/sqlite/"),

@@ -1,4 +1,4 @@
-//! One command brings up a cluster, and takes all of it down again, however it ends.
+//! One command starts a cluster, and stops all of it again, however the command ends.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use tempfile::TempDir;
 
-/// A cluster brought up by the program, in a directory of its own.
+/// A cluster that the program started, in a directory of its own.
 struct Running {
     child: Child,
     lines: Receiver<String>,

@@ -1,4 +1,4 @@
-//! `/metrics`: what it says is true, the official tool reads it, and what is drawn and alerted from it is there.
+//! `/metrics`: its figures are true, the official tool reads it, and the names in dashboards and alerts exist.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system, over sockets")]
 
@@ -11,7 +11,7 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-/// What a node says of itself.
+/// The metrics of a node.
 fn scrape(node: &Node) -> String {
     let (head, body) = node.get_text("/metrics");
     assert!(head.contains("200 OK") && head.contains("text/plain; version=0.0.4"), "{head}");
@@ -30,7 +30,7 @@ fn file(path: &str) -> String {
     fs::read_to_string(format!("{}/deploy/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
-/// Runs the official tool on a text; says so where it is not installed.
+/// Runs the official tool on a text. Prints a line where it is not installed.
 fn promtool(arguments: &[&str], input: &str) -> Option<Output> {
     let started = Command::new("promtool")
         .args(arguments)

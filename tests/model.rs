@@ -1,24 +1,28 @@
-//! The protocol in a model checker: every order of everything that can happen, as far as a configuration goes.
+//! The protocol in a model checker: every order of everything that can happen in a configuration.
 //!
-//! The checker is `stateright`; what it checks is the real leader and the real replica, in the world that `tests/world`
-//! describes: each of its steps in every order, with every loss, delay and reordering of what is under way. What costs
-//! an attempt to break something is counted: a configuration says how many crashes, duplicates and losses there may be.
+//! The checker is `stateright`. It checks the real leader and the real replica in the cluster of `tests/world`, and
+//! takes each of its steps in every order, with every loss, delay and reordering of packets. A configuration bounds how
+//! many crashes, duplicates and losses there may be.
 //!
-//! Without a count: a packet arrives at any time, before or after any other one, however long ago its sender has given
-//! it up or ended, or never. That somebody gives up waiting, because a call or the answer to it got lost, counts.
+//! No bound applies to delays: a packet arrives at any time, before or after any other one, even after its sender has
+//! given up or ended, or never. A caller that gives up because a call or its answer was lost counts as a loss.
 //!
-//! What the model leaves out, beside what the world does (see there): more than two secondaries and than three messages;
-//! writes of several messages and keys; secondaries that are removed (the simulator has them); heartbeats of
-//! which the master learns nothing, or that find a secondary fenced; what the replicators of a master go on to do after it
-//! has given up; a start that hears one of two secondaries; disks that are full or fail (the simulator has them); a disk
-//! that keeps a part of what was not synced (`power_loss` has that); more than one start of a second master on a copy of
-//! the first one's directory; and time: whoever waits may give up at any moment, so nothing is said of how long anything
-//! takes. Where nothing is left to do and every node runs, everybody must have an answer, and all nodes the same log;
-//! that such an end is reached is for the simulator to show.
+//! Besides what the world leaves out (see there), the model leaves out:
+//!
+//! - more than two secondaries or three messages, writes of several messages, and idempotency keys;
+//! - the removal of secondaries, and disks that are full or fail: the simulator has them;
+//! - disks that keep a part of what was not synced: `power_loss` has them;
+//! - heartbeats that bring the master no news or find a secondary fenced, and the replicators of a master that has
+//!   given up;
+//! - a start of the master at which only one of two secondaries answers, and a second start of a second master;
+//! - time: any caller may give up at any point, so nothing follows about how long anything takes.
+//!
+//! Where no step is left and every node runs, every client must have its answer, and all nodes the same log. That the
+//! cluster gets there is for the simulator to show.
 //!
 //! `cargo test --test model` checks small configurations. `MODEL=all cargo test --profile checked --test model --
-//! --nocapture` checks the large ones as well, which takes hours and some gigabytes of memory; with a part of their
-//! names instead of `all`, some of them.
+//! --nocapture` checks the large ones as well, which takes hours and some gigabytes of memory. `MODEL=NAME` checks
+//! those whose names contain `NAME`.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a test on many threads")]
 
@@ -35,27 +39,27 @@ use world::planted_bugs::PlantedBug;
 use world::wire::Content;
 use world::{Node, Step, World, due_at_once};
 
-/// How much may happen.
+/// What may still happen in this state.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 struct Budget {
     /// The posts that are still to come, the next one last.
     posts: Vec<Posted>,
     master_crashes: u8,
     secondary_crashes: u8,
-    /// Crashes that may be power losses, too.
+    /// How many of these crashes may be power losses.
     power_losses: u8,
-    /// Of secondaries.
+    /// How often a secondary may lose its disk.
     disk_losses: u8,
-    /// Times that somebody waits no longer for an answer.
+    /// How often a caller may give up waiting for an answer.
     losses: u8,
     duplicates: u8,
-    /// Deadlines that end.
+    /// How many deadlines may end.
     deadlines: u8,
-    /// Questions of secondaries that have readers.
+    /// How often a secondary that has readers may ask the master.
     questions: u8,
-    /// A second master is started on a copy of the first one's directory.
+    /// How often a second master may start on a copy of the first one's directory.
     second_masters: u8,
-    /// Secondaries that are registered.
+    /// How many secondaries may be registered.
     joins: u8,
 }
 
@@ -68,9 +72,9 @@ struct State {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Action {
     Take(Step),
-    /// The next write comes in at this master.
+    /// A client posts the next write to this master.
     Post(usize),
-    /// The next deadline comes.
+    /// The next deadline ends.
     Expire,
     Crash(Node, Crash),
     /// A secondary is killed in the middle of a call, after so many writes to its disk.
@@ -141,12 +145,12 @@ impl Model for Protocol {
     }
 }
 
-/// What a verdict of the checker begins with.
+/// The first words of every verdict of the checker.
 const PROMISES: [&str; 8] =
     ["acknowledged", "refused", "one order", "marks", "one content", "reads", "fences", "assertions"];
 
 impl State {
-    /// Nothing more happens by itself: every node runs, and nothing is under way. Two masters may fence each other.
+    /// Whether no step is left: every node runs, and nothing is under way. Two masters may fence each other.
     fn is_at_an_end(&self) -> bool {
         let world = &self.world;
         world.masters.len() == 1
@@ -154,7 +158,7 @@ impl State {
             && self.steps().next().is_none()
     }
 
-    /// Everybody was answered, and all nodes show the same.
+    /// Whether every client has its answer, and all nodes show the same.
     fn has_ended_well(&self) -> bool {
         let Some(process) = &self.world.masters[0].process else { return false };
         let decided = process.leader.decided();
@@ -174,8 +178,8 @@ impl State {
         self.world.checker.verdict().is_none_or(|verdict| !verdict.starts_with(promise))
     }
 
-    /// What the cluster may do by itself. What does not change anything is left out, and a question when there was one too
-    /// many.
+    /// The steps that the cluster may take. Those that change nothing are left out, and questions once their number is
+    /// used up.
     fn steps(&self) -> impl Iterator<Item = Step> + '_ {
         self.world.steps().into_iter().filter(|step| match *step {
             Step::GiveUp(_) => self.left.losses > 0,
@@ -223,7 +227,7 @@ impl State {
                 may_be(left.power_losses, CrashKind::PowerLost { notes: usize::MAX }),
                 may_be(disk_losses, CrashKind::DiskLost),
             ];
-            // What the disk of a master is writing may be on it, in part or as a whole.
+            // The disk may hold a part or all of what the master was writing.
             let written: &[(bool, bool)] = match node {
                 Node::Master(_) => &[(false, false), (true, false), (false, true), (true, true)],
                 Node::Secondary(_) => &[(false, false)],
@@ -250,7 +254,7 @@ impl State {
         }
     }
 
-    /// Lets everything happen that happens by itself.
+    /// Takes every step that the cluster can take by itself.
     fn settle(&mut self) {
         while let Some(step) = self.steps().last() {
             self.apply(Action::Take(step));
@@ -312,14 +316,14 @@ impl State {
     }
 }
 
-/// A cluster that has just started: nobody knows anybody.
+/// A cluster that has just started: no node knows another one.
 fn just_started(secondaries: usize, planted: Option<PlantedBug>) -> World<Slate> {
     let mut world = World::new(secondaries, planted, settings(), Slate::of);
     world.nodes().into_iter().for_each(|node| world.start(node, |_| true));
     world
 }
 
-/// A cluster of which every node holds one message, and knows that everybody does.
+/// A cluster of which every node holds one message, and knows that all others hold it.
 fn in_operation(secondaries: usize, planted: Option<PlantedBug>) -> World<Slate> {
     let mut state = State { world: just_started(secondaries, planted), left: Budget::default() };
     state.settle();
@@ -329,7 +333,7 @@ fn in_operation(secondaries: usize, planted: Option<PlantedBug>) -> World<Slate>
     state.world
 }
 
-/// The same, and a secondary that runs and is not registered.
+/// Adds a secondary that runs and is not registered.
 fn with_a_newcomer(mut world: World<Slate>) -> World<Slate> {
     let newcomer = Node::Secondary(world.secondaries.len());
     world.add_secondary(Slate::of(newcomer));
@@ -341,7 +345,7 @@ fn post(text: &str, concern: WriteConcern, timeout: Option<Duration>) -> Posted 
     Posted { texts: vec![text.into()], key: None, concern, timeout, follows: None }
 }
 
-/// Writes of so many copies each; 3 is all.
+/// Writes for these numbers of copies; 3 means all.
 fn posts(copies: &[usize]) -> Vec<Posted> {
     let concern = |copies| if copies == 3 { WriteConcern::All } else { WriteConcern::Copies(copies) };
     let names = ["a", "b", "c"];
@@ -349,7 +353,7 @@ fn posts(copies: &[usize]) -> Vec<Posted> {
     posts.rev().collect()
 }
 
-/// So much is checked in every run.
+/// The configurations of every run.
 fn small() -> Vec<(&'static str, Budget)> {
     let one = || Budget { posts: posts(&[3]), ..Budget::default() };
     vec![
@@ -359,7 +363,7 @@ fn small() -> Vec<(&'static str, Budget)> {
     ]
 }
 
-/// And so much with `MODEL=all`.
+/// The configurations that `MODEL=all` adds.
 fn large() -> Vec<(&'static str, Budget)> {
     let write = |copies: &[usize]| Budget { posts: posts(copies), ..Budget::default() };
     vec![
@@ -369,7 +373,7 @@ fn large() -> Vec<(&'static str, Budget)> {
         ("one write for all; the master crashes twice", Budget { master_crashes: 2, power_losses: 1, ..write(&[3]) }),
         ("writes for 3 and for 1; a loss", Budget { losses: 1, ..write(&[3, 1]) }),
         (
-            "one write for all; everybody crashes, a loss, a question",
+            "one write for all; every node crashes, a loss, a question",
             Budget { master_crashes: 1, secondary_crashes: 1, losses: 1, questions: 1, ..write(&[3]) },
         ),
         (
@@ -404,22 +408,21 @@ fn large() -> Vec<(&'static str, Budget)> {
     ]
 }
 
-/// As [`posts`], but they wait for nodes that are missing: each so many deadlines.
+/// As [`posts`], but each waits this many deadlines for nodes that are missing.
 fn waiting(copies: &[usize], deadlines: &[u32]) -> Vec<Posted> {
     let timeouts = deadlines.iter().rev().map(|&deadlines| Some(DEADLINE * deadlines));
     posts(copies).into_iter().zip(timeouts).map(|(post, timeout)| Posted { timeout, ..post }).collect()
 }
 
-/// Time passes only where a deadline comes; nothing else waits for it.
+/// The only time that passes is the time to the next deadline.
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// Everything that waits for its time is due at once, in any order, and heartbeats never are: what they could find is
-/// found by other steps.
+/// All waiting work is due at once, in any order. Heartbeats never are: other steps find what they could find.
 fn settings() -> LeaderSettings {
     due_at_once(Duration::from_secs(1_000_000), 1)
 }
 
-/// Checks a configuration as a whole, and says how large it was.
+/// Checks a whole configuration, and prints how large it was.
 fn check(name: &str, budget: Budget) {
     let began = Instant::now();
     let start = if budget.joins > 0 { with_a_newcomer(in_operation(1, None)) } else { in_operation(2, None) };
@@ -450,7 +453,7 @@ fn every_promise_holds_in_every_order() {
     small().into_iter().chain(large).for_each(|(name, budget)| check(name, budget));
 }
 
-/// A configuration in which a bug shows soon.
+/// A configuration small enough to reach the planted bug soon.
 fn shows(planted: PlantedBug) -> Protocol {
     let one = || Budget { posts: posts(&[3]), ..Budget::default() };
     let disk_loss = || Budget { secondary_crashes: 1, disk_losses: 1, ..one() };
@@ -468,18 +471,18 @@ fn shows(planted: PlantedBug) -> Protocol {
         }
         PlantedBug::PresumedAbort => Budget { master_crashes: 1, power_losses: 1, ..one() },
         PlantedBug::CreditedToOthers | PlantedBug::AnsweredBeforeShown => one(),
-        // What is refused is held by a secondary that lacks what follows it.
+        // A secondary holds what is refused, and lacks what follows it.
         PlantedBug::HeldRefusalsNotTold => Budget { posts: posts(&[3, 1]), losses: 1, ..one() },
         PlantedBug::RegisteredBeforeJoined => Budget { joins: 1, ..one() },
     };
     let start = match planted {
-        // These show while a cluster comes up.
+        // These bugs show while a cluster starts.
         PlantedBug::MasterNotCounted | PlantedBug::SameIncarnation | PlantedBug::PendingShown => {
             just_started(1, Some(planted))
         }
         PlantedBug::EnteredBeforeDropped | PlantedBug::HeldRefusalsNotTold => in_operation(1, Some(planted)),
         PlantedBug::RegisteredBeforeJoined => with_a_newcomer(in_operation(1, Some(planted))),
-        // These would show before the cluster is in operation.
+        // These bugs would show before the cluster is in operation.
         PlantedBug::CreditedToOthers | PlantedBug::AnsweredBeforeShown => {
             let mut world = in_operation(2, None);
             world.planted = Some(planted);

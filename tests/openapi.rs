@@ -1,4 +1,4 @@
-//! `/openapi.json` is true to the server: every path in it is served, every reply is as it says.
+//! `/openapi.json` describes the server: it serves every path, and every reply is as documented.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use std::fs;
 use std::process::Command;
 
-/// The replies of a server that is well are among these; 409, 412 and 422 tell of what is in the log already, and 502 of a
-/// write whose time was over.
+/// A server that works sends only these statuses: 409, 412 and 422 depend on the content of the log, and a 502 answers
+/// a write whose time was over.
 const SETTINGS: &str = r#"
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "3xx", "401", "403", "404", "409", "412", "422", "502"]
@@ -26,9 +26,8 @@ fn document(cluster: &Cluster) -> Value {
     reply.body
 }
 
-/// What cannot be said in the language of the document is left out: that nobody waits for long here, that this cluster
-/// has three nodes, that the copies are asked for once, that a post with a known key is answered as the first one was, and
-/// that a stream does not end.
+/// Leaves out what the document cannot express: the bound on waits in this test, the three nodes of this cluster, the
+/// single place to ask for copies, the reply of the first post to a repeated key, and streams without an end.
 fn without_what_depends(mut document: Value) -> Value {
     let parameters = |document: &mut Value, path: &str, method: &str, dropped: &[&str]| {
         let list = document["paths"][path][method]["parameters"].as_array_mut().expect("parameters");
@@ -76,7 +75,7 @@ fn schemathesis_finds_nothing() {
             let mut document = document.clone();
             let paths = document["paths"].as_object_mut().unwrap();
             only_master.iter().for_each(|path| drop(paths.remove(*path)));
-            // A secondary looks at nothing of a post: it sends its client to the master.
+            // A secondary ignores the body of a post: it sends the client to the master.
             let post = paths["/messages"]["post"].as_object_mut().unwrap();
             post.retain(|name, _| name == "responses");
             fs::write(&schema, document.to_string()).unwrap();

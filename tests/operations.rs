@@ -1,4 +1,4 @@
-//! What an operator does with a log: compares the replicas, saves it, makes it anew, gives up a bad copy.
+//! The commands for operators: compare the replicas, save the log, restore it, give up a bad copy.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
@@ -32,7 +32,7 @@ fn assert_done(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// It did not, with this exit code, and said so in words that name something.
+/// Asserts that the program refused with this exit code, and that its message contains `named`.
 #[track_caller]
 fn assert_refused(output: &Output, code: i32, named: &str) {
     let said = String::from_utf8_lossy(&output.stderr);
@@ -215,7 +215,7 @@ fn what_a_secondary_holds_pending_is_restored_with_the_rest() {
     assert_eq!(cluster.assert_same_everywhere(), [(1, "in flight".to_owned())]);
 }
 
-/// Both masters give the number 2 to their epoch, and the id 4 to a message.
+/// Both masters assign the number 2 to their epoch, and the id 4 to a message.
 #[test]
 fn two_masters_of_copies_of_one_log_are_told_apart() {
     let mut cluster = cluster_with(3);
@@ -241,7 +241,9 @@ fn two_masters_of_copies_of_one_log_are_told_apart() {
         node.start();
     }
     let reason = || cluster.master.health()["reason"].as_str().unwrap_or_default().to_owned();
-    wait_until("the master is told", || reason().contains("followed another master of this log in epoch 2"));
+    wait_until("the master reports the other master", || {
+        reason().contains("followed another master of this log in epoch 2")
+    });
     assert_eq!(cluster.post("refused").status, 503);
     for node in &cluster.secondaries {
         assert_eq!(node.health()["last"], 4, "nothing is dropped on {}", node.name);

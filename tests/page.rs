@@ -1,6 +1,6 @@
-//! The page at `/`, in a real browser without a window: what somebody sees who posts, watches, and loses a node.
+//! The page at `/` in a real headless browser: what a user sees who posts, watches, and loses a node.
 //!
-//! It needs `chromium` and `chromedriver`; where they are missing, it says so and does nothing.
+//! It needs `chromium` and `chromedriver`. Where they are missing, it prints a line and does nothing.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system, over sockets")]
 
@@ -23,7 +23,7 @@ struct Browser {
 }
 
 impl Browser {
-    /// With the page of a node; `None` where there is no browser.
+    /// Opens the page of a node, or returns `None` where there is no browser.
     fn open(node: &Node) -> Option<Browser> {
         Browser::open_at(&node.url("/"), &[])
     }
@@ -78,7 +78,7 @@ impl Browser {
         self.call("/execute/sync", &json!({ "script": script, "args": [] }))
     }
 
-    /// What is written in the first element of a selector; nothing if it is hidden or not there.
+    /// The text of the first element that a selector matches, empty if it is hidden or missing.
     fn text(&self, selector: &str) -> String {
         let script = format!(
             "const found = document.querySelector({selector:?}); return found && found.checkVisibility() ? found.innerText : ''"
@@ -101,13 +101,13 @@ impl Browser {
         self.click("#form button");
     }
 
-    /// The messages in the log as it is shown.
+    /// The messages in the log, as the page shows them.
     fn log(&self) -> Vec<String> {
         let cells = "return [...document.querySelectorAll('#messages td:nth-child(3)')].map(cell => cell.textContent)";
         serde_json::from_value(self.run(cells)).unwrap()
     }
 
-    /// What went wrong in the page, but for connections that broke.
+    /// The errors in the page, except broken connections.
     fn complaints(&self) -> Vec<String> {
         let lines = self.call("/se/log", &json!({ "type": "browser" }));
         let message = |line: &Value| line["message"].as_str().unwrap_or_default().to_owned();
@@ -136,7 +136,7 @@ fn a_message_is_posted_and_its_way_is_seen() {
     browser.await_text("#writes li", "under way");
     let label = browser.run("return document.querySelector('#writes li').getAttribute('aria-label')");
     assert!(label.as_str().unwrap().contains("id 1, under way"), "{label}");
-    assert!(browser.log().is_empty(), "nobody sees a message before it is acknowledged");
+    assert!(browser.log().is_empty(), "no page shows a message before it is acknowledged");
     browser.await_text("#writes li", "committed");
     browser.await_text("#result", "201: id 1, on 3 nodes");
     wait_until("it is in the log, as text", || browser.log() == ["<img src=x onerror=alert(1)> and <b>bold</b>"]);
@@ -239,7 +239,8 @@ fn a_log_that_was_replaced_is_shown_anew() {
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 
-/// What a page does that takes a node for its own site: it reads, writes, and has the whole log sent to a node of its own.
+/// A page that takes a node for its own site: it reads, writes, and tries to have the whole log sent to a node of its
+/// own.
 const ATTACK: &str = "<!doctype html><title>attack</title><script>
 const ask = (path, method, body) => fetch(path, { method, body }).then(reply => reply.status, error => String(error));
 Promise.all([
@@ -254,8 +255,8 @@ Promise.all([
 );
 </script>";
 
-/// The other site: its name leads to its own server first, which has the page, and to the node from then on. Here a server
-/// does both, by handing on every connection that does not ask for the page.
+/// The other site. Its name leads to its own server first, which has the page, and then to the node. Here one server
+/// does both: it passes on every connection that does not ask for the page.
 fn other_site(node: &Node) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (port, node) = (listener.local_addr().unwrap().port(), node.port);

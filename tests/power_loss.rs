@@ -1,24 +1,25 @@
-//! The power goes. Only what was synced is sure to be on the disk; what was written since may be there, or not, or in
-//! parts. Whatever is left, the store opens, has everything that it acknowledged, and nothing that it never had.
+//! Simulated power losses. Only what was synced is sure to be on the disk. What was written since may be there, or not,
+//! or in parts. Whatever is left, the store opens it, has everything that it acknowledged, and nothing that it never
+//! had.
 //!
-//! SQLite does its own input and output, so a process plays a script on a [`Disk`] under `strace`, and says after each
-//! call that it returned. From the system calls a model of a disk is fed ([`disk`]), and stopped after every one of
-//! them. At each such cut it tells what it may hold: only what was synced; everything written; the last write torn;
-//! only some files, or directory entries, or lengths; and any selection of the sectors written since. Each of these
-//! images is opened, and compared with what the script had been told by then ([`script`]). The call in flight may
-//! have happened, or not.
+//! SQLite does its own input and output, so a process plays a script on a [`Disk`] under `strace`, and prints a line
+//! after each call that returned. The system calls feed a model of a disk ([`disk`]), which stops after every one of
+//! them. At each such cut it yields the images that it may hold: only what was synced, everything written, the last
+//! write torn, only some files, directory entries, or lengths, and random selections of the sectors written since.
+//! The test opens each image, and compares it with the calls that had returned by then ([`script`]). The call in flight
+//! may have happened, or not.
 //!
-//! The same once more after a kill -9: what a killed process had written without a sync is all there when the next one
-//! opens it, and must not be built upon before it is durable.
+//! The same again after a kill -9: the next process finds all that a killed one had written without a sync, and must
+//! make it durable before it builds on it.
 //!
-//! `POWER_LOSS=all cargo test --release --test power_loss` is the long version; `POWER_LOSS_SEED` repeats the choices
-//! of a run, though not what SQLite chooses by itself. Where `strace` is missing or may not trace, the tests say
-//! `skipped` and why, and pass; with `REQUIRE_STRACE=1` they fail instead.
+//! `POWER_LOSS=all cargo test --release --test power_loss` is the long version. `POWER_LOSS_SEED` repeats the choices
+//! of a run, but not those that SQLite makes. Where `strace` is missing or may not trace, the tests print `skipped` and
+//! why, and pass. With `REQUIRE_STRACE=1` they fail.
 //!
-//! Caveats: a sector of 512 bytes is written whole or not at all, and writing one does not harm its neighbours, as
-//! SQLite assumes, too. What was synced is never damaged; `tests/damage.rs` is about that. SQLite's index in shared
-//! memory, the lock file and the ballast are left out: they are made anew. The log is small: nothing is moved beside
-//! busy appends.
+//! Limits: a sector of 512 bytes is written whole or not at all, and writing one does not harm its neighbours, as
+//! SQLite assumes, too. What was synced is never damaged: see `tests/damage.rs`. SQLite's index in shared memory, the
+//! lock file and the ballast are left out, because each start makes them anew. The log is small, so the checkpointer
+//! moves nothing while the store appends.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
@@ -48,25 +49,25 @@ use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Which life the child is to play, and where.
+/// The life that the child plays, and its directory.
 const LIFE: &str = "POWER_LOSS_LIFE";
 const PLACE: &str = "POWER_LOSS_PLACE";
-/// The data directory below the place, and its parent, are both made by the store, as `./data/master` is.
+/// The store makes both the data directory and its parent, as it does with `./data/master`.
 const LOG: &str = "root/data/log";
-/// Room that the store holds there. It is no part of an image, but making it anew takes longer than all the rest.
+/// The ballast of the store. It is no part of an image: making it anew takes longer than all the rest.
 const BALLAST: (&str, u64) = ("ballast", 4 << 20);
-/// In memory, where a sync costs nothing; if there is no such place, any temporary directory will do.
+/// Syncs in memory cost nothing. Without such a directory, any temporary one will do.
 const MEMORY: &str = "/dev/shm";
-/// Operations to one after which a process is killed, unless it is after each; and of those before a sync.
+/// A process is killed after one of so many operations, and before one of so many syncs, unless it is after each.
 const KILLED_ONE_IN: u64 = 200;
 const KILLED_BEFORE_SYNC_ONE_IN: u64 = 12;
-/// Variants by chance at each cut: in the short version, and in the long one without and with a kill before.
+/// Random variants at each cut: in the short version, and in the long one without and with a kill before.
 const BY_CHANCE: u64 = 3;
 const BY_CHANCE_OF_ALL: u64 = 100;
 const BY_CHANCE_AFTER_EACH_KILL: u64 = 8;
-/// How many images are looked at for one that is used, too, unless all are.
+/// One of so many images is also written to, unless all are.
 const USED_ONE_IN: usize = 4;
-/// After so many faults nothing more is tried; the first is the one to look at.
+/// The test ends after so many faults: the first is the one to look at.
 const FAULTS_MAX: usize = 10;
 
 #[test]
@@ -101,7 +102,7 @@ fn a_disk_that_lies_is_noticed_by_this_test() {
     }
 }
 
-/// The process under `strace`. It ends without closing its store unless the script says so.
+/// The process under `strace`. It ends without closing its store unless the script closes it.
 #[test]
 #[ignore = "a part of the other tests, which run it under strace"]
 fn a_scripted_life() {
@@ -139,7 +140,7 @@ fn play(life: &str, place: &Path) {
     }
 }
 
-/// Opens a directory, perhaps once more: the checkpointer of a store that was dropped may hold it a moment longer.
+/// Opens a directory, with retries: the checkpointer of a store that was dropped may still hold it.
 fn open(directory: &Path) -> Result<Arc<Disk>, StoreError> {
     for _ in 0..1_000 {
         match Disk::open(directory) {
@@ -156,26 +157,27 @@ fn fingerprint(state: &State) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-/// What happened to a disk, and what the script was told meanwhile.
+/// The operations on a disk, and the calls of the script that returned meanwhile.
 #[derive(Clone)]
 struct History {
     operations: Vec<Operation>,
-    /// After each return so far: what must be found, and what may be found instead, because the next call is in flight.
+    /// After each return so far: the state that must be found, and the one that may be, because the next call is in
+    /// flight.
     expected: Vec<[State; 2]>,
-    /// The first cut that is of interest.
+    /// The first cut to examine.
     from: usize,
-    /// Lines of trace that led to it.
+    /// The lines of trace recorded so far.
     lines: usize,
 }
 
 impl History {
-    /// The same for all tests.
+    /// One recording for all tests.
     fn recorded() -> &'static History {
         static RECORDED: OnceLock<History> = OnceLock::new();
         RECORDED.get_or_init(History::record)
     }
 
-    /// Two processes, one after another. The first ends without closing.
+    /// Records two processes, one after another. The first ends without closing its store.
     fn record() -> History {
         let place = Place::new();
         let mut history = History { operations: Vec::new(), expected: vec![Default::default()], from: 0, lines: 0 };
@@ -192,7 +194,7 @@ impl History {
         disk
     }
 
-    /// A process is killed at the cut, and another one goes on with what it wrote.
+    /// Kills a process at the cut. Another one goes on with what it wrote.
     fn with_a_kill(&self, cut: usize) -> History {
         let disk = self.disk(cut);
         let returns = returns(&self.operations[..cut]);
@@ -241,7 +243,7 @@ impl History {
         self.operations.extend(operations);
     }
 
-    /// A step returned, in one of the states that were expected.
+    /// Records that a step has returned, in one of the expected states.
     fn returned(&mut self, step: &Step, said: &str) {
         let latest = self.expected.last_mut().expect("there is always one");
         if !matches!(step, Step::Open) {
@@ -257,8 +259,8 @@ fn returns(operations: &[Operation]) -> usize {
     operations.iter().filter(|operation| matches!(operation, Operation::Told(_))).count()
 }
 
-/// After which operations a process is killed: amid those that make the watermark file and the names of files durable, before
-/// some of the other syncs, and here and there.
+/// The operations after which a process is killed: those between writes that make the watermark file and the names of
+/// files durable, some before other syncs, and random ones.
 fn kills(history: &History, effort: &mut Effort) -> Vec<usize> {
     let disk = history.disk(history.operations.len());
     let is_promise = |operation: &Operation| match operation {
@@ -275,7 +277,7 @@ fn kills(history: &History, effort: &mut Effort) -> Vec<usize> {
     (1..history.operations.len()).filter(|&cut| is_killed(cut)).collect()
 }
 
-/// Where a process lives.
+/// The directory of a process.
 struct Place(TempDir);
 
 impl Place {
@@ -319,22 +321,22 @@ fn temporary_directory() -> TempDir {
     tempfile::tempdir_in(MEMORY).or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// How much is tried.
+/// How thorough a run is.
 #[derive(Clone)]
 struct Effort {
     all: bool,
-    /// Variants by chance at each cut.
+    /// Random variants at each cut.
     by_chance: u64,
     seed: u64,
     random: Random,
 }
 
 impl Effort {
-    /// `None` if nothing can be tried here.
+    /// The effort that the environment asks for, or `None` where the tests cannot run.
     fn of_this_run() -> Option<Effort> {
         if let Some(why) = trace::unavailable() {
             assert!(std::env::var_os("REQUIRE_STRACE").is_none_or(|value| value != "1"), "strace is required: {why}");
-            // Not by println!, which the test harness keeps to itself when a test passes.
+            // The test harness hides what println! prints in a test that passes.
             let line = format!("skipped: {}\n", why.trim().replace('\n', " "));
             io::stderr().write_all(line.as_bytes()).unwrap();
             return None;
@@ -381,7 +383,7 @@ impl Effort {
     }
 }
 
-/// Opens images, and tells what is wrong with them.
+/// Opens images, and collects what is wrong with them.
 struct Judge {
     effort: Effort,
     directory: TempDir,
@@ -492,7 +494,7 @@ fn judge_content(store: &dyn Store, expected: &[State; 2]) -> Result<(), String>
     if above { Err(format!("{:?} is above the log", found.watermark)) } else { Ok(()) }
 }
 
-/// The store goes on, and what is added is there the next time.
+/// Checks that the store goes on, and that it keeps what is added.
 fn judge_use(store: Arc<Disk>, directory: &Path) -> Result<(), String> {
     let next = Slot::Refused(store.last().next());
     store.append(slice::from_ref(&next)).map_err(|why| format!("it cannot be used: {why}"))?;

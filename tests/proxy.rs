@@ -1,5 +1,5 @@
-//! Nodes behind the reverse proxy of `deploy/nginx`, which ends TLS. It needs `nginx`, `openssl` and `curl`; where they are
-//! missing, it says so and does nothing.
+//! Nodes behind the reverse proxy of `deploy/nginx`, which ends TLS. The tests need `nginx`, `openssl` and `curl`.
+//! Where they are missing, the tests print a line and do nothing.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
@@ -20,7 +20,7 @@ impl Drop for Proxy {
     }
 }
 
-/// Starts nginx as its configuration says, but for the ports and the place of the certificate.
+/// Starts nginx with its configuration, but with other ports and another path of the certificate.
 fn start(directory: &Path, port: u16, node: u16) -> Option<Proxy> {
     let place = directory.display().to_string();
     let conf = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/nginx/replicated-log.conf")).unwrap();
@@ -59,7 +59,7 @@ fn curl(arguments: &[&str]) -> Command {
     curl
 }
 
-/// What curl prints: the body, and the status in the last line.
+/// The output of curl: the body, and the status in the last line.
 fn ask(arguments: &[&str]) -> String {
     String::from_utf8(curl(arguments).output().unwrap().stdout).unwrap()
 }
@@ -85,7 +85,7 @@ fn tls_ends_at_the_proxy_and_everything_works_behind_it() {
     let _ = follower.kill();
     let _ = follower.wait();
     assert!(ask(&[&url("/messages")]).ends_with("\n401"), "tokens are still wanted");
-    assert!(ask(&["-H", TOKEN, &url("/replicate/state")]).ends_with("\n403"), "nobody acts as a node");
+    assert!(ask(&["-H", TOKEN, &url("/replicate/state")]).ends_with("\n403"), "no client acts as a node");
     let same = [
         "-H",
         TOKEN,

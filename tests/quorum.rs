@@ -1,4 +1,4 @@
-//! A master that has lost too many nodes is read-only, until they are back.
+//! A master that has lost too many nodes is read-only until they are back.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 

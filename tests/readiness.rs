@@ -1,4 +1,4 @@
-//! What orchestrators ask: is a node ready, can the cluster be written to, may a node be stopped?
+//! The questions of orchestrators: is a node ready, can the cluster be written to, may a node be stopped?
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system, over sockets")]
 
@@ -34,7 +34,7 @@ fn a_node_is_ready_when_it_can_serve_and_says_what_is_missing() {
     assert_eq!(get(&lonely.url("/readyz")).status, 503);
     assert_eq!(get(&lonely.url("/livez")).status, 200);
     let unknown = get(&lonely.url("/safe-to-stop"));
-    assert_eq!((unknown.status, &unknown.body["safe"]), (503, &json!(false)), "nobody can tell");
+    assert_eq!((unknown.status, &unknown.body["safe"]), (503, &json!(false)), "it is unknown");
 }
 
 #[test]

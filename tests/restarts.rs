@@ -1,4 +1,4 @@
-//! What each kind of node finds again when it is started again: real processes, real disks.
+//! What each kind of node finds at a restart: real processes, real disks.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
@@ -94,7 +94,7 @@ fn a_secondary_that_lost_its_disk_is_filled_again() {
     cluster.secondaries[0].kill();
     cluster.secondaries[0].lose_disk();
     cluster.secondaries[0].start();
-    // Until its master has noticed the restart, the cluster counts as writable, and this node does not know whom to ask.
+    // Until its master has noticed the restart, the cluster counts as writable, and this node does not know its master.
     wait_until("it is filled again", || cluster.secondaries[0].messages().len() == 10);
     cluster.wait_writable();
     assert_eq!(cluster.assert_same_everywhere().len(), 10);
@@ -115,7 +115,7 @@ fn a_master_whose_log_is_older_than_its_secondaries_writes_nothing_and_says_what
     cluster.master.lose_disk();
     copy(&backup, &cluster.master.data());
     cluster.master.start();
-    wait_until("the master is told", || cluster.master.health()["writable"] == false);
+    wait_until("the master stops writing", || cluster.master.health()["writable"] == false);
     let refused = cluster.post("refused");
     assert!(refused.status == 503 || refused.status == 502, "{refused:?}");
     let told = || cluster.master.health()["reason"].as_str().unwrap_or_default().to_owned();
@@ -134,7 +134,7 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
 fn what_the_masters_disk_lost_of_its_last_batch_is_taken_over_from_a_secondary() {
     let mut cluster = Cluster::start(&["1.5"]);
     let master = cluster.master.url("/messages");
-    let in_flight = thread::spawn(move || try_post(&master, &json!({ "message": "nobody knows" })));
+    let in_flight = thread::spawn(move || try_post(&master, &json!({ "message": "in flight" })));
     wait_until("both hold it", || cluster.secondaries[0].health()["last"] == 1 && cluster.master.health()["last"] == 1);
     cluster.master.kill();
     assert!(in_flight.join().unwrap().is_none(), "the writer does not know");
@@ -147,10 +147,10 @@ fn what_the_masters_disk_lost_of_its_last_batch_is_taken_over_from_a_secondary()
     wait_until("it is decided", || cluster.master.messages().len() == 1);
     cluster.wait_writable();
     assert_eq!(cluster.post("after").body["message_id"], 2);
-    assert_eq!(texts(&cluster.assert_same_everywhere()), ["nobody knows", "after"]);
+    assert_eq!(texts(&cluster.assert_same_everywhere()), ["in flight", "after"]);
 }
 
-/// As after a power loss, which the note of what is decided need not survive.
+/// As after a power loss, which a note of the high watermark need not survive.
 #[test]
 fn a_master_without_secondaries_shows_what_it_has_as_soon_as_it_starts() {
     let mut cluster = Cluster::start(&[]);
@@ -196,7 +196,7 @@ fn secondaries_of_the_configuration_are_those_of_the_latest_one() {
     assert_eq!(cluster.assert_same_everywhere().len(), 2);
 }
 
-/// Starts a master that is to be refused, and waits for its end.
+/// Starts a master that has to refuse, and waits for its end.
 fn master_on_the_data_of(node: &Node) -> Output {
     Command::new(env!("CARGO_BIN_EXE_master"))
         .args(["--port", "0"])
@@ -280,7 +280,8 @@ fn a_data_directory_is_verified_offline() {
     assert!(files() == before, "verify changed what it examined");
 }
 
-/// On a copy that nothing may be written to, as on a file system that is mounted read-only, and not as its owner.
+/// On a copy that cannot be written to, as on a file system that is mounted read-only, and as another user than its
+/// owner.
 #[test]
 fn a_copy_is_verified_by_a_user_who_may_only_read_it() {
     const NOBODY: u32 = 65_534;
@@ -308,7 +309,7 @@ fn a_copy_is_verified_by_a_user_who_may_only_read_it() {
     std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Such a message is visible at once, so one that was stored is shown, though the node was killed before it noted that.
+/// Such a message is visible at once. So the node shows one that was stored, even if a kill came before it noted that.
 #[test]
 fn a_bare_message_that_was_stored_is_shown() {
     let mut cluster = Cluster::prepare(&["0"]);

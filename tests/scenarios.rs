@@ -1,8 +1,8 @@
 //! Plays the scripts in `tests/scenarios`: the protocol, step by step, without a thread or a clock.
 //!
-//! The cluster is that of `tests/world`: the real leader, the real replicas, and a checker that checks every promise after
-//! each step. Here are only the words of the scripts, and what they print: what changed, as the nodes themselves tell it.
-//! `tests/scenarios/README.md` lists the commands.
+//! The cluster is that of `tests/world`: the real leader, the real replicas, and a checker that checks every promise
+//! after each step. This file has the commands of the scripts, and prints what changed, as the nodes themselves report
+//! it. `tests/scenarios/README.md` lists the commands.
 
 #![allow(clippy::disallowed_types, reason = "a test of the running system")]
 
@@ -106,7 +106,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(60);
 const MASTER: Node = Node::Master(0);
 
-/// What has to wait is due at once, except heartbeats: time passes only where a script says so.
+/// All waiting work is due at once, except heartbeats: time passes only where a script says so.
 fn settings() -> LeaderSettings {
     due_at_once(HEARTBEAT, 2)
 }
@@ -116,7 +116,7 @@ fn settings() -> LeaderSettings {
 enum Command {
     Start {
         secondaries: usize,
-        /// In seconds.
+        /// The back-off in seconds.
         #[arg(key)]
         backoff: Option<u64>,
         #[arg(key)]
@@ -126,7 +126,7 @@ enum Command {
     },
     Write {
         message: String,
-        /// So many copies; without it, one on each node.
+        /// The number of copies. Without it, one on each node.
         #[arg(key)]
         w: Option<usize>,
         #[arg(key)]
@@ -149,7 +149,7 @@ enum Command {
     Report(Secondary),
     Rejoin(Secondary),
     Ask(Secondary),
-    /// Tagged `[with_disk]`, or without its disk.
+    /// Keeps its disk if tagged `[with_disk]`.
     Restart(Secondary),
     RestartMaster {
         #[arg(key)]
@@ -189,7 +189,7 @@ impl FromStr for Secondary {
     }
 }
 
-/// The world, and what a script calls things.
+/// The world, and the names that a script uses for its parts.
 struct Cluster {
     world: World<Slate>,
     seen: Seen,
@@ -204,9 +204,9 @@ struct Cluster {
     writes: Vec<(Id, Id)>,
     texts: BTreeMap<Id, Arc<str>>,
     lines: Vec<String>,
-    /// Only what a client, a reader or an operator would notice is printed.
+    /// Whether only what a client, a reader or an operator would notice is printed.
     is_brief: bool,
-    /// The high watermark is noted after each step.
+    /// Whether the high watermark is noted after each step.
     is_noted: bool,
 }
 
@@ -223,7 +223,7 @@ impl Runner for Cluster {
 }
 
 impl Cluster {
-    /// A cluster of which every node takes part.
+    /// A cluster in which every node takes part.
     fn new(secondaries: usize, settings: LeaderSettings) -> Cluster {
         let mut world = World::new(secondaries, None, settings, Slate::of);
         world.nodes().into_iter().rev().for_each(|node| world.start(node, |_| false));
@@ -322,14 +322,14 @@ impl Cluster {
         self.process().members().find(|(member, _)| *member == place).map(|(_, view)| view.state)
     }
 
-    /// A detail: what only a script wants to know.
+    /// Prints a detail, which only matters to a script.
     fn note(&mut self, line: impl Into<String>) {
         if !self.is_brief {
             self.lines.push(line.into());
         }
     }
 
-    /// What a client, a reader or an operator would notice.
+    /// Prints what a client, a reader or an operator would notice.
     fn news(&mut self, line: impl Into<String>) {
         self.lines.push(line.into());
     }

@@ -1,10 +1,9 @@
-//! The whole cluster in one thread, with simulated time: one seed draws the cluster, its faults and its clients.
-//!
-//! See `simulation/mod.rs` for what is drawn and what must hold.
+//! The whole cluster in one thread, with simulated time. One seed draws the cluster, its faults and its clients;
+//! `simulation/mod.rs` says which, and what must hold.
 //!
 //! `cargo test --test simulation` plays some thousand seeds. `SIMULATION_SEEDS=1000000 cargo test --profile checked
-//! --test simulation seeds` plays more of them in memory (`real_store`: on the real one), `SIMULATION_MINUTES=30` as many
-//! as fit, from `SIMULATION_FROM` on; `SIMULATION_SEED=N` plays one and prints all that happens.
+//! --test simulation seeds` plays more of them in memory (`real_store`: on real files), `SIMULATION_MINUTES=30` as many
+//! as fit, and both begin with `SIMULATION_FROM`. `SIMULATION_SEED=N` plays one, and prints all that happens.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a test on many threads")]
 
@@ -23,7 +22,7 @@ use world::Node;
 use world::disk::{SimulatedDisk, Slate};
 use world::planted_bugs::PlantedBug;
 
-/// Seeds that once found something.
+/// Seeds that once broke a promise.
 const REGRESSIONS: &[u64] = &[];
 
 /// A seed that once caught [`PlantedBug::EnteredBeforeDropped`].
@@ -65,8 +64,7 @@ fn the_real_store_keeps_every_promise() {
     play_many("on disk", &[], 60, on_disks);
 }
 
-/// Plays the seed that was asked for; or those that are known, and then many one after another on every processor, until
-/// there are enough or time is over.
+/// Plays the requested seed, or the known ones and then others on every processor, up to the requested number or time.
 fn play_many(what: &str, known: &[u64], usually: u64, one: impl Fn(u64, bool) -> Outcome + Sync) {
     if let Some(seed) = random::variable("SIMULATION_SEED") {
         let outcome = one(seed, true);
@@ -118,11 +116,12 @@ fn play_many(what: &str, known: &[u64], usually: u64, one: impl Fn(u64, bool) ->
     all.assert_something_happened();
 }
 
-/// Each bug is found within a few thousand seeds.
+/// Some thousand seeds find each bug.
 #[test]
 fn every_planted_bug_is_caught() {
     for planted in PlantedBug::ALL {
-        // The one that shows only if a secondary is killed between two writes of a call is rare: begin where it is near.
+        // This bug shows only if a secondary is killed between two writes of a call, which is rare: begin near a seed
+        // that does.
         let first = if planted == PlantedBug::EnteredBeforeDropped { ENTERED_BEFORE_DROPPED_SHOWS } else { 1 };
         let caught = (first..=20_000)
             .chain(1..first)

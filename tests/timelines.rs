@@ -1,4 +1,4 @@
-//! Where the time of a write went: in its reply, and afterwards.
+//! The timeline of a write, in its reply and afterwards.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
@@ -17,7 +17,7 @@ fn trace(cluster: &Cluster, id: u64) -> Value {
     reply.body
 }
 
-/// One node's part in a trace, or one acknowledgement of a reply.
+/// Checks one node's part in a trace, or one acknowledgement of a reply.
 #[track_caller]
 fn part<'a>(list: &'a Value, server_id: &str) -> &'a Value {
     let found = list.as_array().expect("a list").iter().find(|part| part["server_id"] == server_id);

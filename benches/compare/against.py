@@ -1,7 +1,7 @@
 """Two builds of this log, measured in alternating pairs: `benches/compare/run --against DIR`.
 
-Times depend on the hour, so they are compared pair by pair, and a ratio comes with an interval that says how far to
-trust it. What a write costs in system calls, context switches, allocations and instructions depends on it much less.
+The speed of a machine varies over hours, so times are compared pair by pair, and each ratio has a confidence interval.
+The cost of a write in system calls, context switches, allocations and instructions varies much less.
 """
 
 import __main__ as run  # the script `run`, whose classes and measurements are used here
@@ -31,21 +31,21 @@ TROUBLES = (run.Trouble, OSError, ValueError, KeyError, TypeError, http.client.H
 
 
 class Build(run.Ours):
-    """One of the two builds. They take turns on the same ports."""
+    """One of the two builds. They use the same ports, one at a time."""
 
     def __init__(self, options, name, target):
         super().__init__(argparse.Namespace(**{**vars(options), "target": target}), 0)
         self.key = self.name = name
 
     def nodes(self):
-        """The nodes that are looked at. Both secondaries do the same."""
+        """The nodes to measure. Both secondaries do the same work."""
         return {"master": self.processes[-1].pid, "secondary-1": self.processes[0].pid}
 
 
 class Counted(Build):
     """A build whose allocations and events are counted while it is loaded, which slows it down only a little."""
 
-    # What else the machine does decides how often a thread waits, and how many writes share a sync: hence a median.
+    # Other load on the machine decides how often a thread waits, and how many writes share a sync: hence a median.
     rounds = 3
 
     def spawn(self, name, command, environment=None, user=None):
@@ -79,7 +79,7 @@ class Counted(Build):
         with run.running(self, self.options.temp / f"{self.key}-counted"):
             for writers in COUNTED_WRITERS:
                 run.load_once(self, writers, run.WARM_UP_SECONDS)
-                # The log says how many writes there were: the load leaves out those that were answered after its time.
+                # The log has the number of writes: the load leaves out those whose reply came after its time.
                 held, before = self.held(), self.counts()[0]
                 text = run.load_once(self, writers, self.options.seconds)[0]
                 allocations, events = self.counts()
@@ -100,7 +100,7 @@ class Simulated(Build):
         return super().spawn(name, [*valgrind, *command], environment, user)
 
     def instructions(self, writes):
-        """Those of each node from its start to its end."""
+        """The instructions of each node from its start to its end."""
         with run.running(self, self.options.temp / f"{self.key}-simulated"):
             profiles = {node: self.directory / f"{node}.callgrind" for node in self.nodes()}
             body = json.dumps({"message": "x" * run.MESSAGE_BYTES})
@@ -110,8 +110,8 @@ class Simulated(Build):
                 reply = master.getresponse()
                 if reply.read() and reply.status != 201:
                     raise run.Trouble(f"a write was answered by {reply.status}")
-                # What is done after the reply costs less if the next write comes before it, which depends on how fast
-                # the simulator is at the moment.
+                # Work after the reply costs less if the next write comes before it, which depends on the speed of the
+                # simulator.
                 time.sleep(CALLGRIND_PAUSE_SECONDS)
             master.close()
             self.stop()  # a profile is written at the end
@@ -119,13 +119,13 @@ class Simulated(Build):
             return {node: int(re.search(r"^totals: (\d+)", text, re.M)[1]) for node, text in texts.items()}
 
     def count(self):
-        """As above. Start and end cost the same in both runs, so the difference is what the writes cost."""
+        """Start and end cost the same in both runs, so the difference is the cost of the writes."""
         (few, many), (less, more) = CALLGRIND_WRITES, map(self.instructions, CALLGRIND_WRITES)
         yield from (((1, node, "instructions"), (more[node] - less[node]) / (many - few)) for node in more)
 
 
 def find_build(name, directory, options):
-    """Copies the binaries of a directory, a target directory or a checkout: a build meanwhile may replace them."""
+    """Copies the binaries of a directory, a target directory or a checkout, because a build may replace them."""
     for place in (directory, directory / "release", directory / "target/release"):
         if all((place / binary).is_file() for binary in Build.binaries):
             copies = options.temp / name
@@ -138,7 +138,7 @@ def find_build(name, directory, options):
 
 
 def ways_to_count(options):
-    """Classes that count what can be counted here; the rest is named."""
+    """Classes that count what can be counted here. Prints the rest."""
     options.allocations = options.temp / "allocations.so"
     run.output("cc", "-O2", "-shared", "-fPIC", "-o", options.allocations, run.HERE / "allocations.c")
     if not options.allocations.exists():
@@ -155,7 +155,7 @@ def ways_to_count(options):
     return [Counted, Simulated] if simulated else [Counted]
 
 
-# What the figures say.
+# Statistics.
 
 
 def interval(values):
@@ -214,12 +214,12 @@ def report(lines, options):
     run.say(f"\n{options.runs} pairs of {options.seconds} s: medians, and the median of the ratios ours / theirs")
     say_table(["clients", "", "theirs", "ours", "ratio", "95 % interval", ""], *times(Results(lines)))
     run.say("  An interval takes six pairs or more. Of twenty intervals of equal builds, one excludes 1 by chance;")
-    run.say("  the times of one number of clients go together.")
+    run.say("  the times for one number of clients are correlated.")
     run.say("\nA write costs (with many writers that depends on how many share a sync)")
     say_table(["writers", "", "theirs", "ours", "ratio"], *counts(lines))
 
 
-# The whole.
+# The program.
 
 
 def measure(options, record):
@@ -249,11 +249,11 @@ def compare(options):
         run.say(f"error: {trouble}")
         return 2
     except KeyboardInterrupt:
-        run.say("stopped; everything that was started has been ended")
+        run.say("stopped, and all started processes have ended")
         return 130
     finally:
         if any(line["kind"] == "trouble" for line in lines):
-            run.say(f"the logs of what failed are in {options.temp}")
+            run.say(f"the logs of the failed systems are in {options.temp}")
         else:
             shutil.rmtree(options.temp, ignore_errors=True)
     return 0 if any(line["kind"] == "result" for line in lines) else 1

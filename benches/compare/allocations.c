@@ -1,7 +1,7 @@
 /* Counts the allocations of a process, for `run --against`: a library for LD_PRELOAD.
  *
- * The counters lie in the file that ALLOCATIONS_FILE names, as two 64-bit numbers: calls, and the bytes asked for. It
- * is mapped: another process can read it at any time, and counting makes no system call that would be counted, too.
+ * The counters are in the file that ALLOCATIONS_FILE names, as two 64-bit numbers: calls, and requested bytes. The file
+ * is mapped: another process can read it at any time, and counting makes no system call that would count as well.
  */
 
 #define _GNU_SOURCE
@@ -22,7 +22,7 @@ struct counters {
     uint64_t calls, bytes;
 };
 
-/* Counts what is allocated before the file is mapped, and everything if there is no file. */
+/* Counts allocations before the file is mapped, and all of them if there is no file. */
 static struct counters unpublished, *counters = &unpublished;
 
 __attribute__((constructor)) static void publish(void) {

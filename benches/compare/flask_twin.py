@@ -1,5 +1,5 @@
 """A Flask twin of the seeds, for `benches/compare/run`: everything in memory, a request to each secondary in parallel
-threads, all of them awaited, then 201.
+threads, and a 201 when all of them have ended.
 
     flask_twin.py secondary PORT
     flask_twin.py master PORT HOST:PORT...

@@ -3,7 +3,7 @@
  *   load PROTOCOL PORT CLIENTS SECONDS BYTES
  *
  * Every client sends its next message when the last one was acknowledged. It prints one line of JSON. `run` compiles it
- * and starts it; it is as plain as test_client's own load, so that the clients of all systems cost about the same.
+ * and starts it. It is as plain as test_client's own load, so that the clients of all systems cost about the same.
  *
  *   messages   POST /messages with {"message": ...}, answered by 201 (ours, to compare this client with test_client)
  *   redis      RPUSH log MESSAGE and WAIT 2 1000, sent together; done when WAIT says that both replicas have it
@@ -28,7 +28,7 @@
 
 enum { CLIENTS_MAX = 4096, BYTES_MIN = 16, BYTES_MAX = 8192, IN_BYTES = 65536, OUT_BYTES = 1 << 20, SLOTS = 8192 };
 
-/* How long the last answers are waited for. */
+/* How long it waits for the last answers. */
 static const double DRAIN_SECONDS = 2.0;
 
 struct connection {
@@ -55,7 +55,7 @@ static enum { CLOSED, OPEN, ANSWERED } streams[SLOTS];
 static uint32_t next_stream = 1;
 static int in_flight;
 
-/* What is to be sent on the shared connection. */
+/* The bytes to send on the shared connection. */
 static char out[OUT_BYTES];
 static size_t out_bytes;
 
@@ -91,7 +91,7 @@ static void count(double begun) {
     latencies[done++] = (uint32_t)((ended - begun) * 1e6);
 }
 
-/* A text that no other message has. */
+/* A unique text. */
 static void write_message(char *text) {
     memset(text, 'x', message_bytes);
     char number[32];
@@ -424,7 +424,7 @@ static void flush(struct connection *connection) {
     out_bytes = 0;
 }
 
-/* The whole. */
+/* The program. */
 
 static int order(const void *left, const void *right) {
     uint32_t a = *(const uint32_t *)left, b = *(const uint32_t *)right;

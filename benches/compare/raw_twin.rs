@@ -1,10 +1,10 @@
-//! The floor of `benches/compare`: what the protocol costs without a server library, a store or a line of care.
+//! The lower bound of `benches/compare`: the cost of the protocol without a server library, a store or error handling.
 //!
 //! A master and its secondaries, as ours: every message is on the disk of all of them before the client gets its 201,
-//! and messages that arrive meanwhile share the next round. Everything else is left out: no fates, no restarts, no
-//! time-outs, no checks of what comes in. Requests are read by hand, a connection to each secondary lasts for ever, and
-//! one thread runs all rounds. So it is not a log to use; it shows what physics and the kernel take. Its master can also
-//! listen through `tiny_http`, and do everything else in the same way: the difference is what that library takes.
+//! and messages that arrive meanwhile share the next round. Everything else is left out: decisions, restarts, timeouts,
+//! checks of requests. Requests are parsed by hand, a connection to each secondary lasts for ever, and one thread runs
+//! all rounds. It is not a log to use: it shows the cost of the disk and the kernel. Its master can also listen through
+//! `tiny_http`, and do everything else in the same way: the difference is the cost of that library.
 //!
 //! ```text
 //! raw_twin secondary PORT FILE
@@ -22,7 +22,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What is answered to whatever has no body: those who measure ask for a sign of life first.
+/// The reply to a request without a body: load programs ask for the health first.
 const HEALTHY: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 59\r\n\r\n\
                        {\"status\":\"healthy\",\"role\":\"master\",\"server_id\":\"raw-twin\"}";
 
@@ -83,7 +83,7 @@ fn serve_as_secondary(port: &str, file: &str) -> io::Result<()> {
     }
 }
 
-/// A message, and whom to answer.
+/// A message, and the connection of its client.
 struct Waiting {
     message: String,
     client: Client,
@@ -115,7 +115,7 @@ struct Queue {
 
 impl Queue {
     fn push(&self, message: String, client: Client) {
-        let mut waiting = self.waiting.lock().expect("nobody panics with it");
+        let mut waiting = self.waiting.lock().expect("no thread panics with it");
         waiting.push(Waiting { message, client });
         let is_first = waiting.len() == 1;
         drop(waiting);
@@ -191,13 +191,13 @@ fn read_requests(client: &Arc<TcpStream>, queue: &Queue) -> io::Result<()> {
     }
 }
 
-/// Sends each round to all secondaries, makes it durable here meanwhile, and answers when all have it.
+/// Sends each round to all secondaries, makes it durable here meanwhile, and replies when all have it.
 fn run_rounds(mut log: Log, mut peers: Vec<TcpStream>, queue: &Queue) -> io::Result<()> {
     let mut id: u64 = 0;
     loop {
-        let mut waiting = queue.waiting.lock().expect("nobody panics with it");
+        let mut waiting = queue.waiting.lock().expect("no thread panics with it");
         while waiting.is_empty() {
-            waiting = queue.filled.wait(waiting).expect("nobody panics with it");
+            waiting = queue.filled.wait(waiting).expect("no thread panics with it");
         }
         let taken = waiting.len().min(ROUND_MESSAGES_MAX);
         let messages: Vec<Waiting> = waiting.drain(..taken).collect();
@@ -213,7 +213,7 @@ fn run_rounds(mut log: Log, mut peers: Vec<TcpStream>, queue: &Queue) -> io::Res
         }
         for Waiting { client, .. } in messages {
             id += 1;
-            // A client that went away misses its answer, as everywhere.
+            // The client may have closed its connection.
             let _ = client.answer(&created(id, peers.len(), timestamp_ms));
         }
     }

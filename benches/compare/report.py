@@ -1,4 +1,4 @@
-"""The report of `benches/compare/run`, and its plot: nothing but what the lines of results say."""
+"""The report of `benches/compare/run`, and its plot, made only from the lines of results."""
 
 import statistics
 
@@ -40,7 +40,7 @@ def figure(number):
 
 
 def spread(values):
-    """The median, and the least and the greatest."""
+    """The median, with the least and the greatest."""
     values = list(values)
     if not values:
         return "–"
@@ -76,7 +76,7 @@ def load_tables(results):
 
 
 def ratios(results, key, clients, field):
-    """Ours over the other's, run by run."""
+    """Our figure divided by the other's, run by run."""
     ours, theirs = (results.values(name, clients, field) for name in ("ours", key))
     return [ours[run] / theirs[run] for run in ours if theirs.get(run)]
 
@@ -121,7 +121,7 @@ def tell_losses(results):
         if line["failed"]:
             place = f"{results.name(line['system'])}, {line['clients']} clients, run {line['run']}"
             lines.append(f"- {place}: {line['failed']} of {line['writes'] + line['failed']} ({line['first_failure']})")
-    return "Writes that failed or were not answered:\n\n" + "\n".join(lines) if lines else ""
+    return "Writes that failed or got no reply:\n\n" + "\n".join(lines) if lines else ""
 
 
 def report(results, plot_name):
@@ -144,8 +144,8 @@ def report(results, plot_name):
     left_out, losses = tell_left_out(results), tell_losses(results)
     return f"""# Benchmarks against others
 
-Written by `benches/compare/run` on {facts['date']}; do not edit it by hand. One machine, one go of the
-script, the same workload for all: compare within these tables, and expect other figures elsewhere.
+Written by `benches/compare/run` on {facts['date']}; do not edit it by hand. All systems ran on one machine,
+in one run of the script, under the same load. Compare figures only within these tables.
 
 ![Writes a second by system, with the spread of the runs]({plot_name})
 
@@ -155,8 +155,8 @@ Three members of each system on loopback, data on one file system, one system at
 kept connections, each sending its next message of {facts['bytes']} bytes when the last one was acknowledged.
 {how_often}.
 In each run and for each number of clients: {facts['warm_up']} s of warm-up, then {facts['seconds']} s measured.
-Figures are medians, with the least and the greatest of the runs in brackets. Each system that can be asked how much it
-holds (all but the twins) was asked after each load, and held at least what it had acknowledged.
+Figures are medians, with the least and the greatest of the runs in brackets. After each load, each
+system that reports its number of writes (all but the twins) held at least what it had acknowledged.
 
 | Fact | Value |
 | --- | --- |
@@ -170,28 +170,27 @@ Server CPU is the time on a core of all processes of a system, from `/proc/PID/s
 is that of the load program, which runs on the same cores and takes them from the servers. Memory is that of all
 processes of a system while it is loaded, pages that processes share counted once.
 
-## Who was measured, and what their acknowledgement means
+## The systems, and what their acknowledgement means
 
 {table(['System', 'Version', 'An acknowledged write is', 'Configuration', 'Load from'], systems)}
 {left_out or 'Nothing was left out.'}
 
 ## What is not comparable
 
-- Not all promise the same: see the column above. One that does not sync, or syncs on a majority, waits for less than
-  one that waits for three disks. One that waits for a majority goes on when a member is down, and elects a new leader;
-  this log does neither by default.
-- Redis is acknowledged by replicas when they received a write, before their own disks have it.
+- The systems promise different things: see the column above. A system that does not sync, or syncs on a majority, waits
+  for less than one that waits for three disks. A system that waits for a majority goes on when a member is down, and
+  elects a new leader. This log does neither by default.
+- Redis replicas acknowledge a write when they receive it, before their own disks have it.
 - PostgreSQL, etcd and Redis do more than a log does: tables with an index, keys with a history, data types.
-- The twins are not products. The Flask twin shows what the obvious program does; the raw-socket twin what this protocol
-  costs without a server library, a store, time-outs or restarts; the same behind `tiny_http` what of that difference
-  is the library's: what is left between it and this log is this log's own.
+- The twins are not products. The Flask twin is the obvious program. The raw-socket twin shows the cost of this protocol
+  without a server library, a store, timeouts or restarts. The raw-socket twin behind `tiny_http` adds the cost of that
+  library. The rest of the difference is the cost of this log itself.
 - The load programs differ: pgbench for PostgreSQL (one thread, its own log of transactions switched on for the
   percentiles), `test_client bench` for Flask, whose server ends a connection with each reply, and
   `benches/compare/load.c` for all others. Their cost is in the tables.
 - PostgreSQL gets the same text each time, the others a different one. etcd over gRPC shares one connection, all others
-  have one for each client. pgbench opens them within its time; what happens until then is not counted, neither writes
-  nor CPU.
-- A closed loop makes light of stalls: while a system stalls, its clients send nothing.
+  have one for each client. pgbench opens them within its time, and nothing counts until then.
+- A closed loop understates stalls: while a system stalls, its clients send nothing.
 - Servers and load share {facts['cores']} cores, so a system that needs less CPU gains more here than on separate
   machines, and the network costs nothing.
 
@@ -219,17 +218,17 @@ Server CPU a write (less than 1: this log needs less):
 {ratio_table(results, 'server_cpu_us')}
 ## Where others are ahead
 
-By the medians above; differences within the spread say nothing.
+By the medians above. Differences within the spread are noise.
 
 {where_rivals_lead(results)}
-## Again
+## Run it again
 
 ```console
 $ {BUILD} && benches/compare/run
 ```
 
 It needs Linux and Python 3.9, installs nothing, and names what is missing with its Debian package; `--install` fetches
-that. `--help` tells the rest.
+that. `--help` lists all options.
 """
 
 
@@ -246,7 +245,7 @@ STYLE = """
 
 
 def plain(text):
-    """Without Markdown, and safe in SVG."""
+    """The text without Markdown, and safe in SVG."""
     return text.replace("`", "").replace("*", "").replace("&", "&amp;").replace("<", "&lt;")
 
 
@@ -255,7 +254,7 @@ def how_many(results):
 
 
 def plot(results):
-    """Writes a second at 64 clients, or at the most that was measured below that."""
+    """A chart of writes a second at 64 clients, or at the highest measured number below that."""
     clients = max((number for number in results.clients if number <= 64), default=max(results.clients))
     keys = sorted(results.measured(clients), key=lambda key: -results.median(key, clients, "writes_per_second"))
     left, right, top, row = 330, 90, 64, 44
@@ -300,7 +299,7 @@ def plot(results):
 def write_report(lines, out):
     results = Results(lines)
     if not results.results:
-        print("nothing was measured; no report is written", flush=True)
+        print("nothing was measured, so no report is written", flush=True)
         return False
     picture = out.with_suffix(".svg")
     out.parent.mkdir(parents=True, exist_ok=True)

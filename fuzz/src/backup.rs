@@ -1,4 +1,4 @@
-//! A backup, restored by the program that people use: into the log that its lines tell, or not at all.
+//! Restores a backup with the program that operators use: the result is the log in its lines, or an error.
 
 use replicated_log::cli::run;
 use replicated_log::cli::settings::MasterFlags;
@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 const ALL: ReadLimit = ReadLimit { slots_max: usize::MAX, bytes_max: usize::MAX };
 
-/// Restores the bytes; and the same lines with an end that confirms them, because nobody guesses a SHA-256.
+/// Restores the bytes, and the same lines with the hash that confirms them, because no fuzzer guesses a SHA-256.
 pub fn check(bytes: &[u8]) {
     let lines: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
     restore(bytes, &lines);
@@ -21,7 +21,7 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// The slots of the lines after the first, up to one that is none.
+/// The slots of the lines after the first, up to the first line that is no slot.
 fn slots(lines: &[&[u8]]) -> Vec<Slot> {
     let slot = |line: &&[u8]| match Line::parse(line) {
         Ok(Line::Slot(slot)) => Some(slot),

@@ -1,5 +1,5 @@
-//! A life of a replica: calls that a master might send, and some that none should, answers about decisions, messages of other
-//! masters, restarts.
+//! A sequence of events for a replica: calls that a master might send, and some that none should, answers about
+//! decisions, messages of other masters, restarts.
 
 use super::choices::Choices;
 use super::node::Node;
@@ -9,10 +9,10 @@ use replicated_log::protocol::{
 use replicated_log::wire::node::Envelope;
 use std::sync::Arc;
 
-/// Steps of a life: longer ones find nothing that shorter ones do not.
+/// Longer sequences find nothing that shorter ones do not.
 const STEPS_MAX: usize = 64;
 
-/// Lives through what the bytes choose. See `node.rs` for what must hold.
+/// Runs the sequence that the bytes choose. See `node.rs` for what must hold.
 pub fn check(bytes: &[u8]) {
     let mut choices = Choices::new(bytes);
     let mut node = Node::new();
@@ -87,7 +87,7 @@ fn history(choices: &mut Choices<'_>, latest: Epoch) -> Option<EpochHistory> {
     EpochHistory::new(vec![entry(earlier, 1), entry(latest.get(), choices.below(16))])
 }
 
-/// What a call covers: mostly every id once.
+/// The ids that a call covers: mostly every id once.
 fn slots(choices: &mut Choices<'_>, node: &Node, epoch: Epoch) -> (Id, Id, Vec<Arc<Entry>>, Vec<Id>) {
     let last = node.follower().last();
     let after = if choices.one_in(8) {

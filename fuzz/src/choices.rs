@@ -1,4 +1,4 @@
-//! Bytes as choices.
+//! Reads bytes as choices.
 
 /// Reads choices out of bytes. After the last byte every choice is the first one.
 pub(super) struct Choices<'a>(&'a [u8]);
@@ -23,7 +23,7 @@ impl<'a> Choices<'a> {
         u64::from(self.byte() % bound)
     }
 
-    /// Whether the rarer of two things happens. The byte 0 says no.
+    /// True once in so many times. The byte 0 means false.
     pub(super) fn one_in(&mut self, times: u8) -> bool {
         self.byte() % times == times - 1
     }

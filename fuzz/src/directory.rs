@@ -1,4 +1,4 @@
-//! Damage to the files of a data directory: it is read exactly as it was written, or refused with a sentence.
+//! Damage to the files of a data directory: the store reads it exactly as it was written, or refuses it with an error.
 
 use super::choices::Choices;
 use replicated_log::protocol::{Entry, Epoch, EpochHistory, Id, Incarnation, KeyedWrite, LogId, Slot, Watermark};
@@ -62,12 +62,12 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// Damage that disks and people do: some bytes changed, taken from elsewhere, or zero; an end that is missing; a part that
-/// is there twice.
+/// Damages a file as disks and people do: some bytes change, come from elsewhere, or are zero, the end is missing, or a
+/// part is there twice.
 fn damage(choices: &mut Choices<'_>, file: &mut Vec<u8>) {
     let place = |choices: &mut Choices<'_>, length: usize| {
         let number = usize::from(choices.byte()) << 8 | usize::from(choices.byte());
-        // Pages and sectors begin at round places.
+        // Pages and sectors begin at multiples of 512.
         let scale = if choices.one_in(2) { 512 } else { 1 };
         number * scale % (length + 1)
     };
@@ -103,8 +103,8 @@ fn damage(choices: &mut Choices<'_>, file: &mut Vec<u8>) {
     }
 }
 
-/// A floor of which the newer half is damaged promises less. If the log is damaged, too, its end may be gone unnoticed, but
-/// what is read was written there at some time.
+/// If the newer half of the watermark file is damaged, the older half promises less. If the log is damaged too, its end
+/// may be missing unnoticed, but what the store reads was written there at some time.
 fn check_with_older_watermark_file(image: &Image, found: &Content, log_is_changed: bool) {
     let written = &image.content;
     assert!(found.watermark.decided <= written.watermark.decided, "{found:?}");
@@ -135,7 +135,7 @@ fn content(store: &dyn Store) -> Result<Content, StoreError> {
 }
 
 impl Image {
-    /// A log with a bit of everything. What is appended last is only in the write-ahead log.
+    /// A log with slots of every kind. Its last slots are only in the write-ahead log.
     fn new(is_stopped: bool) -> Image {
         let directory = TempDir::new().expect("a directory");
         let store = Disk::open(directory.path()).expect("a new store");
@@ -159,7 +159,7 @@ impl Image {
     }
 }
 
-/// The checkpointer of the last owner may hold the directory for a moment.
+/// Opens a directory, with retries: the checkpointer of the last owner may still hold it.
 fn reopen(directory: &Path) -> Arc<Disk> {
     loop {
         match Disk::open(directory) {

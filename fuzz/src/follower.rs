@@ -1,8 +1,9 @@
-//! A life of a follower whose jobs overlap: calls of one master that arrive in any order, some with an artificial delay,
+//! A sequence of overlapping events for a follower: calls of one master in any order, some with an artificial delay,
 //! readers, answers of the master, a store that fails halfway or cannot be read, time.
 //!
-//! Whatever happens: one effect is under way at a time, what is shown is noted, what is acknowledged is held, a reader who was
-//! told that nothing is missing sees what its master had decided, and at the end every ticket has had its reply.
+//! In every sequence one effect is under way at a time, what is shown is noted, what is acknowledged is held, and a
+//! reader whose answer claims to be complete sees what its master had decided. At the end every ticket has had its
+//! reply.
 
 use super::choices::Choices;
 use replicated_log::protocol::follower::{Called, Effect, Event, ForeignMessage, Ready, Reply};
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Steps of a life: longer ones find nothing that shorter ones do not.
+/// Longer sequences find nothing that shorter ones do not.
 const STEPS_MAX: usize = 160;
 /// After so many rounds in which everything under way ends, every ticket must have had its reply.
 const ENDINGS_MAX: usize = 200;
@@ -23,7 +24,7 @@ const LOG: LogId = LogId::new(1);
 const MASTER: Incarnation = Incarnation::new(7);
 const EPOCH: Epoch = Epoch::new(1);
 
-/// Lives through what the bytes choose.
+/// Runs the sequence that the bytes choose.
 pub fn check(bytes: &[u8]) {
     let mut choices = Choices::new(bytes);
     let mut node = Node::new();
@@ -50,7 +51,7 @@ struct Node {
     effect: Option<Effect>,
     is_asking: bool,
     arriving: usize,
-    /// The high watermark of the master, which never refuses anything.
+    /// The high watermark of the master, which never refuses a message.
     decided: Id,
 }
 
@@ -228,7 +229,7 @@ impl Node {
         self.is_asking |= ask.is_some();
     }
 
-    /// Everything under way ends.
+    /// Ends everything that is under way.
     fn end(&mut self) {
         for _ in 0..ENDINGS_MAX {
             while self.arriving > 0 {

@@ -1,12 +1,13 @@
-//! What a client sends to a node: a master without secondaries, in this process, so that the fuzzer sees what it covers.
+//! The bytes of a client, sent to a master without secondaries in this process, so that the fuzzer sees what they
+//! cover.
 //!
-//! Not thrown is what the HTTP library is known to do wrong (see `src/http/mod.rs`): for request lines of `HTTP/2`
-//! and `HTTP/3` and for declared bodies of more than 64 MiB it keeps a thread and two descriptors for good; an expectation
-//! that it does not know it answers before, or amid, the replies to earlier requests.
+//! Left out are the known bugs of the HTTP library (see `src/http/mod.rs`): for request lines of `HTTP/2` and `HTTP/3`,
+//! and for declared bodies of more than 64 MiB, it leaks a thread and two descriptors. It answers an expectation that
+//! it does not know before, or amid, the replies to earlier requests.
 //!
-//! One connection of some ten thousand is not answered to its end in time on a machine that is short of processors, mostly
-//! where `GET /metrics` counts the connections of a system that has just ended tens of thousands of them. A few are borne
-//! with, and told, so that they do not hide other findings.
+//! With too few processors, one connection of some ten thousand does not end in time, mostly where `GET /metrics`
+//! counts the connections of a system that has just ended tens of thousands of them. The target prints and tolerates a
+//! few ([`ENDLESS_EVERY`]), so that they do not hide other findings.
 
 use replicated_log::cli::run;
 use replicated_log::cli::settings::MasterFlags;
@@ -20,11 +21,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything may take that normally takes milliseconds.
+/// The timeout for what normally takes milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a reply may pause that may go on for ever.
+/// The longest pause in a reply that may go on for ever.
 const STREAM_TIMEOUT: Duration = Duration::from_millis(50);
-/// Threads and descriptors of a node that serves one client at a time; connections that end overlap a little.
+/// Threads and descriptors of a node that serves one client at a time. Connections that end overlap a little.
 const THREADS_MAX: usize = 500;
 const DESCRIPTORS_MAX: usize = 500;
 const CENSUS_EVERY: u64 = 200;
@@ -40,7 +41,7 @@ struct Node {
 
 static NODE: LazyLock<Node> = LazyLock::new(Node::start);
 
-/// Sends the bytes, closes its side, and reads what is answered.
+/// Sends the bytes, closes its side, and reads the replies.
 pub fn check(bytes: &[u8]) {
     if is_known_hole(bytes) {
         return;
@@ -61,7 +62,7 @@ fn contains(bytes: &[u8], word: &str) -> bool {
     bytes.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
 }
 
-/// What stands behind each place of a word.
+/// The bytes that follow each place of a word.
 fn words<'a>(bytes: &'a [u8], word: &'static str) -> impl Iterator<Item = &'a [u8]> {
     let places = (0..bytes.len()).filter(move |&at| contains(&bytes[at..bytes.len().min(at + word.len())], word));
     places.map(move |at| &bytes[at + word.len()..])
@@ -70,7 +71,7 @@ fn words<'a>(bytes: &'a [u8], word: &'static str) -> impl Iterator<Item = &'a [u
 fn is_known_hole(bytes: &[u8]) -> bool {
     const DIGITS_OF_64_MIB: usize = 8;
     let is_vast = bytes.split(|byte| !byte.is_ascii_digit()).any(|digits| digits.len() >= DIGITS_OF_64_MIB);
-    // Whoever waits for messages and posts some behind that gets no answer that this client would wait for.
+    // A post behind a read that waits for messages gets no reply within this client's timeout.
     let posts_behind = may_stream(bytes) && contains(bytes, "POST");
     let expectations = words(bytes, "Expect:").map(<[u8]>::trim_ascii_start);
     let mut expects_other = expectations.map(|rest| !contains(&rest[..rest.len().min(14)], "100-continue\r\n"));
@@ -98,7 +99,7 @@ impl Node {
         let directory = tempfile::tempdir().expect("a directory");
         let token = directory.path().join("token");
         fs::write(&token, "a-token-that-no-input-guesses-7e6d1f0c95").expect("a file");
-        // Another process may take the port in between; then the next one is tried.
+        // Another process may take the port in between: then the next one is tried.
         for _ in 0..16 {
             let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port").local_addr().unwrap();
             let flags = [
@@ -125,7 +126,8 @@ impl Node {
         panic!("the node does not start");
     }
 
-    /// A connection from an address of its own: a port from which a connection was ended is not served for a moment.
+    /// A connection from an address of its own: the node does not serve a port right after it has ended a connection
+    /// from it.
     fn connect(&self) -> std::io::Result<TcpStream> {
         static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
         let [.., third, fourth] = CONNECTIONS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
@@ -135,12 +137,12 @@ impl Node {
         Ok(socket.into())
     }
 
-    /// What comes back, and whether that is all of it.
+    /// What the node sends, and whether that is complete.
     fn throw(&self, bytes: &[u8]) -> (Vec<u8>, bool) {
         let mut connection = self.connect().expect("the node accepts");
         let timeout = if may_stream(bytes) { STREAM_TIMEOUT } else { TIMEOUT };
         connection.set_read_timeout(Some(timeout)).unwrap();
-        // A node that has answered already may be gone: that is its right.
+        // A node may have answered and closed the connection already.
         let _ = connection.write_all(bytes);
         let _ = connection.shutdown(Shutdown::Write);
         let (mut answer, began) = (Vec::new(), Instant::now());
@@ -174,7 +176,7 @@ impl Node {
         (reply.status == 200).then_some(reply.json)?
     }
 
-    /// How many messages it shows; it must answer whatever came before.
+    /// The number of messages that the node shows. It must answer this after any input.
     fn visible(&self) -> u64 {
         let health = self.try_ask("GET /health").expect("the node answers");
         health["message_count"].as_u64().unwrap_or_else(|| panic!("no number of messages in {health}"))
@@ -187,7 +189,7 @@ struct Reply {
 }
 
 impl Reply {
-    /// How many messages it acknowledges, at most.
+    /// The most messages that the replies acknowledge.
     fn written(&self) -> u64 {
         match &self.json {
             Some(json) if (200..300).contains(&self.status) => json["count"].as_u64().unwrap_or(1),
@@ -196,7 +198,7 @@ impl Reply {
     }
 }
 
-/// Replies behind each other, as a strict client reads them.
+/// Replies one after another, as a strict client reads them.
 struct Replies<'a> {
     rest: &'a [u8],
     /// Whether the node ended the connection: then the last reply is whole, too.
@@ -221,7 +223,7 @@ impl Replies<'_> {
         replies
     }
 
-    /// The next reply; `None` if it is not all here.
+    /// The next reply, or `None` if it is incomplete.
     fn next(&mut self) -> Option<Reply> {
         let length = self.rest.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
         let head = std::str::from_utf8(&self.rest[..length]).expect("a head is ASCII");

@@ -1,7 +1,8 @@
-//! A life of a leader: posts, ticks, what its disk reports, what secondaries answer, members that come and go, a stop.
+//! A sequence of events for a leader: posts, ticks, results of its disk, answers of secondaries, members that come and
+//! go, a stop.
 //!
-//! Only events come whose preconditions hold, see `Event` and `Ready`; what secondaries say may be anything. After every
-//! step what the leader asks for must be possible, and what it tells its clients must be true of its disk.
+//! It contains only events whose preconditions hold, see `Event` and `Ready`, but secondaries may answer anything.
+//! After every step it must be possible to do what the leader asks for, and its replies to clients must match its disk.
 
 use super::choices::Choices;
 use replicated_log::protocol::{
@@ -13,15 +14,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Steps of a life: longer ones find nothing that shorter ones do not.
+/// Longer sequences find nothing that shorter ones do not.
 const STEPS_MAX: usize = 160;
-/// After so many rounds in which everything under way ends, every client must have its answer.
+/// After so many rounds in which everything under way ends, every client must have its reply.
 const ENDINGS_MAX: usize = 64;
 const MEMBERS_MAX: u32 = 5;
 const LOG: LogId = LogId::new(1);
 const MASTER: Incarnation = Incarnation::new(7);
 
-/// Lives through what the bytes choose.
+/// Runs the sequence that the bytes choose.
 pub fn check(bytes: &[u8]) {
     let mut choices = Choices::new(bytes);
     let mut master = Master::begin(&mut choices);
@@ -36,7 +37,7 @@ pub fn check(bytes: &[u8]) {
     master.end(choices.one_in(2));
 }
 
-/// What has been told to a client.
+/// The replies that a client has got.
 #[derive(Debug, Default)]
 struct Told {
     accepted: bool,
@@ -111,7 +112,7 @@ impl Master {
         }
     }
 
-    /// What happens next; nothing, if the bytes choose what cannot happen now.
+    /// The next event, or `None` if the bytes choose one that cannot happen now.
     fn next(&mut self, choices: &mut Choices<'_>) -> Option<Event> {
         match choices.below(16) {
             0..=2 => Some(Event::Posted(self.post(choices))),
@@ -187,7 +188,7 @@ impl Master {
         self.note.take().map(|_| Event::WatermarkNoted)
     }
 
-    /// A call ends. What the secondary says may be anything, even that it holds what was never sent.
+    /// Ends a call. The secondary may answer anything, even that it holds what no master sent.
     fn answer(&mut self, choices: &mut Choices<'_>) -> Option<Event> {
         if self.calls.is_empty() {
             return None;
@@ -248,7 +249,8 @@ impl Master {
         }
     }
 
-    /// Everything under way ends, and time passes, until nothing is left to tell. Calls are acknowledged, or fail.
+    /// Ends everything that is under way, and lets time pass, until no reply is left to give. Calls are acknowledged,
+    /// or fail.
     fn end(&mut self, are_acknowledged: bool) {
         for _ in 0..ENDINGS_MAX {
             while let Some(event) = self.next_ending(are_acknowledged) {
@@ -262,7 +264,7 @@ impl Master {
         }
         let waiting: Vec<_> = self.clients.iter().filter(|(_, told)| !told.done).collect();
         assert!(waiting.is_empty(), "these clients have no answer: {waiting:?}; {:?}", self.leader);
-        assert_eq!(self.leader.waiting(), 0, "the leader has answered everybody");
+        assert_eq!(self.leader.waiting(), 0, "the leader has answered every client");
     }
 
     fn next_ending(&mut self, are_acknowledged: bool) -> Option<Event> {
@@ -289,7 +291,7 @@ fn failed_call(event: &Event) -> Option<Dispatch> {
     }
 }
 
-/// What must hold.
+/// The checks.
 impl Master {
     fn step(&mut self, event: Event) {
         let (mut twin, before) = (self.leader.clone(), self.marks());
@@ -317,7 +319,7 @@ impl Master {
         [leader.shown().decided, leader.decided(), leader.durable(), leader.last()]
     }
 
-    /// Lets everything begin that the leader asks for.
+    /// Begins everything that the leader asks for.
     fn take_over(&mut self, ready: Ready, is_replaced: bool) {
         let Ready { note, replies, round, calls, probes, append, refuse, .. } = ready;
         if let Some(note) = note {
@@ -347,7 +349,10 @@ impl Master {
     fn check_call(&self, dispatch: &Dispatch) {
         let Dispatch { after, carries, through, decided, .. } = *dispatch;
         assert!(after <= carries && carries <= through && through <= self.leader.last(), "{dispatch:?}");
-        assert!(decided <= self.leader.shown().decided, "what is not shown is told: {dispatch:?}");
+        assert!(
+            decided <= self.leader.shown().decided,
+            "a call carries a decision that is not shown yet: {dispatch:?}"
+        );
         if dispatch.is_from_store() {
             assert!(carries <= Id::new(self.disk.len() as u64), "the store does not hold it: {dispatch:?}");
         } else {

@@ -1,19 +1,19 @@
-//! What the fuzzer throws bytes at, and what must hold whatever they are.
+//! The targets of the fuzzer, and what must hold for every input.
 //!
 //! | Target | The bytes are | What must hold |
 //! |---|---|---|
-//! | [`http`] | what a client sends to a node | well-formed replies; nothing appended without one that says so; the node goes on |
-//! | [`posted`] | a body of `POST /messages` | what is accepted is what JSON says it is, in every dialect |
+//! | [`http`] | the requests of a client | well-formed replies; no append without a reply; the node goes on |
+//! | [`posted`] | a body of `POST /messages` | an accepted body means what JSON says, in every dialect |
 //! | [`replicate`] | a body of `POST /replicate` | it survives the wire; a secondary that gets it keeps its promises |
-//! | [`calls`] | choices of calls and restarts | the same, for a whole life of a secondary |
-//! | [`follower`] | choices of calls and faults that overlap | one effect at a time; every call and reader gets one reply, which is true |
-//! | [`leader`] | choices of what happens to a leader | what it asks for can be done; every client gets one answer, which is true |
-//! | [`directory`] | damage to the files of a data directory | it is read as it was written, or refused with a sentence |
-//! | [`backup`] | a backup | it is restored as it says, or refused with a sentence |
+//! | [`calls`] | a choice of calls and restarts | the same, for a whole sequence of events |
+//! | [`follower`] | a choice of calls and faults | one effect at a time; each call and reader gets one true reply |
+//! | [`leader`] | a choice of events for a leader | its effects are possible; every client gets one true reply |
+//! | [`directory`] | damage to a data directory | the store reads it as it was written, or refuses it with an error |
+//! | [`backup`] | a backup | it is restored exactly, or refused with an error |
 //!
-//! Each target is a function that panics when something does not hold. `fuzz_targets` hands it to libFuzzer, and
-//! `tests/fuzzed.rs` includes this file to call it for every kept input, on any toolchain: so this is compiled twice, and
-//! may use only what both packages depend on.
+//! Each target is a function that panics when something does not hold. `fuzz_targets` passes it to libFuzzer.
+//! `tests/fuzzed.rs` includes this file to call it for every kept input, on any toolchain: so this is compiled twice,
+//! and may use only what both packages depend on.
 
 #![allow(unreachable_pub, reason = "public for libFuzzer, private in tests/fuzzed.rs")]
 

@@ -1,5 +1,5 @@
-//! A secondary without a network: a follower, and a store in memory that does what the follower asks for. After every step
-//! everything is checked that a reader or the master relies on.
+//! A secondary without a network: a follower, and a store in memory that does what the follower asks for. Every step
+//! ends with checks of everything that a reader or the master relies on.
 
 use replicated_log::protocol::follower::{Called, Effect, Event, ForeignMessage, Reply};
 use replicated_log::protocol::{
@@ -46,8 +46,8 @@ impl Node {
         self.store.get(id).expect("memory can be read")
     }
 
-    /// Gives an event to the follower, and does what it asks for. What it shows is checked after each step. Gives the reply
-    /// under [`TICKET`], if there is one.
+    /// Gives an event to the follower, does what it asks for, and checks after each step what it shows. Returns the
+    /// reply under [`TICKET`], if there is one.
     fn drive(&mut self, event: Event) -> Option<Reply> {
         let (mut event, mut replies) = (Some(event), Vec::new());
         while let Some(next) = event.take() {
@@ -113,14 +113,14 @@ impl Node {
         Ok(acknowledgement)
     }
 
-    /// Everything that the call covers is held as it says, except what was refused here before.
+    /// Checks that everything that the call covers is held as it says, except what was refused here before.
     fn check_covered(&self, call: &Call, before: &[Slot]) {
         for entry in &call.entries {
             match self.held(entry.id).expect("an accepted entry is held") {
                 Slot::Entry(held) => assert_eq!(held, *entry, "an accepted entry is held as it was sent"),
                 Slot::Refused(id) => {
                     let was_refused = before.contains(&Slot::Refused(id));
-                    assert!(was_refused || call.refused.contains(&id), "id {id} was refused by nobody");
+                    assert!(was_refused || call.refused.contains(&id), "id {id} was refused by no call");
                 }
             }
         }
@@ -129,12 +129,12 @@ impl Node {
         }
     }
 
-    /// A reader comes, and the master answers the question that leads to.
+    /// A reader makes the follower ask, and the master answers.
     pub(super) fn learn(&mut self, decisions: Decisions) {
         let consistency = Consistency::Strong;
         let alone = self.follower.answers_alone(consistency);
         let ready = self.follower.step(Time::ZERO, Event::Read { ticket: READER, consistency });
-        assert_eq!(ready.ask.is_some(), !alone, "the master is asked for a reader that this node cannot answer alone");
+        assert_eq!(ready.ask.is_some(), !alone, "it asks the master unless it can answer alone");
         self.drive(Event::Answered { ticket: TICKET, decisions: Some(decisions) });
         self.check();
     }
@@ -161,7 +161,7 @@ impl Node {
         self.check();
     }
 
-    /// What is shown is noted.
+    /// Checks that what is shown is noted.
     fn check_shown(&self) {
         let view = self.follower.view();
         let noted = self.store.watermark();
@@ -189,7 +189,7 @@ impl Node {
     }
 }
 
-/// A reader gets the text exactly.
+/// Checks that a reader gets the text exactly.
 fn check_shown(entry: &Entry) {
     let shown = |view| {
         let mut json = Vec::new();
@@ -201,7 +201,7 @@ fn check_shown(entry: &Entry) {
     assert_eq!(shown(View::Objects)["id"], entry.id.get());
 }
 
-/// A call is read as it was written.
+/// Checks that a call is read as it was written.
 fn travels(envelope: Envelope, call: &Call) {
     let written = write_call(envelope, call, &EntriesText::new(&call.entries)).to_vec();
     match Replicate::from_json(&written) {

@@ -1,4 +1,4 @@
-//! A body of `POST /messages`, read as every content type that is taken, and compared with what JSON says that it is.
+//! A body of `POST /messages`, read as every content type that the node accepts, and compared with its meaning as JSON.
 
 use replicated_log::wire::address::NodeUrl;
 use replicated_log::wire::batch::MESSAGES_MAX;
@@ -18,7 +18,7 @@ pub fn check(bytes: &[u8]) {
     check_beside(bytes);
 }
 
-/// A refusal says why.
+/// What was read. A refusal must have a text.
 fn accepted<T>(read: Result<T, String>) -> Option<T> {
     read.map_err(|why| assert!(!why.is_empty())).ok()
 }
@@ -41,7 +41,7 @@ fn check_json(bytes: &[u8]) {
             other => panic!("{other} was accepted as {posted:?}"),
         }
     }
-    // Written anew, a value says nothing twice; so what it means must be accepted whenever it is a message.
+    // Written anew, a value has no duplicate members. So it must be accepted whenever it is a message.
     let written = serde_json::to_vec(&value).expect("a value can be written");
     let again = Posted::from_json(&written).ok();
     match &posted {
@@ -53,13 +53,13 @@ fn check_json(bytes: &[u8]) {
     }
 }
 
-/// Whether a member of an object may stand there twice: its name does.
+/// Whether a member of an object may occur twice: its name does.
 fn is_ambiguous(bytes: &[u8]) -> bool {
     let quotes = bytes.iter().filter(|&&byte| byte == b'"').count();
     quotes > 4
 }
 
-/// Whether this is nothing but messages.
+/// Whether the value is nothing but messages.
 fn is_plain(value: &Value) -> bool {
     let is_message = |value: &Value| match value {
         Value::Object(fields) => fields.len() == 1 && message_of(fields).is_some(),
@@ -96,7 +96,7 @@ fn check_options(options: WriteOptions) {
     assert_eq!(options.and(options).is_err(), has_any, "said twice: {options:?}");
 }
 
-/// The same text means the same in every dialect.
+/// Checks that the same text means the same in every dialect.
 fn check_dialects(posted: &Posted) {
     let text = &*posted.messages[0];
     let read = |value: Value| Posted::from_json(value.to_string().as_bytes());
@@ -109,7 +109,7 @@ fn check_dialects(posted: &Posted) {
     assert_eq!(Posted::from_text(text.as_bytes()).unwrap().messages, posted.messages);
 }
 
-/// A batch keeps its messages, their number and their order.
+/// Checks that a batch keeps its messages, their number and their order.
 fn check_batch(posted: &Posted, list: &[Value]) {
     let message = |value: &Value| match value {
         Value::String(text) => text.clone(),
@@ -120,7 +120,7 @@ fn check_batch(posted: &Posted, list: &[Value]) {
     assert_eq!((posted.dialect, posted.options), (Dialect::Batch, WriteOptions::default()));
 }
 
-/// Lines are a list without its brackets.
+/// Checks that lines mean the same as a list without its brackets.
 fn check_lines(bytes: &[u8]) {
     let filled = bytes.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
     let list = [b"[", &*filled.clone().collect::<Vec<_>>().join(&b',')][..].concat();
@@ -150,7 +150,7 @@ fn check_text(bytes: &[u8]) {
     check_dialects(&posted);
 }
 
-/// What else people and programs send.
+/// Checks the other bodies and headers that clients send.
 fn check_beside(bytes: &[u8]) {
     accepted(Registration::from_json(bytes));
     accepted(Fault::from_json(bytes));

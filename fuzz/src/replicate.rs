@@ -1,11 +1,11 @@
-//! A body of `POST /replicate`, read and given to replicas: one that has met no master, and one in the middle of its life.
+//! A body of `POST /replicate`, read and given to replicas: one that no master has called, and one with a log.
 
 use super::node::Node;
 use replicated_log::protocol::{Call, Entry, Epoch, Id, Incarnation, LogId};
 use replicated_log::wire::node::{Envelope, Replicate};
 use std::sync::Arc;
 
-/// Reads the bytes. What is not a call is refused with a sentence; see `node.rs` for the rest.
+/// Reads the bytes. What is not a call is refused with an error. See `node.rs` for the rest.
 pub fn check(bytes: &[u8]) {
     let mut nodes = [Node::new(), node_with_a_log()];
     match Replicate::from_json(bytes) {

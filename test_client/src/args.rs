@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use std::time::Duration;
 
-/// Where a master listens unless it is configured otherwise.
+/// Where a master listens by default.
 const DEFAULT_MASTER: &str = "http://localhost:5000";
 
 /// Demonstrates, uses, measures and tests a replicated log: one master, N secondaries, every acknowledgement awaited.
@@ -29,8 +29,8 @@ pub(crate) struct Args {
     #[arg(long, global = true, value_name = "URL", env = "MASTER_URL")]
     pub(crate) master: Option<Address>,
 
-    /// How long to wait for a node's answer. A post waits for the slowest secondary; with --wait, it is given at least
-    /// ten seconds more than that
+    /// How long to wait for a node's answer. A post waits for the slowest secondary. With --wait, the client waits
+    /// at least ten seconds longer than that
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
     timeout: u64,
@@ -50,7 +50,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// The master that was named, or the one that is there by default.
+    /// The master of the command line, or the default.
     pub(crate) fn master(&self) -> Address {
         let default = || DEFAULT_MASTER.parse().expect("the default is an address");
         self.master.clone().unwrap_or_else(default)
@@ -75,7 +75,7 @@ pub(crate) enum Command {
     },
     /// Play the exercise's acceptance against real nodes, and report for every step whether it held
     ///
-    /// Without --master it starts a master and two secondaries of its own in a temporary directory; the programs
+    /// Without --master it starts a master and two secondaries of its own in a temporary directory. The programs
     /// `master` and `secondary` must be beside this one, or on PATH.
     ///
     /// A cluster that is given with --master needs two secondaries or more, all of them in sync. --down and --up take
@@ -92,7 +92,7 @@ pub(crate) enum Command {
     /// Load a cluster, and measure its throughput and latency
     ///
     /// Closed loop, unless --rate is given: each writer posts its next message when the last one was answered. This
-    /// measures what the cluster can do for so many writers; but when it stalls, the writers stall with it, and the
+    /// measures what the cluster can do for so many writers. When it stalls, the writers stall with it, and the
     /// percentiles understate the stall. Open loop, with --rate: messages are due on schedule, and latency counts from
     /// the scheduled time, so stalls and queues count in full.
     ///
@@ -105,11 +105,10 @@ pub(crate) enum Command {
     ///
     /// Starts a master and two secondaries of its own, unless --cluster says otherwise, writes with every option, reads
     /// every node in every consistency, and makes nodes, networks, disks and clocks fail meanwhile. Then all faults
-    /// end, the cluster has to come back, and an independent checker judges the history of what clients were told. The
+    /// end, the cluster has to come back, and an independent checker judges the history of requests and replies. The
     /// messages stay in the log.
     ///
-    /// Ctrl-C ends it early and still judges; a second Ctrl-C ends it at once. What was changed is changed back in any
-    /// case.
+    /// Ctrl-C ends it early and still judges; a second Ctrl-C ends it at once. It undoes its changes in any case.
     #[command(after_long_help = TORTURE_HELP)]
     Torture(torture::Options),
     /// Judge the history of a `torture` again: whether every promise was kept
@@ -117,10 +116,10 @@ pub(crate) enum Command {
     /// Reads the file and nothing else, and shares no code with the nodes. Exit codes: 0 every promise held; 2 the
     /// file is no whole history, or the plot cannot be written; 5 a promise was broken.
     ///
-    /// Its words, and those of `torture`. *Usual*: a read that names no consistency. *With news*: the reply showed an
-    /// id that this node had not shown before; only such a read can prove a node wrong. *Failed*: no answer, or a
-    /// refusal to answer for now; that is allowed. *Met something*: while the fault lasted, a client was refused,
-    /// waited more than 250 ms, got no answer, or read what may be stale.
+    /// Terms in its report, and in that of `torture`. *Usual*: a read that names no consistency. *With news*: the reply
+    /// showed an id that this node had not shown before; only such a read can prove a node wrong. *Failed*: no answer,
+    /// or a refusal for now, which is allowed. *Met something*: while the fault lasted, a client was refused, waited
+    /// more than 250 ms, got no answer, or read what may be stale.
     Check(check::Options),
     /// Append one message and show how long each secondary took
     Post {
@@ -163,9 +162,9 @@ pub(crate) enum Command {
     },
     /// List the secondaries that the master knows, and how far each is
     Secondaries,
-    /// Ask the master, and every secondary that it lists, how they are
+    /// Show the health of the master, and of every secondary that it lists
     Health,
-    /// Show the same in a table that refreshes, with how far each secondary is
+    /// Show the health of all nodes, and how far each secondary is, in a table that refreshes
     Status {
         /// Seconds between two refreshes
         #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = parse_every)]
@@ -228,7 +227,7 @@ Examples:
   date | test_client post -                     append what another program prints
   test_client post --lines < FILE               append every line, all or none
   test_client post --w 2 --wait 5 \"two will do\" wait up to 5 s for two copies
-  test_client post --key order-4711 \"once\"      append it once, however often this is run
+  test_client post --key order-4711 \"once\"      append it once, even if this runs again
   test_client write order-4711                  what became of it
   test_client post --after 7 \"the eighth\"       append only if 7 is the newest id
   test_client bench --writers 64                how fast it is (see bench --help)
@@ -252,6 +251,6 @@ Exit codes:
   1  the cluster refused: the message is not in the log and never will be, so retry freely
   2  wrong usage
   3  a node could not be reached, or what answered is not a node; a message did not arrive
-  4  outcome unknown: a message was sent, then the connection broke or time ran out; look, then retry
+  4  outcome unknown: a message was sent, then the connection broke or time ran out. Look, then retry
   5  the demonstration, the acceptance, the bench, torture or a check found a violation
-  128 plus the number of a signal: the acceptance was stopped, and changed back what it had changed";
+  128 plus the number of a signal: the signal stopped the acceptance, which undid its changes";

@@ -1,8 +1,8 @@
-//! Fractional numbers that are typed, and their bounds.
+//! Fractional numbers on the command line, and their bounds.
 
 use std::ops::RangeInclusive;
 
-/// Reads a number within bounds. The error says which ones, to be read after the name of the option.
+/// Reads a number within bounds. The error names the bounds, and follows the name of the option.
 pub(crate) fn number_within(text: &str, bounds: RangeInclusive<f64>) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number| bounds.contains(number));
     number.ok_or_else(|| format!("it must be a number from {} to {}", bounds.start(), bounds.end()))

@@ -1,7 +1,7 @@
 //! Random choices that a seed repeats.
 
-/// A small generator of random numbers (Marsaglia's xorshift, begun with a multiplied seed so that neighbouring seeds
-/// differ).
+/// A small generator of random numbers: Marsaglia's xorshift, which begins with a multiplied seed, so that neighbouring
+/// seeds differ.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 

@@ -3,19 +3,19 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long to wait at most for what a healthy cluster does at once: to become writable, to show what it confirmed.
+/// The longest wait for what a healthy cluster does at once: become writable, show what it acknowledged.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Pause between two polls.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Polls until the result is `enough`, but not much longer than `limit` or than a healthy cluster needs. Gives the last
-/// result.
+/// Polls until the result is `enough`, but not much longer than `limit` or than a healthy cluster needs. Returns the
+/// last result.
 pub(crate) fn poll_briefly<T>(limit: Duration, look: impl FnMut() -> T, enough: impl Fn(&T) -> bool) -> T {
     poll_for(limit.min(WAIT_MAX), look, enough)
 }
 
-/// Polls until the result is `enough`, but not much longer than `limit`. Gives the last result.
+/// Polls until the result is `enough`, but not much longer than `limit`. Returns the last result.
 pub(crate) fn poll_for<T>(limit: Duration, mut look: impl FnMut() -> T, enough: impl Fn(&T) -> bool) -> T {
     let begun = Instant::now();
     loop {

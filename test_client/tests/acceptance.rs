@@ -127,7 +127,7 @@ fn an_unfit_cluster_is_refused() {
     run(&cluster(2, &[Fault::NotWritable]).master, &[&HARMLESS[..], &["--timeout", "1"]].concat())
         .ends_with(1)
         .prints("the master takes no messages");
-    run(&cluster(2, &[]).secondaries[0], &HARMLESS).ends_with(3).prints("the master is wanted");
+    run(&cluster(2, &[]).secondaries[0], &HARMLESS).ends_with(3).prints("give the address of the master");
     run("http://127.0.0.1:9", &HARMLESS).ends_with(3);
     let report = run("http://127.0.0.1:9", &[&HARMLESS[..], &["--json"]].concat()).ends_with(3).json();
     assert_eq!((&report["held"], verdicts(&report)), (&json!(false), vec!["unfinished"]), "{report:#}");

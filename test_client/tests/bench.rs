@@ -141,7 +141,7 @@ fn wrong_ids_are_found() {
     bench(&falling, &["--writers", "1"]).ends_with(5).prints("on the same connection");
     let none = answering(|_| (201, json!({ "messages": ["the whole log"] })));
     let report = bench(&none, &["--writers", "1", "--json"]).ends_with(5).json();
-    assert_eq!(report["checks"]["violations"][0], "201 was answered without a message id");
+    assert_eq!(report["checks"]["violations"][0], "a 201 came without a message id");
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn an_absent_master_is_reported() {
     bench("http://127.0.0.1:9", &[]).ends_with(3).complains("connection refused");
     let report = bench("http://127.0.0.1:9", &["--json"]).ends_with(3).json();
     assert!(report["error"].as_str().unwrap().contains("connection refused"), "{report:#}");
-    bench(&cluster(&[]).secondaries[0], &[]).ends_with(3).complains("the master is wanted");
+    bench(&cluster(&[]).secondaries[0], &[]).ends_with(3).complains("give the address of the master");
     bench(&cluster(&[]).master, &["--readers", "1", "--read-from", "http://127.0.0.1:9"]).ends_with(3);
 }
 

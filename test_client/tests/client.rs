@@ -23,7 +23,7 @@ fn the_demonstration_holds_and_leaves_no_trace_but_its_messages() {
     let cluster = cluster(&[]);
     let run = run(&cluster.master, &["demo"]).ends_with(0);
     println!("{}", run.stdout);
-    run.prints("Who is there")
+    run.prints("The nodes")
         .prints("message 1, held by the master and 2 secondaries")
         .prints("The slowest secondary was secondary-1: 40 ms")
         .prints("would have taken 60 ms")
@@ -135,7 +135,7 @@ fn the_demonstration_stops_where_nothing_would_make_sense() {
 
 #[test]
 fn the_demonstration_wants_the_master() {
-    run(&cluster(&[]).secondaries[0], &["demo"]).ends_with(3).prints("is a secondary; the master is wanted");
+    run(&cluster(&[]).secondaries[0], &["demo"]).ends_with(3).prints("is a secondary: give the address of the master");
 }
 
 #[test]
@@ -225,13 +225,15 @@ fn an_unknown_outcome_is_never_called_a_refusal() {
         assert_eq!(document["outcome"], "unknown", "{document}");
     }
     run(&one_answer(None), &["post", "x", "--timeout", "1"]).ends_with(4).complains("did not answer within 1 s");
-    run(&one_answer(Some("")), &["post", "x"]).ends_with(4).complains("is not known; look with");
+    run(&one_answer(Some("")), &["post", "x"])
+        .ends_with(4)
+        .complains("It is unknown whether the message was appended. Look with");
 }
 
 #[test]
 fn a_refusal_needs_no_explanation() {
     let teapot = one_answer(Some("HTTP/1.1 418 I'm a teapot\r\nContent-Length: 0\r\n\r\n"));
-    run(&teapot, &["post", "x"]).ends_with(1).complains("answered 418 not as a node does");
+    run(&teapot, &["post", "x"]).ends_with(1).complains("answered 418, but not as a node");
 }
 
 #[test]
@@ -243,7 +245,7 @@ fn a_node_that_is_not_there_is_exit_code_3() {
         }
     }
     run("http://127.0.0.1:9", &["post", "x"]).ends_with(3).complains("nothing listens on http://127.0.0.1:9");
-    run("http://no-such-host.invalid", &["get"]).ends_with(3).complains("not known here");
+    run("http://no-such-host.invalid", &["get"]).ends_with(3).complains("cannot resolve the name");
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn refused_conditions_are_explained() {
 #[test]
 fn with_a_key_an_unknown_outcome_can_be_asked_for() {
     let unknown = run(&one_answer(Some("")), &["post", "x", "--key", "order-4711"]).ends_with(4);
-    unknown.complains("ask with `test_client write order-4711`");
+    unknown.complains("Ask with `test_client write order-4711`");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! A small disk for one node: a tmpfs that only the node and the test see.
 //!
-//! It lies in a mount namespace of its own. A helper process keeps that alive while the node is killed and started
-//! again. The system may not permit this: then the tests say `skipped` and why, and pass; with `REQUIRE_FAULTS=1` they
-//! fail instead.
+//! It is in a mount namespace of its own. A helper process keeps the namespace alive while the node is killed and
+//! started again. Where the system does not permit this, the tests print `skipped` and why, and pass. With
+//! `REQUIRE_FAULTS=1` they fail.
 
 use super::common::{Cluster, Node, TIMEOUT};
 use rustix::process::geteuid;
@@ -13,9 +13,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-/// Some times what a node wants to have free before it takes messages again.
+/// Several times the free space that a node needs before it takes messages again.
 const SIZE: &str = "size=32m";
-/// Mounts, says so, and lasts until its input ends.
+/// Mounts, prints that it has, and lasts until its input ends.
 const KEEPER: &str = r#"mount -t tmpfs -o "$1" tmpfs "$0" && echo mounted && exec cat"#;
 
 /// Whether small disks can be made here.
@@ -74,13 +74,13 @@ impl SmallDisk {
         }
     }
 
-    /// A file on this disk, as it is reached from outside.
+    /// The path of a file on this disk, as processes outside the namespace reach it.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         let inside = self.mounted_at.strip_prefix("/").expect("an absolute path");
         Path::new(&format!("/proc/{}/root", self.holder.id())).join(inside).join(name)
     }
 
-    /// Takes all the room that is left.
+    /// Takes all the free space.
     pub(crate) fn fill(&self) {
         let mut file = File::create(self.file("filler")).unwrap();
         let page = [1; 4096];

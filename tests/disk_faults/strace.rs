@@ -1,7 +1,7 @@
-//! The system calls of a running node, watched and made to fail with strace.
+//! Watches the system calls of a running node with strace, and makes some fail.
 //!
-//! What is needed may be missing: the program, or the right to attach it to a process. Then the tests say `skipped` and
-//! why, and pass; with `REQUIRE_STRACE=1` they fail instead.
+//! Where strace is missing, or may not attach to a process, the tests print `skipped` and why, and pass. With
+//! `REQUIRE_STRACE=1` they fail.
 
 use super::common::{Node, TIMEOUT};
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,11 +14,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// SQLite uses the one or the other, depending on how it was compiled.
+/// SQLite uses one of the two, depending on how it was compiled.
 const SYNCS: [&str; 2] = ["fsync", "fdatasync"];
-/// How long strace may take to let go of a process.
+/// How long strace may take to detach from a process.
 const DETACH_WAIT_MAX: Duration = Duration::from_secs(10);
-/// A write-ahead log that is begun anew gets a header of so many bytes.
+/// SQLite begins a write-ahead log with a header of so many bytes.
 const HEADER_BYTES: &str = "32";
 
 /// Whether strace can be attached to a process of ours.
@@ -51,8 +51,8 @@ impl Strace {
         Strace::attach(node.pid(), &["-e", "trace=fsync,fdatasync", "-P", file, "-e", inject]).unwrap()
     }
 
-    /// Lets the threads of a node that run rounds wait for a second at each sync of one file, which then fails; the syncs
-    /// of other threads do not.
+    /// Delays each sync of one file by a second, and makes it fail, in the threads of a node that run rounds. The syncs
+    /// of other threads succeed.
     pub(crate) fn fail_slow_syncs_of_rounds(node: &Node, file: &Path) -> Strace {
         let file = file.to_str().unwrap();
         let threads: Vec<String> =
@@ -63,21 +63,21 @@ impl Strace {
         Strace::attach_to(&arguments).unwrap()
     }
 
-    /// Lets a node wait for ten seconds before each write to one file, until this is dropped.
+    /// Delays each write of a node to one file by ten seconds, until this is dropped.
     pub(crate) fn delay_writes(node: &Node, file: &Path) -> Strace {
         let file = file.to_str().unwrap();
         let inject = "inject=pwrite64:delay_enter=10000000";
         Strace::attach(node.pid(), &["-e", "trace=pwrite64", "-P", file, "-e", inject]).unwrap()
     }
 
-    /// Kills a node when it syncs one file, before it does.
+    /// Kills a node when it syncs one file, before the sync happens.
     pub(crate) fn kill_at_sync(node: &Node, file: &Path) -> Strace {
         let file = file.to_str().unwrap();
         let inject = "inject=fsync,fdatasync:signal=KILL:when=1";
         Strace::attach(node.pid(), &["-e", "trace=fsync,fdatasync", "-P", file, "-e", inject]).unwrap()
     }
 
-    /// To all threads of a process.
+    /// Attaches strace to all threads of a process.
     fn attach(pid: u32, arguments: &[&str]) -> Result<Strace, String> {
         let process = format!("--attach={pid}");
         Strace::attach_to(&[&["-f", &process], arguments].concat())
@@ -94,7 +94,7 @@ impl Strace {
             .map_err(|error| format!("strace cannot be started: {error}"))?;
         let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
         let (said, says) = mpsc::channel();
-        // To the end, or strace would wait for somebody who reads what it says.
+        // Reads to the end: strace would block on a full pipe.
         thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(said.send(line))));
         let strace = Strace { child, directory };
         match says.recv_timeout(TIMEOUT) {
@@ -110,8 +110,8 @@ impl Strace {
 
     /// Lets the process go on undisturbed.
     ///
-    /// A strace that is told to let go of a process that was just killed waits for its first thread, which ends only
-    /// when strace has waited for all others: for ever. Then it is killed as well.
+    /// A strace that has to detach from a process that was just killed waits for its first thread, which ends only when
+    /// strace has waited for all others: it would hang. Then it is killed as well.
     fn detach(&mut self) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         let _ = kill_process(pid, Signal::INT);
@@ -131,18 +131,18 @@ impl Drop for Strace {
     }
 }
 
-/// What a node does from now on.
+/// A record of what a node does from now on.
 pub(crate) struct Recording {
     strace: Strace,
     checkpointer: String,
 }
 
 impl Recording {
-    /// How many syncs there were on the way of a write: all but the checkpointer's, which nobody waits for.
+    /// The number of syncs that writes wait for: all but the checkpointer's.
     ///
-    /// When the write-ahead log has been moved into the database, SQLite begins it anew: it writes a header, syncs it,
-    /// and goes on. These syncs are as many as the headers, and are not counted: a log that is written to without a
-    /// pause has one for some MiB.
+    /// After the checkpointer has moved the write-ahead log into the database, SQLite begins it anew: it writes a
+    /// header, syncs it, and goes on. There are as many of these syncs as headers, and they are not counted: a log
+    /// under continuous load has one for some MiB.
     pub(crate) fn syncs_of_writes(mut self) -> usize {
         self.strace.detach();
         let trace = fs::read_to_string(self.strace.trace()).unwrap();
@@ -155,8 +155,8 @@ impl Recording {
     }
 }
 
-/// A line of a trace: `THREAD  NAME(DESCRIPTOR<PATH>, …`. Where another thread came in between, the call ends on a line of
-/// its own, which is not one of these.
+/// A line of a trace: `THREAD  NAME(DESCRIPTOR<PATH>, …`. A call that another thread interrupts ends on a line of its
+/// own, which does not count as a call.
 #[derive(Debug)]
 struct Call<'a> {
     thread: &'a str,

@@ -42,15 +42,15 @@ impl Display for Link {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
-    /// `pub use`
+    /// A `pub use`.
     PassesOn,
-    /// `use`
+    /// A `use`.
     Imports,
-    /// A path amid the code.
+    /// A path elsewhere in the code.
     Names,
 }
 
-/// A path that stands in a file, with its line.
+/// A path in a file, with its line.
 struct Use {
     line: usize,
     kind: Kind,
@@ -59,7 +59,7 @@ struct Use {
 
 pub(crate) struct File {
     pub(crate) path: String,
-    /// Without comments and unit tests.
+    /// The text without comments and unit tests.
     pub(crate) code: String,
     uses: Vec<Use>,
 }
@@ -117,7 +117,7 @@ impl Source {
         Some(at)
     }
 
-    /// The file of a name that a module has only imported.
+    /// The file of a name that a module only imports.
     fn imported(&self, module: &Module, name: &str) -> Option<Module> {
         let mut imports = self.0.get(module)?.uses.iter().filter(|used| used.kind != Kind::Names);
         let import = imports.find(|used| used.path.last().is_some_and(|last| last == name))?;

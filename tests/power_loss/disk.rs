@@ -1,9 +1,10 @@
-//! A disk that forgets: it follows the recorded operations, and tells what it may hold when the power goes.
+//! A disk that loses what was not synced: it follows the recorded operations, and yields what it may hold after a power
+//! loss.
 //!
-//! Each file has a content that is synced, and operations since then. When the power goes, every sector of a file is
-//! as it was after any one of these operations, whatever the other sectors are; the length of the file is as it was
-//! after any of them, too, and what was never written within it is zero. Each entry of a directory is as it was after
-//! any operation on it since the directory was synced.
+//! Each file has a content that is synced, and operations since then. At a power loss, every sector of a file is as it
+//! was after any one of these operations, independent of the other sectors. The length of the file is as it was after
+//! any of them, too, and what was never written within it is zero. Each entry of a directory is as it was after any
+//! operation on it since the directory was synced.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
@@ -13,13 +14,13 @@ use std::path::Path;
 
 /// What a disk writes whole or not at all.
 pub(super) const SECTOR: usize = 512;
-/// The directory in which everything happens; it was there, and synced, before.
+/// The directory in which everything happens: it existed, and was synced, before.
 pub(super) const ROOT: Inode = 0;
 
-/// A file or directory, whatever its name is at the moment.
+/// A file or directory, independent of its current name.
 pub(super) type Inode = usize;
 
-/// What was asked of the disk, or said meanwhile.
+/// An operation on the disk, or a line that the process printed meanwhile.
 #[derive(Clone, Debug)]
 pub(super) enum Operation {
     Create {
@@ -102,21 +103,21 @@ pub(super) enum Entries {
 pub(super) enum Changes {
     None,
     All,
-    /// All but the last one of this file.
+    /// All changes but the last one of this file.
     AllButLast(Inode),
     /// The length of each file, and zeroes.
     Lengths,
-    /// Those of some files, one bit for each.
+    /// The changes of some files, one bit for each.
     OfFiles(u64),
-    /// All but the last operation on this file; of that one, the sectors before this one, or from it on.
+    /// All but the last operation on this file, and of that one only the sectors before this one, or from it on.
     TornBefore(Inode, usize),
     TornAfter(Inode, usize),
-    /// Each sector by itself; this many in a hundred are as they were written last.
+    /// Each sector by itself: so many in a hundred are as they were written last.
     Sectors(u64, u64),
 }
 
 impl SimulatedDisk {
-    /// With an empty directory.
+    /// A disk with an empty directory.
     pub(super) fn new() -> SimulatedDisk {
         SimulatedDisk { nodes: vec![Node { is_directory: true, synced: true, ..Node::default() }] }
     }
@@ -125,7 +126,7 @@ impl SimulatedDisk {
         self.nodes.len()
     }
 
-    /// Every file and directory by its path, as a process sees them now.
+    /// Every file and directory by its path, as a process sees them at this point.
     pub(super) fn paths(&self) -> BTreeMap<String, Inode> {
         let mut paths = BTreeMap::from([(String::new(), ROOT)]);
         self.walk(ROOT, "", Entries::All, &mut |path, inode| {
@@ -278,7 +279,7 @@ impl Node {
 }
 
 impl Change {
-    /// How many sectors it touches.
+    /// How many sectors the change touches.
     fn sectors(&self) -> usize {
         match &self.kind {
             ChangeKind::Write { offset, bytes } => (offset + bytes.len()).div_ceil(SECTOR) - offset / SECTOR,
@@ -287,7 +288,7 @@ impl Change {
     }
 }
 
-/// How many of `all` changes are kept of one thing: all of them this often in a hundred, else none or some.
+/// How many of `all` changes are kept of one thing: all of them so often in a hundred, otherwise none or some.
 fn bound(seed: u64, what: impl Hash, likely: u64, all: usize) -> usize {
     let mut hasher = DefaultHasher::new();
     (seed, what).hash(&mut hasher);
@@ -298,8 +299,8 @@ fn bound(seed: u64, what: impl Hash, likely: u64, all: usize) -> usize {
     if (random >> 8).is_multiple_of(2) { 0 } else { (random >> 16) as usize % (all + 1) }
 }
 
-/// A content after changes: the length of the file is as after the first `length` of them, and each sector as after as
-/// many as `bound` says.
+/// The content after changes: the length of the file after the first `length` of them, and each sector after as many as
+/// `bound` says.
 fn replay(content: &[u8], changes: &[Change], length: usize, bound: impl Fn(usize) -> usize) -> Vec<u8> {
     let mut content = content.to_vec();
     for (number, change) in changes.iter().enumerate() {
@@ -332,7 +333,7 @@ fn write_sectors(content: &mut [u8], offset: usize, bytes: &[u8], is_kept: impl 
 }
 
 impl Image {
-    /// Writes it below a directory.
+    /// Writes the image below a directory.
     pub(super) fn write_to(&self, root: &Path) {
         for (path, content) in &self.0 {
             let path = root.join(path);
@@ -341,7 +342,7 @@ impl Image {
         }
     }
 
-    /// What hardly another image has.
+    /// A hash that tells images apart.
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         for (path, content) in &self.0 {

@@ -1,4 +1,4 @@
-//! What is done to the store, and what must be found afterwards. The model knows nothing of files.
+//! The steps that a process plays on the store, and what must be found afterwards. The model has no notion of files.
 
 use replicated_log::protocol::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Slot, Watermark};
 use replicated_log::store::{Identity, KnownMember, ReadLimit, Store, StoreError};
@@ -14,15 +14,15 @@ const REFUSED: usize = 0;
 pub(super) enum Step {
     Open,
     Close,
-    /// Long enough for the checkpointer to move the write-ahead log and to sync the watermark file, or to notice that it may go.
+    /// Long enough for the checkpointer to move the write-ahead log and sync the watermark file, or to end.
     Pause(Duration),
-    /// The log of an epoch, and of those before it.
+    /// Sets the log of an epoch, and of those before it.
     Identity(u64),
-    /// Slots of an epoch with messages of these lengths.
+    /// Appends slots of an epoch with messages of these lengths.
     Append(u64, Vec<usize>),
-    /// Ids, counted back from the last one.
+    /// Refuses ids, counted back from the last one.
     RefuseBack(Vec<u64>),
-    /// An id, counted back from the last one.
+    /// Notes an id as decided, counted back from the last one.
     NoteBack(u64),
     DropFrom(u64),
 }
@@ -72,7 +72,7 @@ pub(super) fn first_life() -> Vec<Step> {
     ]
 }
 
-/// The life of the process after that one.
+/// The life of the next process.
 pub(super) fn second_life() -> Vec<Step> {
     use Step::{Append, Close, DropFrom, Identity, NoteBack, Open, RefuseBack};
     vec![
@@ -87,7 +87,7 @@ pub(super) fn second_life() -> Vec<Step> {
     ]
 }
 
-/// The life of a process that finds what a killed one left. The master drops the end of the log, perhaps once more.
+/// The life of a process that starts on what a killed one left. The master drops the end of the log, perhaps once more.
 pub(super) fn life_after_a_kill(dropped: u64) -> Vec<Step> {
     use Step::{Append, DropFrom, NoteBack, Open, RefuseBack};
     vec![Open, DropFrom(dropped), Append(4, vec![25]), RefuseBack(vec![0]), Append(4, vec![3_000]), NoteBack(0)]
@@ -98,7 +98,7 @@ pub(super) fn life_after_a_kill(dropped: u64) -> Vec<Step> {
 pub(super) struct State {
     pub(super) slots: Vec<Slot>,
     pub(super) identity: Option<Identity>,
-    /// Every watermark that was noted so far; after a power loss an older one may be found.
+    /// Every watermark that was noted so far: after a power loss the store may find an older one.
     pub(super) noted: Vec<Watermark>,
 }
 
@@ -138,7 +138,7 @@ impl State {
         Watermark { decided: Id::new(decided), visible: self.visible(decided) }
     }
 
-    /// Does a step other than opening and closing to a store that is in this state.
+    /// Plays a step other than opening and closing on a store that is in this state.
     pub(super) fn play(&self, step: &Step, store: &dyn Store) -> Result<(), StoreError> {
         match step {
             Step::Open | Step::Close | Step::Pause(_) => Ok(()),
@@ -150,7 +150,7 @@ impl State {
         }
     }
 
-    /// What is wrong with a store that should be in this state.
+    /// What differs between this state and the content of a store.
     pub(super) fn differs_from(&self, found: &Content) -> Option<String> {
         let ends = format!("the log ends at {} instead of {}", found.slots.len(), self.last());
         if let Some(wrong) = self.slots.iter().zip(&found.slots).find(|(expected, found)| expected != found) {

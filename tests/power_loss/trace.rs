@@ -1,7 +1,7 @@
-//! What a process asked of its disk, as `strace` saw it.
+//! The operations of a process on its disk, from the output of `strace`.
 //!
-//! Only what is modelled is accepted: a system call that changes a file in any other way fails the test, so that it can
-//! not go unnoticed when the store, or SQLite, begins to use it.
+//! A system call that changes a file in a way that the model does not know fails the test. So the test notices when the
+//! store, or SQLite, begins to use it.
 
 use crate::disk::{Inode, Operation, SimulatedDisk};
 use std::collections::BTreeMap;
@@ -13,12 +13,12 @@ const CALLS: &str = "openat,open,creat,openat2,close,dup,dup2,dup3,write,writev,
     unlink,unlinkat,rmdir,rename,renameat,renameat2,link,linkat,symlink,symlinkat,mkdir,mkdirat";
 /// The calls that are recorded when they begin, because they may take effect from then on.
 const EFFECTIVE_AT_ONCE: &[&str] = &["write", "pwrite64", "ftruncate", "unlink", "mkdir"];
-/// More than any write.
+/// Longer than any write.
 const STRING_BYTES_MAX: &str = "100000000";
-/// What a store makes anew: SQLite's index, the lock of its process, and the room that it holds.
+/// Files that a store makes anew: SQLite's index, the lock of its process, and the ballast.
 const IGNORED: &[&str] = &["data/log/log.sqlite-shm", "data/log/lock", "data/log/ballast"];
 
-/// Why nothing can be recorded here, if so.
+/// Why nothing can be recorded here, or `None`.
 pub(super) fn unavailable() -> Option<String> {
     match Command::new("strace").args(["-o", "/dev/null", "-e", "trace=openat", "true"]).output() {
         Ok(tried) if tried.status.success() => None,
@@ -45,7 +45,7 @@ struct Call {
     result: i64,
 }
 
-/// The operations in a trace, for a disk that stands as this one does. `first` numbers the first line.
+/// The operations in a trace, for a disk in the state of this one. `first` numbers the first line.
 pub(super) fn operations(
     trace: &str,
     root: &Path,
@@ -122,7 +122,7 @@ impl Tracer {
                 let said = String::from_utf8(unhex(&call.arguments[1])).expect("markers are text");
                 self.operations.push(Operation::Told(said));
             }
-            // One that counts would be at no offset that is known.
+            // A `write` has no offset, so no modelled file may be its target.
             "write" => self.assert_elsewhere(call, 1),
             "pwrite64" => self.write(call),
             "ftruncate" => {
@@ -182,7 +182,7 @@ impl Tracer {
         self.operations.push(Operation::Write { inode, offset: number(&call.arguments[3]), bytes, ended: call.ended });
     }
 
-    /// The file that a call is about, if it is one of those that count.
+    /// The file that a call is about, if it is modelled.
     fn inode(&self, call: &Call) -> Option<Inode> {
         let inode = self.descriptors.get(&descriptor(&call.arguments[0])).copied();
         if inode.is_none() {
@@ -191,13 +191,13 @@ impl Tracer {
         inode
     }
 
-    /// The path below the root, if it is there and counts.
+    /// The path below the root, if it is there and modelled.
     fn below_root(&self, path: &str) -> Option<String> {
         let path = path.strip_prefix(&self.root)?.trim_start_matches('/');
         (!IGNORED.contains(&path)).then(|| path.to_owned())
     }
 
-    /// None of the first arguments is a file that counts.
+    /// Asserts that none of the first arguments is a modelled file.
     fn assert_elsewhere(&self, call: &Call, arguments: usize) {
         let paths = call.arguments[..arguments].iter().filter_map(|argument| quoted_path(argument));
         let here = paths.filter_map(|path| self.below_root(&path)).next();
@@ -223,7 +223,7 @@ fn quoted(argument: &str) -> String {
     String::from_utf8_lossy(&unhex(argument)).into_owned()
 }
 
-/// The bytes that `\x61\x62` stands for, whatever is around it.
+/// The bytes that `\x61\x62` stands for, without what is around it.
 fn unhex(text: &str) -> Vec<u8> {
     let digit = |digit: u8| (digit as char).to_digit(16).expect("a hexadecimal digit") as u8;
     let from = text.find("\\x").unwrap_or(text.len());

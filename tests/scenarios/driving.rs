@@ -1,4 +1,4 @@
-//! What a command lets happen.
+//! The commands that let something happen.
 
 use super::forged::forged_call;
 use super::printing::{list_with, range, visible};
@@ -11,7 +11,7 @@ use replicated_log::protocol::{Call, Id, Incarnation, Rejection, ReplicationStat
 use std::error::Error;
 use std::time::Duration;
 
-/// A loop that turns more often than this does not end.
+/// A loop that takes more turns than this does not end.
 const TURNS_MAX: usize = 1_000;
 
 impl Cluster {
@@ -67,14 +67,14 @@ impl Cluster {
         Ok(())
     }
 
-    /// Time passes, and what is due then begins.
+    /// Lets time pass, and begins what is due then.
     pub(super) fn pass(&mut self, time: Duration) {
         self.world.pass_time(self.world.now.plus(time));
         self.observe();
     }
 
-    /// The master learns that a secondary does not answer: a heartbeat goes by without an answer, or what brings it up to
-    /// date fails. From now on nothing to it or from it arrives by itself.
+    /// Makes a secondary unreachable: a heartbeat, or a call that brings it up to date, gets no answer. From now on
+    /// nothing to it or from it arrives by itself.
     pub(super) fn unreachable(&mut self, place: usize) {
         self.cut_off.insert(place);
         if self.question(place).is_none() && self.state(place) == Some(ReplicationState::InSync) {
@@ -111,7 +111,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// A secondary is there again: it announces itself, reports, and gets what it lacks, until it is in sync.
+    /// Makes a secondary reachable again: it announces itself, reports, and gets what it lacks, until it is in sync.
     pub(super) fn rejoin(&mut self, place: usize) {
         self.cut_off.remove(&place);
         self.briefly(|cluster| {
@@ -129,7 +129,8 @@ impl Cluster {
         });
     }
 
-    /// Everything that is under way arrives and is stored, until nothing is left to do, except what is delayed or cut off.
+    /// Delivers and stores everything that is under way, except what is delayed or cut off, until nothing is left to
+    /// do.
     pub(super) fn settle(&mut self) {
         self.briefly(|cluster| {
             for _ in 0..TURNS_MAX {
@@ -157,7 +158,7 @@ impl Cluster {
         if let Some(number) = self.world.wire.iter().find(is_answer).map(|packet| packet.number) {
             self.world.take(Step::Deliver(number), IoResult::Good);
         }
-        self.note(format!("s{} is told: decided {}", place + 1, self.replica(place).decided()));
+        self.note(format!("s{} learns: decided {}", place + 1, self.replica(place).decided()));
     }
 
     pub(super) fn restart(&mut self, place: usize, with_disk: bool) {
@@ -198,7 +199,8 @@ impl Cluster {
         self.world.join(0, place);
     }
 
-    /// A secondary gets a call that its master has not sent: as that would be, but for the parts that are named.
+    /// Gives a secondary a call that its master has not sent: an empty call of the master, with the named parts
+    /// changed.
     pub(super) fn forge(&mut self, place: usize, parts: &[(String, String)]) -> Result<(), Box<dyn Error>> {
         let call = forged_call(self.leader(), parts)?;
         let to = self.replica(place).status().incarnation;
@@ -209,7 +211,7 @@ impl Cluster {
 
 /// The wire.
 impl Cluster {
-    /// Does something with each of what is named, in this order.
+    /// Applies `what` to each of what is named, in this order.
     pub(super) fn each(&mut self, names: &[String], what: impl Fn(&mut Cluster, u64)) -> Result<(), String> {
         names.iter().try_for_each(|name| {
             let number = self.find(name)?;
@@ -224,7 +226,7 @@ impl Cluster {
         packet.map(|packet| packet.number).ok_or_else(|| format!("{name} is not on the wire"))
     }
 
-    /// What arrives by itself next, of a kind.
+    /// The next packet of a kind that arrives by itself.
     fn next_arrival(&self, is_meant: impl Fn(&Packet) -> bool) -> Option<u64> {
         let comes = |packet: &&Packet| {
             is_meant(packet) && !self.delayed.contains(&packet.number) && !self.cut_off.contains(&packet.member)
@@ -232,18 +234,18 @@ impl Cluster {
         self.world.wire.iter().find(comes).map(|packet| packet.number)
     }
 
-    /// Something gets lost. What waits for it goes on waiting.
+    /// Loses a packet. What waits for it goes on waiting.
     pub(super) fn lose(&mut self, number: u64) {
         self.delayed.insert(number);
         self.names.insert(number, "lost".to_owned());
     }
 
-    /// Something arrives only when a script delivers it.
+    /// Delays a packet until a script delivers it.
     pub(super) fn delay(&mut self, number: u64) {
         self.delayed.insert(number);
     }
 
-    /// A second copy of a call, for whose answer the master does not wait, is delayed.
+    /// Delays a second copy of a call. The master does not wait for its answer.
     pub(super) fn duplicate(&mut self, number: u64) {
         self.world.duplicate(number);
         let twin = self.world.wire.last().map_or(number, |packet| packet.number);
@@ -279,7 +281,7 @@ impl Cluster {
         self.observe();
     }
 
-    /// A call arrives for whose answer nobody waits.
+    /// Delivers a call for whose answer no thread waits.
     fn call(&mut self, member: usize, to: Incarnation, call: &Call) {
         let before = self.replica(member).status();
         let answer = self.world.call(member, to, call);

@@ -4,7 +4,7 @@ use replicated_log::protocol::{Call, Entry, Epoch, EpochStart, Id, Incarnation, 
 use std::error::Error;
 use std::sync::Arc;
 
-/// An empty call of a leader, but for the parts that are named: see `tests/scenarios/README.md`.
+/// An empty call of a leader, with the named parts changed: see `tests/scenarios/README.md`.
 pub(crate) fn forged_call(leader: &Leader, parts: &[(String, String)]) -> Result<Call, Box<dyn Error>> {
     let mut call = Call {
         log_id: leader.log_id(),

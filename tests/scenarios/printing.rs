@@ -1,4 +1,4 @@
-//! What a scenario prints: what has changed since the last step, as the nodes themselves tell it.
+//! The output of a scenario: what has changed since the last step, as the nodes themselves report it.
 
 use super::{Cluster, MASTER};
 use crate::world::checker::Answer;
@@ -10,7 +10,7 @@ use replicated_log::protocol::{
 };
 use std::collections::BTreeMap;
 
-/// What was printed of the cluster last: what differs from it is news.
+/// The state of the cluster that was printed last. What differs from it is news.
 #[derive(Default)]
 pub(super) struct Seen {
     refusing: Vec<Id>,
@@ -46,7 +46,7 @@ impl Cluster {
         }
     }
 
-    /// Up to where a node shows what is committed.
+    /// The id up to which a node shows what is committed.
     fn decided(&self, node: Node) -> Id {
         match node {
             Node::Master(_) => self.leader().shown().decided,
@@ -74,7 +74,7 @@ impl Cluster {
         }
     }
 
-    /// Prints what the leader has to say.
+    /// Prints the reports of the leader.
     fn observe_news(&mut self) {
         for (place, news) in std::mem::take(&mut self.world.journal.news) {
             let name = place.map_or_else(String::new, |place| format!("s{}", place + 1));
@@ -186,7 +186,7 @@ impl Cluster {
         }
     }
 
-    /// Tells what an acknowledgement says that brings the master no news.
+    /// Prints an acknowledgement that brings the master no news.
     pub(super) fn tell_acknowledgement(&mut self, place: usize, acknowledgement: &Acknowledgement) {
         if !self.world.journal.news.iter().any(|(_, news)| matches!(news, News::Matched { .. })) {
             self.note(format!("s{} acknowledged up to {}, which is no news", place + 1, acknowledgement.durable));
@@ -209,7 +209,7 @@ fn describe(call: &Call) -> String {
     parts.join(", ")
 }
 
-/// What a node holds: visible, pending, or refused, as far as it knows.
+/// The slots of a node: visible, pending, or refused, as far as it knows.
 fn contents(disk: &Slate, decided: Id) -> String {
     let slots = disk.store().read(decided, Id::MAX, EVERYTHING).unwrap();
     let pending = slots.iter().filter(|slot| matches!(slot, Slot::Entry(_)));

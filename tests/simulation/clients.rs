@@ -1,4 +1,4 @@
-//! Clients: they post writes of every kind, and again if they do not know what became of one that has a key.
+//! Clients: they post writes of every kind, and repeat a write that has a key if its outcome is unknown.
 
 use super::{MILLISECOND, Micros, Plan, SECOND, Simulation, is_definite};
 use crate::random::Random;
@@ -12,12 +12,12 @@ use std::time::Duration;
 
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
-    /// What is posted when.
+    /// The posts to come, by time.
     posts: BTreeMap<(Micros, u64), Posted>,
     posts_numbered: u64,
-    /// What was posted, and waits for an answer.
+    /// The posts that have no answer yet.
     waiting: BTreeMap<usize, Posted>,
-    /// How the last write was answered.
+    /// The answer to the last write.
     last: Option<Answer>,
 }
 
@@ -33,7 +33,7 @@ impl Clients {
             let concern = if random.one_in(2) { WriteConcern::All } else { WriteConcern::Copies(copies) };
             let waits = random.one_of(&[0, 0, 300 * MILLISECOND, 3 * SECOND]);
             let key = random.one_in(2).then(|| format!("key-{number}").into());
-            // Many come at once: rounds of several messages, and several rounds at once.
+            // Several posts at the same time fill a round, and keep several rounds under way.
             let at = random.below(plan.lasts);
             let at = if random.one_in(2) { at - at % (plan.lasts / 4) } else { at };
             clients.add(at, post(texts, key, concern, waits));
@@ -41,7 +41,7 @@ impl Clients {
         clients
     }
 
-    /// The last write is for all nodes, which has to succeed now.
+    /// Posts the last write. It is for all nodes, and has to succeed at this point.
     pub(crate) fn post_the_last(&mut self, now: Micros) {
         self.add(now, post(vec![LAST.into()], Some(LAST.into()), WriteConcern::All, 30 * SECOND));
     }
@@ -55,13 +55,13 @@ impl Clients {
         self.posts.first_key_value().map(|(&(at, _), _)| at)
     }
 
-    /// What was answered since the last time.
+    /// The answers since the last call.
     pub(crate) fn news(&self, checker: &Checker) -> Vec<(usize, Answer)> {
         let answer = |write: &usize| checker.writes[*write].answer.map(|answer| (*write, answer));
         self.waiting.keys().filter_map(answer).collect()
     }
 
-    /// A client is answered.
+    /// Handles an answer.
     pub(crate) fn answered(&mut self, write: usize, answer: Answer, now: Micros, random: &mut Random) {
         let Some(post) = self.waiting.remove(&write) else { return };
         if &*post.texts[0] == LAST {
@@ -73,7 +73,7 @@ impl Clients {
         }
     }
 
-    /// Everybody has an answer, and the last write is in the log.
+    /// Whether every write has its answer, and the last one is in the log.
     pub(crate) fn are_content(&self) -> bool {
         self.waiting.is_empty() && self.posts.is_empty() && matches!(self.last, Some(Answer::Committed { .. }))
     }

@@ -1,4 +1,4 @@
-//! What goes wrong, when, and for how long.
+//! The faults of a seed: which, when, and for how long.
 
 use super::{MILLISECOND, Micros, Plan, SECOND, Simulation};
 use crate::random::Random;
@@ -7,7 +7,7 @@ use crate::world::disk::{Crash, CrashKind, IoResult, SimulatedDisk};
 use crate::world::wire::Content;
 use std::collections::BTreeMap;
 
-/// What happens at a moment.
+/// A fault, or its end.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Crash(Node, Crash),
@@ -16,7 +16,7 @@ enum Event {
     /// A secondary ends in the middle of the next call that it gets.
     CrashInTheMiddle(Trap),
     Start(Node),
-    /// What goes to or from a secondary is lost from now on.
+    /// Packets in one direction of a link are lost from now on.
     Cut {
         member: usize,
         inward: bool,
@@ -26,9 +26,9 @@ enum Event {
     Slow(Node, Micros),
     Full(Node, Micros),
     Failing(Node),
-    /// Something that is under way is on the wire twice.
+    /// A packet is on the wire twice.
     Duplicate(u64),
-    /// A secondary is removed for a while, though it runs.
+    /// The master removes a secondary that goes on running, and registers it again later.
     Remove {
         member: usize,
         lasts: Micros,
@@ -41,7 +41,7 @@ enum Event {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trap {
     member: usize,
-    /// Of a call that opens an epoch: it brings the most to write.
+    /// Whether the call must start an epoch: such a call brings the most writes.
     opens: bool,
     writes: usize,
     crash: Crash,
@@ -87,7 +87,7 @@ impl Faults {
         self.slow.get(&node).is_some_and(|&until| now < until)
     }
 
-    /// What the disk of a node says to a write.
+    /// The result of a write to the disk of a node.
     pub(crate) fn io_result(&mut self, node: Node, now: Micros) -> IoResult {
         if self.failing.remove(&node).is_some() {
             return IoResult::Failed;
@@ -96,7 +96,7 @@ impl Faults {
         if is_full { IoResult::NoRoom } else { IoResult::Good }
     }
 
-    /// Ends them. Gives the secondaries that were about to leave.
+    /// Ends all faults. Returns the secondaries that were about to leave.
     pub(crate) fn end(&mut self) -> Vec<usize> {
         let ended = std::mem::take(self);
         self.events_numbered = ended.events_numbered;
@@ -126,7 +126,7 @@ fn draw_event(plan: &Plan, random: &mut Random) -> Event {
     let member = random.below(plan.secondaries.max(1) as u64) as usize;
     let lasts = MILLISECOND * (1 + random.below(3_000));
     let node = draw_node(plan, random);
-    // Some clusters have nothing but crashes, and messages that come twice.
+    // Some clusters have only crashes and duplicated packets.
     match if plan.only_crashes { random.below(7) } else { random.below(14) } {
         0 | 1 => Event::Crash(node, draw_crash(Some(node), random)),
         2 => Event::CrashAll(draw_crash(None, random)),
@@ -145,7 +145,7 @@ fn draw_event(plan: &Plan, random: &mut Random) -> Event {
 }
 
 impl<P: SimulatedDisk> Simulation<P> {
-    /// Lets the fault happen that is due.
+    /// Lets the fault that is due happen.
     pub(super) fn next_fault(&mut self) {
         let Some((_, event)) = self.faults.events.pop_first() else { return };
         self.outcome.faults += 1;
@@ -201,7 +201,7 @@ impl<P: SimulatedDisk> Simulation<P> {
         }
     }
 
-    /// Whether the secondary that a packet is for ends in the middle of it.
+    /// Whether the secondary that receives a packet is to end in the middle of it.
     pub(super) fn falls_into_a_trap(&mut self, number: u64) -> bool {
         let Some(packet) = self.world.wire.iter().find(|packet| packet.number == number) else { return false };
         let Content::Call { call, .. } = &packet.content else { return false };

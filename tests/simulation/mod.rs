@@ -1,15 +1,15 @@
 //! The simulator: it draws when each step of a cluster happens, what goes wrong, and what clients do.
 //!
-//! Time is a number of microseconds. Every step that the cluster can take is given a moment when it becomes possible; the
-//! earliest is taken, and what it makes possible is given moments of its own. So everything happens in an order that a
-//! real cluster could take, and a seed repeats it.
+//! Time is a number of microseconds. Every step that becomes possible gets a time. The simulator takes the earliest
+//! step, and gives a time to each step that this one makes possible. So everything happens in an order that a real
+//! cluster could take, and a seed repeats it.
 //!
-//! **The safety phase.** Clients post writes of every kind, again if they do not know what became of one with a key, and
-//! nodes are killed, lose their power or their disks, are cut off, in one direction or both, have slow, full and failing
-//! disks; calls arrive late, twice, out of order, or are answered to nobody. After every step the checker looks.
+//! **The safety phase.** Clients post writes of every kind, and repeat those with a key whose outcome they do not know.
+//! Nodes are killed, lose their power or their disks, are cut off in one direction or both, and have slow, full and
+//! failing disks. Calls arrive late, twice or out of order, and answers get lost. The checker runs after every step.
 //!
-//! **The liveness phase.** All faults end, every node runs. Within a minute the cluster must take a write for all nodes,
-//! know the fate of every message, and show the same on every node; nobody may still wait for an answer.
+//! **The liveness phase.** All faults end, every node runs. Within [`RECOVERY`] the cluster must commit a write for all
+//! nodes, decide every message, show the same on every node, and answer every client.
 
 mod clients;
 mod faults;
@@ -32,16 +32,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 pub(crate) use tally::Outcome;
 
-/// A moment, or a time, in microseconds.
+/// A point in time, or a duration, in microseconds.
 pub(crate) type Micros = u64;
 pub(crate) const MILLISECOND: Micros = 1_000;
 pub(crate) const SECOND: Micros = 1_000 * MILLISECOND;
 
 /// How long the cluster may take, once every fault has ended.
 const RECOVERY: Micros = 60 * SECOND;
-/// Steps of one seed at most: a cluster that takes more of them is busy with nothing.
+/// Steps of one seed at most: a cluster that takes more is in a loop.
 const STEPS_MAX: usize = 200_000;
-/// Every so many steps the disks are read from their beginning.
+/// After so many steps each, the checker reads the disks from their beginning.
 const EXAMINED_EVERY: usize = 64;
 
 /// What a seed draws before anything happens.
@@ -58,11 +58,11 @@ pub(crate) struct Plan {
     timeout: Micros,
     /// How often a master asks a secondary that takes part.
     heartbeat: Micros,
-    /// What a way usually takes, at most.
+    /// The longest usual time on the network.
     way: Micros,
     /// One in so many packets takes much longer.
     late: u64,
-    /// What a write to a disk usually takes, at most.
+    /// The longest usual time of a write to a disk.
     disk: Micros,
 }
 
@@ -145,7 +145,7 @@ impl<P: SimulatedDisk> Simulation<P> {
         }
     }
 
-    /// Plays both phases. An assertion of the code under test that fails is a broken promise, too.
+    /// Plays both phases. A failed assertion of the code under test counts as a broken promise.
     pub(crate) fn run(mut self) -> Outcome {
         let played = catch_unwind(AssertUnwindSafe(|| self.play()));
         if let Err(panic) = played {
@@ -173,7 +173,7 @@ impl<P: SimulatedDisk> Simulation<P> {
         self.world.examine_disks();
     }
 
-    /// Lets time pass until a moment, or until something holds, or a promise is broken.
+    /// Lets time pass until `until`, until `holds` is true, or until a promise is broken.
     fn advance(&mut self, until: Micros, holds: impl Fn(&Simulation<P>) -> bool) {
         while self.world.checker.verdict().is_none() && !holds(self) {
             self.schedule();
@@ -209,7 +209,7 @@ impl<P: SimulatedDisk> Simulation<P> {
         self.world.now = Time::new(Duration::from_micros(now));
     }
 
-    /// Gives a moment to each step that has become possible, and forgets those that are not any more.
+    /// Gives a time to each step that has become possible, and forgets those that are no longer possible.
     fn schedule(&mut self) {
         let steps: BTreeSet<Step> = self.world.steps().into_iter().collect();
         self.due.retain(|step, _| steps.contains(step));
@@ -221,7 +221,7 @@ impl<P: SimulatedDisk> Simulation<P> {
                 _ => None,
             };
             if let Some(node) = woken {
-                // A thread of the node is woken, a little late.
+                // The system wakes a thread of the node a little late.
                 let wakes_at = self.world.wakes_at(node) + if is_new { self.random.below(MILLISECOND) } else { 0 };
                 let due = self.due.entry(step).or_insert(Micros::MAX);
                 *due = if is_new || *due > wakes_at + MILLISECOND { wakes_at.max(self.now) } else { *due };
@@ -284,7 +284,7 @@ impl<P: SimulatedDisk> Simulation<P> {
         self.hear_answers();
     }
 
-    /// What is sent over a link that is cut gets lost; who waits for it waits until his timeout ends.
+    /// Loses what is sent over a cut link. A caller that waits for it waits until its timeout ends.
     fn gets_lost(&mut self, number: u64) -> bool {
         let Some(packet) = self.world.wire.iter_mut().find(|packet| packet.number == number) else { return true };
         let to_secondary = matches!(packet.content, Content::Call { .. } | Content::Probe | Content::Answer(_));
@@ -293,7 +293,7 @@ impl<P: SimulatedDisk> Simulation<P> {
         }
         self.outcome.lost += 1;
         match &mut packet.content {
-            // The master hears nothing, once it has waited long enough.
+            // The master gets no answer, and gives up after its timeout.
             content @ Content::Probe => {
                 *content = Content::Status(None);
                 self.due.insert(Step::Deliver(number), self.now + self.plan.timeout);
@@ -302,7 +302,7 @@ impl<P: SimulatedDisk> Simulation<P> {
             Content::Status(status) => *status = None,
             Content::Answer(decisions) => *decisions = None,
             Content::Held { .. } => return true,
-            // The step that gives it up is due later, and takes it off the wire.
+            // [`Step::GiveUp`] is due later, and takes it off the wire.
             Content::Call { dispatch: Some(_), .. } | Content::Reply { .. } => {
                 self.due.insert(Step::Deliver(number), Micros::MAX);
                 return true;
@@ -331,7 +331,7 @@ impl<P: SimulatedDisk> Simulation<P> {
         self.hear_answers();
     }
 
-    /// Ends every fault, and lets every node run that can take part again.
+    /// Ends every fault, and starts every node that can take part again.
     fn heal(&mut self) {
         self.say("every fault ends");
         self.faults.end().into_iter().for_each(|member| self.world.leave(0, member));
@@ -348,7 +348,7 @@ impl<P: SimulatedDisk> Simulation<P> {
         (0..self.plan.secondaries).for_each(|member| self.world.join(0, member));
     }
 
-    /// A node that does not run starts; one that has given up is started again.
+    /// Starts a node that does not run, and restarts one that has given up.
     fn start_or_restart(&mut self, node: Node) {
         let gave_up = match node {
             Node::Master(index) => {
@@ -391,7 +391,7 @@ impl<P: SimulatedDisk> Simulation<P> {
         process.members().find_map(is_behind)
     }
 
-    /// Whoever was answered may have something to do.
+    /// Passes new answers on to the clients.
     fn hear_answers(&mut self) {
         for (write, answer) in self.clients.news(&self.world.checker) {
             if self.loud {
@@ -403,7 +403,7 @@ impl<P: SimulatedDisk> Simulation<P> {
         }
     }
 
-    /// Notes what happens, once: heartbeats bring the same again and again.
+    /// Adds a line to the trace, once: heartbeats bring the same again and again.
     fn say(&mut self, line: &str) {
         if self.loud && !line.is_empty() && self.said.insert(line.to_owned()) {
             self.outcome.trace.push(format!("{:>12.3} ms  {line}", self.now as f64 / 1_000.0));
@@ -420,7 +420,7 @@ impl<P: SimulatedDisk> Simulation<P> {
         match what {
             Content::Call { call, dispatch, .. } => format!(
                 "s{member} is called ({number}{}): after {} through {}, refused {:?}, decided {}, epoch {}{}",
-                if dispatch.is_none() { ", nobody waits" } else { "" },
+                if dispatch.is_none() { ", no thread waits" } else { "" },
                 call.after,
                 call.through,
                 call.refused,
@@ -437,7 +437,7 @@ impl<P: SimulatedDisk> Simulation<P> {
     }
 }
 
-/// An answer that leaves the client with nothing to find out.
+/// Whether an answer tells the client what became of its write.
 pub(crate) fn is_definite(answer: Answer) -> bool {
     matches!(answer, Answer::Committed { .. } | Answer::Refused)
 }

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::TempDir;
 
-/// A data directory. A crash leaves the store as it is and goes on with a copy of its files, as a process that is killed
-/// leaves them to the system; after a power loss the copy has the watermark file that was synced last, the only thing that the
-/// store leaves unsynced.
+/// A data directory. A crash abandons the open store and goes on with a copy of its files. After a kill they are as the
+/// process left them to the system. After a power loss the watermark file is as it was synced last: the store leaves
+/// nothing else unsynced.
 pub(crate) struct RealDisk {
     directory: TempDir,
     store: Option<Watched>,
@@ -27,7 +27,7 @@ impl RealDisk {
     }
 }
 
-/// In memory, where the system has such a place: nothing here is about what a real disk keeps.
+/// In memory, where the system has such a place: the tests need no disk that keeps its content.
 fn scratch() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.expect("a directory")
@@ -70,8 +70,8 @@ impl SimulatedDisk for RealDisk {
     }
 }
 
-/// The store, and what is known to be synced of its watermark file: what it held when it was opened, and whenever the end of the
-/// log was dropped.
+/// The store, and the content of its watermark file that is known to be synced: that of its opening, and of each drop
+/// of the log's end.
 struct Watched {
     disk: Arc<Disk>,
     watermark_file: PathBuf,

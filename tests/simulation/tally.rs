@@ -1,9 +1,9 @@
-//! What came out of a seed, or of many.
+//! The outcome of one seed, or of many.
 
 use crate::world::checker::{Answer, Checker};
 use std::fmt;
 
-/// What came out.
+/// The outcome, and what happened on the way.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
     /// The promise that was broken, in a sentence.
@@ -13,7 +13,7 @@ pub(crate) struct Outcome {
     pub(crate) steps: u64,
     pub(crate) crashes: u64,
     pub(crate) faults: u64,
-    /// Parcels that a cut link swallowed.
+    /// Packets that a cut link lost.
     pub(crate) lost: u64,
     messages: u64,
     committed: u64,
@@ -24,7 +24,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Of one seed, which has just begun.
+    /// The outcome of one seed that has just begun.
     pub(crate) fn of_one() -> Outcome {
         Outcome { seeds: 1, ..Outcome::default() }
     }
@@ -57,7 +57,7 @@ impl Outcome {
         self.unknown += other.unknown;
     }
 
-    /// A simulation in which nothing goes wrong, or nothing right, proves nothing.
+    /// Fails unless faults, successes and refusals occurred: without them a simulation proves nothing.
     pub(crate) fn assert_something_happened(&self) {
         let happened =
             [self.crashes, self.lost, self.committed, self.short, self.refused, self.not_taken, self.unknown];

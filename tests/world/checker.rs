@@ -1,25 +1,24 @@
-//! What was promised, and whether it is kept.
+//! Checks that the cluster keeps its promises.
 //!
-//! The checker hears what clients ask for and what they are told, looks at what each node shows and at what lies on each
-//! disk, and compares the two. It believes none of the counters and marks of the code under test, except the one that
-//! decides what a reader is shown.
+//! The checker compares the answers that clients got with what each node shows and with what is on each disk. It trusts
+//! no counter or mark of the code under test, except the high watermark that decides what a reader sees.
 //!
-//! What it checks, in the order of DESIGN's invariants:
+//! It checks:
 //!
-//! 1. *acknowledged*: a write that is acknowledged lies on the master's disk and on so many others as it asked for, all
-//!    of it, and every node shows it at its id from then on, or nothing at that id yet;
-//! 2. *refused*: what was refused is never shown by any node, before or after;
-//! 3. *one order*: what two nodes show is the same as far as both go; a node keeps showing what it showed, also after a
-//!    kill; after a power loss it shows less at most, and then the same again; nothing is shown twice, nothing that
-//!    nobody wrote, and on the master no part of a write without the rest;
-//! 4. *marks*: told ≤ decided ≤ durable ≤ appended;
-//! 5. *one content*: no two disks hold two messages under one epoch and id; a secondary knows of a refusal only if it is
-//!    on the master's disk; a secondary follows one master in an epoch, and never goes back to an earlier one (*fences*);
+//! 1. *acknowledged*: an acknowledged write is on the master's disk and on as many others as it asked for, all of it,
+//!    and every node shows it at its id from then on, or nothing at that id yet;
+//! 2. *refused*: no node ever shows a refused message, before or after;
+//! 3. *one order*: two nodes show the same as far as both go. A node keeps showing what it showed, also after a kill.
+//!    After a power loss it may show less at first, and then shows the same again. Nothing appears twice, nothing that
+//!    no client wrote, and on the master no part of a write without the rest;
+//! 4. *marks*: acknowledged ≤ decided ≤ durable ≤ appended;
+//! 5. *one content*: no two disks hold two messages under one epoch and id; a secondary knows only refusals that are on
+//!    the master's disk. A secondary follows one master in an epoch, and never goes back to an earlier one (*fences*);
 //! 6. *reads*: a secondary that answers alone shows every message that was acknowledged for all nodes, and one that has
 //!    asked shows everything that had been acknowledged when it asked.
 //!
-//! A disk that is lost takes its promises with it: what lay only there. With two masters on copies of one directory the
-//! two are judged apart, see [`Checker::two_masters`].
+//! A lost disk ends the promises for what was only on it. Two masters on copies of one directory are judged apart, see
+//! [`Checker::two_masters`].
 
 use super::disk::{EVERYTHING, SimulatedDisk};
 use super::master::Posted;
@@ -30,14 +29,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a client is told.
+/// An answer to a client.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Answer {
     /// 201, or 202 with fewer copies than asked for.
     Committed { first: Id, short: bool },
     /// 502: it has no part in the log, for ever.
     Refused,
-    /// It was not taken, now. If it was posted before, that says nothing of then.
+    /// The master did not append it. This says nothing of an earlier post of the same write.
     NotTaken,
     /// The connection broke, or the master does not know.
     Unknown,
@@ -51,9 +50,9 @@ pub(crate) struct Write {
     pub(crate) texts: Vec<Arc<str>>,
     concern: WriteConcern,
     timeout: Option<Duration>,
-    /// The registrations that there were when it was posted: it needs those of them that there still are, if it is for all.
+    /// The registrations at the time of the post. A write for all needs those of them that still exist.
     asked_of: BTreeSet<(usize, u32)>,
-    /// It was taken for one that was posted before.
+    /// The master took it for a repeat of an earlier post.
     is_repeat: bool,
     pub(crate) answer: Option<Answer>,
 }
@@ -67,7 +66,7 @@ impl Write {
         self.timeout.unwrap_or_default()
     }
 
-    /// Whether it was taken for one that was posted before.
+    /// Whether the master took it for a repeat of an earlier post.
     pub(crate) fn is_repeat(&self) -> bool {
         self.is_repeat
     }
@@ -78,11 +77,11 @@ impl Write {
 struct Shown {
     /// Everything that it ever showed.
     ever: Vec<(Id, Arc<str>)>,
-    /// So many of them it shows now.
+    /// How many of them it shows now.
     now: usize,
-    /// It was looked at up to this id.
+    /// The checker has read the node up to this id.
     decided: Id,
-    /// It was killed, and has to show at least so many when it is back.
+    /// How many it has to show when it is back after a kill.
     owes: usize,
 }
 
@@ -97,8 +96,8 @@ pub(crate) struct Checker {
     /// The secondaries that are registered, and which registration that is.
     registered: BTreeSet<(usize, u32)>,
     registrations: u32,
-    /// Secondaries that are being removed, or were, and do not know it yet: they answer readers as if nothing had happened,
-    /// until they are started again, or get a call of this epoch and turn or a later one.
+    /// Secondaries with a removal notice on its way: they answer readers alone until they restart, or get a call of
+    /// this epoch and replication session or a later one.
     unsuspecting: BTreeMap<usize, (Epoch, u64)>,
     acknowledged: BTreeMap<Id, Arc<str>>,
     /// The last id that was acknowledged as held by every node.
@@ -106,7 +105,7 @@ pub(crate) struct Checker {
     refused: BTreeSet<Arc<str>>,
     /// The epoch that a secondary has entered, and its master.
     followed: BTreeMap<usize, (Epoch, Option<Incarnation>)>,
-    /// The master's disk was lost, or there are two logs, or two masters: then less can be asked.
+    /// The master's disk was lost, or there are two logs, or two masters: then fewer checks apply.
     other_log: bool,
     two_masters: bool,
     /// The first promise that was found broken.
@@ -121,7 +120,6 @@ impl Checker {
         Checker { shown, registered, ..Checker::default() }
     }
 
-    /// The first promise that was found broken, in a sentence.
     pub(crate) fn verdict(&self) -> Option<&str> {
         self.verdict.as_deref()
     }
@@ -130,7 +128,7 @@ impl Checker {
         self.verdict.get_or_insert(sentence);
     }
 
-    /// A client posts a write. Gives the number by which its answer is told.
+    /// Records a post. Returns the number under which its answer is recorded.
     pub(super) fn asked(&mut self, master: usize, posted: &Posted) -> usize {
         self.writes.push(Write {
             master,
@@ -149,7 +147,7 @@ impl Checker {
         self.registered.insert((member, self.registrations));
     }
 
-    /// A secondary is told in an epoch, in a session, that it is about to be removed.
+    /// Records that the master removes a secondary in this epoch and session, which the secondary may not know yet.
     pub(super) fn is_notified_of_removal(&mut self, member: usize, epoch: Epoch, session: u64) {
         self.unsuspecting.insert(member, (epoch, session));
     }
@@ -158,14 +156,14 @@ impl Checker {
         self.registered.retain(|(registered, _)| *registered != member);
     }
 
-    /// A secondary has accepted a call.
+    /// Records that a secondary has accepted a call.
     pub(super) fn is_called(&mut self, member: usize, epoch: Epoch, session: u64) {
         if self.unsuspecting.get(&member).is_some_and(|&told| (epoch, session) >= told) {
             self.unsuspecting.remove(&member);
         }
     }
 
-    /// The process of a secondary ends.
+    /// Records that the process of a secondary has ended, and with it its admission.
     pub(super) fn forgets_its_admission(&mut self, member: usize) {
         self.unsuspecting.remove(&member);
     }
@@ -174,7 +172,7 @@ impl Checker {
         self.writes[write].is_repeat = true;
     }
 
-    /// A client is told what became of its write. What is committed is examined by [`World::answer`].
+    /// Records the answer to a write. [`World::answer`] examines what is committed.
     pub(super) fn answer(&mut self, write: usize, answer: Answer) {
         let write = &mut self.writes[write];
         let before = write.answer.replace(answer);
@@ -193,7 +191,7 @@ impl Checker {
         }
     }
 
-    /// A master has ended: its clients learn nothing more.
+    /// Records that a master has ended: its clients learn nothing more.
     pub(super) fn answer_all_unknown(&mut self, master: usize) {
         let waiting = self.writes.iter_mut().filter(|write| write.master == master && write.answer.is_none());
         waiting.for_each(|write| write.answer = Some(Answer::Unknown));
@@ -203,7 +201,7 @@ impl Checker {
         self.acknowledged.values().cloned().collect()
     }
 
-    /// Ids that were acknowledged.
+    /// The number of ids that were acknowledged.
     pub(crate) fn acknowledged(&self) -> usize {
         self.acknowledged.len()
     }
@@ -233,20 +231,20 @@ impl Checker {
         self.other_log |= matches!(node, Node::Master(_));
     }
 
-    /// A secondary holds messages of another log than that of the master.
+    /// A secondary holds messages of a log that is not the master's.
     pub(super) fn meets_another_log(&mut self) {
         self.other_log = true;
     }
 
-    /// There is one more node, which shows nothing yet.
+    /// Adds a node, which shows nothing yet.
     pub(super) fn appears(&mut self, node: Node) {
         self.shown.insert(node, Shown::default());
     }
 
-    /// From now on a second master goes on from a copy of the first one's disk. Each gives ids of its own, and the second
-    /// takes from secondaries what the first one is about to acknowledge. So only this is judged: what is acknowledged is on
-    /// the disk of the master that says so, no node takes back what it showed, and secondaries follow one master at a
-    /// time, and never an earlier one again.
+    /// Records that a second master goes on from a copy of the first one's disk. Each assigns its own ids, and the
+    /// second takes from secondaries what the first is about to acknowledge. So only this is checked from now on: what
+    /// is acknowledged is on the disk of the master that acknowledged it, no node takes back what it showed, and a
+    /// secondary follows one master at a time, and never an earlier one again.
     pub(crate) fn two_masters(&mut self, second: Node) {
         self.two_masters = true;
         self.shown.insert(second, Shown::default());
@@ -256,7 +254,7 @@ impl Checker {
         !self.two_masters && !self.other_log
     }
 
-    /// A node shows one more message.
+    /// Records that a node shows one more message.
     fn shows(&mut self, node: Node, id: Id, text: &Arc<str>) {
         let has_one_log = self.has_one_log();
         let shown = self.shown.entry(node).or_default();
@@ -286,7 +284,7 @@ impl Checker {
             }
             None => {
                 if !self.writes.iter().any(|write| write.texts.contains(text)) {
-                    self.broken(format!("one order: {node:?} shows {id}=\"{text}\", which nobody wrote"));
+                    self.broken(format!("one order: {node:?} shows {id}=\"{text}\", which no client wrote"));
                 }
                 if !self.shown_texts.insert(Arc::clone(text)) {
                     self.broken(format!("one order: {node:?} shows {id}=\"{text}\", which has another id, too"));
@@ -315,7 +313,7 @@ impl<P: SimulatedDisk> World<P> {
         }
     }
 
-    /// Up to where a node shows its log to readers, if it runs.
+    /// The id up to which a node shows its log, if it runs.
     fn shows_up_to(&self, node: Node) -> Option<Id> {
         match node {
             Node::Master(index) => self.masters[index].process.as_ref().map(|process| process.leader.shown().decided),
@@ -327,7 +325,7 @@ impl<P: SimulatedDisk> World<P> {
         }
     }
 
-    /// Reads what a node shows since it was looked at last.
+    /// Reads what a node shows since the checker looked last.
     pub(super) fn look(&mut self, node: Node) {
         let Some(decided) = self.shows_up_to(node) else { return };
         let before = self.checker.shown[&node].decided;
@@ -355,7 +353,7 @@ impl<P: SimulatedDisk> World<P> {
         }
     }
 
-    /// A client is told what became of its write, which is named by the id of its last message.
+    /// Records and checks the answer to a write, which is named by the id of its last message.
     pub(super) fn answer(&mut self, index: usize, write: usize, last: Id, outcome: Outcome) {
         let first = Id::new(last.get() + 1 - self.checker.writes[write].texts.len() as u64);
         let answer = match outcome {
@@ -424,7 +422,7 @@ impl<P: SimulatedDisk> World<P> {
         }
     }
 
-    /// A reader is answered who had come when this had been acknowledged.
+    /// Checks the answer to a reader. These messages had been acknowledged when it came.
     pub(super) fn reads_after(&mut self, node: Node, acknowledged: &BTreeSet<Arc<str>>) {
         if !self.checker.has_one_log() {
             return;
@@ -471,7 +469,7 @@ impl<P: SimulatedDisk> World<P> {
         }
     }
 
-    /// Reads the disks of all nodes that run from their beginning to their end.
+    /// Reads the disks of all running nodes from beginning to end.
     pub(crate) fn examine_disks(&mut self) {
         if !self.checker.has_one_log() || !self.runs(Node::Master(0)) {
             return;
@@ -519,7 +517,7 @@ impl<P: SimulatedDisk> World<P> {
         Ok(())
     }
 
-    /// What a node says of itself, and what the master believes of its secondaries, is so.
+    /// Checks what a node reports of itself, and what the master records of its secondaries.
     fn counters_are_true(&self) -> Result<(), String> {
         let messages = |node: Node, decided| {
             let slots = self.disk(node).store().read(Id::ZERO, decided, EVERYTHING).expect("readable");

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 pub(crate) const EVERYTHING: ReadLimit = ReadLimit { slots_max: usize::MAX, bytes_max: usize::MAX };
 
-/// What a disk says to a write.
+/// The result of a write to a disk.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum IoResult {
     Good,
@@ -19,12 +19,12 @@ pub(crate) enum IoResult {
     Failed,
 }
 
-/// What becomes of a disk when its process ends without a warning.
+/// What a disk keeps when its process ends without a warning.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum CrashKind {
-    /// The process was killed: whatever was handed to the system is there.
+    /// The process was killed: everything that it handed to the system is there.
     Killed,
-    /// The power failed: what was not synced is gone. That concerns the high watermark only, so many notes of it.
+    /// The power failed, and unsynced data is gone: this many notes of the high watermark, and nothing else.
     PowerLost { notes: usize },
     /// The disk is gone.
     DiskLost,
@@ -34,16 +34,16 @@ pub(crate) enum CrashKind {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Crash {
     pub(crate) kind: CrashKind,
-    /// What the disk of a master was writing is on it, though the process never heard of that: its oldest round,
+    /// The oldest round that the master was writing is on its disk, though the process never learned that.
     pub(crate) round_is_written: bool,
-    /// and refusals.
+    /// The refusals that the master was writing are on its disk.
     pub(crate) refusals_are_written: bool,
 }
 
 impl Crash {
     pub(crate) const KILLED: Crash = Crash::of(CrashKind::Killed);
 
-    /// Nothing of what was being written is on the disk.
+    /// A crash that leaves nothing of what the process was writing.
     pub(crate) const fn of(kind: CrashKind) -> Crash {
         Crash { kind, round_is_written: false, refusals_are_written: false }
     }
@@ -64,7 +64,7 @@ pub(crate) trait SimulatedDisk: fmt::Debug + Sized {
     fn open(&mut self) -> Result<(), String>;
 }
 
-/// A disk that is a list of slots, and takes no more room than its first copy until one of the two is written.
+/// A disk in memory: a list of slots. A copy shares the list until one of the two is written.
 #[derive(Debug, Default)]
 pub(crate) struct Slate {
     copy: CopyId,
@@ -106,7 +106,7 @@ impl SimulatedDisk for Slate {
         self
     }
 
-    /// Every note of the high watermark is young: a power loss takes all of them.
+    /// A power loss may take every note of the high watermark.
     fn crash(&mut self, kind: CrashKind) {
         match kind {
             CrashKind::Killed => {}

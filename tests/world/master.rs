@@ -1,4 +1,4 @@
-//! A master: its [`Leader`], a disk, and whoever carries out what the leader asks for, one effect at a time.
+//! A master: its [`Leader`], a disk, and the effects that the leader asks for, carried out one at a time.
 
 use super::checker::Answer;
 use super::disk::{Crash, CrashKind, EVERYTHING, IoResult, SimulatedDisk};
@@ -15,7 +15,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How much one call carries when it is read from the store: little, so that catching up takes several.
+/// How much one call reads from the store: little, so that catch-up takes several calls.
 const CALL_LIMIT: ReadLimit = ReadLimit { slots_max: 1, bytes_max: usize::MAX };
 
 /// A write that a client posts, maybe several times.
@@ -33,7 +33,7 @@ pub(crate) struct Posted {
 pub(crate) struct Master<P> {
     pub(crate) disk: P,
     pub(crate) process: Option<Process>,
-    /// The secondaries that are on its record.
+    /// The secondaries in the list that the master keeps on disk.
     recorded: BTreeSet<usize>,
     starts: u64,
 }
@@ -51,16 +51,16 @@ pub(crate) struct Process {
     /// The secondaries that are registered, each with its number.
     members: BTreeMap<usize, MemberId>,
     members_numbered: u32,
-    /// Those that are being removed.
+    /// The secondaries that have a removal notice.
     leaving: BTreeSet<usize>,
-    /// What its disk is about to take: one of each at a time, but for a planted bug.
+    /// Slots that its disk is about to write: one batch at a time, except with a planted bug.
     append: VecDeque<Vec<Slot>>,
     refuse: VecDeque<Vec<Id>>,
     note: VecDeque<Watermark>,
-    /// Calls that were not made, and secondaries of which the leader does not know yet: only with a planted bug.
+    /// Calls that were not made: only with a planted bug.
     not_made: Vec<Dispatch>,
     not_joined: Vec<MemberId>,
-    /// The disk took a write for the last time.
+    /// The disk has failed, and takes no more writes.
     disk_failed: bool,
 }
 
@@ -142,7 +142,7 @@ impl<P: SimulatedDisk> World<P> {
         self.step(index, Event::Assembled);
     }
 
-    /// Gives a secondary a number.
+    /// Gives a number to a secondary.
     fn enlist(process: &mut Process, member: usize) -> MemberId {
         process.members_numbered += 1;
         let id = MemberId::new(process.members_numbered);
@@ -150,7 +150,7 @@ impl<P: SimulatedDisk> World<P> {
         id
     }
 
-    /// A master learns that time has passed.
+    /// Tells the leader that time has passed.
     pub(super) fn tick(&mut self, index: usize) {
         let process = self.masters[index].process.as_mut();
         let late = process.map(|process| std::mem::take(&mut process.not_joined)).unwrap_or_default();
@@ -158,7 +158,7 @@ impl<P: SimulatedDisk> World<P> {
         self.step(index, Event::Tick);
     }
 
-    /// A secondary is registered, if it is not yet.
+    /// Registers a secondary, if it is not registered yet.
     pub(super) fn join_at(&mut self, index: usize, member: usize) {
         let Master { process: Some(process), recorded, .. } = &mut self.masters[index] else { return };
         if !recorded.insert(member) {
@@ -173,7 +173,7 @@ impl<P: SimulatedDisk> World<P> {
         self.checker.joins(member);
     }
 
-    /// A secondary is told that it is about to be removed.
+    /// Begins to remove a secondary: its removal notice is under way.
     pub(super) fn notify_removal_at(&mut self, index: usize, member: usize) {
         let Some(process) = &mut self.masters[index].process else { return };
         let Some(id) = process.member_id(member) else { return };
@@ -184,7 +184,7 @@ impl<P: SimulatedDisk> World<P> {
         self.checker.is_notified_of_removal(member, process.leader.epoch(), session);
     }
 
-    /// A secondary is removed that was dismissed: it knows that, or nobody waits any longer until it does.
+    /// Removes a secondary that has its removal notice, or whose notice has timed out.
     pub(super) fn leave_at(&mut self, index: usize, member: usize) {
         let Master { process: Some(process), recorded, .. } = &mut self.masters[index] else { return };
         if !process.leaving.remove(&member) {
@@ -200,14 +200,14 @@ impl<P: SimulatedDisk> World<P> {
         self.step(index, Event::Left(id));
     }
 
-    /// A secondary says that its process has started.
+    /// A secondary announces that its process has started.
     pub(super) fn announce(&mut self, index: usize, member: usize) {
         if let Some(event) = self.announcement(index, member) {
             self.step(index, event);
         }
     }
 
-    /// Whether it makes a difference for a master to hear that a secondary has started.
+    /// Whether the announcement of a secondary changes anything for a master.
     pub(super) fn has_something_to_announce(&self, index: usize, member: usize) -> bool {
         let (Some(event), Some(process)) = (self.announcement(index, member), &self.masters[index].process) else {
             return false;
@@ -217,7 +217,7 @@ impl<P: SimulatedDisk> World<P> {
         told != process.leader
     }
 
-    /// What a secondary says that has started, to a master that knows another process of it.
+    /// What a restarted secondary announces to a master that knows an earlier process of it.
     fn announcement(&self, index: usize, member: usize) -> Option<Event> {
         let incarnation = self.secondaries[member].process.as_ref()?.status().incarnation;
         let process = self.masters[index].process.as_ref()?;
@@ -226,7 +226,8 @@ impl<P: SimulatedDisk> World<P> {
         (known != Some(incarnation)).then_some(Event::Started(id, incarnation))
     }
 
-    /// What a secondary holds of the latest epoch beyond the end of the master's log may be all that is left of it.
+    /// Takes over what a secondary holds of the latest epoch beyond the end of the master's log: no other copy may
+    /// exist.
     fn take_over(&mut self, index: usize, member: usize, known: &Identity) {
         let Some(replica) = &self.secondaries[member].process else { return };
         let (status, store) = (replica.status(), self.masters[index].disk.store());
@@ -336,7 +337,7 @@ impl<P: SimulatedDisk> World<P> {
         self.step(index, event);
     }
 
-    /// What has become of a call is taken for what has become of those that were not made.
+    /// Takes the result of a call for the result of those that were not made.
     fn credit_to_others(&mut self, index: usize, event: &Event) {
         let process = self.masters[index].process.as_mut();
         for other in process.map(|process| std::mem::take(&mut process.not_made)).unwrap_or_default() {
@@ -353,7 +354,7 @@ impl<P: SimulatedDisk> World<P> {
         }
     }
 
-    /// A thread waits no longer for the answer to its call, or to its question for the state of a secondary.
+    /// A thread gives up its call, or its question for the state of a secondary.
     pub(super) fn give_up(&mut self, number: u64) {
         let Some(position) = self.wire.iter().position(|packet| packet.number == number) else { return };
         if let Content::Probe | Content::Status(_) = self.wire[position].content {
@@ -369,7 +370,7 @@ impl<P: SimulatedDisk> World<P> {
         self.step(index, Event::CallFailed { dispatch, failure: CallFailure::Silent });
     }
 
-    /// A secondary has said what it holds, or nothing.
+    /// A secondary has reported its state, or has not answered.
     pub(super) fn hear_status(&mut self, index: usize, member: usize, status: Option<ReplicaStatus>) {
         let id = self.masters[index].process.as_ref().and_then(|process| process.member_id(member));
         if let Some(member) = id {
@@ -377,7 +378,7 @@ impl<P: SimulatedDisk> World<P> {
         }
     }
 
-    /// What a master tells a secondary that asks, if it runs.
+    /// The reply of a master to a secondary that asks for decisions, if the master runs.
     pub(super) fn decisions(&self, index: usize, after: Id) -> Option<Decisions> {
         let Master { disk, process, .. } = self.masters.get(index)?;
         let decisions = process.as_ref()?.leader.decisions();
@@ -385,7 +386,7 @@ impl<P: SimulatedDisk> World<P> {
         Some(Decisions { refused, ..decisions })
     }
 
-    /// Gives an event to the leader of a master, and lets everything begin that it asks for.
+    /// Gives an event to the leader of a master, and begins everything that it asks for.
     pub(super) fn step(&mut self, index: usize, event: Event) {
         let Some(process) = &mut self.masters[index].process else { return };
         let ready = process.leader.step(self.now, event);
@@ -441,7 +442,7 @@ impl<P: SimulatedDisk> World<P> {
         process.members.iter().find(|(_, known)| **known == id).map(|(&member, _)| member)
     }
 
-    /// Keeps the news, if they are wanted, under the place of the secondary that they concern.
+    /// Keeps the news, if the journal is on, under the place of the secondary that they concern.
     fn journal(&mut self, index: usize, news: &[News]) {
         if self.journal.is_kept {
             let placed =
@@ -451,7 +452,7 @@ impl<P: SimulatedDisk> World<P> {
         }
     }
 
-    /// A secondary turned out to be another one under a second address: it comes off the record.
+    /// A secondary turned out to be registered under two addresses: one registration goes.
     fn is_merged(&mut self, index: usize, id: MemberId) {
         let Some(member) = self.place_of(index, id) else { return };
         let Master { process: Some(process), recorded, .. } = &mut self.masters[index] else { return };
@@ -468,7 +469,7 @@ impl<P: SimulatedDisk> World<P> {
         incarnation.into_iter().for_each(|incarnation| self.secondaries[member].is_known(incarnation));
     }
 
-    /// A client is told something about its write.
+    /// Passes a reply on to the client of a write.
     fn tell(&mut self, index: usize, write: usize, reply: &Reply) {
         match *reply {
             Reply::Accepted { .. } => {}
@@ -490,7 +491,7 @@ impl<P: SimulatedDisk> World<P> {
         }
     }
 
-    /// Makes the call that a dispatch asks for.
+    /// Makes the call of a dispatch.
     fn send_call(&mut self, index: usize, dispatch: Dispatch) {
         let Some(member) = self.place_of(index, dispatch.member) else { return };
         let Master { disk, process: Some(process), .. } = &self.masters[index] else { return };
@@ -514,7 +515,7 @@ impl<P: SimulatedDisk> World<P> {
         self.masters[index].process.as_ref().map_or(Epoch::NONE, |process| process.leader.epoch())
     }
 
-    /// Whether a tick of a master does anything but ask secondaries that do not run.
+    /// Whether a tick of a master does more than probe secondaries that do not run.
     pub(crate) fn tick_is_useful(&self, index: usize) -> bool {
         let Some(process) = &self.masters[index].process else { return false };
         let ready = process.leader.clone().step(self.now, Event::Tick);
@@ -528,8 +529,7 @@ impl<P: SimulatedDisk> World<P> {
     }
 }
 
-/// What leaders say that an operator may want to know, with the places of secondaries. It says nothing of the state of the
-/// world.
+/// What leaders report to operators, with the places of secondaries. It is no part of the state of the world.
 #[derive(Clone, Debug, Default, Eq)]
 pub(crate) struct Journal {
     pub(crate) is_kept: bool,

@@ -1,24 +1,22 @@
-//! A whole cluster as one value, moved step by step: the ground that the model checker, the simulator and the scenarios
-//! share.
+//! A whole cluster as one value, moved step by step. The model checker, the simulator and the scenarios share it.
 //!
 //! The protocol in it is the real one: the [`Leader`](replicated_log::protocol::Leader) and the [`Follower`] of
-//! `src/protocol`, and a real [`Store`](replicated_log::store::Store). What surrounds them in a running node, threads and
-//! sockets, is replaced by [`Step`]s that others choose: the model checker tries all of them in every order, the simulator
-//! draws one after another by a seed, and a scenario names them. Each step is what one thread of a node does without being
-//! interrupted by what matters: a round is taken, a copy is stored, a call arrives.
+//! `src/protocol`, and a real [`Store`](replicated_log::store::Store). [`Step`]s replace the threads and sockets around
+//! them: the model checker tries all steps in every order, the simulator draws one after another by a seed, and a
+//! scenario names them. Each step is what one thread of a node does between two points where another thread can
+//! interfere: it takes a round, stores a copy, or receives a call.
 //!
 //! | File | What it is |
 //! |---|---|
 //! | [`master`] | carries out what a leader asks for, one effect at a time |
 //! | [`secondary`] | carries out what a follower asks for, one event at a time |
 //! | [`wire`] | what is under way between nodes |
-//! | [`disk`] | a disk that survives crashes, or forgets what it may forget |
-//! | [`checker`] | what was promised, and whether it is kept; it never asks the code under test for its opinion |
-//! | [`planted_bugs`] | known bugs of this family of protocols, to be planted so that the checker can be seen to catch them |
+//! | [`disk`] | a disk that survives crashes, or loses what it may lose |
+//! | [`checker`] | what was promised, and whether the cluster keeps it, without asking the code under test |
+//! | [`planted_bugs`] | known bugs of such protocols, planted to prove that the checker catches them |
 //!
-//! What a step leaves out: the bytes of HTTP and JSON, threads of one node that run between each other's lines (the store,
-//! the leader and the replica are entered under locks, in the order that a step takes), and what is configured away from the
-//! protocol, as quotas and artificial delays.
+//! A step leaves out the bytes of HTTP and JSON, threads of one node that interleave within a step (locks guard the
+//! store, the leader and the replica, in the order that a step takes), and quotas.
 
 #![allow(dead_code, reason = "each test uses its part of this")]
 
@@ -50,7 +48,7 @@ pub(crate) enum Node {
 /// What a running cluster does by itself.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Step {
-    /// A master learns that time has passed: it takes what waits into a round, and turns to its secondaries.
+    /// A master learns that time has passed: it begins rounds, and calls its secondaries.
     Tick(usize),
     /// A master's disk has written its own copies.
     Store(usize),
@@ -58,13 +56,13 @@ pub(crate) enum Step {
     StoreRefusals(usize),
     /// A master's disk has noted the high watermark.
     Note(usize),
-    /// A secondary that was started tells its master.
+    /// A secondary that has started registers with its master.
     Announce(usize, usize),
     /// A packet arrives.
     Deliver(u64),
-    /// Whoever waits for the answer to a call waits no longer. The call itself may still arrive.
+    /// A caller gives up waiting for the answer to a call. The call itself may still arrive.
     GiveUp(u64),
-    /// A reader comes to a secondary that has to ask its master what is decided. The answer is on the way.
+    /// A reader makes a secondary ask its master what is decided. The answer is on its way.
     Read(usize),
     /// A secondary learns that time has passed.
     TickSecondary(usize),
@@ -72,8 +70,7 @@ pub(crate) enum Step {
     EndDelay(usize, Ticket),
 }
 
-/// What a master is configured with for whom everything that has to wait is due at once, but for heartbeats: so that a state
-/// does not depend on what time it is.
+/// Settings with which all waiting work except heartbeats is due at once, so that a state does not depend on the time.
 pub(crate) fn due_at_once(heartbeat: Duration, catch_up_max: u64) -> LeaderSettings {
     let at_once = Duration::ZERO;
     LeaderSettings {
@@ -103,13 +100,13 @@ pub(crate) struct World<P> {
     pub(crate) planted: Option<PlantedBug>,
     /// What every master is configured with.
     pub(crate) settings: LeaderSettings,
-    /// The time that masters are told.
+    /// The clock of the masters.
     pub(crate) now: Time,
-    /// How long every secondary waits, for what.
+    /// The timeouts of every secondary.
     pub(crate) follower_settings: FollowerSettings,
     /// Whether secondaries have an artificial delay.
     pub(crate) has_delays: bool,
-    /// What masters have to say; kept only if it is wanted.
+    /// What masters report. Kept only on request.
     pub(crate) journal: Journal,
     packets: u64,
 }
@@ -181,7 +178,7 @@ impl<P: SimulatedDisk> World<P> {
         steps
     }
 
-    /// Takes a step; what the disk says to a write is given along.
+    /// Takes a step. `io_result` is the result of the write in it, if there is one.
     pub(crate) fn take(&mut self, step: Step, io_result: IoResult) {
         match step {
             Step::Tick(master) => self.tick(master),
@@ -204,7 +201,7 @@ impl<P: SimulatedDisk> World<P> {
         self.observe();
     }
 
-    /// Time passes, up to a moment.
+    /// Lets time pass up to `now`.
     pub(crate) fn pass_time(&mut self, now: Time) {
         self.now = self.now.max(now);
         (0..self.masters.len()).for_each(|master| self.tick(master));
@@ -212,13 +209,13 @@ impl<P: SimulatedDisk> World<P> {
         self.observe();
     }
 
-    /// A secondary is told that it is about to be removed, if it hears that.
+    /// A master sends a removal notice to a secondary. A secondary that does not run misses it.
     pub(crate) fn notify_removal(&mut self, master: usize, member: usize) {
         self.notify_removal_at(master, member);
         self.observe();
     }
 
-    /// A secondary is removed from those of a master.
+    /// A master removes a secondary.
     pub(crate) fn leave(&mut self, master: usize, member: usize) {
         self.leave_at(master, member);
         self.observe();
@@ -230,19 +227,19 @@ impl<P: SimulatedDisk> World<P> {
         self.observe();
     }
 
-    /// One more secondary, which is not registered and does not run yet.
+    /// Adds a secondary, which is not registered and does not run yet.
     pub(crate) fn add_secondary(&mut self, disk: P) {
         self.checker.appears(Node::Secondary(self.secondaries.len()));
         self.secondaries.push(Secondary::new(disk));
     }
 
-    /// A master is asked to stop: after this time it refuses what is undecided.
+    /// Stops a master: after `timeout` it refuses what is undecided.
     pub(crate) fn stop(&mut self, master: usize, timeout: Duration) {
         self.step(master, Event::Stopping(timeout));
         self.observe();
     }
 
-    /// A call reaches a secondary, for whose answer no master of this world waits. It is meant for a start of its process.
+    /// A secondary receives a call that no master of this world waits for, meant for a start of its process.
     pub(crate) fn call(&mut self, member: usize, to: Incarnation, call: &Call) -> Result<Acknowledgement, Complaint> {
         let answer = self.accept(member, to, call, IoResult::Good, usize::MAX);
         self.observe();
@@ -257,12 +254,12 @@ impl<P: SimulatedDisk> World<P> {
         }
     }
 
-    /// A packet, of which nobody waits for an answer, gets lost.
+    /// Loses a packet for whose answer no thread waits.
     pub(crate) fn lose(&mut self, number: u64) {
         self.wire.retain(|packet| packet.number != number);
     }
 
-    /// The process of a node ends without a warning, and its disk suffers what `how` says.
+    /// Ends the process of a node without a warning, and treats its disk as `how` says.
     pub(crate) fn crash(&mut self, node: Node, how: Crash) {
         match node {
             Node::Master(index) => self.crash_master(index, how),
@@ -271,7 +268,7 @@ impl<P: SimulatedDisk> World<P> {
         self.observe();
     }
 
-    /// A node starts on what its disk holds. A master asks those secondaries first that `hears` admits.
+    /// Starts a node on what its disk holds. A master first asks those secondaries for which `hears` is true.
     pub(crate) fn start(&mut self, node: Node, hears: impl Fn(usize) -> bool) {
         match node {
             Node::Master(index) => self.start_master(index, hears),
@@ -291,7 +288,7 @@ impl<P: SimulatedDisk> World<P> {
         self.start(node, |_| true);
     }
 
-    /// When a node has something to do by itself, in microseconds; never, if it has not.
+    /// When a node next has work to do by itself, in microseconds: without such work, a time that never comes.
     pub(crate) fn wakes_at(&self, node: Node) -> u64 {
         let at = match node {
             Node::Master(index) => self.masters[index].process.as_ref().and_then(|process| process.leader.wake_at()),
@@ -318,7 +315,7 @@ impl<P: SimulatedDisk> World<P> {
         self.wire.push(Packet { number: self.packets, ..packet });
     }
 
-    /// A packet arrives. What it does at a crash in the middle is told by [`World::crash_in_the_middle`].
+    /// A packet arrives. [`World::crash_in_the_middle`] delivers one whose receiver is killed meanwhile.
     fn deliver(&mut self, number: u64, io_result: IoResult) {
         let Some(position) = self.wire.iter().position(|packet| packet.number == number) else { return };
         let packet = self.wire.remove(position);
@@ -354,8 +351,8 @@ impl<P: SimulatedDisk> World<P> {
         self.crash(Node::Secondary(member), how);
     }
 
-    /// Takes off the wire what changes nothing whenever it arrives: what is for an earlier start of a secondary, and calls
-    /// of an earlier epoch for whose answer nobody waits.
+    /// Takes off the wire what changes nothing whenever it arrives: packets for an earlier start of a secondary, and
+    /// calls of an earlier epoch for whose answer no thread waits.
     pub(crate) fn forget_what_has_no_effect(&mut self) {
         if self.planted == Some(PlantedBug::SameIncarnation) {
             return;
@@ -371,7 +368,7 @@ impl<P: SimulatedDisk> World<P> {
         });
     }
 
-    /// Brings the packets into an order that does not tell in which order they were sent.
+    /// Sorts the packets, so that equal sets of packets are equal states.
     pub(crate) fn forget_the_order(&mut self) {
         self.wire.sort_by_cached_key(Packet::fingerprint);
         for (number, packet) in (1..).zip(&mut self.wire) {

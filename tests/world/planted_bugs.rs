@@ -1,5 +1,5 @@
-//! Known bugs of this family of protocols. Each can be planted into what surrounds the leader and the replicas, where an
-//! implementation would have it; a checker that does not catch one of them is blind.
+//! Known bugs of such protocols. Each can be planted into what surrounds the leader and the replicas, where a faulty
+//! implementation would have it. The tests require that the checker catches every one.
 
 /// A bug.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -8,29 +8,29 @@ pub(crate) enum PlantedBug {
     AcknowledgedBeforeDurable,
     /// The master counts its own copy before its disk has it.
     MasterNotCounted,
-    /// A master that starts goes on in the epoch, and under the name, of its last start.
+    /// A master that starts goes on in the epoch, and with the incarnation, of its last start.
     NoNewEpoch,
-    /// A refusal is answered, and told, before the master's disk has it.
+    /// The master answers with a refusal, and passes it on, before its disk has it.
     RefusalNotDurable,
-    /// A master shows what is decided, and answers, before that is noted.
+    /// The master shows what is decided, and answers, before its disk has noted that.
     ShownBeforeNoted,
-    /// A secondary shows what it holds, whatever its fate.
+    /// A secondary shows what it holds, decided or not.
     PendingShown,
-    /// A secondary that starts again keeps its name, so that acknowledgements of its lost disk count.
+    /// A secondary that starts again keeps its incarnation, so that acknowledgements of its lost disk count.
     SameIncarnation,
     /// A master that starts drops what it finds undecided.
     PresumedAbort,
     /// A secondary enters an epoch before it has dropped what that overtook, and is killed in between.
     EnteredBeforeDropped,
-    /// A secondary answers readers alone although no call has told it that it takes part again.
+    /// A secondary answers readers alone before a call has admitted it again.
     ReadsBeforeAdmission,
-    /// A round calls one secondary, and what that acknowledges is credited to all others.
+    /// A round calls one secondary, and credits its acknowledgement to all others.
     CreditedToOthers,
     /// The calls that bring a secondary up to date do not name the refusals of what it holds already.
     HeldRefusalsNotTold,
-    /// A secondary is registered, and its operator told so, before the leader knows of it.
+    /// The master answers that a secondary is registered before the leader has added it.
     RegisteredBeforeJoined,
-    /// A client is answered before readers are shown its message.
+    /// The master answers a client before it shows the message to readers.
     AnsweredBeforeShown,
 }
 

@@ -1,4 +1,4 @@
-//! A secondary: its [`Follower`], a disk, and whoever carries out what the follower asks for.
+//! A secondary: its [`Follower`], a disk, and the effects that the follower asks for.
 
 use super::checker::holds;
 use super::disk::{Crash, CrashKind, EVERYTHING, IoResult, SimulatedDisk};
@@ -25,14 +25,14 @@ pub(crate) struct Secondary<P> {
     readers: BTreeMap<Ticket, BTreeSet<Arc<str>>>,
     /// Calls that wait for their artificial delay.
     delayed: BTreeSet<Ticket>,
-    /// What was on its disk when its process ended: it counts as a copy while the process is down, and if the disk was
-    /// lost then until the master knows, which may still count on it.
+    /// The content of its disk when its process ended. It counts as a copy while the process is down. If the disk was
+    /// lost, it counts until the master knows.
     remembered: BTreeMap<Id, Arc<str>>,
     has_lost_disk: bool,
-    /// What the disk forgets at a crash, because it was never written: only with a planted bug.
+    /// What the disk loses at a crash, because it was never written: only with a planted bug.
     unwritten: Option<Id>,
     reads_before_admission: bool,
-    /// The disk took a write for the last time.
+    /// The disk has failed, and takes no more writes.
     disk_failed: bool,
 }
 
@@ -67,7 +67,7 @@ impl<P> Secondary<P> {
         self.process.is_some() && !self.answers_alone() && self.readers.is_empty()
     }
 
-    /// When it has something to do by itself.
+    /// When it has work to do by itself.
     pub(super) fn wake_at(&self) -> Option<Time> {
         self.process.as_ref().and_then(Follower::wake_at)
     }
@@ -77,7 +77,7 @@ impl<P> Secondary<P> {
         self.delayed.iter().copied()
     }
 
-    /// The master has learned what a start of it holds.
+    /// Records that the master has learned what this start of it holds.
     pub(super) fn is_known(&mut self, incarnation: Incarnation) {
         if self.process.as_ref().is_some_and(|replica| replica.status().incarnation == incarnation) {
             self.remembered.clear();
@@ -111,7 +111,7 @@ impl<P: SimulatedDisk> World<P> {
         self.begin(index);
     }
 
-    /// A process begins with what the store holds.
+    /// Begins a process with what the store holds.
     fn begin(&mut self, index: usize) {
         let (incarnation, settings) = (self.new_incarnation(index), self.follower_settings);
         let secondary = &mut self.secondaries[index];
@@ -148,15 +148,15 @@ impl<P: SimulatedDisk> World<P> {
         }
         self.secondaries[index].readers.clear();
         self.secondaries[index].delayed.clear();
-        // The question for its readers is gone with it, and the calls that it has not answered fail.
+        // The process takes its readers' question with it, and the calls that it has not answered fail.
         self.wire.retain(|packet| packet.member != index || !matches!(packet.content, Content::Answer(_)));
         for packet in self.wire.iter_mut().filter(|packet| packet.member == index) {
             packet.answer(|_| true, &Err(Complaint::Down));
         }
     }
 
-    /// A call reaches a secondary, whose process ends after so many changes. Gives the answer, or the ticket under which it
-    /// comes later.
+    /// Gives a call to a secondary, whose process ends after so many changes. Returns the answer, or the ticket under
+    /// which it comes later.
     pub(super) fn accept(
         &mut self,
         index: usize,
@@ -190,7 +190,8 @@ impl<P: SimulatedDisk> World<P> {
         Ticket(used.map_or(0, |used| used + 1))
     }
 
-    /// Gives an event to a follower, and does all that it asks for. Gives the replies; nothing if the process ended.
+    /// Gives an event to a follower, and does all that it asks for. Returns the replies, or `None` if the process
+    /// ended.
     fn drive(
         &mut self,
         index: usize,
@@ -224,7 +225,7 @@ impl<P: SimulatedDisk> World<P> {
         self.secondaries[index].process.as_mut().map(|follower| follower.step(now, event))
     }
 
-    /// Gives a late reply to the one who waits for it.
+    /// Sends a late reply to the caller that waits for it.
     fn answer_from(&mut self, index: usize, ticket: Ticket, reply: &Reply) {
         if let Reply::Stored = reply {
             self.secondaries[index].delayed.insert(ticket);
@@ -254,7 +255,7 @@ impl<P: SimulatedDisk> World<P> {
             Effect::Store(changes) => {
                 let append = changes.iter().position(|change| matches!(change, Change::Append(_)));
                 if *disk_failed || (append.is_some() && io_result != IoResult::Good) {
-                    // It may hold a part of the changes.
+                    // The disk may hold a part of the changes.
                     write(store, changes, planted, append.filter(|_| !*disk_failed).unwrap_or(0));
                     *disk_failed |= io_result == IoResult::Failed;
                     return Some(Event::StoreFailed);
@@ -282,7 +283,7 @@ impl<P: SimulatedDisk> World<P> {
         })
     }
 
-    /// A bare message of a master that is not ours reaches a secondary. What it shows from now on is not of our log.
+    /// Gives a secondary a bare message of a master that is not ours. From then on it shows a log that is not ours.
     pub(crate) fn receive_foreign(&mut self, index: usize, message: Arc<str>) {
         self.checker.meets_another_log();
         let foreign = ForeignMessage { ticket: self.new_ticket(index), id: None, message, timestamp_ms: 0 };
@@ -313,14 +314,14 @@ impl<P: SimulatedDisk> World<P> {
         self.drive(index, Event::Read { ticket, consistency: Consistency::Usual }, IoResult::Good, usize::MAX);
     }
 
-    /// The master has said what is decided, or does not answer.
+    /// The master has answered with what is decided, or does not answer.
     pub(super) fn learn(&mut self, index: usize, decisions: Option<Decisions>) {
         let ticket = self.new_ticket(index);
         self.drive(index, Event::Answered { ticket, decisions }, IoResult::Good, usize::MAX);
     }
 }
 
-/// The answer to a call; `None` if the reply is none.
+/// The answer to a call, or `None` if the reply answers no call.
 fn answer_of(reply: Reply) -> Option<Result<Acknowledgement, Complaint>> {
     match reply {
         Reply::Acknowledged(acknowledgement) => Some(Ok(acknowledgement)),

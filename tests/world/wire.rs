@@ -1,14 +1,14 @@
-//! What is under way between nodes. Anything may take as long as it likes, arrive in any order, twice, or never.
+//! What is under way between nodes. Any packet may take any time, arrive in any order, twice, or never.
 
 use replicated_log::protocol::{
     Acknowledgement, Call, Decisions, Dispatch, Id, Incarnation, Refusal, ReplicaStatus, Ticket,
 };
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Something on its way between a master and a secondary.
+/// A packet between a master and a secondary.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Packet {
-    /// Given when it is sent.
+    /// Assigned when the packet is sent.
     pub(crate) number: u64,
     pub(crate) master: usize,
     pub(crate) member: usize,
@@ -17,30 +17,30 @@ pub(crate) struct Packet {
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Content {
-    /// Master to a process of a secondary. Without a dispatch nobody waits for the answer any more.
+    /// A call of a master to a process of a secondary. Without a dispatch no thread waits for the answer.
     Call { to: Incarnation, call: Call, dispatch: Option<Dispatch> },
     /// A call that a secondary has not answered yet; the answer comes under this ticket.
     Held { sent: Id, dispatch: Dispatch, ticket: Ticket },
-    /// Secondary to master: the answer to a call that carried ids up to `sent`.
+    /// The answer of a secondary to a call that carried ids up to `sent`.
     Reply { sent: Id, dispatch: Dispatch, answer: Result<Acknowledgement, Complaint> },
-    /// Master to secondary: what does it hold?
+    /// The question of a master for the state of a secondary.
     Probe,
-    /// Secondary to master: what it holds; nothing, if it does not answer.
+    /// The state of a secondary, or `None` if it does not answer.
     Status(Option<ReplicaStatus>),
-    /// Master to a secondary that has asked: what is decided; nothing, if it does not answer.
+    /// The reply of a master to a secondary that asked what is decided, or `None` if the master does not answer.
     Answer(Option<Decisions>),
 }
 
 /// Why a secondary did not take a call.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Complaint {
-    /// The replica refused it.
+    /// The replica refused the call.
     Refused(Refusal),
-    /// It was addressed to an earlier start of the process.
+    /// The call was for an earlier start of the process.
     OtherIncarnation,
-    /// Its disk did not take it.
+    /// The disk did not take the call's entries.
     Unable,
-    /// Nobody listens there.
+    /// The process does not run.
     Down,
 }
 
@@ -71,7 +71,7 @@ impl Packet {
         }
     }
 
-    /// The call is answered now, if it is held under such a ticket.
+    /// Puts the answer in place of a call that is held under such a ticket.
     pub(super) fn answer(&mut self, is_meant: impl Fn(Ticket) -> bool, answer: &Result<Acknowledgement, Complaint>) {
         if let Content::Held { sent, dispatch, ticket } = &self.content
             && is_meant(*ticket)
@@ -80,7 +80,7 @@ impl Packet {
         }
     }
 
-    /// The same call, for whose answer nobody waits.
+    /// The same call without its dispatch: no thread waits for the answer.
     pub(crate) fn orphan(&self) -> Packet {
         let content = match &self.content {
             Content::Call { to, call, .. } => Content::Call { to: *to, call: call.clone(), dispatch: None },

@@ -1,4 +1,4 @@
-//! How the last secondary is taken away, and brought back.
+//! The ways to take the last secondary away, and to bring it back.
 
 use super::shell;
 use crate::api::{Address, Client};
@@ -9,24 +9,25 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a fault cuts a node off at most, in seconds: then it ends by itself.
+/// The longest time, in seconds, for which a fault cuts a node off. It then ends by itself.
 const CUT_SECONDS_MAX: u64 = 120;
 
-/// How long a node may take to end its fault when the run is stopped. Faults end by themselves, so this can be short.
+/// How long a node may take to end its fault when a signal stops the run. Faults end by themselves, so this can be
+/// short.
 const END_FAULT_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// The ways to take a secondary away.
 pub(super) enum Absence {
-    /// It is the last node of a cluster of our own, and not started until it comes back.
+    /// It is the last node of a cluster of our own, which starts when it has to come back.
     NotStarted(Arc<OwnCluster>),
-    /// Two shell commands of the user.
+    /// Two shell commands of the user do it.
     Commands { down: String, up: String },
     /// A fault cuts it off from the other nodes.
     Cut,
 }
 
 impl Absence {
-    /// Takes it away. Says how.
+    /// Takes it away. Returns a sentence that says how.
     pub(super) fn begin(&self, client: &Client, cleanup: &Cleanup, node: &Address) -> Result<String, Stop> {
         match self {
             Absence::NotStarted(_) => Ok("it is not started yet".to_owned()),
@@ -43,7 +44,7 @@ impl Absence {
         }
     }
 
-    /// Brings it back. Says how.
+    /// Brings it back. Returns a sentence that says how.
     pub(super) fn end(&self, client: &Client, cleanup: &Cleanup, node: &Address) -> Result<String, Stop> {
         match self {
             Absence::NotStarted(cluster) => {
@@ -64,7 +65,7 @@ impl Absence {
     }
 }
 
-/// Asks a node for a fault, which is ended however the run ends.
+/// Asks a node for a fault, which ends with the run at the latest.
 pub(super) fn begin_fault(client: &Client, cleanup: &Cleanup, node: &Address, fault: &Value) -> Result<(), Stop> {
     let (short, faulty) = (client.with_timeout(END_FAULT_WAIT_MAX), node.clone());
     cleanup.change_begins(move || {
@@ -79,7 +80,7 @@ pub(super) fn begin_fault(client: &Client, cleanup: &Cleanup, node: &Address, fa
     Ok(client.set_fault(node, fault)?)
 }
 
-/// Ends that fault.
+/// Ends the fault of [`begin_fault`].
 pub(super) fn end_fault(client: &Client, cleanup: &Cleanup, node: &Address) -> Result<(), Stop> {
     client.end_fault(node)?;
     cleanup.change_ended();
@@ -88,6 +89,6 @@ pub(super) fn end_fault(client: &Client, cleanup: &Cleanup, node: &Address) -> R
 
 fn bring_back(up: &str) {
     if let Err(why) = shell::run(up) {
-        anstream::eprintln!("test_client: the last secondary is still away: {why}\nPlease bring it back: {up}");
+        anstream::eprintln!("test_client: the last secondary is still away: {why}\nBring it back: {up}");
     }
 }

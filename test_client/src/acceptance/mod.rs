@@ -1,7 +1,7 @@
 //! `test_client acceptance`: the exercise's published acceptance, played against real nodes.
 //!
-//! It is played on a cluster of its own, or on one that is given. There, other clients may write at the same time: a
-//! tag distinguishes our messages, and only their order among themselves is checked.
+//! It plays on a cluster of its own, or on a given one. There, other clients may write at the same time: a tag
+//! distinguishes our messages, and the steps check only their order among themselves.
 
 mod absence;
 mod shell;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use steps::Play;
 use target::{Commands, Target};
 
-/// Plays the acceptance on the cluster of a client, or on one of its own, and gives the verdict.
+/// Plays the acceptance on the cluster of a client, or on one of its own, and prints the verdict.
 pub(crate) fn run(
     given: Option<Client>,
     timeout: Duration,
@@ -54,7 +54,7 @@ fn play(
     commands: Commands,
     nodes: &mut Vec<Value>,
 ) -> Result<(), Stop> {
-    reporter.begin("Who is there")?;
+    reporter.begin("The nodes")?;
     let target = match given {
         Some(client) => Target::given(client, reporter, commands)?,
         None if commands.is_none() => Target::own(timeout, reporter, cleanup)?,

@@ -5,12 +5,12 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longest time that a command may take. Stopping a container can take ten seconds.
+/// The longest time that a command may take. Stopping a container can take ten seconds.
 const COMMAND_WAIT_MAX: Duration = Duration::from_secs(60);
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Runs a command and waits for it to succeed. What it prints goes to stderr, because stdout may be for a script.
+/// Runs a command and waits for it to succeed. Its output goes to stderr, because stdout may be for a script.
 pub(super) fn run(command: &str) -> Result<(), String> {
     match status(command) {
         Ok(Some(status)) if status.success() => Ok(()),
@@ -20,7 +20,7 @@ pub(super) fn run(command: &str) -> Result<(), String> {
     }
 }
 
-/// How the command ended; nothing if it had to be killed.
+/// How the command ended, or `None` if it had to be killed.
 fn status(command: &str) -> io::Result<Option<ExitStatus>> {
     let mut shell = Command::new("sh");
     let mut child = shell.args(["-c", command]).stdin(Stdio::null()).stdout(io::stderr()).spawn()?;

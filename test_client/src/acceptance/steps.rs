@@ -1,7 +1,7 @@
 //! The steps of the acceptance.
 //!
-//! A violation ends its step if nothing after it would make sense, and the next step follows. Whatever happens in a
-//! step, the last secondary is brought back, and its fault ended.
+//! A violation ends its step if nothing after it would make sense, and the next step follows. Every step brings the
+//! last secondary back, and ends its fault, also after an error.
 
 use super::absence::{Absence, begin_fault, end_fault};
 use super::target::{CATCH_UP_WAIT_MAX, Target, await_in_sync, faults_enabled};
@@ -17,19 +17,19 @@ use serde_json::{Value, json};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long the writer who needs the missing node waits for it.
+/// How long the writer that needs the missing node waits for it.
 const WAIT_FOR_MISSING: Duration = Duration::from_secs(60);
-/// How long that writer is watched waiting, at least.
+/// The minimum time for which the step watches that writer wait.
 const WATCHED_WAIT: Duration = Duration::from_secs(2);
-/// How long the others wait for nodes that fail for a short time.
+/// How long the other writers wait for nodes that fail for a short time.
 const WAIT_FOR_COPIES: Duration = Duration::from_secs(30);
-/// How long a fault lasts at most, in seconds. It ends after one call anyway.
+/// The longest time of a fault, in seconds. It usually ends after one call.
 const FAULT_SECONDS: u64 = 30;
-/// How long a call is held, so that the next one arrives before the node reads it.
+/// How long a node holds a call, so that the next one arrives before the node reads it.
 const HOLD_SECONDS: f64 = 1.0;
-/// What is answered at once does not take as long as this, even on a slow machine.
+/// A reply that waits for no node comes sooner than this, even on a slow machine.
 const AT_ONCE: Duration = Duration::from_secs(5);
-/// How often a later message is given the chance to arrive first.
+/// How many times the step tries to let a later message arrive first.
 const EARLY_CALL_TRIES: usize = 3;
 
 const MISSING_NODE: &str = "A message that waits for a missing node holds up no other";
@@ -40,14 +40,14 @@ const EARLY_CALL: &str = "Total order: a message that arrives before an earlier 
 /// The way to read a node from an id on.
 type Read = fn(&Client, &Address, u64) -> Result<Reply<Messages>, Failure>;
 
-/// The answer to a post.
+/// The reply to a post.
 type Answer = Result<Reply<Posted>, Failure>;
 
-/// Why a step does not go on.
+/// Why a step ends early.
 enum Break {
-    /// A violation was reported, after which the rest of the step makes no sense.
+    /// After a reported violation the rest of the step makes no sense.
     Step,
-    /// Nor does the rest of the acceptance.
+    /// The rest of the acceptance makes no sense either.
     Acceptance(Stop),
 }
 
@@ -57,10 +57,10 @@ impl<T: Into<Stop>> From<T> for Break {
     }
 }
 
-/// The acceptance, being played.
+/// The state of the acceptance.
 pub(super) struct Play<'a, 'b> {
     client: Client,
-    /// Name and address, the master first. The last one is taken away, and gets the faults.
+    /// Name and address, the master first. The steps take the last one away, and give it the faults.
     nodes: Vec<(String, Address)>,
     absence: Absence,
     reporter: &'a mut Reporter<'b>,
@@ -68,7 +68,7 @@ pub(super) struct Play<'a, 'b> {
     tag: String,
 }
 
-/// A post whose writer waits for its answer.
+/// A post whose writer waits for its reply.
 struct Waiting {
     written: Written,
     begun: Instant,
@@ -100,7 +100,7 @@ impl<'a, 'b> Play<'a, 'b> {
         Ok(())
     }
 
-    /// A step that cannot be played without faults.
+    /// Plays a step that needs faults, or leaves it out.
     fn step_if(&mut self, faults: bool, title: &str, act: fn(&mut Self) -> Result<(), Break>) -> Result<(), Stop> {
         if faults {
             return self.step(title, act);
@@ -124,7 +124,8 @@ impl<'a, 'b> Play<'a, 'b> {
         self.all_show(self.nodes.len(), from, &written)
     }
 
-    /// Posts all four messages. Gives the third, which waits, and what all nodes have to show in the end.
+    /// Posts all four messages. Returns the third, which waits, and the messages that all nodes have to show in the
+    /// end.
     fn write_while_it_is_away(&mut self, from: u64) -> Result<(Waiting, Vec<Written>), Break> {
         let one = WriteOptions::copies(Copies::Number(1));
         let present = self.nodes.len() - 1;
@@ -176,7 +177,7 @@ impl<'a, 'b> Play<'a, 'b> {
         Ok(Waiting { written: Written { id, text }, begun, writer })
     }
 
-    /// What may still be refused is shown by none of the nodes that are there.
+    /// Checks that none of the nodes that run shows a message that may still be refused.
     fn none_shows(&mut self, present: usize, from: u64, text: &str) -> Result<(), Break> {
         for (name, address) in &self.nodes[..present] {
             let shown = self.client.messages(address, from);
@@ -189,7 +190,7 @@ impl<'a, 'b> Play<'a, 'b> {
         Ok(self.reporter.find(Ok(format!("Msg3 may still be refused, and is not shown by {names}")))?)
     }
 
-    /// The missing node is back, so the third message gets its copies.
+    /// Checks that the third message gets its copies now that the missing node is back.
     fn await_third(&mut self, third: Waiting) -> Result<(), Break> {
         let Waiting { written: Written { id, .. }, begun, writer } = third;
         let answer = answer_of(writer)?;
@@ -209,7 +210,7 @@ impl<'a, 'b> Play<'a, 'b> {
 
     // Step: deduplication.
 
-    /// A secondary appends, and then answers with an error: the master sends the message again.
+    /// A secondary appends, and then replies with an error: the master sends the message again.
     fn play_lost_answer(&mut self) -> Result<(), Break> {
         let from = self.newest()? + 1;
         let (name, address) = self.last().clone();
@@ -219,13 +220,13 @@ impl<'a, 'b> Play<'a, 'b> {
         let written = self.with_fault(&fault, |play| play.write("Msg5", &options))?;
         let hits = self.client.faults(&address)?.value.hits;
         self.reporter.find(match hits {
-            0 => Err(format!("{name} never answered with an error, so nothing was shown")),
+            0 => Err(format!("{name} never answered with an error, so this step tested nothing")),
             _ => Ok(format!("{name} did answer with an error, after it had appended")),
         })?;
         self.all_show(self.nodes.len(), from, &[written])
     }
 
-    /// A client that does not know what became of its message posts it again.
+    /// A client that does not know the outcome of its message posts it again.
     fn play_same_key(&mut self) -> Result<(), Break> {
         let from = self.newest()? + 1;
         let options = WriteOptions::copies(Copies::All).waiting(WAIT_FOR_COPIES).named(&self.key("Msg6"));
@@ -260,7 +261,7 @@ impl<'a, 'b> Play<'a, 'b> {
             }
             self.reporter.say("The later message did not arrive first this time.")?;
         }
-        Ok(self.reporter.not_shown("A later message never arrived first, so nothing was shown of that.")?)
+        Ok(self.reporter.not_shown("A later message never arrived first, so this step tested nothing.")?)
     }
 
     fn write_two_that_cross(&mut self, attempt: usize) -> Result<(), Break> {
@@ -286,14 +287,14 @@ impl<'a, 'b> Play<'a, 'b> {
         self.all_show(self.nodes.len(), from, &written)
     }
 
-    // What the steps are made of.
+    // Parts of the steps.
 
-    /// The secondary that is taken away, and gets the faults.
+    /// The secondary that the steps take away, and that gets the faults.
     fn last(&self) -> &(String, Address) {
         &self.nodes[self.nodes.len() - 1]
     }
 
-    /// The newest id that the master has given.
+    /// The newest id that the master has assigned.
     fn newest(&self) -> Result<u64, Failure> {
         Ok(self.client.health(self.client.master())?.value.last)
     }
@@ -309,7 +310,7 @@ impl<'a, 'b> Play<'a, 'b> {
         Err(Break::Step)
     }
 
-    /// Says what is posted, and gives the text: the name with the tag of this run.
+    /// Prints a post, and returns its text: the name with the tag of this run.
     fn announce(&mut self, name: &str, options: &WriteOptions) -> Result<String, Break> {
         let text = format!("{name} ({})", self.tag);
         let copies = options.copies.map_or_else(String::new, |copies| format!(" w={copies}"));
@@ -331,13 +332,15 @@ impl<'a, 'b> Play<'a, 'b> {
                 self.reporter.find(Ok(format!("201 after {ms} ms: message {id}, held by {held} as well")))?;
                 Ok(Written { id, text })
             }
-            Ok(reply) if reply.replayed => self.broken(format!("{name} was written before, which cannot be")),
+            Ok(reply) if reply.replayed => {
+                self.broken(format!("the master took {name} for a repeat, although it is new"))
+            }
             Ok(reply) => self.broken(format!("{name} was answered with {} instead of 201", reply.status)),
             Err(failure) => self.broken(format!("{name} was not acknowledged: {}", failure.error)),
         }
     }
 
-    /// Does something while the last secondary has a fault, which is ended whatever happens.
+    /// Runs `act` while the last secondary has a fault. The fault ends also after an error.
     fn with_fault<T>(&mut self, fault: &Value, act: impl FnOnce(&mut Self) -> Result<T, Break>) -> Result<T, Break> {
         let node = self.last().1.clone();
         begin_fault(&self.client, self.cleanup, &node, fault)?;
@@ -346,7 +349,8 @@ impl<'a, 'b> Play<'a, 'b> {
         done
     }
 
-    /// The first so many nodes show these messages of ours, and no others, with the same ids and in this order.
+    /// Checks that the first so many nodes show these messages of ours, and no others, with the same ids and in this
+    /// order.
     fn all_show(&mut self, nodes: usize, from: u64, wanted: &[Written]) -> Result<(), Break> {
         let names = names_of(&self.nodes[..nodes]);
         let mut wrongs = Vec::new();
@@ -362,8 +366,8 @@ impl<'a, 'b> Play<'a, 'b> {
         })?)
     }
 
-    /// Reads a node until it shows all of these messages, or something else than their beginning. Gives what is wrong,
-    /// and how often it was read.
+    /// Reads a node until it shows all of these messages, or something else than their beginning. Returns what is
+    /// wrong, and how often it read.
     fn watch(&self, node: usize, from: u64, wanted: &[Written], read: Read) -> Result<(Option<String>, usize), Stop> {
         let (name, address) = &self.nodes[node];
         let mut reads = 0;
@@ -373,7 +377,7 @@ impl<'a, 'b> Play<'a, 'b> {
         };
         let enough = |shown: &Result<Vec<Written>, Failure>| match shown {
             Ok(shown) => shown == wanted || rules::out_of_sequence(shown, wanted).is_some(),
-            // A node that refuses will not show anything the next time; one that just came back may not answer yet.
+            // A node that refuses will not show more the next time. One that has just come back may not answer yet.
             Err(failure) => failure.status.is_some(),
         };
         let shown = poll_for(CATCH_UP_WAIT_MAX, look, enough);
@@ -384,7 +388,7 @@ impl<'a, 'b> Play<'a, 'b> {
     }
 }
 
-/// Passes on an answer of the master, whatever it says. Without one, the acceptance stops.
+/// Passes on any answer of the master. Without one, the acceptance stops.
 fn answered(answer: Answer) -> Result<Answer, Stop> {
     match answer {
         Err(failure) if failure.status.is_none() => Err(failure.into()),

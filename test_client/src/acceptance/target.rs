@@ -1,4 +1,4 @@
-//! The cluster that the acceptance is played on, and how its last secondary is taken away.
+//! The cluster that the acceptance plays on, and how its last secondary is taken away.
 
 use super::absence::Absence;
 use crate::api::{Address, Client, Failure, Health, Listed};
@@ -11,7 +11,7 @@ use crate::wait::poll_for;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The least secondaries: one to be away, and one to be there meanwhile.
+/// The minimum number of secondaries: one to be away, and one to run meanwhile.
 const SECONDARIES_MIN: usize = 2;
 
 /// How long a node may take to show what was acknowledged, or to take part again. Machines may be slow.
@@ -29,7 +29,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Starts all nodes of a cluster of our own but the last one.
+    /// Starts all nodes of a cluster of our own except the last one.
     pub(super) fn own(timeout: Duration, reporter: &mut Reporter, cleanup: &Cleanup) -> Result<Target, Stop> {
         let cluster = Arc::new(OwnCluster::prepare("acceptance", None).map_err(Stop::usage)?);
         cleanup.cluster_begins(&cluster);
@@ -47,7 +47,7 @@ impl Target {
         Ok(Target { client, nodes, absence: Absence::NotStarted(cluster) })
     }
 
-    /// Makes sure that the acceptance can be played on a given cluster.
+    /// Checks that the acceptance can be played on a given cluster.
     pub(super) fn given(client: Client, reporter: &mut Reporter, commands: Commands) -> Result<Target, Stop> {
         scenario::find_the_master(&client)?;
         scenario::await_writable(&client, reporter.terminal)?;

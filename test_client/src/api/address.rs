@@ -62,7 +62,7 @@ impl FromStr for Address {
             Some(rest) => {
                 rest.strip_prefix(':').and_then(port_number).ok_or("the port is not a number from 1 to 65535")?
             }
-            None => return Err("a user name has no place here: http://HOST:PORT".to_owned()),
+            None => return Err("leave the user name out: http://HOST:PORT".to_owned()),
         };
         Ok(Address { host: host.to_owned(), port })
     }

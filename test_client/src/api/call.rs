@@ -1,4 +1,4 @@
-//! One request to one node: its answer, or what may be concluded if there is none.
+//! One request to one node: its answer, or what may be concluded without one.
 
 use super::address::Address;
 use super::failure::{Failure, Kind};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use ureq::http::Response;
 use ureq::{Body, Timeout};
 
-/// A host that is there accepts a connection at once; a longer `--timeout` is for slow answers.
+/// A host that runs accepts a connection at once. A longer `--timeout` is for slow answers.
 pub(super) const CONNECT_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Whether a request, once sent, may have changed something.
@@ -33,9 +33,9 @@ pub(super) struct Call<'a> {
 
 impl Call<'_> {
     pub(super) fn run(&self, send: impl FnOnce() -> Sent) -> Result<Answer, Failure> {
-        // Resolved here first, because a name that is not known is certain to have changed nothing.
+        // Resolved here first, because a name that does not resolve is certain to have changed nothing.
         self.node.resolve().map_err(|error| {
-            Failure::new(Kind::Unreachable, format!("the name in {} is not known here: {error}", self.node))
+            Failure::new(Kind::Unreachable, format!("cannot resolve the name in {}: {error}", self.node))
         })?;
         let answer = send().and_then(|response| self.receive(response)).map_err(|error| self.explain(&error))?;
         if (200..300).contains(&answer.status) { Ok(answer) } else { Err(answer.into_failure()) }
@@ -62,14 +62,14 @@ impl Call<'_> {
             }
             ureq::Error::Timeout(_) => format!("{node} did not answer within {} s", self.timeout.as_secs()),
             ureq::Error::BodyExceedsLimit(limit) => format!("{node} answered with more than {} MiB", limit >> 20),
-            other => format!("{node} did not answer as a node does: {other}"),
+            other => format!("the reply of {node} is not that of a node: {other}"),
         };
         let gave_up = kind == Kind::Unknown && matches!(error, ureq::Error::Timeout(_));
         Failure { gave_up, ..Failure::new(kind, sentence) }
     }
 }
 
-/// Whether the request certainly never left. Other errors of connecting look the same as those of an established
+/// Whether the request certainly never left. Other connection errors look the same as those of an established
 /// connection, so they prove nothing.
 fn nothing_was_sent(error: &ureq::Error) -> bool {
     match error {
@@ -80,7 +80,7 @@ fn nothing_was_sent(error: &ureq::Error) -> bool {
     }
 }
 
-/// What a node answered.
+/// The answer of a node.
 pub(super) struct Answer {
     pub(super) node: Address,
     pub(super) effect: Effect,
@@ -105,7 +105,7 @@ impl Answer {
         let kind = match problem.outcome.as_deref() {
             Some("not_appended") => Kind::Refused,
             None if self.effect == Effect::Reads || self.blames_the_client() => Kind::Refused,
-            // An outcome of a later version is unknown to this one.
+            // An outcome that only a later version knows counts as unknown.
             Some(_) | None => Kind::Unknown,
         };
         Failure {
@@ -126,7 +126,7 @@ impl Answer {
             Effect::Changes if self.blames_the_client() => Kind::Refused,
             Effect::Changes => Kind::Unknown,
         };
-        let error = format!("{} answered {} not as a node does: {why}", self.node, self.status);
+        let error = format!("{} answered {}, but not as a node: {why}", self.node, self.status);
         Failure { status: Some(self.status), ..Failure::new(kind, error) }
     }
 

@@ -4,12 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// A secret, which is sent to nodes and printed nowhere.
+/// A secret: the client sends it to nodes, and never prints it.
 #[derive(Clone)]
 pub(crate) struct Credentials(Arc<str>);
 
 impl Credentials {
-    /// Whether it is one: an empty variable counts as unset.
+    /// Whether there is a token: an empty variable counts as unset.
     pub(crate) fn is_given(&self) -> bool {
         !self.0.is_empty()
     }

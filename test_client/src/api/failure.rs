@@ -11,11 +11,11 @@ use std::io;
 /// What may be concluded from a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
-    /// The node was not reached, or what answered is not a node. Nothing was changed.
+    /// The node was not reached, or what answered is not a node. The request changed nothing.
     Unreachable,
-    /// The node refused. Nothing was changed, and nothing will be.
+    /// The node refused. The request changed nothing, and will change nothing.
     Refused,
-    /// Something may have been changed, now or later.
+    /// The request may have changed something, or may do so later.
     Unknown,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Failure {
     pub(crate) kind: Kind,
     /// What happened, in a sentence.
     pub(crate) error: String,
-    /// The client stopped waiting for an answer, so that its request may still be on its way to the node.
+    /// The client stopped waiting for an answer, so its request may still be on its way to the node.
     #[serde(skip)]
     pub(crate) gave_up: bool,
     /// The HTTP status, if there was an answer.
@@ -60,14 +60,14 @@ impl Failure {
         Failure { kind, error, gave_up: false, status, message_id, message_ids, secondaries: Vec::new() }
     }
 
-    /// Ends a command whose call failed, for a person or for a script, and gives the exit code.
+    /// Reports the failure of a command to a person or a script, and returns the exit code.
     pub(crate) fn report(&self, terminal: &mut Terminal) -> io::Result<Exit> {
         terminal.complain(self);
         terminal.document(json!(self).to_string().as_bytes())?;
         Ok(self.kind.exit())
     }
 
-    /// Whether what was posted got as far as having an id: before that, the master sent it to no secondary.
+    /// Whether the post had an id. Before that, the master sends it to no secondary.
     pub(crate) fn had_an_id(&self) -> bool {
         self.message_id.is_some() || self.message_ids.is_some()
     }

@@ -30,13 +30,13 @@ use ureq::middleware::MiddlewareNext;
 use ureq::typestate::WithBody;
 use ureq::{Agent, RequestBuilder, SendBody};
 
-/// How much longer a client waits than it asked the master to try: time for the answer to arrive.
+/// How much longer than the master a client waits: time for the answer to arrive.
 const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 
-/// Replies about one message or one node. A refusal lists every secondary, so this is room for thousands.
+/// The limit for replies about one message or one node. A refusal lists every secondary: this has room for thousands.
 const REPLY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// A whole log comes in one reply and is held in memory; beyond this, use `export`.
+/// The limit for a whole log, which comes in one reply and is held in memory. Beyond it, use `export`.
 const LOG_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Talks to the nodes of one cluster.
@@ -115,8 +115,8 @@ impl Client {
         self.page(node, from, None, Some("prefix"))
     }
 
-    /// A part of what a node shows: from an id on, at most so many messages, in the consistency that is named. The view
-    /// is always named, because a node may be set to list bare strings.
+    /// A part of what a node shows: from an id on, at most so many messages, with this consistency. The request always
+    /// names the view, because a node may be set to list bare strings.
     pub(crate) fn page(
         &self,
         node: &Address,
@@ -129,7 +129,7 @@ impl Client {
         self.read(node, &format!("/messages?view=objects&from={from}{limit}{consistency}"), LOG_BYTES_MAX)
     }
 
-    /// Where the time of a message went.
+    /// The timeline of a message.
     pub(crate) fn trace(&self, id: u64) -> Result<Reply<Trace>, Failure> {
         self.read(&self.master, &format!("/messages/{id}/trace"), REPLY_BYTES_MAX)
     }
@@ -158,7 +158,7 @@ impl Client {
         Ok(BufReader::new(body))
     }
 
-    /// What became of the write with this name.
+    /// The state of the write with this key.
     pub(crate) fn write(&self, key: &str) -> Result<Reply<KnownWrite>, Failure> {
         self.read(&self.master, &format!("/writes/{key}"), REPLY_BYTES_MAX)
     }

@@ -1,4 +1,4 @@
-//! What nodes answer.
+//! The replies of nodes.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +25,7 @@ pub(crate) struct Posted {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct PostedBatch {
     pub(crate) message_ids: Ids,
-    /// How many they are.
+    /// The number of messages.
     pub(crate) count: u64,
     #[serde(flatten)]
     pub(crate) copies: Copied,
@@ -60,7 +60,7 @@ pub(crate) struct KnownWrite {
     pub(crate) timestamp: Option<String>,
 }
 
-/// What a write put into the log.
+/// The ids of a write in the log.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum WriteIds {
@@ -78,13 +78,13 @@ impl WriteIds {
     }
 }
 
-/// What became of a write that was not refused.
+/// The state of a write that was not refused.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum WriteOutcome {
-    /// It is in the log.
+    /// The write is in the log.
     Committed,
-    /// It may still be refused.
+    /// The master may still refuse it.
     Pending,
 }
 
@@ -102,7 +102,7 @@ pub(crate) struct FaultState {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Ack {
     pub(crate) server_id: String,
-    /// How long after the master accepted the message, in milliseconds.
+    /// The time since the master accepted the message, in milliseconds.
     pub(crate) ms: u64,
 }
 
@@ -114,7 +114,7 @@ pub(crate) struct Messages {
     pub(crate) server_role: String,
     #[serde(default)]
     pub(crate) server_id: String,
-    /// The node says itself that it may not show everything that was confirmed.
+    /// The node reports that it may not show everything that was acknowledged.
     #[serde(default)]
     pub(crate) possibly_stale: bool,
 }
@@ -146,10 +146,10 @@ pub(crate) struct Health {
     pub(crate) decided: u64,
     /// How many calls arrived at a secondary before an earlier one. Older versions leave it out.
     pub(crate) early_calls: Option<u64>,
-    /// Whether a master would take a message now; if not, `reason` says why.
+    /// Whether a master would take a message. If not, `reason` says why.
     pub(crate) writable: Option<bool>,
     pub(crate) reason: Option<String>,
-    /// What a master knows of its secondaries.
+    /// The secondaries, as a master knows them.
     #[serde(default)]
     pub(crate) secondaries: Vec<Listed>,
 }
@@ -172,7 +172,7 @@ impl Listed {
     }
 }
 
-/// Where the time of a write went.
+/// The timeline of a write.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Trace {
     #[serde(flatten)]
@@ -184,7 +184,7 @@ pub(crate) struct Trace {
     pub(crate) replicas: Vec<TracedReplica>,
 }
 
-/// One node's part in it; moments in milliseconds after the write was accepted.
+/// One node's part in it, with times in milliseconds after the master accepted the write.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct TracedReplica {
     pub(crate) server_id: String,
@@ -206,7 +206,7 @@ pub(crate) enum SecondaryState {
     InSync,
     CatchingUp,
     Unreachable,
-    /// A state of a later version.
+    /// A state that only a later version knows.
     #[serde(other)]
     Other,
 }

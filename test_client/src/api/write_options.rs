@@ -1,4 +1,4 @@
-//! What a post may ask for beside its text. The master chooses whatever a post leaves out.
+//! The options of a post. The master has a default for each.
 
 use crate::numbers::number_within;
 use serde_json::{Value, json};
@@ -6,13 +6,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Longest wait that may be asked for, in seconds. A longer one is a mistake.
+/// The longest wait, in seconds. A longer one is a mistake.
 pub(crate) const SECONDS_MAX: u64 = 3600;
 
 /// Longest idempotency key that a master accepts.
 const KEY_CHARACTERS_MAX: usize = 128;
 
-/// What a post asks for.
+/// The options of a post.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct WriteOptions {
     /// How many nodes must have the message, the master included: a number from 1, `majority` or `all` [default: the

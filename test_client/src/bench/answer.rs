@@ -1,11 +1,11 @@
 //! Reads the answers that come over one connection, however TCP cuts them into pieces.
 //!
 //! A body has a length, comes in chunks, or ends with the connection. The reader keeps the beginning of the body and
-//! counts the rest. What HTTP does not allow is an error of a few words, and the end of the connection.
+//! counts the rest. Invalid HTTP is a short error, after which the connection closes.
 
 use httparse::{EMPTY_HEADER, Response, Status};
 
-/// Longest head, and longest line between chunks. A node's head has a few hundred bytes.
+/// The longest head, and the longest line between chunks. A node's head has a few hundred bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Most lines of a head.
@@ -15,7 +15,7 @@ const HEADERS_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct Answer {
     next: Part,
-    /// What has arrived and is not understood yet: a part of a head or of a line.
+    /// Bytes that have arrived and are not parsed yet: a part of a head or of a line.
     pending: Vec<u8>,
     status: u16,
     closes: bool,
@@ -24,11 +24,11 @@ pub(super) struct Answer {
     body_kept_max: usize,
 }
 
-/// What comes next.
+/// The part that comes next.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Part {
     Head,
-    /// So many bytes of the body, which is complete then.
+    /// So many bytes, which complete the body.
     Body(u64),
     ChunkSize,
     /// So many bytes of a chunk.
@@ -48,7 +48,7 @@ impl Answer {
         Answer { next: Part::Head, pending, status: 0, closes: false, body, body_bytes: 0, body_kept_max }
     }
 
-    /// Makes ready for the next answer.
+    /// Prepares for the next answer.
     pub(super) fn begin(&mut self) {
         self.next = Part::Head;
         self.pending.clear();
@@ -64,7 +64,7 @@ impl Answer {
         self.status
     }
 
-    /// Whether no other request may be sent on this connection: the server closes it, or sent more than one answer.
+    /// Whether the connection must not carry another request: the server closes it, or sent more than one answer.
     pub(super) fn closes(&self) -> bool {
         self.closes || !self.pending.is_empty()
     }
@@ -74,12 +74,12 @@ impl Answer {
         &self.body
     }
 
-    /// How long the body is.
+    /// The length of the body.
     pub(super) fn body_bytes(&self) -> u64 {
         self.body_bytes
     }
 
-    /// Takes what arrived.
+    /// Takes bytes that arrived.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
         let mut arrived = std::mem::take(&mut self.pending);
         arrived.extend_from_slice(bytes);
@@ -92,7 +92,7 @@ impl Answer {
         Ok(())
     }
 
-    /// The server closed the connection. That completes some answers.
+    /// Handles the end of the connection, which completes some answers.
     pub(super) fn closed(&mut self) -> Result<(), &'static str> {
         self.closes = true;
         match self.next {
@@ -104,7 +104,7 @@ impl Answer {
         Ok(())
     }
 
-    /// Understands the next part. Gives its length, or nothing if more has to arrive first.
+    /// Parses the next part. Returns its length, or `None` if more has to arrive first.
     fn understand(&mut self, bytes: &[u8]) -> Result<Option<usize>, &'static str> {
         let length = match self.next {
             Part::Nothing => None,
@@ -163,7 +163,7 @@ impl Answer {
     }
 }
 
-/// What comes after a head, and whether the server closes the connection after this answer.
+/// The part after a head, and whether the server closes the connection after this answer.
 fn framing(response: &Response<'_, '_>) -> Result<(Part, bool), &'static str> {
     let mut closes = response.version == Some(0);
     let (mut length, mut is_chunked) = (None, false);
@@ -181,7 +181,7 @@ fn framing(response: &Response<'_, '_>) -> Result<(Part, bool), &'static str> {
         }
     }
     let next = match (response.code.unwrap_or_default(), length, is_chunked) {
-        // An interim answer: the one that counts comes after it.
+        // An interim answer: the final one comes after it.
         (100..=199, ..) => Part::Head,
         (204 | 304, ..) | (_, Some(0), false) => Part::Nothing,
         (_, _, true) => Part::ChunkSize,

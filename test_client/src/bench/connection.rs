@@ -1,5 +1,5 @@
 //! One connection to a node, which never blocks: it sends a request, receives the answer, and so on. It connects by
-//! itself, and again after the node closed the connection.
+//! itself, also after the node closed the connection.
 
 use super::answer::Answer;
 use mio::event::Event;
@@ -14,7 +14,7 @@ pub(super) struct Connection {
     token: Token,
     stream: Option<TcpStream>,
     phase: Phase,
-    /// The node sends nothing after what has arrived.
+    /// The node has closed its side.
     ended: bool,
     answer: Answer,
 }
@@ -29,28 +29,28 @@ enum Phase {
     Receiving,
 }
 
-/// How far a request is.
+/// The progress of a request.
 #[derive(Debug)]
 pub(super) enum Progress {
-    /// There will be an event when it goes on.
+    /// An event will come when it goes on.
     Pending,
-    /// The answer is there.
+    /// The answer has arrived.
     Answered,
-    /// There will be no answer.
+    /// No answer will come.
     Failed(Failure),
 }
 
-/// Why there is no answer.
+/// Why no answer came.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// There was no connection, so nothing was sent.
     NotConnected(String),
-    /// The connection broke: the node may have done what was asked for.
+    /// The connection broke: the node may have executed the request.
     Broken(String),
 }
 
 impl Connection {
-    /// A connection that is made with the first request, and keeps so many bytes of an answer's body.
+    /// A connection that opens with the first request, and keeps so many bytes of an answer's body.
     pub(super) fn new(node: SocketAddr, token: Token, body_kept_max: usize) -> Connection {
         let answer = Answer::new(body_kept_max);
         Connection { node, token, stream: None, phase: Phase::Idle, ended: false, answer }
@@ -83,7 +83,7 @@ impl Connection {
     pub(super) fn proceed(&mut self, event: &Event, request: &[u8], buffer: &mut [u8]) -> Progress {
         self.ended |= event.is_read_closed() || event.is_error();
         if self.phase == Phase::Idle {
-            // The node was asked nothing, so whatever it sends means that it gave the connection up.
+            // No request is under way, so whatever the node sends means that it closes the connection.
             if event.is_readable() || self.ended {
                 self.close();
             }
@@ -93,9 +93,9 @@ impl Connection {
         self.progress(proceeded)
     }
 
-    /// Closes the connection, whatever is under way.
+    /// Closes the connection, with or without a request under way.
     pub(super) fn close(&mut self) {
-        // A socket that is closed is no longer registered.
+        // Closing a socket removes its registration.
         self.stream = None;
         self.phase = Phase::Idle;
     }
@@ -137,7 +137,7 @@ impl Connection {
             return Err(error);
         }
         match stream.peer_addr() {
-            // This was an event of an earlier stream.
+            // The event was for an earlier stream.
             Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
             peer => peer?,
         };
@@ -180,7 +180,7 @@ impl Connection {
                 return Ok(Progress::Answered);
             }
             if length < buffer.len() && !self.ended {
-                // Nothing is left, and there will be an event when more arrives.
+                // All is read, and an event will come when more arrives.
                 break;
             }
         }

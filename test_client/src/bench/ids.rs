@@ -1,6 +1,6 @@
 //! The ids that the master acknowledged: each of them once, and rising on every connection.
 
-/// Violations of each kind that are kept; the others are like them.
+/// How many violations of each kind are kept: the others are like them.
 const VIOLATIONS_MAX: usize = 10;
 
 /// First and last id of every acknowledgement: 16 bytes for each post.
@@ -11,7 +11,7 @@ pub(super) struct AcknowledgedIds {
 }
 
 impl AcknowledgedIds {
-    /// Takes the ids of one acknowledgement, and the newest id of its connection, which it brings up to date.
+    /// Takes the ids of one acknowledgement, and updates the newest id of its connection.
     pub(super) fn acknowledge(&mut self, first: u64, last: u64, newest: &mut u64) {
         if first <= *newest {
             let before = *newest;
@@ -28,13 +28,13 @@ impl AcknowledgedIds {
         }
     }
 
-    /// Takes in what another thread saw.
+    /// Adds the ids and violations of another thread.
     pub(super) fn merge(&mut self, other: AcknowledgedIds) {
         self.ranges.extend(other.ranges);
         other.violations.into_iter().for_each(|sentence| self.complain(|| sentence));
     }
 
-    /// Looks for ids that were acknowledged twice, when all of them are known.
+    /// Looks for ids that were acknowledged twice, once all of them are known.
     pub(super) fn find_duplicates(&mut self) {
         self.ranges.sort_unstable();
         let twice = self.ranges.windows(2).filter(|pair| pair[1].0 <= pair[0].1).map(|pair| pair[1].0);

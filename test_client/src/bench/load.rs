@@ -1,7 +1,8 @@
 //! One thread of load: it drives all its connections with one selector, and measures them.
 //!
-//! The run has three parts: the warm-up, whose answers are checked and not counted; the measured time; and a short time
-//! in which nothing is sent any more and answers still arrive. An answer belongs to the second in which it is complete.
+//! The run has three parts: the warm-up, whose answers are checked and not counted, the measured time, and the drain
+//! ([`DRAIN_MAX`]), in which the thread sends nothing and answers still arrive. An answer belongs to the second in
+//! which it is complete.
 
 use super::connection::{Connection, Failure, Progress};
 use super::ids::AcknowledgedIds;
@@ -22,54 +23,54 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-/// Longest sleep: after this, a thread notices Ctrl-C and time-outs.
+/// The longest sleep: after this, a thread notices Ctrl-C and timeouts.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 
 /// How long answers may still arrive at the end.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
-/// Pause of a client whose request failed without an answer.
+/// The pause of a client whose request failed without an answer.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// So much is read at a time, and so many events are taken at a time.
+/// The size of one read, and the number of events taken at a time.
 const BUFFER_BYTES: usize = 64 * 1024;
 const EVENTS: usize = 256;
 
-/// So much of an answer to a post is kept. It names every secondary, so this is room for hundreds.
+/// How much of an answer to a post is kept. It names every secondary: this has room for hundreds.
 const POST_BODY_KEPT_MAX: usize = 64 * 1024;
 
-/// So much of a page is kept, in case that it explains a failure.
+/// How much of a page is kept: it may explain a failure.
 const PAGE_BODY_KEPT_MAX: usize = 1024;
 
-/// A node, and where it was reached.
+/// A node, and the address at which it was reached.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) address: Address,
     pub(super) socket: SocketAddr,
 }
 
-/// What all threads know.
+/// The values that all threads share.
 pub(super) struct Plan {
     pub(super) options: Options,
     pub(super) master: Node,
     /// The nodes that readers ask.
     pub(super) read_from: Vec<Node>,
-    /// How long an answer may take.
+    /// The timeout of an answer.
     pub(super) timeout: Duration,
     pub(super) token: Option<Credentials>,
-    /// Distinguishes the messages of this run from those of others.
+    /// Distinguishes the messages of this run from others.
     pub(super) tag: String,
     /// The newest id that is known.
     pub(super) newest: AtomicU64,
-    /// Ctrl-C was pressed.
+    /// Whether Ctrl-C was pressed.
     pub(super) stop: Arc<AtomicBool>,
 }
 
-/// What is known when a thread ends.
+/// The results that are complete when a thread ends.
 #[derive(Debug, Default)]
 pub(super) struct Rest {
     pub(super) ids: AcknowledgedIds,
-    /// Requests that were never answered, and how old the oldest was.
+    /// Requests without an answer, and the age of the oldest.
     pub(super) unanswered: u64,
     pub(super) oldest: Duration,
     /// Posts that were due at the end of the measured time, and had no connection.
@@ -80,14 +81,14 @@ pub(super) struct Rest {
 struct Client {
     connection: Connection,
     role: Role,
-    /// Latency counts from here.
+    /// When its latency begins to count.
     since: Duration,
-    /// When the request was begun.
+    /// When the request began.
     begun: Duration,
 }
 
 enum Role {
-    /// With the newest id that was acknowledged to it.
+    /// Holds the newest id that was acknowledged to it.
     Writer {
         post: Post,
         newest: u64,
@@ -116,17 +117,17 @@ impl Role {
     }
 }
 
-/// The thread.
+/// One thread of load.
 pub(super) struct Load<'a> {
     plan: &'a Plan,
-    /// All times are counted from here.
+    /// The origin of all times.
     begun: Instant,
     poll: Poll,
     clients: Vec<Client>,
     schedule: Schedule,
-    /// Writers that wait for their turn.
+    /// Writers without a request.
     free: VecDeque<usize>,
-    /// Clients that pause, and until when: the earliest comes first.
+    /// Clients that pause, and until when, the earliest first.
     paused: VecDeque<(Duration, usize)>,
     /// Number of the next message.
     next_message: u64,
@@ -177,7 +178,7 @@ impl<'a> Load<'a> {
         })
     }
 
-    /// Runs from this time, which all threads have in common, to the end.
+    /// Runs from this time, which all threads share, to the end.
     pub(super) fn play(mut self, begun: Instant) -> io::Result<Rest> {
         self.begun = begun;
         let mut events = Events::with_capacity(EVENTS);
@@ -202,7 +203,7 @@ impl<'a> Load<'a> {
         self.begun.elapsed()
     }
 
-    /// Reports the seconds that are over. Says whether the measured time is.
+    /// Reports the seconds that are over. Returns whether the measured time is.
     fn is_over(&mut self) -> bool {
         let now = self.now();
         if self.plan.stop.load(Ordering::Relaxed) {
@@ -229,7 +230,7 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// Sends the next request of a client, whose latency counts from this time.
+    /// Sends the next request of a client, whose latency counts from `since`.
     fn ask(&mut self, index: usize, since: Duration) {
         let options = &self.plan.options;
         let client = &mut self.clients[index];
@@ -317,7 +318,7 @@ impl<'a> Load<'a> {
                             self.rest.ids.acknowledge(first, last, newest);
                             self.plan.newest.fetch_max(last, Ordering::Relaxed);
                         }
-                        Err(why) => self.rest.ids.complain(|| format!("{status} was answered {why}")),
+                        Err(why) => self.rest.ids.complain(|| format!("a {status} came {why}")),
                     }
                 }
                 (&mut self.meter.stats.writes, batch)
@@ -377,8 +378,7 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// Reports the part of the last second that was measured, waits for answers that are still to come, and gives the
-    /// rest.
+    /// Reports the part of the last second that was measured, waits for late answers, and returns the rest.
     fn end(mut self, events: &mut Events, buffer: &mut [u8]) -> io::Result<Rest> {
         self.rest.queued = self.schedule.queued(self.ends);
         self.schedule = Schedule::Free;
@@ -400,7 +400,7 @@ impl<'a> Load<'a> {
     }
 }
 
-/// Waits for an event, or for so long, to the microsecond or so.
+/// Waits for an event, or for a time that is precise to about a microsecond.
 fn sleep_precisely(poll: &Poll, wait: Duration) -> io::Result<()> {
     let wait = Timespec { tv_sec: wait.as_secs().cast_signed(), tv_nsec: i64::from(wait.subsec_nanos()) };
     match rustix::event::poll(&mut [PollFd::new(poll.registry(), PollFlags::IN)], Some(&wait)) {
@@ -409,7 +409,7 @@ fn sleep_precisely(poll: &Poll, wait: Duration) -> io::Result<()> {
     }
 }
 
-/// The ids that a post of so many messages was given, or what is wrong with the acknowledgement.
+/// The ids in the acknowledgement of a post of so many messages, or what is wrong with it.
 fn acknowledged(body: &[u8], batch: u64) -> Result<(u64, u64), String> {
     #[derive(Deserialize)]
     struct Acknowledgement {

@@ -1,4 +1,4 @@
-//! What one thread measures in one second: its requests, and what it cost itself.
+//! The measurements of one thread in one second: its requests, and its own cost.
 
 use super::stats::Stats;
 use rustix::time::{ClockId, clock_gettime};
@@ -35,7 +35,7 @@ pub(super) struct Interval {
     pub(super) cost: Cost,
 }
 
-/// What a thread cost over a time.
+/// The cost of a thread over a time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cost {
     pub(super) length: Duration,
@@ -43,11 +43,11 @@ pub(super) struct Cost {
     pub(super) cpu: Duration,
     /// Time not spent waiting for the nodes.
     pub(super) busy: Duration,
-    /// Time in which the thread could have gone on, and all cores were taken.
+    /// Time in which the thread was ready to run, and all cores were taken.
     pub(super) without_core: Duration,
 }
 
-/// Measures the second that runs.
+/// Measures the current second.
 pub(super) struct Meter {
     pub(super) thread: u64,
     number: u64,
@@ -80,18 +80,18 @@ impl Meter {
         SECOND * u32::try_from(self.number + 1).unwrap_or(u32::MAX)
     }
 
-    /// The thread begins to wait for the nodes.
+    /// Records that the thread begins to wait for the nodes.
     pub(super) fn sleep(&mut self, now: Duration) {
         self.busy += now.saturating_sub(self.woke);
         self.woke = now;
     }
 
-    /// The thread has waited.
+    /// Records that the thread has waited.
     pub(super) fn wake(&mut self, now: Duration) {
         self.woke = now;
     }
 
-    /// Ends a second, or a part of one, at its end, which was noticed now.
+    /// Closes the interval that ended at `end`, and begins the next one. The thread noticed that end at `now`.
     pub(super) fn turn(&mut self, end: Duration, now: Duration) -> Interval {
         self.sleep(now);
         let (cpu, without_core) = (own_cpu(), without_core());

@@ -10,7 +10,7 @@
 //! - In an **open loop** (`--rate`), messages are due on schedule, as those of many independent users are. Latency
 //!   counts from the scheduled time, so it contains whatever makes a message late: a stall, a queue, this program.
 //!
-//! Latencies are those of successes. A request counts in the second in which its answer is complete; requests that are
+//! Latencies are those of successes. A request counts in the second in which its answer is complete. Requests that are
 //! still open at the end are in no percentile, and reported. The bench compares no texts: `acceptance` and `check` do.
 
 mod answer;
@@ -46,10 +46,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 use summary::{RequestsVerdict, Summary};
 
-/// A host that is there accepts a connection at once.
+/// A host that runs accepts a connection at once.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// How much longer a client waits than it asked the master to try: time for the answer to arrive.
+/// How much longer than the master a client waits: time for the answer to arrive.
 const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 
 /// Loads the cluster, and reports what it measured.
@@ -76,10 +76,10 @@ pub(crate) fn run(client: &Client, terminal: &mut Terminal, json: bool, options:
     Ok(exit)
 }
 
-/// The exit code of a run, and the sentence that goes with it.
+/// The exit code of a run, and the sentence that explains it.
 fn judge(summary: &Summary) -> (Exit, Option<&'static str>) {
     if !summary.rest.ids.violations().is_empty() {
-        return (Exit::Broken, Some("the master acknowledged ids that must not be"));
+        return (Exit::Broken, Some("the master acknowledged an id twice, or out of order"));
     }
     let writes = RequestsVerdict::of(&summary.total.writes, summary.rest.unanswered);
     let reads = RequestsVerdict::of(&summary.total.reads, 0);
@@ -114,7 +114,7 @@ fn prepare(client: &Client, options: &Options) -> Result<(Plan, Option<File>), (
     let newest = newest(client, first).map_err(|failure| (failure.kind.exit(), failure.error))?;
     let master = if options.writers > 0 { reach(client.master())? } else { reach(&addresses[0])? };
     let read_from = addresses.iter().filter(|_| options.readers > 0).map(reach).collect::<Result<_, _>>()?;
-    let stop = stop_on_signal().map_err(|error| (Exit::Unreachable, format!("no signals: {error}")))?;
+    let stop = stop_on_signal().map_err(|error| (Exit::Unreachable, format!("cannot listen for signals: {error}")))?;
     let plan = Plan {
         options: options.clone(),
         master,
@@ -128,23 +128,24 @@ fn prepare(client: &Client, options: &Options) -> Result<(Plan, Option<File>), (
     Ok((plan, plot))
 }
 
-/// The newest id of a node. A server without /health can still be measured; a secondary accepts no messages.
+/// The newest id of a node. A server without /health can still be measured. A secondary accepts no messages.
 fn newest(client: &Client, node: &Address) -> Result<u64, Failure> {
     match client.health(node) {
-        Ok(reply) if node == client.master() && reply.value.role == "secondary" => {
-            Err(Failure::new(Kind::Unreachable, format!("{node} is a secondary; the master is wanted (--master)")))
-        }
+        Ok(reply) if node == client.master() && reply.value.role == "secondary" => Err(Failure::new(
+            Kind::Unreachable,
+            format!("{node} is a secondary: give the address of the master with --master"),
+        )),
         Ok(reply) => Ok(reply.value.last.max(reply.value.message_count)),
         Err(Failure { status: Some(_), .. }) => Ok(0),
         Err(failure) => Err(failure),
     }
 }
 
-/// The first of a node's addresses that takes a connection.
+/// The first of a node's addresses that accepts a connection.
 fn reach(address: &Address) -> Result<Node, (Exit, String)> {
     let fail = |why: String| (Exit::Unreachable, format!("{address} cannot be reached: {why}"));
     let sockets = address.resolve().map_err(|error| fail(error.to_string()))?;
-    let mut why = "its name stands for no address".to_owned();
+    let mut why = "its name resolves to no address".to_owned();
     for socket in sockets {
         match TcpStream::connect_timeout(&socket, CONNECT_WAIT_MAX) {
             Ok(_) => return Ok(Node { address: address.clone(), socket }),
@@ -154,7 +155,7 @@ fn reach(address: &Address) -> Result<Node, (Exit, String)> {
     Err(fail(why))
 }
 
-/// The first signal ends the run early; the second ends the program.
+/// The first signal ends the run early, and the second ends the program.
 fn stop_on_signal() -> io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -169,7 +170,7 @@ fn stop_on_signal() -> io::Result<Arc<AtomicBool>> {
 fn measure(plan: &Plan, is_silent: bool) -> io::Result<Summary> {
     let threads = plan.options.threads;
     let mut summary = Summary::new(threads, plan.options.warm_up);
-    // A line on a terminal, and nothing elsewhere.
+    // A progress line on a terminal, and nothing elsewhere.
     let bar = if is_silent { ProgressBar::hidden() } else { ProgressBar::no_length() };
     let bar = bar.with_style(ProgressStyle::with_template("{wide_msg}").expect("the template is a constant"));
     thread::scope(|scope| {

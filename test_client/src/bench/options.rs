@@ -11,12 +11,12 @@ use std::time::Duration;
 /// Most connections. Each takes a file descriptor here and at a node.
 const CONNECTIONS_MAX: u64 = 4096;
 
-/// Fewest and most messages a second that may be asked for: the latter are more than a node answers.
+/// The lowest and the highest rate, in messages a second. No node reaches the highest.
 const RATE_MIN: f64 = 0.001;
 const RATE_MAX: f64 = 10_000_000.0;
 
-/// Shortest and longest text, and most texts of a batch. A text begins with a counter. A master's own limits are lower
-/// or the same; its refusal says more.
+/// The shortest and the longest text, and the most texts of a batch. A text begins with a counter. A master's own
+/// limits are lower or the same, and its refusal names them.
 const SIZE_BYTES: RangeInclusive<i64> = COUNTER_DIGITS as i64..=64 * 1024 * 1024;
 const BATCH_MAX: i64 = 10_000;
 
@@ -88,7 +88,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Checks combinations of options. The error is a sentence.
+    /// Checks combinations of options.
     pub(super) fn check(&self) -> Result<(), &'static str> {
         if self.writers + self.readers == 0 {
             return Err("without writers and readers there is nothing to measure");

@@ -24,7 +24,7 @@ pub(super) fn progress(second: &Second) -> String {
     line
 }
 
-/// The table and everything that qualifies it.
+/// The table, and everything that qualifies it.
 pub(super) fn show(terminal: &mut Terminal, plan: &Plan, summary: &Summary) -> io::Result<()> {
     let options = &plan.options;
     terminal.line(headline(options, summary))?;
@@ -116,7 +116,7 @@ fn show_rest(terminal: &mut Terminal, options: &Options, summary: &Summary) -> i
         let requests = count(rest.unanswered, "request was", "requests were");
         let oldest = Time(u64::try_from(rest.oldest.as_micros()).unwrap_or(u64::MAX));
         terminal.line(format_args!(
-            "  {BAD}{requests} not answered{BAD:#} when it ended, the oldest after {oldest}: the figures do not have them"
+            "  {BAD}{requests} not answered{BAD:#} when it ended, the oldest after {oldest}: the figures leave them out"
         ))?;
     }
     if rest.queued > 0 {
@@ -151,7 +151,7 @@ fn show_own_share(terminal: &mut Terminal, summary: &Summary) -> io::Result<()> 
     ))?;
     if summary.is_bottleneck() {
         let (why, advice) = if summary.lacks_cores() {
-            ("The cores have too much to do, and test_client had to wait for one", "Give it a machine of its own")
+            ("All cores were busy, and test_client had to wait for one", "Give it a machine of its own")
         } else {
             ("A thread of test_client was busy all the time", "Give it more --threads")
         };
@@ -221,7 +221,7 @@ fn percent(share: f64) -> f64 {
     rounded(share * 100.0)
 }
 
-/// To a tenth: the rest is noise.
+/// Rounds to a tenth: the rest is noise.
 fn rounded(number: f64) -> f64 {
     (number * 10.0).round() / 10.0
 }

@@ -1,23 +1,23 @@
-//! The requests, built once: for the next one, only what differs is written over.
+//! The requests, built once. The next one only overwrites what differs.
 
 use super::options::{COUNTER_DIGITS, Options};
 use crate::api::{Address, Credentials};
 use crate::random::Random;
 use std::io::Write;
 
-/// What fills a text up. None of it needs an escape in JSON.
+/// The filler of a text. None of it needs an escape in JSON.
 const FILLER: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
 /// A post of one message, or of a batch.
 #[derive(Clone, Debug)]
 pub(super) struct Post {
     bytes: Vec<u8>,
-    /// Where the counters of the texts stand.
+    /// The positions of the counters in the texts.
     counters: Vec<usize>,
 }
 
 impl Post {
-    /// The post that was asked for. The tag distinguishes the messages of this run.
+    /// A post as the options say. The tag distinguishes the messages of this run.
     pub(super) fn new(master: &Address, options: &Options, tag: &str, token: Option<&Credentials>) -> Post {
         let text = text(options.size as usize, tag);
         let asked = options.write_options();
@@ -70,12 +70,12 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Pages of so many messages of a node. Readers with other seeds read other pages.
+    /// Requests for pages of so many messages of a node. Readers with other seeds read other pages.
     pub(super) fn new(node: &Address, messages: u64, seed: u64, token: Option<&Credentials>) -> Page {
         Page { bytes: Vec::new(), messages, headers: headers(node, token), random: Random::new(seed) }
     }
 
-    /// Chooses a page, all of them being equally likely, of a log whose newest id is known.
+    /// Chooses a page at random, each with the same probability, from a log whose newest id is known.
     pub(super) fn choose(&mut self, newest: u64) {
         let Page { bytes, messages, headers, random } = self;
         let from = 1 + random.below(newest.saturating_sub(*messages) + 1);

@@ -1,6 +1,6 @@
 //! When the next post is due, and when its latency begins to count.
 //!
-//! Times are counted from the beginning of the run, and come in as values.
+//! Times are counted from the beginning of the run. Callers pass them in.
 
 use std::time::Duration;
 
@@ -9,24 +9,24 @@ use std::time::Duration;
 pub(super) enum Schedule {
     /// Closed loop: whenever a connection is free.
     Free,
-    /// Open loop: one after each pause, whether the earlier ones were answered or not.
+    /// Open loop: one after each interval, even if the earlier ones have no answer yet.
     Fixed {
         /// Posts a second of the whole run.
         rate: f64,
-        /// This thread has every so-many-th of them.
+        /// Only every `stride`-th post is this thread's.
         stride: u64,
-        /// The number of the next one.
+        /// The number of the next post.
         next: u64,
     },
 }
 
 impl Schedule {
-    /// The part that one of several threads has in a rate of posts a second.
+    /// The share of one of several threads in a rate of posts a second.
     pub(super) fn fixed(rate: f64, thread: u64, threads: u64) -> Schedule {
         Schedule::Fixed { rate, stride: threads, next: thread }
     }
 
-    /// When the next post is due, if there is a time.
+    /// When the next post is due, or `None` if it only needs a free connection.
     pub(super) fn due(&self) -> Option<Duration> {
         match *self {
             Schedule::Free => None,
@@ -34,8 +34,8 @@ impl Schedule {
         }
     }
 
-    /// Takes the next post if it is due. Gives back the time from which its latency counts: when it should have been
-    /// sent, so that the wait for a free connection is part of it.
+    /// Takes the next post if it is due. Returns the time from which its latency counts: when it should have been sent,
+    /// so that the wait for a free connection is part of it.
     pub(super) fn take(&mut self, now: Duration) -> Option<Duration> {
         let due = self.due().unwrap_or(now);
         if due > now {

@@ -1,4 +1,4 @@
-//! What was measured of the requests: how they ended, and how long the successful ones took.
+//! Statistics of requests: how they ended, and how long the successful ones took.
 
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::time::Duration;
 const LATENCY_US_MAX: u64 = 3_600_000_000;
 const LATENCY_DIGITS: u8 = 3;
 
-/// Longest explanation that is kept of a failure.
+/// The longest explanation of a failure that is kept.
 const EXPLANATION_CHARACTERS_MAX: usize = 200;
 
 /// Percentiles, maximum and mean of latencies in microseconds, in the order of [`LATENCY_NAMES`].
@@ -22,21 +22,21 @@ pub(super) const P99: usize = 2;
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum RequestOutcome {
     Status(u16),
-    /// The connection broke, or what arrived was no answer: the node may have done what was asked for.
+    /// The connection broke, or the answer was invalid: the node may have executed the request.
     Broken,
-    /// There was no answer in time: the same.
+    /// No answer came in time: the node may have executed the request.
     TimedOut,
-    /// There was no connection, so nothing was sent.
+    /// No connection was made, so nothing was sent.
     NotConnected,
 }
 
 impl RequestOutcome {
-    /// Whether what was asked for was done.
+    /// Whether the node executed the request.
     pub(super) fn is_success(self) -> bool {
         matches!(self, RequestOutcome::Status(200..=299))
     }
 
-    /// Whether it was not done, and will not be.
+    /// Whether the node did not execute the request, and never will.
     pub(super) fn is_refusal(self) -> bool {
         matches!(self, RequestOutcome::Status(300..=407 | 409..=499 | 502 | 503) | RequestOutcome::NotConnected)
     }
@@ -57,14 +57,14 @@ impl fmt::Display for RequestOutcome {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Count {
     pub(super) requests: u64,
-    /// What the node said about the first failure of this kind.
+    /// The explanation of the first failure of this kind.
     pub(super) explanation: Option<String>,
 }
 
 /// The requests of the writers, or of the readers.
 #[derive(Clone, Debug)]
 pub(super) struct Stats {
-    /// Of the successes alone: quick refusals would make them look better.
+    /// Latencies of the successes alone: quick refusals would make them look better.
     latencies: Histogram<u32>,
     pub(super) outcomes: BTreeMap<RequestOutcome, Count>,
     /// Messages that were committed, or pages that were read.
@@ -79,7 +79,7 @@ impl Stats {
         Stats { latencies, outcomes: BTreeMap::new(), done: 0, bytes: 0 }
     }
 
-    /// Counts a request that was answered with success.
+    /// Counts a successful request.
     pub(super) fn succeed(&mut self, status: u16, done: u64, bytes: u64, latency: Duration) {
         self.latencies.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
         self.outcomes.entry(RequestOutcome::Status(status)).or_default().requests += 1;
@@ -87,7 +87,7 @@ impl Stats {
         self.bytes += bytes;
     }
 
-    /// Counts a request that failed. The explanation is made only for the first of its kind.
+    /// Counts a request that failed. `explain` is called only for the first of its kind.
     pub(super) fn fail(&mut self, outcome: RequestOutcome, explain: impl FnOnce() -> String) {
         let count = self.outcomes.entry(outcome).or_default();
         count.requests += 1;

@@ -1,4 +1,4 @@
-//! What all threads measured together: second by second, and in total.
+//! The measurements of all threads together: second by second, and in total.
 
 use super::load::Rest;
 use super::meter::{BothStats, Cost, Interval};
@@ -12,13 +12,13 @@ const BUSY_MAX: f64 = 0.8;
 /// A queue of as many posts as are due in this time is no short stall.
 const QUEUE_SECONDS_MAX: f64 = 0.5;
 
-/// Everything that was measured.
+/// All results of a run.
 pub(super) struct Summary {
     pub(super) total: BothStats,
-    /// How long was measured.
+    /// The length of the measured time.
     pub(super) measured: Duration,
     pub(super) seconds: Vec<Second>,
-    /// What each thread cost in the measured time.
+    /// The cost of each thread in the measured time.
     threads: Vec<Cost>,
     pub(super) rest: Rest,
     /// Intervals of the second that some threads have not reported yet.
@@ -26,17 +26,17 @@ pub(super) struct Summary {
     warm_up: u64,
 }
 
-/// One second of all threads, or what there is of it.
+/// One second of all threads, or the part of it that was measured.
 #[derive(Clone, Debug)]
 pub(super) struct Second {
-    /// From the beginning of the measured time; less than zero in the warm-up.
+    /// From the beginning of the measured time: negative in the warm-up.
     pub(super) begins: i64,
     pub(super) length: Duration,
     pub(super) writes: Figures,
     pub(super) reads: Figures,
 }
 
-/// One side in one second.
+/// The writers or the readers in one second.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Figures {
     /// Messages, or pages.
@@ -55,13 +55,13 @@ impl Figures {
     }
 }
 
-/// So many in this time are so many a second.
+/// The rate of so many in this time.
 pub(super) fn per_second(number: u64, time: Duration) -> f64 {
     if time.is_zero() { 0.0 } else { number as f64 / time.as_secs_f64() }
 }
 
 impl Summary {
-    /// Of so many threads, after a warm-up of so many seconds.
+    /// An empty summary for so many threads, after a warm-up of so many seconds.
     pub(super) fn new(threads: u64, warm_up: u64) -> Summary {
         let threads = vec![Cost::default(); usize::try_from(threads).unwrap_or(usize::MAX)];
         Summary {
@@ -75,7 +75,7 @@ impl Summary {
         }
     }
 
-    /// Takes what a thread measured. Gives back the second if it is complete now.
+    /// Takes an interval of a thread. Returns the second if it is complete now.
     pub(super) fn take(&mut self, interval: &Interval) -> Option<Second> {
         if interval.number >= self.warm_up {
             self.total.merge(&interval.stats);
@@ -106,7 +106,7 @@ impl Summary {
         Some(second)
     }
 
-    /// Takes what the threads know at their end.
+    /// Takes the rests of all threads at their end.
     pub(super) fn finish(&mut self, rests: impl IntoIterator<Item = Rest>) {
         for rest in rests {
             self.rest.ids.merge(rest.ids);
@@ -117,7 +117,7 @@ impl Summary {
         self.rest.ids.find_duplicates();
     }
 
-    /// What all threads used of a core, 1.0 being one whole core.
+    /// The share of a core that all threads used, 1.0 being one whole core.
     pub(super) fn cpu_share(&self) -> f64 {
         self.threads.iter().map(|thread| share(thread.cpu, thread.length)).sum()
     }
@@ -127,13 +127,13 @@ impl Summary {
         self.greatest(|thread| thread.busy)
     }
 
-    /// For how much of the time the worst-off thread was ready to run, and had no core.
+    /// The share of the time in which the worst-off thread was ready to run, and had no core.
     pub(super) fn without_core_share(&self) -> f64 {
         self.greatest(|thread| thread.without_core)
     }
 
-    /// Whether this program may have been what limited the figures: a thread had no time to wait for the nodes, because
-    /// it worked, or wanted to.
+    /// Whether this program may have limited the figures: a thread worked, or waited for a core, instead of waiting for
+    /// the nodes.
     pub(super) fn is_bottleneck(&self) -> bool {
         self.busiest_share().max(self.greatest(|thread| thread.cpu + thread.without_core)) > BUSY_MAX
     }
@@ -147,7 +147,7 @@ impl Summary {
         self.threads.iter().map(|thread| share(time(thread), thread.length)).fold(0.0, f64::max)
     }
 
-    /// Whether so many posts a second were more than there was room for.
+    /// Whether a rate of so many posts a second was too high for the cluster.
     pub(super) fn fell_behind(&self, posts_per_second: Option<f64>) -> bool {
         posts_per_second.is_some_and(|rate| self.rest.queued as f64 > rate * QUEUE_SECONDS_MAX)
     }
@@ -157,7 +157,7 @@ fn share(part: Duration, whole: Duration) -> f64 {
     if whole.is_zero() { 0.0 } else { part.as_secs_f64() / whole.as_secs_f64() }
 }
 
-/// What the requests of the writers, or of the readers, came to.
+/// The verdict on the requests of the writers, or of the readers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum RequestsVerdict {
     /// A request succeeded, or there were none.
@@ -171,7 +171,7 @@ pub(super) enum RequestsVerdict {
 }
 
 impl RequestsVerdict {
-    /// The verdict on requests of which so many have no answer.
+    /// The verdict on requests, of which so many have no answer.
     pub(super) fn of(side: &Stats, unanswered: u64) -> RequestsVerdict {
         let ended = side.ended(|_| true);
         match () {

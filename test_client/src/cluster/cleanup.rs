@@ -1,4 +1,4 @@
-//! What a run changes outside itself, and has to change back however it ends: at its end, early, by a panic or by a
+//! Undoes the changes that a run makes outside itself, at its normal end, at an early one, after a panic and on a
 //! signal.
 
 use super::own_nodes::OwnCluster;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// What is not as it was before the run: nodes of our own, and at most one change at a time.
+/// The changes to undo: nodes of our own, and at most one other change at a time.
 #[derive(Clone, Default)]
 pub(crate) struct Cleanup(Arc<Mutex<Open>>);
 
@@ -21,32 +21,32 @@ struct Open {
     undo: Option<Undo>,
 }
 
-/// Changes something back, and prints a message if that fails.
+/// Undoes a change, and prints a message if that fails.
 type Undo = Box<dyn FnOnce() + Send>;
 
 impl Cleanup {
-    /// From now on, nodes of our own may run.
+    /// Records that nodes of our own may run from now on.
     pub(crate) fn cluster_begins(&self, cluster: &Arc<OwnCluster>) {
         self.lock().cluster = Some(Arc::clone(cluster));
     }
 
-    /// From now on, there is a change that has to be undone.
+    /// Records a change that has to be undone.
     pub(crate) fn change_begins(&self, undo: impl FnOnce() + Send + 'static) {
         self.lock().undo = Some(Box::new(undo));
     }
 
-    /// The change was undone.
+    /// Records that the change was undone.
     pub(crate) fn change_ended(&self) {
         self.lock().undo = None;
     }
 
-    /// Changes everything back. Gives the directory of our own nodes if it is to be kept and there is one.
+    /// Undoes all changes. Returns the directory of our own nodes if it exists and has to be kept.
     pub(crate) fn run(&self, keep_directory: bool) -> Option<PathBuf> {
         self.lock().run(keep_directory)
     }
 
-    /// Changes everything back on a signal, and ends the program with the exit code that a shell makes of that signal,
-    /// 130 for Ctrl-C. If the run may end early, the first signal asks it to, and the second one does this.
+    /// On a signal, undoes all changes, and ends the program with the exit code that a shell makes of that signal, 130
+    /// for Ctrl-C. If the run may end early, the first signal asks it to, and the second one does this.
     pub(crate) fn run_on_signal(&self, end_early: Option<Arc<AtomicBool>>) -> io::Result<()> {
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
         let cleanup = self.clone();
@@ -56,9 +56,9 @@ impl Cleanup {
                     anstream::eprintln!("test_client: ending early; the next signal ends it without a verdict");
                     continue;
                 }
-                // Held to the end, so that the run changes nothing any more, and does not end the program itself.
+                // Held to the end, so that the run makes no more changes, and does not end the program itself.
                 let mut open = cleanup.lock();
-                anstream::eprintln!("test_client: stopping; what was changed is changed back first");
+                anstream::eprintln!("test_client: stopping, and undoing its changes first");
                 open.run(false);
                 process::exit(128 + signal);
             }
@@ -85,7 +85,7 @@ impl Open {
     }
 }
 
-/// Changes everything back when it goes out of scope.
+/// Undoes all changes when it goes out of scope.
 pub(crate) struct Guard(pub(crate) Cleanup);
 
 impl Drop for Guard {

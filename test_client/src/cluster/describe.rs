@@ -26,8 +26,7 @@ pub(crate) fn show(terminal: &mut Terminal, nodes: &[Node]) -> io::Result<()> {
     Ok(())
 }
 
-/// A node for scripts. `health` is what it reports itself; what its master reports about it is in the master's
-/// `health`.
+/// A node for scripts. `health` is its own report. The report of its master is in the master's `health`.
 pub(crate) fn document(node: &Node) -> Value {
     let mut document = json!({ "server_id": node.server_id, "url": node.url, "reachable": node.is_reachable() });
     match &node.answer {

@@ -1,7 +1,7 @@
 //! A cluster of our own: a master and two secondaries as processes, their logs and data in a temporary directory.
 //!
-//! Each node holds the reading end of a pipe from here and stops when it closes, so no node outlives this
-//! process, however it ends.
+//! Each node holds the reading end of a pipe from here and stops when it closes, so no node outlives this process, even
+//! after a kill.
 
 use crate::api::Address;
 use rustix::process::Pid;
@@ -26,7 +26,7 @@ const START_WAIT_MAX: Duration = Duration::from_secs(30);
 const STOP_WAIT_MAX: Duration = Duration::from_secs(8);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// What a node prints when it serves.
+/// The words that a node prints when it serves.
 const SERVES: &str = " serves on http://";
 
 /// The master comes first.
@@ -45,11 +45,11 @@ pub(crate) struct OwnCluster {
 }
 
 impl OwnCluster {
-    /// Finds programs, ports and a directory whose name begins with that of a command. Nothing runs yet.
+    /// Finds programs, ports and a directory whose name begins with that of a command. Starts nothing.
     pub(crate) fn prepare(command: &str, first_port: Option<u16>) -> Result<OwnCluster, String> {
         let programs = find_programs()?;
         let directory = tempfile::Builder::new().prefix(&format!("{command}-")).tempdir();
-        let directory = directory.map_err(|error| format!("no directory could be made for the nodes: {error}"))?;
+        let directory = directory.map_err(|error| format!("cannot make a directory for the nodes: {error}"))?;
         let ports = match first_port {
             Some(first) => (first..=u16::MAX).take(NAMES.len()).collect(),
             None => free_ports(NAMES.len()),
@@ -66,7 +66,7 @@ impl OwnCluster {
         self.settings[number].push((variable, value.into()));
     }
 
-    /// Where a node listens, on 127.0.0.1.
+    /// The port of a node, on 127.0.0.1.
     pub(crate) fn port(&self, number: usize) -> u16 {
         self.ports[number]
     }
@@ -76,7 +76,7 @@ impl OwnCluster {
         NAMES.to_vec()
     }
 
-    /// Where a node keeps its data and its logs, as long as there are nodes.
+    /// The directory of a node's data and logs, until the nodes stop.
     pub(crate) fn home(&self, number: usize) -> Option<PathBuf> {
         lock(&self.directory).as_ref().map(|directory| directory.path().join(NAMES[number]))
     }
@@ -119,7 +119,7 @@ impl OwnCluster {
         let port = self.ports[number].to_string();
         let secondaries: Vec<String> = self.ports[1..].iter().map(|port| format!("http://localhost:{port}")).collect();
         let mut command = Command::new(&self.programs[number.min(1)]);
-        // A clean environment: what the user has set for another cluster is not meant for this one.
+        // A clean environment: the user's settings for another cluster do not apply to this one.
         command.env_clear().env("SERVER_ID", NAMES[number]);
         match number {
             0 => command.env("MASTER_PORT", port).env("SECONDARIES", secondaries.join(",")),
@@ -144,13 +144,13 @@ impl OwnCluster {
         drop(self.stop_nodes());
     }
 
-    /// Stops every node that runs, the master first, and gives the directory instead of removing it.
+    /// Stops every node that runs, the master first, and returns the directory instead of removing it.
     pub(crate) fn stop_and_keep(&self) -> Option<PathBuf> {
         self.stop_nodes().map(TempDir::keep)
     }
 
     fn stop_nodes(&self) -> Option<TempDir> {
-        // Taken first, so that no node is started any more.
+        // Taken first, so that no other node starts.
         let directory = lock(&self.directory).take();
         let running = std::mem::take(&mut *lock(&self.running));
         running.into_values().for_each(stop);
@@ -158,7 +158,7 @@ impl OwnCluster {
     }
 }
 
-/// Closes the pipe of a node, which asks it to stop, and waits for that.
+/// Closes the pipe of a node, which makes it stop, and waits for that.
 fn stop(mut node: Child) {
     drop(node.stdin.take());
     let begun = Instant::now();
@@ -191,12 +191,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where a node's standard error goes.
+/// The file of a node's standard error.
 fn errors_of(home: &Path) -> PathBuf {
     home.join("errors.txt")
 }
 
-/// Reads what the node prints, to its end, so that it never waits for a reader.
+/// Reads the output of the node to its end, so that the node never blocks on a full pipe.
 fn wait_until_it_serves(child: &mut Child) -> Result<(), String> {
     let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
     let (serves, served) = mpsc::channel();
@@ -207,15 +207,15 @@ fn wait_until_it_serves(child: &mut Child) -> Result<(), String> {
             }
         }
     };
-    thread::Builder::new().spawn(read).map_err(|error| format!("cannot be listened to: {error}"))?;
+    thread::Builder::new().spawn(read).map_err(|error| format!("its output cannot be read: {error}"))?;
     served.recv_timeout(START_WAIT_MAX).map_err(|error| match error {
         RecvTimeoutError::Timeout => format!("does not serve {} s after its start", START_WAIT_MAX.as_secs()),
         RecvTimeoutError::Disconnected => "ended before it served".to_owned(),
     })
 }
 
-/// Ports that nothing listens on. They are below the range from which the system takes ports for outgoing connections,
-/// or such a connection could sit on the port of a node that is not started yet.
+/// Ports that nothing listens on. They are below the range from which the system takes ports for outgoing connections:
+/// such a connection could take the port of a node that has not started yet.
 fn free_ports(count: usize) -> Vec<u16> {
     const PORTS: std::ops::Range<u32> = 10_000..32_000;
     let first = process::id().wrapping_mul(7_919);

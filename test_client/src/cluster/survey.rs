@@ -1,9 +1,9 @@
-//! Who belongs to the cluster, and where each node is to be found from here.
+//! The nodes of a cluster, and the address of each from here.
 //!
-//! The master lists its secondaries by the addresses that it uses itself. Inside a compose network these are names
-//! like `http://secondary-1:5001` that mean nothing outside, where the same port is published on the master's host. So
-//! that is where such a node is looked for; and because two nodes may use one port inside, what answers there must
-//! give the right name.
+//! The master lists its secondaries by the addresses that it uses itself. Inside a compose network these are names like
+//! `http://secondary-1:5001` that do not resolve outside, where the same port is published on the master's host. So the
+//! client looks for such a node there. Two nodes may use one port inside, so what answers there must give the right
+//! name.
 
 use crate::api::Address;
 use crate::api::{Client, Failure, Health, Kind, Listed, Reply, SecondaryState};
@@ -12,13 +12,13 @@ use crate::api::{Client, Failure, Health, Kind, Listed, Reply, SecondaryState};
 pub(crate) struct Node {
     /// Its name.
     pub(crate) server_id: String,
-    /// Where it was asked, or the address that the master lists if that is not valid.
+    /// The address at which the client asked it, or the one that the master lists if that is not valid.
     pub(crate) url: String,
-    /// Where it was asked, if its address is valid.
+    /// The address at which the client asked it, if that is valid.
     pub(crate) address: Option<Address>,
-    /// What its master reports about it; nothing for the master itself.
+    /// The report of its master, or `None` for the master itself.
     pub(crate) listed: Option<Listed>,
-    /// What it reports itself.
+    /// Its own report.
     pub(crate) answer: Result<Reply<Health>, Failure>,
 }
 
@@ -73,14 +73,14 @@ fn ask_at(client: &Client, listed: &Listed, address: Address) -> (Address, Resul
         found => Err(Failure::new(Kind::Unreachable, format!("{stand_in} is {found}"))),
     });
     let answer = answer.map_err(|failure| {
-        let error = format!("{address} means nothing here, and in its place {}", failure.error);
+        let error = format!("{address} is not known here, and in its place {}", failure.error);
         Failure { error, ..failure }
     });
     (stand_in, answer)
 }
 
-/// Whether an address that the master uses leads to the same node from here. It does not if its name is unknown here,
-/// nor if it is `localhost` on a machine that is not ours.
+/// Whether an address that the master uses leads to the same node from here. It does not if its name does not resolve
+/// here, nor if it is `localhost` on another machine.
 fn means_the_same_here(address: &Address, master: &Address) -> bool {
     match address.resolve() {
         Ok(_) => !is_local(address) || is_local(master),

@@ -1,8 +1,8 @@
-//! `test_client demo`: what a replicated log does, step by step, with every claim checked.
+//! `test_client demo`: shows what a replicated log does, step by step, and checks every claim.
 //!
-//! A step goes on after a violation, and stops the demonstration if nothing after it would make sense. Whatever
-//! happens, the secondary that does not exist is removed again: as long as it is registered, the master refuses every
-//! message.
+//! A step goes on after a violation, and stops the demonstration if nothing after it would make sense. The
+//! demonstration always tries to remove the secondary that does not exist: as long as it is registered, the master
+//! refuses every message.
 
 use super::post::{bars, show_secondaries};
 use crate::api::{Ack, Address, Client, Failure, Kind, Messages, WriteOptions};
@@ -23,10 +23,10 @@ use std::time::Instant;
 const ABSENT: &str = "demo-absent";
 const ABSENT_URL: &str = "http://127.0.0.1:9";
 
-/// How often removing it is tried before the user is asked to do it.
+/// How often the demonstration tries to remove it before it asks the user to.
 const REMOVALS_MAX: usize = 3;
 
-/// What is written while everything works.
+/// The messages of the first step.
 const TEXTS: [&str; 3] = ["one log", "on every node", "in the same order"];
 
 const FAILURE: &str = "A secondary that does not acknowledge";
@@ -51,23 +51,23 @@ struct Demonstration<'a> {
     tag: String,
     /// The nodes that can be read from here, the master first.
     nodes: Vec<(String, Address)>,
-    /// What was committed, oldest first.
+    /// The committed messages, oldest first.
     written: Vec<Written>,
     report: Report,
 }
 
-/// What scripts get.
+/// The document for scripts.
 #[derive(Default, Serialize)]
 struct Report {
-    /// Whether everything was seen and everything held.
+    /// Whether every step was played, and every check held.
     held: bool,
     exit_code: u8,
     violations: Vec<String>,
     /// Why the demonstration ended early.
     stopped: Option<String>,
-    /// What was left out, and why.
+    /// The parts that were left out, and why.
     skipped: Vec<String>,
-    /// Nodes that could not be read from here, so that nothing is known about them.
+    /// Nodes that could not be read from here, so that their logs were not compared.
     unread: Vec<String>,
     /// Whether the secondary that does not exist is still registered, which blocks every write.
     absent_still_registered: bool,
@@ -86,13 +86,13 @@ struct Report {
 struct WriteReport {
     message: String,
     message_id: u64,
-    /// How long the answer took, measured here.
+    /// The time until the answer, as this program measured it.
     waited_ms: u64,
     acks: Vec<Ack>,
 }
 
 impl WriteReport {
-    /// The acknowledgement that was waited for longest.
+    /// The acknowledgement that took longest.
     fn slowest(&self) -> Option<&Ack> {
         self.acks.iter().max_by_key(|ack| ack.ms)
     }
@@ -105,13 +105,13 @@ impl Demonstration<'_> {
         self.write_while_all_is_well()?;
         self.explain_the_wait()?;
         self.reporter.begin("The same log on every node")?;
-        self.reporter.say("Every node is asked for all of its messages, and each must show what the master shows.")?;
+        self.reporter.say("The client reads all messages of every node. Each must show what the master shows.")?;
         self.compare_the_logs()?;
         if !with_failure {
             return self.skip("the failure, as asked");
         }
         if self.provoke_a_failure()? {
-            self.reporter.begin("And everything works again")?;
+            self.reporter.begin("Writes succeed again")?;
             scenario::await_writable(self.client, self.reporter.terminal)?;
             self.write(&format!("all is well again ({})", self.tag))?;
             self.compare_the_logs()?;
@@ -124,13 +124,13 @@ impl Demonstration<'_> {
         Ok(self.reporter.leave_out(FAILURE, why)?)
     }
 
-    // Step: who is there.
+    // Step: the nodes.
 
     fn meet_the_nodes(&mut self) -> Result<(), Stop> {
-        self.reporter.begin("Who is there")?;
+        self.reporter.begin("The nodes")?;
         let health = scenario::find_the_master(self.client)?;
         if health.secondaries.iter().any(|listed| listed.server_id == ABSENT) {
-            self.reporter.say(&format!("{ABSENT} is left over from an earlier demonstration; it is removed first."))?;
+            self.reporter.say(&format!("{ABSENT} is left over from an earlier demonstration. It is removed first."))?;
             self.remove_absent()?;
         }
         let writable = scenario::await_writable(self.client, self.reporter.terminal);
@@ -196,7 +196,7 @@ impl Demonstration<'_> {
         for sentence in [
             &format!("On average you waited {waited} ms. The slowest secondary was {slowest}: {ms} ms."),
             &format!("Asked one after the other, the secondaries would have taken {sum} ms: the sum."),
-            "The master asks all of them at once, so the slowest alone decides.",
+            "The master calls all of them at once, so you wait only for the slowest.",
         ] {
             self.reporter.say(sentence)?;
         }
@@ -205,7 +205,7 @@ impl Demonstration<'_> {
 
     // Step: compare.
 
-    /// Reads every node, and checks that all show what the master shows, and that this includes what was written.
+    /// Reads every node, and checks that all show what the master shows, and that this includes all written messages.
     fn compare_the_logs(&mut self) -> Result<(), Stop> {
         let through = self.written.last().map_or(0, |written| written.id);
         let readings = self.read_every_node(through)?;
@@ -232,8 +232,8 @@ impl Demonstration<'_> {
         self.violations(wrong)
     }
 
-    /// What each node shows. A secondary may learn later than the client that a message is committed, so it is asked
-    /// until it shows what the client knows.
+    /// The messages of each node. A secondary may learn later than the client that a message is committed, so the
+    /// client asks until it shows what the client knows.
     fn read_every_node(&mut self, through: u64) -> Result<Vec<(String, Messages)>, Stop> {
         let mut readings = Vec::new();
         for (server_id, address) in &self.nodes {
@@ -249,7 +249,7 @@ impl Demonstration<'_> {
 
     // Step: the failure.
 
-    /// Makes the master wait for a secondary that does not exist. Says whether it got that far.
+    /// Makes the master wait for a secondary that does not exist. Returns whether it got that far.
     fn provoke_a_failure(&mut self) -> Result<bool, Stop> {
         let registered = self.client.register(ABSENT_URL, ABSENT);
         if let Err(failure @ Failure { kind: Kind::Refused, .. }) = &registered {
@@ -286,11 +286,11 @@ impl Demonstration<'_> {
         show_secondaries(self.reporter.terminal, failure)?;
         if failure.message_id.is_none() {
             self.reporter
-                .say("The master knew beforehand that not all would acknowledge, so it asked no secondary.")?;
+                .say("The master knew that a secondary is missing, so it refused at once and called no secondary.")?;
         }
         self.reporter.find(Ok("refused, as it must be: a message is on every node or on none".to_owned()))?;
         if failure.secondaries.iter().any(|part| part.server_id == ABSENT && part.acknowledged) {
-            self.violations([format!("{ABSENT} is said to have acknowledged, and it does not exist")])?;
+            self.violations([format!("the master reports an acknowledgement of {ABSENT}, which does not exist")])?;
         }
         let mut refused = json!(failure);
         (refused["message"], refused["waited_ms"]) = (text.into(), waited_ms.into());
@@ -307,10 +307,11 @@ impl Demonstration<'_> {
         self.violations(wrong)
     }
 
-    /// Removes the secondary that does not exist. If that is impossible, the user has to: the log is blocked.
+    /// Removes the secondary that does not exist. If that fails, the user has to, because the master refuses all
+    /// writes.
     fn remove_absent(&mut self) -> Result<(), Stop> {
         let remove = || match self.client.remove(ABSENT) {
-            // It is not there, which is what was asked for.
+            // It is not registered, so nothing is left to remove.
             Err(Failure { status: Some(404), .. }) => Ok(()),
             outcome => outcome,
         };

@@ -1,8 +1,8 @@
 //! `test_client export` and `import`: a log as a file of lines, and such a file into a log.
 //!
-//! An export is what one node shows at one moment, a message a line, as JSON. An import posts lines in batches, each
-//! under an idempotency key made of a name and its place in the file: run again after whatever went wrong, it writes
-//! nothing twice. Ids and times of the file are not taken over: the master gives its own.
+//! An export is what one node shows at one time, a message a line, as JSON. An import posts lines in batches, each
+//! under an idempotency key made of a name and its position in the file: after any failure it can run again, and writes
+//! nothing twice. It does not keep the ids and times of the file, because the master assigns its own.
 
 use crate::api::Address;
 use crate::api::{Client, Failure, Kind, Message};
@@ -18,13 +18,13 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A batch has so many messages at most, and so many bytes of text unless one message has more.
+/// The most messages of a batch, and the most bytes of text, unless one message has more.
 const BATCH_MESSAGES_MAX: usize = 1_000;
 const BATCH_BYTES_MAX: usize = 1 << 20;
-/// How long the master tries to get a batch to a node that is missing.
+/// How long the master waits for missing nodes before it refuses a batch.
 const BATCH_WAIT: Duration = Duration::from_secs(30);
 
-/// The status that says that a key belongs to another write.
+/// The status of a key that belongs to another write.
 const KEY_OF_ANOTHER: u16 = 422;
 
 /// What to export.
@@ -57,7 +57,7 @@ pub(crate) struct ImportOptions {
 pub(crate) fn export(client: &Client, terminal: &mut Terminal, options: &ExportOptions) -> io::Result<Exit> {
     let (node, file) = (options.url.as_ref().unwrap_or(client.master()), &options.file);
     if file.exists() || file == Path::new("-") {
-        return terminal.refuse(&format!("{} is no name for a new file; choose another", file.display()));
+        return terminal.refuse(&format!("{} exists, or is no file: choose the name of a new file", file.display()));
     }
     let begin = || {
         let health = client.health(node)?.value;
@@ -103,10 +103,11 @@ fn save(lines: impl BufRead, file: &Path, bar: &ProgressBar) -> io::Result<u64> 
 pub(crate) fn import(client: &Client, terminal: &mut Terminal, options: &ImportOptions) -> io::Result<Exit> {
     let file = &options.file;
     if file == Path::new("-") {
-        return terminal
-            .refuse("an import reads its file twice, so it needs one; post --lines reads the standard input");
+        return terminal.refuse(
+            "an import reads its file twice, so it needs a file. To post the standard input, use post --lines",
+        );
     }
-    // Read twice: nothing is sent of a file in which something is wrong.
+    // Read twice: if anything in the file is wrong, nothing is sent.
     let checked = options.name.clone().map_or_else(|| key_of(file), Ok).and_then(|name| Ok((name, check(file)?)));
     let (name, lines) = match checked {
         Ok(checked) => checked,
@@ -123,9 +124,9 @@ pub(crate) fn import(client: &Client, terminal: &mut Terminal, options: &ImportO
             let advice = if failure.status == Some(KEY_OF_ANOTHER) {
                 "Another file was imported under this name, or this one has changed since: give it another --name."
             } else {
-                "When the cause is mended, run it again: what is there already is not written twice."
+                "Remove the cause and run it again: a line that is in the log is not written twice."
             };
-            terminal.complain(format_args!("{done} of {lines} lines were taken, not those after: {failure}\n{advice}"));
+            terminal.complain(format_args!("the master took {done} of {lines} lines: {failure}\n{advice}"));
             terminal
                 .document(json!({ "lines": lines, "imported": done, "failure": failure }).to_string().as_bytes())?;
             return Ok(failure.kind.exit());
@@ -173,7 +174,7 @@ enum InputLine {
 struct Batches {
     lines: io::Lines<BufReader<File>>,
     number: u64,
-    /// One that did not fit into the last batch.
+    /// A message that did not fit into the last batch.
     next: Option<String>,
 }
 

@@ -6,7 +6,7 @@ use crate::exit::Exit;
 use crate::output::{DIM, STRONG, Terminal, count, visible};
 use std::io;
 
-/// Lists the messages of a node; of the master if none is named.
+/// Lists the messages of a node, by default of the master.
 pub(crate) fn run(client: &Client, terminal: &mut Terminal, url: Option<&Address>) -> io::Result<Exit> {
     let node = url.unwrap_or(client.master());
     match client.messages(node, 1) {

@@ -14,7 +14,7 @@ pub(crate) fn run(client: &Client, terminal: &mut Terminal) -> io::Result<Exit> 
     finish(terminal, &nodes)
 }
 
-/// Gives the health of every node to scripts, and the exit code.
+/// Prints the health of every node for scripts, and returns the exit code.
 pub(crate) fn finish(terminal: &Terminal, nodes: &[Node]) -> io::Result<Exit> {
     let all_reachable = nodes.iter().all(Node::is_reachable);
     let document =

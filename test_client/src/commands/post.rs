@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use std::io::{self, Read};
 use std::time::Instant;
 
-/// Longest text taken from the standard input. A node's own limit is lower, and its refusal says more; this one only
-/// keeps an endless input from filling the memory.
+/// The longest text that is read from the standard input. A node's own limit is lower, and its refusal names it. This
+/// one only keeps an endless input from filling the memory.
 const INPUT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Appends a text, or the standard input if it is `-`.
@@ -119,19 +119,19 @@ fn fail(terminal: &mut Terminal, failure: &Failure, options: &WriteOptions) -> i
     Ok(failure.kind.exit())
 }
 
-/// What the user may conclude from a failure, and do.
+/// What the user may conclude from a failure, and do next.
 fn advice(failure: &Failure, options: &WriteOptions) -> String {
     match (failure.kind, failure.status, &options.key) {
         (Kind::Unknown, _, Some(key)) => {
             format!(
-                "Whether it was appended is not known; ask with `test_client write {key}`, or post it again with --key {key}."
+                "It is unknown whether it was appended. Ask with `test_client write {key}`, or post it again with --key {key}."
             )
         }
         (Kind::Unknown, _, None) => {
-            "Whether the message was appended is not known; look with `test_client get` before you retry.".to_owned()
+            "It is unknown whether the message was appended. Look with `test_client get` before you retry.".to_owned()
         }
         (_, Some(412), _) => {
-            "Nothing was appended: another message was first. See it with `test_client get`, and decide again."
+            "Nothing was appended: another message was first. Read it with `test_client get`, and decide again."
                 .to_owned()
         }
         (_, Some(422), _) => "Nothing was appended: the key belongs to another message. Choose another key.".to_owned(),
@@ -145,8 +145,8 @@ pub(crate) fn bars(copies: &Copied, waited_ms: u64) -> Vec<Bar> {
     acks.chain([Bar { label: "you waited".to_owned(), ms: waited_ms }]).collect()
 }
 
-/// Shows each secondary's part in a message that was not committed, if the master reports it. A message that was
-/// refused before it had an id was sent to no secondary, so none failed to acknowledge it.
+/// Shows each secondary's part in a message that was not committed, if the master reports it. The master sends a
+/// message that has no id to no secondary, so none failed to acknowledge it.
 pub(crate) fn show_secondaries(terminal: &mut Terminal, failure: &Failure) -> io::Result<()> {
     let widest = |text: fn(&SecondaryReport) -> &str| {
         failure.secondaries.iter().map(|part| visible(text(part)).chars().count()).max().unwrap_or(0)

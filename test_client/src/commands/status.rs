@@ -1,4 +1,4 @@
-//! `test_client status`: all nodes in a table that refreshes; and `test_client secondaries`, once.
+//! `test_client status`: all nodes in a table that refreshes, and `test_client secondaries`: once.
 
 use super::health;
 use crate::api::{Client, Listed};
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Moves the cursor to the top left, and clears everything below it.
 const CLEAR: &str = "\x1b[H\x1b[J";
 
-/// Shows the nodes every so many seconds until Ctrl-C; once, if the output is not a terminal.
+/// Shows the nodes at this interval until Ctrl-C, or once if the output is not a terminal.
 pub(crate) fn run(client: &Client, terminal: &mut Terminal, json: bool, every_s: f64) -> io::Result<Exit> {
     let is_watched = io::stdout().is_terminal() && !json;
     loop {
@@ -50,7 +50,7 @@ pub(crate) fn run_secondaries(client: &Client, terminal: &mut Terminal) -> io::R
 
 fn secondaries(terminal: &mut Terminal, last: u64, listed: &[Listed]) -> io::Result<()> {
     if listed.is_empty() {
-        return terminal.line("The master knows no secondaries: it writes alone.");
+        return terminal.line("No secondary is registered: a write needs only the master's own copy.");
     }
     let names = listed.iter().map(|one| visible(&one.server_id).chars().count()).max().unwrap_or(0).max(9);
     terminal.line(format_args!(

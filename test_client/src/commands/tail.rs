@@ -12,7 +12,7 @@ use std::io::{self, BufRead};
 use std::thread;
 use std::time::Duration;
 
-/// How long it waits before it asks again, at first and at most.
+/// The pause before the client asks again, at first and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -70,7 +70,7 @@ pub(crate) fn run(client: &Client, terminal: &mut Terminal, options: &Options) -
     Ok(Exit::Success)
 }
 
-/// Shows messages until the stream ends. Gives why it ended.
+/// Shows messages until the stream ends. Returns why it ended.
 fn show(terminal: &mut Terminal, lines: impl BufRead, next: &mut u64, left: &mut u64) -> io::Result<String> {
     for line in lines.lines() {
         let line = match line {
@@ -79,7 +79,7 @@ fn show(terminal: &mut Terminal, lines: impl BufRead, next: &mut u64, left: &mut
             Err(error) => return Ok(format!("the connection broke: {error}")),
         };
         let Ok(message) = serde_json::from_str::<Message>(&line) else {
-            return Ok("what came is no message".to_owned());
+            return Ok("a line of the stream is no message".to_owned());
         };
         *next = message.id + 1;
         *left -= 1;

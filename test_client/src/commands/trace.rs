@@ -1,4 +1,4 @@
-//! `test_client trace`: where the time of one write went.
+//! `test_client trace`: the timeline of one write.
 
 use crate::api::{Client, Trace, TracedReplica, WriteIds};
 use crate::exit::Exit;

@@ -1,4 +1,4 @@
-//! `test_client write`: what became of a write that has a key.
+//! `test_client write`: the outcome of a write that has a key.
 
 use crate::api::{Client, Ids, KnownWrite, WriteIds, WriteOutcome};
 use crate::exit::Exit;

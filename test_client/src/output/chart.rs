@@ -1,10 +1,10 @@
-//! Charts over time as SVG, written by hand: panels with two axes take less code than a plotting library brings along,
-//! and the drawing follows the light or dark theme of the reader.
+//! Charts over time as SVG, written by hand: panels with two axes take less code than a plotting library, and the
+//! drawing follows the light or dark theme of the reader.
 
 use std::fmt;
 use std::fmt::Write;
 
-/// What all charts share. The lines of a panel differ by dashes as well as by colour.
+/// The style of all charts. The lines of a panel differ by dashes as well as by colour.
 const STYLE: &str = "
   svg { color: #24292f; font: 12px system-ui, sans-serif } .paper { fill: #ffffff }
   text { fill: currentColor } .quiet { opacity: .7 } .title { font-weight: 600 }
@@ -19,10 +19,10 @@ const STYLE: &str = "
   }
 ";
 
-/// A place on the paper, or a size.
+/// A position, or a size.
 type Pair = (f64, f64);
 
-/// A drawing that grows.
+/// A drawing under construction.
 pub(crate) struct Svg(String);
 
 impl Svg {
@@ -84,7 +84,7 @@ impl Svg {
     }
 
     fn polyline(&mut self, class: &str, places: &[Pair]) {
-        // The first point stands twice, so that a line of one point is a dot.
+        // The first point occurs twice, so that a line of one point is a dot.
         let points: Vec<String> =
             places.first().into_iter().chain(places).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         self.element(format_args!("<polyline class=\"{class}\" points=\"{}\"/>", points.join(" ")));
@@ -99,24 +99,24 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// A line of a panel: what it is called, and its points as values of both axes.
+/// A line of a panel: its name, and its points as values of both axes.
 pub(crate) struct Series {
     pub(crate) class: &'static str,
     pub(crate) name: &'static str,
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-/// From values to places on the paper.
+/// Maps values to positions.
 pub(crate) struct Axis {
     ticks: Vec<f64>,
-    /// Value and place of both ends.
+    /// Value and position of both ends.
     from: Pair,
     to: Pair,
     is_logarithmic: bool,
 }
 
 impl Axis {
-    /// From zero to a round number that is not less than the greatest value.
+    /// An axis from zero to a round number that is not less than the greatest value.
     pub(crate) fn linear(greatest: f64, (from, to): Pair) -> Axis {
         let greatest = if greatest > 0.0 { greatest } else { 1.0 };
         let decade = 10f64.powf((greatest / 5.0).log10().floor());
@@ -148,7 +148,7 @@ impl Axis {
         Axis { ticks: decades.chain([high]).collect(), from: (low, from), to: (high, to), is_logarithmic: true }
     }
 
-    /// Where a value is.
+    /// The position of a value.
     pub(crate) fn place(&self, value: f64) -> f64 {
         let scale = |value: f64| if self.is_logarithmic { value.max(1.0).log10() } else { value };
         let (low, high) = (scale(self.from.0), scale(self.to.0));

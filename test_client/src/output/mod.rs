@@ -1,4 +1,4 @@
-//! What the program prints: for a person on a terminal, or one JSON document for a script.
+//! The output of the program: for a person on a terminal, or one JSON document for a script.
 
 mod chart;
 mod terminal;

@@ -8,18 +8,18 @@ use serde_json::json;
 use std::fmt::Display;
 use std::io::{self, Write};
 
-/// What is right.
+/// The style of success.
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
-/// What is wrong.
+/// The style of failure.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
-/// What matters less.
+/// The style of details.
 pub(crate) const DIM: Style = Style::new().dimmed();
-/// What matters more.
+/// The style of what matters most.
 pub(crate) const STRONG: Style = Style::new().bold();
-/// The bars.
+/// The style of bars.
 const BAR: Style = AnsiColor::Cyan.on_default();
 
-/// Character cells of the longest bar.
+/// The length of the longest bar in character cells.
 const BAR_CELLS: u64 = 30;
 
 /// Where a command writes: sentences for a person, or one JSON document for a script.
@@ -34,7 +34,7 @@ impl Terminal {
         Terminal { out, json }
     }
 
-    /// Prints the document, if a script reads. Everything else prints nothing then.
+    /// Prints the document for a script. With a script as reader, nothing else prints.
     pub(crate) fn document(&self, json: &[u8]) -> io::Result<()> {
         if !self.json {
             return Ok(());
@@ -67,19 +67,19 @@ impl Terminal {
         }
     }
 
-    /// Ends the command with a sentence, for a person or for a script, and gives the exit code.
+    /// Ends the command with a sentence for a person or a script, and returns the exit code.
     pub(crate) fn give_up(&mut self, exit: Exit, why: &str) -> io::Result<Exit> {
         self.complain(visible(why));
         self.document(json!({ "error": why, "exit_code": exit.code() }).to_string().as_bytes())?;
         Ok(exit)
     }
 
-    /// Refuses what was asked for. Nothing was sent.
+    /// Refuses the command before anything is sent.
     pub(crate) fn refuse(&mut self, why: &str) -> io::Result<Exit> {
         self.give_up(Exit::Usage, why)
     }
 
-    /// Draws durations as bars, the longest filling the width.
+    /// Draws durations as bars, the longest at full width.
     pub(crate) fn bars(&mut self, rows: &[Bar]) -> io::Result<()> {
         let width = rows.iter().map(|row| row.label.chars().count()).max().unwrap_or(0);
         let longest = rows.iter().map(|row| row.ms).max().unwrap_or(0);
@@ -98,7 +98,7 @@ pub(crate) struct Bar {
     pub(crate) ms: u64,
 }
 
-/// The mark for what is neither right nor wrong.
+/// The mark for what is neither success nor failure.
 pub(crate) const NO_TICK: &str = "·";
 
 /// A coloured mark.

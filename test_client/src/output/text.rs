@@ -1,9 +1,9 @@
-//! Numbers and text of others as parts of a sentence.
+//! Numbers and foreign text as parts of a sentence.
 
 use std::fmt::Display;
 
-/// Text of others on one line, with every character that would move the cursor, change colours or reverse the
-/// reading direction shown as an escape. A backslash is doubled, so that no text looks like an escape.
+/// Foreign text on one line, with an escape for every character that would move the cursor, change colours or reverse
+/// the reading direction. A backslash is doubled, so that no text looks like an escape.
 pub(crate) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,4 +1,4 @@
-//! What the scenarios of this program have in common: how they begin, and why they end early.
+//! The common parts of the scenarios of this program: how they begin, and why they end early.
 
 pub(crate) mod reporter;
 pub(crate) mod rules;
@@ -22,12 +22,12 @@ pub(crate) fn tag(scenario: &str) -> String {
 pub(crate) enum Stop {
     /// The output cannot be written.
     Output(io::Error),
-    /// The cluster, or what was asked for, does not let it: the exit code and a sentence.
+    /// The cluster, or the command line, does not permit it: the exit code and a sentence.
     Cluster(Exit, String),
 }
 
 impl Stop {
-    /// What was asked for cannot be done.
+    /// The command line asks for what cannot be done.
     pub(crate) fn usage(sentence: impl Into<String>) -> Stop {
         Stop::Cluster(Exit::Usage, sentence.into())
     }
@@ -54,14 +54,14 @@ impl From<Failure> for Stop {
     }
 }
 
-/// The health of the master. Stops if the node there is none.
+/// The health of the master. Stops if the node at its address is no master.
 pub(crate) fn find_the_master(client: &Client) -> Result<Health, Stop> {
     let health = client.health(client.master())?.value;
     if health.role == "master" {
         return Ok(health);
     }
     let (url, role) = (client.master(), visible(&health.role));
-    Err(Stop::Cluster(Exit::Unreachable, format!("{url} is a {role}; the master is wanted (--master)")))
+    Err(Stop::Cluster(Exit::Unreachable, format!("{url} is a {role}: give the address of the master with --master")))
 }
 
 /// Waits for a cluster that has just started or changed, as long as a healthy one needs.

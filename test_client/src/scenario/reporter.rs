@@ -1,47 +1,47 @@
-//! Tells the user what a scenario does and finds, step by step, and keeps it for the verdict and for scripts.
+//! Prints what a scenario does and finds, step by step, and keeps it for the verdict and for scripts.
 
 use crate::exit::Exit;
 use crate::output::{BAD, DIM, GOOD, NO_TICK, STRONG, Terminal, count, visible};
 use serde::Serialize;
 use std::io;
 
-/// Reports a scenario while it is played.
+/// Reports a scenario during its run.
 pub(crate) struct Reporter<'a> {
     pub(crate) terminal: &'a mut Terminal,
     pub(crate) steps: Vec<Step>,
 }
 
-/// One step, and what was found in it.
+/// One step, and its findings.
 #[derive(Debug, Serialize)]
 pub(crate) struct Step {
     title: String,
     verdict: StepVerdict,
-    /// Why the step was left out, or showed nothing.
+    /// Why the step was left out, or tested nothing.
     reason: Option<String>,
     findings: Vec<Finding>,
 }
 
-/// What a step came to.
+/// The verdict on a step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum StepVerdict {
-    /// All that was looked for was found.
+    /// All of its checks held.
     Held,
-    /// Something was found that must not be.
+    /// A check failed.
     Broken,
-    /// Nothing broken was found, but what was to be shown did not happen this time.
+    /// No check failed, but the event that the step tests did not happen this time.
     NotShown,
-    /// It was not tried.
+    /// The step was left out.
     LeftOut,
-    /// It was not played to its end.
+    /// The step ended before its last check.
     Unfinished,
 }
 
-/// One thing that was looked for.
+/// One check.
 #[derive(Debug, Serialize)]
 struct Finding {
     held: bool,
-    /// What was seen, in a sentence.
+    /// The finding, in a sentence.
     seen: String,
 }
 
@@ -69,13 +69,13 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// Reports a step that is not tried.
+    /// Reports a step that is left out.
     pub(crate) fn leave_out(&mut self, title: &str, why: &str) -> io::Result<()> {
         self.begin(title)?;
         self.mark_unproven(StepVerdict::LeftOut, &format!("Left out: {why}."))
     }
 
-    /// Reports that the step did not show what it was for.
+    /// Reports that the step did not test its subject.
     pub(crate) fn not_shown(&mut self, why: &str) -> io::Result<()> {
         self.mark_unproven(StepVerdict::NotShown, why)
     }
@@ -88,12 +88,12 @@ impl<'a> Reporter<'a> {
         self.terminal.line(format_args!("  {NO_TICK} {sentence}"))
     }
 
-    /// Says what is done now.
+    /// Prints a line.
     pub(crate) fn say(&mut self, sentence: &str) -> io::Result<()> {
         self.terminal.line(format_args!("  {sentence}"))
     }
 
-    /// Reports what was found: as it must be, or not.
+    /// Reports a finding: success or a violation.
     pub(crate) fn find(&mut self, finding: Result<String, String>) -> io::Result<()> {
         let held = finding.is_ok();
         let (Ok(seen) | Err(seen)) = finding;
@@ -118,12 +118,12 @@ impl<'a> Reporter<'a> {
         violations
     }
 
-    /// The exit code: a violation outweighs whatever stopped the scenario.
+    /// The exit code: a violation outweighs the reason for which the scenario stopped.
     pub(crate) fn exit(&self, stopped: Option<Exit>) -> Exit {
         if self.violations().is_empty() { stopped.unwrap_or(Exit::Success) } else { Exit::Broken }
     }
 
-    /// Ends the scenario: what is unproven, why it stopped early if it did, what else is to be said, and the verdict.
+    /// Ends the scenario: prints what is unproven, why it stopped early if it did, the notes, and the verdict.
     pub(crate) fn show_verdict(&mut self, exit: Exit, stopped: Option<&str>, notes: &[String]) -> io::Result<()> {
         self.terminal.gap()?;
         let unproven: Vec<&Step> = self.steps.iter().filter(|step| step.reason.is_some()).collect();
@@ -143,13 +143,13 @@ impl<'a> Reporter<'a> {
         }
         match exit {
             Exit::Success if unproven.is_empty() => self.terminal.line(format_args!("{GOOD}Everything held.{GOOD:#}")),
-            Exit::Success => self.terminal.line(format_args!("{GOOD}What was tried held.{GOOD:#}")),
+            Exit::Success => self.terminal.line(format_args!("{GOOD}Every promise that was tested held.{GOOD:#}")),
             Exit::Broken => {
                 let broken = count(violations.len(), "thing did", "things did");
                 self.terminal.line(format_args!("{BAD}{broken} not hold.{BAD:#}"))
             }
-            _ if stopped.is_some() => self.terminal.line("It was not played to its end."),
-            _ => self.terminal.line("What was seen held, but not everything could be seen."),
+            _ if stopped.is_some() => self.terminal.line("The run stopped before its end."),
+            _ => self.terminal.line("Every promise that was tested held, but not all could be tested."),
         }
     }
 }

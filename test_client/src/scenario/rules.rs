@@ -1,18 +1,18 @@
-//! What must hold, as rules over what was seen. Each gives sentences about what does not hold.
+//! The rules that observations must satisfy. Each returns sentences about violations.
 
 use crate::api::{Message, Messages, Posted};
 
 /// Two clocks that are read one after the other and rounded may differ by this much.
 const ROUNDING_MS: u64 = 5;
 
-/// A message that this program posted and the master confirmed.
+/// A message that this program posted and the master acknowledged.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Written {
     pub(crate) id: u64,
     pub(crate) text: String,
 }
 
-/// Confirmed means: acknowledged by every secondary, and only then.
+/// An acknowledged message has an acknowledgement of every secondary, and none of them comes later.
 pub(crate) fn confirmed_too_early(posted: &Posted, waited_ms: u64, secondaries: &[String]) -> Vec<String> {
     let id = posted.message_id;
     let mut wrong = Vec::new();
@@ -42,7 +42,7 @@ pub(crate) fn out_of_order(written: &[Written]) -> Vec<String> {
     falls.map(|pair| format!("what was posted after message {} got id {}", pair[0].id, pair[1].id)).collect()
 }
 
-/// A confirmed message is shown, under its id and as it was sent.
+/// A node shows every acknowledged message, under its id and as it was sent.
 pub(crate) fn lost(shown: &Messages, written: &[Written]) -> Vec<String> {
     let verdict = |written: &Written| match shown.messages.iter().find(|message| message.id == written.id) {
         None => Some(format!("message {} was confirmed and is not shown", written.id)),
@@ -54,7 +54,7 @@ pub(crate) fn lost(shown: &Messages, written: &[Written]) -> Vec<String> {
     written.iter().filter_map(verdict).collect()
 }
 
-/// Up to an id, two nodes show the same messages in the same order. The first difference says enough.
+/// Up to an id, two nodes show the same messages in the same order. Returns the first difference.
 pub(crate) fn difference(master: &Messages, other: &Messages, through: u64) -> Option<String> {
     let mut ours = up_to(master, through);
     let mut theirs = up_to(other, through);
@@ -78,7 +78,7 @@ pub(crate) fn count_up_to(shown: &Messages, through: u64) -> usize {
     up_to(shown, through).count()
 }
 
-/// Other clients may write at the same time, so what comes after the id is not compared.
+/// The messages up to an id. Other clients may write at the same time, so nothing beyond the id is compared.
 fn up_to(shown: &Messages, through: u64) -> impl Iterator<Item = &Message> {
     shown.messages.iter().filter(move |message| message.id <= through)
 }
@@ -94,8 +94,8 @@ pub(crate) fn tagged(shown: &Messages, tag: &str) -> Vec<Written> {
     ours.map(|message| Written { id: message.id, text: message.message.clone() }).collect()
 }
 
-/// A node may not show all of a sequence yet, but what it shows is the beginning of it: the same ids, in the same
-/// order, each once.
+/// A node may show only a part of a sequence, but that part is its beginning: the same ids, in the same order, each
+/// once.
 pub(crate) fn out_of_sequence(shown: &[Written], wanted: &[Written]) -> Option<String> {
     if wanted.starts_with(shown) {
         return None;
