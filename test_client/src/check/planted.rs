@@ -111,6 +111,26 @@ fn an_acknowledged_message_that_has_another_id_or_text() {
 }
 
 #[test]
+fn an_acknowledged_message_with_too_few_copies() {
+    let plant = |sample: &mut Sample, wanted: Option<&str>, had| {
+        let write = acknowledged(sample);
+        let Outcome::Committed { copies, .. } = &mut write.outcome else { unreachable!() };
+        *copies = had;
+        write.w = wanted.map(str::to_owned);
+    };
+    for (wanted, had) in [(None, 2), (Some("all"), 2), (Some("majority"), 1), (Some("2"), 1)] {
+        is_found(Kind::Short, |sample| plant(sample, wanted, had));
+    }
+    // Where members may come and go, only a number says how many.
+    for (wanted, expected) in [("all", vec![]), ("2", vec![Kind::Short])] {
+        let mut sample = good(3, 40, 60);
+        sample.header.alone = false;
+        plant(&mut sample, Some(wanted), 1);
+        assert_eq!(kinds(&sample), expected);
+    }
+}
+
+#[test]
 fn a_refused_message_that_is_shown() {
     // By one reader, by one node in the end, by all of them.
     is_found(Kind::RefusedShown, |sample| {
@@ -226,7 +246,7 @@ fn a_batch_that_is_torn() {
             let Some(text) = batches.find_map(|write| is_there(&write.texts[1]).then(|| write.texts[1].clone())) else {
                 // By chance there is none in this one, so one that is torn from the beginning is made.
                 let texts: Vec<Text> = ["t batch/0", "t batch/1"].map(Text::from).to_vec();
-                let outcome = Outcome::Committed { first: 5000, copies: 1, in_time: true, replayed: false };
+                let outcome = Outcome::Committed { first: 5000, copies: NODES as u64, in_time: true, replayed: false };
                 let write = Write { texts: texts.clone(), key: None, outcome, ..sample.writes[0].clone() };
                 sample.writes.push(Write { call: LATE, returned: LATE, ..write });
                 sample.finals.iter_mut().for_each(|shown| shown.entries.push((5000, texts[0].clone())));
@@ -242,7 +262,7 @@ fn a_write_that_comes_before_an_earlier_one() {
     is_found(Kind::OutOfOrder, |sample| {
         for (number, id) in [(1, 6001), (2, 6000)] {
             let text = format!("t late {number}").into();
-            let outcome = Outcome::Committed { first: id, copies: 1, in_time: true, replayed: false };
+            let outcome = Outcome::Committed { first: id, copies: NODES as u64, in_time: true, replayed: false };
             let (call, returned) = (LATE + 10 * number, LATE + 10 * number + 5);
             let write = Write { texts: vec![text], key: None, call, returned, outcome, ..sample.writes[0].clone() };
             sample.writes.push(write);

@@ -41,6 +41,8 @@ pub(super) enum Kind {
     Lost,
     /// Acknowledged under another id, or with another text.
     Changed,
+    /// Acknowledged with fewer copies than were asked for.
+    Short,
     /// Refused, and shown.
     RefusedShown,
     /// One id with two texts, or a node that lacks what others have.
@@ -73,7 +75,7 @@ impl Kind {
     /// The promise that it breaks.
     pub(super) fn promise(self) -> Promise {
         match self {
-            Kind::Lost | Kind::Changed => Promise::Kept,
+            Kind::Lost | Kind::Changed | Kind::Short => Promise::Kept,
             Kind::RefusedShown => Promise::Refused,
             Kind::Differs
             | Kind::Disorder
