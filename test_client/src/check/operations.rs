@@ -8,7 +8,7 @@
 //!   It cannot speak of a request that may still be on its way, so an attempt whose client gave up waiting stays open.
 //! - *Unknown* otherwise: it may be in the log, once, or not.
 
-use super::violations::{Kind, Violation, Violations, quoted, seconds};
+use super::violations::{Kind, Violations, quoted, seconds};
 use crate::history::{Fault, History, Micros, Outcome, Write};
 use std::collections::HashMap;
 
@@ -168,17 +168,10 @@ fn check_answers(attempts: &[(usize, &Write)], violations: &mut Violations) {
             }
             _ => continue,
         };
-        violations.add(Violation {
-            kind: Kind::KeyTwice,
-            node: None,
-            at: write.returned,
-            lines: vec![acknowledgement.line, *line],
-            sentence: format!(
-                "{text} was acknowledged as id {id} at {}, and under the same key {said} at {}",
-                seconds(acknowledgement.at),
-                seconds(write.returned)
-            ),
-        });
+        let (first, second) = (seconds(acknowledgement.at), seconds(write.returned));
+        let sentence =
+            format!("{text} was acknowledged as id {id} at {first}, and under the same key {said} at {second}");
+        violations.add(Kind::KeyTwice, None, write.returned, vec![acknowledgement.line, *line], sentence);
     }
 }
 
@@ -197,7 +190,7 @@ fn check_copies(attempts: &[(usize, &Write)], members: Option<u64>, violations: 
                 "{text} was acknowledged at {} with {copies} of {wanted} copies that it asked for",
                 seconds(at)
             );
-            violations.add(Violation { kind: Kind::Short, node: None, at, lines: vec![*line], sentence });
+            violations.add(Kind::Short, None, at, vec![*line], sentence);
         }
     }
 }

@@ -113,11 +113,11 @@ pub(super) struct Violations {
 }
 
 impl Violations {
-    pub(super) fn add(&mut self, violation: Violation) {
-        let count = self.counts.entry(violation.kind).or_default();
+    pub(super) fn add(&mut self, kind: Kind, node: Option<usize>, at: Micros, lines: Vec<usize>, sentence: String) {
+        let count = self.counts.entry(kind).or_default();
         *count += 1;
         if *count <= SENTENCES_MAX as u64 {
-            self.kept.push(violation);
+            self.kept.push(Violation { kind, node, at, lines, sentence });
         }
     }
 
