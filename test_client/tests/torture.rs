@@ -11,10 +11,11 @@ mod common;
 mod nodes;
 mod stub;
 
-use common::{finish, program, run};
-use nodes::{Nodes, has_nodes};
+use common::{Run, finish, program, run};
+use nodes::{Nodes, free_ports, has_nodes};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -34,7 +35,8 @@ fn cluster(faults: &[Fault]) -> Cluster {
 /// A torture of own nodes, which keep everything in a directory.
 fn own(directory: &TempDir, args: &[&str]) -> Command {
     let mut command = program();
-    command.arg("torture").args(args).env("TMPDIR", directory.path());
+    let port = free_ports(3)[0].to_string();
+    command.args(["torture", "--port", &port]).args(args).env("TMPDIR", directory.path());
     command
 }
 
@@ -47,35 +49,93 @@ fn verdict(report: &Value) -> Vec<&Value> {
 
 #[test]
 fn every_promise_holds_on_own_nodes_whatever_fails() {
-    if !has_nodes() {
-        return;
-    }
-    let (directory, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let file = elsewhere.path().join("history.ndjson");
-    let plot = elsewhere.path().join("plot.svg");
-    let (file, plot) = (file.to_str().unwrap(), plot.to_str().unwrap());
-    let options = ["--seconds", "8", "--faults", "all", "--history", file, "--plot", plot, "--json"];
-    let report = finish(own(&directory, &options), b"").ends_with(0).json();
-    assert_eq!(report["held"], json!(true), "{report:#}");
-    assert!(report["messages"]["acknowledged"].as_u64() > Some(0), "{report:#}");
-    let mut check = program();
-    check.args(["check", file, "--json"]);
-    let again = finish(check, b"").ends_with(0).json();
-    assert_eq!(verdict(&again), verdict(&report));
-    assert!(fs::read_to_string(plot).unwrap().contains("</svg>"));
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left behind");
+    torture_own("all", "1", &["--seconds", "8"]);
+}
+
+#[test]
+fn nothing_is_lost_or_taken_back_by_kill_9() {
+    torture_own("kill", "9", &["--seconds", "8", "--writers", "8", "--rate", "400"]);
+}
+
+#[test]
+fn forty_writers_with_every_option_get_honest_answers() {
+    torture_own("kill,pause,api", "3", &["--seconds", "8", "--writers", "40", "--rate", "400"]);
 }
 
 #[test]
 fn secondaries_that_are_removed_come_back() {
+    torture_own("members", "4", &["--seconds", "6"]);
+}
+
+/// Tortures own nodes. Every promise holds, and the same history with a forged line breaks one.
+fn torture_own(faults: &str, seed: &str, args: &[&str]) {
     if !has_nodes() {
         return;
     }
-    let directory = TempDir::new().unwrap();
-    let report = finish(own(&directory, &["--seconds", "6", "--faults", "members", "--json"]), b"").ends_with(0).json();
+    let (directory, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (file, plot) = (elsewhere.path().join("history.ndjson"), elsewhere.path().join("plot.svg"));
+    let mut command = own(&directory, &["--faults", faults, "--seed", seed, "--json"]);
+    command.args(args).arg("--history").arg(&file).arg("--plot").arg(&plot);
+    println!("{command:?}");
+    let report = finish(command, b"").ends_with(0).json();
     assert_eq!(report["held"], json!(true), "{report:#}");
-    assert!(report["faults"]["members"]["count"].as_u64() > Some(0), "{report:#}");
-    assert_eq!((&report["run"]["classes"], &report["run"]["ended_early"]), (&json!(["members"]), &json!(false)));
+    assert_eq!(report["run"]["ended_early"], json!(false), "{report:#}");
+    assert!(report["messages"]["acknowledged"].as_u64() > Some(0), "{report:#}");
+    assert!(!report["faults"].as_object().unwrap().is_empty(), "{report:#}");
+    assert!(fs::read_to_string(plot).unwrap().contains("</svg>"));
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left behind");
+
+    let history = fs::read_to_string(&file).unwrap();
+    assert_eq!(verdict(&check(&file).ends_with(0).json()), verdict(&report));
+    let lines: Vec<Value> = history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let statuses: BTreeSet<u64> =
+        lines.iter().filter_map(|line| line["write"]["outcome"]["refused"]["status"].as_u64()).collect();
+    // A smaller cluster refuses a number of copies beyond its size.
+    let beyond = (!report["faults"]["members"].is_null()).then_some(400);
+    let allowed: BTreeSet<u64> = [502, 503].into_iter().chain(beyond).collect();
+    assert!(statuses.is_subset(&allowed), "{statuses:?} in {report:#}");
+    assert!(!history.contains("not as a node does"), "an answer is not that of a node: {}", file.display());
+
+    let is_first_201 = |answer: &Value| answer["in_time"] == true && answer["replayed"] == false;
+    let write = lines.iter().position(|line| is_first_201(&line["write"]["outcome"]["committed"])).unwrap();
+    let text = lines[write]["write"]["texts"][0].clone();
+    let last = lines.iter().rposition(|line| !line["final"].is_null()).unwrap();
+    type Forge<'a> = &'a dyn Fn(&mut Vec<Value>);
+    let forgeries: [(&str, Forge<'_>); 4] = [
+        ("kept", &|lines| {
+            lines[last]["final"]["entries"].as_array_mut().unwrap().retain(|entry| entry[1] != text);
+        }),
+        ("kept", &|lines| {
+            lines[write]["write"]["w"] = json!("3");
+            lines[write]["write"]["outcome"]["committed"]["copies"] = json!(2);
+        }),
+        ("refused", &|lines| {
+            lines.retain(|line| line["write"]["texts"][0] != text);
+            let refused = json!({ "refused": { "status": 502, "why": "forged" } });
+            let write = json!({ "client": "w", "call": 1, "return": 2, "texts": [text], "outcome": refused });
+            lines.insert(1, json!({ "write": write }));
+        }),
+        ("one_order", &|lines| {
+            let entries = lines[last]["final"]["entries"].as_array_mut().unwrap();
+            let (first, second) = (entries[0][1].take(), entries[1][1].take());
+            (entries[0][1], entries[1][1]) = (second, first);
+        }),
+    ];
+    for (promise, forge) in forgeries {
+        let mut lines = lines.clone();
+        forge(&mut lines);
+        *lines.last_mut().unwrap() = json!({ "end": { "at": u32::MAX, "lines": lines.len() } });
+        let forged: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        fs::write(&file, forged).unwrap();
+        let report = check(&file).ends_with(5).json();
+        assert!(report["promises"][promise]["violations"].as_u64() > Some(0), "{report:#}");
+    }
+}
+
+fn check(file: &Path) -> Run {
+    let mut command = program();
+    command.arg("check").arg(file).arg("--json");
+    finish(command, b"")
 }
 
 #[test]

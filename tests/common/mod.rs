@@ -51,7 +51,7 @@ pub(crate) fn post_with(url: &str, name: &str, value: &str, body: &Value) -> Rep
 }
 
 /// Calls a node that may be down, or go down meanwhile; `None` if no whole reply came.
-pub(crate) fn try_get(url: &str) -> Option<Reply> {
+fn try_get(url: &str) -> Option<Reply> {
     try_read(agent().get(url).call())
 }
 

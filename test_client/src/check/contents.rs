@@ -8,7 +8,7 @@
 
 use super::operations::{Conclusion, Operations};
 use super::reference::{ReferenceLog, is_ours};
-use super::violations::{Kind, Violation, Violations, node_name, quoted, seconds};
+use super::violations::{Kind, Violations, node_name, quoted, seconds};
 use crate::history::{History, Micros, Text};
 use std::collections::HashSet;
 
@@ -160,6 +160,6 @@ impl<'a> Contents<'a> {
     /// Proved by the line of the observation, and by one before it if that matters.
     fn add(&mut self, kind: Kind, observation: &Observation<'a>, before: Option<usize>, sentence: String) {
         let lines = before.into_iter().chain([observation.line]).collect();
-        self.violations.add(Violation { kind, node: Some(observation.node), at: observation.at, lines, sentence });
+        self.violations.add(kind, Some(observation.node), observation.at, lines, sentence);
     }
 }

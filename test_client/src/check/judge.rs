@@ -5,7 +5,7 @@ use super::operations::Operations;
 use super::recency;
 use super::reference::ReferenceLog;
 use super::summary::Summary;
-use super::violations::{Kind, PROMISES, Promise, Violation, Violations};
+use super::violations::{Kind, PROMISES, Promise, Violations};
 use super::writes;
 use crate::exit::Exit;
 use crate::history::History;
@@ -82,7 +82,6 @@ pub(super) fn judge(history: &History) -> Verdict {
 fn check_end(history: &History, violations: &mut Violations) {
     if let Some(why) = &history.end.not_back {
         let sentence = format!("the cluster did not come back: {why}");
-        let (at, lines) = (history.end.at, vec![history.end.lines]);
-        violations.add(Violation { kind: Kind::NotBack, node: None, at, lines, sentence });
+        violations.add(Kind::NotBack, None, history.end.at, vec![history.end.lines], sentence);
     }
 }

@@ -10,6 +10,7 @@
 //! | Promise | Violations | Where |
 //! |---|---|---|
 //! | a 201 is kept, at its id, with its text | lost, changed | `writes`, `contents` |
+//! | a 201 has the copies that were asked for | short | `operations` |
 //! | a refusal is kept | shown anywhere, at any time | `contents` |
 //! | one order | ids that differ between nodes or do not ascend, gaps, duplicates, texts from nowhere, torn batches | `contents`, `writes`, `reference` |
 //! | in real time | a lower id than what was there before it was sent | `recency` |

@@ -8,8 +8,8 @@
 //!   It cannot speak of a request that may still be on its way, so an attempt whose client gave up waiting stays open.
 //! - *Unknown* otherwise: it may be in the log, once, or not.
 
-use super::violations::{Kind, Violation, Violations, quoted, seconds};
-use crate::history::{History, Micros, Outcome, Write};
+use super::violations::{Kind, Violations, quoted, seconds};
+use crate::history::{Fault, History, Micros, Outcome, Write};
 use std::collections::HashMap;
 
 /// The status that says that a write was tried and refused.
@@ -68,10 +68,14 @@ impl<'a> Operations<'a> {
             attempts[index].push((*line, write));
         }
         let nodes = history.header.nodes.len() as u64;
+        let is_removed = |(_, fault): &(usize, Fault)| fault.class == "members";
+        // Only of nodes that were started for the run, and stay members, it is known what the words mean.
+        let members = (history.header.alone && !history.faults.iter().any(is_removed)).then_some(nodes);
         let mut operations = Operations { all: Vec::with_capacity(attempts.len()), of_text: HashMap::new() };
         for mut attempts in attempts {
             attempts.sort_by_key(|(_, write)| write.returned);
             check_answers(&attempts, violations);
+            check_copies(&attempts, members, violations);
             let operation = Operation::of(&attempts, nodes);
             for text in &operation.texts {
                 operations.of_text.insert(*text, operations.all.len());
@@ -164,16 +168,29 @@ fn check_answers(attempts: &[(usize, &Write)], violations: &mut Violations) {
             }
             _ => continue,
         };
-        violations.add(Violation {
-            kind: Kind::KeyTwice,
-            node: None,
-            at: write.returned,
-            lines: vec![acknowledgement.line, *line],
-            sentence: format!(
-                "{text} was acknowledged as id {id} at {}, and under the same key {said} at {}",
-                seconds(acknowledgement.at),
-                seconds(write.returned)
-            ),
-        });
+        let (first, second) = (seconds(acknowledgement.at), seconds(write.returned));
+        let sentence =
+            format!("{text} was acknowledged as id {id} at {first}, and under the same key {said} at {second}");
+        violations.add(Kind::KeyTwice, None, write.returned, vec![acknowledgement.line, *line], sentence);
+    }
+}
+
+/// A 201 counts at least the copies that were asked for. A repeated answer counts those of the first.
+fn check_copies(attempts: &[(usize, &Write)], members: Option<u64>, violations: &mut Violations) {
+    for (line, write) in attempts {
+        let Outcome::Committed { copies, in_time: true, replayed: false, .. } = write.outcome else { continue };
+        let wanted = match write.w.as_deref() {
+            Some("majority") => members.map(|members| members / 2 + 1),
+            Some("all") | None => members,
+            Some(number) => number.parse().ok(),
+        };
+        if let Some(wanted) = wanted.filter(|wanted| copies < *wanted) {
+            let (text, at) = (quoted(&write.texts[0]), write.returned);
+            let sentence = format!(
+                "{text} was acknowledged at {} with {copies} of {wanted} copies that it asked for",
+                seconds(at)
+            );
+            violations.add(Kind::Short, None, at, vec![*line], sentence);
+        }
     }
 }

@@ -51,6 +51,30 @@ fn is_refused(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Refused { .. })
 }
 
+fn committed(first: u64) -> Outcome {
+    Outcome::Committed { first, copies: NODES as u64, in_time: true, replayed: false }
+}
+
+fn refusal(status: u16) -> Outcome {
+    Outcome::Refused { status: Some(status), why: "refused".to_owned() }
+}
+
+fn unknown() -> Outcome {
+    Outcome::Unknown { gave_up: false, why: "broken".to_owned() }
+}
+
+/// Adds a write, without a key.
+fn write(sample: &mut Sample, texts: &[&str], (call, returned): (u64, u64), outcome: Outcome) {
+    let texts = texts.iter().map(|text| Text::from(*text)).collect();
+    let write = Write { texts, key: None, call, returned, outcome, ..sample.writes[0].clone() };
+    sample.writes.push(write);
+}
+
+/// Lets every node show an entry in the end.
+fn show(sample: &mut Sample, id: u64, text: &str) {
+    sample.finals.iter_mut().for_each(|shown| shown.entries.push((id, text.into())));
+}
+
 /// A read of everything, after everything else.
 fn late_read(sample: &Sample, how: ReadMode, entries: Vec<(u64, Text)>) -> Read {
     Read {
@@ -111,6 +135,26 @@ fn an_acknowledged_message_that_has_another_id_or_text() {
 }
 
 #[test]
+fn an_acknowledged_message_with_too_few_copies() {
+    let plant = |sample: &mut Sample, wanted: Option<&str>, had| {
+        let write = acknowledged(sample);
+        let Outcome::Committed { copies, .. } = &mut write.outcome else { unreachable!() };
+        *copies = had;
+        write.w = wanted.map(str::to_owned);
+    };
+    for (wanted, had) in [(None, 2), (Some("all"), 2), (Some("majority"), 1), (Some("2"), 1)] {
+        is_found(Kind::Short, |sample| plant(sample, wanted, had));
+    }
+    // Where members may come and go, only a number says how many.
+    for (wanted, expected) in [("all", vec![]), ("2", vec![Kind::Short])] {
+        let mut sample = good(3, 40, 60);
+        sample.header.alone = false;
+        plant(&mut sample, Some(wanted), 1);
+        assert_eq!(kinds(&sample), expected);
+    }
+}
+
+#[test]
 fn a_refused_message_that_is_shown() {
     // By one reader, by one node in the end, by all of them.
     is_found(Kind::RefusedShown, |sample| {
@@ -133,7 +177,7 @@ fn a_refused_message_that_is_shown() {
         let at = sample.writes.iter().position(|write| write.texts == first.texts).unwrap();
         sample.writes[at].key = Some("again".to_owned());
         first.key = Some("again".to_owned());
-        first.outcome = Outcome::Unknown { gave_up: false, why: "broken".to_owned() };
+        first.outcome = unknown();
         let text = first.texts[0].clone();
         sample.writes[at].call = LATE - 1;
         sample.writes[at].returned = LATE;
@@ -148,9 +192,9 @@ fn a_refusal_does_not_speak_of_a_request_that_may_be_on_its_way() {
         let mut sample = good(1, 40, 60);
         let mut first = refused(&sample);
         let at = sample.writes.iter().position(|write| write.texts == first.texts).unwrap();
-        let refusal = &mut sample.writes[at];
-        (refusal.key, refusal.call, refusal.returned) = (Some("again".to_owned()), LATE - 1, LATE);
-        refusal.outcome = Outcome::Refused { status: Some(status), why: "later".to_owned() };
+        let last = &mut sample.writes[at];
+        (last.key, last.call, last.returned) = (Some("again".to_owned()), LATE - 1, LATE);
+        last.outcome = refusal(status);
         first.key = Some("again".to_owned());
         first.outcome = Outcome::Unknown { gave_up, why: "no answer".to_owned() };
         let entries: Vec<_> = (5000..).zip(first.texts.clone()).collect();
@@ -197,7 +241,7 @@ fn a_reply_with_a_gap() {
 fn a_message_that_is_there_twice() {
     is_found(Kind::Duplicate, |sample| {
         let text = acknowledged(sample).texts[0].clone();
-        sample.finals.iter_mut().for_each(|shown| shown.entries.push((5000, text.clone())));
+        show(sample, 5000, &text);
     });
 }
 
@@ -209,27 +253,24 @@ fn a_message_from_nowhere() {
     // Where others write, a text of theirs is none of our business.
     let mut sample = good(3, 40, 60);
     sample.header.alone = false;
-    sample.finals.iter_mut().for_each(|shown| shown.entries.push((5000, "somebody else's".into())));
+    show(&mut sample, 5000, "another's");
     assert_eq!(kinds(&sample), []);
-    sample.finals.iter_mut().for_each(|shown| shown.entries.push((5001, "t of ours?".into())));
+    show(&mut sample, 5001, "t of ours?");
     assert_eq!(kinds(&sample), [Kind::FromNowhere]);
 }
 
 #[test]
 fn a_batch_that_is_torn() {
     let is_batch = |write: &&Write| write.texts.len() > 1;
-    for committed in [true, false] {
+    for is_committed in [true, false] {
         is_found(Kind::Torn, |sample| {
             let is_there = |text: &str| sample.log().iter().any(|(_, shown)| **shown == *text);
-            let fits = |write: &&Write| matches!(write.outcome, Outcome::Committed { .. }) == committed;
+            let fits = |write: &&Write| matches!(write.outcome, Outcome::Committed { .. }) == is_committed;
             let mut batches = sample.writes.iter().filter(is_batch).filter(fits);
             let Some(text) = batches.find_map(|write| is_there(&write.texts[1]).then(|| write.texts[1].clone())) else {
                 // By chance there is none in this one, so one that is torn from the beginning is made.
-                let texts: Vec<Text> = ["t batch/0", "t batch/1"].map(Text::from).to_vec();
-                let outcome = Outcome::Committed { first: 5000, copies: 1, in_time: true, replayed: false };
-                let write = Write { texts: texts.clone(), key: None, outcome, ..sample.writes[0].clone() };
-                sample.writes.push(Write { call: LATE, returned: LATE, ..write });
-                sample.finals.iter_mut().for_each(|shown| shown.entries.push((5000, texts[0].clone())));
+                write(sample, &["t batch/0", "t batch/1"], (LATE, LATE), committed(5000));
+                show(sample, 5000, "t batch/0");
                 return;
             };
             vanish(sample, &text);
@@ -240,17 +281,10 @@ fn a_batch_that_is_torn() {
 #[test]
 fn a_write_that_comes_before_an_earlier_one() {
     is_found(Kind::OutOfOrder, |sample| {
-        for (number, id) in [(1, 6001), (2, 6000)] {
-            let text = format!("t late {number}").into();
-            let outcome = Outcome::Committed { first: id, copies: 1, in_time: true, replayed: false };
-            let (call, returned) = (LATE + 10 * number, LATE + 10 * number + 5);
-            let write = Write { texts: vec![text], key: None, call, returned, outcome, ..sample.writes[0].clone() };
-            sample.writes.push(write);
-        }
-        for shown in &mut sample.finals {
-            shown.entries.push((6000, "t late 2".into()));
-            shown.entries.push((6001, "t late 1".into()));
-        }
+        write(sample, &["t late 1"], (LATE, LATE + 1), committed(6001));
+        write(sample, &["t late 2"], (LATE + 2, LATE + 3), committed(6000));
+        show(sample, 6000, "t late 2");
+        show(sample, 6001, "t late 1");
     });
     // It was shown before it was sent.
     is_found(Kind::OutOfOrder, |sample| {
@@ -272,10 +306,7 @@ fn what_is_not_shown_any_more() {
     });
     // Readers saw it, and in the end it is nowhere.
     is_found(Kind::Unshown, |sample| {
-        let unknown = Outcome::Unknown { gave_up: false, why: "broken".to_owned() };
-        let template = sample.writes[0].clone();
-        let write = Write { texts: vec!["t gone".into()], key: None, call: 0, outcome: unknown, ..template };
-        sample.writes.push(write);
+        write(sample, &["t gone"], (0, 1), unknown());
         let mut entries = sample.log().to_vec();
         entries.push((5000, "t gone".into()));
         sample.reads.push(late_read(sample, ReadMode::Prefix, entries));
@@ -322,15 +353,8 @@ fn a_strong_read_that_is_stale() {
     is_found(Kind::StaleStrong, |sample| {
         let all = sample.log().to_vec();
         silence(sample);
-        let write = Write {
-            texts: vec!["t quiet".into()],
-            key: None,
-            call: 0,
-            outcome: Outcome::Unknown { gave_up: false, why: "broken".to_owned() },
-            ..sample.writes[0].clone()
-        };
-        sample.writes.push(write);
-        sample.finals.iter_mut().for_each(|shown| shown.entries.push((5000, "t quiet".into())));
+        write(sample, &["t quiet"], (0, 1), unknown());
+        show(sample, 5000, "t quiet");
         let seen = Read { node: 0, ..late_read(sample, ReadMode::Prefix, sample.log().to_vec()) };
         let missed = Read { call: LATE + 2, returned: LATE + 3, ..late_read(sample, ReadMode::Strong, all) };
         sample.reads.extend([seen, missed]);
@@ -349,10 +373,10 @@ fn two_answers_to_one_key() {
         again(sample, Outcome::Committed { first: 7000, copies: 3, in_time: true, replayed: true });
     });
     is_found(Kind::KeyTwice, |sample| {
-        again(sample, Outcome::Refused { status: Some(502), why: "refused".to_owned() });
+        again(sample, refusal(502));
     });
     let mut sample = good(7, 40, 60);
-    again(&mut sample, Outcome::Refused { status: Some(503), why: "not now".to_owned() });
+    again(&mut sample, refusal(503));
     assert_eq!(kinds(&sample), [], "what is refused for now says nothing of an earlier attempt");
 }
 

@@ -16,7 +16,7 @@
 
 use super::operations::{Conclusion, Operation, Operations};
 use super::reference::ReferenceLog;
-use super::violations::{Kind, Violation, Violations, node_name, quoted, seconds};
+use super::violations::{Kind, Violations, node_name, quoted, seconds};
 use crate::history::{History, Micros, Read, ReadMode};
 
 /// An id that was known to be visible at a time, and the line that says so.
@@ -139,16 +139,11 @@ impl Rules<'_> {
                 continue;
             }
             let (text, call) = (quoted(operation.texts[0]), seconds(operation.call));
-            violations.add(Violation {
-                kind: Kind::OutOfOrder,
-                node: None,
-                at: operation.call,
-                lines: vec![known.line, operation.line],
-                sentence: format!(
-                    "{text} has id {id}, and was sent at {call}, after id {} had been acknowledged or shown",
-                    known.id
-                ),
-            });
+            let sentence = format!(
+                "{text} has id {id}, and was sent at {call}, after id {} had been acknowledged or shown",
+                known.id
+            );
+            violations.add(Kind::OutOfOrder, None, operation.call, vec![known.line, operation.line], sentence);
         }
     }
 
@@ -174,16 +169,11 @@ impl Rules<'_> {
             is_told = true;
             let shows = reply.newest.map_or_else(|| "nothing".to_owned(), |id| format!("ids up to {id}"));
             let (from, how, at) = (read.from, read.how.word(), seconds(read.call));
-            violations.add(Violation {
-                kind,
-                node: Some(read.node),
-                at: read.returned,
-                lines: vec![known.line, reply.line],
-                sentence: format!(
-                    "{node} was asked at {at} ({how}, from id {from}), and shows {shows}, not id {}, {why}",
-                    known.id
-                ),
-            });
+            let sentence = format!(
+                "{node} was asked at {at} ({how}, from id {from}), and shows {shows}, not id {}, {why}",
+                known.id
+            );
+            violations.add(kind, Some(read.node), read.returned, vec![known.line, reply.line], sentence);
         }
     }
 }

@@ -7,7 +7,7 @@
 //! right would lack something.
 
 use super::operations::{Operation, Operations};
-use super::violations::{Kind, Violation, Violations, quoted};
+use super::violations::{Kind, Violations, quoted};
 use crate::history::History;
 use std::collections::HashMap;
 
@@ -80,13 +80,8 @@ impl<'a> ReferenceLog<'a> {
         for (id, text) in &self.entries {
             let place = self.places[text];
             if place != *id && is_ours(history, text) {
-                violations.add(Violation {
-                    kind: Kind::Duplicate,
-                    node: None,
-                    at: history.end.at,
-                    lines: Vec::new(),
-                    sentence: format!("{} is in the log twice, as id {place} and as id {id}", quoted(text)),
-                });
+                let sentence = format!("{} is in the log twice, as id {place} and as id {id}", quoted(text));
+                violations.add(Kind::Duplicate, None, history.end.at, Vec::new(), sentence);
             }
         }
     }

@@ -41,6 +41,8 @@ pub(super) enum Kind {
     Lost,
     /// Acknowledged under another id, or with another text.
     Changed,
+    /// Acknowledged with fewer copies than were asked for.
+    Short,
     /// Refused, and shown.
     RefusedShown,
     /// One id with two texts, or a node that lacks what others have.
@@ -73,7 +75,7 @@ impl Kind {
     /// The promise that it breaks.
     pub(super) fn promise(self) -> Promise {
         match self {
-            Kind::Lost | Kind::Changed => Promise::Kept,
+            Kind::Lost | Kind::Changed | Kind::Short => Promise::Kept,
             Kind::RefusedShown => Promise::Refused,
             Kind::Differs
             | Kind::Disorder
@@ -111,11 +113,11 @@ pub(super) struct Violations {
 }
 
 impl Violations {
-    pub(super) fn add(&mut self, violation: Violation) {
-        let count = self.counts.entry(violation.kind).or_default();
+    pub(super) fn add(&mut self, kind: Kind, node: Option<usize>, at: Micros, lines: Vec<usize>, sentence: String) {
+        let count = self.counts.entry(kind).or_default();
         *count += 1;
         if *count <= SENTENCES_MAX as u64 {
-            self.kept.push(violation);
+            self.kept.push(Violation { kind, node, at, lines, sentence });
         }
     }
 

@@ -6,7 +6,7 @@
 
 use super::operations::{Acknowledgement, Conclusion, Operation, Operations};
 use super::reference::ReferenceLog;
-use super::violations::{Kind, Violation, Violations, quoted, seconds};
+use super::violations::{Kind, Violations, quoted, seconds};
 use std::collections::HashSet;
 
 /// Checks all writes. Gives the texts that stand where acknowledged ones should, and are thereby explained.
@@ -60,7 +60,7 @@ impl<'a> Check<'a, '_> {
             }
             _ => (Kind::Changed, format!("{acknowledged}, and in the log it begins at id {}", places[0].unwrap_or(0))),
         };
-        self.violations.add(Violation { kind, node: None, at, lines: vec![line], sentence });
+        self.violations.add(kind, None, at, vec![line], sentence);
     }
 
     fn in_one_piece(&mut self, operation: &Operation<'_>) {
@@ -69,13 +69,7 @@ impl<'a> Check<'a, '_> {
             return;
         }
         let sentence = format!("{}, whose outcome is unknown, is in the log {}", self.name(operation), pieces(&places));
-        self.violations.add(Violation {
-            kind: Kind::Torn,
-            node: None,
-            at: operation.call,
-            lines: vec![operation.line],
-            sentence,
-        });
+        self.violations.add(Kind::Torn, None, operation.call, vec![operation.line], sentence);
     }
 
     fn name(&self, operation: &Operation<'_>) -> String {

@@ -5,7 +5,7 @@
 #[path = "../../../tests/common/ports.rs"]
 mod ports;
 
-use ports::free_ports;
+pub(crate) use ports::free_ports;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

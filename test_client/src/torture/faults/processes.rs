@@ -19,24 +19,27 @@ pub(crate) struct Processes {
 impl FaultSource for Processes {
     fn begin(&self, idle: &[usize], random: &mut Random) -> Result<ActiveFault, String> {
         let names = self.cluster.names();
-        let is_all = idle.len() == names.len() && random.one_in(5);
-        let nodes = if is_all { idle.to_vec() } else { vec![random.one_of(idle)] };
-        let who = if is_all { "all nodes".to_owned() } else { names[nodes[0]].to_owned() };
+        let mut nodes: Vec<usize> = idle.iter().copied().filter(|_| random.one_in(2)).collect();
+        if nodes.is_empty() {
+            nodes.push(random.one_of(idle));
+        }
+        if random.one_in(2) {
+            nodes.reverse();
+        }
+        let who = nodes.iter().map(|node| names[*node]).collect::<Vec<_>>().join(", ");
         if self.pauses { self.pause(nodes, &who, random) } else { self.kill(nodes, &who, random) }
     }
 }
 
 impl Processes {
+    /// Kills nodes, and starts them again in the same order: the master may be the first or the last.
     fn kill(&self, nodes: Vec<usize>, who: &str, random: &mut Random) -> Result<ActiveFault, String> {
         for node in &nodes {
             self.cluster.kill(*node)?;
         }
         let (cluster, victims) = (Arc::clone(&self.cluster), nodes.clone());
         let undo = Box::new(move || {
-            // The master last: it looks for its secondaries when it starts.
-            for node in victims.into_iter().rev() {
-                cluster.start(node)?;
-            }
+            victims.into_iter().try_for_each(|node| cluster.start(node))?;
             Ok(None)
         });
         Ok(ActiveFault { what: format!("{who} killed"), nodes, lasts: between(random, 0, 1500), undo })
