@@ -226,8 +226,8 @@ impl Node {
 }
 
 /// Reports each node that ends while the others go on.
-fn watch(nodes: &Arc<Mutex<Vec<Node>>>, screen: &Arc<Screen>) {
-    let (watched, shown) = (Arc::clone(nodes), Arc::clone(screen));
+fn watch(nodes: &Arc<Mutex<Vec<Node>>>, terminal: &Arc<Terminal>) {
+    let (watched, shown) = (Arc::clone(nodes), Arc::clone(terminal));
     let watching = move || loop {
         for node in &mut *lock(&watched) {
             if node.reported {
@@ -241,13 +241,13 @@ fn watch(nodes: &Arc<Mutex<Vec<Node>>>, screen: &Arc<Screen>) {
         thread::sleep(POLL_EVERY);
     };
     if let Err(error) = thread::Builder::new().name("watch".to_owned()).spawn(watching) {
-        screen.say(&format!("cannot start the thread that reports nodes that end: {error}"));
+        terminal.say(&format!("cannot start the thread that reports nodes that end: {error}"));
     }
 }
 
 /// Waits until the cluster takes writes, and prints commands to try. A node that ends before that has printed what is
 /// wrong with its configuration.
-fn introduce(flags: &ClusterFlags, nodes: &Mutex<Vec<Node>>, screen: &Arc<Screen>) -> Result<(), String> {
+fn introduce(flags: &ClusterFlags, nodes: &Mutex<Vec<Node>>, terminal: &Arc<Terminal>) -> Result<(), String> {
     let port = flags.port;
     let master = NodeUrl::new("localhost", port)?;
     let peers = Peers::new(START_TIMEOUT, START_TIMEOUT, run::own_token().as_ref());
@@ -260,7 +260,7 @@ fn introduce(flags: &ClusterFlags, nodes: &Mutex<Vec<Node>>, screen: &Arc<Screen
             break;
         }
         if Instant::now() > deadline {
-            screen.say(&format!("the cluster takes no writes yet; curl http://localhost:{port}/health shows why"));
+            terminal.say(&format!("the cluster takes no writes yet; curl http://localhost:{port}/health shows why"));
             return Ok(());
         }
         thread::sleep(POLL_EVERY);
@@ -284,7 +284,7 @@ enum Stream {
 }
 
 /// The output, shared by all nodes: whole lines, each with the name of its node, in colour on a terminal.
-struct Screen {
+struct Terminal {
     colored: bool,
     painted: Mutex<usize>,
     console: Console,

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the last line waits for an error output that blocks.
-const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
+const COMPLAINT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs a master until a signal stops it, or the command that the command line names.
 #[must_use]
