@@ -11,7 +11,7 @@ use super::state::Client;
 use crate::http::Reply;
 use crate::protocol::{Entry, Event, Id, Slot, Ticket, WriteConcern};
 use crate::store::{ReadLimit, StoreError};
-use crate::wire::client::{Dialect, Fate, KnownWrite, WriteIds};
+use crate::wire::client::{Dialect, KnownOutcome, KnownWrite, WriteIds};
 use crate::wire::timestamp::rfc3339;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,11 +97,11 @@ impl Master {
         let ids = WriteIds::new(if first == id { Dialect::Message } else { Dialect::Batch }, first, id);
         let known = |outcome, timestamp| Reply::json(200, &KnownWrite { key, outcome, ids, timestamp });
         if id > state.leader.shown().decided {
-            return known(Fate::Pending, None);
+            return known(KnownOutcome::Pending, None);
         }
         drop(state);
         match self.store.get(id) {
-            Ok(Some(Slot::Entry(entry))) => known(Fate::Committed, Some(rfc3339(entry.timestamp_ms))),
+            Ok(Some(Slot::Entry(entry))) => known(KnownOutcome::Committed, Some(rfc3339(entry.timestamp_ms))),
             Ok(_) => Reply::not_found("the message with this key was refused"),
             Err(error) => Reply::no_answer(500, &format!("message {id} cannot be read: {error}")),
         }

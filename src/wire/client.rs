@@ -412,7 +412,7 @@ pub struct KnownWrite<'a> {
     /// The key.
     pub key: &'a str,
     /// Whether it is decided.
-    pub outcome: Fate,
+    pub outcome: KnownOutcome,
     /// The ids of its messages.
     #[serde(flatten)]
     pub ids: WriteIds,
@@ -424,7 +424,7 @@ pub struct KnownWrite<'a> {
 /// The state of a write that is not refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Fate {
+pub enum KnownOutcome {
     /// It is in the log.
     Committed,
     /// It may still be refused.

@@ -103,7 +103,7 @@ pub struct EnteredEpoch {
     /// The id from which it overtakes what is held.
     pub begins: Id,
     /// Every epoch of the log so far, if the call carried them.
-    pub told: Option<EpochHistory>,
+    pub history: Option<EpochHistory>,
 }
 
 /// What the master answers a secondary that asks for the decisions about its pending entries.
@@ -326,7 +326,7 @@ impl Replica {
             epoch: call.epoch,
             master: call.master,
             begins: holds.drop_from.unwrap_or(holds.last.next()),
-            told: call.history.clone(),
+            history: call.history.clone(),
         };
         let append = slots_beyond(call, holds.last);
         let refused = append.iter().filter(|slot| matches!(slot, Slot::Refused(_))).map(Slot::id);
