@@ -22,7 +22,7 @@ pub(super) struct SharedText {
 }
 
 impl Master {
-    /// Makes a call, and those that follow from it, until the secondary has all that it was made for.
+    /// Makes a call and its follow-ups, until the secondary has all that the dispatch is for.
     pub(super) fn call_through(&self, dispatch: Dispatch, shared: Option<&SharedText>) {
         let mut next = Some(dispatch);
         while let Some(dispatch) = next {

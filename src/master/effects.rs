@@ -220,7 +220,7 @@ impl Master {
                         ),
                     ));
                 }
-                state.describe(member, "answers; is being brought up to date".to_owned());
+                state.describe(member, "answers and is catching up".to_owned());
             }
             News::Admitted { member, sent } => {
                 let epoch = state.leader.epoch();

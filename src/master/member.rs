@@ -76,7 +76,7 @@ impl Said {
 pub(super) enum Job {
     /// Ask it for its state.
     Probe,
-    /// Make a call that brings it up to date, and those that follow.
+    /// Make a catch-up call and its follow-ups.
     Call(Dispatch),
 }
 

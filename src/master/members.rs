@@ -37,7 +37,7 @@ enum RegistrationError {
     Failed(String),
 }
 
-/// The secondaries at a start: those that were registered before, and those of the configuration.
+/// The secondaries at a start: the registered ones on record, and those of the configuration.
 pub(super) fn at_start(store: &dyn Store, configured: &[NodeUrl]) -> Result<Vec<FirstMember>, StoreError> {
     let known = store.identity()?.map(|identity| identity.members).unwrap_or_default();
     let configured_member = |url: &NodeUrl| FirstMember { url: url.clone(), name: None, origin: Origin::Configured };

@@ -34,7 +34,7 @@ struct Conditions {
     follows: Option<Id>,
 }
 
-/// What happens to a client, once the leader has its write.
+/// What a client gets, once the leader has its write.
 enum Next {
     /// It waits for the outcome.
     Wait,
@@ -119,7 +119,8 @@ impl Master {
         Ok(posted)
     }
 
-    /// Gives a write to the leader. It is answered when it has its outcome, or at once if it is not taken.
+    /// Gives a write to the leader. The client gets its reply when the write has its outcome, or at once if the leader
+    /// rejects it.
     fn take(&self, exchange: Exchange, posted: Posted, conditions: Conditions) {
         let fault = self.faults.meet();
         self.faults.sleep(fault.map_or(Duration::ZERO, |fault| fault.hold));
@@ -163,7 +164,7 @@ impl Master {
                 state.writes.insert(last, write);
                 if fails_after {
                     let ids = WriteIds::new(dialect, first, last);
-                    Next::Reply(client, unknown(ids, "it was appended, but this master was asked to fail"))
+                    Next::Reply(client, unknown(ids, "it was appended, but an injected fault hides that"))
                 } else {
                     state.clients.insert(ticket, client);
                     Next::Wait

@@ -182,7 +182,7 @@ pub(super) fn refused(error: String, ids: Option<WriteIds>, secondaries: Vec<Sec
 /// The reply to a write whose outcome this master does not know.
 pub(super) fn unknown(ids: WriteIds, reason: &str) -> Reply {
     let body = NotCommitted {
-        error: format!("whether the message is in the log is not known: {reason}"),
+        error: format!("this master does not know whether the message is in the log: {reason}"),
         outcome: client::Outcome::Unknown,
         ids: Some(ids),
         secondaries: Vec::new(),

@@ -12,7 +12,7 @@ pub(crate) struct MasterSettings {
     pub(crate) secondaries: Vec<NodeUrl>,
     /// How long a secondary may take to acknowledge.
     pub(crate) replication_timeout: Duration,
-    /// How often a secondary that takes part is asked for its state.
+    /// How often the master probes a secondary that takes part.
     pub(crate) heartbeat: Duration,
     /// The write concern of a message that names none.
     pub(crate) write_concern: Copies,

@@ -21,9 +21,9 @@ pub(super) struct State {
     /// Clients that wait for the outcome of a write.
     pub(super) clients: BTreeMap<Ticket, Client>,
     pub(super) tickets: u64,
-    /// Writes that are open, each under its last id. Those that were found at the start are not among them.
+    /// Writes that are open, each under its last id, without those that were found at the start.
     pub(super) writes: BTreeMap<Id, OpenWrite>,
-    /// What happened to those that were settled.
+    /// The timelines of settled writes.
     pub(super) traces: Traces,
     pub(super) latencies: LatencyWindow,
     pub(super) rounds_started: u64,
@@ -138,7 +138,7 @@ impl State {
                 }
                 (None, Some(why)) => why.to_owned(),
                 (None, None) if write.is_some() && self.takes_part(id) => {
-                    "had not acknowledged yet when the message was given up".to_owned()
+                    "had not acknowledged yet when the message was refused".to_owned()
                 }
                 (None, None) => self.detail_of(id, member),
             };

@@ -75,7 +75,7 @@ impl State {
         Some(self.settled_trace(settled, master))
     }
 
-    /// The oldest writes under way and the latest that were answered, so many of each, the newest first.
+    /// The `number` oldest open writes and the `number` latest answered ones, the newest first.
     pub(super) fn latest_traces(&self, number: usize, master: &Arc<str>) -> Vec<Trace> {
         let answered = self.traces.0.iter().rev().take(number).map(|settled| self.settled_trace(settled, master));
         let pending = self.writes.iter().take(number).map(|(&last, write)| self.pending_trace(last, write, master));

@@ -7,7 +7,7 @@ use std::fmt;
 pub enum WriteConcern {
     /// The master and every registered secondary: the default, and the promise that any node can be lost.
     All,
-    /// So many nodes, the master included; at least 1.
+    /// This many nodes, the master included; at least 1.
     Copies(usize),
 }
 

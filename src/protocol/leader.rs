@@ -563,7 +563,7 @@ impl Leader {
         (next.session == dispatch.session).then_some(Dispatch { resends, ..next })
     }
 
-    /// The last call of those that a dispatch asked for has returned.
+    /// A call and its follow-ups have returned.
     fn call_ended(&mut self, dispatch: &Dispatch) {
         if let Purpose::Round(through) = dispatch.purpose {
             self.scheduler.call_ended(through, self.durable);

@@ -1,4 +1,4 @@
-//! Replicate calls: from a master of ours, and single messages from masters that do not speak this protocol.
+//! Replicate calls, and single messages from masters that do not speak this protocol.
 
 use super::lifecycle::Secondary;
 use crate::http::{Exchange, Reply};

@@ -161,7 +161,7 @@ impl Secondary {
     fn ready(&self, exchange: &Exchange) -> Reply {
         let view = self.view();
         let up_to_date = view.admitted || view.status.foreign > 0;
-        let behind = || "this node has not been brought up to date by its master yet".to_owned();
+        let behind = || "this node has not caught up with its master yet".to_owned();
         let diverged = |id| format!("id {id} is held with another content than the master's");
         let checks = [
             Check::not_stopping(self.stopping.load(Ordering::Acquire)),
@@ -204,7 +204,7 @@ impl Secondary {
         let has_failed = matches!(trouble, Some(Trouble::Failed(_))) || lost.is_some() || diverged.is_some();
         let mut reasons: Vec<String> = trouble.iter().map(ToString::to_string).chain(lost).chain(diverged).collect();
         let is_up_to_date = view.admitted || view.status.foreign > 0;
-        reasons.extend((!is_up_to_date).then(|| "its master has not brought it up to date yet".to_owned()));
+        reasons.extend((!is_up_to_date).then(|| "it has not caught up with its master yet".to_owned()));
         reasons.extend(warning.iter().cloned());
         SecondaryStatus {
             node: NodeStatus {

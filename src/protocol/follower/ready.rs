@@ -76,11 +76,11 @@ pub struct ForeignMessage {
 /// Which messages a reader must not miss.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Consistency {
-    /// Those that all nodes acknowledged; otherwise the reply says that it may be stale.
+    /// Messages that all nodes acknowledged; otherwise the reply says that it may be stale.
     Usual,
-    /// Those that were acknowledged with any number of copies; otherwise there is no reply.
+    /// Messages that were acknowledged with any number of copies; otherwise there is no reply.
     Strong,
-    /// None in particular: the reply is the prefix of the log that this node knows.
+    /// No message in particular: the reply is the prefix of the log that this node knows.
     Prefix,
 }
 

@@ -16,7 +16,7 @@ pub struct KeyedWrite {
 }
 
 impl KeyedWrite {
-    /// Puts the messages of each write together, at most so many writes. Messages and writes come the latest first.
+    /// Groups messages by their write, up to `writes_max` writes. Messages and writes come the latest first.
     ///
     /// Two writes that follow each other never have the same key: the first would have been known.
     ///
@@ -55,7 +55,7 @@ pub struct IdempotencyKeys {
 }
 
 impl IdempotencyKeys {
-    /// Remembers at most so many keys.
+    /// Remembers `keys_max` keys at most.
     #[must_use]
     pub fn new(keys_max: usize) -> IdempotencyKeys {
         IdempotencyKeys { ids: BTreeMap::new(), keys: BTreeMap::new(), keys_max }

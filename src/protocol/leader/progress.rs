@@ -22,9 +22,9 @@ use std::time::Duration;
 
 /// Calls to one secondary in one session that have not returned, at most.
 const CALLS_MAX: usize = 12;
-/// Without an answer for so many heartbeats, a secondary is unhealthy.
+/// For how many heartbeats a secondary must not answer to be unhealthy.
 const UNHEALTHY_AFTER: u32 = 3;
-/// Writes wait for a secondary that was just registered or started for so many heartbeats.
+/// For how many heartbeats writes wait for a secondary that was just registered or started.
 const AWAITED_FOR: u32 = 2;
 
 /// A secondary's part in replication.
@@ -32,7 +32,7 @@ const AWAITED_FOR: u32 = 2;
 pub enum ReplicationState {
     /// It gets every round, and writes may count on it.
     InSync,
-    /// It answers and is being brought up to date.
+    /// It answers, and the master sends it what it lacks.
     CatchingUp,
     /// It did not answer, or refused to take part.
     Unreachable,
@@ -163,7 +163,7 @@ impl Progress {
         self.awaited_until = now.plus(timing.heartbeat * AWAITED_FOR);
     }
 
-    /// It has reported what it holds and may take part: a session begins, in which it is brought up to date.
+    /// It has reported what it holds and may take part: a session begins, in which it catches up.
     pub(super) fn reported(&mut self, session: u64, status: &ReplicaStatus, holds: Id, decided: Id, epoch: Epoch) {
         *self = Progress {
             state: ReplicationState::CatchingUp,

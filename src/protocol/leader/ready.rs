@@ -97,7 +97,7 @@ pub struct Post {
 pub enum CallFailure {
     /// It refused the call, or cannot take part.
     Refused(Refusal),
-    /// Another process answered than the one that was asked.
+    /// Another process answered than the one that the call was meant for.
     Restarted,
     /// No answer came.
     Silent,
@@ -162,7 +162,7 @@ pub enum Purpose {
     Round(Id),
     /// It tells the high watermark, or that the secondary takes part.
     News,
-    /// It brings a secondary up to date.
+    /// It is part of the catch-up of a secondary.
     CatchUp,
     /// It is the removal notice. The owner does not report what came of it.
     Removal,
@@ -182,7 +182,7 @@ pub struct Dispatch {
     pub purpose: Purpose,
     /// The call begins after this id.
     pub after: Id,
-    /// The secondary is to hold everything up to here when this call, and those that follow it, have returned.
+    /// The secondary is to hold everything up to here when this call and its follow-ups have returned.
     pub through: Id,
     /// What this call carries of that, unless the master's store holds it.
     pub entries: Arc<[Arc<Entry>]>,
@@ -307,7 +307,7 @@ pub enum News {
         /// The id up to which it is known to hold everything now.
         matched: Id,
     },
-    /// A secondary may take part, and is being brought up to date. `lost` is set if it holds less than it acknowledged.
+    /// A secondary may take part, and catches up. `lost` is set if it holds less than it acknowledged.
     CatchingUp {
         /// The secondary.
         member: MemberId,

@@ -19,10 +19,9 @@ use std::time::Duration;
 
 /// Rounds in flight at most. With doubled waits the last of them begins seconds after the first.
 const ROUNDS_MAX: usize = 12;
-/// After so many rounds in a row for which most of the expected clients did not come, the scheduler stops waiting for
-/// them.
+/// For how many rounds in a row most of the expected clients must not come before the scheduler stops waiting for them.
 const MISSED_BATCHES_MAX: u32 = 3;
-/// Once in so many rounds it waits again, to see whether they come.
+/// In how many rounds the scheduler then waits once, to see whether they come again.
 const HINT_AGAIN: u32 = 16;
 /// Messages of one round, and bytes of their text, unless a single write has more.
 const ROUND_MESSAGES_MAX: usize = 4_096;

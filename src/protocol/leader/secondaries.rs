@@ -79,7 +79,7 @@ impl Leader {
         }
     }
 
-    /// A secondary may take part: it is brought up to date from what it holds.
+    /// A secondary may take part: it catches up from what it holds.
     fn welcome(&mut self, now: Time, member: MemberId, status: &ReplicaStatus, ready: &mut Ready) {
         if let Some(twin) = self.members.twin_of(member, status.copy) {
             self.members.remove(member);

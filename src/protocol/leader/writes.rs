@@ -85,7 +85,7 @@ pub(super) struct Writes {
     messages: u64,
     /// How many clients wait for them.
     waiters: usize,
-    /// When each write expires, and each waiter that gives up by itself.
+    /// When each write expires, and when each waiter with a deadline gives up.
     deadlines: BTreeSet<(Time, Id)>,
 }
 
