@@ -365,10 +365,10 @@ impl Master {
     fn tell(&mut self, ticket: Ticket, reply: &Reply) {
         match reply {
             Reply::Settled { last, outcome: Outcome::Refused, .. } => {
-                assert_eq!(self.disk.get(place(*last)), Some(&Slot::Refused(*last)), "told before it is stored");
+                assert_eq!(self.disk.get(place(*last)), Some(&Slot::Refused(*last)), "refused before that is stored");
             }
             Reply::Settled { last, .. } => {
-                assert!(*last <= self.leader.shown().decided, "told before it is shown: {reply:?}");
+                assert!(*last <= self.leader.shown().decided, "committed before it is shown: {reply:?}");
                 assert!(matches!(self.disk.get(place(*last)), Some(Slot::Entry(_))), "not on the disk: {reply:?}");
             }
             _ => {}

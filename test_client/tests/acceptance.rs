@@ -112,7 +112,7 @@ fn a_node_that_cannot_be_brought_back_is_reported_on_stderr() {
     ] {
         run(&cluster(2, &[]).master, args)
             .complains("the last secondary is still away")
-            .complains("Please bring it back");
+            .complains("Bring it back: false");
     }
 }
 

@@ -11,7 +11,7 @@
 //! 3. *one order*: two nodes show the same as far as both go. A node keeps showing what it showed, also after a kill.
 //!    After a power loss it may show less at first, and then shows the same again. Nothing appears twice, nothing that
 //!    no client wrote, and on the master no part of a write without the rest;
-//! 4. *marks*: acknowledged ≤ decided ≤ durable ≤ appended;
+//! 4. *marks*: known to a secondary as decided ≤ decided ≤ durable ≤ appended;
 //! 5. *one content*: no two disks hold two messages under one epoch and id; a secondary knows only refusals that are on
 //!    the master's disk. A secondary follows one master in an epoch, and never goes back to an earlier one (*fences*);
 //! 6. *reads*: a secondary that answers alone shows every message that was acknowledged for all nodes, and one that has
@@ -444,7 +444,7 @@ impl<P: SimulatedDisk> World<P> {
             let (decided, durable, last) = (leader.decided(), master.disk.store().last(), leader.last());
             let told = leader.members().map(|view| view.known_decided).max().unwrap_or_default();
             if !(told <= decided && decided <= durable && durable <= last) {
-                wrong = Some(format!("marks: told {told} ≤ decided {decided} ≤ durable {durable} ≤ appended {last}"));
+                wrong = Some(format!("marks: known {told} ≤ decided {decided} ≤ durable {durable} ≤ appended {last}"));
             }
         }
         for secondary in &self.secondaries {
