@@ -9,7 +9,7 @@ mod small_disk;
 #[path = "disk_faults/strace.rs"]
 mod strace;
 
-use common::{Cluster, Node, Reply, get, post, try_post, try_post_keyed, wait_until};
+use common::{Cluster, Ends, Node, Reply, get, post, post_with, try_post, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use small_disk::SmallDisk;
@@ -138,7 +138,7 @@ fn a_failed_sync_is_the_last_write_of_a_master() {
     let fault = Strace::fail_syncs(&cluster.master, &cluster.master.data().join("log.sqlite-wal"));
     let post_with_key = || {
         let body = json!({ "message": "on a broken disk" });
-        try_post_keyed(&cluster.master.url("/messages"), Some("broken"), &body).unwrap()
+        post_with(&cluster.master.url("/messages"), "Idempotency-Key", "broken", &body)
     };
     let failed = post_with_key();
     drop(fault);
@@ -325,7 +325,7 @@ fn fill_while_many_write(choose: impl Fn(&mut Cluster) -> &mut Node) {
                 writers.lock().unwrap().push(writer);
             });
         }
-        let _end = RaisedAtEnd(&done);
+        let _ends_the_writers = Ends(&done);
         let until_more = |what: &str, count: &AtomicUsize| {
             let before = count.load(Ordering::Relaxed);
             wait_until(what, || count.load(Ordering::Relaxed) >= before + 5 * WRITERS);
@@ -346,15 +346,6 @@ fn fill_while_many_write(choose: impl Fn(&mut Cluster) -> &mut Node) {
 /// The beginning of each text that is missing in `others`.
 fn missing_in<'a>(others: &[String], texts: &'a [String]) -> Vec<&'a str> {
     texts.iter().filter(|text| !others.contains(text)).map(|text| &text[..text.len().min(30)]).collect()
-}
-
-/// Tells threads to end, also when an assertion fails: a scope waits for its threads.
-struct RaisedAtEnd<'a>(&'a AtomicBool);
-
-impl Drop for RaisedAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 fn start(cluster: &mut Cluster) {

@@ -18,7 +18,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use ureq::Agent;
+use ureq::typestate::WithBody;
+use ureq::{Agent, RequestBuilder};
 
 /// How long anything may take that normally takes milliseconds: tests share slow machines.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,36 +42,31 @@ pub(crate) fn get(url: &str) -> Reply {
     read(agent().get(url).call())
 }
 
+pub(crate) fn delete(url: &str) -> Reply {
+    read(agent().delete(url).call())
+}
+
+pub(crate) fn put(url: &str, body: &Value) -> Reply {
+    read(agent().put(url).header("Content-Type", "application/json").send(body.to_string()))
+}
+
 pub(crate) fn post(url: &str, body: &Value) -> Reply {
-    read(agent().post(url).header("Content-Type", "application/json").send(body.to_string()))
+    read(posting(url).send(body.to_string()))
 }
 
 /// Posts with a header.
 pub(crate) fn post_with(url: &str, name: &str, value: &str, body: &Value) -> Reply {
-    read(agent().post(url).header("Content-Type", "application/json").header(name, value).send(body.to_string()))
+    read(posting(url).header(name, value).send(body.to_string()))
 }
 
-/// Calls a node that may be down, or go down meanwhile; `None` if no whole reply came.
-fn try_get(url: &str) -> Option<Reply> {
-    try_read(agent().get(url).call())
+/// Posts lines of JSON.
+pub(crate) fn post_lines(url: &str, lines: &str) -> Reply {
+    read(agent().post(url).header("Content-Type", "application/x-ndjson").send(lines))
 }
 
+/// Posts to a node that may be down, or go down meanwhile. `None` if no whole reply came.
 pub(crate) fn try_post(url: &str, body: &Value) -> Option<Reply> {
-    try_read(agent().post(url).header("Content-Type", "application/json").send(body.to_string()))
-}
-
-/// Posts with or without an idempotency key to a node that may be down, or go down meanwhile.
-pub(crate) fn try_post_keyed(url: &str, key: Option<&str>, body: &Value) -> Option<Reply> {
-    let request = agent().post(url).header("Content-Type", "application/json");
-    let request = key.into_iter().fold(request, |request, key| request.header("Idempotency-Key", key));
-    try_read(request.send(body.to_string()))
-}
-
-fn try_read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Option<Reply> {
-    let mut answer = answer.ok()?;
-    let text = answer.body_mut().with_config().limit(u64::MAX).read_to_string().ok()?;
-    let body = serde_json::from_str(&text).ok()?;
-    Some(Reply { status: answer.status().as_u16(), body, ..Reply::default() })
+    try_read(posting(url).send(body.to_string())).ok()
 }
 
 /// The messages of a listing.
@@ -79,17 +75,8 @@ pub(crate) fn pairs(listing: &Value) -> Vec<(u64, String)> {
     listing["messages"].as_array().expect("a list").iter().map(pair).collect()
 }
 
-pub(crate) fn put(url: &str, body: &Value) -> Reply {
-    read(agent().put(url).header("Content-Type", "application/json").send(body.to_string()))
-}
-
-/// Posts lines of JSON.
-pub(crate) fn post_lines(url: &str, lines: &str) -> Reply {
-    read(agent().post(url).header("Content-Type", "application/x-ndjson").send(lines))
-}
-
-pub(crate) fn delete(url: &str) -> Reply {
-    read(agent().delete(url).call())
+fn posting(url: &str) -> RequestBuilder<WithBody> {
+    agent().post(url).header("Content-Type", "application/json")
 }
 
 fn agent() -> Agent {
@@ -103,20 +90,30 @@ fn agent() -> Agent {
     config.into()
 }
 
-fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Reply {
-    let mut answer = answer.expect("the node answers");
-    let status = answer.status().as_u16();
+type Answer = Result<ureq::http::Response<ureq::Body>, ureq::Error>;
+
+fn read(answer: Answer) -> Reply {
+    try_read(answer).unwrap_or_else(|why| panic!("no whole reply: {why}"))
+}
+
+fn try_read(answer: Answer) -> Result<Reply, String> {
+    let mut answer = answer.map_err(|error| error.to_string())?;
     let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let replayed = header("Idempotent-Replayed").is_some();
-    let (location, retry_after, etag) = (header("Location"), header("Retry-After"), header("ETag"));
-    let server_timing = header("Server-Timing");
-    let reply = Reply { status, body: Value::Null, location, replayed, etag, retry_after, server_timing };
-    if (300..400).contains(&status) {
-        return reply;
+    let reply = Reply {
+        status: answer.status().as_u16(),
+        body: Value::Null,
+        location: header("Location"),
+        replayed: header("Idempotent-Replayed").is_some(),
+        etag: header("ETag"),
+        retry_after: header("Retry-After"),
+        server_timing: header("Server-Timing"),
+    };
+    if (300..400).contains(&reply.status) {
+        return Ok(reply);
     }
-    let text = answer.body_mut().with_config().limit(u64::MAX).read_to_string().expect("the reply is whole");
-    let body = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"));
-    Reply { body, ..reply }
+    let text = answer.body_mut().with_config().limit(u64::MAX).read_to_string().map_err(|error| error.to_string())?;
+    let body = serde_json::from_str(&text).map_err(|error| format!("{error} in {text}"))?;
+    Ok(Reply { body, ..reply })
 }
 
 /// Waits until something holds, or fails with what it is.
@@ -245,7 +242,7 @@ impl Node {
         let mut command = self.command();
         command.env("STOP_WITH_PARENT", "1").stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
         self.child = Some(command.spawn().expect("the program starts"));
-        wait_until("it is alive", || try_get(&self.url("/livez")).is_some_and(|reply| reply.status == 200));
+        wait_until("it is alive", || agent().get(self.url("/livez")).call().is_ok_and(|reply| reply.status() == 200));
     }
 
     /// Starts it, on the port that it always had. What it prints is read, and thrown away.

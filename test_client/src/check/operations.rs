@@ -69,7 +69,7 @@ impl<'a> Operations<'a> {
         }
         let nodes = history.header.nodes.len() as u64;
         let is_removed = |(_, fault): &(usize, Fault)| fault.class == "members";
-        // Only of nodes that were started for the run, and stay members, it is known what the words mean.
+        // How many copies `all` and `majority` mean is known only if the run started the nodes and removed none.
         let members = (history.header.alone && !history.faults.iter().any(is_removed)).then_some(nodes);
         let mut operations = Operations { all: Vec::with_capacity(attempts.len()), of_text: HashMap::new() };
         for mut attempts in attempts {
@@ -175,7 +175,8 @@ fn check_answers(attempts: &[(usize, &Write)], violations: &mut Violations) {
     }
 }
 
-/// A 201 counts at least the copies that were asked for. A repeated answer counts those of the first.
+/// A 201 counts at least the copies that the write asked for. The answer to a repeated post is left out: it gives the
+/// count of another time.
 fn check_copies(attempts: &[(usize, &Write)], members: Option<u64>, violations: &mut Violations) {
     for (line, write) in attempts {
         let Outcome::Committed { copies, in_time: true, replayed: false, .. } = write.outcome else { continue };

@@ -163,14 +163,4 @@ mod tests {
         assert!(options(&["--faults", "earthquake"]).unwrap_err().to_string().contains("kill, pause, network"));
         assert!(options(&["--cluster", "mine"]).is_err() && options(&["--rate", "0"]).is_err());
     }
-
-    #[test]
-    fn what_makes_no_sense_is_refused() {
-        let check = |arguments: &[&str], has_master| options(arguments).unwrap().check(has_master);
-        assert_eq!(check(&[], false), Ok(()));
-        assert_eq!(check(&["--cluster", "given"], true), Ok(()));
-        assert!(check(&[], true).is_err());
-        assert!(check(&["--cluster", "given", "--port", "7400"], true).is_err());
-        assert!(check(&["--project", "log"], false).is_err());
-    }
 }
