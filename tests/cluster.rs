@@ -227,7 +227,7 @@ fn a_secondary_that_was_removed_does_not_answer_readers_alone() {
     let secondaries = cluster.master.url("/secondaries");
     assert_eq!(cluster.post("with it").status, 201);
     let removed = delete(&format!("{secondaries}/secondary-2"));
-    assert_eq!((removed.status, &removed.body["told"]), (200, &json!(true)));
+    assert_eq!((removed.status, &removed.body["notified"]), (200, &json!(true)));
     assert_eq!(cluster.post("without it").status, 201);
     let read = || get(&cluster.secondaries[1].url("/messages")).body;
     let before = read();
@@ -241,7 +241,7 @@ fn a_secondary_that_was_removed_does_not_answer_readers_alone() {
     cluster.secondaries[1].signal(Signal::STOP);
     wait_until("the master notices", || cluster.master.health()["writable"] == false);
     let removed = delete(&format!("{secondaries}/secondary-2"));
-    assert_eq!((removed.status, &removed.body["told"]), (200, &json!(false)), "the removal notice cannot reach it");
+    assert_eq!((removed.status, &removed.body["notified"]), (200, &json!(false)), "the removal notice cannot reach it");
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn a_refused_write_has_a_trace_and_an_unknown_one_has_none() {
     assert!(failed["state"] == "failed" && failed["detail"].is_string(), "{failed}");
     cluster.secondaries[1].kill();
     wait_until("the late copies are no copies", || {
-        let given_up = get(&cluster.master.url("/secondaries")).body["secondaries"][0]["durable"] == 4;
+        let given_up = get(&cluster.master.url("/secondaries")).body["secondaries"][0]["matched"] == 4;
         given_up && part(&trace(&cluster, 4)["replicas"], "secondary-2")["state"] == "failed"
     });
     for path in ["/messages/5/trace", "/messages/0/trace", "/messages/x/trace"] {

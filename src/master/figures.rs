@@ -24,7 +24,7 @@ impl Master {
         each("secondary_in_sync", "Whether a secondary takes part in the rounds.", &|one| flag(one.state == "in_sync"));
         each("secondary_healthy", "Whether a secondary answers.", &|one| flag(one.health == "healthy"));
         each("secondary_lag", "Ids that a secondary is not known to hold.", &|one| {
-            status.node.last.saturating_sub(one.durable) as f64
+            status.node.last.saturating_sub(one.matched) as f64
         });
         each("secondary_delay_seconds", "The artificial delay of a secondary.", &|one| one.delay_ms as f64 / 1_000.0);
         self.metrics.reply(&gauges)

@@ -228,7 +228,7 @@ impl Master {
             return;
         };
         drop(state);
-        let told = self.tell_removal(id);
+        let notified = self.tell_removal(id);
         state = self.lock();
         let removed = state.members.remove(&id);
         state.traces.forget(id);
@@ -244,7 +244,8 @@ impl Master {
             exchange.reply(Reply::problem(503, &why));
             return;
         }
-        exchange.reply(Reply::json(200, &json!({ "status": "removed", "total_secondaries": total, "told": told })));
+        exchange
+            .reply(Reply::json(200, &json!({ "status": "removed", "total_secondaries": total, "notified": notified })));
     }
 }
 

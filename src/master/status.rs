@@ -30,9 +30,9 @@ pub(super) struct SecondaryStatus {
     pub(super) health: &'static str,
     health_since: String,
     /// The id up to which it is known to hold everything durably.
-    pub(super) durable: u64,
+    pub(super) matched: u64,
     /// The high watermark that it has acknowledged.
-    told: u64,
+    known_decided: u64,
     pub(super) delay_ms: u64,
     detail: String,
     since: String,
@@ -154,8 +154,8 @@ impl State {
                         protocol::Health::Unhealthy => "unhealthy",
                     },
                     health_since: rfc3339(member.health_since_ms),
-                    durable: view.matched.get(),
-                    told: view.known_decided.get(),
+                    matched: view.matched.get(),
+                    known_decided: view.known_decided.get(),
                     delay_ms: member.delay_ms,
                     detail: self.detail_of(view.member, member),
                     since: rfc3339(member.since_ms),

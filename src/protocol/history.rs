@@ -41,8 +41,8 @@ impl EpochHistory {
     /// The table of a node that enters an epoch, which begins at `start` as far as the node knows. If the call carried
     /// the whole table, the node takes that.
     #[must_use]
-    pub fn entering(self, told: Option<&EpochHistory>, epoch: Epoch, start: Id, master: Incarnation) -> EpochHistory {
-        let mut history = told.filter(|told| told.latest() == epoch).cloned().unwrap_or(self);
+    pub fn entering(self, known: Option<&EpochHistory>, epoch: Epoch, start: Id, master: Incarnation) -> EpochHistory {
+        let mut history = known.filter(|known| known.latest() == epoch).cloned().unwrap_or(self);
         if epoch > history.latest() {
             history.begin(epoch, start, master);
         }

@@ -174,10 +174,10 @@ pub trait Store: Send + Sync {
             Change::DropFrom(id) => self.drop_from(*id),
             Change::Append(slots) => self.append(slots),
             Change::Refuse(ids) => self.refuse(ids),
-            Change::Enter(EnteredEpoch { log_id, epoch, master, begins, told }) => {
+            Change::Enter(EnteredEpoch { log_id, epoch, master, begins, history }) => {
                 let known = self.identity()?.filter(|identity| identity.log_id == *log_id);
                 let known = known.map(|identity| identity.history).unwrap_or_default();
-                let history = known.entering(told.as_ref(), *epoch, *begins, *master);
+                let history = known.entering(history.as_ref(), *epoch, *begins, *master);
                 self.set_identity(&Identity { log_id: *log_id, master: *master, history, members: Vec::new() })
             }
         }

@@ -92,8 +92,8 @@ fn a_trace_is_shown_as_bars_and_in_words() {
 fn secondaries_are_listed_with_how_far_they_are() {
     let health = json!({ "status": "healthy", "role": "master", "server_id": "master", "last": 120, "decided": 120,
         "secondaries": [
-            { "server_id": "secondary-1", "url": "http://localhost:1", "state": "in_sync", "durable": 120, "delay_ms": 0, "detail": "takes part" },
-            { "server_id": "secondary-2", "url": "http://localhost:2", "state": "catching_up", "durable": 20, "delay_ms": 1500,
+            { "server_id": "secondary-1", "url": "http://localhost:1", "state": "in_sync", "matched": 120, "delay_ms": 0, "detail": "takes part" },
+            { "server_id": "secondary-2", "url": "http://localhost:2", "state": "catching_up", "matched": 20, "delay_ms": 1500,
               "detail": "is catching up: has 20 of 120" } ] });
     let shown = run(&answering(200, &health).url, &["secondaries"]).ends_with(0);
     let line = |name: &str| shown.stdout.lines().find(|line| line.contains(name)).unwrap().to_owned();
@@ -101,7 +101,7 @@ fn secondaries_are_listed_with_how_far_they_are() {
     let behind = line("secondary-2");
     assert!(["✗", "20", "100", "1500 ms", "has 20 of 120"].iter().all(|word| behind.contains(word)), "{behind}");
     let listed = run(&answering(200, &health).url, &["--json", "secondaries"]).ends_with(0).json();
-    assert_eq!(listed["secondaries"][1]["durable"], 20);
+    assert_eq!(listed["secondaries"][1]["matched"], 20);
 }
 
 #[test]

@@ -162,7 +162,7 @@ pub(crate) struct Listed {
     pub(crate) state: Option<SecondaryState>,
     pub(crate) detail: Option<String>,
     /// Everything up to this id is known to be on its disk.
-    pub(crate) durable: Option<u64>,
+    pub(crate) matched: Option<u64>,
     pub(crate) delay_ms: Option<u64>,
 }
 

@@ -58,11 +58,11 @@ fn secondaries(terminal: &mut Terminal, last: u64, listed: &[Listed]) -> io::Res
         "secondary", "holds", "lag", "delay"
     ))?;
     for one in listed {
-        let (durable, delay_ms) = (one.durable.unwrap_or_default(), one.delay_ms.unwrap_or_default());
-        let lag = last.saturating_sub(durable);
+        let (matched, delay_ms) = (one.matched.unwrap_or_default(), one.delay_ms.unwrap_or_default());
+        let lag = last.saturating_sub(matched);
         let detail = one.detail.as_deref().map(visible).unwrap_or_default();
         terminal.line(format_args!(
-            "  {} {STRONG}{:<names$}{STRONG:#}  {durable:>10}  {lag:>8}  {delay_ms:>5} ms  {detail}",
+            "  {} {STRONG}{:<names$}{STRONG:#}  {matched:>10}  {lag:>8}  {delay_ms:>5} ms  {detail}",
             tick(one.is_in_sync()),
             visible(&one.server_id),
         ))?;

@@ -191,7 +191,7 @@ impl State {
         let secondary = |(name, url): &(String, String)| {
             let exists = self.delay_ms(name).is_some() && !self.has(Fault::Absent);
             let (state, detail) = if exists { ("in_sync", "") } else { ("unreachable", "connection refused") };
-            json!({ "server_id": name, "url": url, "state": state, "durable": self.last_id,
+            json!({ "server_id": name, "url": url, "state": state, "matched": self.last_id,
                     "delay_ms": self.delay_ms(name), "detail": detail })
         };
         let mut health = json!({
