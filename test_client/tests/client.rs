@@ -67,7 +67,7 @@ fn a_cluster_that_registers_no_secondary_skips_the_failure() {
 #[test]
 fn no_secondary_is_blamed_for_a_message_that_was_not_sent() {
     let run = run(&cluster(&[Fault::RefuseBeforehand]).master, &["demo"]).ends_with(0);
-    run.prints("· secondary-1  takes part").prints("so it asked no secondary").prints("Everything held.");
+    run.prints("· secondary-1  takes part").prints("and called no secondary").prints("Everything held.");
 }
 
 #[test]
