@@ -241,7 +241,7 @@ fn a_secondary_that_was_removed_does_not_answer_readers_alone() {
     cluster.secondaries[1].signal(Signal::STOP);
     wait_until("the master notices", || cluster.master.health()["writable"] == false);
     let removed = delete(&format!("{secondaries}/secondary-2"));
-    assert_eq!((removed.status, &removed.body["notified"]), (200, &json!(false)), "the removal notice cannot reach it");
+    assert_eq!((removed.status, &removed.body["notified"]), (200, &json!(false)), "the notice cannot reach it");
 }
 
 #[test]
@@ -289,9 +289,7 @@ fn a_master_that_lost_its_log_does_not_get_the_secondaries_of_the_old_one() {
     cluster.master.kill();
     cluster.master.lose_disk();
     cluster.master.start();
-    wait_until("the master reports the other log", || {
-        cluster.master.health().to_string().contains("belongs to another log")
-    });
+    wait_until("the master reports it", || cluster.master.health().to_string().contains("belongs to another log"));
     assert_eq!(cluster.post("refused").status, 502);
     assert_eq!(cluster.secondaries[0].messages(), [(1, "precious".to_owned())], "nothing is dropped");
 }

@@ -206,8 +206,7 @@ fn disconnect(stack: &Stack) {
     engine(&["network", "disconnect", &stack.network(), &stack.container("secondary-2")]);
 }
 
-/// The other nodes know it by its alias, the name of its service. Compose sets the alias, and a reconnect has to repeat
-/// it.
+/// The other nodes know it by its alias, the name of its service. A reconnect has to repeat it.
 fn connect(stack: &Stack) {
     let (network, container) = (stack.network(), stack.container("secondary-2"));
     engine(&["network", "connect", "--alias", "secondary-2", &network, &container]);
@@ -463,8 +462,7 @@ fn try_run(command: &mut Command, timeout: Duration) -> Result<String, String> {
     }
 }
 
-/// Whether it succeeded, or `None` if it had to be killed, and its output. The output goes to files: a pipe could fill
-/// up.
+/// Whether it succeeded, or `None` if it had to be killed, and its output. Files take the output: a pipe could fill.
 fn finish(command: &mut Command, timeout: Duration) -> io::Result<(Option<bool>, String, String)> {
     let (stdout, stderr) = (tempfile::NamedTempFile::new()?, tempfile::NamedTempFile::new()?);
     let mut child = command.stdin(Stdio::null()).stdout(stdout.reopen()?).stderr(stderr.reopen()?).spawn()?;

@@ -74,8 +74,7 @@ fn write_log(directory: &Path) -> Content {
     let content = content(&*store).unwrap();
     // The directory after a kill -9: all of it is in the write-ahead log.
     copy(directory, &directory.with_extension("crashed"));
-    // The directory once the checkpointer is done: the database has everything, and the write-ahead log still has it,
-    // too.
+    // The directory once the checkpointer is done: the database has everything, and so does the write-ahead log.
     let deadline = Instant::now() + Duration::from_secs(60);
     while !all_is_moved(directory) {
         assert!(Instant::now() < deadline, "the write-ahead log is moved when nothing happens");
@@ -111,8 +110,7 @@ enum Verdict {
 fn judge(directory: &Path, expected: &Content, damage: &str) -> Verdict {
     match Disk::open(directory).and_then(|store| content(&*store)) {
         Ok(found) => {
-            // If the newer half of the watermark file is damaged, the older one counts: its high watermark is lower,
-            // but true.
+            // If the newer half of the watermark file is damaged, the older one counts: lower, but true.
             let older_watermark = found.watermark.decided <= expected.watermark.decided;
             let found = Content { watermark: expected.watermark, ..found };
             assert!(older_watermark && found == *expected, "{damage}: read as {found:#?}");

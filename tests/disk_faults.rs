@@ -168,8 +168,7 @@ fn a_failed_sync_is_the_last_write_of_a_master() {
 }
 
 /// The secondary holds a message that the master lost when it was killed, and the master has given its id to another
-/// one. In the call that brings the other one, the secondary drops the old message, and syncs its watermark file to do
-/// so.
+/// one. In the call that brings the other one, the secondary drops the old message, and syncs its watermark file.
 #[test]
 fn a_secondary_killed_while_it_enters_an_epoch_holds_nothing_of_the_one_before() {
     if !strace::is_available() {

@@ -100,8 +100,7 @@ fn a_secondary_that_appends_and_answers_with_an_error_holds_the_message_once() {
     assert_eq!(cluster.assert_same_everywhere(), [(1, "once".to_owned())]);
 }
 
-/// The test of total order in the exercise: a later message arrives first, and stays hidden until the earlier one is
-/// there.
+/// The test of total order in the exercise: a later message arrives first, and stays hidden.
 #[test]
 fn a_message_that_arrives_before_an_earlier_one_is_not_shown_without_it() {
     let cluster = start();

@@ -1,5 +1,4 @@
-//! Followers get every message once and in order, first those in the log and then new ones. Readers may wait for a
-//! message.
+//! Followers get every message once and in order, first old ones and then new ones. Readers may wait for a message.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system, over sockets")]
 
@@ -336,11 +335,7 @@ fn a_reader_may_wait_for_a_first_message() {
         let reply = reader.join().unwrap();
         assert_eq!((reply.status, &reply.body["messages"][0]["id"]), (200, &json!(1)));
     }
-    assert_eq!(
-        get(&cluster.master.url("/messages?wait=30")).body["total"],
-        1,
-        "a reader that lacks messages does not wait"
-    );
+    assert_eq!(get(&cluster.master.url("/messages?wait=30")).body["total"], 1, "it lacks a message");
     let began = Instant::now();
     let nothing = get(&cluster.secondaries[0].url("/messages?from=2&wait=0.3"));
     assert_eq!((nothing.status, &nothing.body["messages"]), (200, &json!([])));

@@ -239,8 +239,7 @@ fn a_log_that_was_replaced_is_shown_anew() {
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 
-/// A page that takes a node for its own site: it reads, writes, and tries to have the whole log sent to a node of its
-/// own.
+/// A page that takes a node for its own site: it reads, writes, and tries to get the log at a node of its own.
 const ATTACK: &str = "<!doctype html><title>attack</title><script>
 const ask = (path, method, body) => fetch(path, { method, body }).then(reply => reply.status, error => String(error));
 Promise.all([

@@ -161,8 +161,7 @@ fn fingerprint(state: &State) -> String {
 #[derive(Clone)]
 struct History {
     operations: Vec<Operation>,
-    /// After each return so far: the state that must be found, and the one that may be, because the next call is in
-    /// flight.
+    /// After each return so far: the state that must be found, and the one after the call in flight.
     expected: Vec<[State; 2]>,
     /// The first cut to examine.
     from: usize,

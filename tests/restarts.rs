@@ -280,8 +280,7 @@ fn a_data_directory_is_verified_offline() {
     assert!(files() == before, "verify changed what it examined");
 }
 
-/// On a copy that cannot be written to, as on a file system that is mounted read-only, and as another user than its
-/// owner.
+/// On a copy that is read-only, as on a file system that is mounted so, and not as its owner.
 #[test]
 fn a_copy_is_verified_by_a_user_who_may_only_read_it() {
     const NOBODY: u32 = 65_534;

@@ -126,8 +126,7 @@ impl Node {
         panic!("the node does not start");
     }
 
-    /// A connection from an address of its own: the node does not serve a port right after it has ended a connection
-    /// from it.
+    /// A connection from an address of its own: the node rejects a port right after ending a connection from it.
     fn connect(&self) -> std::io::Result<TcpStream> {
         static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
         let [.., third, fourth] = CONNECTIONS.fetch_add(1, Ordering::Relaxed).to_be_bytes();

@@ -1,7 +1,6 @@
-//! A sequence of events for a leader: posts, ticks, results of its disk, answers of secondaries, members that come and
-//! go, a stop.
+//! Events for a leader: posts, ticks, results of its disk, answers of secondaries, members that come and go, a stop.
 //!
-//! It contains only events whose preconditions hold, see `Event` and `Ready`, but secondaries may answer anything.
+//! They are only events whose preconditions hold, see `Event` and `Ready`, but secondaries may answer anything.
 //! After every step it must be possible to do what the leader asks for, and its replies to clients must match its disk.
 
 use super::choices::Choices;
@@ -249,8 +248,7 @@ impl Master {
         }
     }
 
-    /// Ends everything that is under way, and lets time pass, until no reply is left to give. Calls are acknowledged,
-    /// or fail.
+    /// Ends everything that is under way, and lets time pass, until every reply is given. Calls are acknowledged, or fail.
     fn end(&mut self, are_acknowledged: bool) {
         for _ in 0..ENDINGS_MAX {
             while let Some(event) = self.next_ending(are_acknowledged) {
@@ -291,7 +289,6 @@ fn failed_call(event: &Event) -> Option<Dispatch> {
     }
 }
 
-/// The checks.
 impl Master {
     fn step(&mut self, event: Event) {
         let (mut twin, before) = (self.leader.clone(), self.marks());
@@ -349,10 +346,7 @@ impl Master {
     fn check_call(&self, dispatch: &Dispatch) {
         let Dispatch { after, carries, through, decided, .. } = *dispatch;
         assert!(after <= carries && carries <= through && through <= self.leader.last(), "{dispatch:?}");
-        assert!(
-            decided <= self.leader.shown().decided,
-            "a call carries a decision that is not shown yet: {dispatch:?}"
-        );
+        assert!(decided <= self.leader.shown().decided, "decided, and not shown yet: {dispatch:?}");
         if dispatch.is_from_store() {
             assert!(carries <= Id::new(self.disk.len() as u64), "the store does not hold it: {dispatch:?}");
         } else {

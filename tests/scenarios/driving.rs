@@ -129,8 +129,7 @@ impl Cluster {
         });
     }
 
-    /// Delivers and stores everything that is under way, except what is delayed or cut off, until nothing is left to
-    /// do.
+    /// Delivers and stores everything under way, except what is delayed or cut off, until nothing is left.
     pub(super) fn settle(&mut self) {
         self.briefly(|cluster| {
             for _ in 0..TURNS_MAX {
@@ -199,8 +198,7 @@ impl Cluster {
         self.world.join(0, place);
     }
 
-    /// Gives a secondary a call that its master has not sent: an empty call of the master, with the named parts
-    /// changed.
+    /// Gives a secondary a call that its master has not sent: an empty call, with the named parts changed.
     pub(super) fn forge(&mut self, place: usize, parts: &[(String, String)]) -> Result<(), Box<dyn Error>> {
         let call = forged_call(self.leader(), parts)?;
         let to = self.replica(place).status().incarnation;

@@ -1,7 +1,6 @@
 //! Known bugs of such protocols. Each can be planted into what surrounds the leader and the replicas, where a faulty
 //! implementation would have it. The tests require that the checker catches every one.
 
-/// A bug.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum PlantedBug {
     /// A secondary acknowledges a call before its disk has it.

@@ -12,8 +12,7 @@ use std::time::Duration;
 /// The longest time, in seconds, for which a fault cuts a node off. It then ends by itself.
 const CUT_SECONDS_MAX: u64 = 120;
 
-/// How long a node may take to end its fault when a signal stops the run. Faults end by themselves, so this can be
-/// short.
+/// How long a node may take to end its fault when a signal stops the run. Short: faults end by themselves.
 const END_FAULT_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// The ways to take a secondary away.

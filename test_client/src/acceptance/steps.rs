@@ -40,7 +40,6 @@ const EARLY_CALL: &str = "Total order: a message that arrives before an earlier 
 /// The way to read a node from an id on.
 type Read = fn(&Client, &Address, u64) -> Result<Reply<Messages>, Failure>;
 
-/// The reply to a post.
 type Answer = Result<Reply<Posted>, Failure>;
 
 /// Why a step ends early.
@@ -124,8 +123,7 @@ impl<'a, 'b> Play<'a, 'b> {
         self.all_show(self.nodes.len(), from, &written)
     }
 
-    /// Posts all four messages. Returns the third, which waits, and the messages that all nodes have to show in the
-    /// end.
+    /// Posts all four messages. Returns the third, which waits, and what all nodes have to show in the end.
     fn write_while_it_is_away(&mut self, from: u64) -> Result<(Waiting, Vec<Written>), Break> {
         let one = WriteOptions::copies(Copies::Number(1));
         let present = self.nodes.len() - 1;
@@ -349,8 +347,7 @@ impl<'a, 'b> Play<'a, 'b> {
         done
     }
 
-    /// Checks that the first so many nodes show these messages of ours, and no others, with the same ids and in this
-    /// order.
+    /// Checks that the first so many nodes show these messages of ours, and no others, in this order.
     fn all_show(&mut self, nodes: usize, from: u64, wanted: &[Written]) -> Result<(), Break> {
         let names = names_of(&self.nodes[..nodes]);
         let mut wrongs = Vec::new();

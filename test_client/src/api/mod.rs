@@ -100,7 +100,6 @@ impl Client {
         self.with_timeout(self.timeout.max(needed))
     }
 
-    /// The health of a node.
     pub(crate) fn health(&self, node: &Address) -> Result<Reply<Health>, Failure> {
         self.read(node, "/health", REPLY_BYTES_MAX)
     }
@@ -184,7 +183,6 @@ impl Client {
         client.change(|| request().content_type("application/x-ndjson").send(body))?.parse()
     }
 
-    /// The state of the faults of a node.
     pub(crate) fn faults(&self, node: &Address) -> Result<Reply<FaultState>, Failure> {
         self.read(node, "/faults", REPLY_BYTES_MAX)
     }

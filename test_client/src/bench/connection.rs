@@ -8,7 +8,6 @@ use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 
-/// A connection.
 pub(super) struct Connection {
     node: SocketAddr,
     token: Token,

@@ -307,8 +307,7 @@ impl Demonstration<'_> {
         self.violations(wrong)
     }
 
-    /// Removes the secondary that does not exist. If that fails, the user has to, because the master refuses all
-    /// writes.
+    /// Removes the secondary that does not exist. If that fails, the user has to: it blocks all writes.
     fn remove_absent(&mut self) -> Result<(), Stop> {
         let remove = || match self.client.remove(ABSENT) {
             // It is not registered, so nothing is left to remove.

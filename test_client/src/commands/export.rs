@@ -103,9 +103,8 @@ fn save(lines: impl BufRead, file: &Path, bar: &ProgressBar) -> io::Result<u64> 
 pub(crate) fn import(client: &Client, terminal: &mut Terminal, options: &ImportOptions) -> io::Result<Exit> {
     let file = &options.file;
     if file == Path::new("-") {
-        return terminal.refuse(
-            "an import reads its file twice, so it needs a file. To post the standard input, use post --lines",
-        );
+        return terminal
+            .refuse("an import needs a file, because it reads it twice. For the standard input, use post --lines");
     }
     // Read twice: if anything in the file is wrong, nothing is sent.
     let checked = options.name.clone().map_or_else(|| key_of(file), Ok).and_then(|name| Ok((name, check(file)?)));
