@@ -17,7 +17,7 @@ fn good() -> Vec<Value> {
         json!({ "write": { "client": "w", "call": 10, "return": 20, "texts": ["t one"], "w": "all",
                 "outcome": { "committed": { "first": 1, "copies": 2, "in_time": true, "replayed": false } } } }),
         json!({ "write": { "client": "w", "call": 30, "return": 40, "texts": ["t two"],
-                "outcome": { "refused": { "status": 502, "why": "nobody there" } } } }),
+                "outcome": { "refused": { "status": 502, "why": "no secondary answers" } } } }),
         json!({ "write": { "client": "w", "call": 50, "return": 60, "texts": ["t three"], "key": "k",
                 "outcome": { "unknown": { "gave_up": false, "why": "it broke" } } } }),
         json!({ "read": { "client": "r", "call": 70, "return": 80, "node": 1, "how": "usual", "from": 1,

@@ -219,7 +219,7 @@ impl Node {
         wait_until(words, || self.log().contains(words));
     }
 
-    /// Its log file, rotated ones not included. What happened a moment ago may be missing.
+    /// Its log file, rotated ones not included. The latest lines may be missing.
     pub(crate) fn log(&self) -> String {
         let role = if self.name == "master" { "master.log" } else { "secondary.log" };
         fs::read_to_string(self.directory.join("logs").join(role)).unwrap_or_default()

@@ -4,8 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::net::TcpListener;
 use std::sync::Mutex;
 
-/// Below the range from which the system takes ports for outgoing connections, or one of those could sit on a port that
-/// was free a moment ago.
+/// Below the range from which the system takes ports for outgoing connections, or one of those could take a port
+/// between the look here and the start of the node.
 const FIRST: u16 = 10_000;
 const LAST: u16 = 32_000;
 

@@ -265,7 +265,7 @@ fn change(sample: &mut Sample, random: &mut Random) {
             sample.writes[write].outcome = random.one_of(&[refused, unknown]);
         }
         10 if sample.log().len() > 1 => {
-            // Two messages change places, and everybody says so.
+            // Two messages change places, in everything that shows them.
             let at = random.index(sample.log().len() - 1);
             let (one, other) = (sample.log()[at].1.clone(), sample.log()[at + 1].1.clone());
             for (_, text) in sample.showings().flatten() {

@@ -1,8 +1,8 @@
 //! `test_client check`, and the verdict of `torture`: whether a history can be that of a cluster that keeps its
 //! promises.
 //!
-//! It shares no code with the nodes, and knows of them only what the history says. Whatever the nodes did, it comes to
-//! one of two ends: the history is explained by a run of a correct cluster, or something in it cannot be, and is
+//! It shares no code with the nodes, and knows of them only what the history says. A history has one of two
+//! verdicts: a run of a correct cluster explains it, or it contains something that no such run can contain, which is
 //! reported.
 //!
 //! The promises, and where they are checked:

@@ -97,7 +97,7 @@ fn elect<'a>(votes: &[(u64, usize, &'a str)]) -> &'a str {
         }
     }
     let most = candidates.iter().map(|(count, _)| *count).max().unwrap_or(0);
-    candidates.into_iter().find(|(count, _)| *count == most).expect("somebody votes").1
+    candidates.into_iter().find(|(count, _)| *count == most).expect("there is at least one vote").1
 }
 
 /// Whether a text is of this run.

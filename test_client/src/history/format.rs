@@ -38,7 +38,7 @@ pub(crate) struct Header {
     pub(crate) first: u64,
     /// Only this run wrote: a text that is not of this run comes from nowhere.
     pub(crate) alone: bool,
-    /// What was asked for, to be read by people.
+    /// The options of the command, for a reader of the file.
     pub(crate) options: Value,
     /// When it began, in seconds since 1970.
     pub(crate) began: u64,

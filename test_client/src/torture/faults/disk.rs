@@ -114,7 +114,7 @@ impl Strace {
     /// Lets the process go on undisturbed. Gives the number of calls that were changed.
     ///
     /// When strace is asked to detach from a process that was just killed, it waits for its first thread, which ends
-    /// only when strace has waited for all others: for ever. Then it is killed as well.
+    /// only when strace has waited for all others: a deadlock. Then it is killed as well.
     fn detach(mut self) -> u64 {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {

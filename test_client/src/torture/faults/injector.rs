@@ -69,7 +69,7 @@ impl Injector {
         }
     }
 
-    /// What is wrong now, for people who watch.
+    /// The faults that are open now, for the line of progress.
     pub(crate) fn now(&self) -> String {
         // Undoing a fault can take seconds; the line of progress does not wait for it.
         let Ok(open) = self.open.try_lock() else { return "…".to_owned() };

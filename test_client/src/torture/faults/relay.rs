@@ -6,7 +6,7 @@
 //! on to swallow everything until one of its ends gives up.
 //!
 //! Each connection has two threads, one for each direction. They look for a change of the impairment several times a
-//! second, so nothing here waits for ever.
+//! second, so none of them waits without end.
 
 use crate::random::Random;
 use rustix::net::sockopt::set_socket_linger;
