@@ -73,7 +73,7 @@ impl Default for FollowerSettings {
 /// - one job is in hand at most, and at most one effect is under way;
 /// - readers and acknowledgements see `replica`, which changes only when everything that the change depends on is
 ///   stored and noted;
-/// - while `is_unsure`, the follower only reads again what the store holds.
+/// - while `is_unsure`, the follower does no other job than to read again what the store holds.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Follower {
     settings: FollowerSettings,
@@ -182,7 +182,7 @@ impl Follower {
         let replica = Replica::recovered(incarnation, found);
         Follower {
             settings,
-            released: Released::at_start(replica.last()),
+            released: Released::at_start(replica.status().epoch, replica.last()),
             replica,
             arriving: 0,
             early: Vec::new(),
@@ -274,7 +274,7 @@ impl Follower {
             },
             Event::StoreFailed => self.store_failed(&mut ready),
             Event::Recovered(incarnation, found) => self.recovered(incarnation, found, &mut ready),
-            Event::NotRecovered => self.end_recovery(&mut ready),
+            Event::NotRecovered => self.not_recovered(&mut ready),
             Event::Tick => {}
         }
         self.proceed(now, &mut ready);
@@ -476,12 +476,8 @@ impl Follower {
                 After::Learned(decisions)
             }
         };
-        let (before, watermark) = (self.replica.watermark(), next.watermark());
-        if watermark == before {
-            self.finish(ticket, next, after, ready);
-        } else {
-            self.wait_for(ticket, Stage::Noting(next, after), Effect::Note(watermark), ready);
-        }
+        let watermark = next.watermark();
+        self.wait_for(ticket, Stage::Noting(next, after), Effect::Note(watermark), ready);
     }
 
     /// Everything that a job depends on is durable: publishes it, and then replies. In this order no reader misses a
@@ -549,24 +545,40 @@ impl Follower {
         if matches!(stage, Stage::Storing(Step::Learn(..)) | Stage::Noting(_, After::Learned(_))) {
             self.answer_readers(None, ready);
         }
+        if let Stage::Recovering { has_failed } = stage {
+            return self.fail_jobs(has_failed.then_some(ticket), ready);
+        }
         self.is_unsure = true;
         self.wait_for(ticket, Stage::Recovering { has_failed: true }, Effect::Recover, ready);
     }
 
     fn recovered(&mut self, incarnation: Incarnation, found: Found, ready: &mut Ready) {
-        self.end_recovery(ready);
+        let failed = self.end_recovery();
         self.replica = Replica::recovered(incarnation, found);
-        self.released = Released::at_start(self.replica.last());
+        self.released = Released::at_start(self.replica.status().epoch, self.replica.last());
         self.is_unsure = false;
+        if failed.is_some() {
+            self.fail_jobs(failed, ready);
+        }
     }
 
-    /// Fails the job in hand, if the store failed during it, and all calls and answers that wait: they were meant for
-    /// the incarnation before. If the store could not be read, the next job tries again.
-    fn end_recovery(&mut self, ready: &mut Ready) {
-        let InHand { ticket, stage: Stage::Recovering { has_failed } } = self.take_in_hand() else {
-            panic!("the store is not being read again")
-        };
-        let failed = has_failed.then_some(ticket);
+    /// The store cannot be read. The next job tries again.
+    fn not_recovered(&mut self, ready: &mut Ready) {
+        let failed = self.end_recovery();
+        self.fail_jobs(failed, ready);
+    }
+
+    /// Gives the job during which the store failed, if the one in hand is that.
+    fn end_recovery(&mut self) -> Option<Ticket> {
+        match self.take_in_hand() {
+            InHand { ticket, stage: Stage::Recovering { has_failed } } => has_failed.then_some(ticket),
+            other => panic!("the store is not being read again: {other:?}"),
+        }
+    }
+
+    /// The store failed during this job. It fails, and so do all that wait behind it: they were meant for the incarnation
+    /// before.
+    fn fail_jobs(&mut self, failed: Option<Ticket>, ready: &mut Ready) {
         let waiting = mem::take(&mut self.queue);
         if waiting.iter().any(|job| matches!(job, Job::Learn(..))) {
             self.answer_readers(None, ready);
@@ -579,4 +591,92 @@ impl Follower {
 
 fn reply_to_readers(readers: Vec<Ticket>, is_possibly_stale: bool, ready: &mut Ready) {
     ready.replies.extend(readers.into_iter().map(|ticket| (ticket, Reply::Read { is_possibly_stale })));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Call, CopyId, EpochStart, LogId};
+
+    const LOG: LogId = LogId::new(1);
+    const PROCESS: Incarnation = Incarnation::new(1);
+
+    fn follower() -> Follower {
+        let found = Found { copy: CopyId::new(1), ..Found::default() };
+        Follower::begin(FollowerSettings::default(), PROCESS, found)
+    }
+
+    fn at(ms: u64) -> Time {
+        Time::new(Duration::from_millis(ms))
+    }
+
+    fn called(ticket: u64, after: u64, through: u64) -> Event {
+        let entry = |id| Entry { id, epoch: Epoch::new(1), timestamp_ms: 0, message: "text".into(), key: None };
+        let (after, through) = (Id::new(after), Id::new(through));
+        let call = Call {
+            log_id: LOG,
+            epoch: Epoch::new(1),
+            master: Incarnation::new(9),
+            epoch_start: Some(EpochStart { since: Epoch::NONE, overtaken_from: Id::new(1) }),
+            history: None,
+            after,
+            through,
+            entries: after.until(through).map(|id| Arc::new(entry(id))).collect(),
+            refused: Vec::new(),
+            decided: Id::ZERO,
+            session: 1,
+            admitted: true,
+        };
+        Event::Called(Called { ticket: Ticket(ticket), to: PROCESS, call, is_delayed: false })
+    }
+
+    /// Gives the events, and the effect and the replies of the last one.
+    fn play(follower: &mut Follower, events: Vec<(u64, Event)>) -> (Option<Effect>, Vec<(u64, Reply)>) {
+        let mut last = Ready::default();
+        for (now, event) in events {
+            if let Event::Called(_) = event {
+                let _ = follower.step(at(now), Event::Arriving);
+            }
+            last = follower.step(at(now), event);
+        }
+        let replies = last.replies.into_iter().map(|(Ticket(ticket), reply)| (ticket, reply));
+        (last.effect.map(|(_, effect)| effect), replies.collect())
+    }
+
+    #[test]
+    fn a_call_that_changes_nothing_still_asks_the_store_whether_it_works() {
+        let mut follower = follower();
+        let noted = Event::WatermarkNoted;
+        let (_, replies) = play(&mut follower, vec![(0, called(1, 0, 1)), (0, Event::Stored), (0, noted)]);
+        assert!(matches!(replies[..], [(1, Reply::Acknowledged(_))]), "{replies:?}");
+        let (effect, replies) = play(&mut follower, vec![(1, called(2, 1, 1))]);
+        assert!(matches!(effect, Some(Effect::Note(_))) && replies.is_empty(), "{effect:?} {replies:?}");
+        let (effect, _) = play(&mut follower, vec![(1, Event::StoreFailed)]);
+        assert_eq!(effect, Some(Effect::Recover));
+    }
+
+    #[test]
+    fn calls_that_wait_behind_one_that_failed_fail_with_it() {
+        let mut follower = follower();
+        let events = vec![(0, called(1, 0, 1)), (0, called(2, 1, 2)), (0, Event::StoreFailed)];
+        assert_eq!(play(&mut follower, events), (Some(Effect::Recover), Vec::new()));
+        let (effect, replies) = play(&mut follower, vec![(0, Event::NotRecovered)]);
+        assert_eq!((effect, replies), (None, vec![(1, Reply::Unable), (2, Reply::Unable)]));
+        let (effect, replies) = play(&mut follower, vec![(0, called(3, 0, 1))]);
+        assert_eq!((effect, replies), (Some(Effect::Recover), Vec::new()), "the next call tries again");
+        let recovered = Event::Recovered(Incarnation::new(2), Found::default());
+        assert_eq!(play(&mut follower, vec![(0, recovered)]), (None, vec![(3, Reply::OtherIncarnation)]));
+    }
+
+    #[test]
+    fn a_call_that_arrives_early_waits_longer_while_another_one_arrives() {
+        let mut follower = follower();
+        play(&mut follower, vec![(0, called(1, 0, 1)), (0, Event::Stored), (0, Event::WatermarkNoted)]);
+        play(&mut follower, vec![(0, Event::Arriving), (0, called(2, 5, 6))]);
+        assert_eq!(follower.wake_at(), Some(at(5_000)));
+        let (_, replies) = play(&mut follower, vec![(100, Event::Abandoned)]);
+        assert_eq!((follower.wake_at(), replies), (Some(at(500)), Vec::new()));
+        let (_, replies) = play(&mut follower, vec![(500, Event::Tick)]);
+        assert_eq!(replies, [(2, Reply::Refused(Refusal::Gap { holds: Id::new(1) }))]);
+    }
 }

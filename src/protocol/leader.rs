@@ -14,8 +14,8 @@
 //! 4. **Met.** Its [`WriteConcern`] is satisfied: enough nodes hold it, the master always among them.
 //! 5. **Committed.** A met write is committed, and *seals* every earlier one that is not being refused: those are
 //!    committed as well and can no longer be refused, though their own writers may still wait for more copies.
-//! 6. **Or refused.** A write that can no longer be met, or whose time is over, and that is not sealed, is refused. The
-//!    refusal is stored first ([`Ready::refuse`]). Clients and secondaries learn of it only after
+//! 6. **Or refused.** A write that fails fast and can no longer be met, or a write whose time is over, is refused unless it
+//!    is sealed. The refusal is stored first ([`Ready::refuse`]). Clients and secondaries learn of it only after
 //!    [`Event::RefusalsStored`].
 //! 7. **Decided.** Every id up to the high watermark `decided` is committed or refused, durably.
 //! 8. **Shown.** The high watermark is noted ([`Ready::note`]), so that what a reader saw is still there after a kill.
@@ -109,7 +109,7 @@ struct ReportsAwaited {
 
 /// The state of one master, from its start to its end.
 ///
-/// Invariants, asserted after every event:
+/// Invariants. The first two are asserted after every event, the second one in debug builds only:
 /// - `shown ≤ decided ≤ durable ≤ taken ≤ last`, and none of them ever goes back;
 /// - every id in `decided+1..=last` is open or in `refused`;
 /// - no open write at or below `sealed` is refusing, unless its refusing began before it could be sealed: such a write
@@ -219,11 +219,15 @@ impl Leader {
 
     fn assert_invariants(&self) {
         assert!(
-            self.shown.decided <= self.decided && self.decided <= self.durable && self.durable <= self.last,
-            "shown {} ≤ decided {} ≤ durable {} ≤ last {}",
+            self.shown.decided <= self.decided
+                && self.decided <= self.durable
+                && self.durable <= self.taken
+                && self.taken <= self.last,
+            "shown {} ≤ decided {} ≤ durable {} ≤ taken {} ≤ last {}",
             self.shown.decided,
             self.decided,
             self.durable,
+            self.taken,
             self.last
         );
         for (member, progress) in self.members.iter() {
@@ -275,6 +279,7 @@ impl Leader {
             Event::Tick => self.tick(now, &mut ready),
         }
         self.proceed(&mut ready);
+        self.assert_invariants();
         ready.wake_at = self.wake_at();
         ready
     }
@@ -703,7 +708,6 @@ impl Leader {
         self.answer(now, ready);
         self.scheduler.end_rounds(self.durable, |after, through| self.writes.has_open(after, through));
         self.catch_up_those_who_wait(now, ready);
-        self.assert_invariants();
     }
 
     fn seal(&mut self) {

@@ -43,10 +43,11 @@
 //!
 //! # Invariants
 //!
-//! They stand on the types ([`Leader`], [`Follower`]) and are asserted after every step:
+//! They stand on the types ([`Leader`], [`Follower`]). Cheap ones are asserted after every step; the checker of
+//! `tests/world` observes all of them:
 //!
-//! - `known_decided ≤ shown ≤ decided ≤ durable on the master ≤ appended`, and none of them ever goes back within a
-//!   process;
+//! - on the master `shown ≤ decided ≤ durable ≤ taken ≤ last`, and none of them ever goes back within a process;
+//! - a secondary is not known to know more than is decided: `known_decided ≤ decided`;
 //! - no entry is both committed and refused, no sealed entry is refused, and no client or secondary learns of a refusal
 //!   before it is durable;
 //! - on a secondary `decided ≤ last`, and what is at or below `decided` never changes.

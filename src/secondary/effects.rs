@@ -25,12 +25,26 @@ impl Secondary {
 
     /// Gives an event to the follower, hands its effects and replies to their threads, and logs what has happened.
     pub(super) fn step(&self, event: Event) {
+        self.step_as(None, event);
+    }
+
+    /// As [`step`](Secondary::step), by the thread that holds this ticket: it needs no waking.
+    fn step_as(&self, own: Option<Ticket>, event: Event) {
+        let is_read = matches!(event, Event::Read { .. });
         let mut state = self.lock();
         let wake_at = state.follower.wake_at();
-        let Ready { replies, news, effect, ask } = state.follower.step(self.now(), event);
-        let is_sooner = state.follower.wake_at().is_some_and(|at| wake_at.is_some_and(|before| at < before));
-        let has_readers = replies.iter().any(|(_, reply)| matches!(reply, Reply::Read { .. }));
-        let has_calls = effect.is_some() || replies.iter().any(|(_, reply)| !matches!(reply, Reply::Read { .. }));
+        let stepped = catch_unwind(AssertUnwindSafe(|| state.follower.step(self.now(), event)));
+        // The panic hook has logged it. From now on every job fails, and this node is not ready.
+        state.is_broken |= stepped.is_err();
+        let is_broken = state.is_broken;
+        let Ready { replies, news, effect, ask } = stepped.unwrap_or_default();
+        let is_others = |ticket: Ticket| Some(ticket) != own;
+        let is_read_reply = |reply: &Reply| matches!(reply, Reply::Read { .. });
+        let has_readers = replies.iter().any(|(ticket, reply)| is_read_reply(reply) && is_others(*ticket));
+        let has_calls = effect.as_ref().is_some_and(|(ticket, _)| is_others(*ticket))
+            || replies.iter().any(|(ticket, reply)| !is_read_reply(reply) && is_others(*ticket));
+        // A call that has become early waits with a timeout only once its thread was woken.
+        let is_sooner = state.follower.wake_at().is_some_and(|at| wake_at.is_none_or(|before| at < before)) && !is_read;
         state.replies.extend(replies);
         state.effect = effect.or(state.effect.take());
         state.question = ask.or(state.question);
@@ -38,6 +52,15 @@ impl Secondary {
         let is_more_shown = status.decided > std::mem::replace(&mut state.shown, status.decided);
         let is_new_epoch = status.epoch != std::mem::replace(&mut state.epoch, status.epoch);
         drop(state);
+        if has_calls || is_sooner || is_broken {
+            self.calls.notify_all();
+        }
+        if has_readers || is_broken {
+            self.readers.notify_all();
+        }
+        if ask.is_some() {
+            self.questions.notify_one();
+        }
         if is_new_epoch {
             self.log.set_epoch(status.epoch);
         }
@@ -45,15 +68,6 @@ impl Secondary {
             self.reading.following.show(status.decided);
         }
         news.into_iter().for_each(|news| self.report(&news));
-        if has_calls || is_sooner {
-            self.calls.notify_all();
-        }
-        if has_readers {
-            self.readers.notify_all();
-        }
-        if ask.is_some() {
-            self.questions.notify_one();
-        }
     }
 
     /// Gives an event that leads to a reply under this ticket to the follower, and carries out the effects of that job.
@@ -61,9 +75,12 @@ impl Secondary {
     pub(super) fn drive(&self, ticket: Ticket, event: Event) -> (Reply, Option<StoreError>) {
         let is_reader = matches!(event, Event::Read { .. });
         let mut failure = None;
-        self.step(event);
+        self.step_as(Some(ticket), event);
         loop {
             let mut state = self.lock();
+            if state.is_broken {
+                return (Reply::Unable, failure);
+            }
             if let Some(effect) = state.effect_of(ticket) {
                 drop(state);
                 // The panic hook has logged it. The job must end, because other jobs wait for it.
@@ -73,11 +90,11 @@ impl Secondary {
                     failure = Some(error);
                     Event::StoreFailed
                 });
-                self.step(event);
+                self.step_as(Some(ticket), event);
             } else if let Some(reply) = state.replies.remove(&ticket) {
                 return (reply, failure);
             } else if self.wait(state, if is_reader { &self.readers } else { &self.calls }) {
-                self.step(Event::Tick);
+                self.step_as(Some(ticket), Event::Tick);
             }
         }
     }

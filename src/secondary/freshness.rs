@@ -6,7 +6,7 @@ use crate::http::Reply;
 use crate::node::reading::{Log, Reading, Snapshot, not_sure};
 use crate::process::threads;
 use crate::protocol::follower::{self, Event};
-use crate::protocol::{Consistency, Id};
+use crate::protocol::{Consistency, Id, ReplicaView};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -18,9 +18,8 @@ impl Log for Secondary {
     fn snapshot(&self, consistency: Consistency) -> Result<Snapshot, Reply> {
         let ticket = {
             let mut state = self.lock();
-            if state.follower.answers_alone(consistency) {
-                drop(state);
-                return Ok(self.snapshot_now(false));
+            if state.follower.answers_alone(consistency) && !state.is_broken {
+                return Ok(self.snapshot_of(&state.follower.view(), false));
             }
             state.new_ticket()
         };
@@ -29,13 +28,12 @@ impl Log for Secondary {
         if is_possibly_stale && consistency == Consistency::Strong {
             return Err(not_sure("the master did not say in time what is decided, or this node does not hold it yet"));
         }
-        Ok(self.snapshot_now(is_possibly_stale))
+        Ok(self.snapshot_of(&self.view(), is_possibly_stale))
     }
 }
 
 impl Secondary {
-    fn snapshot_now(&self, possibly_stale: bool) -> Snapshot {
-        let view = self.view();
+    fn snapshot_of(&self, view: &ReplicaView, possibly_stale: bool) -> Snapshot {
         Snapshot {
             decided: view.status.decided,
             visible: view.visible,

@@ -132,6 +132,12 @@ impl Secondary {
         self.lock().follower.view()
     }
 
+    /// Why its state cannot be relied on, if the follower panicked.
+    pub(super) fn why_broken(&self) -> Option<String> {
+        let why = "a thread panicked while it changed the state, as the log file tells; restart this node";
+        self.lock().is_broken.then(|| why.to_owned())
+    }
+
     pub(super) fn known_master(&self) -> Option<NodeUrl> {
         lock(&self.master).clone()
     }

@@ -9,7 +9,7 @@ use crate::process::clock;
 use crate::process::threads::lock;
 use crate::protocol::follower::{self, Called, Event, ForeignMessage, ForeignRefusal};
 use crate::protocol::{Acknowledgement, Call, Id, Refusal};
-use crate::store::StoreError;
+use crate::store::{StoreError, Trouble};
 use crate::wire::address::NodeUrl;
 use crate::wire::fault::Fail;
 use crate::wire::node::{AcknowledgementBody, Envelope, RefusalBody, RefusalReason, Replicate};
@@ -96,12 +96,10 @@ impl Secondary {
             self.learn_master(exchange, envelope.master_port);
         }
         if reply == follower::Reply::Stored {
-            if !has_failed_after {
-                thread::sleep(delay);
-                self.log.writes().tell(Step::Delayed, (after, through), Some(delay), || {
-                    format!("{} acknowledged after a delay of {} ms", id_range(after, through), delay.as_millis())
-                });
-            }
+            thread::sleep(delay);
+            self.log.writes().tell(Step::Delayed, (after, through), Some(delay), || {
+                format!("{} acknowledged after a delay of {} ms", id_range(after, through), delay.as_millis())
+            });
             (reply, _) = self.drive(ticket, Event::DelayOver(ticket));
         }
         if let follower::Reply::Acknowledged(acknowledgement) = reply {
@@ -153,9 +151,9 @@ impl Secondary {
 
     /// The reply when the store failed.
     fn unable(&self, failure: Option<StoreError>, what: &str) -> Reply {
-        let has_no_room = failure.as_ref().is_some_and(StoreError::is_no_room);
-        let trouble = || self.store.trouble().map(|trouble| trouble.to_string());
-        let why = failure.map(|error| error.to_string()).or_else(trouble);
+        let trouble = self.store.trouble();
+        let has_no_room = failure.as_ref().map_or(matches!(trouble, Some(Trouble::NoRoom(_))), StoreError::is_no_room);
+        let why = failure.map(|error| error.to_string()).or_else(|| trouble.map(|trouble| trouble.to_string()));
         let why = why.unwrap_or_else(|| "its store failed, and it begins anew with what it holds".to_owned());
         log::error!("{what} could not be stored: {why}");
         Reply::problem(if has_no_room { 507 } else { 500 }, &format!("this node could not store {what}: {why}"))

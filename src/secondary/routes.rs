@@ -165,7 +165,7 @@ impl Secondary {
         let diverged = |id| format!("id {id} is held with another content than the master's");
         let checks = [
             Check::not_stopping(self.stopping.load(Ordering::Acquire)),
-            Check::threads(None),
+            Check::threads(self.why_broken()),
             Check::store(&*self.store),
             Check::new("same log as the master", view.status.diverged.map(diverged)),
             Check::new("caught up", (!up_to_date).then(behind)),
@@ -199,7 +199,7 @@ impl Secondary {
     fn status(&self) -> SecondaryStatus {
         let view = self.view();
         let (trouble, warning) = (self.store.trouble(), self.store.warning());
-        let lost = threads::lost();
+        let lost = self.why_broken().or_else(threads::lost);
         let diverged = view.status.diverged.map(|id| format!("id {id} is held with another content than the master's"));
         let has_failed = matches!(trouble, Some(Trouble::Failed(_))) || lost.is_some() || diverged.is_some();
         let mut reasons: Vec<String> = trouble.iter().map(ToString::to_string).chain(lost).chain(diverged).collect();

@@ -19,6 +19,8 @@ pub(super) struct State {
     pub(super) shown: Id,
     /// The epoch that log lines carry.
     pub(super) epoch: Epoch,
+    /// The follower panicked, so its state is not reliable.
+    pub(super) is_broken: bool,
 }
 
 impl State {
@@ -31,6 +33,7 @@ impl State {
             shown: follower.decided(),
             epoch: follower.status().epoch,
             follower,
+            is_broken: false,
         }
     }
 

@@ -6,15 +6,15 @@ use crate::protocol::{Epoch, Id};
 /// acknowledge what another call still delays.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Released {
-    /// The epoch in which the end of the log was dropped last.
+    /// The epoch in which the end of the log was dropped last, or the one at the start.
     epoch: Epoch,
     through: Id,
 }
 
 impl Released {
-    /// What is held at the start waits for nothing.
-    pub(super) fn at_start(last: Id) -> Released {
-        Released { epoch: Epoch::NONE, through: last }
+    /// What is held at the start waits for nothing, and a call from before does not count.
+    pub(super) fn at_start(epoch: Epoch, last: Id) -> Released {
+        Released { epoch, through: last }
     }
 
     /// The id up to which nothing waits.

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 const EVERY: Duration = Duration::from_millis(100);
 /// Approximate number of bytes written after which the write-ahead log is moved into the database.
 const CHECKPOINT_BYTES: u64 = 4 << 20;
+/// How old the watermark file may become after a power loss.
+const WATERMARK_SYNCED_EVERY: Duration = Duration::from_secs(1);
 /// Without an append for this long, the write-ahead log is emptied and the watermark file synced.
 const IDLE: Duration = Duration::from_millis(500);
 /// How often the checkpointer looks for room on a full disk.
@@ -39,6 +41,8 @@ struct Checkpointer {
     room_tried: Instant,
     /// When the write-ahead log was last moved.
     tidied: Instant,
+    /// When the watermark file was last synced.
+    watermark_synced: Instant,
     /// Whether a part of the write-ahead log could not be moved then.
     is_unfinished: bool,
     /// When it last logged the warning of a write-ahead log that cannot be moved.
@@ -56,6 +60,7 @@ pub(super) fn start(disk: &Arc<Disk>, unchecked: Id) -> Result<(), StoreError> {
         unchecked,
         room_tried: now,
         tidied: now,
+        watermark_synced: now,
         is_unfinished: false,
         held_told: now,
         place_looked_at: now,
@@ -107,7 +112,8 @@ impl Checkpointer {
                 ),
             }
         }
-        if bytes >= CHECKPOINT_BYTES || quiet {
+        if bytes >= CHECKPOINT_BYTES || quiet || self.watermark_synced.elapsed() >= WATERMARK_SYNCED_EVERY {
+            self.watermark_synced = Instant::now();
             disk.sync_watermark_file_aside();
         }
     }
