@@ -11,6 +11,7 @@ use crate::node::reading::Reading;
 use crate::peer::Peers;
 use crate::process::budget::Budget;
 use crate::process::state_lock::{StateGuard, StateLock};
+use crate::process::threads::STATE_IS_BROKEN;
 use crate::protocol::Time;
 use crate::store::Store;
 use std::sync::{Arc, Condvar, Mutex};
@@ -58,7 +59,6 @@ impl Master {
 
     /// Why its state cannot be relied on, if a thread panicked while it held the lock.
     pub(super) fn why_poisoned(&self) -> Option<String> {
-        let why = "a thread panicked while it changed the state, as the log file tells; restart this node";
-        self.state.is_poisoned().then(|| why.to_owned())
+        self.state.is_poisoned().then(|| STATE_IS_BROKEN.to_owned())
     }
 }

@@ -43,6 +43,10 @@ pub(crate) fn start_needed(name: &str, work: impl FnOnce() + Send + 'static) -> 
     thread::Builder::new().name(name.to_owned()).spawn(move || LOST.watch(&owned, work))
 }
 
+/// Why a node is not ready after a panic in the middle of a change of its state.
+pub(crate) const STATE_IS_BROKEN: &str =
+    "a thread panicked while it changed the state, as the log file tells; restart this node";
+
 /// Which threads that this node needs ended by a panic, in a sentence.
 pub(crate) fn lost() -> Option<String> {
     LOST.sentence()

@@ -10,7 +10,7 @@ use crate::node::reading::Reading;
 use crate::peer::Peers;
 use crate::process::random;
 use crate::process::state_lock::{StateGuard, StateLock};
-use crate::process::threads::lock;
+use crate::process::threads::{STATE_IS_BROKEN, lock};
 use crate::protocol::{Follower, FollowerSettings, Incarnation, ReplicaView, Time};
 use crate::store::Store;
 use crate::wire::address::NodeUrl;
@@ -134,8 +134,7 @@ impl Secondary {
 
     /// Why its state cannot be relied on, if the follower panicked.
     pub(super) fn why_broken(&self) -> Option<String> {
-        let why = "a thread panicked while it changed the state, as the log file tells; restart this node";
-        self.lock().is_broken.then(|| why.to_owned())
+        self.lock().is_broken.then(|| STATE_IS_BROKEN.to_owned())
     }
 
     pub(super) fn known_master(&self) -> Option<NodeUrl> {

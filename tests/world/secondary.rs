@@ -186,7 +186,9 @@ impl<P: SimulatedDisk> World<P> {
     /// A ticket that is not in use.
     fn new_ticket(&self, index: usize) -> Ticket {
         let held = self.wire.iter().filter(|packet| packet.member == index).filter_map(Packet::held_under);
-        let used = held.chain(self.secondaries[index].readers.keys().copied()).map(|Ticket(number)| number).max();
+        let Secondary { readers, delayed, .. } = &self.secondaries[index];
+        let used = held.chain(readers.keys().copied()).chain(delayed.iter().copied());
+        let used = used.map(|Ticket(number)| number).max();
         Ticket(used.map_or(0, |used| used + 1))
     }
 
