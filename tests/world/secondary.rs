@@ -23,7 +23,9 @@ pub(crate) struct Secondary<P> {
     master: usize,
     /// Readers that wait, each with what had been acknowledged when it came.
     readers: BTreeMap<Ticket, BTreeSet<Arc<str>>>,
-    /// Calls that wait for their artificial delay.
+    /// Calls that have no answer yet, those that no caller waits for included.
+    waiting: BTreeSet<Ticket>,
+    /// Those of them that wait for their artificial delay.
     delayed: BTreeSet<Ticket>,
     /// The content of its disk when its process ended. It counts as a copy while the process is down. If the disk was
     /// lost, it counts until the master knows.
@@ -44,6 +46,7 @@ impl<P> Secondary<P> {
             starts: 0,
             master: 0,
             readers: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             delayed: BTreeSet::new(),
             remembered: BTreeMap::new(),
             has_lost_disk: false,
@@ -147,6 +150,7 @@ impl<P: SimulatedDisk> World<P> {
             CrashKind::DiskLost => self.checker.disk_lost(node),
         }
         self.secondaries[index].readers.clear();
+        self.secondaries[index].waiting.clear();
         self.secondaries[index].delayed.clear();
         // The process takes its readers' question with it, and the calls that it has not answered fail.
         self.wire.retain(|packet| packet.member != index || !matches!(packet.content, Content::Answer(_)));
@@ -180,15 +184,17 @@ impl<P: SimulatedDisk> World<P> {
             self.checker.is_called(index, call.epoch, call.session);
             self.secondaries[index].master = self.caller(call);
         }
-        own.and_then(answer_of).ok_or(ticket)
+        let answer = own.and_then(answer_of);
+        if answer.is_none() {
+            self.secondaries[index].waiting.insert(ticket);
+        }
+        answer.ok_or(ticket)
     }
 
     /// A ticket that is not in use.
     fn new_ticket(&self, index: usize) -> Ticket {
-        let held = self.wire.iter().filter(|packet| packet.member == index).filter_map(Packet::held_under);
-        let Secondary { readers, delayed, .. } = &self.secondaries[index];
-        let used = held.chain(readers.keys().copied()).chain(delayed.iter().copied());
-        let used = used.map(|Ticket(number)| number).max();
+        let Secondary { readers, waiting, .. } = &self.secondaries[index];
+        let used = readers.keys().chain(waiting).map(|Ticket(number)| number).max();
         Ticket(used.map_or(0, |used| used + 1))
     }
 
@@ -239,6 +245,7 @@ impl<P: SimulatedDisk> World<P> {
             }
         }
         if let Some(answer) = answer_of(reply.clone()) {
+            self.secondaries[index].waiting.remove(&ticket);
             for packet in self.wire.iter_mut().filter(|packet| packet.member == index) {
                 packet.answer(|held| held == ticket, &answer);
             }
