@@ -6,12 +6,12 @@
 //! reply.
 
 use super::choices::Choices;
-use replicated_log::protocol::follower::{Called, Effect, Event, ForeignMessage, Ready, Reply};
+use replicated_log::protocol::follower::{Called, Effect, Event, ForeignMessage, Freshness, Ready, Reply};
 use replicated_log::protocol::{
     Call, Consistency, CopyId, Decisions, Entry, Epoch, EpochStart, Follower, FollowerSettings, Id, Incarnation, LogId,
     Ticket, Time,
 };
-use replicated_log::store::{Memory, Store};
+use replicated_log::store::{Memory, Store, carry_out};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -168,36 +168,22 @@ impl Node {
 
     fn carry_out(&mut self, fails: bool, is_unreadable: bool) {
         let Some(effect) = self.effect.take() else { return };
-        let event = match effect {
-            Effect::Recover if is_unreadable => Event::NotRecovered,
-            Effect::Recover => {
-                self.starts += 1;
-                Event::Recovered(Incarnation::new(self.starts), self.store.found().expect("memory can be read"))
-            }
-            Effect::Store(changes) if fails => {
+        let fails = if effect == Effect::Recover { is_unreadable } else { fails };
+        if fails {
+            if let Effect::Store(changes) = effect {
                 let half = changes.len() / 2;
                 changes[..half].iter().for_each(|change| self.store.change(change).expect("it can be made"));
-                Event::StoreFailed
             }
-            _ if fails => Event::StoreFailed,
-            Effect::LookUp(ids) => {
-                let held = ids.into_iter().filter_map(|id| self.store.get(id).expect("memory can be read"));
-                Event::LookedUp(held.collect())
-            }
-            Effect::Store(changes) => {
-                changes.iter().for_each(|change| self.store.change(change).expect("it can be made"));
-                Event::Stored
-            }
-            Effect::Note(watermark) => {
-                self.store.note_watermark(watermark).expect("memory can be written");
-                Event::WatermarkNoted
-            }
-        };
-        self.step(event);
+            return self.step(Event::StoreFailed);
+        }
+        self.starts += u64::from(effect == Effect::Recover);
+        let (store, incarnation) = (&self.store, Incarnation::new(self.starts));
+        let done = carry_out(store, effect, || incarnation, |change| store.change(change));
+        self.step(done.expect("memory works"));
     }
 
     fn step(&mut self, event: Event) {
-        let Ready { replies, effect, ask, .. } = self.follower.step(self.now, event);
+        let Ready { replies, reads, effect, ask, .. } = self.follower.step(self.now, event);
         let view = self.follower.view();
         assert!(view.status.decided <= view.status.last && view.status.last <= self.store.last(), "{view:?}");
         if view.status.log_id.is_some() {
@@ -209,17 +195,16 @@ impl Node {
                 continue;
             }
             assert!(self.waiting.remove(&ticket), "{ticket:?} has a second reply: {reply:?}");
-            match reply {
-                Reply::Acknowledged(acknowledgement) => assert!(acknowledgement.durable <= self.store.last()),
-                Reply::Read { is_possibly_stale: false } if view.status.foreign == 0 && view.admitted => {
-                    let before = self.readers[&ticket];
-                    assert!(
-                        view.status.decided >= before || view.status.decided == view.status.last,
-                        "{before} is missing"
-                    );
-                }
-                _ => {}
+            if let Reply::Acknowledged(acknowledgement) = reply {
+                assert!(acknowledgement.durable <= self.store.last());
             }
+        }
+        for (ticket, freshness) in reads {
+            assert!(self.waiting.remove(&ticket), "{ticket:?} has a second reply: {freshness:?}");
+            let before = self.readers[&ticket];
+            let is_judged = freshness == Freshness::Complete && view.status.foreign == 0 && view.admitted;
+            let shows_all = view.status.decided >= before || view.status.decided == view.status.last;
+            assert!(!is_judged || shows_all, "{before} is missing");
         }
         if let Some((ticket, effect)) = effect {
             assert!(self.waiting.contains(&ticket), "an effect of a job that has its reply");

@@ -1,12 +1,12 @@
 //! A secondary without a network: a follower, and a store in memory that does what the follower asks for. Every step
 //! ends with checks of everything that a reader or the master relies on.
 
-use replicated_log::protocol::follower::{Called, Effect, Event, ForeignMessage, Reply};
+use replicated_log::protocol::follower::{Called, Event, ForeignMessage, Reply};
 use replicated_log::protocol::{
     Acknowledgement, Call, Consistency, CopyId, Decisions, Entry, Follower, FollowerSettings, Id, Incarnation, Refusal,
     Slot, Ticket, Time,
 };
-use replicated_log::store::{Memory, ReadLimit, Store};
+use replicated_log::store::{Memory, ReadLimit, Store, carry_out};
 use replicated_log::wire::client::{View, write_entry};
 use replicated_log::wire::node::{EntriesText, Envelope, Replicate, write_call};
 use std::sync::Arc;
@@ -52,35 +52,21 @@ impl Node {
         let (mut event, mut replies) = (Some(event), Vec::new());
         while let Some(next) = event.take() {
             let ready = self.follower.step(Time::ZERO, next);
+            assert!(ready.reads.iter().all(|(ticket, _)| *ticket == READER), "{:?}", ready.reads);
             replies.extend(ready.replies);
             self.check_shown();
             event = ready.effect.map(|(ticket, effect)| {
                 assert_eq!(ticket, TICKET, "the effect is that of the job in hand");
-                self.carry_out(effect)
+                let store = &self.store;
+                carry_out(store, effect, || panic!("memory does not fail"), |change| store.change(change))
+                    .expect("memory works")
             });
         }
-        let (to_readers, mut others): (Vec<_>, Vec<_>) = replies.into_iter().partition(|(ticket, _)| *ticket == READER);
-        assert!(to_readers.iter().all(|(_, reply)| matches!(reply, Reply::Read { .. })), "{to_readers:?}");
-        assert!(others.len() <= 1, "one event, one reply: {others:?}");
-        others.pop().map(|(ticket, reply)| {
+        assert!(replies.len() <= 1, "one event, one reply: {replies:?}");
+        replies.pop().map(|(ticket, reply)| {
             assert_eq!(ticket, TICKET);
             reply
         })
-    }
-
-    fn carry_out(&mut self, effect: Effect) -> Event {
-        match effect {
-            Effect::LookUp(ids) => Event::LookedUp(ids.into_iter().filter_map(|id| self.held(id)).collect()),
-            Effect::Store(changes) => {
-                changes.iter().for_each(|change| self.store.change(change).expect("an accepted change can be made"));
-                Event::Stored
-            }
-            Effect::Note(watermark) => {
-                self.store.note_watermark(watermark).expect("memory can be written");
-                Event::WatermarkNoted
-            }
-            Effect::Recover => panic!("memory does not fail"),
-        }
     }
 
     /// Gets a call, over the wire.

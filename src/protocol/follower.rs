@@ -30,7 +30,7 @@ mod ready;
 mod released;
 mod replica;
 
-pub use ready::{Called, Consistency, Effect, Event, ForeignMessage, ForeignRefusal, News, Ready, Reply};
+pub use ready::{Called, Consistency, Effect, Event, ForeignMessage, ForeignRefusal, Freshness, News, Ready, Reply};
 pub use replica::{Change, Decisions, EnteredEpoch, Found, ReplicaStatus, ReplicaView, StaleReply};
 
 use super::{Acknowledgement, Entry, Epoch, Id, Incarnation, Refusal, Slot, Ticket, Time, Watermark};
@@ -259,7 +259,7 @@ impl Follower {
             }
             Event::DelayOver(ticket) => self.delay_over(ticket, &mut ready),
             Event::Read { ticket, consistency } if self.answers_alone(consistency) => {
-                ready.replies.push((ticket, Reply::Read { is_possibly_stale: false }));
+                ready.reads.push((ticket, Freshness::Complete));
             }
             Event::Read { ticket, .. } => self.reads.wait(ticket, now.plus(self.settings.read_timeout)),
             Event::Answered { ticket, decisions: Some(decisions) } => {
@@ -274,7 +274,6 @@ impl Follower {
             },
             Event::StoreFailed => self.store_failed(&mut ready),
             Event::Recovered(incarnation, found) => self.recovered(incarnation, found, &mut ready),
-            Event::NotRecovered => self.not_recovered(&mut ready),
             Event::Tick => {}
         }
         self.proceed(now, &mut ready);
@@ -295,7 +294,7 @@ impl Follower {
         }
         self.refuse_early_calls(now, ready);
         let expired = self.reads.expired(now);
-        reply_to_readers(expired, true, ready);
+        reply_to_readers(expired, Freshness::PossiblyStale, ready);
         if self.reads.ask() {
             ready.ask = Some(self.replica.decided());
         }
@@ -498,7 +497,7 @@ impl Follower {
         };
         ready.replies.push((ticket, reply));
         let served = self.reads.shown(decided);
-        reply_to_readers(served, false, ready);
+        reply_to_readers(served, Freshness::Complete, ready);
     }
 
     /// Answers a call without messages at once. Acknowledgements are cumulative, so it must not acknowledge what
@@ -531,48 +530,37 @@ impl Follower {
     fn answer_readers(&mut self, decisions: Option<&Decisions>, ready: &mut Ready) {
         let decided = decisions.filter(|decisions| decisions.sure).map(|decisions| decisions.decided);
         let unsure = self.reads.answered(decided);
-        reply_to_readers(unsure, true, ready);
+        reply_to_readers(unsure, Freshness::PossiblyStale, ready);
         let served = self.reads.shown(self.replica.decided());
-        reply_to_readers(served, false, ready);
+        reply_to_readers(served, Freshness::Complete, ready);
     }
 }
 
 /// A store that fails.
 impl Follower {
-    /// The store may hold a part of the changes, so the follower does nothing else before it has read them again.
+    /// The store may hold a part of the changes, so the follower does nothing else before it has read them again. If even
+    /// that fails, the next job tries it again.
     fn store_failed(&mut self, ready: &mut Ready) {
         let InHand { ticket, stage } = self.take_in_hand();
-        if matches!(stage, Stage::Storing(Step::Learn(..)) | Stage::Noting(_, After::Learned(_))) {
-            self.answer_readers(None, ready);
-        }
         if let Stage::Recovering { has_failed } = stage {
             return self.fail_jobs(has_failed.then_some(ticket), ready);
+        }
+        if matches!(stage, Stage::Storing(Step::Learn(..)) | Stage::Noting(_, After::Learned(_))) {
+            self.answer_readers(None, ready);
         }
         self.is_unsure = true;
         self.wait_for(ticket, Stage::Recovering { has_failed: true }, Effect::Recover, ready);
     }
 
     fn recovered(&mut self, incarnation: Incarnation, found: Found, ready: &mut Ready) {
-        let failed = self.end_recovery();
+        let InHand { ticket, stage: Stage::Recovering { has_failed } } = self.take_in_hand() else {
+            panic!("the store is not being read again")
+        };
         self.replica = Replica::recovered(incarnation, found);
         self.released = Released::at_start(self.replica.status().epoch, self.replica.last());
         self.is_unsure = false;
-        if failed.is_some() {
-            self.fail_jobs(failed, ready);
-        }
-    }
-
-    /// The store cannot be read. The next job tries again.
-    fn not_recovered(&mut self, ready: &mut Ready) {
-        let failed = self.end_recovery();
-        self.fail_jobs(failed, ready);
-    }
-
-    /// Gives the job during which the store failed, if the one in hand is that.
-    fn end_recovery(&mut self) -> Option<Ticket> {
-        match self.take_in_hand() {
-            InHand { ticket, stage: Stage::Recovering { has_failed } } => has_failed.then_some(ticket),
-            other => panic!("the store is not being read again: {other:?}"),
+        if has_failed {
+            self.fail_jobs(Some(ticket), ready);
         }
     }
 
@@ -589,8 +577,8 @@ impl Follower {
     }
 }
 
-fn reply_to_readers(readers: Vec<Ticket>, is_possibly_stale: bool, ready: &mut Ready) {
-    ready.replies.extend(readers.into_iter().map(|ticket| (ticket, Reply::Read { is_possibly_stale })));
+fn reply_to_readers(readers: Vec<Ticket>, freshness: Freshness, ready: &mut Ready) {
+    ready.reads.extend(readers.into_iter().map(|ticket| (ticket, freshness)));
 }
 
 #[cfg(test)]
@@ -660,7 +648,7 @@ mod tests {
         let mut follower = follower();
         let events = vec![(0, called(1, 0, 1)), (0, called(2, 1, 2)), (0, Event::StoreFailed)];
         assert_eq!(play(&mut follower, events), (Some(Effect::Recover), Vec::new()));
-        let (effect, replies) = play(&mut follower, vec![(0, Event::NotRecovered)]);
+        let (effect, replies) = play(&mut follower, vec![(0, Event::StoreFailed)]);
         assert_eq!((effect, replies), (None, vec![(1, Reply::Unable), (2, Reply::Unable)]));
         let (effect, replies) = play(&mut follower, vec![(0, called(3, 0, 1))]);
         assert_eq!((effect, replies), (Some(Effect::Recover), Vec::new()), "the next call tries again");

@@ -10,9 +10,9 @@ use crate::node::logging::Step;
 use crate::process::random;
 use crate::process::state_lock::StateGuard;
 use crate::process::text::count;
-use crate::protocol::follower::{Effect, Event, News, Ready, Reply};
-use crate::protocol::{Change, Incarnation, Slot, Ticket};
-use crate::store::StoreError;
+use crate::protocol::follower::{Effect, Event, Freshness, News, Ready, Reply};
+use crate::protocol::{Change, Consistency, Incarnation, Slot, Ticket};
+use crate::store::{self, StoreError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Condvar;
 use std::sync::atomic::Ordering;
@@ -37,15 +37,14 @@ impl Secondary {
         // The panic hook has logged it. From now on every job fails, and this node is not ready.
         state.is_broken |= stepped.is_err();
         let is_broken = state.is_broken;
-        let Ready { replies, news, effect, ask } = stepped.unwrap_or_default();
-        let is_others = |ticket: Ticket| Some(ticket) != own;
-        let is_read_reply = |reply: &Reply| matches!(reply, Reply::Read { .. });
-        let has_readers = replies.iter().any(|(ticket, reply)| is_read_reply(reply) && is_others(*ticket));
-        let has_calls = effect.as_ref().is_some_and(|(ticket, _)| is_others(*ticket))
-            || replies.iter().any(|(ticket, reply)| !is_read_reply(reply) && is_others(*ticket));
+        let Ready { replies, reads, news, effect, ask } = stepped.unwrap_or_default();
+        let tickets = replies.iter().map(|(ticket, _)| ticket).chain(effect.iter().map(|(ticket, _)| ticket));
+        let has_calls = tickets.copied().any(|ticket| Some(ticket) != own);
+        let has_readers = !reads.is_empty();
         // A call that has become early waits with a timeout only once its thread was woken.
         let is_sooner = state.follower.wake_at().is_some_and(|at| wake_at.is_none_or(|before| at < before)) && !is_read;
         state.replies.extend(replies);
+        state.reads.extend(reads);
         state.effect = effect.or(state.effect.take());
         state.question = ask.or(state.question);
         let status = state.follower.status();
@@ -73,7 +72,6 @@ impl Secondary {
     /// Gives an event that leads to a reply under this ticket to the follower, and carries out the effects of that job.
     /// Gives the reply, and why the store failed, if it did.
     pub(super) fn drive(&self, ticket: Ticket, event: Event) -> (Reply, Option<StoreError>) {
-        let is_reader = matches!(event, Event::Read { .. });
         let mut failure = None;
         self.step_as(Some(ticket), event);
         loop {
@@ -87,14 +85,29 @@ impl Secondary {
                 let done = catch_unwind(AssertUnwindSafe(|| self.carry_out(effect)));
                 let panicked = || Err(StoreError::new("the thread that used it panicked; see the log file"));
                 let event = done.unwrap_or_else(|_| panicked()).unwrap_or_else(|error| {
-                    failure = Some(error);
+                    failure.get_or_insert(error);
                     Event::StoreFailed
                 });
                 self.step_as(Some(ticket), event);
             } else if let Some(reply) = state.replies.remove(&ticket) {
                 return (reply, failure);
-            } else if self.wait(state, if is_reader { &self.readers } else { &self.calls }) {
+            } else if self.wait(state, &self.calls) {
                 self.step_as(Some(ticket), Event::Tick);
+            }
+        }
+    }
+
+    /// Waits until a reader may read what this node shows.
+    pub(super) fn wait_to_read(&self, ticket: Ticket, consistency: Consistency) -> Freshness {
+        self.step(Event::Read { ticket, consistency });
+        loop {
+            let mut state = self.lock();
+            if state.is_broken {
+                return Freshness::PossiblyStale;
+            } else if let Some(freshness) = state.reads.remove(&ticket) {
+                return freshness;
+            } else if self.wait(state, &self.readers) {
+                self.step(Event::Tick);
             }
         }
     }
@@ -113,34 +126,23 @@ impl Secondary {
     }
 
     fn carry_out(&self, effect: Effect) -> Result<Event, StoreError> {
-        match effect {
-            Effect::LookUp(ids) => {
-                let held: Result<Vec<Option<Slot>>, StoreError> = ids.iter().map(|&id| self.store.get(id)).collect();
-                Ok(Event::LookedUp(held?.into_iter().flatten().collect()))
+        let is_recovery = effect == Effect::Recover;
+        let incarnation = || Incarnation::new(random::bits_64());
+        let done = store::carry_out(&*self.store, effect, incarnation, |change| {
+            let began = Instant::now();
+            self.store.change(change)?;
+            if matches!(change, Change::Append(_)) {
+                self.metrics.appended(began.elapsed());
             }
-            Effect::Store(changes) => {
-                for change in changes {
-                    let began = Instant::now();
-                    self.store.change(&change)?;
-                    if matches!(change, Change::Append(_)) {
-                        self.metrics.appended(began.elapsed());
-                    }
-                    self.log_change(&change);
-                }
-                Ok(Event::Stored)
-            }
-            Effect::Note(watermark) => {
-                self.store.note_watermark(watermark)?;
-                Ok(Event::WatermarkNoted)
-            }
-            Effect::Recover => Ok(match self.store.found() {
-                Ok(found) => Event::Recovered(Incarnation::new(random::bits_64()), found),
-                Err(error) => {
-                    log::error!("what this node holds cannot be read: {error}");
-                    Event::NotRecovered
-                }
-            }),
+            self.log_change(change);
+            Ok(())
+        });
+        if let Err(error) = &done
+            && is_recovery
+        {
+            log::error!("what this node holds cannot be read: {error}");
         }
+        done
     }
 
     fn log_change(&self, change: &Change) {

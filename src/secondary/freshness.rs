@@ -5,7 +5,7 @@ use super::lifecycle::Secondary;
 use crate::http::Reply;
 use crate::node::reading::{Log, Reading, Snapshot, not_sure};
 use crate::process::threads;
-use crate::protocol::follower::{self, Event};
+use crate::protocol::follower::{self, Event, Freshness};
 use crate::protocol::{Consistency, Id, ReplicaView};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -23,8 +23,7 @@ impl Log for Secondary {
             }
             state.new_ticket()
         };
-        let (reply, _) = self.drive(ticket, Event::Read { ticket, consistency });
-        let is_possibly_stale = reply != follower::Reply::Read { is_possibly_stale: false };
+        let is_possibly_stale = self.wait_to_read(ticket, consistency) == Freshness::PossiblyStale;
         if is_possibly_stale && consistency == Consistency::Strong {
             return Err(not_sure("the master did not say in time what is decided, or this node does not hold it yet"));
         }

@@ -1,6 +1,6 @@
 //! What a secondary keeps in memory: its follower, and what the threads hand to each other.
 
-use crate::protocol::follower::{Effect, Reply};
+use crate::protocol::follower::{Effect, Freshness, Reply};
 use crate::protocol::{Epoch, Follower, Id, Ticket};
 use std::collections::BTreeMap;
 
@@ -13,6 +13,8 @@ pub(super) struct State {
     pub(super) effect: Option<(Ticket, Effect)>,
     /// Replies that their threads have not taken yet.
     pub(super) replies: BTreeMap<Ticket, Reply>,
+    /// Readers that may read, and that their threads have not taken yet.
+    pub(super) reads: BTreeMap<Ticket, Freshness>,
     /// The question to ask next: what is decided after this id.
     pub(super) question: Option<Id>,
     /// The high watermark that the followers of the log know.
@@ -29,6 +31,7 @@ impl State {
             tickets: 0,
             effect: None,
             replies: BTreeMap::new(),
+            reads: BTreeMap::new(),
             question: None,
             shown: follower.decided(),
             epoch: follower.status().epoch,

@@ -6,9 +6,11 @@
 //!
 //! [`Disk`] keeps all of it through kill -9 and power loss. [`Memory`] keeps it until its process ends.
 
+mod effects;
 mod memory;
 mod sqlite;
 
+pub use effects::carry_out;
 pub use memory::Memory;
 pub use sqlite::{CACHE_BYTES_DEFAULT, DirectoryLock, Disk, Examination, ReadLock};
 

@@ -5,11 +5,11 @@ use super::disk::{Crash, CrashKind, EVERYTHING, IoResult, SimulatedDisk};
 use super::planted_bugs::PlantedBug;
 use super::wire::{Complaint, Content, Packet};
 use super::{Node, World};
-use replicated_log::protocol::follower::{Called, Effect, Event, ForeignMessage, Ready, Reply};
+use replicated_log::protocol::follower::{Called, Effect, Event, ForeignMessage, Freshness, Ready, Reply};
 use replicated_log::protocol::{
     Acknowledgement, Call, Change, Consistency, Decisions, Follower, Id, Incarnation, Slot, Ticket, Time,
 };
-use replicated_log::store::Store;
+use replicated_log::store::carry_out;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -210,8 +210,14 @@ impl<P: SimulatedDisk> World<P> {
         let mut given = Vec::new();
         let mut event = Some(event);
         while let Some(next) = event.take() {
-            let Ready { replies, effect, ask, .. } = self.begin_step(index, next)?;
+            let Ready { replies, reads, effect, ask, .. } = self.begin_step(index, next)?;
             self.look(Node::Secondary(index));
+            for (ticket, freshness) in reads {
+                let acknowledged = self.secondaries[index].readers.remove(&ticket);
+                if let Some(acknowledged) = acknowledged.filter(|_| freshness == Freshness::Complete) {
+                    self.reads_after(Node::Secondary(index), &acknowledged);
+                }
+            }
             for (ticket, reply) in replies {
                 self.answer_from(index, ticket, &reply);
                 given.push((ticket, reply));
@@ -238,12 +244,6 @@ impl<P: SimulatedDisk> World<P> {
         if let Reply::Stored = reply {
             self.secondaries[index].delayed.insert(ticket);
         }
-        if let Reply::Read { is_possibly_stale } = reply {
-            let acknowledged = self.secondaries[index].readers.remove(&ticket);
-            if let Some(acknowledged) = acknowledged.filter(|_| !is_possibly_stale) {
-                self.reads_after(Node::Secondary(index), &acknowledged);
-            }
-        }
         if let Some(answer) = answer_of(reply.clone()) {
             self.secondaries[index].waiting.remove(&ticket);
             for packet in self.wire.iter_mut().filter(|packet| packet.member == index) {
@@ -252,44 +252,45 @@ impl<P: SimulatedDisk> World<P> {
         }
     }
 
-    fn carry_out_at(&mut self, index: usize, effect: Effect, io_result: IoResult, changes_max: usize) -> Option<Event> {
+    /// Does what the follower asks for, as far as the disk does. Returns `None` if the process ends meanwhile.
+    fn carry_out_at(
+        &mut self,
+        index: usize,
+        mut effect: Effect,
+        io_result: IoResult,
+        changes_max: usize,
+    ) -> Option<Event> {
+        let incarnation = (effect == Effect::Recover).then(|| self.new_incarnation(index));
         let planted = self.planted;
         let Secondary { disk, disk_failed, unwritten, .. } = &mut self.secondaries[index];
-        let store = disk.store();
-        Some(match effect {
-            Effect::LookUp(ids) => {
-                let held = ids.into_iter().filter_map(|id| store.get(id).expect("readable"));
-                Event::LookedUp(held.collect())
+        let (mut fails, mut ends) = (false, false);
+        if let Effect::Store(changes) = &mut effect {
+            let append = changes.iter().position(|change| matches!(change, Change::Append(_)));
+            fails = *disk_failed || (append.is_some() && io_result != IoResult::Good);
+            ends = !fails && changes_max < usize::MAX;
+            if planted == Some(PlantedBug::EnteredBeforeDropped)
+                && matches!(changes[..], [Change::DropFrom(_), Change::Enter(_), ..])
+            {
+                changes.swap(0, 1);
             }
-            Effect::Store(changes) => {
-                let append = changes.iter().position(|change| matches!(change, Change::Append(_)));
-                if *disk_failed || (append.is_some() && io_result != IoResult::Good) {
-                    // The disk may hold a part of the changes.
-                    write(store, changes, planted, append.filter(|_| !*disk_failed).unwrap_or(0));
-                    *disk_failed |= io_result == IoResult::Failed;
-                    return Some(Event::StoreFailed);
-                }
+            if fails {
+                // The disk may hold a part of the changes.
+                changes.truncate(append.filter(|_| !*disk_failed).unwrap_or(0));
+                *disk_failed |= io_result == IoResult::Failed;
+            } else {
+                changes.truncate(changes_max);
                 if planted == Some(PlantedBug::AcknowledgedBeforeDurable) {
                     *unwritten = changes.iter().find_map(|change| match change {
                         Change::Append(slots) => Some(slots[0].id()),
                         _ => None,
                     });
                 }
-                write(store, changes, planted, changes_max);
-                if changes_max < usize::MAX {
-                    return None;
-                }
-                Event::Stored
             }
-            Effect::Note(watermark) => {
-                store.note_watermark(watermark).expect("writable");
-                Event::WatermarkNoted
-            }
-            Effect::Recover => {
-                let found = store.found().expect("readable");
-                Event::Recovered(self.new_incarnation(index), found)
-            }
-        })
+        }
+        let store = disk.store();
+        let done = carry_out(store, effect, || incarnation.expect("a recovery"), |change| store.change(change));
+        let done = done.expect("the disk works");
+        (!ends).then_some(if fails { Event::StoreFailed } else { done })
     }
 
     /// Gives a secondary a bare message of a master that is not ours. From then on it shows a log that is not ours.
@@ -339,14 +340,4 @@ fn answer_of(reply: Reply) -> Option<Result<Acknowledgement, Complaint>> {
         Reply::Unable => Some(Err(Complaint::Unable)),
         _ => None,
     }
-}
-
-/// Makes changes, up to so many.
-fn write(store: &dyn Store, mut changes: Vec<Change>, planted: Option<PlantedBug>, changes_max: usize) {
-    if planted == Some(PlantedBug::EnteredBeforeDropped)
-        && matches!(changes[..], [Change::DropFrom(_), Change::Enter(_), ..])
-    {
-        changes.swap(0, 1);
-    }
-    changes.iter().take(changes_max).for_each(|change| store.change(change).expect("writable"));
 }

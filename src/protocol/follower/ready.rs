@@ -37,12 +37,10 @@ pub enum Event {
     Stored,
     /// [`Effect::Note`]: the high watermark is noted.
     WatermarkNoted,
-    /// The store failed to carry out an effect. It may hold a part of it.
+    /// The store failed to carry out the effect. It may hold a part of it.
     StoreFailed,
     /// [`Effect::Recover`]: what the store holds, and a new incarnation.
     Recovered(Incarnation, Found),
-    /// [`Effect::Recover`]: the store cannot be read.
-    NotRecovered,
     /// Time has passed; see [`super::Follower::wake_at`].
     Tick,
 }
@@ -88,8 +86,10 @@ pub enum Consistency {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[must_use = "effects have to be carried out"]
 pub struct Ready {
-    /// Answer these.
+    /// Answer these calls, foreign messages and answers of the master.
     pub replies: Vec<(Ticket, Reply)>,
+    /// Answer these readers: they may read what this node shows now.
+    pub reads: Vec<(Ticket, Freshness)>,
     /// What an operator may want to know.
     pub news: Vec<News>,
     /// Do this to the store, then report its event, or [`Event::StoreFailed`]. One effect is under way at a time. It is
@@ -109,11 +109,11 @@ pub enum Effect {
     Store(Vec<Change>),
     /// Note this high watermark, so that what a reader saw survives the process.
     Note(Watermark),
-    /// Read again what it holds. If that fails, report [`Event::NotRecovered`].
+    /// Read again what it holds.
     Recover,
 }
 
-/// The answer to the holder of a ticket.
+/// The answer to the holder of a ticket that is no reader.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Reply {
     /// To a call: everything is durable, and the artificial delay begins. The owner may free what the call carried.
@@ -131,15 +131,19 @@ pub enum Reply {
     ForeignStored(Id),
     /// To a foreign message: it was not taken.
     ForeignRefused(ForeignRefusal),
-    /// To a reader: it may read what this node shows now.
-    Read {
-        /// Whether this node may lack an acknowledged message.
-        is_possibly_stale: bool,
-    },
     /// To the master's answer: its decisions are taken over.
     Learned,
     /// To the master's answer: it is stale, and changes nothing.
     NotLearned(StaleReply),
+}
+
+/// What a reader may conclude from what this node shows.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Freshness {
+    /// No message is missing that the consistency of the read asks for.
+    Complete,
+    /// This node may lack an acknowledged message.
+    PossiblyStale,
 }
 
 /// Why a foreign message was not taken.
