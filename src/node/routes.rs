@@ -71,6 +71,9 @@ struct Route {
     allow: &'static str,
     /// The path as it is sent, because no node decodes it. `{name}` stands for one non-empty part.
     path: &'static str,
+    /// The bytes of the path before `{name}`, and after it, if it has such a part. Every request is compared with every
+    /// route.
+    fixed_bytes: Option<(usize, usize)>,
     guard: Guard,
     endpoint: Endpoint,
     #[cfg_attr(not(test), expect(dead_code, reason = "the tests compare openapi.json and docs/api.md with it"))]
@@ -152,15 +155,26 @@ const fn route(
     endpoint: Endpoint,
     summary: &'static str,
 ) -> Route {
-    Route { method, allow, path, guard, endpoint, summary }
+    Route { method, allow, path, fixed_bytes: around_parameter(path.as_bytes()), guard, endpoint, summary }
+}
+
+const fn around_parameter(path: &[u8]) -> Option<(usize, usize)> {
+    let (mut begin, mut end) = (0, path.len());
+    while begin < path.len() && path[begin] != b'{' {
+        begin += 1;
+    }
+    while end > begin && path[end - 1] != b'}' {
+        end -= 1;
+    }
+    if begin < end { Some((begin, path.len() - end)) } else { None }
 }
 
 impl Route {
     /// The part of a path that stands for `{name}`, or `""` for a route without one. `None` if the path is another
     /// route's.
     fn parameter<'path>(&self, path: &'path str) -> Option<&'path str> {
-        let Some((before, rest)) = self.path.split_once('{') else { return (path == self.path).then_some("") };
-        let (_, after) = rest.split_once('}')?;
+        let Some((before, after)) = self.fixed_bytes else { return (path == self.path).then_some("") };
+        let (before, after) = (&self.path[..before], &self.path[self.path.len() - after..]);
         let part = path.strip_prefix(before)?.strip_suffix(after)?;
         (!part.is_empty() && !part.contains('/')).then_some(part)
     }
@@ -180,9 +194,16 @@ fn at(path: &str) -> impl Iterator<Item = (&'static Route, &str)> {
     ROUTES.iter().filter_map(move |route| Some((route, route.parameter(path)?)))
 }
 
+/// The route of a request, on all nodes, with the parameter in its path.
+fn find(exchange: &Exchange) -> Option<(&'static Route, &str)> {
+    let (method, path) = (exchange.method(), exchange.path());
+    let mut of_method = ROUTES.iter().filter(|route| route.method == method);
+    of_method.find_map(|route| Some((route, route.parameter(path)?)))
+}
+
 /// The endpoint that a request names, whether or not [`admit`] lets it in.
 pub(crate) fn endpoint(exchange: &Exchange) -> Option<Endpoint> {
-    at(exchange.path()).find(|(route, _)| route.method == exchange.method()).map(|(route, _)| route.endpoint)
+    find(exchange).map(|(route, _)| route.endpoint)
 }
 
 /// Checks whether a request may use a route. Gives its endpoint, which may be one of another role, and the parameter in
@@ -192,11 +213,10 @@ pub(crate) fn endpoint(exchange: &Exchange) -> Option<Endpoint> {
 /// With the reply that refuses the request: its client may not use the route, or the path or the method does not exist.
 /// A client learns that a path lacks a method only if it may use one of the methods that the path has.
 pub(crate) fn admit(exchange: &Exchange, access: &Access, role: Role) -> Result<(Endpoint, String), Reply> {
-    let path = exchange.path();
-    let found = at(path).find(|(route, _)| route.method == exchange.method());
+    let found = find(exchange);
     let guard = match found {
         Some((route, _)) => route.guard,
-        None => at(path).map(|(route, _)| route.guard).min().unwrap_or(Open),
+        None => at(exchange.path()).map(|(route, _)| route.guard).min().unwrap_or(Open),
     };
     access.admit(exchange, guard)?;
     found.map(|(route, parameter)| (route.endpoint, parameter.to_owned())).ok_or_else(|| refuse(exchange, role))

@@ -25,11 +25,11 @@
 //!
 
 mod idempotency;
+mod liveness;
 mod membership;
 mod progress;
 mod ready;
 mod scheduler;
-mod secondaries;
 mod view;
 mod writes;
 

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `leader` | what becomes of a write, from its post to its publication: read this first |
 //! | `leader/ready` | the events and effects of a leader: the contract with its owner |
-//! | `leader/secondaries` | how secondaries join, catch up, are lost, and leave |
+//! | `leader/liveness` | what happens when a secondary stops answering; how one joins, catches up, and leaves |
 //! | `leader/scheduler` | when a round begins, and what it carries |
 //! | `leader/progress` | what the leader knows of one secondary, and what it does about it next |
 //! | `leader/membership` | the secondaries, and how they together meet a write concern |

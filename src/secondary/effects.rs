@@ -4,7 +4,7 @@
 //! out the effects of its job, so the thread that received a call stores it.
 
 use super::lifecycle::Secondary;
-use super::state::State;
+use super::state::{Next, State};
 use crate::node::ids::{id_range, id_ranges};
 use crate::node::logging::Step;
 use crate::process::random;
@@ -25,11 +25,13 @@ impl Secondary {
 
     /// Gives an event to the follower, hands its effects and replies to their threads, and logs what has happened.
     pub(super) fn step(&self, event: Event) {
-        self.step_as(None, event);
+        let own = self.step_as(None, event);
+        debug_assert_eq!(own, None);
     }
 
-    /// As [`step`](Secondary::step), by the thread that holds this ticket: it needs no waking.
-    fn step_as(&self, own: Option<Ticket>, event: Event) {
+    /// As [`step`](Secondary::step), by the thread that holds this ticket: what it has to do next is given to it at
+    /// once.
+    fn step_as(&self, own: Option<Ticket>, event: Event) -> Option<Next> {
         let is_read = matches!(event, Event::Read { .. });
         let mut state = self.lock();
         let wake_at = state.follower.wake_at();
@@ -38,18 +40,23 @@ impl Secondary {
         state.is_broken |= stepped.is_err();
         let is_broken = state.is_broken;
         let Ready { replies, reads, news, effect, ask } = stepped.unwrap_or_default();
-        let tickets = replies.iter().map(|(ticket, _)| ticket).chain(effect.iter().map(|(ticket, _)| ticket));
-        let has_calls = tickets.copied().any(|ticket| Some(ticket) != own);
-        let has_readers = !reads.is_empty();
+        let (mut own_next, mut has_calls, has_readers) = (None, false, !reads.is_empty());
+        let replies = replies.into_iter().map(|(ticket, reply)| (ticket, Next::Return(reply)));
+        for (ticket, next) in replies.chain(effect.map(|(ticket, effect)| (ticket, Next::CarryOut(effect)))) {
+            if Some(ticket) == own {
+                own_next = Some(next);
+            } else {
+                state.next.insert(ticket, next);
+                has_calls = true;
+            }
+        }
         // A call that has become early waits with a timeout only once its thread was woken.
         let is_sooner = state.follower.wake_at().is_some_and(|at| wake_at.is_none_or(|before| at < before)) && !is_read;
-        state.replies.extend(replies);
         state.reads.extend(reads);
-        state.effect = effect.or(state.effect.take());
         state.question = ask.or(state.question);
-        let status = state.follower.status();
-        let is_more_shown = status.decided > std::mem::replace(&mut state.shown, status.decided);
-        let is_new_epoch = status.epoch != std::mem::replace(&mut state.epoch, status.epoch);
+        let (decided, epoch) = (state.follower.decided(), state.follower.epoch());
+        let is_more_shown = decided > std::mem::replace(&mut state.shown, decided);
+        let is_new_epoch = epoch != std::mem::replace(&mut state.epoch, epoch);
         drop(state);
         if has_calls || is_sooner || is_broken {
             self.calls.notify_all();
@@ -61,39 +68,46 @@ impl Secondary {
             self.questions.notify_one();
         }
         if is_new_epoch {
-            self.log.set_epoch(status.epoch);
+            self.log.set_epoch(epoch);
         }
         if is_more_shown {
-            self.reading.following.show(status.decided);
+            self.reading.following.show(decided);
         }
         news.into_iter().for_each(|news| self.report(&news));
+        own_next
     }
 
     /// Gives an event that leads to a reply under this ticket to the follower, and carries out the effects of that job.
     /// Gives the reply, and why the store failed, if it did.
     pub(super) fn drive(&self, ticket: Ticket, event: Event) -> (Reply, Option<StoreError>) {
         let mut failure = None;
-        self.step_as(Some(ticket), event);
+        let mut next = self.step_as(Some(ticket), event);
         loop {
-            let mut state = self.lock();
-            if state.is_broken {
-                return (Reply::Unable, failure);
-            }
-            if let Some(effect) = state.effect_of(ticket) {
-                drop(state);
-                // The panic hook has logged it. The job must end, because other jobs wait for it.
-                let done = catch_unwind(AssertUnwindSafe(|| self.carry_out(effect)));
-                let panicked = || Err(StoreError::new("the thread that used it panicked; see the log file"));
-                let event = done.unwrap_or_else(|_| panicked()).unwrap_or_else(|error| {
-                    failure.get_or_insert(error);
-                    Event::StoreFailed
-                });
-                self.step_as(Some(ticket), event);
-            } else if let Some(reply) = state.replies.remove(&ticket) {
-                return (reply, failure);
-            } else if self.wait(state, &self.calls) {
-                self.step_as(Some(ticket), Event::Tick);
-            }
+            next = match next {
+                Some(Next::Return(reply)) => return (reply, failure),
+                Some(Next::CarryOut(effect)) => {
+                    // The panic hook has logged it. The job must end, because other jobs wait for it.
+                    let done = catch_unwind(AssertUnwindSafe(|| self.carry_out(effect)));
+                    let panicked = || Err(StoreError::new("the thread that used it panicked; see the log file"));
+                    let event = done.unwrap_or_else(|_| panicked()).unwrap_or_else(|error| {
+                        failure.get_or_insert(error);
+                        Event::StoreFailed
+                    });
+                    self.step_as(Some(ticket), event)
+                }
+                None => {
+                    let mut state = self.lock();
+                    if state.is_broken {
+                        return (Reply::Unable, failure);
+                    }
+                    let handed_over = state.next.remove(&ticket);
+                    if handed_over.is_none() && self.wait(state, &self.calls) {
+                        self.step_as(Some(ticket), Event::Tick)
+                    } else {
+                        handed_over
+                    }
+                }
+            };
         }
     }
 

@@ -9,10 +9,8 @@ use std::collections::BTreeMap;
 pub(super) struct State {
     pub(super) follower: Follower,
     tickets: u64,
-    /// The effect that the holder of this ticket has to carry out.
-    pub(super) effect: Option<(Ticket, Effect)>,
-    /// Replies that their threads have not taken yet.
-    pub(super) replies: BTreeMap<Ticket, Reply>,
+    /// What the holders of tickets do next, until their threads take it.
+    pub(super) next: BTreeMap<Ticket, Next>,
     /// Readers that may read, and that their threads have not taken yet.
     pub(super) reads: BTreeMap<Ticket, Freshness>,
     /// The question to ask next: what is decided after this id.
@@ -25,12 +23,20 @@ pub(super) struct State {
     pub(super) is_broken: bool,
 }
 
+/// What the thread that holds a ticket does next.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Next {
+    /// Carry out the effect, and report it.
+    CarryOut(Effect),
+    /// Return the reply. The job is over, or begins its artificial delay.
+    Return(Reply),
+}
+
 impl State {
     pub(super) fn new(follower: Follower) -> State {
         State {
             tickets: 0,
-            effect: None,
-            replies: BTreeMap::new(),
+            next: BTreeMap::new(),
             reads: BTreeMap::new(),
             question: None,
             shown: follower.decided(),
@@ -44,10 +50,5 @@ impl State {
     pub(super) fn new_ticket(&mut self) -> Ticket {
         self.tickets += 1;
         Ticket(self.tickets)
-    }
-
-    /// Takes the effect that the holder of a ticket has to carry out.
-    pub(super) fn effect_of(&mut self, ticket: Ticket) -> Option<Effect> {
-        self.effect.take_if(|(holder, _)| *holder == ticket).map(|(_, effect)| effect)
     }
 }

@@ -7,8 +7,20 @@
 //! | `ballast` | space for refusals on a full disk, see [`ballast`] |
 //! | `lock` | held by the process that uses the directory, and names it |
 //!
-//! An append is one transaction and one sync, of the write-ahead log. [`checkpointer`] moves that log into the database
-//! beside the appends.
+//! # What is synced, and when
+//!
+//! | What | Sync | By |
+//! |---|---|---|
+//! | a round of messages, a refusal, an epoch, the list of secondaries | of the write-ahead log, one per transaction, before the operation returns | `Disk::write` |
+//! | the high watermark | none before it is shown: the watermark file is written, which survives the end of the process | `Disk::set_record` |
+//! | the watermark file | every second, when the node is idle, at a stop, and before the end of the log is dropped | [`checkpointer`], `Disk::close`, `Disk::drop_from` |
+//! | the database | whenever the write-ahead log is moved into it: after about 4 MiB, and when the node is idle | [`checkpointer`] |
+//! | the directory | when its files are made, and when one is replaced | [`files`], [`directory_lock`] |
+//! | all of it | at every start, because a killed process may have left it in the page cache only | `Disk::open_alone` |
+//!
+//! A sync that fails latches the store: nothing is written any more until a restart has found out what is on disk.
+//!
+//! # What is checked
 //!
 //! SQLite repairs nothing, and takes a damaged end of its write-ahead log for the end of the log. So each slot has a
 //! checksum that each read checks, ids must follow each other, and the watermark file shows if the end is missing.

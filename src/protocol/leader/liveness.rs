@@ -1,4 +1,5 @@
-//! Secondaries: how they join, catch up, are lost, and leave.
+//! Secondaries that come and go: what happens when one stops answering, how it catches up and is back, and how it leaves
+//! for good.
 
 use super::Leader;
 use super::writes::Write;
