@@ -182,7 +182,7 @@ impl Follower {
         let replica = Replica::recovered(incarnation, found);
         Follower {
             settings,
-            released: Released::at_start(replica.epoch(), replica.last()),
+            released: Released::at_start(replica.status().epoch, replica.last()),
             replica,
             arriving: 0,
             early: Vec::new(),
@@ -210,12 +210,6 @@ impl Follower {
     #[must_use]
     pub fn last(&self) -> Id {
         self.replica.last()
-    }
-
-    /// The latest epoch that this node knows.
-    #[must_use]
-    pub fn epoch(&self) -> Epoch {
-        self.replica.epoch()
     }
 
     /// The high watermark that this node knows: what is committed up to it is visible here.
@@ -563,7 +557,7 @@ impl Follower {
             panic!("the store is not being read again")
         };
         self.replica = Replica::recovered(incarnation, found);
-        self.released = Released::at_start(self.replica.epoch(), self.replica.last());
+        self.released = Released::at_start(self.replica.status().epoch, self.replica.last());
         self.is_unsure = false;
         if has_failed {
             self.fail_jobs(Some(ticket), ready);

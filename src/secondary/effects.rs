@@ -11,7 +11,7 @@ use crate::process::random;
 use crate::process::state_lock::StateGuard;
 use crate::process::text::count;
 use crate::protocol::follower::{Effect, Event, Freshness, News, Ready, Reply};
-use crate::protocol::{Change, Consistency, Incarnation, Slot, Ticket};
+use crate::protocol::{Change, Consistency, Incarnation, ReplicaStatus, Slot, Ticket};
 use crate::store::{self, StoreError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Condvar;
@@ -54,7 +54,7 @@ impl Secondary {
         let is_sooner = state.follower.wake_at().is_some_and(|at| wake_at.is_none_or(|before| at < before)) && !is_read;
         state.reads.extend(reads);
         state.question = ask.or(state.question);
-        let (decided, epoch) = (state.follower.decided(), state.follower.epoch());
+        let ReplicaStatus { decided, epoch, .. } = state.follower.status();
         let is_more_shown = decided > std::mem::replace(&mut state.shown, decided);
         let is_new_epoch = epoch != std::mem::replace(&mut state.epoch, epoch);
         drop(state);

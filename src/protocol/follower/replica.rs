@@ -250,11 +250,6 @@ impl Replica {
         self.last
     }
 
-    /// The latest epoch that this node knows.
-    pub(super) fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-
     /// The high watermark that this node knows: what is committed up to it is visible here.
     pub(super) fn decided(&self) -> Id {
         self.decided
