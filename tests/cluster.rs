@@ -339,17 +339,6 @@ fn a_bare_message_is_refused_once_a_master_of_ours_is_known() {
 }
 
 #[test]
-fn a_secondary_sends_writers_to_the_master() {
-    let cluster = Cluster::start(&["0"]);
-    cluster.post("known by now");
-    for target in ["/messages", "/messages?w=2&timeout=10"] {
-        let reply = post(&cluster.secondaries[0].url(target), &json!({ "message": "misdirected" }));
-        assert_eq!(reply.status, 307);
-        assert_eq!(reply.location, Some(format!("http://127.0.0.1:{}{target}", cluster.master.port)));
-    }
-}
-
-#[test]
 fn a_write_can_be_followed_through_the_logs() {
     let mut cluster = Cluster::start(&["0", "0"]);
     cluster.post("one");

@@ -12,6 +12,7 @@ use crate::master::MasterSettings;
 use crate::node::access::Access;
 use crate::node::hosts::Hosts;
 use crate::node::logging::LogSettings;
+use crate::node::origins::Origins;
 use crate::node::reading::FollowLimits;
 use crate::node::settings::CommonSettings;
 use crate::process::budget::Budget;
@@ -43,6 +44,8 @@ const MASTER: &[Row] = table! {
         "Healthy nodes, the master included, without which no writes are taken.";
     "idempotency-keys" "NUMBER" Whole(1, 100_000_000), "100000",
         "Idempotency keys that the master knows, the latest ones; each takes some 200 bytes of memory.";
+    "ack-timeout" "SECONDS" Seconds(0.0), "0",
+        "Seconds that a message waits for missing nodes unless it says otherwise; 0 to refuse it at once.";
     "heartbeat-interval" "SECONDS" Seconds(0.05), "1",
         "Seconds between two health checks of a secondary; after three without an answer it is unhealthy.";
     "replication-timeout" "SECONDS" Seconds(0.01), "30", "Seconds to wait for the acknowledgement of a secondary.";
@@ -62,6 +65,10 @@ const SECONDARY: &[Row] = table! {
     "port" "PORT" Whole(0, 65_535), "5001", "Port to listen on.", ["SECONDARY_PORT", "PORT"];
     "host" "HOST" Other, "localhost", "Host under which the master reaches this node.", ["SECONDARY_HOST"];
     "master-url" "URL" Other, "none; the master knows this node", "Address of the master, to register there.";
+    "forward" "0 or 1" Switch, "1",
+        "Pass posts on to the master and give back its replies; 0 to redirect their clients instead.";
+    "public-url" "URL" Other, "the address that this node knows",
+        "Address under which clients reach the master, for redirects.";
     "replication-delay" "SECONDS" Seconds(0.0), "0",
         "Artificial delay before an acknowledgement, in seconds; DELAY_MS gives it in milliseconds.";
     "max-bodies-bytes" "BYTES" Other, "100663296",
@@ -96,6 +103,9 @@ const COMMON: &[Row] = table! {
     "allow-hosts" "NAMES" Other, "none",
         "Names beside IP addresses, localhost and names without a dot under which this node is served without a token, \
          separated by commas; *.example.org for all below.";
+    "allow-origin" "ORIGINS" Other, "none",
+        "Sites whose pages may use this node from a browser, such as https://app.example.org, separated by commas; * for \
+         all.";
     "insecure" "0 or 1" Switch, "0",
         "Listen without a cluster token on an address that others reach: any of them can change the cluster.";
     "enable-faults" "0 or 1" Switch, "0",
@@ -182,6 +192,7 @@ impl MasterFlags {
             replication_timeout: reader.seconds("replication-timeout"),
             heartbeat: reader.seconds("heartbeat-interval"),
             write_concern: reader.value("write-concern", Copies::parse),
+            ack_timeout: reader.seconds("ack-timeout"),
             quorum: reader.optional("quorum", |text| match text.parse() {
                 Ok(nodes) if nodes > 0 => Ok(nodes),
                 _ => Err(format!("\"{}\" must be a number of nodes from 1", text.escape_debug())),
@@ -211,8 +222,25 @@ impl SecondaryFlags {
             None => reader.variable_alone("DELAY_MS", |text| seconds(text, 0.001, 0.0)).unwrap_or_default(),
         };
         let master_url = reader.optional("master-url", NodeUrl::parse);
-        reader.finish(SecondarySettings { common, host, master_url, delay })
+        let forward = reader.switch("forward");
+        let public_url = reader.optional("public-url", public_url);
+        reader.finish(SecondarySettings { common, host, master_url, forward, public_url, delay })
     }
+}
+
+/// Reads an address for clients: it may be that of a proxy, with TLS and a path.
+fn public_url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_url = rest.is_some_and(|rest| {
+        !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic()) && !rest.contains(['?', '#', '@'])
+    });
+    if is_url {
+        return Ok(text.trim_end_matches('/').to_owned());
+    }
+    Err(format!(
+        "\"{}\" must be a URL without a query, such as http://localhost:5000 or https://log.example.org",
+        text.escape_debug()
+    ))
 }
 
 fn common(reader: &mut Reader<'_>, port: u16, name: &str, log_file: &str, body_bytes_max: usize) -> CommonSettings {
@@ -228,6 +256,7 @@ fn common(reader: &mut Reader<'_>, port: u16, name: &str, log_file: &str, body_b
         cluster: token(reader, "cluster-token-file", "CLUSTER_TOKEN"),
         client: token(reader, "client-token-file", "CLIENT_TOKEN"),
         hosts: reader.optional("allow-hosts", Hosts::parse).unwrap_or_default(),
+        origins: reader.optional("allow-origin", Origins::parse).unwrap_or_default(),
     };
     if access.client.is_some() && access.cluster.is_none() {
         let why = "there is a CLIENT_TOKEN and no CLUSTER_TOKEN: nodes and clients could not be distinguished";

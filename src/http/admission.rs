@@ -18,6 +18,17 @@ pub(super) enum Framing {
     Ambiguous,
 }
 
+/// Headers that a request may have once. Of two lines one would be ignored.
+const SINGLE: [&str; 7] = [
+    "Authorization",
+    "Content-Encoding",
+    "Content-Type",
+    "Idempotency-Key",
+    "Last-Event-ID",
+    "Origin",
+    "Sec-Fetch-Site",
+];
+
 /// Examines a head.
 ///
 /// # Errors
@@ -37,13 +48,53 @@ fn check_target(request: &Request, limits: &Limits) -> Result<(), Reply> {
             &format!("the request target has {} bytes; at most {} are taken", target.len(), limits.target_bytes_max),
         ));
     }
-    if !target.starts_with('/') || target.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
-        return Err(Reply::problem(400, "the request target must be a path, such as /messages"));
+    let is_text = !target.bytes().any(|byte| byte <= b' ' || byte == 0x7f);
+    let is_asterisk = target == "*" && *request.method() == tiny_http::Method::Options;
+    if !is_text || !(is_asterisk || split_target(target).is_some()) {
+        return Err(Reply::problem(
+            400,
+            "the request target must be a path, such as /messages, or http:// with a host and a path",
+        ));
     }
     if *request.http_version() < HTTPVersion(1, 0) {
         return Err(Reply::problem(400, "this server speaks HTTP/1.1 and HTTP/1.0"));
     }
     Ok(())
+}
+
+/// The host in an absolute target (RFC 9112, section 3.2.2), and the path with its query. `None` if the target is neither
+/// that nor a path.
+pub(super) fn split_target(target: &str) -> Option<(Option<&str>, &str)> {
+    if target.starts_with('/') {
+        return Some((None, target));
+    }
+    let scheme_bytes = ["http://", "https://"].iter().map(|scheme| scheme.len()).find(|&bytes| {
+        target.get(..bytes).is_some_and(|scheme| matches!(&*scheme.to_ascii_lowercase(), "http://" | "https://"))
+    })?;
+    let rest = &target[scheme_bytes..];
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    match path {
+        "" => Some((Some(authority), "/")),
+        path if path.starts_with('/') => Some((Some(authority), path)),
+        _ => None,
+    }
+}
+
+/// Whether the client offers another protocol. The offer is ignored (RFC 9110, section 7.8), but the library gives such
+/// a request the bare connection as its body, and reads nothing after it.
+pub(super) fn offers_upgrade(request: &Request) -> bool {
+    connection_says(request, "upgrade")
+}
+
+/// Whether the library reads no other request of the connection.
+pub(super) fn is_last(request: &Request) -> bool {
+    let is_old = *request.http_version() == HTTPVersion(1, 0);
+    connection_says(request, "close") || offers_upgrade(request) || (is_old && !connection_says(request, "keep-alive"))
+}
+
+/// As the library looks for it: in the first line only, and anywhere in it.
+fn connection_says(request: &Request, word: &str) -> bool {
+    values(request, "Connection").next().is_some_and(|value| value.to_ascii_lowercase().contains(word))
 }
 
 /// Whether the head is no longer than it may be.
@@ -79,15 +130,19 @@ fn check_headers(request: &Request, limits: &Limits) -> Result<(), Reply> {
             return Err(Reply::problem(400, &format!("the header {name} has a control character in its value")));
         }
     }
-    if values(request, "Connection").any(|value| value.to_ascii_lowercase().contains("upgrade")) {
-        return Err(Reply::problem(400, "this server does not upgrade connections to another protocol"));
+    match SINGLE.iter().find(|name| values(request, name).nth(1).is_some()) {
+        Some(name) => Err(Reply::problem(400, &format!("the request has more than one {name} header"))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn check_host(request: &Request) -> Result<(), Reply> {
     let hosts: Vec<&str> = values(request, "Host").collect();
     let usable = |host: &str| !host.is_empty() && !host.contains(['@', ',', '/', ' ', '\t']);
+    let authority = split_target(request.url()).and_then(|(authority, _)| authority);
+    if let Some(wrong) = authority.filter(|authority| !usable(authority)) {
+        return Err(Reply::problem(400, &format!("\"{}\" is not a host", wrong.escape_debug())));
+    }
     match hosts.as_slice() {
         [host] if usable(host) => Ok(()),
         [] if *request.http_version() == HTTPVersion(1, 0) => Ok(()),
@@ -105,6 +160,11 @@ fn framing(request: &Request, limits: &Limits) -> Result<Framing, Reply> {
         ([], [length]) => content_length(length, limits),
         ([], _) => Err(Reply::problem(400, "the request has more than one Content-Length header")),
         ([encoding], []) if encoding.eq_ignore_ascii_case("chunked") => match request.http_version() {
+            // The library leaves the chunks of such a request as they are.
+            _ if offers_upgrade(request) => Err(Reply::problem(
+                411,
+                "with an offer to upgrade, this server takes no chunks; send a Content-Length, or make no offer",
+            )),
             HTTPVersion(1, 1) => Ok(Framing::Chunked),
             _ => Err(Reply::problem(400, "HTTP/1.0 has no transfer encodings; send a Content-Length")),
         },

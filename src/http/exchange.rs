@@ -8,18 +8,24 @@
 //! reply whose client takes no more of it for now goes on elsewhere, and threads that do nothing else skip bodies.
 
 use super::acceptor::Acceptor;
-use super::admission::Framing;
+use super::admission::{self, Framing};
 use super::edge::{Edge, Figures};
 use super::reply::{self, Reply};
 use super::sending::{Sending, carry};
 use super::unread::{count_leaked, must_leak, skip};
-use std::io::{self, Write};
+use crate::wire::escapes;
+use std::borrow::Cow;
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tiny_http::{Header, Request, Response};
 
 /// Bodies up to this size have arrived with the head: the library reads them before it hands the request over.
 pub(super) const BODY_READ_AHEAD: usize = 1_024;
+
+/// How long before the library gives up a silent connection a reply says that it ends.
+const LATE_MARGIN: Duration = Duration::from_millis(500);
 
 /// Fewer replies than this are not worth another thread.
 const REPLIES_PER_THREAD_MIN: usize = 16;
@@ -35,6 +41,8 @@ pub(crate) enum Method {
     Put,
     /// DELETE.
     Delete,
+    /// OPTIONS.
+    Options,
     /// A method of HTTP that nothing here answers to.
     Other,
     /// Not a method of HTTP.
@@ -49,6 +57,9 @@ pub(crate) struct Exchange {
     pub(super) body_consumed: bool,
     /// Something of the body was read.
     pub(super) body_begun: bool,
+    arrived: Instant,
+    /// Headers that every reply to it has.
+    pub(super) reply_headers: Vec<(&'static str, String)>,
     pub(super) acceptor: Arc<Acceptor>,
 }
 
@@ -56,7 +67,15 @@ impl Exchange {
     pub(super) fn new(request: Request, framing: Framing, acceptor: Arc<Acceptor>) -> Exchange {
         let body_consumed = matches!(framing, Framing::Absent | Framing::Length(0));
         acceptor.answering();
-        Exchange { request: Some(request), framing, body_consumed, body_begun: false, acceptor }
+        Exchange {
+            request: Some(request),
+            framing,
+            body_consumed,
+            body_begun: false,
+            arrived: Instant::now(),
+            reply_headers: Vec::new(),
+            acceptor,
+        }
     }
 
     fn request(&self) -> &Request {
@@ -69,6 +88,7 @@ impl Exchange {
             tiny_http::Method::Post => Method::Post,
             tiny_http::Method::Put => Method::Put,
             tiny_http::Method::Delete => Method::Delete,
+            tiny_http::Method::Options => Method::Options,
             // One of HTTP that the library does not know.
             tiny_http::Method::NonStandard(name) if name.as_str() == "QUERY" => Method::Other,
             tiny_http::Method::NonStandard(_) => Method::Unknown,
@@ -78,32 +98,53 @@ impl Exchange {
 
     /// What is asked for, as sent: path and query.
     pub(crate) fn target(&self) -> &str {
-        self.request().url()
+        let target = self.request().url();
+        admission::split_target(target).map_or(target, |(_, path)| path)
     }
 
-    /// The target before the question mark, as sent: it is never decoded.
-    pub(crate) fn path(&self) -> &str {
+    /// The target before the question mark, decoded as far as [`escapes::normalise_path`] does.
+    pub(crate) fn path(&self) -> Cow<'_, str> {
         let target = self.target();
-        target.split_once('?').map_or(target, |(path, _)| path)
+        escapes::normalise_path(target.split_once('?').map_or(target, |(path, _)| path))
     }
 
-    /// The value of a query parameter, as sent.
-    pub(crate) fn query(&self, name: &str) -> Option<&str> {
-        let (_, query) = self.request().url().split_once('?')?;
-        let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+    /// The host that the client asks for.
+    pub(crate) fn host(&self) -> Option<&str> {
+        let authority = admission::split_target(self.request().url()).and_then(|(authority, _)| authority);
+        authority.or_else(|| self.header("Host"))
+    }
+
+    /// The value of a query parameter.
+    pub(crate) fn query(&self, name: &str) -> Option<String> {
+        let (_, value) = self.query_pairs().find(|(key, _)| *key == name)?;
+        Some(escapes::decode_form(value).unwrap_or_else(|_| value.to_owned()))
     }
 
     /// The names of all query parameters.
     pub(crate) fn query_names(&self) -> impl Iterator<Item = &str> {
-        let query = self.request().url().split_once('?').map_or("", |(_, query)| query);
-        query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').map_or(pair, |(key, _)| key))
+        self.query_pairs().map(|(key, _)| key)
     }
 
-    /// The value of a header.
+    fn query_pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let query = self.target().split_once('?').map_or("", |(_, query)| query);
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+    }
+
+    /// The value of a header, of its first line if there are several.
     pub(crate) fn header(&self, name: &'static str) -> Option<&str> {
-        let header = self.request().headers().iter().find(|header| header.field.equiv(name))?;
-        Some(header.value.as_str())
+        self.header_lines(name).next()
+    }
+
+    /// The values of all lines of a header.
+    pub(crate) fn header_lines(&self, name: &'static str) -> impl Iterator<Item = &str> {
+        let lines = self.request().headers().iter().filter(move |header| header.field.equiv(name));
+        lines.map(|header| header.value.as_str())
+    }
+
+    /// Adds a header to whatever the reply will be. Values come from this program, or were checked by it.
+    pub(crate) fn add_reply_header(&mut self, name: &'static str, value: impl Into<String>) {
+        self.reply_headers.push((name, value.into()));
     }
 
     /// The client that sent it: address and port.
@@ -131,7 +172,10 @@ impl Exchange {
     pub(super) fn body_is_here(&self) -> bool {
         match self.framing {
             Framing::Absent => true,
-            Framing::Length(length) => length <= BODY_READ_AHEAD && self.header("Expect").is_none(),
+            Framing::Length(length) => {
+                let is_read_ahead = length <= BODY_READ_AHEAD && self.header("Expect").is_none();
+                length == 0 || (is_read_ahead && !admission::offers_upgrade(self.request()))
+            }
             Framing::Chunked | Framing::Ambiguous => false,
         }
     }
@@ -192,13 +236,20 @@ impl Exchange {
     /// Gives the request away, to be answered.
     pub(super) fn depart(&mut self) -> Option<(Request, Departure)> {
         let ends = matches!(self.framing, Framing::Ambiguous | Framing::Chunked) || !self.body_is_done();
+        let closes = ends || self.is_late() || admission::is_last(self.request());
         let request = self.request.take()?;
         let (acceptor, address) = (Arc::clone(&self.acceptor), request.remote_addr().copied());
         let edge = Arc::clone(&acceptor.edge);
-        Some((request, Departure { edge, acceptor: Some(acceptor), address, ends, is_complete: false }))
+        Some((request, Departure { edge, acceptor: Some(acceptor), address, ends, closes, is_complete: false }))
     }
 
-    fn send(&mut self, reply: Reply) {
+    /// Whether the library has given up to wait for the next request of the connection.
+    fn is_late(&self) -> bool {
+        self.arrived.elapsed() + LATE_MARGIN >= self.acceptor.edge.limits.silence()
+    }
+
+    fn send(&mut self, mut reply: Reply) {
+        reply.headers.append(&mut self.reply_headers);
         let body_is_done = self.body_is_done();
         // A body of which nothing was read, and that the client sends in any case, can be skipped to its end.
         let may_go_on = !body_is_done
@@ -219,7 +270,7 @@ impl Exchange {
 
 fn send(request: Request, reply: Reply, departure: Departure) {
     let edge = Arc::clone(departure.edge());
-    match Sending::new(request, reply, departure.ends) {
+    match Sending::new(request, reply, departure.closes) {
         Ok((sending, pieces)) => {
             carry(&edge, sending, pieces, |_, sent| departure.after(&sent.map(drop)));
         }
@@ -234,7 +285,10 @@ pub(super) struct Departure {
     /// Where the request came in; none once a stream answers it.
     acceptor: Option<Arc<Acceptor>>,
     address: Option<SocketAddr>,
+    /// Nothing that comes after the request may be served.
     ends: bool,
+    /// The client has to be told not to send another request.
+    closes: bool,
     is_complete: bool,
 }
 
@@ -298,11 +352,12 @@ fn refuse_before_body(request: Request, reply: Reply, may_go_on: bool, mut depar
     let edge = Arc::clone(departure.edge());
     let (is_head, must_leak) = (*request.method() == tiny_http::Method::Head, must_leak(&request));
     let declared = request.body_length();
+    let closes = departure.closes && !may_go_on;
     let (head, body) = match unread_reply(reply) {
         Ok(parts) => parts,
         Err(error) => return departure.after(&Err(error)),
     };
-    let close = if may_go_on { "" } else { "\r\nConnection: close" };
+    let close = if closes { "\r\nConnection: close" } else { "" };
     let mut stream = request.upgrade(&format!("HTTP/1.1\r\nContent-Length: {}{close}", body.len()), head);
     let sent = stream.write_all(if is_head { &[] } else { &body }).and_then(|()| stream.flush());
     if must_leak {
@@ -312,7 +367,9 @@ fn refuse_before_body(request: Request, reply: Reply, may_go_on: bool, mut depar
     }
     let timeout = edge.limits.body_timeout;
     edge.skippers.submit(Box::new(move || {
-        let skipped = skip(&mut stream, timeout);
+        // The reader of a request that offers to upgrade does not end with its body.
+        let mut body = Read::take(&mut stream, declared.map_or(u64::MAX, |length| length as u64));
+        let skipped = skip(&mut body, timeout);
         departure.ends = !may_go_on || declared != Some(skipped);
         drop(stream);
         departure.after(&sent);
@@ -326,7 +383,9 @@ fn unread_reply(reply: Reply) -> io::Result<(Response<io::Empty>, Vec<u8>)> {
     };
     let mut head = Response::new(reply.status.into(), Vec::new(), io::empty(), None, None)
         .with_header(header("Content-Type", reply.content_type))
-        .with_header(header("Server", "replicated-log"));
+        .with_header(header("Server", "replicated-log"))
+        .with_header(header("Cache-Control", reply::CACHE_CONTROL))
+        .with_header(header("Vary", reply::VARY));
     for (name, value) in &reply.headers {
         head.add_header(header(name, value));
     }

@@ -45,6 +45,11 @@ pub(crate) struct Reply {
     pub(super) body: Body,
 }
 
+/// Every reply tells what this node knows at this moment, so no cache may keep any of them, and a strong read least.
+pub(super) const CACHE_CONTROL: &str = "no-store";
+/// What a reply depends on beside its target.
+pub(super) const VARY: &str = "Accept, Origin";
+
 const JSON: &str = "application/json";
 
 impl Reply {
@@ -79,8 +84,12 @@ impl Reply {
     /// The head of a stream. No proxy is to keep anything of it, or to hold it back.
     pub(crate) fn stream_head(content_type: &'static str) -> Reply {
         Reply { status: 200, content_type, headers: Vec::new(), body: Body::Streamed(Box::new(|| Ok(None))) }
-            .with_header("Cache-Control", "no-cache")
             .with_header("X-Accel-Buffering", "no")
+    }
+
+    /// A reply without content.
+    pub(crate) fn empty() -> Reply {
+        Reply { status: 204, content_type: "", headers: Vec::new(), body: Body::Whole(Vec::new()) }
     }
 
     /// An error, in a sentence. The request was refused and nothing was done.
@@ -121,6 +130,7 @@ pub(super) fn reason(status: u16) -> &'static str {
         200 => "OK",
         201 => "Created",
         202 => "Accepted",
+        204 => "No Content",
         307 => "Temporary Redirect",
         400 => "Bad Request",
         401 => "Unauthorized",
@@ -129,6 +139,7 @@ pub(super) fn reason(status: u16) -> &'static str {
         405 => "Method Not Allowed",
         408 => "Request Timeout",
         409 => "Conflict",
+        410 => "Gone",
         412 => "Precondition Failed",
         411 => "Length Required",
         413 => "Content Too Large",

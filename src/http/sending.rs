@@ -9,13 +9,14 @@
 //! long.
 
 use super::edge::Edge;
-use super::reply::{Body, Pieces, Reply, Source, reason};
+use super::reply::{Body, CACHE_CONTROL, Pieces, Reply, Source, VARY, reason};
 use crate::process::budget::Share;
+use httpdate::HttpDate;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tiny_http::{HTTPVersion, Request};
 
 /// How long one write waits for a client. The system rounds it up to a few milliseconds: enough for a client that reads
@@ -46,12 +47,19 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    /// A reply to a request whose body has been read, and what its body consists of. `ends` says that its connection
+    /// A reply to a request whose body has been read, and what its body consists of. `closes` says that its connection
     /// ends with it.
-    pub(super) fn new(request: Request, reply: Reply, ends: bool) -> io::Result<(Sending, Option<Pieces>)> {
+    pub(super) fn new(request: Request, reply: Reply, closes: bool) -> io::Result<(Sending, Option<Pieces>)> {
         let is_head = *request.method() == tiny_http::Method::Head;
         let is_chunked = *request.http_version() >= HTTPVersion(1, 1);
-        let texts = VecDeque::from([first_bytes(&reply, ends, is_head, is_chunked)?]);
+        let connection = match reply.body {
+            _ if closes => Some("close"),
+            // A client of HTTP/1.0 that keeps connections reads to the end of one that does not say the same.
+            Body::Whole(_) if !is_chunked => Some("keep-alive"),
+            Body::Streamed(_) if !is_chunked => Some("close"),
+            _ => None,
+        };
+        let texts = VecDeque::from([first_bytes(&reply, connection, is_head, is_chunked)?]);
         let pieces = match reply.body {
             Body::Streamed(pieces) if !is_head => Some(pieces),
             _ => None,
@@ -199,16 +207,28 @@ fn chunk(piece: Vec<u8>) -> [Vec<u8>; 3] {
 }
 
 /// What is sent first: the head, and with it the body if it is there as a whole.
-fn first_bytes(reply: &Reply, ends: bool, is_head: bool, is_chunked: bool) -> io::Result<Vec<u8>> {
+fn first_bytes(reply: &Reply, connection: Option<&str>, is_head: bool, is_chunked: bool) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(HEAD_BYTES_EXPECTED + reply.body.bytes_at_once());
-    write!(bytes, "HTTP/1.1 {} {}\r\nContent-Type: {}\r\n", reply.status, reason(reply.status), reply.content_type)?;
+    write!(
+        bytes,
+        "HTTP/1.1 {} {}\r\nDate: {}\r\n",
+        reply.status,
+        reason(reply.status),
+        HttpDate::from(SystemTime::now())
+    )?;
+    write!(bytes, "Cache-Control: {CACHE_CONTROL}\r\nVary: {VARY}\r\n")?;
+    if !reply.content_type.is_empty() {
+        write!(bytes, "Content-Type: {}\r\n", reply.content_type)?;
+    }
     for (name, value) in &reply.headers {
         write!(bytes, "{name}: {value}\r\n")?;
     }
-    if ends {
-        bytes.extend_from_slice(b"Connection: close\r\n");
+    if let Some(connection) = connection {
+        write!(bytes, "Connection: {connection}\r\n")?;
     }
     match &reply.body {
+        // Such a reply has no content, and no length either (RFC 9110, section 8.6).
+        Body::Whole(_) if reply.status == 204 => bytes.extend_from_slice(b"\r\n"),
         Body::Whole(body) => {
             write!(bytes, "Content-Length: {}\r\n\r\n", body.len())?;
             if !is_head {
@@ -223,5 +243,5 @@ fn first_bytes(reply: &Reply, ends: bool, is_head: bool, is_chunked: bool) -> io
 
 /// The bytes of a whole reply to no request, for a connection that ends with it.
 pub(super) fn whole(reply: &Reply) -> io::Result<Vec<u8>> {
-    first_bytes(reply, true, false, false)
+    first_bytes(reply, Some("close"), false, false)
 }

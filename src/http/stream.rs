@@ -36,7 +36,7 @@ impl Exchange {
     /// when all of that was sent, or the client does not take it.
     pub(crate) fn stream<S: Source>(
         mut self,
-        head: Reply,
+        mut head: Reply,
         text: Vec<u8>,
         source: S,
         then: impl FnOnce(S, io::Result<Stream>) + Send + 'static,
@@ -44,6 +44,7 @@ impl Exchange {
         if self.is_head() {
             return self.reply(head);
         }
+        head.headers.append(&mut self.reply_headers);
         let Some((request, departure)) = self.depart() else { return };
         let (edge, address) = departure.into_stream();
         let line = Line { edge: Arc::clone(&edge), address };

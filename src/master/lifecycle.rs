@@ -51,7 +51,12 @@ impl Master {
         let leader = start::begin(&*store, &peers, &addresses, leader_settings(&settings));
         let leader = leader.map_err(|error| error.to_string())?;
         log.set_epoch(leader.epoch());
-        let reading = Reading::start(&store, settings.common.follow, settings.common.view, leader.shown().decided);
+        let reading = Reading::start(
+            &store,
+            settings.common.follow,
+            settings.common.view,
+            (Some(leader.log_id()), leader.shown().decided),
+        );
         let reading = reading.map_err(|error| error.to_string())?;
         let state = State {
             leader,

@@ -9,15 +9,16 @@ use super::timeline::Timeline;
 use crate::http::{Exchange, Reply};
 use crate::node::faults::failed_before;
 use crate::node::metrics::WriteOutcome;
+use crate::node::reading;
 use crate::process::budget::Share;
 use crate::process::clock;
-use crate::process::text::number;
 use crate::process::threads;
-use crate::protocol::{self, Event, Health, Id, MemberId, Post, Rejection, Shortfall, WriteConcern};
+use crate::protocol::{self, Epoch, Event, Health, Id, LogId, MemberId, Post, Rejection, Shortfall, WriteConcern};
 use crate::store::Trouble;
 use crate::wire::batch::{MESSAGES_MAX, WRITE_BYTES_CEILING};
 use crate::wire::client::{Copies, Posted, WriteIds, WriteOptions, parse_timeout};
 use crate::wire::fault::Fail;
+use crate::wire::position::Position;
 use crate::wire::timestamp;
 use serde_json::json;
 use std::sync::Arc;
@@ -26,12 +27,16 @@ use std::time::{Duration, Instant};
 /// The header with the idempotency key of a write.
 pub(super) const KEY_HEADER: &str = "Idempotency-Key";
 
+/// The types of bodies that are taken.
+const MEDIA_TYPES: [&str; 4] =
+    ["application/json", "application/x-ndjson", "application/x-www-form-urlencoded", "text/plain"];
+
 /// What a post says in its headers.
 struct Conditions {
     /// The idempotency key.
     key: Option<Arc<str>>,
-    /// The id that its message is to follow directly.
-    follows: Option<Id>,
+    /// The positions of which its message is to follow one directly, if it is to follow any.
+    follows: Option<Vec<Position>>,
 }
 
 /// What a client gets, once the leader has its write.
@@ -46,17 +51,42 @@ enum Next {
 impl Conditions {
     fn of(exchange: &Exchange) -> Result<Conditions, String> {
         let key = exchange.header(KEY_HEADER).map(parse_key).transpose()?;
-        let follows = exchange.header("If-Match").map(parse_id).transpose()?;
+        let tags: Vec<&str> =
+            exchange.header_lines("If-Match").flat_map(|line| line.split(',')).map(str::trim).collect();
+        let follows = match tags.as_slice() {
+            // There is always a log.
+            [] | ["*"] => None,
+            tags => Some(tags.iter().map(|tag| parse_tag(tag)).collect::<Result<_, _>>()?),
+        };
+        if exchange.header("If-None-Match").is_some() {
+            return Err(
+                "a post with If-None-Match could never succeed, because there is always a log; to append only to \
+                        the log that you have seen, send If-Match with the id of the last message, such as \"7\""
+                    .to_owned(),
+            );
+        }
         Ok(Conditions { key, follows })
+    }
+
+    /// The id that the message is to follow, if this is the newest one of this log.
+    fn follows(&self, newest: Id, log_id: LogId) -> Option<Id> {
+        let here = self.follows.as_ref()?.iter().filter(|position| position.of.is_none_or(|(_, of)| of == log_id));
+        let ids: Vec<Id> = here.map(|position| position.id).collect();
+        Some(ids.iter().copied().find(|&id| id == newest).or(ids.first().copied()).unwrap_or(Id::MAX))
     }
 }
 
-/// Reads the id in an `If-Match` header. A number beyond every id is read as [`Id::MAX`], which is never the newest.
-fn parse_id(text: &str) -> Result<Id, String> {
-    let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| number(digits).map_or(Id::MAX, Id::new)).ok_or_else(|| {
-        format!("If-Match is {}; it must be the id of the last message seen, such as \"7\"", text.escape_debug())
+/// Reads one entity tag of an `If-Match` header: a position. A weak tag never matches (RFC 9110, section 13.1.1), and a
+/// number beyond every id is not the newest either: both are read as [`Id::MAX`].
+fn parse_tag(tag: &str) -> Result<Position, String> {
+    let never = Position { id: Id::MAX, of: None };
+    if tag.starts_with("W/\"") {
+        return Ok(never);
+    }
+    let text = tag.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(tag);
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    Position::parse(text).or(is_number.then_some(never)).ok_or_else(|| {
+        format!("If-Match has {}; it must be the id of the last message seen, such as \"7\"", tag.escape_debug())
     })
 }
 
@@ -147,8 +177,10 @@ impl Master {
         };
         let Posted { messages, dialect, options } = posted;
         let (ticket, wanted) = (state.new_ticket(), state.leader.copies(concern));
-        let timeout = options.timeout.filter(|timeout| !timeout.is_zero());
-        let Conditions { key, follows } = conditions;
+        let timeout = options.timeout.unwrap_or(self.settings.ack_timeout);
+        let timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
+        let follows = conditions.follows(state.leader.newest(), state.leader.log_id());
+        let key = conditions.key;
         let (timestamp_ms, number) = (clock::now_ms(), messages.len() as u64);
         let repeated = if key.is_some() { messages.clone() } else { Vec::new() };
         let post = Post { ticket, messages, key, concern, timeout, follows, timestamp_ms };
@@ -176,7 +208,9 @@ impl Master {
             }
             Some(protocol::Reply::Rejected(rejection)) => {
                 self.metrics.write_ended(WriteOutcome::Rejected);
-                Next::Reply(client, self.rejection(&state, &rejection))
+                let reply = self.rejection(&state, &rejection);
+                let (log_id, decided) = (state.leader.log_id(), state.leader.shown().decided);
+                Next::Reply(client, reading::mark(reply, Some(log_id), decided))
             }
             Some(protocol::Reply::Stored { first, last }) => Next::Compare(client, first, last),
             Some(protocol::Reply::OtherWrite(last)) => Next::Reply(client, another_write(last)),
@@ -253,7 +287,10 @@ impl Master {
     fn rejection(&self, state: &State, rejection: &Rejection) -> Reply {
         let reason = self.reason(state, rejection);
         match rejection {
-            Rejection::Overtaken(newest) => Reply::problem(412, &reason).with_header("ETag", format!("\"{newest}\"")),
+            Rejection::Overtaken(newest) => {
+                let position = Position { id: *newest, of: Some((Epoch::NONE, state.leader.log_id())) };
+                Reply::problem(412, &reason).with_header("ETag", format!("\"{position}\""))
+            }
             Rejection::Halted => Reply::problem(503, &reason),
             Rejection::Stopping | Rejection::ReadOnly { .. } | Rejection::Overloaded { .. } => {
                 Reply::overloaded(&reason)
@@ -342,40 +379,70 @@ impl State {
 }
 
 /// Reads a body by its type. The type is checked first, so that a client with `Expect: 100-continue` does not send a
-/// body that would be rejected. curl labels a JSON body as a form by default.
+/// body that would be rejected.
 fn read_posted(exchange: &mut Exchange) -> Result<(Posted, impl Sized + use<>), Reply> {
     let bad = |why: String| Reply::problem(400, &why);
     let asked = options_of(exchange).map_err(bad)?;
-    let content_type = exchange.header("Content-Type").unwrap_or("application/json");
-    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let parse = match media_type.as_str() {
-        "application/json" | "application/x-www-form-urlencoded" => Posted::from_json,
-        "text/plain" | "application/x-ndjson" if exchange.body_may_be_cut_off() => {
-            let why = format!("{media_type} needs a Content-Length, which tells whether all of it has arrived");
-            return Err(Reply::problem(411, &why));
-        }
-        "text/plain" => Posted::from_text,
-        "application/x-ndjson" => Posted::from_lines,
-        other => {
-            return Err(Reply::problem(
-                415,
-                &format!(
-                    "\"{}\" is not taken; send application/json, application/x-ndjson or text/plain",
-                    other.escape_debug()
-                ),
-            ));
-        }
+    let media_type = media_type(exchange)?;
+    let is_raw = match exchange.query("raw").as_deref() {
+        None | Some("false" | "0") => false,
+        Some("true" | "1" | "") => true,
+        Some(other) => return Err(bad(format!("raw is \"{}\"; it must be true or false", other.escape_debug()))),
     };
+    let parse = match media_type.as_str() {
+        "application/json" if is_raw => Posted::from_raw_json,
+        "application/x-ndjson" if is_raw => Posted::from_raw_lines,
+        _ if is_raw => {
+            let why = format!("raw is for application/json and application/x-ndjson, and this is {media_type}");
+            return Err(bad(why));
+        }
+        "application/json" => Posted::from_json,
+        "application/x-www-form-urlencoded" => Posted::from_form,
+        "text/plain" => Posted::from_text,
+        _ => Posted::from_lines,
+    };
+    if media_type != "application/json" && exchange.body_may_be_cut_off() {
+        let why = format!("{media_type} needs a Content-Length, which tells whether all of it has arrived");
+        return Err(Reply::problem(411, &why));
+    }
     let (body, share) = exchange.read_body()?.into_parts();
     let posted = parse(&body).map_err(bad)?;
     Ok((Posted { options: posted.options.and(asked).map_err(bad)?, ..posted }, share))
 }
 
+/// The type of a body, in small letters, if it is taken.
+fn media_type(exchange: &Exchange) -> Result<String, Reply> {
+    let content_type = exchange.header("Content-Type").unwrap_or("application/json");
+    let mut parts = content_type.split(';').map(|part| part.trim().to_ascii_lowercase());
+    let media_type = parts.next().unwrap_or_default();
+    if !MEDIA_TYPES.contains(&&*media_type) {
+        let why = format!("\"{}\" is not taken; send {}", media_type.escape_debug(), MEDIA_TYPES.join(", "));
+        return Err(Reply::problem(415, &why));
+    }
+    let charsets = parts.filter_map(|part| Some(part.strip_prefix("charset=")?.trim_matches('"').to_owned()));
+    if let Some(other) = charsets.into_iter().find(|charset| !matches!(&**charset, "utf-8" | "utf8" | "us-ascii")) {
+        let why = format!("the charset {} is not taken; send UTF-8", other.escape_debug());
+        return Err(Reply::problem(415, &why));
+    }
+    let encodings = exchange.header("Content-Encoding").unwrap_or("identity");
+    if !encodings.eq_ignore_ascii_case("identity") {
+        let why = format!("the content encoding {} is not taken; send the body as it is", encodings.escape_debug());
+        return Err(Reply::problem(415, &why).with_header("Accept-Encoding", "identity"));
+    }
+    Ok(media_type)
+}
+
 /// The write options of the query: the only place for them beside a body of plain text.
 fn options_of(exchange: &Exchange) -> Result<WriteOptions, String> {
-    if let Some(other) = exchange.query_names().find(|name| !matches!(*name, "w" | "write_concern" | "timeout")) {
-        return Err(format!("\"{}\" is not a parameter of a post; there are w and timeout", other.escape_debug()));
+    if let Some(other) = exchange.query_names().find(|name| !matches!(*name, "w" | "write_concern" | "timeout" | "raw"))
+    {
+        return Err(format!("\"{}\" is not a parameter of a post; there are w, timeout and raw", other.escape_debug()));
     }
-    let copies = exchange.query("w").or_else(|| exchange.query("write_concern")).map(Copies::parse).transpose()?;
-    Ok(WriteOptions { copies, timeout: exchange.query("timeout").map(parse_timeout).transpose()? })
+    if exchange.query("w").is_some() && exchange.query("write_concern").is_some() {
+        return Err("the query has both w and write_concern; send one".to_owned());
+    }
+    let copies =
+        exchange.query("w").or_else(|| exchange.query("write_concern")).map(|text| Copies::parse(&text)).transpose()?;
+    let timeout = exchange.query("timeout").map(|text| parse_timeout(&text)).transpose()?;
+    Ok(WriteOptions { copies, timeout })
 }

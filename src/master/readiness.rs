@@ -33,10 +33,10 @@ impl Master {
             return Reply::no_answer(400, &sentence);
         }
         let state = self.lock();
-        let node = exchange.query("node").filter(|name| *name != &*self.name);
-        let stopped = match node {
+        let node = exchange.query("node").filter(|name| **name != *self.name);
+        let stopped = match &node {
             None => None,
-            Some(name) => match state.members.iter().find(|(_, member)| *member.name == *name) {
+            Some(name) => match state.members.iter().find(|(_, member)| *member.name == **name) {
                 Some((&id, _)) => Some(id),
                 None => {
                     return Reply::not_found("there is no secondary of that name; GET /secondaries lists them");

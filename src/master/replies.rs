@@ -6,7 +6,7 @@ use super::timeline::Timeline;
 use crate::http::{Exchange, Reply};
 use crate::node::metrics::WriteOutcome;
 use crate::node::reading;
-use crate::protocol::{self, Id, Outcome, Ticket};
+use crate::protocol::{self, Id, LogId, Outcome, Ticket};
 use crate::wire::client::{self, Committed, Dialect, NotCommitted, SecondaryReport, WriteIds};
 use crate::wire::timestamp::Timestamp;
 use crate::wire::timing::milliseconds;
@@ -15,6 +15,8 @@ use std::time::Instant;
 /// A reply that is not put into words yet. That happens without a lock.
 pub(super) struct Answer {
     content: Content,
+    log_id: LogId,
+    decided: Id,
     /// Whether it repeats the reply to an earlier post.
     is_replay: bool,
 }
@@ -25,6 +27,10 @@ enum Content {
 }
 
 impl Answer {
+    fn new(state: &State, content: Content, is_replay: bool) -> Answer {
+        Answer { content, log_id: state.leader.log_id(), decided: state.leader.shown().decided, is_replay }
+    }
+
     pub(super) fn into_reply(self) -> Reply {
         let reply = match self.content {
             Content::Reply(reply) => reply,
@@ -37,6 +43,7 @@ impl Answer {
                 }
             }
         };
+        let reply = reading::mark(reply, Some(self.log_id), self.decided);
         if self.is_replay { reply.with_header("Idempotent-Replayed", "true") } else { reply }
     }
 }
@@ -61,7 +68,7 @@ impl Master {
                     Outcome::Committed => self.committed(201, state, &client, last),
                     Outcome::CommittedShort => self.committed(202, state, &client, last),
                 };
-                Some((client.exchange, Answer { content, is_replay: is_repeat }))
+                Some((client.exchange, Answer::new(state, content, is_repeat)))
             }
             protocol::Reply::Unknown { last } => {
                 let client = state.clients.remove(&ticket)?;
@@ -72,7 +79,8 @@ impl Master {
                     Some(why) => why.as_str(),
                     None => "it waits for secondaries since this master was started",
                 };
-                Some((client.exchange, Answer { content: Content::Reply(unknown(ids, why)), is_replay: false }))
+                let content = Content::Reply(unknown(ids, why));
+                Some((client.exchange, Answer::new(state, content, false)))
             }
             // `Master::take` deals with these.
             protocol::Reply::Accepted { .. }

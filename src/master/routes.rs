@@ -29,9 +29,9 @@ impl Service for MasterService {
         }
     }
 
-    fn call(&self, exchange: Exchange) {
+    fn call(&self, mut exchange: Exchange) {
         let master = &self.0;
-        match routes::admit(&exchange, &master.settings.common.access, Role::Master) {
+        match routes::admit(&mut exchange, &master.settings.common.access, Role::Master) {
             Ok((Endpoint::Node(endpoint), parameter)) => master.serve_as_node(endpoint, exchange, &parameter),
             Ok((Endpoint::Master(endpoint, _), parameter)) => master.serve_as_master(endpoint, exchange, &parameter),
             Ok((Endpoint::Secondary(_), _)) => exchange.reply_with(|exchange| routes::refuse(exchange, Role::Master)),

@@ -16,6 +16,8 @@ pub(crate) struct MasterSettings {
     pub(crate) heartbeat: Duration,
     /// The write concern of a message that names none.
     pub(crate) write_concern: Copies,
+    /// How long a write that does not say waits for missing nodes; zero to refuse it at once.
+    pub(crate) ack_timeout: Duration,
     /// How many nodes must be healthy to take writes; more than half if not set.
     pub(crate) quorum: Option<usize>,
     /// How many idempotency keys the master remembers.

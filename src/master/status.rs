@@ -108,6 +108,8 @@ impl Master {
     pub(super) fn snapshot_of(&self, state: &State) -> Snapshot {
         Snapshot {
             decided: state.leader.shown().decided,
+            log_id: Some(state.leader.log_id()),
+            last: state.leader.last(),
             visible: state.leader.shown().visible,
             role: "master",
             server_id: self.settings.common.server_id.clone(),

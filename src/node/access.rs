@@ -16,6 +16,7 @@
 
 use crate::http::{Exchange, Method, Reply};
 use crate::node::hosts::{self, Hosts};
+use crate::node::origins::Origins;
 use crate::wire::address::NodeUrl;
 use crate::wire::token::{Token, secret};
 use std::net::{IpAddr, ToSocketAddrs};
@@ -38,6 +39,8 @@ pub(crate) struct Access {
     pub(crate) client: Option<Token>,
     /// Names of this node, for requests without a token.
     pub(crate) hosts: Hosts,
+    /// Other sites whose pages may use this node.
+    pub(crate) origins: Origins,
 }
 
 impl Access {
@@ -51,7 +54,8 @@ impl Access {
     /// # Errors
     /// With the reply that refuses the request.
     pub(crate) fn admit(&self, exchange: &Exchange, guard: Guard) -> Result<(), Reply> {
-        if exchange.method() != Method::Get {
+        let is_allowed = |origin| self.origins.allow(origin);
+        if exchange.method() != Method::Get && !exchange.header("Origin").is_some_and(is_allowed) {
             check_site(exchange)?;
         }
         let token = match guard {
@@ -76,7 +80,7 @@ impl Access {
 
     /// Refuses a request that names another host, unless it shows the token of the cluster.
     fn check_host(&self, exchange: &Exchange) -> Result<(), Reply> {
-        let Some(host) = exchange.header("Host").filter(|host| !self.hosts.name(host)) else { return Ok(()) };
+        let Some(host) = exchange.host().filter(|host| !self.hosts.name(host)) else { return Ok(()) };
         let shown = exchange.header("Authorization").and_then(secret);
         if shown.is_some_and(|shown| self.cluster.as_ref().is_some_and(|token| token.is(&shown))) {
             return Ok(());
@@ -121,7 +125,7 @@ fn refused(why: &str) -> Reply {
 /// Refuses a request if the browser says that a page of another site sent it.
 fn check_site(exchange: &Exchange) -> Result<(), Reply> {
     let (site, origin) = (exchange.header("Sec-Fetch-Site"), exchange.header("Origin"));
-    let host = exchange.header("Host").unwrap_or_default();
+    let host = exchange.host().unwrap_or_default();
     let is_own = match (site, origin) {
         (Some(site), _) => matches!(site, "same-origin" | "none"),
         (None, Some(origin)) => hosts::is_origin_of(origin, host),
@@ -133,8 +137,8 @@ fn check_site(exchange: &Exchange) -> Result<(), Reply> {
     Err(Reply::problem(
         403,
         &format!(
-            "a page of another site ({}) sent this to {}; only pages of this node may. A proxy in front of it has to pass \
-             Host as the browser sent it",
+            "a page of another site ({}) sent this to {}; only pages of this node, and of the origins in ALLOW_ORIGIN, \
+             may. A proxy in front of it has to pass Host as the browser sent it",
             origin.unwrap_or("which the browser does not name").escape_debug(),
             host.escape_debug()
         ),

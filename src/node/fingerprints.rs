@@ -34,7 +34,7 @@ pub(crate) fn answer(exchange: &Exchange, store: &dyn Store, decided: Id) -> Rep
 
 fn id(exchange: &Exchange, name: &str, default: Id) -> Result<Id, String> {
     exchange.query(name).map_or(Ok(default), |text| {
-        number(text).map(Id::new).ok_or_else(|| format!("{name} is \"{}\"; it must be an id", text.escape_debug()))
+        number(&text).map(Id::new).ok_or_else(|| format!("{name} is \"{}\"; it must be an id", text.escape_debug()))
     })
 }
 

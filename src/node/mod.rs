@@ -7,6 +7,7 @@
 //! - [`live`]: the page at `/`, and the views that it shows.
 //! - [`logging`]: log lines.
 //! - [`metrics`]: what `/metrics` shows. Only this file uses the crate `prometheus`.
+//! - [`origins`]: other sites whose pages may use the API.
 //! - [`semaphore`]: a limited number of permits for clients that stay connected.
 //! - [`readiness`], [`status`]: the replies about the state of a node.
 //! - [`reading`]: pages, exports, followers.
@@ -22,6 +23,7 @@ pub(crate) mod ids;
 pub(crate) mod live;
 pub(crate) mod logging;
 pub(crate) mod metrics;
+pub(crate) mod origins;
 pub(crate) mod readiness;
 pub(crate) mod reading;
 pub(crate) mod routes;

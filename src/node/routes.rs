@@ -13,6 +13,7 @@
 
 use super::access::{Access, Guard};
 use crate::http::{Exchange, Method, Reply};
+use crate::wire::escapes;
 use Endpoint::{Master, Node, Secondary};
 use Guard::{Client, Cluster, Open};
 use OnSecondary::{Absent, Redirect};
@@ -69,7 +70,7 @@ struct Route {
     method: Method,
     /// The method as `Allow` names it.
     allow: &'static str,
-    /// The path as it is sent, because no node decodes it. `{name}` stands for one non-empty part.
+    /// The path. `{name}` stands for one non-empty part.
     path: &'static str,
     /// The bytes of the path before `{name}`, and after it, if it has such a part. Every request is compared with every
     /// route.
@@ -194,16 +195,15 @@ fn at(path: &str) -> impl Iterator<Item = (&'static Route, &str)> {
     ROUTES.iter().filter_map(move |route| Some((route, route.parameter(path)?)))
 }
 
-/// The route of a request, on all nodes, with the parameter in its path.
-fn find(exchange: &Exchange) -> Option<(&'static Route, &str)> {
-    let (method, path) = (exchange.method(), exchange.path());
+/// The route of a method and a path, on all nodes, with the parameter in the path.
+fn find(method: Method, path: &str) -> Option<(&'static Route, &str)> {
     let mut of_method = ROUTES.iter().filter(|route| route.method == method);
     of_method.find_map(|route| Some((route, route.parameter(path)?)))
 }
 
 /// The endpoint that a request names, whether or not [`admit`] lets it in.
 pub(crate) fn endpoint(exchange: &Exchange) -> Option<Endpoint> {
-    find(exchange).map(|(route, _)| route.endpoint)
+    find(exchange.method(), &exchange.path()).map(|(route, _)| route.endpoint)
 }
 
 /// Checks whether a request may use a route. Gives its endpoint, which may be one of another role, and the parameter in
@@ -212,14 +212,24 @@ pub(crate) fn endpoint(exchange: &Exchange) -> Option<Endpoint> {
 /// # Errors
 /// With the reply that refuses the request: its client may not use the route, or the path or the method does not exist.
 /// A client learns that a path lacks a method only if it may use one of the methods that the path has.
-pub(crate) fn admit(exchange: &Exchange, access: &Access, role: Role) -> Result<(Endpoint, String), Reply> {
-    let found = find(exchange);
+pub(crate) fn admit(exchange: &mut Exchange, access: &Access, role: Role) -> Result<(Endpoint, String), Reply> {
+    let path = exchange.path().into_owned();
+    if exchange.header("Origin").is_some() {
+        access.origins.mark(exchange, &allowed(&path, role));
+    }
+    if exchange.method() == Method::Options && (path == "*" || at(&path).any(|(route, _)| route.is_on(role))) {
+        return Err(Reply::empty().with_header("Allow", allowed(&path, role)));
+    }
+    let found = find(exchange.method(), &path);
     let guard = match found {
         Some((route, _)) => route.guard,
-        None => at(exchange.path()).map(|(route, _)| route.guard).min().unwrap_or(Open),
+        None => at(&path).map(|(route, _)| route.guard).min().unwrap_or(Open),
     };
     access.admit(exchange, guard)?;
-    found.map(|(route, parameter)| (route.endpoint, parameter.to_owned())).ok_or_else(|| refuse(exchange, role))
+    check_query(exchange)?;
+    found
+        .map(|(route, parameter)| (route.endpoint, escapes::decode_part(parameter)))
+        .ok_or_else(|| refuse(exchange, role))
 }
 
 /// The reply to a request for a path (404) or a method of a path (405) that a node of this role does not have, or for a
@@ -229,14 +239,33 @@ pub(crate) fn refuse(exchange: &Exchange, role: Role) -> Reply {
         return Reply::problem(501, "that is not a method of HTTP");
     }
     let path = exchange.path();
-    let allowed: Vec<&str> = at(path).filter(|(route, _)| route.is_on(role)).map(|(route, _)| route.allow).collect();
-    if allowed.is_empty() {
+    if !at(&path).any(|(route, _)| route.is_on(role)) {
         let mut paths: Vec<&str> = ROUTES.iter().filter(|route| route.is_on(role)).map(|route| route.path).collect();
         paths.dedup();
         return Reply::not_found(&format!("{} is not here; this node has {}", path.escape_debug(), paths.join(", ")));
     }
-    let allowed = allowed.join(", ");
+    let allowed = allowed(&path, role);
     Reply::problem(405, &format!("{path} answers to {allowed}")).with_header("Allow", allowed)
+}
+
+/// The methods that a path has on a node of this role, as `Allow` lists them. `*` stands for all paths.
+fn allowed(path: &str, role: Role) -> String {
+    let routes = ROUTES.iter().filter(|route| route.is_on(role) && (path == "*" || route.parameter(path).is_some()));
+    let mut methods: Vec<&str> = routes.map(|route| route.allow).chain(["OPTIONS"]).collect();
+    if path == "*" {
+        methods.sort_unstable();
+        methods.dedup();
+    }
+    methods.join(", ")
+}
+
+/// Refuses a parameter that is given twice: one of the two would be ignored.
+fn check_query(exchange: &Exchange) -> Result<(), Reply> {
+    let names: Vec<&str> = exchange.query_names().collect();
+    let repeated = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name));
+    repeated.map_or(Ok(()), |(_, name)| {
+        Err(Reply::problem(400, &format!("the parameter {} is given more than once", name.escape_debug())))
+    })
 }
 
 /// Answers `GET /openapi.json`: the same document on both kinds of node.

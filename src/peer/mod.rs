@@ -3,9 +3,13 @@
 //! By default that crate follows redirects, uses a proxy from the environment, and has no timeouts. [`Peers`] switches
 //! the first two off. The crate's global timeout starts a thread per request, so connecting, sending and receiving have
 //! timeouts of their own. [`names`] avoids its name lookup at every call, and [`coalescing`] its needless system calls.
+//! [`forwarding`] passes the posts of clients on.
 
 mod coalescing;
+mod forwarding;
 mod names;
+
+pub(crate) use forwarding::{ForwardError, Forwarded, Forwarder, Returned};
 
 use crate::process::state_lock::before_io;
 use crate::protocol::{Acknowledgement, Decisions, Id, Refusal, Slot};

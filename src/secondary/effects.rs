@@ -54,7 +54,7 @@ impl Secondary {
         let is_sooner = state.follower.wake_at().is_some_and(|at| wake_at.is_none_or(|before| at < before)) && !is_read;
         state.reads.extend(reads);
         state.question = ask.or(state.question);
-        let ReplicaStatus { decided, epoch, .. } = state.follower.status();
+        let ReplicaStatus { decided, epoch, log_id, .. } = state.follower.status();
         let is_more_shown = decided > std::mem::replace(&mut state.shown, decided);
         let is_new_epoch = epoch != std::mem::replace(&mut state.epoch, epoch);
         drop(state);
@@ -68,6 +68,7 @@ impl Secondary {
             self.questions.notify_one();
         }
         if is_new_epoch {
+            log_id.into_iter().for_each(|log_id| self.reading.following.is_of(log_id));
             self.log.set_epoch(epoch);
         }
         if is_more_shown {

@@ -35,6 +35,8 @@ impl Secondary {
     fn snapshot_of(&self, view: &ReplicaView, possibly_stale: bool) -> Snapshot {
         Snapshot {
             decided: view.status.decided,
+            log_id: view.status.log_id,
+            last: view.status.last,
             visible: view.visible,
             role: "secondary",
             server_id: self.settings.common.server_id.clone(),

@@ -1,5 +1,6 @@
 //! A secondary, from its start to its end.
 
+use super::forwarding::FORWARDS_MAX;
 use super::settings::SecondarySettings;
 use super::state::State;
 use crate::node::faults::Faults;
@@ -7,7 +8,8 @@ use crate::node::live::Live;
 use crate::node::logging::NodeLog;
 use crate::node::metrics::SecondaryMetrics;
 use crate::node::reading::Reading;
-use crate::peer::Peers;
+use crate::node::semaphore::Semaphore;
+use crate::peer::{Forwarder, Peers};
 use crate::process::random;
 use crate::process::state_lock::{StateGuard, StateLock};
 use crate::process::threads::{STATE_IS_BROKEN, lock};
@@ -34,6 +36,9 @@ pub(crate) struct Secondary {
     pub(super) live: Arc<Live>,
     pub(super) metrics: SecondaryMetrics,
     pub(super) peers: Peers,
+    pub(super) forwarder: Forwarder,
+    /// The permits of posts that wait for the master.
+    pub(super) forwards: Arc<Semaphore>,
     pub(super) faults: Arc<Faults>,
     pub(super) state: StateLock<State>,
     /// Wakes the threads of calls and of answers of the master, for a reply or an effect.
@@ -68,7 +73,12 @@ impl Secondary {
         let view = follower.view();
         log.set_epoch(view.status.epoch);
         let faults = Faults::new(settings.common.faults_enabled, false);
-        let reading = Reading::start(&store, settings.common.follow, settings.common.view, view.status.decided);
+        let reading = Reading::start(
+            &store,
+            settings.common.follow,
+            settings.common.view,
+            (view.status.log_id, view.status.decided),
+        );
         let reading = reading.map_err(|error| error.to_string())?;
         let peers = Peers::new(QUESTION_TIMEOUT, QUESTION_TIMEOUT, settings.common.access.cluster.as_ref());
         let live = Live::new(settings.common.limits.write_timeout);
@@ -81,6 +91,8 @@ impl Secondary {
             live,
             metrics: SecondaryMetrics::new(),
             peers: peers.over(faults.clone()),
+            forwarder: Forwarder::new(),
+            forwards: Semaphore::new(FORWARDS_MAX),
             faults,
             state: StateLock::new(State::new(follower)),
             calls: Condvar::new(),

@@ -14,6 +14,7 @@
 //! The one lock is held for steps of the follower only, and never over I/O, so readers never wait for a disk.
 
 mod effects;
+mod forwarding;
 mod freshness;
 mod lifecycle;
 mod receiving;

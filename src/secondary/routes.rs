@@ -5,7 +5,7 @@ use crate::http::{Exchange, Reply, Service};
 use crate::node::live::Watched;
 use crate::node::metrics::{Gauges, flag};
 use crate::node::readiness::{self, Check};
-use crate::node::routes::{self, Endpoint, NodeEndpoint, OnSecondary, Role, SecondaryEndpoint};
+use crate::node::routes::{self, Endpoint, MasterEndpoint, NodeEndpoint, OnSecondary, Role, SecondaryEndpoint};
 use crate::node::status::{Health, NodeStatus, budgets};
 use crate::node::{backups, fingerprints, live, reading};
 use crate::process::threads;
@@ -56,11 +56,15 @@ impl Service for SecondaryService {
         is_prompt && !self.0.faults.is_active()
     }
 
-    fn call(&self, exchange: Exchange) {
+    fn call(&self, mut exchange: Exchange) {
         let secondary = &self.0;
-        match routes::admit(&exchange, &secondary.settings.common.access, Role::Secondary) {
+        match routes::admit(&mut exchange, &secondary.settings.common.access, Role::Secondary) {
             Ok((Endpoint::Node(endpoint), parameter)) => secondary.serve_as_node(endpoint, exchange, &parameter),
             Ok((Endpoint::Secondary(endpoint), _)) => secondary.serve_as_secondary(endpoint, exchange),
+            Ok((Endpoint::Master(MasterEndpoint::PostMessage, _), _)) if secondary.settings.forward => {
+                let reply = secondary.forward(&mut exchange);
+                exchange.reply_aside(reply);
+            }
             Ok((Endpoint::Master(_, OnSecondary::Redirect), _)) => {
                 exchange.reply_with(|exchange| secondary.redirect(exchange));
             }
@@ -147,7 +151,7 @@ impl Secondary {
     /// Redirects a client to the master, with its path and query.
     fn redirect(&self, exchange: &Exchange) -> Reply {
         let why = "only the master answers this";
-        match self.known_master() {
+        match self.settings.public_url.clone().or_else(|| self.known_master().map(|url| url.to_string())) {
             Some(master) => {
                 let location = format!("{master}{}", exchange.target());
                 Reply::problem(307, &format!("{why}; ask {location}")).with_header("Location", location)

@@ -10,6 +10,10 @@ pub(crate) struct SecondarySettings {
     pub(crate) common: CommonSettings,
     pub(crate) host: String,
     pub(crate) master_url: Option<NodeUrl>,
+    /// Whether it passes posts on to the master. Otherwise it redirects their clients.
+    pub(crate) forward: bool,
+    /// Where clients reach the master, for redirects; where this node reaches it otherwise.
+    pub(crate) public_url: Option<String>,
     /// Artificial delay before an acknowledgement.
     pub(crate) delay: Duration,
 }

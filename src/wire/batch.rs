@@ -3,9 +3,11 @@
 //! Each message is a string, or an object in one of the two dialects. The write options concern all of them, so they
 //! are in the query.
 
+use super::explain;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,8 +19,8 @@ pub const WRITE_BYTES_CEILING: usize = 10 << 20;
 
 /// Reads a list of messages. Of a list that is too long, this gives one message more than allowed.
 pub(super) fn from_json(body: &[u8]) -> Result<Vec<Arc<str>>, String> {
-    let List(messages) =
-        serde_json::from_slice(body).map_err(|error| format!("the body is not a list of messages: {error}"))?;
+    let List(messages) = serde_json::from_slice(body)
+        .map_err(|error| format!("the body is not a list of messages: {}", explain(&error, body)))?;
     Ok(messages)
 }
 
@@ -27,9 +29,35 @@ pub(super) fn from_lines(body: &[u8]) -> Result<Vec<Arc<str>>, String> {
     let lines = body.split(|&byte| byte == b'\n').enumerate();
     let filled = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
     let message = |(index, line): (usize, &[u8])| {
-        let message: Message = serde_json::from_slice(line)
-            .map_err(|error| format!("line {} is not a message: {}", index + 1, without_line(&error.to_string())))?;
+        let message: Message = serde_json::from_slice(line).map_err(|error| {
+            format!("line {} is not a message: {}", index + 1, without_line(&explain(&error, line)))
+        })?;
         Ok(message.0)
+    };
+    filled.map(message).take(MESSAGES_MAX + 1).collect()
+}
+
+/// Reads the elements of a list, or one value, each as the text that it is. Of a list that is too long, this gives one
+/// message more than allowed.
+pub(super) fn from_raw_json(body: &[u8]) -> Result<Vec<Arc<str>>, String> {
+    let not_json = |error: serde_json::Error| format!("the body is not JSON: {}", explain(&error, body));
+    if body.trim_ascii_start().first() != Some(&b'[') {
+        let value: &RawValue = serde_json::from_slice(body).map_err(not_json)?;
+        return Ok(vec![value.get().into()]);
+    }
+    let values: Vec<&RawValue> = serde_json::from_slice(body).map_err(not_json)?;
+    Ok(values.into_iter().take(MESSAGES_MAX + 1).map(|value| value.get().into()).collect())
+}
+
+/// Reads each non-empty line as the text that it is. Of a body that is too long, this gives one message more than
+/// allowed.
+pub(super) fn from_raw_lines(body: &[u8]) -> Result<Vec<Arc<str>>, String> {
+    let lines = body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).enumerate();
+    let filled = lines.filter(|(_, line)| !line.is_empty());
+    let message = |(index, line): (usize, &[u8])| {
+        let value: &RawValue = serde_json::from_slice(line)
+            .map_err(|error| format!("line {} is not JSON: {}", index + 1, without_line(&explain(&error, line))))?;
+        Ok(value.get().into())
     };
     filled.map(message).take(MESSAGES_MAX + 1).collect()
 }
@@ -110,6 +138,18 @@ mod tests {
 
     fn texts(messages: &[Arc<str>]) -> Vec<&str> {
         messages.iter().map(|message| &**message).collect()
+    }
+
+    #[test]
+    fn raw_values_are_kept_as_they_are() {
+        let list = from_raw_json(br#" [{"b" : 1.0, "a":[2]},"x", 3]"#).unwrap();
+        assert_eq!(texts(&list), [r#"{"b" : 1.0, "a":[2]}"#, r#""x""#, "3"]);
+        assert_eq!(texts(&from_raw_json(b" {\"log\": \"\\u00e4\"}\n").unwrap()), [r#"{"log": "\u00e4"}"#]);
+        let lines = from_raw_lines(b"{\"a\":1}\r\n\n  {\"b\":2}  \n").unwrap();
+        assert_eq!(texts(&lines), [r#"{"a":1}"#, r#"{"b":2}"#]);
+        let error = from_raw_lines(b"1\nplain text").unwrap_err();
+        assert!(error.starts_with("line 2 is not JSON: "), "{error}");
+        assert!(from_raw_json(b"[1, 2").is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use super::hexadecimal::{CopyIdText, IncarnationText};
 use super::timestamp::Timestamp;
 use super::timing::{CallTimes, Millis};
-use super::{batch, read_object};
+use super::{batch, escapes, read_object};
 use crate::protocol::{EntryRef, Id};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -60,12 +60,11 @@ impl Copies {
 
     fn from_json(value: &Value) -> Result<Copies, String> {
         match value {
+            Value::String(text) if text.parse::<f64>().is_ok() => Err(format!(
+                "the number of copies is the text \"{text}\"; send it as a number, without the quotation marks"
+            )),
             Value::String(text) => Copies::parse(text),
-            // In JSON, 3.0 is the number 3.
-            other => match other.as_f64().filter(|number| number.fract() == 0.0 && (1.0..=1e9).contains(number)) {
-                Some(number) => Ok(Copies::Number(number as u64)),
-                None => Copies::parse(&other.to_string()),
-            },
+            other => Copies::parse(&other.to_string()),
         }
     }
 }
@@ -78,13 +77,21 @@ const TIMEOUT_MAX_S: f64 = 86_400.0;
 /// # Errors
 /// If it is not a number from 0 to 86,400.
 pub fn parse_timeout(text: &str) -> Result<Duration, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.0..=TIMEOUT_MAX_S).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+    match seconds(text) {
+        Some(seconds) if seconds <= TIMEOUT_MAX_S => Ok(Duration::from_secs_f64(seconds)),
         _ => Err(format!(
             "\"{}\" is not a timeout; it must be a number of seconds from 0 to {TIMEOUT_MAX_S}",
             text.escape_debug()
         )),
     }
+}
+
+/// Reads seconds: digits, perhaps with a decimal point. Rust would take a sign, an exponent and names, too.
+#[must_use]
+pub fn seconds(text: &str) -> Option<f64> {
+    let is_plain = text.starts_with(|first: char| first.is_ascii_digit())
+        && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    text.parse().ok().filter(|_| is_plain)
 }
 
 /// The write options. The master chooses those that the client does not give.
@@ -142,7 +149,7 @@ impl PostedFields {
             (Some(value), None) | (None, Some(value)) => Some(Copies::from_json(value)?),
             (None, None) => None,
         };
-        let timeout = self.timeout.as_ref().map(|value| parse_timeout(&value.to_string())).transpose()?;
+        let timeout = self.timeout.as_ref().map(timeout_from_json).transpose()?;
         Ok(WriteOptions { copies, timeout })
     }
 }
@@ -183,13 +190,58 @@ impl Posted {
         }
     }
 
+    /// Reads a form: its field `message`, or `msg` if it has no such field, is the message. Other fields do not matter,
+    /// because loggers send all that they know (`HTTPHandler` of Python, for example). A body in JSON is read as such:
+    /// curl labels it as a form by default.
+    ///
+    /// # Errors
+    /// With a sentence for the client.
+    pub fn from_form(body: &[u8]) -> Result<Posted, String> {
+        if matches!(body.trim_ascii_start(), [] | [b'{' | b'[' | b'"', ..]) {
+            return Posted::from_json(body);
+        }
+        let text = std::str::from_utf8(body).map_err(|error| not_utf8(&error))?;
+        let fields: Vec<(&str, &str)> = text.trim_end().split('&').filter_map(|field| field.split_once('=')).collect();
+        for name in ["message", "msg"] {
+            let mut values = fields.iter().filter(|(field, _)| *field == name);
+            if let Some((_, value)) = values.next() {
+                if values.next().is_some() {
+                    return Err(format!("the form has more than one field {name}"));
+                }
+                return Ok(Posted::one(&escapes::decode_form(value)?));
+            }
+        }
+        Err("the body is a form without a field message or msg; send one, or say with Content-Type what it is: \
+             application/json for {\"message\": \"your text\"}, or text/plain if all of it is the message"
+            .to_owned())
+    }
+
+    /// Reads a JSON body: a list whose elements are messages, each as the JSON text that it is, or one such text.
+    ///
+    /// # Errors
+    /// With a sentence for the client, naming the position where there is one.
+    pub fn from_raw_json(body: &[u8]) -> Result<Posted, String> {
+        batch::from_raw_json(body).map(Posted::batch)
+    }
+
+    /// Reads a body of lines in JSON, each of which is a message as it stands.
+    ///
+    /// # Errors
+    /// With a sentence for the client, naming the line.
+    pub fn from_raw_lines(body: &[u8]) -> Result<Posted, String> {
+        batch::from_raw_lines(body).map(Posted::batch)
+    }
+
     /// Reads a `text/plain` body: all of it is the message.
     ///
     /// # Errors
     /// If it is not UTF-8.
     pub fn from_text(body: &[u8]) -> Result<Posted, String> {
-        let text = std::str::from_utf8(body).map_err(|error| format!("the body is not UTF-8 text: {error}"))?;
-        Ok(Posted { messages: vec![text.into()], dialect: Dialect::Message, options: WriteOptions::default() })
+        std::str::from_utf8(body).map(Posted::one).map_err(|error| not_utf8(&error))
+    }
+
+    fn one(text: &str) -> Posted {
+        Posted { messages: vec![text.into()], dialect: Dialect::Message, options: WriteOptions::default() }
     }
 
     /// Reads a body of lines, each of which is a message in JSON.
@@ -202,6 +254,22 @@ impl Posted {
 
     fn batch(messages: Vec<Arc<str>>) -> Posted {
         Posted { messages, dialect: Dialect::Batch, options: WriteOptions::default() }
+    }
+}
+
+fn not_utf8(error: &std::str::Utf8Error) -> String {
+    format!(
+        "the body is not UTF-8 text: {error}; send it in UTF-8, as \"curl --data-binary\" does with a file in UTF-8"
+    )
+}
+
+fn timeout_from_json(value: &Value) -> Result<Duration, String> {
+    match value {
+        Value::String(text) if seconds(text).is_some() => {
+            Err(format!("the timeout is the text \"{text}\"; send it as a number, without the quotation marks"))
+        }
+        Value::Number(number) => parse_timeout(&number.as_f64().unwrap_or(f64::MAX).to_string()),
+        other => parse_timeout(&other.to_string()),
     }
 }
 
@@ -498,7 +566,6 @@ mod tests {
         let copies = |copies| Ok(WriteOptions { copies: Some(copies), timeout: None });
         assert_eq!(options(r#"{"message":"a"}"#), Ok(WriteOptions::default()));
         assert_eq!(options(r#"{"message":"a","w":2}"#), copies(Copies::Number(2)));
-        assert_eq!(options(r#"{"message":"a","w":2.0}"#), copies(Copies::Number(2)));
         assert_eq!(options(r#"{"message":"a","write_concern":"majority"}"#), copies(Copies::Majority));
         assert_eq!(options(r#"{"message":"a","w":"all"}"#), copies(Copies::All));
         let timeout = Some(Duration::from_millis(1_500));
@@ -507,6 +574,9 @@ mod tests {
             "\"w\":0",
             "\"w\":-1",
             "\"w\":1.5",
+            "\"w\":2.0",
+            "\"w\":\"2\"",
+            "\"timeout\":\"2\"",
             "\"w\":\"most\"",
             "\"w\":[1]",
             "\"w\":true",

@@ -34,12 +34,15 @@ impl Node {
 
     /// Starts a secondary that registers itself with a master, and waits until that takes writes again.
     pub(crate) fn secondary_of(master: &Node) -> Node {
+        Node::secondary_with(master, &[])
+    }
+
+    /// The same, with further settings.
+    pub(crate) fn secondary_with(master: &Node, variables: &[(&str, &str)]) -> Node {
         let url = format!("http://{}", master.address);
-        let secondary = Node::start(
-            Command::new(env!("CARGO_BIN_EXE_secondary")),
-            "secondary",
-            &[("MASTER_URL", &url), ("SECONDARY_HOST", "127.0.0.1"), ("SERVER_ID", "secondary-1")],
-        );
+        let own = [("MASTER_URL", url.as_str()), ("SECONDARY_HOST", "127.0.0.1"), ("SERVER_ID", "secondary-1")];
+        let program = Command::new(env!("CARGO_BIN_EXE_secondary"));
+        let secondary = Node::start(program, "secondary", &[&own, variables].concat());
         wait_until("the secondary takes part", || {
             master.get("/secondaries").json()["secondaries"][0]["state"] == "in_sync"
         });
@@ -143,6 +146,10 @@ impl Node {
     /// Its log file.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log_file).unwrap_or_default()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Stops it as asked, and gives the exit code.
@@ -268,6 +275,27 @@ impl Connection {
         self.read_reply(false)
     }
 
+    /// The first events of a stream: name, id and data of each.
+    #[track_caller]
+    pub(crate) fn events(&mut self, count: usize) -> Vec<(String, String, Value)> {
+        let mut events = Vec::new();
+        let (mut name, mut id, mut data) = (String::new(), String::new(), Value::Null);
+        while events.len() < count {
+            let mut line = String::new();
+            assert!(self.0.read_line(&mut line).expect("it goes on") > 0, "the stream ended after {events:?}");
+            match line.trim_end().split_once(": ") {
+                Some(("event", text)) => text.clone_into(&mut name),
+                Some(("id", text)) => text.clone_into(&mut id),
+                Some(("data", text)) => data = serde_json::from_str(text).expect("data is JSON"),
+                None if line.trim_end().is_empty() && !(name.is_empty() && id.is_empty() && data.is_null()) => {
+                    events.push((std::mem::take(&mut name), std::mem::take(&mut id), std::mem::take(&mut data)));
+                }
+                _ => {}
+            }
+        }
+        events
+    }
+
     /// Says that nothing more will be sent.
     pub(crate) fn finish_sending(&self) {
         let _ = self.0.get_ref().shutdown(Shutdown::Write);
@@ -320,7 +348,7 @@ impl Connection {
         }
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
         let mut reply = Reply { status, head, body: Vec::new() };
-        if !is_head && status >= 200 {
+        if !is_head && status >= 200 && status != 204 {
             reply.body = self.read_body(&reply);
         }
         Some(reply)

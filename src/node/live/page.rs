@@ -12,5 +12,4 @@ pub(crate) fn page() -> Reply {
     Reply::text("text/html; charset=utf-8", PAGE.to_owned())
         .with_header("Content-Security-Policy", POLICY)
         .with_header("X-Content-Type-Options", "nosniff")
-        .with_header("Cache-Control", "no-cache")
 }

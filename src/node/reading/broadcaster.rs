@@ -101,7 +101,8 @@ impl Broadcaster {
         while let Some(after) = self.live.iter().map(|live| live.follower.after).min().filter(|&after| after < decided)
         {
             let is_wanted = |format: &Format| self.live.iter().any(|live| live.follower.format == *format);
-            let part = Part::read(self.following.store(), after, decided, Format::ALL.into_iter().filter(is_wanted))?;
+            let formats = Format::ALL.into_iter().filter(is_wanted);
+            let part = Part::read(self.following.store(), after, decided, self.following.log_id(), formats)?;
             self.send(|live| {
                 let text = part.after(live.follower.after, live.follower.format).to_vec();
                 live.follower.after = live.follower.after.max(part.through);
@@ -112,9 +113,14 @@ impl Broadcaster {
         Ok(fed)
     }
 
-    /// Sends a heartbeat to each follower that got nothing for the heartbeat interval.
+    /// Sends a heartbeat to each follower that got nothing for the heartbeat interval. A follower that has reached more
+    /// than this node shows came when nobody could say whether its position exists: its stream ends, and when it comes
+    /// again with that position, it is told.
     fn beat(&mut self) {
         let (heartbeat, now) = (self.following.heartbeat(), Instant::now());
+        let decided = self.following.lock().decided;
+        let is_ahead = |live: &mut Live| live.sent_at + heartbeat <= now && live.follower.after > decided;
+        self.live.extract_if(.., is_ahead).for_each(|live| live.stream.end());
         self.send(|live| if live.sent_at + heartbeat <= now { live.follower.format.heartbeat() } else { Vec::new() });
     }
 

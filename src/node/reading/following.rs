@@ -17,10 +17,11 @@
 
 use super::format::Format;
 use super::part::Part;
-use crate::http::{Exchange, Reply, Source, Stream};
+use crate::http::{Exchange, Pieces, Reply, Source, Stream};
 use crate::node::semaphore::{Permit, Semaphore};
-use crate::protocol::Id;
+use crate::protocol::{Epoch, Id, LogId, Slot};
 use crate::store::Store;
+use crate::wire::position::Position;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -39,8 +40,8 @@ pub(crate) struct FollowLimits {
 /// What a follower asks for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
-    /// The last id that it has. `None` means the newest one.
-    pub(super) after: Option<Id>,
+    /// The position that it has reached. `None` means the newest message.
+    pub(super) after: Option<Position>,
     pub(super) format: Format,
 }
 
@@ -60,6 +61,8 @@ pub(crate) struct Following {
 pub(super) struct State {
     /// The high watermark: what is visible.
     pub(super) decided: Id,
+    /// The log, once this node knows it.
+    log_id: Option<LogId>,
     /// Followers that have become live since the broadcaster's last pass.
     pub(super) arrivals: Vec<Live>,
     pub(super) waiting: Vec<Waiting>,
@@ -108,9 +111,14 @@ impl Waiting {
 }
 
 impl Following {
-    /// For a log with this high watermark. It needs a broadcaster, see [`Following::is_fed_by`].
-    pub(super) fn new(store: &Arc<dyn Store>, limits: FollowLimits, decided: Id) -> Arc<Following> {
-        let state = State { decided, ..State::default() };
+    /// For a log, if it is known, with this high watermark. It needs a broadcaster, see [`Following::is_fed_by`].
+    pub(super) fn new(
+        store: &Arc<dyn Store>,
+        limits: FollowLimits,
+        log_id: Option<LogId>,
+        decided: Id,
+    ) -> Arc<Following> {
+        let state = State { decided, log_id, ..State::default() };
         let (store, state, news) = (Arc::clone(store), Mutex::new(state), Condvar::new());
         let (permits, heartbeat) = (Semaphore::new(limits.followers_max), limits.heartbeat);
         Arc::new(Following { store, permits, heartbeat, state, news, broadcaster: Mutex::default() })
@@ -131,6 +139,15 @@ impl Following {
                 self.news.notify_one();
             }
         }
+    }
+
+    /// Says which log this is.
+    pub(crate) fn is_of(&self, log_id: LogId) {
+        self.lock().log_id = Some(log_id);
+    }
+
+    pub(super) fn log_id(&self) -> Option<LogId> {
+        self.lock().log_id
     }
 
     /// Sends what there is, and then ends each stream, so that its client sees a complete reply.
@@ -177,37 +194,57 @@ impl Following {
         self.heartbeat
     }
 
-    fn take_place(&self, state: &State) -> Result<Permit, Reply> {
+    /// # Errors
+    /// With the reason in a sentence.
+    fn take_place(&self, state: &State) -> Result<Permit, String> {
         if state.stopping {
-            return Err(Reply::no_answer(503, "this node is stopping"));
+            return Err("this node is stopping".to_owned());
         }
         self.permits.take().ok_or_else(|| {
-            let sentence = format!(
+            format!(
                 "this node has {} followers, as many as it takes; follow another node, or try again later",
                 self.permits.taken()
-            );
-            Reply::no_answer(503, &sentence).with_header("Retry-After", "10")
+            )
         })
     }
 
-    /// Makes the client of a request a follower.
-    pub(super) fn follow(self: &Arc<Following>, exchange: Exchange, wanted: Wanted) {
+    /// Makes the client of a request a follower. `reset` says why what it has does not belong to this log, if so: then
+    /// it gets the log from its beginning.
+    pub(super) fn follow(self: &Arc<Following>, exchange: Exchange, wanted: Wanted, reset: Option<&str>, head: Reply) {
         let place = self.take_place(&self.lock());
-        let place = match place {
-            Ok(place) => place,
-            Err(refusal) => return exchange.reply(refusal),
+        let place = match (place, wanted.format) {
+            (Ok(place), _) => place,
+            (Err(why), Format::Events(_)) => {
+                let text = Format::no_room(&why);
+                return exchange.stream(head, text, None::<Pieces>, |_, stream| {
+                    let _ = stream.map(Stream::end);
+                });
+            }
+            (Err(why), Format::Lines(_)) => return exchange.reply(no_place(&why)),
         };
+        let begin = Position { id: Id::ZERO, of: None };
+        let end = Position { id: self.lock().decided, of: None };
+        let after = if reset.is_some() { begin } else { wanted.after.unwrap_or(end) };
         let follower = Follower {
             client: exchange.client(),
             format: wanted.format,
-            after: wanted.after.unwrap_or_else(|| self.lock().decided),
+            after: after.id,
             following: Arc::clone(self),
             _place: place,
         };
         log::info!("{} follows the log after id {}", follower.client, follower.after);
-        let head = Reply::stream_head(wanted.format.content_type());
-        let preamble = wanted.format.preamble(follower.after);
-        exchange.stream(head, preamble, follower, Follower::came_to_the_end);
+        let mut text = reset.map_or_else(Vec::new, Format::reset);
+        text.extend(wanted.format.preamble(self.located(after.id)));
+        exchange.stream(head, text, follower, Follower::came_to_the_end);
+    }
+
+    /// An id as a position in this log.
+    fn located(&self, id: Id) -> Position {
+        let epoch = match self.store.get(id) {
+            Ok(Some(Slot::Entry(entry))) => entry.epoch,
+            _ => Epoch::NONE,
+        };
+        Position { id, of: self.log_id().map(|log_id| (epoch, log_id)) }
     }
 
     /// Makes a reader wait until `from` is visible, or for `timeout`, and then calls `show`.
@@ -226,12 +263,17 @@ impl Following {
                 drop(state);
                 self.news.notify_one();
             }
-            Err(refusal) => {
+            Err(why) => {
                 drop(state);
-                exchange.reply(refusal);
+                exchange.reply(no_place(&why));
             }
         }
     }
+}
+
+/// The reply to a reader for whom there is no place.
+fn no_place(why: &str) -> Reply {
+    Reply::no_answer(503, why).with_header("Retry-After", "10")
 }
 
 impl Source for Follower {
@@ -242,7 +284,8 @@ impl Source for Follower {
         if self.after >= decided {
             return Ok(None);
         }
-        let part = Part::read(following.store(), self.after, decided, [self.format]).map_err(io::Error::other)?;
+        let part = Part::read(following.store(), self.after, decided, following.log_id(), [self.format])
+            .map_err(io::Error::other)?;
         let text = part.after(self.after, self.format).to_vec();
         self.after = part.through;
         Ok(Some(text))

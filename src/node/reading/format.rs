@@ -1,11 +1,15 @@
 //! The formats of single messages: lines and events.
 
-use crate::protocol::{EntryRef, Id};
+use crate::protocol::{EntryRef, LogId};
 use crate::wire::client::{View, write_entry};
+use crate::wire::position::Position;
+use serde_json::json;
 use std::io::Write;
 
 /// After so many milliseconds a browser reconnects when its connection broke.
 const RETRY_MS: u32 = 1_000;
+/// After so many milliseconds one for which there was no room comes again.
+const NO_ROOM_RETRY_MS: u32 = 10_000;
 
 /// Writes a message in a line.
 pub(super) fn write_line(text: &mut Vec<u8>, entry: EntryRef<'_>, view: View) {
@@ -30,9 +34,9 @@ impl Format {
         Format::Lines(View::Text),
     ];
 
-    /// The text before the first message. It has an id, from which a browser goes on if it reconnects before that
-    /// message.
-    pub(super) fn preamble(self, after: Id) -> Vec<u8> {
+    /// The text before the first message. It has the position after which the stream begins: a browser goes on from there
+    /// if it reconnects before that message.
+    pub(super) fn preamble(self, after: Position) -> Vec<u8> {
         match self {
             Format::Events(_) => format!("retry: {RETRY_MS}\nid: {after}\n\n").into_bytes(),
             Format::Lines(_) => Vec::new(),
@@ -47,11 +51,26 @@ impl Format {
         }
     }
 
-    pub(super) fn write(self, text: &mut Vec<u8>, entry: EntryRef<'_>) {
+    /// The whole reply to an `EventSource` for which there is no room. Any status but 200 would end it for good, and an
+    /// end makes it come again, after the time that it is told.
+    pub(super) fn no_room(sentence: &str) -> Vec<u8> {
+        let data = json!({ "error": sentence });
+        format!("retry: {NO_ROOM_RETRY_MS}\nevent: unavailable\ndata: {data}\n\n").into_bytes()
+    }
+
+    /// An event for a client whose position is not in this log: what it has does not belong to it, and what follows is
+    /// the log from its beginning.
+    pub(super) fn reset(sentence: &str) -> Vec<u8> {
+        format!("event: reset\ndata: {}\n\n", json!({ "error": sentence })).into_bytes()
+    }
+
+    /// Writes a message of a log.
+    pub(super) fn write(self, text: &mut Vec<u8>, entry: EntryRef<'_>, log_id: Option<LogId>) {
         match self {
             Format::Lines(view) => write_line(text, entry, view),
             Format::Events(view) => {
-                write!(text, "id: {}\ndata: ", entry.id).expect("memory takes everything");
+                let position = Position { id: entry.id, of: log_id.map(|log_id| (entry.epoch, log_id)) };
+                write!(text, "id: {position}\ndata: ").expect("memory takes everything");
                 write_entry(text, entry, view);
                 text.extend_from_slice(b"\n\n");
             }

@@ -1,13 +1,14 @@
 //! Answers `GET /messages` and `GET /messages/ID`.
 
 use super::broadcaster::Broadcaster;
-use super::following::{FollowLimits, Following};
+use super::following::{FollowLimits, Following, Wanted};
+use super::format::Format;
 use super::page::Page;
 use super::query::{Query, consistency};
 use super::snapshot::Snapshot;
 use crate::http::{Exchange, Reply};
 use crate::process::text::number;
-use crate::protocol::{Consistency, EntryRef, Id, Slot};
+use crate::protocol::{Consistency, EntryRef, Id, LogId, Slot};
 use crate::store::Store;
 use crate::wire::client::{EntryObject, View};
 use std::io;
@@ -23,7 +24,7 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// For a log with this high watermark. Starts the broadcaster.
+    /// For a log, if it is known, with this high watermark. Starts the broadcaster.
     ///
     /// # Errors
     /// If no thread can be started.
@@ -31,9 +32,9 @@ impl Reading {
         store: &Arc<dyn Store>,
         limits: FollowLimits,
         default_view: View,
-        decided: Id,
+        (log_id, decided): (Option<LogId>, Id),
     ) -> io::Result<Reading> {
-        let following = Following::new(store, limits, decided);
+        let following = Following::new(store, limits, log_id, decided);
         Broadcaster::start(&following)?;
         Ok(Reading { store: Arc::clone(store), default_view, following })
     }
@@ -54,22 +55,54 @@ pub(crate) trait Log: Send + Sync {
 pub(crate) fn list(exchange: Exchange, log: &Arc<impl Log + 'static>) {
     match Query::parse(&exchange, log.reading().default_view) {
         Ok(Query::Page { page, consistency, wait }) => show(exchange, log, page, consistency, wait),
-        Ok(Query::Follow(wanted)) => log.reading().following.follow(exchange, wanted),
+        Ok(Query::Follow(wanted)) => follow(exchange, &**log, wanted),
         Err(why) => exchange.reply(Reply::no_answer(400, &why)),
     }
 }
 
 /// Shows a part of the log. If that is empty, waits for its first message if the reader asks for that.
 fn show(exchange: Exchange, log: &Arc<impl Log + 'static>, page: Page, consistency: Consistency, wait: Duration) {
+    let store = &log.reading().store;
     match log.snapshot(consistency) {
-        Ok(snapshot) if page.from > snapshot.decided && !wait.is_zero() => {
-            let later = Arc::clone(log);
-            let show = move |exchange: Exchange| show(exchange, &later, page, consistency, Duration::ZERO);
-            log.reading().following.wait(exchange, page.from, wait, Box::new(show));
-        }
-        Ok(snapshot) => exchange.reply(mark_stale(page.reply(&log.reading().store, &snapshot), &snapshot)),
+        Ok(snapshot) => match snapshot.misplaces(page.after, &**store) {
+            Some(why) => exchange.reply(snapshot.mark(misplaced(&why))),
+            None if page.after.id >= snapshot.decided && !wait.is_zero() => {
+                let later = Arc::clone(log);
+                let show = move |exchange: Exchange| show(exchange, &later, page, consistency, Duration::ZERO);
+                log.reading().following.wait(exchange, page.after.id.next(), wait, Box::new(show));
+            }
+            None => exchange.reply(snapshot.mark(page.reply(store, &snapshot))),
+        },
         Err(refusal) => exchange.reply(refusal),
     }
+}
+
+/// Lets a client follow the log. One that has reached what this node does not show yet makes it ask its master first: the
+/// position may be of a lost part of the log.
+fn follow(exchange: Exchange, log: &impl Log, wanted: Wanted) {
+    let (store, following) = (&log.reading().store, &log.reading().following);
+    let is_ahead = |snapshot: &Snapshot| wanted.after.is_some_and(|after| after.id > snapshot.decided);
+    let snapshot = match log.snapshot(Consistency::Prefix) {
+        Ok(snapshot) if is_ahead(&snapshot) => log.snapshot(Consistency::Usual),
+        other => other,
+    };
+    let snapshot = match snapshot {
+        Ok(snapshot) => snapshot,
+        Err(refusal) => return exchange.reply(refusal),
+    };
+    let misplaced_because = wanted.after.and_then(|after| snapshot.misplaces(after, &**store));
+    match (misplaced_because, wanted.format) {
+        (Some(why), Format::Lines(_)) => exchange.reply(snapshot.mark(misplaced(&why))),
+        (reset, format) => {
+            let head = snapshot.mark(Reply::stream_head(format.content_type()));
+            following.follow(exchange, wanted, reset.as_deref(), head);
+        }
+    }
+}
+
+/// The reply to a client whose position is not in this log.
+fn misplaced(why: &str) -> Reply {
+    Reply::no_answer(410, &format!("{why}; read on from the beginning, or from another position of this log"))
 }
 
 /// The whole visible log as strings, which is the reply to a message posted as `msg`.
@@ -81,7 +114,7 @@ pub(crate) fn whole_log_as_text(status: u16, store: &Arc<dyn Store>, snapshot: &
 pub(crate) fn one(exchange: Exchange, log: &impl Log, id: &str) {
     let snapshot = consistency(&exchange).map_err(|why| Reply::no_answer(400, &why));
     let snapshot = snapshot.and_then(|consistency| log.snapshot(consistency));
-    let reply = snapshot.map(|snapshot| mark_stale(one_of(&log.reading().store, &snapshot, id), &snapshot));
+    let reply = snapshot.map(|snapshot| snapshot.mark(one_of(&log.reading().store, &snapshot, id)));
     exchange.reply(reply.unwrap_or_else(|refusal| refusal));
 }
 
@@ -99,8 +132,4 @@ fn one_of(store: &Arc<dyn Store>, snapshot: &Snapshot, id: &str) -> Reply {
 
 fn no_message(id: Id) -> Reply {
     Reply::not_found(&format!("there is no message {id}"))
-}
-
-fn mark_stale(reply: Reply, snapshot: &Snapshot) -> Reply {
-    if snapshot.possibly_stale { reply.with_header("Warning", "110 - \"Response is Stale\"") } else { reply }
 }

@@ -6,9 +6,10 @@
 use super::format::write_line;
 use super::snapshot::{PIECE, Snapshot};
 use crate::http::{Pieces, Reply};
-use crate::protocol::{Id, SlotRef};
+use crate::protocol::{Epoch, Id, SlotRef};
 use crate::store::{ReadLimit, Store};
 use crate::wire::client::{View, write_entry};
+use crate::wire::position::Position;
 use serde_json::Value;
 use std::io;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ const MESSAGE_BYTES_EXPECTED: usize = 256;
 /// Which messages a reader wants, and in which form.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Page {
-    pub(super) from: Id,
+    /// The position that the reader has reached: the page begins after it.
+    pub(super) after: Position,
     pub(super) limit: Option<u64>,
     pub(super) view: View,
     pub(super) form: Form,
@@ -39,7 +41,7 @@ pub(super) enum Form {
 impl Page {
     /// The whole log as strings.
     pub(super) fn all_as_text() -> Page {
-        Page { from: Id::ZERO.next(), limit: None, view: View::Text, form: Form::Document }
+        Page { after: Position { id: Id::ZERO, of: None }, limit: None, view: View::Text, form: Form::Document }
     }
 
     /// The reply with this page. A page of one piece is sent as a whole, and a longer one is read while it is sent.
@@ -72,7 +74,8 @@ impl Page {
         PageWriter {
             page: *self,
             snapshot: snapshot.clone(),
-            after: self.from.previous(),
+            after: self.after.id,
+            epoch: Epoch::NONE,
             left: match (self.limit, self.form) {
                 (None, _) => u64::MAX,
                 (Some(limit), Form::Document) => limit.min(PAGE_MESSAGES_MAX),
@@ -97,6 +100,8 @@ struct PageWriter {
     snapshot: Snapshot,
     /// The last id read.
     after: Id,
+    /// The epoch of the last message read.
+    epoch: Epoch,
     /// Messages that may still be written.
     left: u64,
     written: u64,
@@ -142,6 +147,7 @@ impl PageWriter {
     fn write_slot(&mut self, slot: SlotRef<'_>, piece: &mut Vec<u8>) {
         self.after = slot.id();
         if let SlotRef::Entry(entry) = slot {
+            self.epoch = entry.epoch;
             match self.page.form {
                 Form::Lines => write_line(piece, entry, self.page.view),
                 Form::Document => {
@@ -168,7 +174,8 @@ impl PageWriter {
                 rest.push(("limit", PAGE_MESSAGES_MAX.into()));
             }
             if self.after < self.snapshot.decided {
-                rest.push(("next", self.after.next().get().into()));
+                let of = self.snapshot.log_id.map(|log_id| (self.epoch, log_id));
+                rest.push(("next", Position { id: self.after.next(), of }.to_string().into()));
             }
         }
         if self.snapshot.possibly_stale {

@@ -2,12 +2,13 @@
 
 use super::format::Format;
 use super::snapshot::PIECE;
-use crate::protocol::{Id, SlotRef};
+use crate::protocol::{Id, LogId, SlotRef};
 use crate::store::{Store, StoreError};
 
 /// A part of the log as followers get it.
 pub(super) struct Part {
     after: Id,
+    log_id: Option<LogId>,
     /// Its last id.
     pub(super) through: Id,
     texts: Vec<Text>,
@@ -26,10 +27,11 @@ impl Part {
         store: &dyn Store,
         after: Id,
         decided: Id,
+        log_id: Option<LogId>,
         formats: impl IntoIterator<Item = Format>,
     ) -> Result<Part, StoreError> {
         let text = |format| Text { format, bytes: Vec::new(), ends: Vec::new() };
-        let mut part = Part { after, through: after, texts: formats.into_iter().map(text).collect() };
+        let mut part = Part { after, log_id, through: after, texts: formats.into_iter().map(text).collect() };
         store.visit(after, decided, PIECE, &mut |slot| part.add(slot))?;
         if part.through == after {
             return Err(StoreError::new(format!("the store lacks id {}", after.next())));
@@ -41,7 +43,7 @@ impl Part {
         self.through = slot.id();
         if let SlotRef::Entry(entry) = slot {
             for text in &mut self.texts {
-                text.format.write(&mut text.bytes, entry);
+                text.format.write(&mut text.bytes, entry, self.log_id);
                 text.ends.push((entry.id, text.bytes.len()));
             }
         }

@@ -6,11 +6,17 @@ use super::page::{Form, Page};
 use crate::http::Exchange;
 use crate::process::text::number;
 use crate::protocol::{Consistency, Id};
-use crate::wire::client::View;
+use crate::wire::client::{View, seconds};
+use crate::wire::position::Position;
 use std::time::Duration;
 
 /// The parameters of `GET /messages`.
-const PARAMETERS: [&str; 6] = ["from", "limit", "view", "consistency", "wait", "follow"];
+const PARAMETERS: [&str; 7] = ["from", "limit", "view", "consistency", "wait", "follow", "lastEventId"];
+/// The media types of `/messages`, the one that others are measured by first.
+const OFFERS: [&str; 3] = [DOCUMENT, LINES, EVENTS];
+const DOCUMENT: &str = "application/json";
+const LINES: &str = "application/x-ndjson";
+const EVENTS: &str = "text/event-stream";
 /// The longest time, in seconds, for which a reader may wait for a first message.
 const WAIT_MAX_S: f64 = 60.0;
 /// The value of `from` that means the end of the log.
@@ -29,14 +35,16 @@ impl Query {
     pub(super) fn parse(exchange: &Exchange, default_view: View) -> Result<Query, String> {
         if let Some(other) = exchange.query_names().find(|name| !PARAMETERS.contains(name)) {
             return Err(format!(
-                "\"{}\" is not a parameter of /messages; there are from, limit, view, consistency, wait and follow",
+                "\"{}\" is not a parameter of /messages; there are from, limit, view, consistency, wait, follow and \
+                 lastEventId",
                 other.escape_debug()
             ));
         }
-        let view = exchange.query("view").map_or(Ok(default_view), View::parse)?;
-        let is_lines = accepts(exchange, "application/x-ndjson");
-        let follows = match exchange.query("follow") {
-            None => accepts(exchange, "text/event-stream"),
+        let view = exchange.query("view").map_or(Ok(default_view), |name| View::parse(&name))?;
+        let preferred = preferred(exchange);
+        let is_lines = preferred == LINES;
+        let follows = match exchange.query("follow").as_deref() {
+            None => preferred == EVENTS,
             Some("true" | "1" | "") => true,
             Some("false" | "0") => false,
             Some(other) => return Err(format!("follow is \"{}\"; it must be true or false", other.escape_debug())),
@@ -47,7 +55,7 @@ impl Query {
         }
         let form = if is_lines { Form::Lines } else { Form::Document };
         Ok(Query::Page {
-            page: Page { from: from(exchange)?, limit: given(exchange, "limit")?, view, form },
+            page: Page { after: from(exchange)?, limit: given(exchange, "limit")?, view, form },
             consistency: consistency(exchange)?,
             wait: wait(exchange)?,
         })
@@ -57,14 +65,13 @@ impl Query {
         if let Some(other) = ["limit", "consistency", "wait"].into_iter().find(|name| exchange.query(name).is_some()) {
             return Err(format!("{other} and follow do not go together: a follower gets every message as it comes"));
         }
-        // A browser that reconnects repeats the parameters, and names its last id in this header.
-        let after = match (exchange.header("Last-Event-ID"), exchange.query("from")) {
-            (None | Some(""), Some(END)) => None,
-            (None | Some(""), _) => Some(from(exchange)?.previous()),
-            (Some(id), _) => match number(id) {
-                Some(id) => Some(Id::new(id)),
-                None => return Err(format!("Last-Event-ID is \"{}\"; it must be an id", id.escape_debug())),
-            },
+        // A browser that reconnects repeats the parameters, and names its last position in this header; one that cannot
+        // set headers sends a parameter.
+        let reached = exchange.header("Last-Event-ID").map(str::to_owned).or_else(|| exchange.query("lastEventId"));
+        let after = match (reached.filter(|reached| !reached.is_empty()), exchange.query("from").as_deref()) {
+            (None, Some(END)) => None,
+            (None, _) => Some(from(exchange)?),
+            (Some(reached), _) => Some(position("Last-Event-ID", &reached)?),
         };
         Ok(Query::Follow(Wanted { after, format }))
     }
@@ -72,7 +79,7 @@ impl Query {
 
 /// The consistency that the reader asks for.
 pub(super) fn consistency(exchange: &Exchange) -> Result<Consistency, String> {
-    match exchange.query("consistency") {
+    match exchange.query("consistency").as_deref() {
         None => Ok(Consistency::Usual),
         Some("strong") => Ok(Consistency::Strong),
         Some("prefix") => Ok(Consistency::Prefix),
@@ -80,20 +87,53 @@ pub(super) fn consistency(exchange: &Exchange) -> Result<Consistency, String> {
     }
 }
 
-/// Whether `Accept` names a media type.
-fn accepts(exchange: &Exchange, media_type: &str) -> bool {
-    let names = |range: &str| range.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(media_type));
-    exchange.header("Accept").is_some_and(|accept| accept.split(',').any(names))
+/// The media type that the client likes best (RFC 9110, section 12.5.1), of those that `/messages` has. Between two that
+/// it likes as much, one that it names wins over one that it only includes; then the earlier one of [`OFFERS`], so that
+/// nobody gets a reply without end who would take one with an end.
+fn preferred(exchange: &Exchange) -> &'static str {
+    let ranges: Vec<(String, u32)> =
+        exchange.header_lines("Accept").flat_map(|line| line.split(',')).filter_map(media_range).collect();
+    let likes = |offer: &'static str| {
+        let of = |name: &str| ranges.iter().find(|(range, _)| range == name).map(|(_, quality)| *quality);
+        let (family, _) = offer.split_once('/').unwrap_or_default();
+        let named = of(offer);
+        let quality = named.or_else(|| of(&format!("{family}/*"))).or_else(|| of("*/*")).unwrap_or_default();
+        (quality, named.is_some())
+    };
+    // Of equal ones this gives the last.
+    let best = OFFERS.into_iter().rev().max_by_key(|offer| likes(offer)).unwrap_or(DOCUMENT);
+    if likes(best).0 == 0 { DOCUMENT } else { best }
 }
 
-/// The first id that the reader asks for.
-fn from(exchange: &Exchange) -> Result<Id, String> {
-    Ok(Id::new(given(exchange, "from")?.unwrap_or(1).max(1)))
+/// A media range in small letters, and its quality in thousandths.
+fn media_range(text: &str) -> Option<(String, u32)> {
+    let mut parts = text.split(';').map(str::trim);
+    let range = parts.next()?.to_ascii_lowercase();
+    let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+    let thousandths = quality.map_or(Some(1.0), seconds).map(|quality| (quality.min(1.0) * 1_000.0) as u32)?;
+    Some((range, thousandths))
+}
+
+/// The position that the reader has reached: that before the first message that it asks for.
+fn from(exchange: &Exchange) -> Result<Position, String> {
+    let Some(text) = exchange.query("from") else { return Ok(Position { id: Id::ZERO, of: None }) };
+    let Position { id, of } = position("from", &text)?;
+    Ok(Position { id: id.previous(), of })
+}
+
+fn position(name: &str, text: &str) -> Result<Position, String> {
+    Position::parse(text).ok_or_else(|| {
+        format!(
+            "{name} is \"{}\"; it must be a position that a node gave, or an id: a whole number from 0 to {}",
+            text.escape_debug(),
+            u64::MAX
+        )
+    })
 }
 
 fn given(exchange: &Exchange, name: &str) -> Result<Option<u64>, String> {
     let Some(text) = exchange.query(name) else { return Ok(None) };
-    match number(text) {
+    match number(&text) {
         Some(number) => Ok(Some(number)),
         None => Err(format!("{name} is \"{}\"; it must be a whole number from 0 to {}", text.escape_debug(), u64::MAX)),
     }
@@ -101,8 +141,8 @@ fn given(exchange: &Exchange, name: &str) -> Result<Option<u64>, String> {
 
 fn wait(exchange: &Exchange) -> Result<Duration, String> {
     let Some(text) = exchange.query("wait") else { return Ok(Duration::ZERO) };
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.0..=WAIT_MAX_S).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+    match seconds(&text) {
+        Some(seconds) if seconds <= WAIT_MAX_S => Ok(Duration::from_secs_f64(seconds)),
         _ => Err(format!("wait is \"{}\"; it must be a number of seconds from 0 to {WAIT_MAX_S}", text.escape_debug())),
     }
 }

@@ -1,0 +1,113 @@
+//! Posts that come to a secondary: it passes them on to the master, and gives back what the master replies.
+//!
+//! The client cannot tell the difference, outcomes included. If the master cannot be reached, nothing was appended
+//! (503). If the connection to it breaks while its reply is awaited, the outcome is unknown (504), as if the client's own
+//! connection had broken; with an idempotency key it can ask again.
+//!
+//! With `FORWARD=0` the node redirects such clients instead.
+
+use super::lifecycle::Secondary;
+use crate::http::{Exchange, Reply};
+use crate::peer::{ForwardError, Forwarded, Returned};
+use crate::wire::address::NodeUrl;
+use crate::wire::client::{Outcome, Problem};
+use std::io::Read;
+
+/// The most posts that wait here for the master. Each occupies a thread.
+pub(super) const FORWARDS_MAX: usize = 256;
+/// What is passed on of a request's head.
+const REQUEST_HEADERS: [&str; 8] = [
+    "Accept",
+    "Authorization",
+    "Content-Encoding",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "traceparent",
+];
+/// What is passed back of a reply's head.
+const REPLY_HEADERS: [&str; 11] = [
+    "Accept-Encoding",
+    "ETag",
+    "Idempotent-Replayed",
+    "Location",
+    "Log-Begin",
+    "Log-End",
+    "Log-Id",
+    "Retry-After",
+    "Server-Timing",
+    "Warning",
+    "WWW-Authenticate",
+];
+/// Names this program in `Via` (RFC 9110, section 7.6.3), which shows a request that goes round in a circle.
+const PROGRAM: &str = "(replicated-log)";
+/// A reply up to this length is read before it is passed back, so that one that breaks off is noticed in time.
+const WHOLE_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of a longer one that are passed back at a time.
+const PIECE_BYTES: usize = 64 << 10;
+
+impl Secondary {
+    /// Answers a post as the master does.
+    pub(super) fn forward(&self, exchange: &mut Exchange) -> Reply {
+        let Some(master) = self.known_master() else {
+            return Reply::overloaded("only the master takes messages, and this node does not know it yet");
+        };
+        if exchange.header_lines("Via").any(|via| via.contains(PROGRAM)) {
+            return Reply::problem(
+                503,
+                &format!("another node passed this on, and this one is no master either; its master is {master}"),
+            );
+        }
+        let Some(_permit) = self.forwards.take() else {
+            return Reply::overloaded(&format!(
+                "{FORWARDS_MAX} posts wait here for the master, as many as this node passes on; try again, or post to \
+                 {master}"
+            ));
+        };
+        let body = match exchange.read_body() {
+            Ok(body) => body,
+            Err(refusal) => return refusal,
+        };
+        let lines =
+            REQUEST_HEADERS.iter().flat_map(|&name| exchange.header_lines(name).map(move |value| (name, value)));
+        let mut headers: Vec<(&'static str, String)> = lines.map(|(name, value)| (name, value.to_owned())).collect();
+        headers.push(("Via", format!("1.1 {} {PROGRAM}", self.settings.common.server_id)));
+        let request = Forwarded { target: exchange.target(), headers: &headers, body: &body };
+        match self.forwarder.post(&master, request, &REPLY_HEADERS) {
+            Ok(returned) => pass_back(returned, &master),
+            Err(ForwardError::NotSent(why)) => {
+                Reply::overloaded(&format!("the message was not appended: the master at {master}: {why}"))
+            }
+            Err(ForwardError::Unknown(why)) => unknown(&master, &why),
+        }
+    }
+}
+
+fn pass_back(returned: Returned, master: &NodeUrl) -> Reply {
+    let Returned { status, headers, mut body, bytes } = returned;
+    let reply = if bytes.is_some_and(|bytes| bytes <= WHOLE_BYTES_MAX) {
+        let mut text = Vec::new();
+        if let Err(error) = body.read_to_end(&mut text) {
+            return unknown(master, &format!("its reply broke off: {error}"));
+        }
+        Reply::json_text(status, text)
+    } else {
+        Reply::json_stream(
+            status,
+            Box::new(move || {
+                let mut piece = vec![0; PIECE_BYTES];
+                let read = body.read(&mut piece)?;
+                piece.truncate(read);
+                Ok((read > 0).then_some(piece))
+            }),
+        )
+    };
+    headers.into_iter().fold(reply, |reply, (name, value)| reply.with_header(name, value))
+}
+
+/// The reply to a client whose message the master may have.
+fn unknown(master: &NodeUrl, why: &str) -> Reply {
+    let error = format!("it is not known whether the message is in the log: the master at {master}: {why}");
+    Reply::json(504, &Problem { error: &error, outcome: Some(Outcome::Unknown) })
+}
