@@ -2,11 +2,11 @@
 
 use super::calls::CALL_LIMIT;
 use super::effects::Context;
+use super::epoch_start;
 use super::lines::Lines;
 use super::members::{self, FirstMember};
 use super::settings::MasterSettings;
 use super::shared::Master;
-use super::start;
 use super::state::{Runners, State};
 use super::timeline::Traces;
 use crate::node::faults::Faults;
@@ -48,7 +48,7 @@ impl Master {
         let peers = peers.over(faults.clone());
         let members = members::at_start(&*store, &settings.secondaries).map_err(|error| error.to_string())?;
         let addresses: Vec<NodeUrl> = members.iter().map(|member| member.url.clone()).collect();
-        let leader = start::begin(&*store, &peers, &addresses, leader_settings(&settings));
+        let leader = epoch_start::begin(&*store, &peers, &addresses, leader_settings(&settings));
         let leader = leader.map_err(|error| error.to_string())?;
         log.set_epoch(leader.epoch());
         let reading = Reading::start(

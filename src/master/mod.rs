@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`shared`] | what the threads of a master share |
 //! | [`lifecycle`] | starts a master, and stops it |
-//! | [`start`] | begins an epoch on what the disk holds |
+//! | [`epoch_start`] | begins an epoch on what the disk holds |
 //! | [`state`] | what is in memory: the leader, and what it does not know |
 //! | [`effects`] | gives events to the leader, and does what it asks for |
 //! | [`lines`] | lines for the log, in order |
@@ -30,6 +30,7 @@
 mod calls;
 mod comparison;
 mod effects;
+mod epoch_start;
 mod figures;
 mod idempotency;
 mod lifecycle;
@@ -44,7 +45,6 @@ mod rounds;
 mod routes;
 mod settings;
 mod shared;
-mod start;
 mod state;
 mod status;
 mod timeline;

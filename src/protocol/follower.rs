@@ -23,7 +23,9 @@
 //! # A store that fails
 //!
 //! A store that failed may hold a part of a call. The follower begins anew with what the store holds
-//! ([`Effect::Recover`]) and a new incarnation, as after a restart. Until that has succeeded it takes no call.
+//! ([`Effect::Recover`]) and a new incarnation, as after a restart. Until that has succeeded it takes no call. Whether
+//! later calls can be stored is up to the store: `Disk` refuses all writes until the process is restarted, unless it only
+//! lacked room.
 
 mod reads;
 mod ready;
@@ -654,6 +656,68 @@ mod tests {
         assert_eq!((effect, replies), (Some(Effect::Recover), Vec::new()), "the next call tries again");
         let recovered = Event::Recovered(Incarnation::new(2), Found::default());
         assert_eq!(play(&mut follower, vec![(0, recovered)]), (None, vec![(3, Reply::OtherIncarnation)]));
+    }
+
+    #[test]
+    fn an_early_call_is_taken_as_soon_as_it_continues_what_is_held() {
+        let mut follower = follower();
+        let (effect, replies) = play(&mut follower, vec![(0, called(2, 1, 2)), (0, called(1, 0, 1))]);
+        assert!(matches!(effect, Some(Effect::Store(_))) && replies.is_empty(), "{effect:?} {replies:?}");
+        let (effect, replies) = play(&mut follower, vec![(1, Event::Stored), (1, Event::WatermarkNoted)]);
+        assert!(matches!(replies[..], [(1, Reply::Acknowledged(_))]), "{replies:?}");
+        assert!(matches!(effect, Some(Effect::Store(_))), "the early one is stored next: {effect:?}");
+    }
+
+    #[test]
+    fn what_has_arrived_does_not_count_as_arriving() {
+        let mut follower = follower();
+        let foreign = ForeignMessage { ticket: Ticket(1), id: None, message: "text".into(), timestamp_ms: 0 };
+        let _ = follower.step(at(0), Event::Arriving);
+        let _ = follower.step(at(0), Event::ForeignCalled(foreign));
+        let _ = follower.step(at(0), Event::StoreFailed);
+        play(&mut follower, vec![(0, Event::Recovered(PROCESS, Found::default())), (0, called(2, 5, 6))]);
+        assert_eq!(follower.wake_at(), Some(at(500)), "nothing arrives, and nothing is stored");
+    }
+
+    #[test]
+    fn a_call_without_messages_does_not_acknowledge_what_is_still_delayed() {
+        let mut follower = follower();
+        let Event::Called(first) = called(1, 0, 1) else { unreachable!() };
+        let delayed = Event::Called(Called { is_delayed: true, ..first });
+        let stored = vec![(0, delayed), (0, Event::Stored), (0, Event::WatermarkNoted)];
+        assert_eq!(play(&mut follower, stored).1, [(1, Reply::Stored)]);
+        let durable = |replies: &[(u64, Reply)]| match replies {
+            [(_, Reply::Acknowledged(acknowledgement))] => acknowledgement.durable,
+            other => panic!("{other:?}"),
+        };
+        let (_, replies) = play(&mut follower, vec![(1, called(2, 1, 1)), (1, Event::WatermarkNoted)]);
+        assert_eq!(durable(&replies), Id::ZERO, "id 1 waits for its artificial delay");
+        let (_, replies) = play(&mut follower, vec![(2, Event::DelayOver(Ticket(1)))]);
+        assert_eq!(durable(&replies), Id::new(1));
+    }
+
+    #[test]
+    fn a_watermark_that_has_risen_is_news() {
+        let mut follower = follower();
+        play(&mut follower, vec![(0, called(1, 0, 1)), (0, Event::Stored), (0, Event::WatermarkNoted)]);
+        let Event::Called(next) = called(2, 1, 1) else { unreachable!() };
+        let call = Call { decided: Id::new(1), ..next.call.clone() };
+        for expected in [vec![News::Decided { after: Id::ZERO, through: Id::new(1), visible: 1 }], vec![]] {
+            let _ = follower.step(at(1), Event::Arriving);
+            let _ = follower.step(at(1), Event::Called(Called { call: call.clone(), ..next.clone() }));
+            assert_eq!(follower.step(at(1), Event::WatermarkNoted).news, expected);
+        }
+    }
+
+    #[test]
+    fn a_node_that_holds_nothing_takes_another_log() {
+        let mut follower = follower();
+        play(&mut follower, vec![(0, called(1, 0, 0)), (0, Event::Stored), (0, Event::WatermarkNoted)]);
+        let Event::Called(other) = called(2, 0, 1) else { unreachable!() };
+        let call = Call { log_id: LogId::new(2), ..other.call };
+        let (effect, replies) = play(&mut follower, vec![(1, Event::Called(Called { call, ..other }))]);
+        let Some(Effect::Store(changes)) = effect else { panic!("{effect:?} {replies:?}") };
+        assert!(matches!(&changes[..], [Change::Enter(entered), Change::Append(_)] if entered.log_id == LogId::new(2)));
     }
 
     #[test]

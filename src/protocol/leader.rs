@@ -323,8 +323,8 @@ impl Leader {
         if !self.scheduler.is_idle() {
             return self.scheduler.due(self.durable == self.taken);
         }
-        let lacks_news = |(_, progress): (_, &Progress)| progress.lacks_news(self.taken, self.shown.decided);
-        self.members.iter().any(lacks_news).then(|| self.shown_at.plus(self.settings.timing.news_wait))
+        let lacks_watermark = |(_, progress): (_, &Progress)| progress.lacks_watermark(self.taken, self.shown.decided);
+        self.members.iter().any(lacks_watermark).then(|| self.shown_at.plus(self.settings.timing.watermark_wait))
     }
 
     fn tick(&mut self, now: Time, ready: &mut Ready) {
@@ -371,7 +371,7 @@ impl Leader {
             Err(rejection) => Reply::Rejected(rejection),
             Ok(_) if overtaken => Reply::Rejected(Rejection::Overtaken(newest)),
             Ok(expiry) => {
-                let (first, last) = self.append(now, post, expiry);
+                let (first, last) = self.enqueue(now, post, expiry);
                 Reply::Accepted { first, last }
             }
         };
@@ -410,7 +410,7 @@ impl Leader {
     }
 
     /// Gives a write its ids, and queues it for a round.
-    fn append(&mut self, now: Time, post: Post, expiry: Expiry) -> (Id, Id) {
+    fn enqueue(&mut self, now: Time, post: Post, expiry: Expiry) -> (Id, Id) {
         let Post { ticket, messages, key, concern, timestamp_ms, .. } = post;
         assert!(!messages.is_empty(), "a write has at least one message");
         let (epoch, first) = (self.epoch(), self.last.next());
@@ -492,7 +492,7 @@ impl Leader {
 impl Leader {
     /// Begins the round that is due.
     fn begin_round(&mut self, ready: &mut Ready) {
-        let Some((after, through)) = self.scheduler.take() else { return self.begin_news_round(ready) };
+        let Some((after, through)) = self.scheduler.take() else { return self.begin_watermark_round(ready) };
         self.taken = through;
         let entries = self.writes.entries(after, through);
         let members = self.members.iter().filter(|(_, progress)| progress.takes_calls());
@@ -511,9 +511,9 @@ impl Leader {
     }
 
     /// Tells the high watermark to those secondaries that do not know it.
-    fn begin_news_round(&mut self, ready: &mut Ready) {
+    fn begin_watermark_round(&mut self, ready: &mut Ready) {
         let (taken, decided) = (self.taken, self.shown.decided);
-        let members = self.members.iter().filter(|(_, progress)| progress.lacks_news(taken, decided));
+        let members = self.members.iter().filter(|(_, progress)| progress.lacks_watermark(taken, decided));
         let members: Vec<MemberId> = members.map(|(member, _)| member).collect();
         let mut calls = Vec::with_capacity(members.len());
         for member in members {
@@ -522,7 +522,7 @@ impl Leader {
             progress.next = progress.next.max(taken.next());
             progress.calls += 1;
             progress.news_in_flight = true;
-            calls.extend(self.dispatch(member, Purpose::News, after, taken.max(after), None));
+            calls.extend(self.dispatch(member, Purpose::Watermark, after, taken.max(after), None));
         }
         ready.round = Some(Round { after: taken, entries: Arc::new([]), calls });
     }
@@ -577,7 +577,7 @@ impl Leader {
         let Some(progress) = progress.filter(|progress| progress.session == dispatch.session) else { return };
         match dispatch.purpose {
             Purpose::Round(_) => progress.calls -= 1,
-            Purpose::News => {
+            Purpose::Watermark => {
                 progress.calls -= 1;
                 progress.news_in_flight = false;
             }

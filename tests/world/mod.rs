@@ -78,7 +78,7 @@ pub(crate) fn due_at_once(heartbeat: Duration, catch_up_max: u64) -> LeaderSetti
             heartbeat,
             batch_wait: at_once,
             round_wait: at_once,
-            news_wait: at_once,
+            watermark_wait: at_once,
             backoff_min: at_once,
             backoff_max: at_once,
         },

@@ -553,3 +553,38 @@ fn check_shape(call: &Call) -> Result<(), Refusal> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_master_takes_over_only_what_continues_its_log() {
+        let (log_id, master) = (LogId::new(1), Incarnation::new(9));
+        let mut history = EpochHistory::default();
+        history.begin(Epoch::new(1), Id::new(1), master);
+        let continues = |log_id, epoch, master, decided, last| {
+            let (decided, last) = (Id::new(decided), Id::new(last));
+            let found = Found { epoch: Some((log_id, epoch, master)), last, decided, ..Found::default() };
+            let status = Replica::recovered(Incarnation::new(1), found).status();
+            status.continues(LogId::new(1), &history, Id::new(3))
+        };
+        assert!(continues(log_id, Epoch::new(1), master, 3, 4));
+        for (what, does) in [
+            ("no more than the master", continues(log_id, Epoch::new(1), master, 3, 3)),
+            ("more that is decided", continues(log_id, Epoch::new(1), master, 4, 5)),
+            ("another log", continues(LogId::new(2), Epoch::new(1), master, 3, 4)),
+            ("another epoch", continues(log_id, Epoch::new(2), master, 3, 4)),
+            ("another master of the epoch", continues(log_id, Epoch::new(1), Incarnation::new(8), 3, 4)),
+        ] {
+            assert!(!does, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_stale_reply_says_why_it_is() {
+        assert!(StaleReply::OtherLog(LogId::new(1)).to_string().starts_with("serves another log, 0000"));
+        assert_eq!(StaleReply::EarlierEpoch(Epoch::new(3)).to_string(), "is still in epoch 3");
+        assert!(StaleReply::OtherMaster(Epoch::new(3)).to_string().contains("stop one of the two"));
+    }
+}

@@ -235,7 +235,7 @@ impl Progress {
 
     /// Whether an empty call may be made to it, because it lacks an entry or has not acknowledged the high watermark or
     /// its admission.
-    pub(super) fn lacks_news(&self, last: Id, decided: Id) -> bool {
+    pub(super) fn lacks_watermark(&self, last: Id, decided: Id) -> bool {
         let knows = self.knows_admission || self.leaving;
         let lacks = self.known_decided < decided || self.next <= last || !knows;
         self.takes_calls() && !self.news_in_flight && lacks
@@ -286,9 +286,9 @@ mod tests {
         let mut progress = Progress::joined(at(0), &TIMING);
         progress.admitted(at(0), &TIMING);
         progress.calls = CALLS_MAX - 1;
-        assert!(progress.takes_calls() && progress.lacks_news(Id::ZERO, Id::ZERO));
+        assert!(progress.takes_calls() && progress.lacks_watermark(Id::ZERO, Id::ZERO));
         progress.calls = CALLS_MAX;
-        assert!(!progress.takes_calls() && !progress.lacks_news(Id::ZERO, Id::ZERO));
+        assert!(!progress.takes_calls() && !progress.lacks_watermark(Id::ZERO, Id::ZERO));
     }
 
     #[test]

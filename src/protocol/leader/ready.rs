@@ -99,7 +99,7 @@ pub enum CallFailure {
     Refused(Refusal),
     /// Another process answered than the one that the call was meant for.
     Restarted,
-    /// No answer came.
+    /// No answer came, or none that this program gives.
     Silent,
     /// It gave another answer, it cannot store anything now, or the master could not make the call.
     Failed,
@@ -161,7 +161,7 @@ pub enum Purpose {
     /// It belongs to the round that ends with this id.
     Round(Id),
     /// It tells the high watermark, or that the secondary takes part.
-    News,
+    Watermark,
     /// It is part of the catch-up of a secondary.
     CatchUp,
     /// It is the removal notice. The owner does not report what came of it.

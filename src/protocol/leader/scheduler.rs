@@ -1,7 +1,8 @@
 //! When a round begins, and what it carries.
 //!
 //! A round takes all writes that wait, so that clients share it. Normally the next one begins when the last one is
-//! over. Four rules limit how long clients wait for each other:
+//! over. Four rules limit how long clients wait for each other, and share rounds where they can. A round without writes, which
+//! only tells the high watermark, begins in `Leader::round_due`:
 //!
 //! - *Batch hint.* When several clients have just been answered, they are likely to write again at once. The next round
 //!   waits for them, up to [`Timing::batch_wait`]: otherwise they fall into two halves that wait for each other's
@@ -10,7 +11,8 @@
 //! - *Side by side.* When the oldest waiting write has waited [`Timing::round_wait`], doubled for each round in flight
 //!   beyond the first, another round begins beside them. So a write that comes while many rounds are in flight waits
 //!   for a fraction of the delay of a slow secondary at most.
-//! - *Decided.* A round with only decided writes holds up no other, even if a call of it has not returned.
+//! - *Settled.* A round whose writes are all settled holds up no other, even if a call of it has not returned. A write
+//!   counts as open, decided or not, as long as a writer waits for it.
 //! - *Few copies.* A write that needs fewer copies than all begins a round as soon as the master's own disk is free.
 
 use crate::protocol::{Id, Time};
@@ -37,7 +39,7 @@ pub struct Timing {
     /// How long a write waits for the round in flight before it gets one of its own.
     pub round_wait: Duration,
     /// How long the high watermark waits for a round to carry it before an empty call does.
-    pub news_wait: Duration,
+    pub watermark_wait: Duration,
     /// How long the leader leaves a secondary alone after a failure, doubled after each failure in a row.
     pub backoff_min: Duration,
     /// The maximum of that time.
@@ -52,7 +54,7 @@ impl Timing {
             heartbeat,
             batch_wait: Duration::from_millis(1),
             round_wait: Duration::from_millis(2),
-            news_wait: Duration::from_millis(5),
+            watermark_wait: Duration::from_millis(5),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(1),
         }

@@ -5,11 +5,11 @@
 
 use super::ballast::Ballast;
 use super::directory_lock::{self, DirectoryLock};
+use super::file_size_limit::FileSizeLimit;
 use super::files::{Files, in_directory, sync_directory};
 use super::place::OpenFiles;
 use super::promise::check_promised;
 use super::readers::{READERS_MAX, Readers};
-use super::room::FileSizeLimit;
 use super::schema::{self, CHECK_STEP, Damage, Transaction};
 use super::watermark_file::{WatermarkFile, WatermarkRecord};
 use crate::process::state_lock::before_io;
