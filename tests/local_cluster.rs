@@ -10,6 +10,7 @@ use serde_json::json;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use tempfile::TempDir;
@@ -19,16 +20,20 @@ struct Running {
     child: Child,
     lines: Receiver<String>,
     port: u16,
-    _directory: TempDir,
+    _directory: Arc<TempDir>,
 }
 
 impl Running {
     fn start(arguments: &[&str]) -> Running {
-        let directory = tempfile::tempdir().unwrap();
-        let port = free_ports(3)[0];
+        Running::start_in(&Arc::new(tempfile::tempdir().unwrap()), arguments, &[])
+    }
+
+    fn start_in(directory: &Arc<TempDir>, arguments: &[&str], variables: &[(&str, &str)]) -> Running {
+        let (directory, port) = (Arc::clone(directory), free_ports(3)[0]);
         let mut child = Command::new(env!("CARGO_BIN_EXE_local_cluster"))
             .args(["--port", &port.to_string()])
             .args(arguments)
+            .envs(variables.iter().copied())
             .current_dir(directory.path())
             .stdout(Stdio::piped())
             .spawn()
@@ -109,10 +114,31 @@ fn a_node_that_ends_is_named_with_the_command_that_brings_it_back() {
 
 #[test]
 fn a_wrong_setting_of_a_node_stops_all_of_it() {
-    let mut cluster = Running::start(&["--delays", "soon"]);
+    let directory = Arc::new(tempfile::tempdir().unwrap());
+    let mut cluster = Running::start_in(&directory, &[], &[("MAX_THREADS", "many")]);
     assert_eq!(cluster.child.wait().unwrap().code(), Some(2));
-    cluster.hears("REPLICATION_DELAY: \"soon\" must be a number");
+    cluster.hears("MAX_THREADS: \"many\" must be a whole number");
     assert!(cluster.all_ports_are_free());
+    // What the command line says wrongly stops it before any node is started.
+    let mut cluster = Running::start_in(&directory, &["--delays", "2,soon"], &[]);
+    assert_eq!(cluster.child.wait().unwrap().code(), Some(2));
+    assert!(cluster.lines.recv_timeout(common::TIMEOUT).is_err(), "no node said anything");
+}
+
+#[test]
+fn two_clusters_live_in_one_directory() {
+    let directory = Arc::new(tempfile::tempdir().unwrap());
+    let variables = [("DATA_DIR", "logs of both"), ("LOG_DIR", "lines")];
+    let clusters = [0, 1].map(|_| Running::start_in(&directory, &[], &variables));
+    for cluster in &clusters {
+        cluster.hears("the cluster is up");
+        assert_eq!(post(&cluster.url(0, "/messages"), &json!({ "message": "own" })).body["message_id"], 1);
+        for node in ["master", "secondary-1", "secondary-2"] {
+            let own = format!("port-{}/{node}", cluster.port);
+            assert!(directory.path().join("logs of both").join(&own).join("log.sqlite").exists(), "{own}");
+            assert!(directory.path().join("lines").join(&own).exists(), "{own}");
+        }
+    }
 }
 
 #[test]

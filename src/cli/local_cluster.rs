@@ -6,6 +6,7 @@
 use super::exit::{EXIT_FAILED, EXIT_USAGE};
 use super::run;
 use super::settings::{MasterFlags, SecondaryFlags};
+use super::table::seconds;
 use crate::peer::Peers;
 use crate::process::console::Console;
 use crate::process::shutdown::{self, STOP_WITH_PARENT};
@@ -20,6 +21,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// The port of the master, unless the command line names another.
+const PORT: u16 = 5000;
 /// The most secondaries on one machine.
 const SECONDARIES_MAX: u16 = 32;
 /// How long the cluster may take before it takes writes.
@@ -39,12 +42,14 @@ const POLL_EVERY: Duration = Duration::from_millis(50);
                   cargo run --release                                 a master and two secondaries on 5000 to 5002\n  \
                   cargo run --release -- --delays 2.0,1.5             with delays that make the master wait visibly\n  \
                   cargo run --release -- --port 8000 --secondaries 4  four secondaries, on other ports\n\n\
-                  The nodes take their other settings from the environment: see `master --help`, `secondary --help`.\n\n\
+                  The nodes take their other settings from the environment: see `master --help`, `secondary --help`. Each has\n\
+                  its own directory below DATA_DIR (./data) and LOG_DIR (./logs); with another port than 5000, below\n\
+                  port-PORT in them.\n\n\
                   EXIT CODES\n  0  stopped by a signal\n  1  a node could not be started\n  2  wrong usage, or a port is taken"
 )]
 pub struct ClusterFlags {
     /// Port of the master; the secondaries get those that follow.
-    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = PORT, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
     /// Number of secondaries.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=i64::from(SECONDARIES_MAX)))]
@@ -138,6 +143,9 @@ fn plan(flags: &ClusterFlags) -> Result<Vec<Plan>, String> {
             flags.secondaries
         ));
     }
+    for delay in &flags.delays {
+        seconds(delay, 1.0, 0.0).map_err(|why| format!("--delays: {why}"))?;
+    }
     let master_url = format!("http://localhost:{}", flags.port);
     let ports = (1..=flags.secondaries).map(|number| flags.port + number);
     let urls: Vec<String> = ports.clone().map(|port| format!("http://localhost:{port}")).collect();
@@ -145,15 +153,24 @@ fn plan(flags: &ClusterFlags) -> Result<Vec<Plan>, String> {
     for (index, port) in ports.enumerate() {
         let mut environment = vec![("SECONDARY_PORT", port.to_string()), ("MASTER_URL", master_url.clone())];
         environment.extend(flags.delays.get(index).map(|delay| ("REPLICATION_DELAY", delay.clone())));
-        plans.push(Plan { name: format!("secondary-{}", index + 1), role: "secondary", port, environment });
+        let name = format!("secondary-{}", index + 1);
+        environment.extend(directories(flags.port, &name));
+        plans.push(Plan { name, role: "secondary", port, environment });
     }
-    plans.push(Plan {
-        name: "master".to_owned(),
-        role: "master",
-        port: flags.port,
-        environment: vec![("MASTER_PORT", flags.port.to_string()), ("SECONDARIES", urls.join(","))],
-    });
+    let mut environment = vec![("MASTER_PORT", flags.port.to_string()), ("SECONDARIES", urls.join(","))];
+    environment.extend(directories(flags.port, "master"));
+    plans.push(Plan { name: "master".to_owned(), role: "master", port: flags.port, environment });
     Ok(plans)
+}
+
+/// The directories of a node, below those that the environment names for all nodes. Clusters on other ports than the
+/// usual ones have their own, so that several can run in one place.
+fn directories(port: u16, name: &str) -> impl Iterator<Item = (&'static str, String)> {
+    let cluster = if port == PORT { String::new() } else { format!("port-{port}/") };
+    [("DATA_DIR", "data"), ("LOG_DIR", "logs")].into_iter().filter_map(move |(variable, default)| {
+        let base = run::environment(variable).filter(|base| !base.is_empty()).unwrap_or_else(|| default.to_owned());
+        (base != "memory").then(|| (variable, format!("{base}/{cluster}{name}")))
+    })
 }
 
 fn check_port(port: u16) -> Result<(), String> {

@@ -2,7 +2,7 @@
 
 use super::commands;
 use super::exit::{EXIT_FAILED, EXIT_USAGE};
-use super::settings::{MasterFlags, SecondaryFlags};
+use super::settings::{self, MasterFlags, SecondaryFlags};
 use super::table::Faults;
 use crate::http::{self, Server, Service};
 use crate::master::{Master, MasterService};
@@ -61,8 +61,17 @@ pub fn secondary(flags: &SecondaryFlags) -> ExitCode {
     }
 }
 
+/// Warns of variables that look like settings, and are none.
+#[allow(clippy::disallowed_methods, reason = "beside `environment`, the one place where the environment is read")]
+fn warn_of_misspelt_variables() {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for (name, meant) in settings::misspelt(names) {
+        log::warn!("the variable {} is set, and no setting has this name; is {meant} meant?", name.escape_debug());
+    }
+}
+
 #[allow(clippy::disallowed_methods, reason = "the one place where the environment is read")]
-fn environment(name: &str) -> Option<String> {
+pub(super) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
@@ -112,8 +121,14 @@ fn run(
     };
     let log = logging::start(&common.log);
     http::raise_descriptor_limit();
+    warn_of_misspelt_variables();
     if !common.listen.ip().is_loopback() && common.access.cluster.is_none() {
         log::warn!("every client that reaches {} can change this cluster: there is no CLUSTER_TOKEN", common.listen);
+    }
+    if common.access.client.is_none() && common.access.origins.are_all() {
+        log::warn!(
+            "a page of any site can use a browser to read and write here: ALLOW_ORIGIN is * and there is no CLIENT_TOKEN"
+        );
     }
     if common.access.client.is_none() && common.access.hosts.are_all() {
         log::warn!(

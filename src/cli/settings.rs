@@ -112,6 +112,25 @@ const COMMON: &[Row] = table! {
         "Show faults when asked to with PUT /faults: for demonstrations and tests.";
 };
 
+/// Variables without a flag.
+const VARIABLES: [&str; 4] = ["CLIENT_TOKEN", "CLUSTER_TOKEN", "DELAY_MS", "STOP_WITH_PARENT"];
+
+/// Variables that are set and name no setting, each with the setting that it may be meant for. The environment of a
+/// process has many other variables, so these are no faults.
+pub(super) fn misspelt(variables: impl Iterator<Item = String>) -> Vec<(String, String)> {
+    let rows = [MASTER, SECONDARY, COMMON].into_iter().flatten();
+    let known: Vec<String> = rows.flat_map(Row::variables).chain(VARIABLES.map(str::to_owned)).collect();
+    let meant = |name: &String| {
+        let is_near = |known: &&String| {
+            let letters_per_mistake = 5;
+            strsim::damerau_levenshtein(known, name) <= known.len().min(name.len()) / letters_per_mistake
+        };
+        known.iter().find(is_near).cloned()
+    };
+    let unknown = variables.filter(|name| !known.contains(name));
+    unknown.filter_map(|name| meant(&name).map(|meant| (name, meant))).collect()
+}
+
 /// Flags that may stand behind a subcommand, too.
 const GLOBAL: [&str; 6] = ["port", "server-id", "data-dir", "cluster-token-file", "client-token-file", "insecure"];
 
@@ -307,6 +326,11 @@ fn secondaries(reader: &mut Reader<'_>) -> Vec<NodeUrl> {
         match NodeUrl::parse(part) {
             Ok(url) if urls.contains(&url) => reader.faults.push(format!("{source}: {url} is listed twice")),
             Ok(url) => urls.push(url),
+            Err(_) if part.contains(char::is_whitespace) => {
+                reader
+                    .faults
+                    .push(format!("{source}: \"{}\" has a blank; separate addresses by commas", part.escape_debug()));
+            }
             Err(why) => reader.faults.push(format!("{source}: {why}")),
         }
     }

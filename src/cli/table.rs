@@ -50,7 +50,7 @@ macro_rules! table {
 pub(super) use table;
 
 impl Row {
-    fn variables(&self) -> Vec<String> {
+    pub(super) fn variables(&self) -> Vec<String> {
         match self.variables {
             [] => vec![self.flag.to_uppercase().replace('-', "_")],
             variables => variables.iter().map(|variable| (*variable).to_owned()).collect(),

@@ -96,6 +96,11 @@ impl Exchange {
         }
     }
 
+    /// The method as sent, made harmless for a log line.
+    pub(super) fn method_name(&self) -> String {
+        self.request().method().as_str().escape_debug().to_string()
+    }
+
     /// What is asked for, as sent: path and query.
     pub(crate) fn target(&self) -> &str {
         let target = self.request().url();
@@ -249,6 +254,7 @@ impl Exchange {
     }
 
     fn send(&mut self, mut reply: Reply) {
+        self.acceptor.edge.limits.refusals.note(self, &reply);
         reply.headers.append(&mut self.reply_headers);
         let body_is_done = self.body_is_done();
         // A body of which nothing was read, and that the client sends in any case, can be skipped to its end.

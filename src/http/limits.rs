@@ -1,5 +1,6 @@
 //! What a client may make the edge do.
 
+use super::refusals::Refusals;
 use crate::process::budget::Budget;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,8 @@ pub(crate) struct Limits {
     pub(crate) bodies: Arc<Budget>,
     /// Bytes of replies that clients are slow to take.
     pub(crate) unread: Arc<Budget>,
+    /// What was refused, whatever the limit.
+    pub(crate) refusals: Arc<Refusals>,
     /// Bytes of a request target, path and query: no call of ours needs more.
     pub(crate) target_bytes_max: usize,
     /// Header lines of a request, and their bytes.
@@ -42,6 +45,7 @@ impl Default for Limits {
             body_bytes_max: 2 << 20,
             bodies: Budget::new(64 << 20),
             unread: Budget::new(UNREAD_BYTES_MAX),
+            refusals: Arc::default(),
             target_bytes_max: 2 << 10,
             headers_max: 64,
             head_bytes_max: 16 << 10,

@@ -39,6 +39,7 @@ mod limiter;
 mod limits;
 mod listener;
 mod pool;
+mod refusals;
 mod reply;
 mod sending;
 mod server;

@@ -5,7 +5,7 @@ use super::shared::Master;
 use super::state::State;
 use crate::node::live::Watched;
 use crate::node::reading::Snapshot;
-use crate::node::status::{Health, NodeStatus, budgets};
+use crate::node::status::{Health, NodeStatus, budgets, refused_requests};
 use crate::protocol::{self, ReplicationState};
 use crate::wire::fault::ActiveFault;
 use crate::wire::timestamp::rfc3339;
@@ -92,6 +92,7 @@ impl Master {
                 pending: state.leader.open(),
                 uptime_s: self.started.elapsed().as_secs(),
                 budgets,
+                refused_requests: refused_requests(&self.settings.common.limits),
                 warning,
             },
             log_id: state.leader.log_id().to_string(),

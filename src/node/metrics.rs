@@ -198,6 +198,14 @@ impl Gauges {
             "Connections refused because there were too many.",
         ));
         registered(&gauges.0, refusals).inc_by(refused);
+        let requests = counters(
+            &gauges.0,
+            "http_requests_refused_total",
+            "Requests answered with an error, by the status of the reply.",
+            "status",
+        );
+        let of_status = status.refused_requests.iter();
+        of_status.for_each(|(status, count)| requests.with_label_values(&[status]).inc_by(*count));
         let budgets = || status.budgets.iter().map(|(name, figures)| (*name, figures));
         let bytes = budgets().map(|(name, figures)| (name, figures.bytes as f64));
         gauges.set_each("budget_bytes", "Memory that clients make this node use, by purpose.", "budget", bytes);

@@ -46,6 +46,11 @@ impl Origins {
         self.are_all || self.allowed.contains(&origin.to_ascii_lowercase())
     }
 
+    /// Whether pages of every origin may.
+    pub(crate) fn are_all(&self) -> bool {
+        self.are_all
+    }
+
     /// Adds to the reply what a browser has to know before it shows it to a page of an allowed origin. `methods` are
     /// those of the path.
     pub(crate) fn mark(&self, exchange: &mut Exchange, methods: &str) {

@@ -50,9 +50,16 @@ pub(crate) struct NodeStatus {
     pub(crate) uptime_s: u64,
     /// The memory that clients make this node use, by purpose.
     pub(crate) budgets: BTreeMap<&'static str, BudgetFigures>,
+    /// The requests that were refused since the start, by the status of the reply.
+    pub(crate) refused_requests: BTreeMap<String, u64>,
     /// A problem that an operator should solve, although the node works.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) warning: Option<String>,
+}
+
+/// The requests that a node has refused, by the status of the reply.
+pub(crate) fn refused_requests(limits: &Limits) -> BTreeMap<String, u64> {
+    limits.refusals.counts().into_iter().map(|(status, count)| (status.to_string(), count)).collect()
 }
 
 /// The budgets that both roles have.

@@ -6,7 +6,7 @@ use crate::node::live::Watched;
 use crate::node::metrics::{Gauges, flag};
 use crate::node::readiness::{self, Check};
 use crate::node::routes::{self, Endpoint, MasterEndpoint, NodeEndpoint, OnSecondary, Role, SecondaryEndpoint};
-use crate::node::status::{Health, NodeStatus, budgets};
+use crate::node::status::{Health, NodeStatus, budgets, refused_requests};
 use crate::node::{backups, fingerprints, live, reading};
 use crate::process::threads;
 use crate::protocol::Id;
@@ -223,6 +223,7 @@ impl Secondary {
                 pending: view.status.last.since(view.status.decided),
                 uptime_s: self.started.elapsed().as_secs(),
                 budgets: budgets(&self.settings.common.limits),
+                refused_requests: refused_requests(&self.settings.common.limits),
                 warning,
             },
             delay_ms: self.delay_ms(),
