@@ -16,14 +16,14 @@ use crate::http::{Exchange, Method, Reply};
 use crate::wire::escapes;
 use Endpoint::{Master, Node, Secondary};
 use Guard::{Client, Cluster, Open};
-use OnSecondary::{Absent, Redirect};
+use OnSecondary::{Absent, Forward, Redirect};
 use {MasterEndpoint::*, NodeEndpoint::*, SecondaryEndpoint::*};
 
 /// Method, path, guard, endpoint, and a summary for the documents. The methods of one path follow each other, as
 /// `Allow` is to list them.
 static ROUTES: &[Route] = &[
     route(GET, "/messages", Client, Node(Messages), "List the log or a part of it, or follow it"),
-    route(POST, "/messages", Client, Master(PostMessage, Redirect), "Append one message, or several"),
+    route(POST, "/messages", Client, Master(PostMessage, Forward), "Append one message, or several"),
     route(GET, "/messages/{id}", Client, Node(Message), "Read one message"),
     route(GET, "/messages/{id}/trace", Client, Master(Trace, Redirect), "Show where the time of a write went"),
     route(GET, "/writes/{key}", Client, Master(Write, Absent), "Show the outcome of a write by its idempotency key"),
@@ -99,6 +99,8 @@ pub(crate) enum OnSecondary {
     Absent,
     /// It sends its client to the master: 307.
     Redirect,
+    /// It passes the request on to the master, or redirects its client if it is configured to.
+    Forward,
 }
 
 /// What every node serves.
@@ -183,7 +185,7 @@ impl Route {
     /// Whether a node of this role serves the route or redirects its client.
     fn is_on(&self, role: Role) -> bool {
         match self.endpoint {
-            Node(_) | Master(_, Redirect) => true,
+            Node(_) | Master(_, Redirect | Forward) => true,
             Master(_, Absent) => role == Role::Master,
             Secondary(_) => role == Role::Secondary,
         }
@@ -324,7 +326,7 @@ mod tests {
             let operation = &document["paths"][route.path][method];
             let is_open = operation["security"] == json!([]);
             assert_eq!(is_open, route.guard == Open, "security of {}", route.name());
-            let redirects = matches!(route.endpoint, Master(_, Redirect) | Node(SafeToStop));
+            let redirects = matches!(route.endpoint, Master(_, Redirect | Forward) | Node(SafeToStop));
             assert_eq!(!operation["responses"]["307"].is_null(), redirects, "307 of {}", route.name());
             let is_everywhere = [Role::Master, Role::Secondary].into_iter().all(|role| route.is_on(role));
             assert!(is_everywhere || !operation["responses"]["404"].is_null(), "404 of {}", route.name());
@@ -341,6 +343,7 @@ mod tests {
                 Node(_) => "every node",
                 Master(_, Absent) => "the master",
                 Master(_, Redirect) => "the master; a secondary redirects",
+                Master(_, Forward) => "the master; a secondary passes it on",
                 Secondary(_) => "a secondary",
             };
             let token = match route.guard {

@@ -5,7 +5,7 @@ use crate::http::{Exchange, Reply, Service};
 use crate::node::live::Watched;
 use crate::node::metrics::{Gauges, flag};
 use crate::node::readiness::{self, Check};
-use crate::node::routes::{self, Endpoint, MasterEndpoint, NodeEndpoint, OnSecondary, Role, SecondaryEndpoint};
+use crate::node::routes::{self, Endpoint, NodeEndpoint, OnSecondary, Role, SecondaryEndpoint};
 use crate::node::status::{Health, NodeStatus, budgets, refused_requests};
 use crate::node::{backups, fingerprints, live, reading};
 use crate::process::threads;
@@ -61,11 +61,11 @@ impl Service for SecondaryService {
         match routes::admit(&mut exchange, &secondary.settings.common.access, Role::Secondary) {
             Ok((Endpoint::Node(endpoint), parameter)) => secondary.serve_as_node(endpoint, exchange, &parameter),
             Ok((Endpoint::Secondary(endpoint), _)) => secondary.serve_as_secondary(endpoint, exchange),
-            Ok((Endpoint::Master(MasterEndpoint::PostMessage, _), _)) if secondary.settings.forward => {
+            Ok((Endpoint::Master(_, OnSecondary::Forward), _)) if secondary.settings.forward => {
                 let reply = secondary.forward(&mut exchange);
                 exchange.reply_aside(reply);
             }
-            Ok((Endpoint::Master(_, OnSecondary::Redirect), _)) => {
+            Ok((Endpoint::Master(_, OnSecondary::Redirect | OnSecondary::Forward), _)) => {
                 exchange.reply_with(|exchange| secondary.redirect(exchange));
             }
             Ok((Endpoint::Master(_, OnSecondary::Absent), _)) => {
