@@ -39,9 +39,9 @@ const POLL_EVERY: Duration = Duration::from_millis(50);
     name = "local_cluster",
     version,
     after_help = "EXAMPLES\n  \
-                  cargo run --release                                 a master and two secondaries on 5000 to 5002\n  \
-                  cargo run --release -- --delays 2.0,1.5             with delays that make the master wait visibly\n  \
-                  cargo run --release -- --port 8000 --secondaries 4  four secondaries, on other ports\n\n\
+                  cargo run                                 a master and two secondaries on 5000 to 5002\n  \
+                  cargo run -- --delays 2.0,1.5             with delays that make the master wait visibly\n  \
+                  cargo run -- --port 8000 --secondaries 4  four secondaries, on other ports\n\n\
                   The nodes take their other settings from the environment: see `master --help`, `secondary --help`. Each has\n\
                   its own directory below DATA_DIR (./data) and LOG_DIR (./logs); with another port than 5000, below\n\
                   port-PORT in them.\n\n\

@@ -96,11 +96,6 @@ impl Exchange {
         }
     }
 
-    /// The method as sent, made harmless for a log line.
-    pub(super) fn method_name(&self) -> String {
-        self.request().method().as_str().escape_debug().to_string()
-    }
-
     /// What is asked for, as sent: path and query.
     pub(crate) fn target(&self) -> &str {
         let target = self.request().url();
@@ -254,7 +249,13 @@ impl Exchange {
     }
 
     fn send(&mut self, mut reply: Reply) {
-        self.acceptor.edge.limits.refusals.note(self, &reply);
+        if reply.status >= 400 {
+            let request = || {
+                let method = self.request().method().as_str().escape_debug();
+                format!("{method} {} of {}", self.target().escape_debug(), self.client())
+            };
+            self.acceptor.edge.limits.refusals.note(&reply, self.method() == Method::Get, request);
+        }
         reply.headers.append(&mut self.reply_headers);
         let body_is_done = self.body_is_done();
         // A body of which nothing was read, and that the client sends in any case, can be skipped to its end.

@@ -1,7 +1,6 @@
 //! Requests that were refused: how many, by status, and a log line for each. A shipper whose every request is refused
 //! would be invisible otherwise. Lines that come too often are counted instead of written, as all are.
 
-use super::exchange::{Exchange, Method};
 use super::reply::{Body, Reply};
 use crate::process::threads::lock;
 use serde_json::Value;
@@ -18,23 +17,13 @@ impl Refusals {
         lock(&self.0).clone()
     }
 
-    /// Notes what becomes of a request.
-    pub(super) fn note(&self, exchange: &Exchange, reply: &Reply) {
-        if reply.status < 400 {
-            return;
-        }
+    /// Notes an error that answers a request. `request` describes the request for the log.
+    pub(super) fn note(&self, reply: &Reply, is_read: bool, request: impl FnOnce() -> String) {
         *lock(&self.0).entry(reply.status).or_default() += 1;
         // That something is not there is a usual answer, and what a node cannot do is logged where that is known.
-        let is_usual = reply.status == 404 && exchange.method() == Method::Get;
+        let is_usual = reply.status == 404 && is_read;
         if reply.status < 500 && !is_usual {
-            log::info!(
-                "{} was refused with {}: {} {}: {}",
-                exchange.client(),
-                reply.status,
-                exchange.method_name(),
-                exchange.target().escape_debug(),
-                sentence(&reply.body)
-            );
+            log::info!("{} was refused with {}: {}", request(), reply.status, sentence(&reply.body));
         }
     }
 }

@@ -6,15 +6,13 @@
 //!
 //! With `FORWARD=0` the node redirects such clients instead.
 
-use super::lifecycle::Secondary;
+use super::lifecycle::{FORWARDS_MAX, Secondary};
 use crate::http::{Exchange, Reply};
 use crate::peer::{ForwardError, Forwarded, Returned};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::{Outcome, Problem};
 use std::io::Read;
 
-/// The most posts that wait here for the master. Each occupies a thread.
-pub(super) const FORWARDS_MAX: usize = 256;
 /// What is passed on of a request's head.
 const REQUEST_HEADERS: [&str; 8] = [
     "Accept",

@@ -1,6 +1,5 @@
 //! A secondary, from its start to its end.
 
-use super::forwarding::FORWARDS_MAX;
 use super::settings::SecondarySettings;
 use super::state::State;
 use crate::node::faults::Faults;
@@ -25,6 +24,9 @@ use std::time::{Duration, Instant};
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a question to the master may take, because a reader waits for it.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The most posts that wait here for the master. Each occupies a thread.
+pub(super) const FORWARDS_MAX: usize = 256;
 
 /// A secondary in operation.
 pub(crate) struct Secondary {
