@@ -107,6 +107,7 @@ fn each_alert_fires_and_ends() {
 fn what_is_drawn_and_alerted_is_really_there() {
     let cluster = Cluster::start(&["0"]);
     assert_eq!(cluster.post("drawn").status, 201);
+    let _ = get(&cluster.master.url("/messages?from=wrong"));
     let samples: String = cluster.nodes().map(scrape).collect();
     let is_part = |character: char| character.is_ascii_lowercase() || character == '_';
     let mut names = BTreeSet::new();

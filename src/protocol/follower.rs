@@ -710,6 +710,19 @@ mod tests {
     }
 
     #[test]
+    fn an_earlier_call_of_the_session_does_not_take_an_admission_back() {
+        let mut follower = follower();
+        play(&mut follower, vec![(0, called(1, 0, 1)), (0, Event::Stored), (0, Event::WatermarkNoted)]);
+        assert!(follower.view().admitted);
+        for (session, is_admitted) in [(1, true), (2, false)] {
+            let Event::Called(late) = called(2, 1, 1) else { unreachable!() };
+            let call = Call { admitted: false, session, ..late.call };
+            play(&mut follower, vec![(1, Event::Called(Called { call, ..late })), (1, Event::WatermarkNoted)]);
+            assert_eq!(follower.view().admitted, is_admitted, "session {session}");
+        }
+    }
+
+    #[test]
     fn a_node_that_holds_nothing_takes_another_log() {
         let mut follower = follower();
         play(&mut follower, vec![(0, called(1, 0, 0)), (0, Event::Stored), (0, Event::WatermarkNoted)]);
