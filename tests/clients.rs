@@ -122,6 +122,16 @@ fn a_refusal_says_what_was_sent_and_what_to_send() {
 }
 
 #[test]
+fn a_reply_to_chunks_says_that_the_connection_ends() {
+    let node = Node::master(&[]);
+    for (headers, status) in [("Content-Type: text/plain\r\n", 411), ("Content-Type: image/png\r\n", 415), ("", 400)] {
+        let reply = node.ask(post_with(&format!("{headers}Transfer-Encoding: chunked\r\n"), "3\r\nbad\r\n0\r\n\r\n"));
+        let connection: Vec<&str> = reply.head.lines().filter(|line| line.starts_with("Connection: ")).collect();
+        assert_eq!((reply.status, connection), (status, vec!["Connection: close"]), "{headers}");
+    }
+}
+
+#[test]
 fn old_clients_keep_their_connection() {
     let node = Node::master(&[]);
     let mut connection = node.connect();

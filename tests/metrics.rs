@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Cluster, Node, post, wait_until};
+use common::{Cluster, Node, get, post, wait_until};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fs;

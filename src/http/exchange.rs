@@ -257,6 +257,17 @@ impl Exchange {
             self.acceptor.edge.limits.refusals.note(&reply, self.method() == Method::Get, request);
         }
         reply.headers.append(&mut self.reply_headers);
+        // The reply to a body that was not read cannot say in a way that every client understands that the connection
+        // ends. So a body whose end does not take long to come is read first.
+        let is_soon_read = match self.framing {
+            Framing::Chunked => true,
+            Framing::Ambiguous => self.request().body_length().is_none_or(|length| length <= BODY_READ_AHEAD),
+            Framing::Absent | Framing::Length(_) => false,
+        };
+        let is_sent = self.header("Expect").is_none() && !admission::offers_upgrade(self.request());
+        if is_soon_read && is_sent && !self.body_begun && self.acceptor.hand_over() && self.skip_body().is_err() {
+            log::debug!("the body that {} sent could not be skipped", self.client());
+        }
         let body_is_done = self.body_is_done();
         // A body of which nothing was read, and that the client sends in any case, can be skipped to its end.
         let may_go_on = !body_is_done
