@@ -469,3 +469,76 @@ fn curl_may_offer_http_2_and_be_redirected() {
         }
     }
 }
+
+/// A follower in Python, which reconnects by hand, and one in JavaScript, whose library does that.
+const HTTPX_SSE: &str = r#"
+import json, sys, time, httpx, httpx_sse
+last, left = None, int(sys.argv[2])
+while left:
+    try:
+        headers = {"Last-Event-ID": last} if last else {}
+        with httpx.Client(timeout=None) as client, httpx_sse.connect_sse(client, "GET", sys.argv[1], headers=headers) as source:
+            for event in source.iter_sse():
+                last = event.id or last
+                if event.data:
+                    print(event.event, json.loads(event.data)["id"], flush=True)
+                    left -= 1
+                    if not left:
+                        break
+    except httpx.HTTPError:
+        time.sleep(0.1)
+"#;
+const EVENT_SOURCE: &str = r#"
+const library = require("eventsource");
+const source = new (library.EventSource || library)(process.argv[2]);
+let left = Number(process.argv[3]);
+source.onmessage = event => {
+    console.log("message", JSON.parse(event.data).id);
+    if (--left === 0) process.exit(0);
+};
+source.addEventListener("reset", event => { console.log("reset", event.data); process.exit(1); });
+"#;
+
+#[test]
+fn foreign_followers_miss_nothing_through_four_crashes() {
+    const EACH: u64 = 25;
+    let mut cluster = common::Cluster::start(&["0"]);
+    let count = (EACH * 5).to_string();
+    let url = cluster.master.url("/messages?follow=true");
+    let mut followers = Vec::new();
+    for (program, probe, script) in [
+        ("python3", ["-c", "import httpx, httpx_sse"], HTTPX_SSE),
+        ("node", ["-e", "require('eventsource')"], EVENT_SOURCE),
+    ] {
+        let is_there =
+            Command::new(program).args(probe).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+        if !is_there {
+            println!("skipped: this machine has no {program} with the library of {probe:?}");
+            continue;
+        }
+        let mut child = Command::new(program)
+            .args(["-", &url, &count])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        followers.push((program, child));
+    }
+    for life in 0..5 {
+        for number in 1..=EACH {
+            assert_eq!(cluster.post(&format!("{life} {number}")).status, 201);
+        }
+        if life < 4 {
+            cluster.master.kill();
+            cluster.master.start();
+            cluster.wait_writable();
+        }
+    }
+    let expected: Vec<String> = (1..=EACH * 5).map(|id| format!("message {id}")).collect();
+    for (program, child) in followers {
+        let output = child.wait_with_output().unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(printed.lines().collect::<Vec<_>>(), expected, "{program}: no gap, and nothing twice");
+    }
+}

@@ -211,6 +211,24 @@ fn the_page_says_what_it_does_not_know_and_comes_back_by_itself() {
 }
 
 #[test]
+fn three_windows_side_by_side_can_post() {
+    let cluster = Cluster::start(&["0"]);
+    let Some(browser) = Browser::open(&cluster.master) else { return };
+    for window in 1..=3 {
+        if window > 1 {
+            let opened = browser.call("/window/new", &json!({ "type": "window" }));
+            browser.call("/window", &json!({ "handle": opened["handle"] }));
+            browser.call("/url", &json!({ "url": cluster.master.url("/") }));
+        }
+        browser.await_text("#line", "takes messages");
+        let message = format!("of window {window}");
+        browser.post(&message);
+        wait_until("it is in the log", || browser.log().last() == Some(&message));
+    }
+    assert_eq!(cluster.master.health()["refused_requests"], json!({}), "no window was refused anything");
+}
+
+#[test]
 fn a_secondary_has_a_page_too() {
     let cluster = Cluster::start(&["0.1"]);
     assert_eq!(cluster.post("seen on the secondary").status, 201);
