@@ -53,6 +53,8 @@ fn a_message_that_waits_for_a_missing_node_holds_up_no_other() {
     cluster.secondaries[1].start();
     let third = third.join().unwrap();
     assert_eq!((third.status, &third.body["message_id"], &third.body["w"]), (201, &json!(3), &json!(3)));
+    let acks = third.body["acks"].as_array().unwrap();
+    assert_eq!((acks.len(), &third.body["slowest"]), (2, &json!("secondary-2")), "the last copy is named: {acks:?}");
     wait_until("the second has everything", || texts(&cluster, 2).len() == 4);
     assert_eq!(cluster.assert_same_everywhere().len(), 4);
 }

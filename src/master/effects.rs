@@ -75,12 +75,13 @@ impl Master {
     /// The second half of [`Master::begin_step`], for an owner of the state that has made the step itself.
     pub(super) fn finish_step(&self, mut state: StateGuard<'_, State>, ready: Ready, context: Context) -> Effects {
         let Ready { note, replies, news, round, calls, probes, append, refuse, wake_at } = ready;
+        let mut lines = Vec::new();
+        // An answer names the copies that this step has learned of, and a write that is settled is forgotten.
+        let (settled, others): (Vec<_>, Vec<_>) = news.into_iter().partition(|news| matches!(news, News::Settled(..)));
+        others.into_iter().for_each(|news| self.take_down(&mut state, news, &context, &mut lines));
         let answers: Vec<(Exchange, Answer)> =
             replies.into_iter().filter_map(|(ticket, reply)| self.answer(&mut state, ticket, &reply)).collect();
-        let mut lines = Vec::new();
-        for news in news {
-            self.take_down(&mut state, news, &context, &mut lines);
-        }
+        settled.into_iter().for_each(|news| self.take_down(&mut state, news, &context, &mut lines));
         if state.leader.is_halted() && state.why_halted.is_none() {
             let why = context.why.unwrap_or_else(|| "its log could not be written".to_owned());
             lines.push(LogLine::Plain(Level::Error, format!("this master takes no more writes: {why}")));
