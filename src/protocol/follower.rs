@@ -727,7 +727,7 @@ mod tests {
         let mut follower = follower();
         play(&mut follower, vec![(0, called(1, 0, 0)), (0, Event::Stored), (0, Event::WatermarkNoted)]);
         let Event::Called(other) = called(2, 0, 1) else { unreachable!() };
-        let call = Call { log_id: LogId::new(2), ..other.call };
+        let call = Call { log_id: LogId::new(2), master: Incarnation::new(8), ..other.call };
         let (effect, replies) = play(&mut follower, vec![(1, Event::Called(Called { call, ..other }))]);
         let Some(Effect::Store(changes)) = effect else { panic!("{effect:?} {replies:?}") };
         assert!(matches!(&changes[..], [Change::Enter(entered), Change::Append(_)] if entered.log_id == LogId::new(2)));
