@@ -251,10 +251,22 @@ fn any_node_takes_a_post() {
         ("a wrong body", to("/messages", "", r#"{"massage":"f"}"#)),
         ("an empty log wanted", to("/messages", "If-Match: \"0\"\r\n", r#"{"message":"g"}"#)),
         ("another type", to("/messages", "Content-Type: image/png\r\n", "x")),
+        ("a target that is no URI", to("/messages?w=<2>", "", r#"{"message":"h"}"#)),
         ("another parameter", to("/messages?colour=red", "", r#"{"message":"h"}"#)),
     ] {
         let (there, here) = (stable(master.ask(&request)), stable(secondary.ask(&request)));
         assert_eq!(here, there, "{what}");
+    }
+    // Half of it would look whole.
+    let chunks = "Transfer-Encoding: chunked\r\n";
+    for (target, content_type) in [("/messages", "Content-Type: text/plain\r\n"), ("/messages?raw=true", "")] {
+        let cut = post_with(&format!("{content_type}{chunks}"), "2\r\n12\r\n").replacen("/messages", target, 1);
+        for node in [&master, &secondary] {
+            let mut connection = node.connect();
+            connection.send(&cut).unwrap();
+            connection.finish_sending();
+            assert_eq!(connection.reply().expect("an answer").status, 411, "{target}");
+        }
     }
     let keyed = to("/messages", "Idempotency-Key: order:1\r\n", r#"{"message":"once"}"#);
     let (first, again) = (secondary.ask(&keyed), master.ask(&keyed));
@@ -276,15 +288,17 @@ fn any_node_takes_a_post() {
 }
 
 #[test]
-fn a_post_whose_master_dies_has_an_unknown_outcome() {
-    let master = Node::master(&[]);
-    let secondary = Node::secondary_with(&master, &[("REPLICATION_DELAY", "60")]);
-    let mut writer = secondary.connect();
-    writer.send(sent("", r#"{"message":"in flight"}"#)).unwrap();
-    wait_until("the message is on its way", || secondary.get("/health").json()["last"] == 1);
-    master.signal(Signal::KILL);
-    let reply = writer.reply().expect("an answer");
-    assert_eq!((reply.status, &reply.json()["outcome"]), (504, &json!("unknown")), "{reply:?}");
+fn a_post_whose_master_dies_or_hangs_has_an_unknown_outcome() {
+    for end in [Signal::KILL, Signal::STOP] {
+        let master = Node::master(&[]);
+        let secondary = Node::secondary_with(&master, &[("REPLICATION_DELAY", "60")]);
+        let mut writer = secondary.connect();
+        writer.send(sent("", r#"{"message":"in flight"}"#)).unwrap();
+        wait_until("the message is on its way", || secondary.get("/health").json()["last"] == 1);
+        master.signal(end);
+        let reply = writer.reply().expect("an answer");
+        assert_eq!((reply.status, &reply.json()["outcome"]), (504, &json!("unknown")), "{reply:?}");
+    }
 }
 
 #[test]
@@ -371,9 +385,42 @@ fn a_position_of_another_log_is_never_silent() {
     let refused = master.ask(tag("\"2\""));
     assert_eq!((refused.status, refused.header("etag")), (412, Some(&*format!("\"3.0.{log_id}\""))));
     assert_eq!(master.ask(tag(&format!("\"3.1.{}\"", "0".repeat(32)))).status, 412);
+    assert_eq!(master.ask(tag(&format!("\"3.2.{log_id}\""))).status, 412, "another message of this id");
     assert_eq!(master.ask(tag(refused.header("etag").unwrap())).status, 201);
     assert_eq!(master.ask(tag("\"1\", \"4\"")).status, 201, "one of a list");
     assert_eq!(master.ask(tag("*")).status, 201, "there is a log");
+}
+
+#[test]
+fn a_client_that_is_ahead_of_a_secondary_waits_there() {
+    let master = Node::master(&[]);
+    let secondary = Node::secondary_with(&master, &[("ENABLE_FAULTS", "1")]);
+    assert_eq!(master.commit("m1"), 1);
+    wait_until("it is shown", || secondary.messages_from(1).len() == 1);
+    let hold = r#"{"hold":60,"calls":1}"#;
+    let held = format!("PUT /faults HTTP/1.1\r\nHost: node\r\nContent-Length: {}\r\n\r\n{hold}", hold.len());
+    assert_eq!(secondary.ask(held).status, 200);
+    let written = master.ask(sent("", r#"{"message":"m2","w":1}"#));
+    assert_eq!(written.status, 201, "{written:?}");
+    let log_id = written.header("log-id").unwrap();
+    for position in ["3".to_owned(), format!("3.1.{log_id}")] {
+        for consistency in ["", "&consistency=prefix"] {
+            let read = secondary.get(&format!("/messages?from={position}{consistency}"));
+            assert_eq!((read.status, &read.json()["messages"]), (200, &json!([])), "{position}{consistency}");
+        }
+    }
+    let reached = format!("2.1.{log_id}");
+    let got = events(&secondary, "/messages", &format!("Last-Event-ID: {reached}\r\n"), 1);
+    assert_eq!((&*got[0].0, &*got[0].1), ("", &*reached), "it keeps its position");
+}
+
+#[test]
+fn a_refused_offer_to_upgrade_says_that_the_connection_ends() {
+    let node = Node::master(&[]);
+    let offer = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nContent-Type: image/png\r\n";
+    let reply = node.ask(sent(offer, &"x".repeat(5_000)));
+    let closes = reply.head.lines().any(|line| line == "Connection: close");
+    assert!(reply.status == 415 && closes, "{}", reply.head);
 }
 
 #[test]

@@ -226,6 +226,8 @@ fn three_windows_side_by_side_can_post() {
         wait_until("it is in the log", || browser.log().last() == Some(&message));
     }
     assert_eq!(cluster.master.health()["refused_requests"], json!({}), "no window was refused anything");
+    assert_eq!(post(&cluster.master.url("/messages"), &json!({ "text": "not taken" })).status, 400);
+    browser.await_text("#nodes", "1 × 400");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tiny_http::{Header, Request, Response};
+use tiny_http::{HTTPVersion, Header, Request, Response};
 
 /// Bodies up to this size have arrived with the head: the library reads them before it hands the request over.
 pub(super) const BODY_READ_AHEAD: usize = 1_024;
@@ -236,11 +236,11 @@ impl Exchange {
     /// Gives the request away, to be answered.
     pub(super) fn depart(&mut self) -> Option<(Request, Departure)> {
         let ends = matches!(self.framing, Framing::Ambiguous | Framing::Chunked) || !self.body_is_done();
-        let closes = ends || self.is_late() || admission::is_last(self.request());
+        let is_last = self.is_late() || admission::is_last(self.request());
         let request = self.request.take()?;
         let (acceptor, address) = (Arc::clone(&self.acceptor), request.remote_addr().copied());
         let edge = Arc::clone(&acceptor.edge);
-        Some((request, Departure { edge, acceptor: Some(acceptor), address, ends, closes, is_complete: false }))
+        Some((request, Departure { edge, acceptor: Some(acceptor), address, ends, is_last, is_complete: false }))
     }
 
     /// Whether the library has given up to wait for the next request of the connection.
@@ -273,7 +273,11 @@ impl Exchange {
         let may_go_on = !body_is_done
             && matches!(self.framing, Framing::Length(_))
             && !(self.body_begun || must_leak(self.request()) || self.header("Expect").is_some());
-        let Some((request, departure)) = self.depart() else { return };
+        // Such a body ends with the connection, so no other reply may follow it.
+        let ends_it =
+            *self.request().http_version() < HTTPVersion(1, 1) && matches!(reply.body, reply::Body::Streamed(_));
+        let Some((request, mut departure)) = self.depart() else { return };
+        departure.ends |= ends_it;
         let answer = move || match body_is_done {
             true => send(request, reply, departure),
             false => refuse_before_body(request, reply, may_go_on, departure),
@@ -288,7 +292,7 @@ impl Exchange {
 
 fn send(request: Request, reply: Reply, departure: Departure) {
     let edge = Arc::clone(departure.edge());
-    match Sending::new(request, reply, departure.closes) {
+    match Sending::new(request, reply, departure.ends || departure.is_last) {
         Ok((sending, pieces)) => {
             carry(&edge, sending, pieces, |_, sent| departure.after(&sent.map(drop)));
         }
@@ -305,8 +309,8 @@ pub(super) struct Departure {
     address: Option<SocketAddr>,
     /// Nothing that comes after the request may be served.
     ends: bool,
-    /// The client has to be told not to send another request.
-    closes: bool,
+    /// The library reads nothing that comes after the request.
+    is_last: bool,
     is_complete: bool,
 }
 
@@ -370,7 +374,7 @@ fn refuse_before_body(request: Request, reply: Reply, may_go_on: bool, mut depar
     let edge = Arc::clone(departure.edge());
     let (is_head, must_leak) = (*request.method() == tiny_http::Method::Head, must_leak(&request));
     let declared = request.body_length();
-    let closes = departure.closes && !may_go_on;
+    let closes = (departure.ends && !may_go_on) || departure.is_last;
     let (head, body) = match unread_reply(reply) {
         Ok(parts) => parts,
         Err(error) => return departure.after(&Err(error)),

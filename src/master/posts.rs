@@ -8,13 +8,16 @@ use super::state::{Client, OpenWrite, State};
 use super::timeline::Timeline;
 use crate::http::{Exchange, Reply};
 use crate::node::faults::failed_before;
+use crate::node::framing;
 use crate::node::metrics::WriteOutcome;
 use crate::node::reading;
 use crate::process::budget::Share;
 use crate::process::clock;
 use crate::process::threads;
-use crate::protocol::{self, Epoch, Event, Health, Id, LogId, MemberId, Post, Rejection, Shortfall, WriteConcern};
-use crate::store::Trouble;
+use crate::protocol::{
+    self, Epoch, Event, Health, Id, LogId, MemberId, Post, Rejection, Shortfall, Slot, WriteConcern,
+};
+use crate::store::{Store, Trouble};
 use crate::wire::batch::{MESSAGES_MAX, WRITE_BYTES_CEILING};
 use crate::wire::client::{Copies, Posted, WriteIds, WriteOptions, parse_timeout};
 use crate::wire::fault::Fail;
@@ -68,11 +71,26 @@ impl Conditions {
         Ok(Conditions { key, follows })
     }
 
-    /// The id that the message is to follow, if this is the newest one of this log.
-    fn follows(&self, newest: Id, log_id: LogId) -> Option<Id> {
-        let here = self.follows.as_ref()?.iter().filter(|position| position.of.is_none_or(|(_, of)| of == log_id));
-        let ids: Vec<Id> = here.map(|position| position.id).collect();
-        Some(ids.iter().copied().find(|&id| id == newest).or(ids.first().copied()).unwrap_or(Id::MAX))
+    /// Forgets the positions that are not of this log. What a position names never changes once it is stored.
+    fn keep_those_of(&mut self, log_id: LogId, store: &dyn Store) {
+        let is_here = |position: &Position| match position.of {
+            Some((_, of)) if of != log_id => false,
+            Some((epoch, _)) if epoch != Epoch::NONE => match store.get(position.id) {
+                Ok(Some(Slot::Entry(entry))) => entry.epoch == epoch,
+                _ => true,
+            },
+            _ => true,
+        };
+        if let Some(positions) = &mut self.follows {
+            positions.retain(is_here);
+        }
+    }
+
+    /// The id that the message is to follow, if this is the newest one.
+    fn follows(&self, newest: Id) -> Option<Id> {
+        let ids = || self.follows.as_ref().map(|positions| positions.iter().map(|position| position.id));
+        let fitting = ids()?.find(|&id| id == newest).or(ids()?.next());
+        Some(fitting.unwrap_or(Id::MAX))
     }
 }
 
@@ -151,7 +169,11 @@ impl Master {
 
     /// Gives a write to the leader. The client gets its reply when the write has its outcome, or at once if the leader
     /// rejects it.
-    fn take(&self, exchange: Exchange, posted: Posted, conditions: Conditions) {
+    fn take(&self, exchange: Exchange, posted: Posted, mut conditions: Conditions) {
+        if conditions.follows.is_some() {
+            let log_id = self.lock().leader.log_id();
+            conditions.keep_those_of(log_id, &*self.store);
+        }
         let fault = self.faults.meet();
         self.faults.sleep(fault.map_or(Duration::ZERO, |fault| fault.hold));
         if fault.is_some_and(|fault| fault.fail == Some(Fail::Before)) {
@@ -179,7 +201,7 @@ impl Master {
         let (ticket, wanted) = (state.new_ticket(), state.leader.copies(concern));
         let timeout = options.timeout.unwrap_or(self.settings.ack_timeout);
         let timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
-        let follows = conditions.follows(state.leader.newest(), state.leader.log_id());
+        let follows = conditions.follows(state.leader.newest());
         let key = conditions.key;
         let (timestamp_ms, number) = (clock::now_ms(), messages.len() as u64);
         let repeated = if key.is_some() { messages.clone() } else { Vec::new() };
@@ -401,10 +423,7 @@ fn read_posted(exchange: &mut Exchange) -> Result<(Posted, impl Sized + use<>), 
         "text/plain" => Posted::from_text,
         _ => Posted::from_lines,
     };
-    if media_type != "application/json" && exchange.body_may_be_cut_off() {
-        let why = format!("{media_type} needs a Content-Length, which tells whether all of it has arrived");
-        return Err(Reply::problem(411, &why));
-    }
+    framing::check(exchange)?;
     let (body, share) = exchange.read_body()?.into_parts();
     let posted = parse(&body).map_err(bad)?;
     Ok((Posted { options: posted.options.and(asked).map_err(bad)?, ..posted }, share))

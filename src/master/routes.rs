@@ -20,9 +20,10 @@ pub(crate) struct MasterService(pub(crate) Arc<Master>);
 impl Service for MasterService {
     fn is_prompt(&self, exchange: &Exchange) -> bool {
         match routes::endpoint(exchange) {
-            // A post with a key may have to read the log.
+            // A post with a key, or with a condition, may have to read the log.
             Some(Endpoint::Master(MasterEndpoint::PostMessage, _)) => {
-                exchange.header(KEY_HEADER).is_none() && !self.0.faults.is_active()
+                let reads = exchange.header(KEY_HEADER).is_some() || exchange.header("If-Match").is_some();
+                !reads && !self.0.faults.is_active()
             }
             Some(Endpoint::Node(NodeEndpoint::Livez)) => true,
             _ => false,

@@ -3,6 +3,7 @@
 //! - [`access`], [`hosts`]: which client may do what, and the names that a node answers to.
 //! - [`backups`], [`fingerprints`]: the decided part of a log as a file, and its fingerprint.
 //! - [`faults`]: fault injection.
+//! - [`framing`]: posts whose end must be known.
 //! - [`ids`]: ids in words.
 //! - [`live`]: the page at `/`, and the views that it shows.
 //! - [`logging`]: log lines.
@@ -18,6 +19,7 @@ pub(crate) mod access;
 pub(crate) mod backups;
 pub(crate) mod faults;
 pub(crate) mod fingerprints;
+pub(crate) mod framing;
 pub(crate) mod hosts;
 pub(crate) mod ids;
 pub(crate) mod live;

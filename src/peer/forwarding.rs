@@ -1,8 +1,9 @@
 //! Passes a client's request on to the master, and its reply back.
 //!
-//! A write may take as long as its client allows, up to a day, so such a call has no time-out for its reply. Instead,
-//! while nothing comes, the node asks the master every [`PROBE_INTERVAL`] whether it is alive, over another connection:
-//! a master that has vanished ends the wait within seconds.
+//! A write may take as long as its client allows, up to a day, so such a call has no time-out for its reply. Two things
+//! end the wait for a reply that will not come: the system asks the other end of the connection whether it still knows it
+//! (TCP keepalive), and while nothing comes, the node asks the master every [`PROBE_INTERVAL`], over another connection,
+//! whether it is alive.
 //!
 //! Nothing is sent twice: after a connection broke, the master may have the message. Each request has a connection of
 //! its own, because one that was kept may be closed just when a message is sent through it, and the outcome would be
@@ -11,16 +12,23 @@
 use super::{CONNECT_TIMEOUT, explain};
 use crate::process::state_lock::before_io;
 use crate::wire::address::NodeUrl;
-use std::io::{self, Read};
+use socket2::{SockRef, TcpKeepalive};
+use std::fmt::Write as _;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport, time};
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
 use ureq::{Agent, Error};
 
 /// How long nothing may come before the master is asked whether it is alive.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long it may take to answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the master may take nothing of a request.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the system asks the other end of a silent connection.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What is passed on of a request.
 #[derive(Clone, Copy, Debug)]
@@ -56,26 +64,27 @@ pub(crate) struct Forwarder {
     agent: Agent,
 }
 
+/// Why no connection could be made.
+#[derive(Debug)]
+struct NotConnected(io::Error);
+
+impl std::fmt::Display for NotConnected {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&explain(&Error::Io(io::Error::new(self.0.kind(), self.0.to_string()))))
+    }
+}
+
+impl std::error::Error for NotConnected {}
+
 impl Forwarder {
     pub(crate) fn new() -> Forwarder {
-        let config = Agent::config_builder()
-            .proxy(None)
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .max_idle_connections(0)
-            .user_agent("replicated-log")
-            .build();
-        let probes = Agent::config_builder()
-            .proxy(None)
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(PROBE_TIMEOUT))
-            .max_idle_connections(0)
-            .build();
-        let connector = ().chain(TcpConnector::default()).chain(ProbingConnector { probes: Agent::from(probes) });
-        Forwarder { agent: Agent::with_parts(config, connector, DefaultResolver::default()) }
+        let config = || {
+            let config = Agent::config_builder().proxy(None).max_redirects(0).http_status_as_error(false);
+            config.timeout_connect(Some(CONNECT_TIMEOUT)).max_idle_connections(0).user_agent("replicated-log")
+        };
+        let probes = Agent::from(config().timeout_recv_response(Some(PROBE_TIMEOUT)).build());
+        let connector = PatientConnector { probes };
+        Forwarder { agent: Agent::with_parts(config().build(), connector, DefaultResolver::default()) }
     }
 
     /// Passes a post on to the master. Gives the reply with those of these headers that it has.
@@ -86,13 +95,13 @@ impl Forwarder {
         wanted: &[&'static str],
     ) -> Result<Returned, ForwardError> {
         before_io("the master is called");
-        let mut post = self.agent.post(format!("{master}{}", request.target));
+        let mut post = self.agent.post(format!("{master}{}", escaped(request.target)));
         for (name, value) in request.headers {
             post = post.header(*name, value);
         }
         let response = post.send(request.body).map_err(|error| match error {
-            Error::HostNotFound | Error::ConnectionFailed | Error::Timeout(_) => ForwardError::NotSent(explain(&error)),
-            Error::Io(ref io) if io.kind() == io::ErrorKind::ConnectionRefused => {
+            Error::Other(why) if why.is::<NotConnected>() => ForwardError::NotSent(why.to_string()),
+            Error::HostNotFound | Error::BadUri(_) | Error::Http(_) | Error::Timeout(_) => {
                 ForwardError::NotSent(explain(&error))
             }
             _ => ForwardError::Unknown(explain(&error)),
@@ -106,53 +115,102 @@ impl Forwarder {
     }
 }
 
-/// Makes connections that wait as long as the node at their other end is alive.
+/// A target as a URI has to be: clients send some characters that must be escaped there.
+fn escaped(target: &str) -> String {
+    target.bytes().fold(String::with_capacity(target.len()), |mut uri, byte| {
+        if b"\"<>\\^`{|}".contains(&byte) {
+            write!(uri, "%{byte:02X}").expect("memory takes everything");
+        } else {
+            uri.push(char::from(byte));
+        }
+        uri
+    })
+}
+
+/// Makes connections that wait for a reply as long as the node at their other end is alive.
 #[derive(Debug)]
-struct ProbingConnector {
+struct PatientConnector {
     probes: Agent,
 }
 
-impl<In: Transport> Connector<In> for ProbingConnector {
-    type Out = Probing<In>;
+impl Connector<()> for PatientConnector {
+    type Out = Patient;
 
-    fn connect(&self, details: &ConnectionDetails<'_>, connection: Option<In>) -> Result<Option<Probing<In>>, Error> {
+    fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<Patient>, Error> {
+        let mut stream = Err(io::ErrorKind::AddrNotAvailable.into());
+        for address in &details.addrs {
+            stream = TcpStream::connect_timeout(address, CONNECT_TIMEOUT);
+            if stream.is_ok() {
+                break;
+            }
+        }
+        let stream = stream.and_then(prepared).map_err(|error| Error::Other(Box::new(NotConnected(error))))?;
         let authority = details.uri.authority().map(ToString::to_string).unwrap_or_default();
-        let url = format!("http://{authority}/livez");
-        Ok(connection.map(|connection| Probing { connection, probes: self.probes.clone(), url }))
+        let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
+        Ok(Some(Patient { stream, buffers, probes: self.probes.clone(), url: format!("http://{authority}/livez") }))
     }
 }
 
+fn prepared(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PROBE_INTERVAL))?;
+    stream.set_write_timeout(Some(SEND_TIMEOUT))?;
+    let socket = SockRef::from(&stream);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_INTERVAL).with_interval(KEEPALIVE_INTERVAL).with_retries(2);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // The reply has been read when the connection ends. Otherwise the system would keep its port for a minute, and
+    // some hundred posts a second would use up all of them.
+    socket.set_linger(Some(Duration::ZERO))?;
+    Ok(stream)
+}
+
 #[derive(Debug)]
-struct Probing<T> {
-    connection: T,
+struct Patient {
+    stream: TcpStream,
+    buffers: LazyBuffers,
     probes: Agent,
     url: String,
 }
 
-impl<T: Transport> Transport for Probing<T> {
+impl Transport for Patient {
     fn buffers(&mut self) -> &mut dyn Buffers {
-        self.connection.buffers()
+        &mut self.buffers
     }
 
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        self.connection.transmit_output(amount, timeout)
+    fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), Error> {
+        self.stream.write_all(&self.buffers.output()[..amount]).map_err(Error::Io)
     }
 
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        let step = NextTimeout { after: time::Duration::Exact(PROBE_INTERVAL), ..timeout };
+    fn await_input(&mut self, _: NextTimeout) -> Result<bool, Error> {
         loop {
-            match self.connection.await_input(step) {
-                Err(Error::Timeout(_)) if self.probes.get(&self.url).call().is_ok() => {}
-                Err(Error::Timeout(_)) => {
-                    let why = "the master does not answer any more";
-                    return Err(Error::Io(io::Error::new(io::ErrorKind::ConnectionAborted, why)));
+            match self.stream.read(self.buffers.input_append_buf()) {
+                Ok(bytes) => {
+                    self.buffers.input_appended(bytes);
+                    return Ok(bytes > 0);
                 }
-                other => return other,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The time-out of the read; `TimedOut` would be that of the keepalive.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.probes.get(&self.url).call().is_err() {
+                        return Err(Error::Io(io::Error::other("it does not answer any more")));
+                    }
+                }
+                Err(error) => return Err(Error::Io(error)),
             }
         }
     }
 
     fn is_open(&mut self) -> bool {
-        self.connection.is_open()
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_becomes_a_uri() {
+        assert_eq!(escaped("/messages?w=<2>&a=%41|\u{7f}"), "/messages?w=%3C2%3E&a=%41%7C\u{7f}");
     }
 }

@@ -57,6 +57,7 @@ impl Secondary {
         let ReplicaStatus { decided, epoch, log_id, .. } = state.follower.status();
         let is_more_shown = decided > std::mem::replace(&mut state.shown, decided);
         let is_new_epoch = epoch != std::mem::replace(&mut state.epoch, epoch);
+        let is_new_log = log_id != std::mem::replace(&mut state.log_id, log_id);
         drop(state);
         if has_calls || is_sooner || is_broken {
             self.calls.notify_all();
@@ -67,8 +68,10 @@ impl Secondary {
         if ask.is_some() {
             self.questions.notify_one();
         }
-        if is_new_epoch {
+        if is_new_log {
             log_id.into_iter().for_each(|log_id| self.reading.following.is_of(log_id));
+        }
+        if is_new_epoch {
             self.log.set_epoch(epoch);
         }
         if is_more_shown {

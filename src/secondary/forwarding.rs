@@ -6,8 +6,9 @@
 //!
 //! With `FORWARD=0` the node redirects such clients instead.
 
-use super::lifecycle::{FORWARDS_MAX, Secondary};
+use super::lifecycle::Secondary;
 use crate::http::{Exchange, Reply};
+use crate::node::framing;
 use crate::peer::{ForwardError, Forwarded, Returned};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::{Outcome, Problem};
@@ -42,6 +43,8 @@ const REPLY_HEADERS: [&str; 11] = [
 const PROGRAM: &str = "(replicated-log)";
 /// A reply up to this length is read before it is passed back, so that one that breaks off is noticed in time.
 const WHOLE_BYTES_MAX: u64 = 64 << 10;
+/// What is taken from the budget for a body of unknown length: that of the longest body of a master by default.
+const CHUNKED_BYTES: usize = 8 << 20;
 /// Bytes of a longer one that are passed back at a time.
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -59,10 +62,20 @@ impl Secondary {
         }
         let Some(_permit) = self.forwards.take() else {
             return Reply::overloaded(&format!(
-                "{FORWARDS_MAX} posts wait here for the master, as many as this node passes on; try again, or post to \
-                 {master}"
+                "{} posts wait here for the master, as many as this node passes on; try again, or post to {master}",
+                self.forwards.taken()
             ));
         };
+        let bytes = Some(exchange.declared_body_bytes()).filter(|&bytes| bytes > 0).unwrap_or(CHUNKED_BYTES);
+        let Some(_share) = self.forwarded.take(bytes) else {
+            return Reply::overloaded(&format!(
+                "there is no room to pass {bytes} bytes on: {}; try again, or post to {master}",
+                self.forwarded.in_words("a fixed limit")
+            ));
+        };
+        if let Err(refusal) = framing::check(exchange) {
+            return refusal;
+        }
         let body = match exchange.read_body() {
             Ok(body) => body,
             Err(refusal) => return refusal,

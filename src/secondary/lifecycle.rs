@@ -9,6 +9,7 @@ use crate::node::metrics::SecondaryMetrics;
 use crate::node::reading::Reading;
 use crate::node::semaphore::Semaphore;
 use crate::peer::{Forwarder, Peers};
+use crate::process::budget::Budget;
 use crate::process::random;
 use crate::process::state_lock::{StateGuard, StateLock};
 use crate::process::threads::{STATE_IS_BROKEN, lock};
@@ -25,8 +26,11 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a question to the master may take, because a reader waits for it.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The most posts that wait here for the master. Each occupies a thread.
-pub(super) const FORWARDS_MAX: usize = 256;
+/// The most posts that wait here for the master. Each occupies a thread, and they may take a quarter of those that there
+/// are: the calls of the master, for which they wait, need threads, too.
+const FORWARDS_MAX: usize = 256;
+/// Bytes of the bodies of those posts. They must leave room for the calls of the master.
+const FORWARDED_BYTES_MAX: usize = 24 << 20;
 
 /// A secondary in operation.
 pub(crate) struct Secondary {
@@ -41,6 +45,7 @@ pub(crate) struct Secondary {
     pub(super) forwarder: Forwarder,
     /// The permits of posts that wait for the master.
     pub(super) forwards: Arc<Semaphore>,
+    pub(super) forwarded: Arc<Budget>,
     pub(super) faults: Arc<Faults>,
     pub(super) state: StateLock<State>,
     /// Wakes the threads of calls and of answers of the master, for a reply or an effect.
@@ -87,6 +92,7 @@ impl Secondary {
         let secondary = Arc::new(Secondary {
             url: NodeUrl::new(&settings.host, port)?,
             master: Mutex::new(settings.master_url.clone()),
+            forwards: Semaphore::new(FORWARDS_MAX.min(settings.common.limits.threads_max / 4)),
             settings,
             store,
             reading,
@@ -94,7 +100,7 @@ impl Secondary {
             metrics: SecondaryMetrics::new(),
             peers: peers.over(faults.clone()),
             forwarder: Forwarder::new(),
-            forwards: Semaphore::new(FORWARDS_MAX),
+            forwarded: Budget::new(FORWARDED_BYTES_MAX),
             faults,
             state: StateLock::new(State::new(follower)),
             calls: Condvar::new(),

@@ -1,7 +1,7 @@
 //! What a secondary keeps in memory: its follower, and what the threads hand to each other.
 
 use crate::protocol::follower::{Effect, Freshness, Reply};
-use crate::protocol::{Epoch, Follower, Id, Ticket};
+use crate::protocol::{Epoch, Follower, Id, LogId, Ticket};
 use std::collections::BTreeMap;
 
 /// Everything that changes. It is locked for steps of the follower, and never while anything is written, sent, logged
@@ -19,6 +19,8 @@ pub(super) struct State {
     pub(super) shown: Id,
     /// The epoch that log lines carry.
     pub(super) epoch: Epoch,
+    /// The log that the followers of the log know.
+    pub(super) log_id: Option<LogId>,
     /// The follower panicked, so its state is not reliable.
     pub(super) is_broken: bool,
 }
@@ -41,6 +43,7 @@ impl State {
             question: None,
             shown: follower.decided(),
             epoch: follower.status().epoch,
+            log_id: follower.status().log_id,
             follower,
             is_broken: false,
         }

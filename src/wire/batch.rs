@@ -9,6 +9,7 @@ use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// The most messages of one batch. A larger batch is refused, and its further messages are not kept in memory.
@@ -19,7 +20,7 @@ pub const WRITE_BYTES_CEILING: usize = 10 << 20;
 
 /// Reads a list of messages. Of a list that is too long, this gives one message more than allowed.
 pub(super) fn from_json(body: &[u8]) -> Result<Vec<Arc<str>>, String> {
-    let List(messages) = serde_json::from_slice(body)
+    let List(messages, PhantomData::<Message>) = serde_json::from_slice(body)
         .map_err(|error| format!("the body is not a list of messages: {}", explain(&error, body)))?;
     Ok(messages)
 }
@@ -45,8 +46,8 @@ pub(super) fn from_raw_json(body: &[u8]) -> Result<Vec<Arc<str>>, String> {
         let value: &RawValue = serde_json::from_slice(body).map_err(not_json)?;
         return Ok(vec![value.get().into()]);
     }
-    let values: Vec<&RawValue> = serde_json::from_slice(body).map_err(not_json)?;
-    Ok(values.into_iter().take(MESSAGES_MAX + 1).map(|value| value.get().into()).collect())
+    let List(messages, PhantomData::<Raw>) = serde_json::from_slice(body).map_err(not_json)?;
+    Ok(messages)
 }
 
 /// Reads each non-empty line as the text that it is. Of a body that is too long, this gives one message more than
@@ -67,34 +68,57 @@ fn without_line(error: &str) -> String {
     error.replace("at line 1 column", "at column")
 }
 
-struct List(Vec<Arc<str>>);
+/// A list of messages, each written as an `M`. Elements beyond the limit are not kept in memory.
+struct List<M>(Vec<Arc<str>>, PhantomData<M>);
 
-impl<'de> Deserialize<'de> for List {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<List, D::Error> {
-        deserializer.deserialize_seq(ListVisitor)
+impl<'de, M: Deserialize<'de> + Into<Arc<str>>> Deserialize<'de> for List<M> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<List<M>, D::Error> {
+        deserializer.deserialize_seq(ListVisitor(PhantomData))
     }
 }
 
-struct ListVisitor;
+struct ListVisitor<M>(PhantomData<M>);
 
-impl<'de> Visitor<'de> for ListVisitor {
-    type Value = List;
+impl<'de, M: Deserialize<'de> + Into<Arc<str>>> Visitor<'de> for ListVisitor<M> {
+    type Value = List<M>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a list of messages")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List<M>, A::Error> {
         let mut messages = Vec::new();
         while messages.len() <= MESSAGES_MAX {
             let number = messages.len() + 1;
             let message =
-                list.next_element().map_err(|error| A::Error::custom(format!("message {number}: {error}")))?;
-            let Some(Message(message)) = message else { return Ok(List(messages)) };
-            messages.push(message);
+                list.next_element::<M>().map_err(|error| A::Error::custom(format!("message {number}: {error}")))?;
+            let Some(message) = message else { return Ok(List(messages, PhantomData)) };
+            messages.push(message.into());
         }
         while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(List(messages))
+        Ok(List(messages, PhantomData))
+    }
+}
+
+/// A message that is the text of any JSON.
+struct Raw(Arc<str>);
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Raw, D::Error> {
+        let value = <&RawValue>::deserialize(deserializer)?;
+        Ok(Raw(value.get().into()))
+    }
+}
+
+impl From<Raw> for Arc<str> {
+    fn from(Raw(text): Raw) -> Arc<str> {
+        text
+    }
+}
+
+impl From<Message> for Arc<str> {
+    fn from(Message(text): Message) -> Arc<str> {
+        text
     }
 }
 

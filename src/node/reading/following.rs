@@ -234,7 +234,8 @@ impl Following {
         };
         log::info!("{} follows the log after id {}", follower.client, follower.after);
         let mut text = reset.map_or_else(Vec::new, Format::reset);
-        text.extend(wanted.format.preamble(self.located(after.id)));
+        let located = if after.of.is_some() || after.id > end.id { after } else { self.located(after.id) };
+        text.extend(wanted.format.preamble(located));
         exchange.stream(head, text, follower, Follower::came_to_the_end);
     }
 

@@ -11,6 +11,7 @@ use crate::process::text::number;
 use crate::protocol::{Consistency, EntryRef, Id, LogId, Slot};
 use crate::store::Store;
 use crate::wire::client::{EntryObject, View};
+use crate::wire::position::Position;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,7 +65,7 @@ pub(crate) fn list(exchange: Exchange, log: &Arc<impl Log + 'static>) {
 fn show(exchange: Exchange, log: &Arc<impl Log + 'static>, page: Page, consistency: Consistency, wait: Duration) {
     let store = &log.reading().store;
     match log.snapshot(consistency) {
-        Ok(snapshot) => match snapshot.misplaces(page.after, &**store) {
+        Ok(snapshot) => match misplaced_because(&**log, &snapshot, page.after) {
             Some(why) => exchange.reply(snapshot.mark(misplaced(&why))),
             None if page.after.id >= snapshot.decided && !wait.is_zero() => {
                 let later = Arc::clone(log);
@@ -77,26 +78,32 @@ fn show(exchange: Exchange, log: &Arc<impl Log + 'static>, page: Page, consisten
     }
 }
 
-/// Lets a client follow the log. One that has reached what this node does not show yet makes it ask its master first: the
-/// position may be of a lost part of the log.
+/// Lets a client follow the log.
 fn follow(exchange: Exchange, log: &impl Log, wanted: Wanted) {
-    let (store, following) = (&log.reading().store, &log.reading().following);
-    let is_ahead = |snapshot: &Snapshot| wanted.after.is_some_and(|after| after.id > snapshot.decided);
     let snapshot = match log.snapshot(Consistency::Prefix) {
-        Ok(snapshot) if is_ahead(&snapshot) => log.snapshot(Consistency::Usual),
-        other => other,
-    };
-    let snapshot = match snapshot {
         Ok(snapshot) => snapshot,
         Err(refusal) => return exchange.reply(refusal),
     };
-    let misplaced_because = wanted.after.and_then(|after| snapshot.misplaces(after, &**store));
+    let misplaced_because = wanted.after.and_then(|after| misplaced_because(log, &snapshot, after));
     match (misplaced_because, wanted.format) {
         (Some(why), Format::Lines(_)) => exchange.reply(snapshot.mark(misplaced(&why))),
         (reset, format) => {
             let head = snapshot.mark(Reply::stream_head(format.content_type()));
-            following.follow(exchange, wanted, reset.as_deref(), head);
+            log.reading().following.follow(exchange, wanted, reset.as_deref(), head);
         }
+    }
+}
+
+/// Why a client that has reached this position cannot go on here, if it cannot. Of one that has reached more than this
+/// node holds, only a strong read can tell: another node may have shown it what is on its way here.
+fn misplaced_because(log: &impl Log, snapshot: &Snapshot, reached: Position) -> Option<String> {
+    let store = &*log.reading().store;
+    if reached.id <= snapshot.last {
+        return snapshot.misplaces(reached, false, store);
+    }
+    match log.snapshot(Consistency::Strong) {
+        Ok(strong) => strong.misplaces(reached, true, store),
+        Err(_) => snapshot.misplaces(reached, false, store),
     }
 }
 

@@ -38,15 +38,16 @@ impl Snapshot {
     }
 
     /// Why a client that has reached this position cannot go on in this log, if it cannot: what it has is of another
-    /// one, or of a part of this one that is lost.
-    pub(super) fn misplaces(&self, reached: Position, store: &dyn Store) -> Option<String> {
+    /// one, or of a part of this one that is lost. `is_sure` says that the snapshot shows everything that was
+    /// acknowledged.
+    pub(super) fn misplaces(&self, reached: Position, is_sure: bool, store: &dyn Store) -> Option<String> {
         let Position { id, of } = reached;
         let log_id = self.log_id?;
         let held = format!("this node holds log {log_id} from id {BEGIN} to {}", self.decided);
         if let Some((_, other)) = of.filter(|(_, other)| *other != log_id) {
             return Some(format!("the position is of log {other}, and {held}"));
         }
-        if id > self.last && !self.possibly_stale {
+        if id > self.last && is_sure {
             return Some(format!("the position {id} is beyond the end: {held}"));
         }
         let (epoch, _) = of.filter(|(epoch, _)| *epoch != Epoch::NONE && id <= self.decided)?;
