@@ -15,12 +15,40 @@ pub fn check(bytes: &[u8]) {
     check_json(bytes);
     check_lines(bytes);
     check_text(bytes);
+    check_raw(bytes);
+    check_form(bytes);
     check_beside(bytes);
 }
 
 /// What was read. A refusal must have a text.
 fn accepted<T>(read: Result<T, String>) -> Option<T> {
     read.map_err(|why| assert!(!why.is_empty())).ok()
+}
+
+/// Raw messages are the values of the body, each as it is written there.
+fn check_raw(bytes: &[u8]) {
+    // JSON has numbers that a `Value` cannot hold.
+    let value = serde_json::from_slice(bytes).ok();
+    if let (Some(posted), Some(value)) = (accepted(Posted::from_raw_json(bytes)), value) {
+        let values = if let Value::Array(values) = value { values } else { vec![value] };
+        assert_eq!(posted.messages.len(), values.len().min(MESSAGES_MAX + 1));
+        for (message, value) in posted.messages.iter().zip(values) {
+            assert_eq!(serde_json::from_str::<Value>(message).expect("each is JSON"), value);
+        }
+    }
+    let lines = accepted(Posted::from_raw_lines(bytes)).map_or_else(Vec::new, |posted| posted.messages);
+    for line in lines {
+        assert!(!line.is_empty() && !line.contains('\n') && *line == *line.trim_ascii(), "{line}");
+    }
+}
+
+/// A form has one message, and a body in JSON means what it does without being called a form.
+fn check_form(bytes: &[u8]) {
+    let posted = accepted(Posted::from_form(bytes));
+    match bytes.trim_ascii_start() {
+        [] | [b'{' | b'[' | b'"', ..] => assert_eq!(posted, Posted::from_json(bytes).ok()),
+        _ => assert!(posted.is_none_or(|posted| posted.messages.len() == 1 && posted.dialect == Dialect::Message)),
+    }
 }
 
 fn texts(posted: &Posted) -> Vec<&str> {
