@@ -364,3 +364,13 @@ fn the_log_is_exported_in_lines() {
     let mut texts = Stream::open(&cluster.master, "?view=text&from=30", lines);
     assert_eq!((texts.line().as_deref(), texts.line()), (Some("\"message 30\""), None));
 }
+
+#[test]
+fn a_follower_who_has_left_is_missed_at_the_next_heartbeat() {
+    let cluster = Cluster::start_with(&["0"], &[("FOLLOW_HEARTBEAT", "8")]);
+    let stream = Stream::open(&cluster.master, "?follow=true", "");
+    let began = Instant::now();
+    drop(stream);
+    wait_until("it is missed", || cluster.master.log().contains("does not follow the log any more"));
+    assert!(began.elapsed() < Duration::from_secs(15), "before a second heartbeat interval is over");
+}

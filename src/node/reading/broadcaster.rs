@@ -82,7 +82,7 @@ impl Broadcaster {
             let (decided, is_the_last, now) = (state.decided, state.stopping, Instant::now());
             let is_over = |waiting: &mut Waiting| is_the_last || waiting.from <= decided || waiting.until <= now;
             let due: Vec<Waiting> = state.waiting.extract_if(.., is_over).collect();
-            let next_beat = self.live.iter().map(|live| live.sent_at + heartbeat).min();
+            let next_beat = self.live.iter().map(|live| live.beat_at(heartbeat)).min();
             let somebody_lacks = self.live.iter().any(|live| live.follower.after < decided);
             if is_the_last || somebody_lacks || !due.is_empty() || next_beat.is_some_and(|beat| beat <= now) {
                 return Work { decided, due, is_the_last };
@@ -106,6 +106,7 @@ impl Broadcaster {
             self.send(|live| {
                 let text = part.after(live.follower.after, live.follower.format).to_vec();
                 live.follower.after = live.follower.after.max(part.through);
+                live.expects_echo = false;
                 text
             });
             fed = true;
@@ -119,9 +120,15 @@ impl Broadcaster {
     fn beat(&mut self) {
         let (heartbeat, now) = (self.following.heartbeat(), Instant::now());
         let decided = self.following.lock().decided;
-        let is_ahead = |live: &mut Live| live.sent_at + heartbeat <= now && live.follower.after > decided;
+        let is_ahead = |live: &mut Live| live.beat_at(heartbeat) <= now && live.follower.after > decided;
         self.live.extract_if(.., is_ahead).for_each(|live| live.stream.end());
-        self.send(|live| if live.sent_at + heartbeat <= now { live.follower.format.heartbeat() } else { Vec::new() });
+        self.send(|live| {
+            if live.beat_at(heartbeat) > now {
+                return Vec::new();
+            }
+            live.expects_echo = !live.expects_echo;
+            live.follower.format.heartbeat()
+        });
     }
 
     /// Sends each live follower a text. A follower whose connection is full reads history, and one whose connection

@@ -37,6 +37,9 @@ pub(crate) struct FollowLimits {
     pub(crate) heartbeat: Duration,
 }
 
+/// How long after a heartbeat a second one comes.
+const ECHO_INTERVAL: Duration = Duration::from_millis(500);
+
 /// What a follower asks for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
@@ -85,9 +88,17 @@ pub(super) struct Live {
     pub(super) follower: Follower,
     /// When it was last sent anything.
     pub(super) sent_at: Instant,
+    /// Whether that was a heartbeat that another one follows soon.
+    pub(super) expects_echo: bool,
 }
 
 impl Live {
+    /// When it is due for a heartbeat, if there is no message. A client that has left answers the first one with a reset,
+    /// which the next one meets: so two come shortly after each other.
+    pub(super) fn beat_at(&self, heartbeat: Duration) -> Instant {
+        self.sent_at + if self.expects_echo { heartbeat.min(ECHO_INTERVAL) } else { heartbeat }
+    }
+
     /// Makes a slow follower read history.
     pub(super) fn send_back(self) {
         self.stream.go_on(self.follower, Follower::came_to_the_end);
@@ -304,7 +315,7 @@ impl Follower {
                     drop(state);
                     return stream.end();
                 }
-                state.arrivals.push(Live { stream, follower: self, sent_at: Instant::now() });
+                state.arrivals.push(Live { stream, follower: self, sent_at: Instant::now(), expects_echo: false });
                 drop(state);
                 following.news.notify_one();
             }
