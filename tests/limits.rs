@@ -330,6 +330,9 @@ fn a_clock_beyond_the_calendar_refuses_messages_and_hangs_nothing() {
         assert_eq!(get(&cluster.master.url(probe)).status, 200, "{probe}");
     }
     assert_eq!(cluster.master.health()["writable"], false);
+    // A body that is not read: then the HTTP library writes the head.
+    let unread = ureq::post(cluster.master.url("/messages")).content_type("image/png").send("x".repeat(5_000));
+    assert!(unread.is_err_and(|error| matches!(error, ureq::Error::StatusCode(415))));
     cluster.master.wait_for_log("9999-12-31T23:59:59.999Z [INFO ] master e1: ");
     cluster.master.kill();
     variables.into_iter().for_each(|variable| cluster.master.set(variable, ""));

@@ -11,7 +11,7 @@ use super::acceptor::Acceptor;
 use super::admission::{self, Framing};
 use super::edge::{Edge, Figures};
 use super::reply::{self, Reply};
-use super::sending::{Sending, carry};
+use super::sending::{Sending, carry, date};
 use super::unread::{count_leaked, must_leak, skip};
 use crate::wire::escapes;
 use std::borrow::Cow;
@@ -406,6 +406,7 @@ fn unread_reply(reply: Reply) -> io::Result<(Response<io::Empty>, Vec<u8>)> {
     let mut head = Response::new(reply.status.into(), Vec::new(), io::empty(), None, None)
         .with_header(header("Content-Type", reply.content_type))
         .with_header(header("Server", "replicated-log"))
+        .with_header(header("Date", &date().to_string()))
         .with_header(header("Cache-Control", reply::CACHE_CONTROL))
         .with_header(header("Vary", reply::VARY));
     for (name, value) in &reply.headers {

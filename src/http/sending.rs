@@ -209,13 +209,7 @@ fn chunk(piece: Vec<u8>) -> [Vec<u8>; 3] {
 /// What is sent first: the head, and with it the body if it is there as a whole.
 fn first_bytes(reply: &Reply, connection: Option<&str>, is_head: bool, is_chunked: bool) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(HEAD_BYTES_EXPECTED + reply.body.bytes_at_once());
-    write!(
-        bytes,
-        "HTTP/1.1 {} {}\r\nDate: {}\r\n",
-        reply.status,
-        reason(reply.status),
-        HttpDate::from(SystemTime::now())
-    )?;
+    write!(bytes, "HTTP/1.1 {} {}\r\nDate: {}\r\n", reply.status, reason(reply.status), date())?;
     write!(bytes, "Cache-Control: {CACHE_CONTROL}\r\nVary: {VARY}\r\n")?;
     if !reply.content_type.is_empty() {
         write!(bytes, "Content-Type: {}\r\n", reply.content_type)?;
@@ -239,6 +233,13 @@ fn first_bytes(reply: &Reply, connection: Option<&str>, is_head: bool, is_chunke
         Body::Streamed(_) => bytes.extend_from_slice(b"\r\n"),
     }
     Ok(bytes)
+}
+
+/// Now, as replies tell it. The calendar of HTTP begins in 1970 and ends with the year 9999.
+pub(super) fn date() -> HttpDate {
+    const SECONDS_MAX: u64 = 253_402_300_799;
+    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(SECONDS_MAX);
+    HttpDate::from(SystemTime::now().clamp(SystemTime::UNIX_EPOCH, last))
 }
 
 /// The bytes of a whole reply to no request, for a connection that ends with it.
