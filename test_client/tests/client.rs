@@ -60,7 +60,7 @@ fn the_failure_can_be_left_out() {
 fn a_cluster_that_registers_no_secondary_skips_the_failure() {
     let run = run(&cluster(&[Fault::NoRegistration]).master, &["demo"]).ends_with(0);
     run.prints(
-        "Left out: the failure, because the master registers no secondaries: the secondaries of this master are fixed",
+        "Left out: the failure, because the master registers no secondaries (the secondaries of this master are fixed), and no secondary accepts faults.",
     );
 }
 

@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 use std::io;
 use std::time::Instant;
 
+/// For how many seconds a secondary that is made to fail does so at most.
+const FAULT_S: u64 = 30;
 /// The secondary that does not exist: its name, and an address where nothing listens. No other program uses the name,
 /// so a secondary that bears it is left over from an earlier demonstration and may be removed.
 const ABSENT: &str = "demo-absent";
@@ -249,38 +251,61 @@ impl Demonstration<'_> {
 
     // Step: the failure.
 
-    /// Makes the master wait for a secondary that does not exist. Returns whether it got that far.
+    /// Makes the master wait for a secondary that does not exist, or if it registers none, for one that is made to fail.
+    /// Returns whether it got that far.
     fn provoke_a_failure(&mut self) -> Result<bool, Stop> {
         let registered = self.client.register(ABSENT_URL, ABSENT);
         if let Err(failure @ Failure { kind: Kind::Refused, .. }) = &registered {
-            self.skip(&format!("the failure, because the master registers no secondaries: {failure}"))?;
-            return Ok(false);
+            return self.make_a_secondary_fail(failure);
         }
         self.reporter.begin(FAILURE)?;
         self.reporter.say(&format!("{ABSENT} is registered at {ABSENT_URL}, where nothing listens."))?;
         // From here on it may be registered, even if the answer was lost.
-        let refused = registered.map_err(Stop::from).and_then(|()| self.write_what_must_be_refused());
+        let refused = registered.map_err(Stop::from).and_then(|()| self.write_what_must_be_refused(ABSENT));
         let removed = self.remove_absent();
         refused.and(removed).map(|()| true)
     }
 
-    fn write_what_must_be_refused(&mut self) -> Result<(), Stop> {
+    fn make_a_secondary_fail(&mut self, not_registered: &Failure) -> Result<bool, Stop> {
+        let fault = json!({ "fail": "before", "for": FAULT_S });
+        let last = self.nodes.last().filter(|_| self.nodes.len() > 1).cloned();
+        let failing = last.filter(|(_, address)| self.client.set_fault(address, &fault).is_ok());
+        let Some((server_id, address)) = failing else {
+            self.skip(&format!(
+                "the failure, because the master registers no secondaries ({not_registered}), and no secondary accepts faults"
+            ))?;
+            return Ok(false);
+        };
+        self.reporter.begin(FAILURE)?;
+        self.reporter
+            .say(&format!("{} answers with an error from now on, and stores nothing.", visible(&server_id)))?;
+        let refused = self.write_what_must_be_refused(&server_id);
+        match self.client.end_fault(&address) {
+            Ok(()) => self.reporter.find(Ok(format!("{} works again", visible(&server_id))))?,
+            Err(_) => self.reporter.say(&format!("It works again in {FAULT_S} s at the latest."))?,
+        }
+        refused.map(|()| true)
+    }
+
+    fn write_what_must_be_refused(&mut self, failing: &str) -> Result<(), Stop> {
         let text = format!("this must not appear ({})", self.tag);
         self.announce(&text)?;
         let begun = Instant::now();
         let outcome = self.client.post(&text, &WriteOptions::default());
         let waited_ms = milliseconds_since(begun);
         match outcome {
-            Err(failure @ Failure { kind: Kind::Refused, .. }) => self.show_refusal(&text, waited_ms, &failure),
+            Err(failure @ Failure { kind: Kind::Refused, .. }) => {
+                self.show_refusal(&text, waited_ms, &failure, failing)
+            }
             Err(failure) => Err(failure.into()),
             Ok(reply) => {
                 let id = reply.value.message_id;
-                self.violations([format!("message {id} was confirmed although {ABSENT} cannot have acknowledged it")])
+                self.violations([format!("message {id} was confirmed although {failing} cannot have acknowledged it")])
             }
         }
     }
 
-    fn show_refusal(&mut self, text: &str, waited_ms: u64, failure: &Failure) -> Result<(), Stop> {
+    fn show_refusal(&mut self, text: &str, waited_ms: u64, failure: &Failure, failing: &str) -> Result<(), Stop> {
         let status = failure.status.map_or_else(String::new, |status| format!("{status}: "));
         self.reporter.say(&format!("  {BAD}{status}{BAD:#}{failure} {DIM}({waited_ms} ms){DIM:#}"))?;
         show_secondaries(self.reporter.terminal, failure)?;
@@ -289,8 +314,8 @@ impl Demonstration<'_> {
                 .say("The master knew that a secondary is missing, so it refused at once and called no secondary.")?;
         }
         self.reporter.find(Ok("refused, as it must be: a message is on every node or on none".to_owned()))?;
-        if failure.secondaries.iter().any(|part| part.server_id == ABSENT && part.acknowledged) {
-            self.violations([format!("the master reports an acknowledgement of {ABSENT}, which does not exist")])?;
+        if failure.secondaries.iter().any(|part| part.server_id == failing && part.acknowledged) {
+            self.violations([format!("the master reports an acknowledgement of {failing}, which gave none")])?;
         }
         let mut refused = json!(failure);
         (refused["message"], refused["waited_ms"]) = (text.into(), waited_ms.into());

@@ -309,6 +309,9 @@ impl State {
 
     fn fault(&mut self, number: usize, method: &Method, body: &str) -> (u16, Value) {
         let enabled = self.has(Fault::Askable);
+        if *method != Method::Get && !enabled {
+            return (403, json!({ "error": "this node accepts no faults" }));
+        }
         if *method != Method::Get {
             self.asked.push(format!("{number} {method} {body}").trim_end().to_owned());
         }
