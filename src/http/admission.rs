@@ -68,10 +68,10 @@ pub(super) fn split_target(target: &str) -> Option<(Option<&str>, &str)> {
     if target.starts_with('/') {
         return Some((None, target));
     }
-    let scheme_bytes = ["http://", "https://"].iter().map(|scheme| scheme.len()).find(|&bytes| {
-        target.get(..bytes).is_some_and(|scheme| matches!(&*scheme.to_ascii_lowercase(), "http://" | "https://"))
-    })?;
-    let rest = &target[scheme_bytes..];
+    let (scheme, rest) = target.split_once("://")?;
+    if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        return None;
+    }
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     match path {
         "" => Some((Some(authority), "/")),

@@ -56,7 +56,6 @@ impl Sending {
             _ if closes => Some("close"),
             // A client of HTTP/1.0 that keeps connections reads to the end of one that does not say the same.
             Body::Whole(_) if !is_chunked => Some("keep-alive"),
-            Body::Streamed(_) if !is_chunked => Some("close"),
             _ => None,
         };
         let texts = VecDeque::from([first_bytes(&reply, connection, is_head, is_chunked)?]);

@@ -77,8 +77,13 @@ impl Master {
         let Ready { note, replies, news, round, calls, probes, append, refuse, wake_at } = ready;
         let mut lines = Vec::new();
         // An answer names the copies that this step has learned of, and a write that is settled is forgotten.
-        let (settled, others): (Vec<_>, Vec<_>) = news.into_iter().partition(|news| matches!(news, News::Settled(..)));
-        others.into_iter().for_each(|news| self.take_down(&mut state, news, &context, &mut lines));
+        let mut settled = Vec::new();
+        for news in news {
+            match news {
+                News::Settled(..) => settled.push(news),
+                _ => self.take_down(&mut state, news, &context, &mut lines),
+            }
+        }
         let answers: Vec<(Exchange, Answer)> =
             replies.into_iter().filter_map(|(ticket, reply)| self.answer(&mut state, ticket, &reply)).collect();
         settled.into_iter().for_each(|news| self.take_down(&mut state, news, &context, &mut lines));

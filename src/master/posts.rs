@@ -88,9 +88,9 @@ impl Conditions {
 
     /// The id that the message is to follow, if this is the newest one.
     fn follows(&self, newest: Id) -> Option<Id> {
-        let ids = || self.follows.as_ref().map(|positions| positions.iter().map(|position| position.id));
-        let fitting = ids()?.find(|&id| id == newest).or(ids()?.next());
-        Some(fitting.unwrap_or(Id::MAX))
+        let positions = self.follows.as_ref()?;
+        let fitting = positions.iter().find(|position| position.id == newest).or(positions.first());
+        Some(fitting.map_or(Id::MAX, |position| position.id))
     }
 }
 
@@ -406,11 +406,7 @@ fn read_posted(exchange: &mut Exchange) -> Result<(Posted, impl Sized + use<>), 
     let bad = |why: String| Reply::problem(400, &why);
     let asked = options_of(exchange).map_err(bad)?;
     let media_type = media_type(exchange)?;
-    let is_raw = match exchange.query("raw").as_deref() {
-        None | Some("false" | "0") => false,
-        Some("true" | "1" | "") => true,
-        Some(other) => return Err(bad(format!("raw is \"{}\"; it must be true or false", other.escape_debug()))),
-    };
+    let is_raw = framing::is_raw(exchange).map_err(bad)?;
     let parse = match media_type.as_str() {
         "application/json" if is_raw => Posted::from_raw_json,
         "application/x-ndjson" if is_raw => Posted::from_raw_lines,
@@ -431,14 +427,12 @@ fn read_posted(exchange: &mut Exchange) -> Result<(Posted, impl Sized + use<>), 
 
 /// The type of a body, in small letters, if it is taken.
 fn media_type(exchange: &Exchange) -> Result<String, Reply> {
-    let content_type = exchange.header("Content-Type").unwrap_or("application/json");
-    let mut parts = content_type.split(';').map(|part| part.trim().to_ascii_lowercase());
-    let media_type = parts.next().unwrap_or_default();
+    let (media_type, parameters) = framing::media_type(exchange);
     if !MEDIA_TYPES.contains(&&*media_type) {
         let why = format!("\"{}\" is not taken; send {}", media_type.escape_debug(), MEDIA_TYPES.join(", "));
         return Err(Reply::problem(415, &why));
     }
-    let charsets = parts.filter_map(|part| Some(part.strip_prefix("charset=")?.trim_matches('"').to_owned()));
+    let charsets = parameters.filter_map(|part| Some(part.strip_prefix("charset=")?.trim_matches('"').to_owned()));
     if let Some(other) = charsets.into_iter().find(|charset| !matches!(&**charset, "utf-8" | "utf8" | "us-ascii")) {
         let why = format!("the charset {} is not taken; send UTF-8", other.escape_debug());
         return Err(Reply::problem(415, &why));

@@ -66,11 +66,11 @@ pub(crate) struct Forwarder {
 
 /// Why no connection could be made.
 #[derive(Debug)]
-struct NotConnected(io::Error);
+struct NotConnected(String);
 
 impl std::fmt::Display for NotConnected {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&explain(&Error::Io(io::Error::new(self.0.kind(), self.0.to_string()))))
+        formatter.write_str(&self.0)
     }
 }
 
@@ -78,10 +78,7 @@ impl std::error::Error for NotConnected {}
 
 impl Forwarder {
     pub(crate) fn new() -> Forwarder {
-        let config = || {
-            let config = Agent::config_builder().proxy(None).max_redirects(0).http_status_as_error(false);
-            config.timeout_connect(Some(CONNECT_TIMEOUT)).max_idle_connections(0).user_agent("replicated-log")
-        };
+        let config = || super::config().timeout_connect(Some(CONNECT_TIMEOUT)).max_idle_connections(0);
         let probes = Agent::from(config().timeout_recv_response(Some(PROBE_TIMEOUT)).build());
         let connector = PatientConnector { probes };
         Forwarder { agent: Agent::with_parts(config().build(), connector, DefaultResolver::default()) }
@@ -144,7 +141,8 @@ impl Connector<()> for PatientConnector {
                 break;
             }
         }
-        let stream = stream.and_then(prepared).map_err(|error| Error::Other(Box::new(NotConnected(error))))?;
+        let not_connected = |error| Error::Other(Box::new(NotConnected(explain(&Error::Io(error)))));
+        let stream = stream.and_then(prepared).map_err(not_connected)?;
         let authority = details.uri.authority().map(ToString::to_string).unwrap_or_default();
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
         Ok(Some(Patient { stream, buffers, probes: self.probes.clone(), url: format!("http://{authority}/livez") }))

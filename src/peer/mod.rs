@@ -27,10 +27,11 @@ use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
+use ureq::config::ConfigBuilder;
 use ureq::http::Request;
 use ureq::http::header::{AUTHORIZATION, HeaderValue};
 use ureq::middleware::MiddlewareNext;
-use ureq::typestate::WithBody;
+use ureq::typestate::{AgentScope, WithBody};
 use ureq::unversioned::transport::{Connector, TcpConnector};
 use ureq::{Agent, RequestBuilder, SendBody};
 
@@ -110,11 +111,8 @@ impl Peers {
             }
             next.handle(request)
         };
-        let config = Agent::config_builder()
+        let config = config()
             .middleware(show)
-            .proxy(None)
-            .max_redirects(0)
-            .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_TIMEOUT.min(question_timeout)))
             .timeout_send_request(Some(question_timeout))
             .timeout_send_body(Some(replication_timeout))
@@ -123,7 +121,6 @@ impl Peers {
             .max_idle_connections(IDLE_CONNECTIONS_PER_NODE * 64)
             .max_idle_connections_per_host(IDLE_CONNECTIONS_PER_NODE)
             .max_idle_age(IDLE_CONNECTION_AGE)
-            .user_agent("replicated-log")
             .build();
         let connector = ().chain(TcpConnector::default()).chain(CoalescingConnector);
         let agent = Agent::with_parts(config, connector, RecentNames::default());
@@ -267,6 +264,12 @@ impl Peers {
         network.carry_answer(timeout).map_err(PeerError::Unanswered)?;
         answer
     }
+}
+
+/// What all clients of other nodes have in common: they go where they are sent, and read whatever comes.
+fn config() -> ConfigBuilder<AgentScope> {
+    let config = Agent::config_builder().proxy(None).max_redirects(0).http_status_as_error(false);
+    config.user_agent("replicated-log")
 }
 
 fn send_json(request: RequestBuilder<WithBody>, body: &[u8]) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {

@@ -11,6 +11,18 @@ pub(crate) fn number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|_| digits)
 }
 
+/// Reads the value of a switch in a query; without a value it is on.
+///
+/// # Errors
+/// With a sentence for the client.
+pub(crate) fn switch(name: &str, text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" | "" => Ok(true),
+        "false" | "0" => Ok(false),
+        other => Err(format!("{name} is \"{}\"; it must be true or false", other.escape_debug())),
+    }
+}
+
 /// `1 message`, `2 messages`.
 pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {many}") }

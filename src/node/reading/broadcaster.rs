@@ -115,8 +115,8 @@ impl Broadcaster {
     }
 
     /// Sends a heartbeat to each follower that got nothing for the heartbeat interval. A follower that has reached more
-    /// than this node shows came when nobody could say whether its position exists: its stream ends, and when it comes
-    /// again with that position, it is told.
+    /// than this node shows came when this node could not know whether its position exists: its stream ends, and the
+    /// node judges that position when the client comes again.
     fn beat(&mut self) {
         let (heartbeat, now) = (self.following.heartbeat(), Instant::now());
         let decided = self.following.lock().decided;

@@ -52,7 +52,7 @@ impl Format {
     }
 
     /// The whole reply to an `EventSource` for which there is no room. Any status but 200 would end it for good, and an
-    /// end makes it come again, after the time that it is told.
+    /// end makes it come again, after the time in `retry`.
     pub(super) fn no_room(sentence: &str) -> Vec<u8> {
         let data = json!({ "error": sentence });
         format!("retry: {NO_ROOM_RETRY_MS}\nevent: unavailable\ndata: {data}\n\n").into_bytes()

@@ -4,7 +4,7 @@ use super::following::Wanted;
 use super::format::Format;
 use super::page::{Form, Page};
 use crate::http::Exchange;
-use crate::process::text::number;
+use crate::process::text::{number, switch};
 use crate::protocol::{Consistency, Id};
 use crate::wire::client::{View, seconds};
 use crate::wire::position::Position;
@@ -43,11 +43,9 @@ impl Query {
         let view = exchange.query("view").map_or(Ok(default_view), |name| View::parse(&name))?;
         let preferred = preferred(exchange);
         let is_lines = preferred == LINES;
-        let follows = match exchange.query("follow").as_deref() {
+        let follows = match exchange.query("follow") {
             None => preferred == EVENTS,
-            Some("true" | "1" | "") => true,
-            Some("false" | "0") => false,
-            Some(other) => return Err(format!("follow is \"{}\"; it must be true or false", other.escape_debug())),
+            Some(text) => switch("follow", &text)?,
         };
         if follows {
             let format = if is_lines { Format::Lines(view) } else { Format::Events(view) };
@@ -89,7 +87,7 @@ pub(super) fn consistency(exchange: &Exchange) -> Result<Consistency, String> {
 
 /// The media type that the client likes best (RFC 9110, section 12.5.1), of those that `/messages` has. Between two that
 /// it likes as much, one that it names wins over one that it only includes; then the earlier one of [`OFFERS`], so that
-/// nobody gets a reply without end who would take one with an end.
+/// a client that would take a reply with an end gets no other.
 fn preferred(exchange: &Exchange) -> &'static str {
     let ranges: Vec<(String, u32)> =
         exchange.header_lines("Accept").flat_map(|line| line.split(',')).filter_map(media_range).collect();
