@@ -7,6 +7,7 @@
 
 mod common;
 
+use common::examples::{blocks, lasting};
 use common::{Reply, free_ports, get, post};
 use rustix::process::geteuid;
 use serde_json::{Value, json};
@@ -99,6 +100,7 @@ fn the_cluster_of_the_compose_file_is_built_used_crashed_and_stopped() {
         a_message_that_waits_for_a_lost_node_holds_up_no_other(&stack, loss);
         println!("the acceptance with {} took {:.1} s", loss.name, began.elapsed().as_secs_f64());
     }
+    the_page_is_as_it_says(&stack);
     all_nodes_stop_as_asked(&stack);
 }
 
@@ -199,6 +201,45 @@ fn a_message_that_waits_for_a_lost_node_holds_up_no_other(stack: &Stack, loss: &
     assert_eq!(reply.body["w"], 3, "{reply:?}");
     stack.wait_until("all nodes show the same", || stack.shown_by_all().is_some());
     assert_eq!(texts(stack, "secondary-2", loss), all);
+}
+
+/// Types what docs/docker.md shows for a missing node into one shell, as its reader does.
+fn the_page_is_as_it_says(stack: &Stack) {
+    let all: Vec<_> = blocks("docs/docker.md").into_iter().flatten().collect();
+    let at = |command: &str| all.iter().position(|example| example.command == command).unwrap();
+    let examples =
+        &all[at("docker compose stop secondary-2")..at("curl 'http://localhost:5002/messages?view=text'") + 1];
+    assert!(examples.len() >= 9, "{} examples", examples.len());
+
+    let mut typed = String::new();
+    for example in examples {
+        let command = SERVICES.iter().zip(5_000..).fold(example.command.clone(), |command, (service, usual)| {
+            command.replace(&format!("http://localhost:{usual}"), &stack.url(service, ""))
+        });
+        let command = command.replace("docker compose", "\"$@\"").replace("/tmp/", "./");
+        typed += &format!("{command}\nsleep 1\necho; echo '-- next'\n");
+    }
+    let compose = stack.command();
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &typed, "sh"])
+        .arg(compose.get_program())
+        .args(compose.get_args())
+        .current_dir(stack.directory.path());
+    for (name, value) in compose.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    let printed = run(&mut shell, CLUSTER_TIMEOUT);
+    let printed: Vec<&str> = printed.split("-- next").collect();
+    for (example, printed) in examples.iter().zip(printed) {
+        let form = |lines: &mut dyn Iterator<Item = &str>| lines.map(lasting).collect::<Vec<_>>();
+        let really = form(&mut printed.lines().filter(|line| !line.is_empty()));
+        let shown = form(&mut example.printed.iter().map(String::as_str));
+        assert!(shown.is_empty() || really == shown, "docs/docker.md: {}\nprinted {printed}", example.command);
+    }
 }
 
 /// Cuts secondary-2 off from the other nodes. Its published port does not answer meanwhile.

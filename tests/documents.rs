@@ -5,8 +5,9 @@
 
 mod common;
 
+use common::examples::{Example, blocks, lasting};
 use common::{free_ports, get, wait_until};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -14,53 +15,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use tempfile::TempDir;
-
-/// A command of a page, and the lines that it prints there.
-struct Example {
-    command: String,
-    printed: Vec<String>,
-}
-
-/// The examples of a page, those of one block together.
-fn blocks(page: &str) -> Vec<Vec<Example>> {
-    let text = fs::read_to_string(format!("{}/{page}", env!("CARGO_MANIFEST_DIR"))).unwrap();
-    let fenced = text.split("```console\n").skip(1).map(|block| block.split("```").next().unwrap());
-    fenced
-        .map(|block| {
-            let mut examples: Vec<Example> = Vec::new();
-            for line in block.lines() {
-                match (line.strip_prefix("$ "), examples.last_mut()) {
-                    (Some(command), _) => examples.push(Example { command: command.to_owned(), printed: Vec::new() }),
-                    (None, Some(example)) if !line.is_empty() => example.printed.push(line.to_owned()),
-                    _ => {}
-                }
-            }
-            examples
-        })
-        .collect()
-}
-
-/// The form of JSON: names and types, without the values.
-fn form(value: &Value) -> Value {
-    match value {
-        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), form(value))).collect(),
-        Value::Array(items) => items.first().map_or(json!([]), |item| json!([form(item)])),
-        Value::String(_) => json!("text"),
-        Value::Number(_) => json!(0),
-        other => other.clone(),
-    }
-}
-
-/// What of a line does not change from run to run.
-fn lasting(line: &str) -> Value {
-    serde_json::from_str(line).map_or_else(|_| json!(without_numbers(line)), |value| form(&value))
-}
-
-fn without_numbers(line: &str) -> String {
-    let words =
-        line.split_whitespace().map(|word| if word.contains(|c: char| c.is_ascii_digit()) { "N" } else { word });
-    words.collect::<Vec<_>>().join(" ")
-}
 
 /// A cluster as the README starts it, on ports of its own.
 struct Running {
@@ -73,10 +27,14 @@ struct Running {
 
 impl Running {
     fn start(delays: &str) -> Running {
+        Running::start_with(delays, &[("ENABLE_FAULTS", "1")])
+    }
+
+    fn start_with(delays: &str, settings: &[(&str, &str)]) -> Running {
         let (directory, port) = (tempfile::tempdir().unwrap(), free_ports(3)[0]);
         let mut cluster = Command::new(env!("CARGO_BIN_EXE_local_cluster"))
             .args(["--port", &port.to_string(), "--delays", delays])
-            .env("ENABLE_FAULTS", "1")
+            .envs(settings.iter().copied())
             .current_dir(directory.path())
             .stdout(Stdio::piped())
             .spawn()
@@ -259,4 +217,42 @@ fn the_lesson_is_as_it_says() {
         }
     }
     assert!(checked >= 9, "{checked} examples");
+}
+
+/// The settings that stand before the program in a command, or after `export`.
+fn settings(command: &str) -> Vec<(&str, &str)> {
+    let words = command.trim_start_matches("export ").split_whitespace();
+    words
+        .map_while(|word| {
+            word.split_once('=').filter(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+        })
+        .collect()
+}
+
+#[test]
+fn a_redirect_leads_where_the_page_says() {
+    if !is_there("curl") {
+        return;
+    }
+    let [started, asked] = &blocks("docs/proxies.md")[0][..] else { panic!("two commands") };
+    let running = Running::start_with("0,0", &settings(&started.command));
+    let printed = running.run(&asked.command);
+    assert_eq!(printed.trim(), asked.printed[0], "{}", asked.command);
+}
+
+#[test]
+fn tokens_open_what_the_page_says() {
+    if !is_there("curl") || !is_there("openssl") {
+        return;
+    }
+    let [made, asked] = &blocks("docs/security.md")[0][..] else { panic!("two commands") };
+    let made = format!("{}; echo $CLUSTER_TOKEN $CLIENT_TOKEN", made.command);
+    let made = Command::new("sh").args(["-c", &made]).output().unwrap();
+    let made = String::from_utf8(made.stdout).unwrap();
+    let [cluster, client] = made.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{made}") };
+    let running = Running::start_with("0,0", &[("CLUSTER_TOKEN", cluster), ("CLIENT_TOKEN", client)]);
+    let without = running.run("curl -s -o /dev/null -w '%{http_code}' http://localhost:5000/messages");
+    assert_eq!(without, "401");
+    let printed = running.run(&format!("CLIENT_TOKEN={client}; {}", asked.command));
+    assert!(printed.starts_with("{\"messages\":[]"), "{printed}");
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test file uses its part of this")]
 
+pub(crate) mod examples;
 mod ports;
 pub(crate) mod random;
 

@@ -37,6 +37,7 @@ pub(crate) fn has_nodes() -> bool {
 /// Real nodes that the program does not know: a master and two secondaries, gone when the test ends.
 pub(crate) struct Nodes {
     pub(crate) master: String,
+    ports: Vec<u16>,
     /// The master comes first.
     pub(crate) processes: Vec<Child>,
     _directory: TempDir,
@@ -44,6 +45,11 @@ pub(crate) struct Nodes {
 
 impl Nodes {
     pub(crate) fn start(settings: &[(&str, &str)]) -> Nodes {
+        Nodes::start_with(settings, ["0", "0"])
+    }
+
+    /// Nodes whose secondaries wait so many seconds before they acknowledge.
+    pub(crate) fn start_with(settings: &[(&str, &str)], delays: [&str; 2]) -> Nodes {
         let directory = TempDir::new().unwrap();
         let ports = free_ports(3);
         let secondaries = format!("http://localhost:{},http://localhost:{}", ports[1], ports[2]);
@@ -54,6 +60,8 @@ impl Nodes {
             command.env("PORT", ports[number].to_string()).env("SERVER_ID", &name);
             if number == 0 {
                 command.env("SECONDARIES", &secondaries);
+            } else {
+                command.env("REPLICATION_DELAY", delays[number - 1]);
             }
             command.env("DATA_DIR", home.join("data")).env("LOG_DIR", home.join("logs"));
             command.env("STOP_WITH_PARENT", "1").envs(settings.iter().copied());
@@ -63,14 +71,20 @@ impl Nodes {
         let nodes = Nodes {
             master: format!("http://localhost:{}", ports[0]),
             processes: (0..3).map(start).collect(),
+            ports,
             _directory: directory,
         };
         let begun = Instant::now();
-        while ports.iter().any(|port| TcpStream::connect(("127.0.0.1", *port)).is_err()) {
+        while nodes.ports.iter().any(|port| TcpStream::connect(("127.0.0.1", *port)).is_err()) {
             assert!(begun.elapsed() < Duration::from_secs(30), "the nodes do not serve");
             thread::sleep(Duration::from_millis(20));
         }
         nodes
+    }
+
+    /// The host and port of a secondary, counted from one.
+    pub(crate) fn secondary(&self, number: usize) -> String {
+        format!("localhost:{}", self.ports[number])
     }
 }
 
