@@ -1,0 +1,185 @@
+//! What the shape of this log costs by itself: the second lower bound of `benches/compare`.
+//!
+//! Three nodes behind `tiny_http`; the master calls with `ureq`, in a crossbeam scope with one thread per secondary and
+//! round, and stores its own copy meanwhile; everything travels as JSON, and each node keeps a plain file and syncs it
+//! once a round. Messages that arrive meanwhile share the next round. Everything else is left out: decisions, restarts,
+//! errors, checks of requests, readers. It is not a log to use: what this log needs beyond it is its own doing.
+//!
+//! ```text
+//! shape_twin secondary PORT FILE
+//! shape_twin master PORT FILE SECONDARY:PORT...
+//! ```
+
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a program made of sockets, files and threads")]
+
+use serde::{Deserialize, Serialize};
+use std::env;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tiny_http::{Request, Server};
+
+/// The reply to a request without a body: load programs ask for the health first.
+const HEALTHY: &str = r#"{"status":"healthy","role":"master","server_id":"shape-twin"}"#;
+/// Messages of one round, as in ours.
+const ROUND_MESSAGES_MAX: usize = 4_096;
+/// Threads that take requests.
+const ACCEPTING_THREADS: usize = 2;
+
+fn main() -> io::Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["secondary", port, file] => {
+            let log = Mutex::new(Log::open(file)?);
+            serve(port, move |request| replicate(request, &log))
+        }
+        ["master", port, file, ref secondaries @ ..] => {
+            let urls = secondaries.iter().map(|address| format!("http://{address}/replicate")).collect();
+            let (log, queue) = (Log::open(file)?, Arc::new(Queue::default()));
+            let rounds = Arc::clone(&queue);
+            thread::spawn(move || run_rounds(log, urls, &rounds).expect("a round does not fail"));
+            serve(port, move |request| post(request, &queue))
+        }
+        _ => Err(io::Error::other("shape_twin secondary PORT FILE, or shape_twin master PORT FILE SECONDARY:PORT...")),
+    }
+}
+
+/// Accepts requests on a pool of threads.
+fn serve(port: &str, handle: impl Fn(Request) -> io::Result<()> + Send + Sync) -> io::Result<()> {
+    let server = Server::http(("127.0.0.1", port.parse().map_err(io::Error::other)?)).map_err(io::Error::other)?;
+    thread::scope(|scope| {
+        for _ in 0..ACCEPTING_THREADS {
+            scope.spawn(|| {
+                loop {
+                    let request = server.recv().expect("the listener lasts");
+                    if request.body_length().is_none_or(|length| length == 0) {
+                        answer(request, "200 OK", HEALTHY).expect("the client waits");
+                    } else {
+                        handle(request).expect("a request of the load can be served");
+                    }
+                }
+            });
+        }
+    });
+    Ok(())
+}
+
+/// Answers in one piece: two would wait for each other.
+fn answer(request: Request, status: &str, body: &str) -> io::Result<()> {
+    let mut writer = request.into_writer();
+    write!(
+        writer,
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}\n",
+        body.len() + 1
+    )?;
+    writer.flush()
+}
+
+/// A file that only grows.
+struct Log(File);
+
+impl Log {
+    fn open(path: &str) -> io::Result<Log> {
+        OpenOptions::new().create(true).append(true).open(path).map(Log)
+    }
+
+    /// Appends a round, durable when this returns.
+    fn append(&mut self, round: &[u8]) -> io::Result<()> {
+        self.0.write_all(round)?;
+        self.0.sync_data()
+    }
+}
+
+#[derive(Deserialize)]
+struct Posted {
+    message: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    id: u64,
+    timestamp: u64,
+    message: String,
+}
+
+fn post(mut request: Request, queue: &Queue) -> io::Result<()> {
+    let Posted { message } = serde_json::from_reader(request.as_reader())?;
+    let mut waiting = queue.waiting.lock().expect("no thread panics with it");
+    waiting.push((message, request));
+    if waiting.len() == 1 {
+        queue.filled.notify_one();
+    }
+    Ok(())
+}
+
+fn replicate(mut request: Request, log: &Mutex<Log>) -> io::Result<()> {
+    let entries: Vec<Entry> = serde_json::from_reader(request.as_reader())?;
+    log.lock().expect("no thread panics with it").append(&lines(&entries)?)?;
+    let last = entries.last().map_or(0, |entry| entry.id);
+    answer(request, "200 OK", &format!(r#"{{"last":{last}}}"#))
+}
+
+fn lines(entries: &[Entry]) -> io::Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    for entry in entries {
+        serde_json::to_writer(&mut lines, entry)?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
+}
+
+/// Messages that wait for a round, with the requests of their clients.
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Vec<(String, Request)>>,
+    filled: Condvar,
+}
+
+impl Queue {
+    fn take(&self) -> (Vec<String>, Vec<Request>) {
+        let mut waiting = self.waiting.lock().expect("no thread panics with it");
+        while waiting.is_empty() {
+            waiting = self.filled.wait(waiting).expect("no thread panics with it");
+        }
+        let taken = waiting.len().min(ROUND_MESSAGES_MAX);
+        waiting.drain(..taken).unzip()
+    }
+}
+
+/// Sends each round to all secondaries, makes it durable here meanwhile, and replies when all have it.
+fn run_rounds(mut log: Log, urls: Vec<String>, queue: &Queue) -> io::Result<()> {
+    let agent = ureq::Agent::new_with_defaults();
+    let mut id: u64 = 0;
+    loop {
+        let (messages, clients) = queue.take();
+        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let timestamp = elapsed.as_millis() as u64;
+        let entries: Vec<Entry> =
+            (id + 1..).zip(messages).map(|(id, message)| Entry { id, timestamp, message }).collect();
+        let call = serde_json::to_vec(&entries)?;
+        crossbeam::thread::scope(|scope| {
+            for url in &urls {
+                let (agent, call) = (&agent, &call);
+                scope.spawn(move |_| {
+                    let mut reply =
+                        agent.post(url).content_type("application/json").send(call.as_slice()).expect("it answers");
+                    reply.body_mut().read_to_vec().expect("the reply is whole")
+                });
+            }
+            log.append(&lines(&entries)?)
+        })
+        .expect("no call panics")?;
+        for client in clients {
+            id += 1;
+            let body = format!(
+                r#"{{"status":"success","message_id":{id},"replicated_to":{},"w":{},"timestamp":{timestamp}}}"#,
+                urls.len(),
+                urls.len() + 1
+            );
+            // The client may have closed its connection.
+            let _ = answer(client, &format!("201 Created\r\nLocation: /messages/{id}"), &body);
+        }
+    }
+}
