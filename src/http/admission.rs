@@ -137,29 +137,29 @@ fn check_headers(request: &Request, limits: &Limits) -> Result<(), Reply> {
 }
 
 fn check_host(request: &Request) -> Result<(), Reply> {
-    let hosts: Vec<&str> = values(request, "Host").collect();
+    let mut hosts = values(request, "Host");
     let usable = |host: &str| !host.is_empty() && !host.contains(['@', ',', '/', ' ', '\t']);
     let authority = split_target(request.url()).and_then(|(authority, _)| authority);
     if let Some(wrong) = authority.filter(|authority| !usable(authority)) {
         return Err(Reply::problem(400, &format!("\"{}\" is not a host", wrong.escape_debug())));
     }
-    match hosts.as_slice() {
-        [host] if usable(host) => Ok(()),
-        [] if *request.http_version() == HTTPVersion(1, 0) => Ok(()),
-        [] => Err(Reply::problem(400, "the request has no Host header")),
-        [host] => Err(Reply::problem(400, &format!("\"{}\" is not a host", host.escape_debug()))),
-        _ => Err(Reply::problem(400, "the request has more than one Host header")),
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if usable(host) => Ok(()),
+        (None, _) if *request.http_version() == HTTPVersion(1, 0) => Ok(()),
+        (None, _) => Err(Reply::problem(400, "the request has no Host header")),
+        (Some(host), None) => Err(Reply::problem(400, &format!("\"{}\" is not a host", host.escape_debug()))),
+        (Some(_), Some(_)) => Err(Reply::problem(400, "the request has more than one Host header")),
     }
 }
 
 fn framing(request: &Request, limits: &Limits) -> Result<Framing, Reply> {
-    let encodings: Vec<&str> = values(request, "Transfer-Encoding").collect();
-    let lengths: Vec<&str> = values(request, "Content-Length").collect();
-    match (encodings.as_slice(), lengths.as_slice()) {
-        ([], []) => Ok(Framing::Absent),
-        ([], [length]) => content_length(length, limits),
-        ([], _) => Err(Reply::problem(400, "the request has more than one Content-Length header")),
-        ([encoding], []) if encoding.eq_ignore_ascii_case("chunked") => match request.http_version() {
+    let (mut encodings, mut lengths) = (values(request, "Transfer-Encoding"), values(request, "Content-Length"));
+    match ((encodings.next(), encodings.next()), (lengths.next(), lengths.next())) {
+        ((None, _), (None, _)) => Ok(Framing::Absent),
+        ((None, _), (Some(length), None)) => content_length(length, limits),
+        ((None, _), _) => Err(Reply::problem(400, "the request has more than one Content-Length header")),
+        ((Some(encoding), None), (None, _)) if encoding.eq_ignore_ascii_case("chunked") => match request.http_version()
+        {
             // The library leaves the chunks of such a request as they are.
             _ if offers_upgrade(request) => Err(Reply::problem(
                 411,
@@ -168,7 +168,7 @@ fn framing(request: &Request, limits: &Limits) -> Result<Framing, Reply> {
             HTTPVersion(1, 1) => Ok(Framing::Chunked),
             _ => Err(Reply::problem(400, "HTTP/1.0 has no transfer encodings; send a Content-Length")),
         },
-        (_, []) => {
+        (_, (None, _)) => {
             Err(Reply::problem(501, "the only transfer encoding taken is \"chunked\"; or send a Content-Length"))
         }
         _ => Err(Reply::problem(400, "the request has both a Content-Length and a Transfer-Encoding")),

@@ -1,7 +1,7 @@
 //! Reading the body of a request, within the limits and the budget for bodies.
 
 use super::admission::{self, Framing};
-use super::exchange::{BODY_READ_AHEAD, Exchange};
+use super::exchange::{BODY_READ_AHEAD, Exchange, client_name};
 use super::reply::Reply;
 use super::unread::SKIPPED_AT_ONCE;
 use crate::process::budget::Share;
@@ -36,10 +36,10 @@ impl Exchange {
     /// As [`Exchange::read_body`].
     pub(crate) fn read_body_within(&mut self, timeout: Duration) -> Result<Body, Reply> {
         let bodies = Arc::clone(&self.acceptor.edge.limits.bodies);
-        let client = self.client();
+        let address = self.client_address();
         let no_room = || {
             let why = format!("there is no room for its body: {}", bodies.in_words("MAX_BODIES_BYTES"));
-            log::warn!("a request of {client} was refused: {why}");
+            log::warn!("a request of {} was refused: {why}", client_name(address));
             Reply::overloaded(&format!("{why}; try again in a second"))
         };
         let expected = if let Framing::Length(length) = self.framing { Some(length) } else { None };

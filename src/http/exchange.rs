@@ -10,11 +10,12 @@
 use super::acceptor::Acceptor;
 use super::admission::{self, Framing};
 use super::edge::{Edge, Figures};
-use super::reply::{self, Reply};
+use super::reply::{self, Headers, Reply};
 use super::sending::{Sending, carry, date};
 use super::unread::{count_leaked, must_leak, skip};
 use crate::wire::escapes;
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,7 +60,7 @@ pub(crate) struct Exchange {
     pub(super) body_begun: bool,
     arrived: Instant,
     /// Headers that every reply to it has.
-    pub(super) reply_headers: Vec<(&'static str, String)>,
+    pub(super) reply_headers: Headers,
     pub(super) acceptor: Arc<Acceptor>,
 }
 
@@ -73,7 +74,7 @@ impl Exchange {
             body_consumed,
             body_begun: false,
             arrived: Instant::now(),
-            reply_headers: Vec::new(),
+            reply_headers: Headers::default(),
             acceptor,
         }
     }
@@ -143,18 +144,22 @@ impl Exchange {
     }
 
     /// Adds a header to whatever the reply will be. Values come from this program, or were checked by it.
-    pub(crate) fn add_reply_header(&mut self, name: &'static str, value: impl Into<String>) {
-        self.reply_headers.push((name, value.into()));
+    pub(crate) fn add_reply_header(&mut self, name: &'static str, value: impl Display) {
+        self.reply_headers.push(name, value);
     }
 
     /// The client that sent it: address and port.
     pub(crate) fn client(&self) -> String {
-        self.request().remote_addr().map_or_else(|| "an unknown client".to_owned(), ToString::to_string)
+        client_name(self.client_address())
     }
 
     /// The host that sent it.
     pub(crate) fn client_host(&self) -> Option<std::net::IpAddr> {
-        self.request().remote_addr().map(SocketAddr::ip)
+        self.client_address().map(|address| address.ip())
+    }
+
+    pub(super) fn client_address(&self) -> Option<SocketAddr> {
+        self.request().remote_addr().copied()
     }
 
     /// How busy the edge is.
@@ -256,7 +261,7 @@ impl Exchange {
             };
             self.acceptor.edge.limits.refusals.note(&reply, self.method() == Method::Get, request);
         }
-        reply.headers.append(&mut self.reply_headers);
+        reply.headers.append(std::mem::take(&mut self.reply_headers));
         // The reply to a body that was not read cannot say in a way that every client understands that the connection
         // ends. So a body whose end does not take long to come is read first.
         let is_soon_read = match self.framing {
@@ -288,6 +293,11 @@ impl Exchange {
             self.acceptor.edge.senders.submit(Box::new(answer));
         }
     }
+}
+
+/// A client in words: its address and port.
+pub(super) fn client_name(address: Option<SocketAddr>) -> String {
+    address.map_or_else(|| "an unknown client".to_owned(), |address| address.to_string())
 }
 
 fn send(request: Request, reply: Reply, departure: Departure) {
@@ -409,7 +419,7 @@ fn unread_reply(reply: Reply) -> io::Result<(Response<io::Empty>, Vec<u8>)> {
         .with_header(header("Date", &date().to_string()))
         .with_header(header("Cache-Control", reply::CACHE_CONTROL))
         .with_header(header("Vary", reply::VARY));
-    for (name, value) in &reply.headers {
+    for (name, value) in reply.headers.iter() {
         head.add_header(header(name, value));
     }
     Ok((head, body))

@@ -2,6 +2,7 @@
 
 use crate::wire::client::{Outcome, Problem};
 use serde::Serialize;
+use std::fmt::{Display, Write};
 use std::io;
 
 /// Writes a body piece by piece. Gives the next piece, or `None` at the end.
@@ -41,8 +42,45 @@ impl Body {
 pub(crate) struct Reply {
     pub(super) status: u16,
     pub(super) content_type: &'static str,
-    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) headers: Headers,
     pub(super) body: Body,
+}
+
+/// The headers of a reply beyond those that all have, as they are sent: a line for each.
+#[derive(Default)]
+pub(super) struct Headers(String);
+
+/// Most replies have no more bytes of headers than this.
+const HEADER_BYTES_EXPECTED: usize = 240;
+
+impl Headers {
+    /// Adds a line.
+    pub(super) fn push(&mut self, name: &'static str, value: impl Display) {
+        if self.0.is_empty() {
+            self.0.reserve(HEADER_BYTES_EXPECTED);
+        }
+        // Writing to a string does not fail.
+        let _ = write!(self.0, "{name}: {value}\r\n");
+    }
+
+    /// Adds other lines.
+    pub(super) fn append(&mut self, other: Headers) {
+        if self.0.is_empty() {
+            *self = other;
+        } else {
+            self.0.push_str(&other.0);
+        }
+    }
+
+    /// All lines, each with its end.
+    pub(super) fn as_text(&self) -> &str {
+        &self.0
+    }
+
+    /// Names and values.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.split_terminator("\r\n").filter_map(|line| line.split_once(": "))
+    }
 }
 
 /// Every reply tells what this node knows at this moment, so no cache may keep any of them, and a strong read least.
@@ -51,45 +89,48 @@ pub(super) const CACHE_CONTROL: &str = "no-store";
 pub(super) const VARY: &str = "Accept, Origin";
 
 const JSON: &str = "application/json";
+/// Most replies in JSON have no more bytes than this.
+const JSON_BYTES_EXPECTED: usize = 512;
 
 impl Reply {
     /// A value as JSON, ended by a newline so that a terminal stays tidy.
     pub(crate) fn json(status: u16, value: &impl Serialize) -> Reply {
-        let mut body = serde_json::to_vec(value).expect("replies consist of strings, numbers and lists");
+        let mut body = Vec::with_capacity(JSON_BYTES_EXPECTED);
+        serde_json::to_writer(&mut body, value).expect("replies consist of strings, numbers and lists");
         body.push(b'\n');
         Reply::json_text(status, body)
     }
 
     /// JSON that was written already.
     pub(crate) fn json_text(status: u16, body: Vec<u8>) -> Reply {
-        Reply { status, content_type: JSON, headers: Vec::new(), body: Body::Whole(body) }
+        Reply { status, content_type: JSON, headers: Headers::default(), body: Body::Whole(body) }
     }
 
     /// JSON that is made while it is sent.
     pub(crate) fn json_stream(status: u16, pieces: Pieces) -> Reply {
-        Reply { status, content_type: JSON, headers: Vec::new(), body: Body::Streamed(pieces) }
+        Reply { status, content_type: JSON, headers: Headers::default(), body: Body::Streamed(pieces) }
     }
 
     /// Lines of JSON that are made while they are sent.
     pub(crate) fn lines(pieces: Pieces) -> Reply {
         let body = Body::Streamed(pieces);
-        Reply { status: 200, content_type: "application/x-ndjson", headers: Vec::new(), body }
+        Reply { status: 200, content_type: "application/x-ndjson", headers: Headers::default(), body }
     }
 
     /// Text of a type.
     pub(crate) fn text(content_type: &'static str, text: String) -> Reply {
-        Reply { status: 200, content_type, headers: Vec::new(), body: Body::Whole(text.into_bytes()) }
+        Reply { status: 200, content_type, headers: Headers::default(), body: Body::Whole(text.into_bytes()) }
     }
 
     /// The head of a stream. No proxy is to keep anything of it, or to hold it back.
     pub(crate) fn stream_head(content_type: &'static str) -> Reply {
-        Reply { status: 200, content_type, headers: Vec::new(), body: Body::Streamed(Box::new(|| Ok(None))) }
+        Reply { status: 200, content_type, headers: Headers::default(), body: Body::Streamed(Box::new(|| Ok(None))) }
             .with_header("X-Accel-Buffering", "no")
     }
 
     /// A reply without content.
     pub(crate) fn empty() -> Reply {
-        Reply { status: 204, content_type: "", headers: Vec::new(), body: Body::Whole(Vec::new()) }
+        Reply { status: 204, content_type: "", headers: Headers::default(), body: Body::Whole(Vec::new()) }
     }
 
     /// An error, in a sentence. The request was refused and nothing was done.
@@ -113,8 +154,8 @@ impl Reply {
     }
 
     /// Adds a header. Values come from this program, never from a client.
-    pub(crate) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Reply {
-        self.headers.push((name, value.into()));
+    pub(crate) fn with_header(mut self, name: &'static str, value: impl Display) -> Reply {
+        self.headers.push(name, value);
         self
     }
 

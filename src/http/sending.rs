@@ -27,8 +27,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(5);
 /// up to this.
 const PAUSE_MAX: Duration = Duration::from_millis(80);
 
-/// Room that is made for the head of a reply before its length is known.
-const HEAD_BYTES_EXPECTED: usize = 256;
+/// No head has more bytes than this, its own headers apart.
+const HEAD_BYTES_MAX: usize = 224;
 
 /// A reply on its way.
 pub(super) struct Sending {
@@ -207,15 +207,14 @@ fn chunk(piece: Vec<u8>) -> [Vec<u8>; 3] {
 
 /// What is sent first: the head, and with it the body if it is there as a whole.
 fn first_bytes(reply: &Reply, connection: Option<&str>, is_head: bool, is_chunked: bool) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(HEAD_BYTES_EXPECTED + reply.body.bytes_at_once());
+    let headers = reply.headers.as_text();
+    let mut bytes = Vec::with_capacity(HEAD_BYTES_MAX + headers.len() + reply.body.bytes_at_once());
     write!(bytes, "HTTP/1.1 {} {}\r\nDate: {}\r\n", reply.status, reason(reply.status), date())?;
     write!(bytes, "Cache-Control: {CACHE_CONTROL}\r\nVary: {VARY}\r\n")?;
     if !reply.content_type.is_empty() {
         write!(bytes, "Content-Type: {}\r\n", reply.content_type)?;
     }
-    for (name, value) in &reply.headers {
-        write!(bytes, "{name}: {value}\r\n")?;
-    }
+    bytes.extend_from_slice(headers.as_bytes());
     if let Some(connection) = connection {
         write!(bytes, "Connection: {connection}\r\n")?;
     }

@@ -44,7 +44,7 @@ impl Exchange {
         if self.is_head() {
             return self.reply(head);
         }
-        head.headers.append(&mut self.reply_headers);
+        head.headers.append(std::mem::take(&mut self.reply_headers));
         let Some((request, departure)) = self.depart() else { return };
         let (edge, address) = departure.into_stream();
         let line = Line { edge: Arc::clone(&edge), address };

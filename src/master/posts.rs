@@ -24,6 +24,7 @@ use crate::wire::fault::Fail;
 use crate::wire::position::Position;
 use crate::wire::timestamp;
 use serde_json::json;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -407,7 +408,7 @@ fn read_posted(exchange: &mut Exchange) -> Result<(Posted, impl Sized + use<>), 
     let asked = options_of(exchange).map_err(bad)?;
     let media_type = media_type(exchange)?;
     let is_raw = framing::is_raw(exchange).map_err(bad)?;
-    let parse = match media_type.as_str() {
+    let parse = match &*media_type {
         "application/json" if is_raw => Posted::from_raw_json,
         "application/x-ndjson" if is_raw => Posted::from_raw_lines,
         _ if is_raw => {
@@ -426,7 +427,7 @@ fn read_posted(exchange: &mut Exchange) -> Result<(Posted, impl Sized + use<>), 
 }
 
 /// The type of a body, in small letters, if it is taken.
-fn media_type(exchange: &Exchange) -> Result<String, Reply> {
+fn media_type(exchange: &Exchange) -> Result<Cow<'_, str>, Reply> {
     let (media_type, parameters) = framing::media_type(exchange);
     if !MEDIA_TYPES.contains(&&*media_type) {
         let why = format!("\"{}\" is not taken; send {}", media_type.escape_debug(), MEDIA_TYPES.join(", "));

@@ -1,10 +1,13 @@
 //! The threads that run rounds, and keep time for the leader.
 //!
-//! A thread waits until the leader has something to do, and gives it a tick. If that begins a round, the thread runs
-//! it: a crossbeam scope with one `std::thread` per secondary that calls with ureq, while the thread itself makes the
-//! master's own copy durable. Each thread reports its acknowledgement at once, so a write for few copies does not wait
-//! for a secondary that it did not ask for, and one for all is committed when the last acknowledgement has returned.
-//! The thread joins the scope before it does anything else.
+//! A round is a crossbeam scope with one `std::thread` per secondary that calls with ureq, while the thread of the round
+//! makes the master's own copy durable. Each thread reports its acknowledgement at once, so a write for few copies does not
+//! wait for a secondary that it did not ask for, and one for all is committed when the last acknowledgement has returned.
+//! The thread of the round joins the scope before it does anything else.
+//!
+//! To start a thread takes longer than many a call. So the scope is opened before there is something to carry: a thread
+//! starts the [`Callers`] of its next round, waits until the leader has something to do, and gives it a tick. If that
+//! begins the round, each caller makes one call, and ends.
 //!
 //! The leader's scheduler decides when a round begins. Each round that has not ended has a thread, and one more waits.
 
@@ -17,10 +20,14 @@ use crate::node::logging::Step;
 use crate::process::state_lock::StateGuard;
 use crate::process::text::count;
 use crate::process::threads;
-use crate::protocol::{Event, Round, Time};
+use crate::protocol::{Dispatch, Event, Round, Time};
 use crate::wire::node::EntriesText;
+use crossbeam::channel::{self, Receiver, Sender};
+use crossbeam::thread::Scope;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Threads that wait for a round at most.
@@ -41,12 +48,10 @@ impl Master {
 
     fn run_rounds(self: &Arc<Master>) {
         loop {
-            self.wait_until_due();
-            if catch_unwind(AssertUnwindSafe(|| self.tick())).is_err() {
-                self.step(
-                    Event::Failed,
-                    Context::failed("a thread that ran a round panicked; the log file says where"),
-                );
+            let ran = catch_unwind(AssertUnwindSafe(|| self.run_next_round()));
+            if !matches!(ran, Ok(Ok(_))) {
+                let why = "a thread that ran or carried a round panicked; the log file says where";
+                self.step(Event::Failed, Context::failed(why));
             }
             let mut state = self.lock();
             if state.runners.idle >= IDLE_MAX {
@@ -54,6 +59,24 @@ impl Master {
             }
             state.runners.idle += 1;
         }
+    }
+
+    /// Opens a round, runs it when there is something to carry, and gives it when its calls have returned.
+    fn run_next_round(self: &Arc<Master>) -> thread::Result<BegunRound> {
+        let callers = self.lock().in_rounds();
+        crossbeam::thread::scope(|scope| {
+            let callers = Callers::start(self, scope, callers);
+            loop {
+                self.wait_until_due();
+                let mut effects = self.begin_step(Event::Tick, Context::default());
+                if let Some(begun) = effects.round.take() {
+                    self.run_round(&begun, effects, callers);
+                    return begun;
+                }
+                self.perform(effects);
+                self.lock().runners.idle += 1;
+            }
+        })
     }
 
     /// Waits until the leader has something to do. Of the threads that wait, one watches the clock.
@@ -108,30 +131,16 @@ impl Master {
         looks_too_late.then_some(&self.clock)
     }
 
-    fn tick(&self) {
-        let mut effects = self.begin_step(Event::Tick, Context::default());
-        match effects.round.take() {
-            Some(begun) => self.run_round(&begun, effects),
-            None => self.perform(effects),
-        }
-    }
-
-    /// Sends a round to every secondary in parallel, while the master stores its own copy.
-    fn run_round(&self, begun: &BegunRound, effects: Effects) {
+    /// Sends a round to every secondary in parallel, and stores the master's own copy.
+    fn run_round(&self, begun: &BegunRound, effects: Effects, mut callers: Callers<'_, '_>) {
         let round = &begun.round;
-        let shared = SharedText { after: round.after, text: EntriesText::new(&round.entries) };
-        let shared = &shared;
-        let joined = crossbeam::thread::scope(|scope| {
-            for dispatch in &round.calls {
-                scope.spawn(move |_| self.call_through(dispatch.clone(), Some(shared)));
-            }
-            self.tell_start(round, begun.number);
-            self.perform(effects);
-        });
-        if joined.is_err() {
-            let why = "a thread that carried a round panicked; the log file says where";
-            self.step(Event::Failed, Context::failed(why));
+        let shared = Arc::new(SharedText { after: round.after, text: EntriesText::new(&round.entries) });
+        for dispatch in &round.calls {
+            callers.call(dispatch.clone(), Arc::clone(&shared));
         }
+        drop(callers);
+        self.tell_start(round, begun.number);
+        self.perform(effects);
     }
 
     fn tell_start(&self, round: &Round, number: u64) {
@@ -148,5 +157,44 @@ impl Master {
                 count(secondaries, "secondary", "secondaries"),
             )
         });
+    }
+}
+
+/// The threads of a round: each makes one call, with its follow-ups. Those that get none end when this is dropped.
+struct Callers<'scope, 'env> {
+    master: &'env Master,
+    scope: &'scope Scope<'env>,
+    /// How many wait for a call.
+    waiting: usize,
+    calls: Sender<(Dispatch, Arc<SharedText>)>,
+    queue: Receiver<(Dispatch, Arc<SharedText>)>,
+}
+
+impl<'scope, 'env> Callers<'scope, 'env> {
+    /// Starts so many threads. If fewer can be started, the rest are when they are needed.
+    fn start(master: &'env Master, scope: &'scope Scope<'env>, number: usize) -> Callers<'scope, 'env> {
+        let (calls, queue) = channel::unbounded();
+        let mut callers = Callers { master, scope, waiting: 0, calls, queue };
+        callers.waiting = (0..number).take_while(|_| callers.add().is_ok()).count();
+        callers
+    }
+
+    fn add(&self) -> io::Result<()> {
+        let (master, queue) = (self.master, self.queue.clone());
+        let carry = move |_: &Scope<'env>| {
+            if let Ok((dispatch, shared)) = queue.recv() {
+                master.call_through(dispatch, Some(&shared));
+            }
+        };
+        self.scope.builder().spawn(carry).map(drop)
+    }
+
+    /// Lets a thread make a call.
+    fn call(&mut self, dispatch: Dispatch, shared: Arc<SharedText>) {
+        match self.waiting.checked_sub(1) {
+            Some(others) => self.waiting = others,
+            None => self.add().expect("a thread for a call can be started"),
+        }
+        self.calls.send((dispatch, shared)).expect("this has a receiver itself");
     }
 }

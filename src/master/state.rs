@@ -117,6 +117,11 @@ impl State {
         self.leader.member(member).is_some_and(|view| view.state == ReplicationState::InSync)
     }
 
+    /// How many secondaries take part in rounds.
+    pub(super) fn in_rounds(&self) -> usize {
+        self.members.keys().filter(|&&member| self.takes_part(member)).count()
+    }
+
     /// What is known of a secondary now, in words.
     pub(super) fn detail_of(&self, id: MemberId, member: &Member) -> String {
         let view = self.leader.member(id);

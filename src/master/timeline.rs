@@ -25,11 +25,42 @@ pub(super) struct Timeline {
     pub(super) round: Option<(u64, Instant)>,
     /// When it was on the master's own disk.
     pub(super) stored: Option<Instant>,
-    acks: Vec<Acknowledged>,
+    acks: Acknowledgements,
     /// Secondaries that left the rounds while it waited for them, and why.
     losses: Vec<Loss>,
     /// Calls that had not been answered when it was refused.
     pub(super) given_up: Vec<(MemberId, Instant)>,
+}
+
+/// The acknowledgements of a write, in the order of arrival. Most clusters have two secondaries: theirs need no memory of
+/// their own, which would be given back long after it has left the processor's caches.
+#[derive(Debug, Default)]
+struct Acknowledgements {
+    first: [Option<Acknowledged>; 2],
+    more: Vec<Acknowledged>,
+}
+
+impl Acknowledgements {
+    fn push(&mut self, ack: Acknowledged) {
+        match self.first.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(ack),
+            None => self.more.push(ack),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Acknowledged> {
+        self.first.iter().flatten().chain(&self.more)
+    }
+
+    fn forget(&mut self, member: MemberId) {
+        let acks = std::mem::take(self);
+        acks.first
+            .into_iter()
+            .flatten()
+            .chain(acks.more)
+            .filter(|ack| ack.member != member)
+            .for_each(|ack| self.push(ack));
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -60,7 +91,14 @@ struct Loss {
 
 impl Timeline {
     pub(super) fn new(since: Instant) -> Timeline {
-        Timeline { since, round: None, stored: None, acks: Vec::new(), losses: Vec::new(), given_up: Vec::new() }
+        Timeline {
+            since,
+            round: None,
+            stored: None,
+            acks: Acknowledgements::default(),
+            losses: Vec::new(),
+            given_up: Vec::new(),
+        }
     }
 
     pub(super) fn acknowledged(&mut self, member: MemberId, at: Instant, call: Option<CallMade>) {
@@ -98,7 +136,7 @@ impl Timeline {
 
     /// How many secondaries have acknowledged it.
     pub(super) fn copies(&self) -> usize {
-        self.acks.len()
+        self.acks.iter().count()
     }
 
     pub(super) fn after(&self, moment: Instant) -> Millis {
@@ -131,8 +169,8 @@ impl Timeline {
         master: &Arc<str>,
         members: &BTreeMap<MemberId, Member>,
     ) -> Option<Arc<str>> {
-        let others = wanted.saturating_sub(1).min(self.acks.len());
-        let last = others.checked_sub(1).map(|place| &self.acks[place]);
+        let others = wanted.saturating_sub(1).min(self.copies());
+        let last = others.checked_sub(1).and_then(|place| self.acks.iter().nth(place));
         match last.filter(|ack| self.stored.is_none_or(|stored| ack.at >= stored)) {
             Some(ack) => members.get(&ack.member).map(|member| Arc::clone(&member.name)),
             None => Some(Arc::clone(master)),
@@ -230,7 +268,7 @@ impl Traces {
     /// A secondary was removed.
     pub(super) fn forget(&mut self, member: MemberId) {
         for Settled { timeline, .. } in &mut self.0 {
-            timeline.acks.retain(|ack| ack.member != member);
+            timeline.acks.forget(member);
             timeline.losses.retain(|loss| loss.member != member);
             timeline.given_up.retain(|(given_up, _)| *given_up != member);
         }

@@ -5,15 +5,16 @@
 //! died looks complete. A JSON text that was cut off shows it, but nothing else does.
 
 use crate::http::{Exchange, Reply};
-use crate::process::text::switch;
+use crate::process::text::{in_small_letters, switch};
+use std::borrow::Cow;
 
 /// The media type of a body without a `Content-Type`.
 const JSON: &str = "application/json";
 
 /// The media type in small letters, and its parameters.
-pub(crate) fn media_type(exchange: &Exchange) -> (String, impl Iterator<Item = String>) {
+pub(crate) fn media_type(exchange: &Exchange) -> (Cow<'_, str>, impl Iterator<Item = Cow<'_, str>>) {
     let content_type = exchange.header("Content-Type").unwrap_or(JSON);
-    let mut parts = content_type.split(';').map(|part| part.trim().to_ascii_lowercase());
+    let mut parts = content_type.split(';').map(|part| in_small_letters(part.trim()));
     (parts.next().unwrap_or_default(), parts)
 }
 

@@ -5,6 +5,8 @@
 //! site, so a node answers only to names that no other site can have: IP addresses, `localhost`, names without a dot
 //! (public DNS has none), and the names in its configuration.
 
+use crate::process::text::in_small_letters;
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The configured names. Every node also answers to addresses, `localhost` and names without a dot.
@@ -31,7 +33,7 @@ impl Hosts {
 
     /// Adds a name.
     pub(crate) fn and(mut self, name: &str) -> Hosts {
-        self.0.push(Pattern::Exactly(canonical(name)));
+        self.0.push(Pattern::Exactly(canonical(name).into_owned()));
         self
     }
 
@@ -75,7 +77,7 @@ impl Pattern {
                 text.escape_debug()
             )),
             _ if name.len() < text.len() => Ok(Pattern::Below(format!(".{}", canonical(name)))),
-            _ => Ok(Pattern::Exactly(canonical(name))),
+            _ => Ok(Pattern::Exactly(canonical(name).into_owned())),
         }
     }
 
@@ -111,8 +113,8 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-fn canonical(name: &str) -> String {
-    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+fn canonical(name: &str) -> Cow<'_, str> {
+    in_small_letters(name.strip_suffix('.').unwrap_or(name))
 }
 
 #[cfg(test)]

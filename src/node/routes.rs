@@ -215,10 +215,11 @@ pub(crate) fn endpoint(exchange: &Exchange) -> Option<Endpoint> {
 /// With the reply that refuses the request: its client may not use the route, or the path or the method does not exist.
 /// A client learns that a path lacks a method only if it may use one of the methods that the path has.
 pub(crate) fn admit(exchange: &mut Exchange, access: &Access, role: Role) -> Result<(Endpoint, String), Reply> {
-    let path = exchange.path().into_owned();
     if exchange.header("Origin").is_some() {
-        access.origins.mark(exchange, &allowed(&path, role));
+        let allowed = allowed(&exchange.path(), role);
+        access.origins.mark(exchange, &allowed);
     }
+    let path = exchange.path();
     if exchange.method() == Method::Options && (path == "*" || at(&path).any(|(route, _)| route.is_on(role))) {
         return Err(Reply::empty().with_header("Allow", allowed(&path, role)));
     }

@@ -1,5 +1,7 @@
 //! Words for people, and numbers from them.
 
+use std::borrow::Cow;
+
 /// The version of these programs.
 pub(crate) fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
@@ -9,6 +11,11 @@ pub(crate) fn version() -> &'static str {
 pub(crate) fn number(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| digits)
+}
+
+/// A text with small letters in place of the capital ones of ASCII.
+pub(crate) fn in_small_letters(text: &str) -> Cow<'_, str> {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) { text.to_ascii_lowercase().into() } else { text.into() }
 }
 
 /// Reads the value of a switch in a query; without a value it is on.

@@ -76,6 +76,7 @@ pub(crate) fn due_at_once(heartbeat: Duration, catch_up_max: u64) -> LeaderSetti
     LeaderSettings {
         timing: Timing {
             heartbeat,
+            batch_pause: at_once,
             batch_wait: at_once,
             round_wait: at_once,
             watermark_wait: at_once,

@@ -5,8 +5,8 @@
 //! only tells the high watermark, begins in `Leader::round_due`:
 //!
 //! - *Batch hint.* When several clients have just been answered, they are likely to write again at once. The next round
-//!   waits for them, up to [`Timing::batch_wait`]: otherwise they fall into two halves that wait for each other's
-//!   rounds. After [`MISSED_BATCHES_MAX`] rounds for which most did not come, the scheduler stops waiting. A single
+//!   waits for them as long as the next one comes within [`Timing::batch_pause`], up to [`Timing::batch_wait`]: otherwise
+//!   they fall into two halves that wait for each other's rounds, and each round costs a good part of what it carries. After [`MISSED_BATCHES_MAX`] rounds for which most did not come, the scheduler stops waiting. A single
 //!   client waits for no other.
 //! - *Side by side.* When the oldest waiting write has waited [`Timing::round_wait`], doubled for each round in flight
 //!   beyond the first, another round begins beside them. So a write that comes while many rounds are in flight waits
@@ -34,7 +34,9 @@ const ROUND_BYTES_MAX: usize = 1 << 20;
 pub struct Timing {
     /// How often the leader asks a secondary that takes part for its state.
     pub heartbeat: Duration,
-    /// How long a round waits at most for clients that have just been answered: about as long as a round takes.
+    /// How long a round waits for the next of the clients that have just been answered,
+    pub batch_pause: Duration,
+    /// and for all of them at most: about as long as a round takes.
     pub batch_wait: Duration,
     /// How long a write waits for the round in flight before it gets one of its own.
     pub round_wait: Duration,
@@ -52,8 +54,9 @@ impl Timing {
     pub const fn new(heartbeat: Duration) -> Timing {
         Timing {
             heartbeat,
-            batch_wait: Duration::from_millis(1),
-            round_wait: Duration::from_millis(2),
+            batch_pause: Duration::from_millis(1),
+            batch_wait: Duration::from_millis(8),
+            round_wait: Duration::from_millis(4),
             watermark_wait: Duration::from_millis(5),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(1),
@@ -87,8 +90,10 @@ struct Round {
 struct BatchHint {
     /// How many writes there will be when all of them have come back.
     writes: usize,
-    /// The round waits no longer than this.
+    /// The round waits until then, unless another write comes,
     until: Time,
+    /// and no longer than this.
+    latest: Time,
 }
 
 /// The queue of writes, and the rounds in flight.
@@ -116,6 +121,9 @@ impl Scheduler {
 
     pub(super) fn queue(&mut self, write: Queued) {
         self.queued_below_all += usize::from(write.below_all);
+        if let Some(hint) = &mut self.hint {
+            hint.until = write.since.plus(self.timing.batch_pause).min(hint.latest);
+        }
         self.queue.push_back(write);
     }
 
@@ -203,8 +211,9 @@ impl Scheduler {
         }
         let writes = self.queue.len() + answered;
         let is_worth_it = self.missed_batches < MISSED_BATCHES_MAX || self.missed_batches.is_multiple_of(HINT_AGAIN);
-        let until = if is_worth_it { now.plus(self.timing.batch_wait) } else { now };
-        self.hint = (writes > 1).then_some(BatchHint { writes, until });
+        let [until, latest] = [self.timing.batch_pause, self.timing.batch_wait]
+            .map(|wait| if is_worth_it { now.plus(wait) } else { now });
+        self.hint = (writes > 1).then_some(BatchHint { writes, until, latest });
     }
 
     /// A round begins: learns whether the expected clients came.
@@ -241,7 +250,7 @@ mod tests {
         scheduler.queue(queued(1, 0));
         assert_eq!(scheduler.due(true), Some(at(0)));
         assert_eq!(scheduler.take(), range(0, 1));
-        for (id, wait) in [(2, 2), (3, 4), (4, 8)] {
+        for (id, wait) in [(2, 4), (3, 8), (4, 16)] {
             scheduler.queue(queued(id, 10));
             assert_eq!(scheduler.due(false), Some(at(10 + wait)), "write {id}");
             assert_eq!(scheduler.take(), range(id - 1, id));
@@ -272,7 +281,7 @@ mod tests {
         scheduler.queue(queued(1, 0));
         scheduler.take();
         scheduler.queue(Queued { below_all: true, ..queued(2, 7) });
-        assert_eq!(scheduler.due(false), Some(at(9)));
+        assert_eq!(scheduler.due(false), Some(at(11)));
         assert_eq!(scheduler.due(true), Some(at(7)));
     }
 
@@ -283,12 +292,12 @@ mod tests {
         scheduler.take();
         scheduler.queue(queued(2, 7));
         scheduler.flush(&[Id::new(1)]);
-        assert_eq!(scheduler.due(true), Some(at(9)), "the refused write is in a round already");
+        assert_eq!(scheduler.due(true), Some(at(11)), "the refused write is in a round already");
         scheduler.flush(&[Id::new(2)]);
         assert_eq!(scheduler.due(true), Some(at(7)));
         scheduler.take();
         scheduler.queue(queued(3, 20));
-        assert_eq!(scheduler.due(true), Some(at(24)), "only once");
+        assert_eq!(scheduler.due(true), Some(at(28)), "only once");
     }
 
     #[test]
@@ -306,6 +315,16 @@ mod tests {
         scheduler.expect_writers(at(5_000), 2);
         (0..2).for_each(|number| scheduler.queue(queued(30 + number, 5_000)));
         assert_eq!(scheduler.due(true), Some(at(5_000)), "all have come");
+    }
+
+    #[test]
+    fn a_round_waits_for_writers_as_long_as_they_keep_coming() {
+        let mut scheduler = scheduler();
+        scheduler.expect_writers(at(100), 20);
+        for (id, since, due) in [(1, 100, 101), (2, 101, 102), (3, 105, 106), (4, 107, 108), (5, 108, 108)] {
+            scheduler.queue(queued(id, since));
+            assert_eq!(scheduler.due(true), Some(at(due)), "write {id}");
+        }
     }
 
     #[test]
