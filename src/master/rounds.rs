@@ -19,14 +19,14 @@ use crate::node::ids::id_range;
 use crate::node::logging::Step;
 use crate::process::state_lock::StateGuard;
 use crate::process::text::count;
-use crate::process::threads;
+use crate::process::threads::{self, lock};
 use crate::protocol::{Dispatch, Event, Round, Time};
 use crate::wire::node::EntriesText;
-use crossbeam::channel::{self, Receiver, Sender};
 use crossbeam::thread::Scope;
+use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -166,23 +166,35 @@ struct Callers<'scope, 'env> {
     scope: &'scope Scope<'env>,
     /// How many wait for a call.
     waiting: usize,
-    calls: Sender<(Dispatch, Arc<SharedText>)>,
-    queue: Receiver<(Dispatch, Arc<SharedText>)>,
+    handover: Arc<Handover>,
+}
+
+/// Where calls wait for the threads that make them. A channel of `crossbeam` would let these threads spin first.
+#[derive(Default)]
+struct Handover {
+    state: Mutex<Calls>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Calls {
+    queue: VecDeque<(Dispatch, Arc<SharedText>)>,
+    /// No more will come.
+    is_over: bool,
 }
 
 impl<'scope, 'env> Callers<'scope, 'env> {
     /// Starts so many threads. If fewer can be started, the rest are when they are needed.
     fn start(master: &'env Master, scope: &'scope Scope<'env>, number: usize) -> Callers<'scope, 'env> {
-        let (calls, queue) = channel::unbounded();
-        let mut callers = Callers { master, scope, waiting: 0, calls, queue };
+        let mut callers = Callers { master, scope, waiting: 0, handover: Arc::default() };
         callers.waiting = (0..number).take_while(|_| callers.add().is_ok()).count();
         callers
     }
 
     fn add(&self) -> io::Result<()> {
-        let (master, queue) = (self.master, self.queue.clone());
+        let (master, handover) = (self.master, Arc::clone(&self.handover));
         let carry = move |_: &Scope<'env>| {
-            if let Ok((dispatch, shared)) = queue.recv() {
+            if let Some((dispatch, shared)) = handover.take() {
                 master.call_through(dispatch, Some(&shared));
             }
         };
@@ -195,6 +207,23 @@ impl<'scope, 'env> Callers<'scope, 'env> {
             Some(others) => self.waiting = others,
             None => self.add().expect("a thread for a call can be started"),
         }
-        self.calls.send((dispatch, shared)).expect("this has a receiver itself");
+        lock(&self.handover.state).queue.push_back((dispatch, shared));
+        self.handover.changed.notify_one();
+    }
+}
+
+impl Handover {
+    fn take(&self) -> Option<(Dispatch, Arc<SharedText>)> {
+        let calls = self.changed.wait_while(lock(&self.state), |calls| calls.queue.is_empty() && !calls.is_over);
+        calls.unwrap_or_else(PoisonError::into_inner).queue.pop_front()
+    }
+}
+
+impl Drop for Callers<'_, '_> {
+    fn drop(&mut self) {
+        lock(&self.handover.state).is_over = true;
+        if self.waiting > 0 {
+            self.handover.changed.notify_all();
+        }
     }
 }

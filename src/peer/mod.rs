@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use ureq::config::ConfigBuilder;
 use ureq::http::Request;
-use ureq::http::header::{AUTHORIZATION, HeaderValue};
+use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use ureq::middleware::MiddlewareNext;
 use ureq::typestate::{AgentScope, WithBody};
 use ureq::unversioned::transport::{Connector, TcpConnector};
@@ -104,15 +104,14 @@ impl Peers {
     /// A client with a timeout for replicate calls, and one for other calls. It shows the token to every node that it
     /// calls.
     pub(crate) fn new(replication_timeout: Duration, question_timeout: Duration, token: Option<&Token>) -> Peers {
-        let credentials = token.and_then(|token| HeaderValue::from_str(&token.header()).ok());
-        let show = move |mut request: Request<SendBody>, next: MiddlewareNext| {
-            if let Some(credentials) = &credentials {
+        let mut config = config();
+        if let Some(credentials) = token.and_then(|token| HeaderValue::from_str(&token.header()).ok()) {
+            config = config.middleware(move |mut request: Request<SendBody>, next: MiddlewareNext| {
                 request.headers_mut().insert(AUTHORIZATION, credentials.clone());
-            }
-            next.handle(request)
-        };
-        let config = config()
-            .middleware(show)
+                next.handle(request)
+            });
+        }
+        let config = config
             .timeout_connect(Some(CONNECT_TIMEOUT.min(question_timeout)))
             .timeout_send_request(Some(question_timeout))
             .timeout_send_body(Some(replication_timeout))
@@ -153,15 +152,24 @@ impl Peers {
         call: &CallText,
     ) -> Result<(Acknowledgement, Option<Took>), PeerError> {
         let url = format!("{node}/replicate");
-        let answer = self.call(timeout, || send_call(self.agent.post(&url), call))?;
-        match answer.status {
-            200 => answer.read::<AcknowledgementBody>().map(|body| (Acknowledgement::from(&body), body.took())),
-            409 => {
-                let refusal = answer.read::<RefusalBody>()?;
-                Err(refusal.reason.into_refusal().map_or(PeerError::Restarted, PeerError::Refused))
-            }
-            _ => Err(answer.unexpected()),
+        let answer = self.call(timeout, || self.send_call(&url, call))?;
+        read_acknowledgement(&answer)
+    }
+
+    /// Sends a call. A long one is sent in its parts without a copy, because the calls of a round share the text of their
+    /// entries.
+    ///
+    /// A thread that makes one call gives the deeper pages of its stack back to the system when it ends, and the next one
+    /// would have to ask for them again. So the request is made beside `ureq`, which needs most of the other pages.
+    fn send_call(&self, url: &str, call: &CallText) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+        if call.bytes() <= SENT_AS_ONE_BYTES_MAX {
+            return self.agent.run(json_request(url, call.to_vec())?);
         }
+        let [head, entries, tail] = call.parts();
+        let mut text = head.chain(entries).chain(tail);
+        let mut request = json_request(url, SendBody::from_reader(&mut text))?;
+        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(call.bytes()));
+        self.agent.run(request)
     }
 
     /// Asks a secondary what it holds.
@@ -276,19 +284,24 @@ fn send_json(request: RequestBuilder<WithBody>, body: &[u8]) -> Result<ureq::htt
     request.header("Content-Type", "application/json").send(body)
 }
 
-/// Sends a call. A long one is sent in its parts without a copy, because the calls of a round share the text of their
-/// entries.
-fn send_call(
-    request: RequestBuilder<WithBody>,
-    call: &CallText,
-) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
-    if call.bytes() <= SENT_AS_ONE_BYTES_MAX {
-        return send_json(request, &call.to_vec());
+/// A `POST` of JSON.
+#[inline(never)]
+fn json_request<T>(url: &str, body: T) -> Result<Request<T>, ureq::Error> {
+    let request = Request::post(url).header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(request.body(body)?)
+}
+
+/// Reads the answer to a replicate call.
+#[inline(never)]
+fn read_acknowledgement(answer: &Answer) -> Result<(Acknowledgement, Option<Took>), PeerError> {
+    match answer.status {
+        200 => answer.read::<AcknowledgementBody>().map(|body| (Acknowledgement::from(&body), body.took())),
+        409 => {
+            let refusal = answer.read::<RefusalBody>()?;
+            Err(refusal.reason.into_refusal().map_or(PeerError::Restarted, PeerError::Refused))
+        }
+        _ => Err(answer.unexpected()),
     }
-    let [head, entries, tail] = call.parts();
-    let mut text = head.chain(entries).chain(tail);
-    let request = request.header("Content-Type", "application/json").header("Content-Length", call.bytes());
-    request.send(SendBody::from_reader(&mut text))
 }
 
 /// Sends a request, and once more if its connection broke, because the other node may just have closed a kept one.
