@@ -216,7 +216,7 @@ impl Exchange {
     }
 
     /// Answers many. Each core makes and sends a part of the replies.
-    pub(crate) fn reply_to_all(mut answers: Vec<(Exchange, impl FnOnce() -> Reply + Send + 'static)>) {
+    pub(crate) fn reply_to_all(mut answers: Vec<(Box<Exchange>, impl FnOnce() -> Reply + Send + 'static)>) {
         let Some((exchange, _)) = answers.first() else { return };
         let edge = Arc::clone(&exchange.acceptor.edge);
         let part = answers.len().div_ceil(edge.cores).max(REPLIES_PER_THREAD_MIN);
@@ -355,7 +355,7 @@ impl Drop for Departure {
     }
 }
 
-fn reply_to_each(answers: Vec<(Exchange, impl FnOnce() -> Reply)>) {
+fn reply_to_each(answers: Vec<(Box<Exchange>, impl FnOnce() -> Reply)>) {
     for (exchange, reply) in answers {
         exchange.reply_aside(reply());
     }

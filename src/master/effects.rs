@@ -84,7 +84,7 @@ impl Master {
                 _ => self.take_down(&mut state, news, &context, &mut lines),
             }
         }
-        let answers: Vec<(Exchange, Answer)> =
+        let answers: Vec<(Box<Exchange>, Answer)> =
             replies.into_iter().filter_map(|(ticket, reply)| self.answer(&mut state, ticket, &reply)).collect();
         settled.into_iter().for_each(|news| self.take_down(&mut state, news, &context, &mut lines));
         if state.leader.is_halted() && state.why_halted.is_none() {

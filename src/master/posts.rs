@@ -209,7 +209,7 @@ impl Master {
         let post = Post { ticket, messages, key, concern, timeout, follows, timestamp_ms };
         let mut ready = state.leader.step(self.now(), Event::Posted(post));
         let reply = ready.replies.iter().position(|(to, _)| *to == ticket).map(|at| ready.replies.swap_remove(at).1);
-        let client = Client { exchange, dialect, wanted, messages: number, timestamp_ms };
+        let client = Client { exchange: Box::new(exchange), dialect, wanted, messages: number, timestamp_ms };
         let next = match reply {
             Some(protocol::Reply::Accepted { first, last }) => {
                 let since = Instant::now();

@@ -55,7 +55,7 @@ impl Master {
         state: &mut State,
         ticket: Ticket,
         reply: &protocol::Reply,
-    ) -> Option<(Exchange, Answer)> {
+    ) -> Option<(Box<Exchange>, Answer)> {
         match *reply {
             protocol::Reply::Settled { last, outcome, is_repeat } => {
                 let client = state.clients.remove(&ticket)?;

@@ -57,7 +57,8 @@ pub(super) struct Runners {
 
 /// A client that waits.
 pub(super) struct Client {
-    pub(super) exchange: Exchange,
+    /// Boxed, because a large value costs the tree that keeps it many moves.
+    pub(super) exchange: Box<Exchange>,
     pub(super) dialect: Dialect,
     /// The copies that it asks for, the master's included.
     pub(super) wanted: usize,

@@ -7,7 +7,7 @@
 use super::hexadecimal::{CopyIdText, IncarnationText};
 use super::timestamp::Timestamp;
 use super::timing::{CallTimes, Millis};
-use super::{batch, escapes, read_object};
+use super::{batch, escapes, read_object, shared_text};
 use crate::protocol::{EntryRef, Id};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -156,7 +156,7 @@ impl PostedFields {
 
 /// Reads a string of a field that is present. `null` is not one.
 pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<str>>, D::Error> {
-    Arc::<str>::deserialize(deserializer).map(Some)
+    shared_text(deserializer).map(Some)
 }
 
 impl Registration {

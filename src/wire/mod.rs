@@ -29,7 +29,10 @@ pub mod timing;
 pub mod token;
 pub mod trace;
 
-use serde::de::DeserializeOwned;
+use serde::Deserializer;
+use serde::de::{DeserializeOwned, Error, Visitor};
+use std::fmt;
+use std::sync::Arc;
 
 /// Reads a JSON object. Refuses anything else first, because serde takes an array for the fields in order.
 ///
@@ -44,6 +47,25 @@ pub fn read_object<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
         Some(_) => Err("it must be a JSON object, which begins with { at line 1 column 1".to_owned()),
         None => Err("it is empty; send a JSON object".to_owned()),
     }
+}
+
+/// Reads a string. What `serde` does for an `Arc<str>` copies the text twice.
+pub(crate) fn shared_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    struct Text;
+
+    impl Visitor<'_> for Text {
+        type Value = Arc<str>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a string")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Arc<str>, E> {
+            Ok(text.into())
+        }
+    }
+
+    deserializer.deserialize_str(Text)
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

@@ -13,13 +13,13 @@
 use super::batch::{MESSAGES_MAX, WRITE_BYTES_CEILING};
 use super::client::text;
 use super::hexadecimal::{CopyIdText, IncarnationText, LogIdText};
-use super::read_object;
 use super::timing::Took;
+use super::{read_object, shared_text};
 use crate::protocol::{
     Acknowledgement, Call, Decisions, Entry, Epoch, EpochEntry, EpochHistory, EpochStart, Fingerprint, Id, Incarnation,
     LogId, Refusal, ReplicaStatus, Slot,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::sync::Arc;
 
 /// The most bytes of a replicate call: the largest write with each byte escaped as `\u0000`, and the id, epoch, time
@@ -33,6 +33,7 @@ pub(super) struct EntryBody {
     id: u64,
     epoch: u64,
     timestamp_ms: u64,
+    #[serde(deserialize_with = "shared_text")]
     message: Arc<str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<Arc<str>>,
@@ -111,10 +112,11 @@ impl EntriesText {
     /// Writes entries.
     #[must_use]
     pub fn new(entries: &[Arc<Entry>]) -> EntriesText {
-        let bodies: Vec<EntryBody> = entries.iter().map(|entry| EntryBody::from(&**entry)).collect();
         let bytes = entries.iter().map(|entry| entry.message.len() + ENTRY_BYTES_EXPECTED).sum();
         let mut json = Vec::with_capacity(bytes);
-        serde_json::to_writer(&mut json, &bodies).expect("strings and numbers always serialise into memory");
+        let bodies = entries.iter().map(|entry| EntryBody::from(&**entry));
+        let written = serde_json::Serializer::new(&mut json).collect_seq(bodies);
+        written.expect("strings and numbers always serialise into memory");
         EntriesText(Arc::new(json))
     }
 }
