@@ -159,27 +159,50 @@ impl Queue {
     }
 }
 
-/// Sends each round to all secondaries, makes it durable here meanwhile, and replies when all have it.
+/// The call of a round, handed to the threads that wait to make it.
+#[derive(Default)]
+struct Handover {
+    call: Mutex<Option<Arc<Vec<u8>>>>,
+    given: Condvar,
+}
+
+impl Handover {
+    fn give(&self, call: Vec<u8>) {
+        *self.call.lock().expect("no thread panics with it") = Some(Arc::new(call));
+        self.given.notify_all();
+    }
+
+    fn take(&self) -> Arc<Vec<u8>> {
+        let call = self.call.lock().expect("no thread panics with it");
+        let call = self.given.wait_while(call, |call| call.is_none()).expect("no thread panics with it");
+        Arc::clone(call.as_ref().expect("it waited for it"))
+    }
+}
+
+/// Sends each round to all secondaries, makes it durable here meanwhile, and replies when all have it. The threads of a
+/// round start before there is something to carry.
 fn run_rounds(mut log: Log, urls: Vec<String>, queue: &Queue) -> io::Result<()> {
     let agent = ureq::Agent::new_with_defaults();
     let mut id: u64 = 0;
     loop {
-        let (messages, clients) = queue.take();
-        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let timestamp = elapsed.as_millis() as u64;
-        let entries: Vec<Entry> =
-            (id + 1..).zip(messages).map(|(id, message)| Entry { id, timestamp, message }).collect();
-        let call = serde_json::to_vec(&entries)?;
-        crossbeam::thread::scope(|scope| {
+        let handover = Handover::default();
+        let (clients, timestamp) = crossbeam::thread::scope(|scope| {
             for url in &urls {
-                let (agent, call) = (&agent, &call);
+                let (agent, handover) = (&agent, &handover);
                 scope.spawn(move |_| {
-                    let mut reply =
-                        agent.post(url).content_type("application/json").send(call.as_slice()).expect("it answers");
-                    reply.body_mut().read_to_vec().expect("the reply is whole")
+                    let call = handover.take();
+                    let reply = agent.post(url).content_type("application/json").send(call.as_slice());
+                    reply.expect("it answers").body_mut().read_to_vec().expect("the reply is whole")
                 });
             }
-            log.append(&lines(&entries)?)
+            let (messages, clients) = queue.take();
+            let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let timestamp = elapsed.as_millis() as u64;
+            let entries: Vec<Entry> =
+                (id + 1..).zip(messages).map(|(id, message)| Entry { id, timestamp, message }).collect();
+            handover.give(serde_json::to_vec(&entries)?);
+            log.append(&lines(&entries)?)?;
+            io::Result::Ok((clients, timestamp))
         })
         .expect("no call panics")?;
         for client in clients {
