@@ -80,7 +80,7 @@ const SECONDARY: &[Row] = table! {
 const COMMON: &[Row] = table! {
     "bind" "ADDRESS" Other, "127.0.0.1", "Address to listen on; 0.0.0.0 for all.";
     "data-dir" "DIRECTORY" Other, "./data/SERVER_ID", "Directory of the data; \"memory\" keeps nothing.";
-    "cache-bytes" "BYTES" Whole(CACHE_BYTES_MIN, 1 << 40), "8388608",
+    "cache-bytes" "BYTES" Whole(CACHE_BYTES_MIN, 1 << 40), "2097152",
         "Bytes of memory for pages of the database, for writing and for reading each.";
     "log-dir" "DIRECTORY" Other, "./logs/SERVER_ID", "Directory of the log files.";
     "log-level" "LEVEL" Other, "info", "What is logged: error, warn, info, debug.";

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Memory for pages of the database, unless configured otherwise.
-pub const CACHE_BYTES_DEFAULT: usize = 8 << 20;
+pub const CACHE_BYTES_DEFAULT: usize = 2 << 20;
 
 impl Disk {
     /// Opens a data directory, and creates it if it does not exist.
