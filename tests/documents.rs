@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::examples::{Example, blocks, lasting};
+use common::examples::{Example, agree, blocks, lasting};
 use common::{free_ports, get, wait_until};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -108,7 +108,7 @@ impl Running {
         }
         let shown: Vec<Value> = printed.iter().map(|line| lasting(line)).collect();
         let really: Vec<Value> = lines.iter().map(|line| lasting(line)).collect();
-        assert_eq!(really, shown, "{page}: {command}\nprinted {output}");
+        assert!(agree(&shown, &really), "{page}: {command}\nprinted {output}\n{really:#?}\nis not {shown:#?}");
     }
 }
 

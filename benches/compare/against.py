@@ -19,10 +19,8 @@ import time
 from report import FIELDS, Results, figure, ratios
 
 OUTSIDE_SHARE = 0.05
-COUNTED_WRITERS = (1, 64)
 SYSTEM_CALLS, SWITCHES, INSTRUCTIONS = "raw_syscalls:sys_enter", "context-switches", "instructions:u"
 EVENTS = {"system calls": SYSTEM_CALLS, "context switches": SWITCHES, "instructions": INSTRUCTIONS}
-CALLGRIND_WRITES = (100, 600)
 CALLGRIND_PAUSE_SECONDS = 0.02
 TROUBLES = (run.Trouble, OSError, ValueError, KeyError, TypeError, http.client.HTTPException)
 
@@ -47,6 +45,7 @@ class Counted(Build):
 
     # Other load on the machine decides how often a thread waits, and how many writes share a sync: hence a median.
     rounds = 3
+    writers = (1, 64)
 
     def spawn(self, name, command, environment=None, user=None):
         if self.options.allocations:
@@ -77,7 +76,7 @@ class Counted(Build):
     def count(self):
         """Pairs of (writers, node, what) and its number for a write."""
         with run.running(self, self.options.temp / f"{self.key}-counted"):
-            for writers in COUNTED_WRITERS:
+            for writers in self.writers:
                 run.load_once(self, writers, run.WARM_UP_SECONDS)
                 # The log has the number of writes: the load leaves out those whose reply came after its time.
                 held, before = self.held(), self.counts()[0]
@@ -94,6 +93,7 @@ class Simulated(Build):
     """A build in callgrind, which counts instructions on any machine, but runs a node some fifty times slower."""
 
     rounds = 1
+    writes = (100, 600)
 
     def spawn(self, name, command, environment=None, user=None):
         valgrind = ["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={name}.callgrind"]
@@ -120,7 +120,7 @@ class Simulated(Build):
 
     def count(self):
         """Start and end cost the same in both runs, so the difference is the cost of the writes."""
-        (few, many), (less, more) = CALLGRIND_WRITES, map(self.instructions, CALLGRIND_WRITES)
+        (few, many), (less, more) = self.writes, map(self.instructions, self.writes)
         yield from (((1, node, "instructions"), (more[node] - less[node]) / (many - few)) for node in more)
 
 
