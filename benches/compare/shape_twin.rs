@@ -39,10 +39,10 @@ fn main() -> io::Result<()> {
             serve(port, move |request| replicate(request, &log))
         }
         ["master", port, file, ref secondaries @ ..] => {
-            let urls = secondaries.iter().map(|address| format!("http://{address}/replicate")).collect();
+            let urls: Vec<String> = secondaries.iter().map(|address| format!("http://{address}/replicate")).collect();
             let (log, queue) = (Log::open(file)?, Arc::new(Queue::default()));
             let rounds = Arc::clone(&queue);
-            thread::spawn(move || run_rounds(log, urls, &rounds).expect("a round does not fail"));
+            thread::spawn(move || run_rounds(log, &urls, &rounds).expect("a round does not fail"));
             serve(port, move |request| post(request, &queue))
         }
         _ => Err(io::Error::other("shape_twin secondary PORT FILE, or shape_twin master PORT FILE SECONDARY:PORT...")),
@@ -181,13 +181,13 @@ impl Handover {
 
 /// Sends each round to all secondaries, makes it durable here meanwhile, and replies when all have it. The threads of a
 /// round start before there is something to carry.
-fn run_rounds(mut log: Log, urls: Vec<String>, queue: &Queue) -> io::Result<()> {
+fn run_rounds(mut log: Log, urls: &[String], queue: &Queue) -> io::Result<()> {
     let agent = ureq::Agent::new_with_defaults();
     let mut id: u64 = 0;
     loop {
         let handover = Handover::default();
         let (clients, timestamp) = crossbeam::thread::scope(|scope| {
-            for url in &urls {
+            for url in urls {
                 let (agent, handover) = (&agent, &handover);
                 scope.spawn(move |_| {
                     let call = handover.take();

@@ -47,25 +47,28 @@ impl Master {
     }
 
     fn run_rounds(self: &Arc<Master>) {
+        // Whoever starts this thread counts it as idle.
+        let mut is_counted = true;
         loop {
-            let ran = catch_unwind(AssertUnwindSafe(|| self.run_next_round()));
+            let ran = catch_unwind(AssertUnwindSafe(|| self.run_next_round(is_counted)));
             if !matches!(ran, Ok(Ok(_))) {
                 let why = "a thread that ran or carried a round panicked; the log file says where";
                 self.step(Event::Failed, Context::failed(why));
             }
-            let mut state = self.lock();
-            if state.runners.idle >= IDLE_MAX {
+            if self.lock().runners.idle >= IDLE_MAX {
                 return;
             }
-            state.runners.idle += 1;
+            is_counted = false;
         }
     }
 
     /// Opens a round, runs it when there is something to carry, and gives it when its calls have returned.
-    fn run_next_round(self: &Arc<Master>) -> thread::Result<BegunRound> {
+    fn run_next_round(self: &Arc<Master>, is_counted: bool) -> thread::Result<BegunRound> {
         let callers = self.lock().in_rounds();
         crossbeam::thread::scope(|scope| {
             let callers = Callers::start(self, scope, callers);
+            // Not before, or a write would wait for these threads although another one has its own.
+            self.lock().runners.idle += usize::from(!is_counted);
             loop {
                 self.wait_until_due();
                 let mut effects = self.begin_step(Event::Tick, Context::default());
@@ -222,8 +225,6 @@ impl Handover {
 impl Drop for Callers<'_, '_> {
     fn drop(&mut self) {
         lock(&self.handover.state).is_over = true;
-        if self.waiting > 0 {
-            self.handover.changed.notify_all();
-        }
+        self.handover.changed.notify_all();
     }
 }

@@ -281,7 +281,7 @@ impl Traces {
 
     /// Those that end after an id, up to another.
     pub(super) fn range_mut(&mut self, after: Id, through: Id) -> impl Iterator<Item = &mut Settled> {
-        // Most come before all that is kept, and the rest has left the processor's caches.
+        // Most ranges come after all that is kept, which has left the processor's caches.
         let is_later = self.0.back().is_none_or(|settled| settled.last <= after);
         let first = if is_later { self.0.len() } else { self.0.partition_point(|settled| settled.last <= after) };
         self.0.range_mut(first..).take_while(move |settled| settled.last <= through)

@@ -6,17 +6,14 @@
 //!   other node. Here the head waits until the body follows, or until `ureq` reads the answer.
 //! - `ureq` sets the socket's timeout anew whenever the remaining time has changed. Here timeouts are rounded up by up
 //!   to a thirtieth, so that they change less often.
-//! - `ureq` checks an idle connection both when it keeps it and when it takes it, each time with three system calls. Here
-//!   one that was used within [`TRUSTED_FOR`] is taken for open: if it is not, the call fails, and is made once more.
+//! - `ureq` checks an idle connection both when it keeps it and when it takes it. Here only the second check is made.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport, time};
 
 /// How many values a timeout can have between a power of two and the next.
 const STEPS: u64 = 32;
-/// How long after its last answer a connection is not checked.
-const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// Wraps the connections of the connector before it.
 #[derive(Debug)]
@@ -38,13 +35,13 @@ pub(super) struct Coalescing<T> {
     head: Vec<u8>,
     /// Whether the next output is the head of a request.
     begins: bool,
-    /// When it was last read from.
-    used: Option<Instant>,
+    /// Whether it was read from since the last check whether it is open.
+    is_in_use: bool,
 }
 
 impl<T: Transport> Coalescing<T> {
     fn new(connection: T) -> Coalescing<T> {
-        Coalescing { connection, head: Vec::new(), begins: true, used: None }
+        Coalescing { connection, head: Vec::new(), begins: true, is_in_use: false }
     }
 
     /// Sends the head, and `amount` bytes of the output after it.
@@ -88,13 +85,12 @@ impl<T: Transport> Transport for Coalescing<T> {
             self.send_behind_head(0, timeout)?;
         }
         self.begins = true;
-        let arrived = self.connection.await_input(timeout);
-        self.used = Some(Instant::now());
-        arrived
+        self.is_in_use = true;
+        self.connection.await_input(timeout)
     }
 
     fn is_open(&mut self) -> bool {
-        self.used.is_some_and(|used| used.elapsed() < TRUSTED_FOR) || self.connection.is_open()
+        std::mem::take(&mut self.is_in_use) || self.connection.is_open()
     }
 }
 

@@ -351,7 +351,7 @@ impl Leader {
         }
         catching_up.into_iter().for_each(|member| self.catch_up(now, member, ready));
         if self.round_due().is_some_and(|due| due <= now) {
-            self.begin_round(ready);
+            self.begin_round(now, ready);
         }
     }
 }
@@ -491,8 +491,8 @@ impl Leader {
 /// Sent: rounds and other calls to secondaries.
 impl Leader {
     /// Begins the round that is due.
-    fn begin_round(&mut self, ready: &mut Ready) {
-        let Some((after, through)) = self.scheduler.take() else { return self.begin_watermark_round(ready) };
+    fn begin_round(&mut self, now: Time, ready: &mut Ready) {
+        let Some((after, through)) = self.scheduler.take(now) else { return self.begin_watermark_round(ready) };
         self.taken = through;
         let entries = self.writes.entries(after, through);
         let members = self.members.iter().filter(|(_, progress)| progress.takes_calls());

@@ -5,8 +5,9 @@
 //! only tells the high watermark, begins in `Leader::round_due`:
 //!
 //! - *Batch hint.* When several clients have just been answered, they are likely to write again at once. The next round
-//!   waits for them as long as the next one comes within [`Timing::batch_pause`], up to [`Timing::batch_wait`]: otherwise
-//!   they fall into two halves that wait for each other's rounds, and each round costs a good part of what it carries. After [`MISSED_BATCHES_MAX`] rounds for which most did not come, the scheduler stops waiting. A single
+//!   waits for them as long as the next one comes within [`Timing::batch_pause`], up to twice the time of the last round
+//!   or [`Timing::batch_wait`]: otherwise they fall into two halves that wait for each other's rounds, and each round costs
+//!   a good part of what it carries. A refusal that has to be stored waits for no client. After [`MISSED_BATCHES_MAX`] rounds for which most did not come, the scheduler stops waiting. A single
 //!   client waits for no other.
 //! - *Side by side.* When the oldest waiting write has waited [`Timing::round_wait`], doubled for each round in flight
 //!   beyond the first, another round begins beside them. So a write that comes while many rounds are in flight waits
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 /// Rounds in flight at most. With doubled waits the last of them begins seconds after the first.
 const ROUNDS_MAX: usize = 12;
-/// For how many rounds in a row most of the expected clients must not come before the scheduler stops waiting for them.
+/// For how many rounds in a row an eighth of the expected clients or more must not come before the scheduler stops waiting for them.
 const MISSED_BATCHES_MAX: u32 = 3;
 /// In how many rounds the scheduler then waits once, to see whether they come again.
 const HINT_AGAIN: u32 = 16;
@@ -36,7 +37,7 @@ pub struct Timing {
     pub heartbeat: Duration,
     /// How long a round waits for the next of the clients that have just been answered,
     pub batch_pause: Duration,
-    /// and for all of them at most: about as long as a round takes.
+    /// and for all of them at most, however long the last round took.
     pub batch_wait: Duration,
     /// How long a write waits for the round in flight before it gets one of its own.
     pub round_wait: Duration,
@@ -109,6 +110,8 @@ pub(super) struct Scheduler {
     flush_now: bool,
     rounds: Vec<Round>,
     hint: Option<BatchHint>,
+    /// When the latest round began.
+    began: Time,
     /// How many times in a row most of the expected clients did not come.
     missed_batches: u32,
 }
@@ -116,7 +119,16 @@ pub(super) struct Scheduler {
 impl Scheduler {
     pub(super) fn new(timing: Timing) -> Scheduler {
         let (queue, rounds) = (VecDeque::new(), Vec::new());
-        Scheduler { timing, queue, queued_below_all: 0, flush_now: false, rounds, hint: None, missed_batches: 0 }
+        Scheduler {
+            timing,
+            queue,
+            queued_below_all: 0,
+            flush_now: false,
+            rounds,
+            hint: None,
+            began: Time::ZERO,
+            missed_batches: 0,
+        }
     }
 
     pub(super) fn queue(&mut self, write: Queued) {
@@ -152,6 +164,7 @@ impl Scheduler {
     pub(super) fn due(&self, disk_is_free: bool) -> Option<Time> {
         let oldest = self.queue.front()?;
         match self.rounds.len() {
+            0 if self.flush_now => Some(oldest.since),
             0 => match &self.hint {
                 Some(hint) if self.queue.len() < hint.writes => Some(oldest.since.max(hint.until)),
                 _ => Some(oldest.since),
@@ -164,8 +177,11 @@ impl Scheduler {
 
     /// Begins a round: takes what fits into it, but divides no write. Gives the range of its ids: after the one, up to
     /// the other.
-    pub(super) fn take(&mut self) -> Option<(Id, Id)> {
+    pub(super) fn take(&mut self, now: Time) -> Option<(Id, Id)> {
         let after = self.queue.front()?.first.previous();
+        if !self.timing.batch_wait.is_zero() {
+            self.began = now;
+        }
         self.learn_from_hint();
         let (mut through, mut bytes) = (after, 0);
         while let Some(write) = self.queue.front() {
@@ -211,15 +227,16 @@ impl Scheduler {
         }
         let writes = self.queue.len() + answered;
         let is_worth_it = self.missed_batches < MISSED_BATCHES_MAX || self.missed_batches.is_multiple_of(HINT_AGAIN);
-        let [until, latest] = [self.timing.batch_pause, self.timing.batch_wait]
-            .map(|wait| if is_worth_it { now.plus(wait) } else { now });
+        let longest = self.timing.batch_wait.min(now.since(self.began) * 2);
+        let [until, latest] =
+            [self.timing.batch_pause.min(longest), longest].map(|wait| if is_worth_it { now.plus(wait) } else { now });
         self.hint = (writes > 1).then_some(BatchHint { writes, until, latest });
     }
 
     /// A round begins: learns whether the expected clients came.
     fn learn_from_hint(&mut self) {
         let Some(hint) = self.hint.take() else { return };
-        let most_came = self.queue.len() * 4 >= hint.writes * 3;
+        let most_came = self.queue.len() * 8 >= hint.writes * 7;
         self.missed_batches = if most_came { 0 } else { self.missed_batches.wrapping_add(1) };
     }
 }
@@ -249,15 +266,15 @@ mod tests {
         let mut scheduler = scheduler();
         scheduler.queue(queued(1, 0));
         assert_eq!(scheduler.due(true), Some(at(0)));
-        assert_eq!(scheduler.take(), range(0, 1));
+        assert_eq!(scheduler.take(at(0)), range(0, 1));
         for (id, wait) in [(2, 4), (3, 8), (4, 16)] {
             scheduler.queue(queued(id, 10));
             assert_eq!(scheduler.due(false), Some(at(10 + wait)), "write {id}");
-            assert_eq!(scheduler.take(), range(id - 1, id));
+            assert_eq!(scheduler.take(at(0)), range(id - 1, id));
         }
         for id in 5..=ROUNDS_MAX as u64 {
             scheduler.queue(queued(id, 10));
-            scheduler.take();
+            scheduler.take(at(0));
         }
         scheduler.queue(queued(13, 10));
         assert_eq!(scheduler.due(true), None, "as many rounds as may be");
@@ -267,19 +284,19 @@ mod tests {
     fn writes_share_a_round_and_a_round_has_an_end() {
         let mut scheduler = scheduler();
         (1..=5_000).for_each(|id| scheduler.queue(queued(id, 0)));
-        assert_eq!(scheduler.take(), range(0, 4_096));
-        assert_eq!(scheduler.take(), range(4_096, 5_000));
+        assert_eq!(scheduler.take(at(0)), range(0, 4_096));
+        assert_eq!(scheduler.take(at(0)), range(4_096, 5_000));
         let large = Queued { first: Id::new(5_001), last: Id::new(12_000), bytes: 9 << 20, ..queued(1, 0) };
         scheduler.queue(large);
         scheduler.queue(queued(12_001, 0));
-        assert_eq!(scheduler.take(), range(5_000, 12_000), "a write is never divided");
+        assert_eq!(scheduler.take(at(0)), range(5_000, 12_000), "a write is never divided");
     }
 
     #[test]
     fn a_write_for_few_copies_waits_only_for_the_disk() {
         let mut scheduler = scheduler();
         scheduler.queue(queued(1, 0));
-        scheduler.take();
+        scheduler.take(at(0));
         scheduler.queue(Queued { below_all: true, ..queued(2, 7) });
         assert_eq!(scheduler.due(false), Some(at(11)));
         assert_eq!(scheduler.due(true), Some(at(7)));
@@ -289,13 +306,13 @@ mod tests {
     fn a_write_that_is_refused_before_its_round_is_stored_soon() {
         let mut scheduler = scheduler();
         scheduler.queue(queued(1, 0));
-        scheduler.take();
+        scheduler.take(at(0));
         scheduler.queue(queued(2, 7));
         scheduler.flush(&[Id::new(1)]);
         assert_eq!(scheduler.due(true), Some(at(11)), "the refused write is in a round already");
         scheduler.flush(&[Id::new(2)]);
         assert_eq!(scheduler.due(true), Some(at(7)));
-        scheduler.take();
+        scheduler.take(at(0));
         scheduler.queue(queued(3, 20));
         assert_eq!(scheduler.due(true), Some(at(28)), "only once");
     }
@@ -304,11 +321,11 @@ mod tests {
     fn a_round_waits_for_writers_who_were_just_answered_until_that_proves_vain() {
         let mut scheduler = scheduler();
         let mut waits = 0;
-        for number in 0..20 {
+        for number in 1..=20 {
             scheduler.expect_writers(at(100 * number), 4);
-            scheduler.queue(queued(number + 1, 100 * number));
+            scheduler.queue(queued(number, 100 * number));
             waits += u32::from(scheduler.due(true) > Some(at(100 * number)));
-            scheduler.take();
+            scheduler.take(at(100 * number));
             scheduler.end_rounds(Id::MAX, |_, _| false);
         }
         assert_eq!(waits, 4, "three times, and once to see whether they come again");
@@ -328,10 +345,25 @@ mod tests {
     }
 
     #[test]
+    fn the_wait_for_writers_is_bounded_by_the_last_round_and_a_refusal_ends_it() {
+        let mut scheduler = scheduler();
+        scheduler.queue(queued(1, 50));
+        scheduler.take(at(100));
+        scheduler.end_rounds(Id::MAX, |_, _| false);
+        scheduler.expect_writers(at(101), 20);
+        for (id, since, due) in [(2, 101, 102), (3, 102, 103), (4, 102, 103)] {
+            scheduler.queue(queued(id, since));
+            assert_eq!(scheduler.due(true), Some(at(due)), "write {id}");
+        }
+        scheduler.flush(&[Id::new(3)]);
+        assert_eq!(scheduler.due(true), Some(at(101)));
+    }
+
+    #[test]
     fn a_round_is_over_when_its_calls_have_returned_or_its_writes_are_decided() {
         let mut scheduler = scheduler();
         scheduler.queue(queued(1, 0));
-        scheduler.take();
+        scheduler.take(at(0));
         scheduler.call_made(Id::new(1));
         scheduler.call_made(Id::new(1));
         scheduler.call_ended(Id::new(1), Id::new(1));
@@ -341,7 +373,7 @@ mod tests {
         scheduler.end_rounds(Id::new(1), |_, _| true);
         assert_eq!(scheduler.in_flight(), 0);
         scheduler.queue(queued(2, 0));
-        scheduler.take();
+        scheduler.take(at(0));
         scheduler.call_made(Id::new(2));
         scheduler.end_rounds(Id::new(1), |_, _| false);
         assert_eq!(scheduler.in_flight(), 0, "all is decided");
