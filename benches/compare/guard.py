@@ -38,6 +38,8 @@ def compare(costs):
     """Shows the costs beside those that are recorded. Gives whether one has grown."""
     recorded = json.loads(COSTS.read_text())
     ratios = {what: costs[what] / recorded["costs"][what] for what in costs if recorded["costs"].get(what)}
+    if not ratios:
+        raise run.Trouble(f"nothing of what {COSTS.name} records could be counted here")
     rows = [
         [what, figure(recorded["costs"][what]), figure(costs[what]), f"{ratio:.3f}", "dearer" * (ratio > DEARER)]
         for what, ratio in ratios.items()
