@@ -237,23 +237,33 @@ def measure(options, record):
                 record({"kind": "trouble", "run": turn, "system": name, "what": str(trouble)})
 
 
-def compare(options):
-    lines = [run.machine(options)]
+def exit_code(work, troubles=run.Trouble):
+    """Does the work, which gives its exit code. Says why it ended early."""
     try:
-        run.compile_load(options)
-        measure(options, lines.append)
-        report(lines, options)
-        if options.json:
-            options.json.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    except run.Trouble as trouble:
+        return work()
+    except troubles as trouble:
         run.say(f"error: {trouble}")
         return 2
     except KeyboardInterrupt:
         run.say("stopped, and all started processes have ended")
         return 130
+
+
+def compare(options):
+    lines = [run.machine(options)]
+
+    def work():
+        run.compile_load(options)
+        measure(options, lines.append)
+        report(lines, options)
+        if options.json:
+            options.json.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return 0 if any(line["kind"] == "result" for line in lines) else 1
+
+    try:
+        return exit_code(work)
     finally:
         if any(line["kind"] == "trouble" for line in lines):
             run.say(f"the logs of the failed systems are in {options.temp}")
         else:
             shutil.rmtree(options.temp, ignore_errors=True)
-    return 0 if any(line["kind"] == "result" for line in lines) else 1

@@ -10,7 +10,7 @@ import json
 import shutil
 import statistics
 
-from against import TROUBLES, find_build, say_table, ways_to_count
+from against import TROUBLES, exit_code, find_build, say_table, ways_to_count
 from report import figure
 
 COSTS = run.HERE / "costs.json"
@@ -49,24 +49,26 @@ def compare(costs):
     return any(ratio > DEARER for ratio in ratios.values())
 
 
+def record(costs, options):
+    of = (run.Ours(options, 0).version(), run.output("rustc", "--version"), run.distribution())
+    COSTS.write_text(json.dumps({"of": "; ".join(of), "costs": costs}, indent=2) + "\n")
+    run.say(f"recorded: {COSTS}")
+
+
 def guard(options):
     options.seconds = COUNTED_SECONDS
-    try:
+
+    def work():
         run.compile_load(options)
         costs = count(options)
         if not costs:
             raise run.Trouble("nothing could be counted here")
         if options.record:
-            of = f"{run.Ours(options, 0).version()}; {run.output('rustc', '--version')}; {run.machine(options)['distribution']}"
-            COSTS.write_text(json.dumps({"of": of, "costs": costs}, indent=2) + "\n")
-            run.say(f"recorded: {COSTS}")
+            record(costs, options)
             return 0
         return 1 if compare(costs) else 0
-    except TROUBLES as trouble:
-        run.say(f"error: {trouble}")
-        return 2
-    except KeyboardInterrupt:
-        run.say("stopped, and all started processes have ended")
-        return 130
+
+    try:
+        return exit_code(work, TROUBLES)
     finally:
         shutil.rmtree(options.temp, ignore_errors=True)

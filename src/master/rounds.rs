@@ -47,7 +47,7 @@ impl Master {
     }
 
     fn run_rounds(self: &Arc<Master>) {
-        // Whoever starts this thread counts it as idle.
+        // The thread that starts this one counts it as idle.
         let mut is_counted = true;
         loop {
             let ran = catch_unwind(AssertUnwindSafe(|| self.run_next_round(is_counted)));

@@ -6,9 +6,9 @@
 //!
 //! - *Batch hint.* When several clients have just been answered, they are likely to write again at once. The next round
 //!   waits for them as long as the next one comes within [`Timing::batch_pause`], up to twice the time of the last round
-//!   or [`Timing::batch_wait`]: otherwise they fall into two halves that wait for each other's rounds, and each round costs
-//!   a good part of what it carries. A refusal that has to be stored waits for no client. After [`MISSED_BATCHES_MAX`] rounds for which most did not come, the scheduler stops waiting. A single
-//!   client waits for no other.
+//!   or [`Timing::batch_wait`]: otherwise they fall into two halves that wait for each other's rounds, and each round
+//!   costs a good part of what it carries. After [`MISSED_BATCHES_MAX`] rounds for which too many did not come, the
+//!   scheduler stops waiting. A single client waits for no other, and a refusal that has to be stored for none.
 //! - *Side by side.* When the oldest waiting write has waited [`Timing::round_wait`], doubled for each round in flight
 //!   beyond the first, another round begins beside them. So a write that comes while many rounds are in flight waits
 //!   for a fraction of the delay of a slow secondary at most.
@@ -22,7 +22,8 @@ use std::time::Duration;
 
 /// Rounds in flight at most. With doubled waits the last of them begins seconds after the first.
 const ROUNDS_MAX: usize = 12;
-/// For how many rounds in a row an eighth of the expected clients or more must not come before the scheduler stops waiting for them.
+/// For how many rounds in a row more than an eighth of the expected clients must not come before the scheduler stops
+/// waiting for them.
 const MISSED_BATCHES_MAX: u32 = 3;
 /// In how many rounds the scheduler then waits once, to see whether they come again.
 const HINT_AGAIN: u32 = 16;
@@ -112,7 +113,7 @@ pub(super) struct Scheduler {
     hint: Option<BatchHint>,
     /// When the latest round began.
     began: Time,
-    /// How many times in a row most of the expected clients did not come.
+    /// How many times in a row too many of the expected clients did not come.
     missed_batches: u32,
 }
 
