@@ -19,7 +19,12 @@ const ALL: ReadLimit = ReadLimit { slots_max: usize::MAX, bytes_max: usize::MAX 
 
 /// Runs a program with the data directory of a node.
 fn command(program: &str, node: &Node, arguments: &[&str]) -> Output {
-    Command::new(program).args(arguments).env("DATA_DIR", node.data()).output().expect("the program runs")
+    Command::new(program)
+        .args(arguments)
+        .env("DATA_DIR", node.data())
+        .env("LOG_DIR", node.data().with_file_name("logs"))
+        .output()
+        .expect("the program runs")
 }
 
 fn master_command(node: &Node, arguments: &[&str]) -> Output {
