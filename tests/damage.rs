@@ -132,8 +132,18 @@ impl Images {
         let expected = write_log(&directory.path().join("log"));
         let crashed = directory.path().join("log.crashed");
         let read = |name: &str| (name.to_owned(), fs::read(crashed.join(name)).unwrap());
-        let files = ["log.sqlite", "log.sqlite-wal", "watermark"].map(read).into();
-        Images { directory, expected, files }
+        let mut files = ["log.sqlite", "log.sqlite-wal", "watermark"].map(read);
+        Images::cut_behind_frames(&mut files[1].1);
+        Images { directory, expected, files: files.into() }
+    }
+
+    /// Cuts off the part of a write-ahead log that is not written yet.
+    fn cut_behind_frames(write_ahead_log: &mut Vec<u8>) {
+        const HEADER_BYTES: usize = 32;
+        const FRAME_BYTES: usize = 24 + 4_096;
+        let written = write_ahead_log.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        let frames = written.saturating_sub(HEADER_BYTES).div_ceil(FRAME_BYTES);
+        write_ahead_log.truncate(HEADER_BYTES + frames * FRAME_BYTES);
     }
 
     /// Opens a copy in which one file has another content.

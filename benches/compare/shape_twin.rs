@@ -12,11 +12,13 @@
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a program made of sockets, files and threads")]
 
+use rustix::fs::{FallocateFlags, fallocate};
 use serde::{Deserialize, Serialize};
 use std::env;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,6 +28,8 @@ use tiny_http::{Request, Server};
 const HEALTHY: &str = r#"{"status":"healthy","role":"master","server_id":"shape-twin"}"#;
 /// Messages of one round, as in ours.
 const ROUND_MESSAGES_MAX: usize = 4_096;
+/// What a file is allocated by at a time.
+const ALLOCATED_BYTES: u64 = 64 << 20;
 /// How often a node connects to itself.
 const PROBE_EVERY: Duration = Duration::from_millis(20);
 /// Threads that take requests.
@@ -88,18 +92,28 @@ fn answer(request: Request, status: &str, body: &str) -> io::Result<()> {
     writer.flush()
 }
 
-/// A file that only grows.
-struct Log(File);
+/// A file that is written once from its beginning to its end, and allocated in advance, as the write-ahead log of ours.
+struct Log {
+    file: File,
+    written: u64,
+    allocated: u64,
+}
 
 impl Log {
     fn open(path: &str) -> io::Result<Log> {
-        OpenOptions::new().create(true).append(true).open(path).map(Log)
+        Ok(Log { file: File::create(path)?, written: 0, allocated: 0 })
     }
 
     /// Appends a round, durable when this returns.
     fn append(&mut self, round: &[u8]) -> io::Result<()> {
-        self.0.write_all(round)?;
-        self.0.sync_data()
+        let end = self.written + round.len() as u64;
+        while self.allocated < end {
+            fallocate(&self.file, FallocateFlags::empty(), self.allocated, ALLOCATED_BYTES)?;
+            self.allocated += ALLOCATED_BYTES;
+        }
+        self.file.write_all_at(round, self.written)?;
+        self.written = end;
+        self.file.sync_data()
     }
 }
 

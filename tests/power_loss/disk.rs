@@ -8,8 +8,9 @@
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
+use std::io::Write;
 use std::path::Path;
 
 /// What a disk writes whole or not at all.
@@ -72,10 +73,17 @@ struct Node {
     is_directory: bool,
     /// Synced at least once since it was made.
     synced: bool,
-    content: Vec<u8>,
+    content: Content,
     changes: Vec<Change>,
     entries: BTreeMap<String, Inode>,
     entry_changes: Vec<(String, Option<Inode>)>,
+}
+
+/// The content of a file: bytes, and zeroes up to the length.
+#[derive(Clone, Debug, Default)]
+struct Content {
+    bytes: Vec<u8>,
+    length: usize,
 }
 
 /// The disk.
@@ -86,7 +94,7 @@ pub(super) struct SimulatedDisk {
 
 /// What a disk holds after the power came back: files by their path.
 #[derive(Clone, Debug)]
-pub(super) struct Image(BTreeMap<String, Vec<u8>>);
+pub(super) struct Image(BTreeMap<String, Content>);
 
 /// Which unsynced changes of directories a disk kept.
 #[derive(Clone, Copy, Debug)]
@@ -244,7 +252,7 @@ impl Node {
         }
     }
 
-    fn kept(&self, inode: Inode, kept: Changes) -> Vec<u8> {
+    fn kept(&self, inode: Inode, kept: Changes) -> Content {
         let all = self.changes.len();
         let but_one = all.saturating_sub(1);
         let replay = |length, bound: &dyn Fn(usize) -> usize| replay(&self.content, &self.changes, length, bound);
@@ -301,34 +309,42 @@ fn bound(seed: u64, what: impl Hash, likely: u64, all: usize) -> usize {
 
 /// The content after changes: the length of the file after the first `length` of them, and each sector after as many as
 /// `bound` says.
-fn replay(content: &[u8], changes: &[Change], length: usize, bound: impl Fn(usize) -> usize) -> Vec<u8> {
-    let mut content = content.to_vec();
+fn replay(content: &Content, changes: &[Change], length: usize, bound: impl Fn(usize) -> usize) -> Content {
+    let mut content = content.clone();
     for (number, change) in changes.iter().enumerate() {
         match &change.kind {
-            ChangeKind::Resize { length: new } if number < length => content.resize(*new, 0),
+            ChangeKind::Resize { length: new } if number < length => content.resize(*new),
             ChangeKind::Resize { .. } => {}
             ChangeKind::Write { offset, bytes } => {
-                if number < length && content.len() < offset + bytes.len() {
-                    content.resize(offset + bytes.len(), 0);
+                if number < length {
+                    content.length = content.length.max(offset + bytes.len());
                 }
-                write_sectors(&mut content, *offset, bytes, |sector| number < bound(sector));
+                content.write_sectors(*offset, bytes, |sector| number < bound(sector));
             }
         }
     }
     content
 }
 
-/// Writes those sectors that are kept, as far as the file goes.
-fn write_sectors(content: &mut [u8], offset: usize, bytes: &[u8], is_kept: impl Fn(usize) -> bool) {
-    let end = (offset + bytes.len()).min(content.len());
-    let mut from = offset;
-    while from < end {
-        let sector = from / SECTOR;
-        let to = end.min((sector + 1) * SECTOR);
-        if is_kept(sector) {
-            content[from..to].copy_from_slice(&bytes[from - offset..to - offset]);
+impl Content {
+    fn resize(&mut self, length: usize) {
+        self.bytes.truncate(length);
+        self.length = length;
+    }
+
+    /// Writes those sectors that are kept, as far as the file goes.
+    fn write_sectors(&mut self, offset: usize, bytes: &[u8], is_kept: impl Fn(usize) -> bool) {
+        let end = (offset + bytes.len()).min(self.length);
+        let mut from = offset;
+        while from < end {
+            let sector = from / SECTOR;
+            let to = end.min((sector + 1) * SECTOR);
+            if is_kept(sector) {
+                self.bytes.resize(self.bytes.len().max(to), 0);
+                self.bytes[from..to].copy_from_slice(&bytes[from - offset..to - offset]);
+            }
+            from = to;
         }
-        from = to;
     }
 }
 
@@ -338,7 +354,9 @@ impl Image {
         for (path, content) in &self.0 {
             let path = root.join(path);
             fs::create_dir_all(path.parent().expect("a file lies in a directory")).unwrap();
-            fs::write(path, content).unwrap();
+            let mut file = File::create(path).unwrap();
+            file.write_all(&content.bytes).unwrap();
+            file.set_len(content.length as u64).unwrap();
         }
     }
 
@@ -346,14 +364,14 @@ impl Image {
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         for (path, content) in &self.0 {
-            (path, content.len(), crc32fast::hash(content)).hash(&mut hasher);
+            (path, content.length, crc32fast::hash(&content.bytes)).hash(&mut hasher);
         }
         hasher.finish()
     }
 
     /// Names and lengths.
     pub(super) fn describe(&self) -> String {
-        let files = self.0.iter().map(|(path, content)| format!("{path} of {} bytes", content.len()));
+        let files = self.0.iter().map(|(path, content)| format!("{path} of {} bytes", content.length));
         let files = files.collect::<Vec<_>>().join(", ");
         if files.is_empty() { "no files".to_owned() } else { files }
     }

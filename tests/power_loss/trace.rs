@@ -12,7 +12,7 @@ const CALLS: &str = "openat,open,creat,openat2,close,dup,dup2,dup3,write,writev,
     truncate,ftruncate,fallocate,copy_file_range,sendfile,fsync,fdatasync,sync_file_range,sync,syncfs,\
     unlink,unlinkat,rmdir,rename,renameat,renameat2,link,linkat,symlink,symlinkat,mkdir,mkdirat";
 /// The calls that are recorded when they begin, because they may take effect from then on.
-const EFFECTIVE_AT_ONCE: &[&str] = &["write", "pwrite64", "ftruncate", "unlink", "mkdir"];
+const EFFECTIVE_AT_ONCE: &[&str] = &["write", "pwrite64", "ftruncate", "fallocate", "unlink", "mkdir"];
 /// Longer than any write.
 const STRING_BYTES_MAX: &str = "100000000";
 /// Files that a store makes anew: SQLite's index, the lock of its process, and the ballast.
@@ -128,6 +128,13 @@ impl Tracer {
             "ftruncate" => {
                 if let Some(inode) = self.inode(call) {
                     let length = number(&call.arguments[1]);
+                    self.operations.push(Operation::Resize { inode, length, ended: call.ended });
+                }
+            }
+            // To the end of the file, and beyond it.
+            "fallocate" => {
+                if let Some(inode) = self.inode(call) {
+                    let length = number(&call.arguments[2]) + number(&call.arguments[3]);
                     self.operations.push(Operation::Resize { inode, length, ended: call.ended });
                 }
             }

@@ -5,6 +5,7 @@
 //! that file, and refusals use its space. It takes messages again once it could create the file anew, with
 //! [`HEADROOM_BYTES`] beside it.
 
+use super::files::is_full;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
@@ -62,8 +63,4 @@ fn fill(file: &mut File, bytes: u64) -> io::Result<()> {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => io::copy(&mut io::repeat(0).take(bytes), file).map(|_| ()),
         other => Ok(other?),
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }

@@ -3,6 +3,7 @@
 //! the log once.
 
 use super::disk::Disk;
+use super::files::WRITE_AHEAD_LOG_BYTES;
 use super::holders::holders;
 use super::schema;
 use crate::process::threads::{self, lock};
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 /// The pause of the checkpointer between two passes.
 const EVERY: Duration = Duration::from_millis(100);
 /// Approximate number of bytes written after which the write-ahead log is moved into the database.
-const CHECKPOINT_BYTES: u64 = 4 << 20;
+const CHECKPOINT_BYTES: u64 = WRITE_AHEAD_LOG_BYTES / 2;
 /// How old the watermark file may become after a power loss.
 const WATERMARK_SYNCED_EVERY: Duration = Duration::from_secs(1);
 /// Without an append for this long, the write-ahead log is emptied and the watermark file synced.
@@ -29,8 +30,8 @@ const ROOM_TRIED_EVERY: Duration = Duration::from_secs(1);
 const UNFINISHED_TRIED_EVERY: Duration = Duration::from_secs(1);
 /// How often it checks that the directory still leads to the files of the log.
 const PLACE_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
-/// Size from which it warns of a write-ahead log that cannot be moved: sixteen times the normal size.
-const HELD_BYTES_TOLD: u64 = 64 << 20;
+/// Size from which it warns of a write-ahead log that cannot be moved.
+const HELD_BYTES_TOLD: u64 = 8 * WRITE_AHEAD_LOG_BYTES;
 /// How often it repeats that warning.
 const HELD_TOLD_EVERY: Duration = Duration::from_secs(60);
 

@@ -115,6 +115,9 @@ impl Disk {
         watermark_file.sync().map_err(|error| in_directory(directory, &error))?;
         let ballast = Ballast::new(&files.ballast());
         let room = ballast.take().map_err(|error| in_directory(directory, &error))?;
+        if room {
+            files.allocate_write_ahead_log().map_err(|error| in_directory(directory, &error))?;
+        }
         let file_size_limit = FileSizeLimit::of_this_process();
         let no_room = file_size_limit.refusal(&files, 0).map_or_else(|| files.full(), Trouble::NoRoom);
         let open_files = OpenFiles::note(&files).map_err(|error| in_directory(directory, &error))?;
@@ -539,6 +542,16 @@ mod tests {
         for (after, through, refused) in [(0, 1, &[][..]), (0, 3, &[2]), (2, 3, &[]), (1, 4, &[2, 4]), (3, 5, &[4])] {
             assert_eq!(disk.refused(Id::new(after), Id::new(through)).unwrap(), ids(refused), "{after} to {through}");
         }
+    }
+
+    #[test]
+    fn a_short_log_does_not_grow_its_write_ahead_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::open(directory.path()).unwrap();
+        let length = || std::fs::metadata(disk.files.write_ahead_log()).unwrap().len();
+        let before = length();
+        (1..=20).for_each(|id| disk.append(&[entry(id)]).unwrap());
+        assert_eq!((length(), before), (before, super::super::files::WRITE_AHEAD_LOG_BYTES));
     }
 
     #[test]
