@@ -1,8 +1,8 @@
 //! The thread that sends new messages to live followers, and replies to readers that wait.
 //!
 //! It reads new messages once, formats them once per format, and sends them to every live follower. Then it pauses for
-//! as long as that took, so that a thousand followers leave at least half a core to writes, and for at least [`REST`],
-//! so that a stream of writes goes out in parts of many messages.
+//! a part of the time that this took, so that a thousand followers never need a whole core, and for at least [`REST`], so
+//! that a stream of writes goes out in parts of many messages.
 
 use super::following::{Following, Live, Waiting};
 use super::format::Format;
@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 const REST: Duration = Duration::from_millis(2);
 /// The longest pause after something was sent.
 const REST_MAX: Duration = Duration::from_millis(50);
+/// The time for which something was sent, divided by the pause after it.
+const SENDING_TO_REST: u32 = 4;
 /// After so many slow followers in one pass, the remaining ones read history, each on a thread of its own.
 const STALLS_MAX: usize = 4;
 /// A live follower that is further behind than so many ids reads history.
@@ -67,7 +69,7 @@ impl Broadcaster {
                 return self.live.into_iter().for_each(|live| live.stream.end());
             }
             if fed {
-                thread::sleep(began.elapsed().clamp(REST, REST_MAX));
+                thread::sleep((began.elapsed() / SENDING_TO_REST).clamp(REST, REST_MAX));
             }
             self.beat();
         }
