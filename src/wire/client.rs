@@ -5,7 +5,7 @@
 //! come as a list or as lines.
 
 use super::hexadecimal::{CopyIdText, IncarnationText};
-use super::timestamp::Timestamp;
+use super::timestamp::{Timestamp, in_utc};
 use super::timing::{CallTimes, Millis};
 use super::{batch, escapes, read_object, shared_text};
 use crate::protocol::{EntryRef, Id};
@@ -356,27 +356,34 @@ impl View {
     }
 }
 
-/// An entry as an object.
-#[derive(Debug, Serialize)]
-pub struct EntryObject<'a> {
-    id: u64,
-    message: &'a str,
-    timestamp: Timestamp,
-}
-
-impl<'a> From<EntryRef<'a>> for EntryObject<'a> {
-    fn from(entry: EntryRef<'a>) -> EntryObject<'a> {
-        EntryObject { id: entry.id.get(), message: entry.message, timestamp: Timestamp(entry.timestamp_ms) }
-    }
-}
-
-/// Appends an entry to a JSON text, as the view asks.
+/// Appends an entry to a JSON text, as the view asks. Readers of a long log wait for little else, so the text is put
+/// together by hand: that takes half as long as to derive it.
 pub fn write_entry(json: &mut Vec<u8>, entry: EntryRef<'_>, view: View) {
-    let written = match view {
-        View::Objects => serde_json::to_writer(json, &EntryObject::from(entry)),
-        View::Text => serde_json::to_writer(json, entry.message),
-    };
-    written.expect("strings and numbers always serialise into memory");
+    if view == View::Text {
+        return write_text(json, entry.message);
+    }
+    json.extend_from_slice(b"{\"id\":");
+    write_value(json, &entry.id.get());
+    json.extend_from_slice(b",\"message\":");
+    write_text(json, entry.message);
+    json.extend_from_slice(b",\"timestamp\":\"");
+    json.extend_from_slice(&in_utc(entry.timestamp_ms));
+    json.extend_from_slice(b"\"}");
+}
+
+fn write_text(json: &mut Vec<u8>, text: &str) {
+    // Without a branch for each byte, so that the processor compares many at once.
+    let needs_escape = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
+    if text.bytes().fold(false, |found, byte| found | needs_escape(byte)) {
+        return write_value(json, text);
+    }
+    json.push(b'"');
+    json.extend_from_slice(text.as_bytes());
+    json.push(b'"');
+}
+
+fn write_value(json: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    serde_json::to_writer(json, value).expect("strings and numbers always serialise into memory");
 }
 
 /// One secondary's acknowledgement of a write.
@@ -529,6 +536,24 @@ pub struct Registration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Epoch;
+
+    #[test]
+    fn an_entry_is_written_as_it_is_read() {
+        let every_character_below_256 = (0..256).filter_map(char::from_u32).collect::<String>();
+        for message in ["", "plain", "a \"quoted\" \\ word", "\u{1f600}", &every_character_below_256] {
+            let timestamp_ms = 1_795_301_049_123;
+            let entry = EntryRef { id: Id::new(u64::MAX), epoch: Epoch::new(1), timestamp_ms, message, key: Some("k") };
+            let written = |view| {
+                let mut json = Vec::new();
+                write_entry(&mut json, entry, view);
+                serde_json::from_slice::<Value>(&json).unwrap()
+            };
+            let timestamp = "2026-11-21T22:44:09.123Z";
+            let object = serde_json::json!({ "id": u64::MAX, "message": message, "timestamp": timestamp });
+            assert_eq!((written(View::Objects), written(View::Text)), (object, message.into()));
+        }
+    }
 
     #[test]
     fn either_field_is_a_message() {

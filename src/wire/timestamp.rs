@@ -23,7 +23,7 @@ pub fn rfc3339(timestamp_ms: u64) -> String {
 
 /// The same as ASCII characters. This is written by hand, because each message that a client reads has a timestamp, and
 /// the formatter of the `time` crate takes longer than everything else about it.
-fn in_utc(timestamp_ms: u64) -> [u8; 24] {
+pub(super) fn in_utc(timestamp_ms: u64) -> [u8; 24] {
     let timestamp_ms = timestamp_ms.min(LAST_MS);
     let moment =
         OffsetDateTime::from_unix_timestamp((timestamp_ms / 1_000).cast_signed()).expect("the year is 9999 at most");

@@ -2,7 +2,7 @@
 
 use super::broadcaster::Broadcaster;
 use super::following::{FollowLimits, Following, Wanted};
-use super::format::Format;
+use super::format::{Format, write_line};
 use super::page::Page;
 use super::query::{Query, consistency};
 use super::snapshot::Snapshot;
@@ -10,7 +10,7 @@ use crate::http::{Exchange, Reply};
 use crate::process::text::number;
 use crate::protocol::{Consistency, EntryRef, Id, LogId, Slot};
 use crate::store::Store;
-use crate::wire::client::{EntryObject, View};
+use crate::wire::client::View;
 use crate::wire::position::Position;
 use std::io;
 use std::sync::Arc;
@@ -128,7 +128,11 @@ pub(crate) fn one(exchange: Exchange, log: &impl Log, id: &str) {
 fn one_of(store: &Arc<dyn Store>, snapshot: &Snapshot, id: &str) -> Reply {
     match number(id).map(Id::new) {
         Some(id) if id <= snapshot.decided => match store.get(id) {
-            Ok(Some(Slot::Entry(entry))) => Reply::json(200, &EntryObject::from(EntryRef::from(&*entry))),
+            Ok(Some(Slot::Entry(entry))) => {
+                let mut json = Vec::new();
+                write_line(&mut json, EntryRef::from(&*entry), View::Objects);
+                Reply::json_text(200, json)
+            }
             Ok(_) => no_message(id),
             Err(error) => Reply::no_answer(500, &format!("message {id} cannot be read: {error}")),
         },
