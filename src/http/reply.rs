@@ -59,8 +59,11 @@ impl Headers {
         if self.0.is_empty() {
             self.0.reserve(HEADER_BYTES_EXPECTED);
         }
+        self.0.push_str(name);
+        self.0.push_str(": ");
         // Writing to a string does not fail.
-        let _ = write!(self.0, "{name}: {value}\r\n");
+        let _ = write!(self.0, "{value}");
+        self.0.push_str("\r\n");
     }
 
     /// Adds other lines.

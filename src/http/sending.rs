@@ -205,18 +205,25 @@ fn chunk(piece: Vec<u8>) -> [Vec<u8>; 3] {
     [format!("{:x}\r\n", piece.len()).into_bytes(), piece, b"\r\n".to_vec()]
 }
 
+/// Adds texts. To format all of a head as one takes several times as long.
+fn add(bytes: &mut Vec<u8>, texts: &[&str]) {
+    texts.iter().for_each(|text| bytes.extend_from_slice(text.as_bytes()));
+}
+
 /// What is sent first: the head, and with it the body if it is there as a whole.
 fn first_bytes(reply: &Reply, connection: Option<&str>, is_head: bool, is_chunked: bool) -> io::Result<Vec<u8>> {
     let headers = reply.headers.as_text();
     let mut bytes = Vec::with_capacity(HEAD_BYTES_MAX + headers.len() + reply.body.bytes_at_once());
-    write!(bytes, "HTTP/1.1 {} {}\r\nDate: {}\r\n", reply.status, reason(reply.status), date())?;
-    write!(bytes, "Cache-Control: {CACHE_CONTROL}\r\nVary: {VARY}\r\n")?;
+    write!(bytes, "HTTP/1.1 {} ", reply.status)?;
+    add(&mut bytes, &[reason(reply.status), "\r\nDate: "]);
+    write!(bytes, "{}", date())?;
+    add(&mut bytes, &["\r\nCache-Control: ", CACHE_CONTROL, "\r\nVary: ", VARY, "\r\n"]);
     if !reply.content_type.is_empty() {
-        write!(bytes, "Content-Type: {}\r\n", reply.content_type)?;
+        add(&mut bytes, &["Content-Type: ", reply.content_type, "\r\n"]);
     }
-    bytes.extend_from_slice(headers.as_bytes());
+    add(&mut bytes, &[headers]);
     if let Some(connection) = connection {
-        write!(bytes, "Connection: {connection}\r\n")?;
+        add(&mut bytes, &["Connection: ", connection, "\r\n"]);
     }
     match &reply.body {
         // Such a reply has no content, and no length either (RFC 9110, section 8.6).

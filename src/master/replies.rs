@@ -35,7 +35,8 @@ impl Answer {
         let reply = match self.content {
             Content::Reply(reply) => reply,
             Content::Committed(status, committed) => {
-                let reply = Reply::json(status, &committed).with_header("Location", committed.ids.location());
+                let reply =
+                    Reply::json_text(status, committed.to_json()).with_header("Location", committed.ids.location());
                 if committed.stored_ms.is_some() {
                     reply.with_header("Server-Timing", committed.server_timing())
                 } else {

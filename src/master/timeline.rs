@@ -7,7 +7,7 @@ use super::member::Member;
 use crate::protocol::{Id, MemberId};
 use crate::wire::client::{Ack, WriteIds};
 use crate::wire::timestamp::Timestamp;
-use crate::wire::timing::{CallTimes, Millis, Took, milliseconds};
+use crate::wire::timing::{CallTimes, Millis, Took};
 use crate::wire::trace::{ReplicaState, ReplicaTrace, TraceOutcome};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -151,13 +151,7 @@ impl Timeline {
     pub(super) fn acks(&self, members: &BTreeMap<MemberId, Member>) -> Vec<Ack> {
         let ack = |ack: &Acknowledged| {
             let server_id = Arc::clone(&members.get(&ack.member)?.name);
-            let acknowledged = self.after(ack.at);
-            Some(Ack {
-                server_id,
-                ms: milliseconds(acknowledged.0),
-                call: self.times(ack),
-                acknowledged_ms: acknowledged,
-            })
+            Some(Ack { server_id, call: self.times(ack), acknowledged_ms: self.after(ack.at) })
         };
         self.acks.iter().filter_map(ack).collect()
     }

@@ -22,6 +22,7 @@ pub mod escapes;
 pub mod fault;
 pub mod hexadecimal;
 pub mod node;
+mod object;
 pub mod position;
 pub mod server_id;
 pub mod timestamp;

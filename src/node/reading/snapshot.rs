@@ -64,10 +64,7 @@ impl Snapshot {
 /// Adds to a reply which log it is of, and where that begins and ends.
 pub(crate) fn mark(reply: Reply, log_id: Option<LogId>, decided: Id) -> Reply {
     let Some(log_id) = log_id else { return reply };
-    reply
-        .with_header("Log-Id", log_id.to_string())
-        .with_header("Log-Begin", BEGIN.to_string())
-        .with_header("Log-End", decided.to_string())
+    reply.with_header("Log-Id", log_id).with_header("Log-Begin", BEGIN).with_header("Log-End", decided)
 }
 
 /// The reply to a strong read of a node that cannot guarantee one.

@@ -1,4 +1,4 @@
-//! Readers that load a node: `run` beside this file starts the nodes and calls it. It prints JSON.
+//! Readers that load a node, for `benches/compare/run --reading`. It prints JSON.
 //!
 //! ```text
 //! readers fill HOST:PORT MESSAGES             posts messages of 100 bytes in batches
