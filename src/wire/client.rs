@@ -389,11 +389,8 @@ impl Ack {
         let mut object = Object::begin(json).text("server_id", &self.server_id);
         object = object.number("ms", milliseconds(self.acknowledged_ms.0));
         if let Some(CallTimes { sent_ms, received_ms, durable_ms, delay_ms, attempts }) = self.call {
-            let stages = [("received_ms", received_ms), ("durable_ms", durable_ms), ("delay_ms", delay_ms)];
-            object = object.millis("sent_ms", sent_ms);
-            for (stage, time) in stages {
-                object = time.into_iter().fold(object, |object, time| object.millis(stage, time));
-            }
+            object = object.millis("sent_ms", sent_ms).millis("received_ms", received_ms);
+            object = object.millis("durable_ms", durable_ms).millis("delay_ms", delay_ms);
             object = object.number("attempts", attempts.into());
         }
         object.millis("acknowledged_ms", self.acknowledged_ms).end();
@@ -438,8 +435,10 @@ impl Committed {
         };
         object = object.number("replicated_to", self.replicated_to as u64).number("w", self.w as u64);
         object = object.timestamp("timestamp", self.timestamp).number("ms", self.ms);
-        object = self.stored_ms.into_iter().fold(object, |object, stored| object.millis("stored_ms", stored));
-        object = self.slowest.iter().fold(object, |object, slowest| object.text("slowest", slowest));
+        object = object.millis("stored_ms", self.stored_ms);
+        if let Some(slowest) = &self.slowest {
+            object = object.text("slowest", slowest);
+        }
         let list = object.key("acks");
         list.push(b'[');
         for (place, ack) in self.acks.iter().enumerate() {

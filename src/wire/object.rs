@@ -47,8 +47,9 @@ impl Object<'_> {
         self
     }
 
-    /// With as many decimals as it needs, but at least one.
-    pub(super) fn millis(mut self, key: &'static str, Millis(span): Millis) -> Self {
+    /// Nothing if there is no such time. Otherwise with as many decimals as it needs, but at least one.
+    pub(super) fn millis(mut self, key: &'static str, time: impl Into<Option<Millis>>) -> Self {
+        let Some(Millis(span)) = time.into() else { return self };
         let json = self.key(key);
         let (ms, us) = (span.as_millis() as u64, span.subsec_micros() % 1_000);
         write_value(json, &ms);
