@@ -68,6 +68,25 @@ impl EpochHistory {
         self.entries.iter().filter(|entry| entry.epoch > epoch).map(|entry| entry.start).min()
     }
 
+    /// The latest epoch of which a log that ends at `last` holds everything that it began with: the log is *grounded* in
+    /// it. A node that has only entered a later epoch may still lack what was acknowledged before that.
+    #[must_use]
+    pub fn grounded(&self, last: Id) -> Epoch {
+        let begun = self.entries.iter().rev().find(|entry| entry.start <= last.next());
+        begun.map_or(Epoch::NONE, |entry| entry.epoch)
+    }
+
+    /// The first id from which on this table and another one may stand for different entries: the lowest beginning of an
+    /// epoch that only one of them has. `None` if they have the same epochs, each with the same master.
+    ///
+    /// Numbers alone do not tell: two masters that do not know of each other give the same ones.
+    #[must_use]
+    pub fn fork(&self, other: &EpochHistory) -> Option<Id> {
+        let lacks = |table: &EpochHistory, entry: &EpochEntry| table.master_of(entry.epoch) != Some(entry.master);
+        let own = self.entries.iter().filter(|entry| lacks(other, entry));
+        own.chain(other.entries.iter().filter(|entry| lacks(self, entry))).map(|entry| entry.start).min()
+    }
+
     /// The table, oldest first.
     #[must_use]
     pub fn entries(&self) -> &[EpochEntry] {
@@ -103,6 +122,27 @@ mod tests {
     fn an_epoch_that_begins_earlier_overtakes_more() {
         let history = history(&[(1, 1), (2, 10), (3, 7)]).unwrap();
         assert_eq!(history.overtaken_from(Epoch::new(1)), Some(Id::new(7)));
+    }
+
+    #[test]
+    fn a_log_is_grounded_in_the_latest_epoch_whose_beginning_it_holds() {
+        let history = history(&[(1, 1), (2, 10), (4, 20)]).unwrap();
+        for (last, grounded) in [(0, 1), (8, 1), (9, 2), (18, 2), (19, 4), (30, 4)] {
+            assert_eq!(history.grounded(Id::new(last)), Epoch::new(grounded), "a log up to {last}");
+        }
+        assert_eq!(EpochHistory::default().grounded(Id::new(5)), Epoch::NONE);
+    }
+
+    #[test]
+    fn tables_fork_where_an_epoch_of_one_began() {
+        let known = |starts: &[(u64, u64)]| history(starts).unwrap();
+        let common = known(&[(1, 1), (2, 10)]);
+        assert_eq!(common.fork(&common), None);
+        assert_eq!(common.fork(&known(&[(1, 1)])), Some(Id::new(10)));
+        assert_eq!(known(&[(1, 1)]).fork(&common), Some(Id::new(10)));
+        let mut others = common.clone();
+        others.begin(Epoch::new(3), Id::new(14), Incarnation::new(7));
+        assert_eq!(known(&[(1, 1), (2, 10), (3, 12)]).fork(&others), Some(Id::new(12)), "another master's epoch 3");
     }
 
     #[test]

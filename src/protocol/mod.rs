@@ -22,6 +22,8 @@
 //! | `follower/ready` | the events and effects of a follower |
 //! | `follower/reads`, `follower/released` | readers that wait for the master; the end of the artificial delay |
 //! | `call` | what travels between the two |
+//! | `roster` | who may vote on a log, and what a vote needs |
+//! | `candidacy` | what a node may begin with that wants to lead |
 //! | `entry`, `names`, `history`, `concern`, `time`, `watermark` | what they are made of |
 //! | `fingerprint` | how two logs are compared |
 //!
@@ -54,7 +56,8 @@
 //!
 //! # Caveats
 //!
-//! - The master is one fixed node. While it is down nothing can be written; reads go on.
+//! - The master is one fixed node. While it is down nothing can be written; reads go on. No node acts on `roster` and
+//!   `candidacy` yet: they are the rules by which another node may take its place.
 //! - A definite refusal holds as long as the master's disk lives.
 //! - With a write concern below *all*, a secondary that has nothing pending shows a consistent prefix, which is not
 //!   necessarily the latest one.
@@ -65,6 +68,7 @@
 //! Viewstamped Replication Revisited (Liskov and Cowling, 2012).
 
 mod call;
+mod candidacy;
 mod concern;
 mod entry;
 mod fingerprint;
@@ -72,10 +76,12 @@ pub mod follower;
 mod history;
 mod leader;
 mod names;
+mod roster;
 mod time;
 mod watermark;
 
 pub use call::{Acknowledgement, Call, EpochStart, Refusal};
+pub use candidacy::{Beginning, Promise, Standing, standing};
 pub use concern::WriteConcern;
 pub use entry::{Entry, EntryRef, Slot, SlotRef};
 pub use fingerprint::Fingerprint;
@@ -89,5 +95,6 @@ pub use leader::{
     News, Outcome, Post, Purpose, Ready, Rejection, ReplicationState, Reply, Round, Shortfall, Ticket, Timing,
 };
 pub use names::{CopyId, Epoch, Id, Incarnation, LogId, MemberId};
+pub use roster::{Roster, RosterChange, RosterNumber, Voters};
 pub use time::Time;
 pub use watermark::Watermark;

@@ -1,0 +1,188 @@
+//! What a candidate may begin with.
+//!
+//! A coordinator or an operator chooses which node tries to lead; the voters decide whether it may write. The candidate
+//! takes an epoch later than all that it knows of, promises it to itself, and asks the other voters. A voter promises an
+//! epoch once, durably before it answers, and takes no call of an earlier one from then on. Its [`Promise`] says what it
+//! holds. When enough voters have promised ([`Roster::is_promise_quorum`]), the candidate's log becomes the *best log*
+//! among theirs, and its epoch begins behind that.
+//!
+//! - **The best log** is grounded in the latest epoch, and of those the longest: a node may have entered a late epoch, or
+//!   hold many entries, and lack what was acknowledged all the same.
+//! - **Refusals** are taken over from voters whose logs are grounded in the same epoch as the best one. A refusal of an
+//!   earlier epoch may have been overtaken by an entry with the same id.
+//! - **Forked.** A candidate that has shown entries where the best log has others does not lead: it was cut off while a
+//!   later epoch began, and an operator has to look at it.
+
+use super::{CopyId, EpochHistory, Id, Roster};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a voter holds when it promises an epoch.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Promise {
+    /// The epochs that it has entered or begun.
+    pub history: EpochHistory,
+    /// The id up to which it holds everything.
+    pub last: Id,
+    /// Its high watermark.
+    pub decided: Id,
+    /// The refused ids that it holds and that are not decided there.
+    pub refused: BTreeSet<Id>,
+    /// The latest roster that it knows.
+    pub roster: Roster,
+}
+
+/// What a candidate may do with the promises that it has.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Standing {
+    /// It has too few.
+    TooFew,
+    /// It is no voter.
+    NoVoter,
+    /// From this id on, its own log differs from the best one, although it has shown more.
+    Forked(Id),
+    /// It may begin its epoch.
+    Leads(Beginning),
+}
+
+/// What an epoch begins with.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Beginning {
+    /// The voter with the best log.
+    pub best: CopyId,
+    /// The end of that log: the epoch begins with the id after it.
+    pub last: Id,
+    /// The ids up to that one which are refused, in the best log or by another voter.
+    pub refused: BTreeSet<Id>,
+    /// The voters, and those before a change that is still under way.
+    pub roster: Roster,
+}
+
+/// What a candidate may do with these promises, its own among them.
+///
+/// # Panics
+/// If its own is missing.
+#[must_use]
+pub fn standing(candidate: CopyId, promises: &BTreeMap<CopyId, Promise>) -> Standing {
+    let own = &promises[&candidate];
+    let roster =
+        promises.values().map(|promise| &promise.roster).max_by_key(|roster| roster.number()).unwrap_or(&own.roster);
+    if !roster.may_lead(candidate) {
+        return Standing::NoVoter;
+    }
+    if !roster.is_promise_quorum(|copy| promises.contains_key(&copy)) {
+        return Standing::TooFew;
+    }
+    let grounded = |promise: &Promise| promise.history.grounded(promise.last);
+    let of_voters = || promises.iter().filter(|(copy, _)| roster.is_voter(**copy));
+    let rank = |(_, promise): &(&CopyId, &Promise)| (grounded(promise), promise.last);
+    let (&best, holder) = of_voters().max_by_key(rank).unwrap_or((&candidate, own));
+    if let Some(fork) = own.history.fork(&holder.history)
+        && fork <= own.decided
+    {
+        return Standing::Forked(fork);
+    }
+    let as_late = of_voters().filter(|(_, promise)| grounded(promise) == grounded(holder));
+    let refused = as_late.flat_map(|(_, promise)| &promise.refused).filter(|id| **id <= holder.last).copied().collect();
+    Standing::Leads(Beginning { best, last: holder.last, refused, roster: roster.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Epoch, EpochEntry, Incarnation, RosterChange, RosterNumber};
+
+    const M: CopyId = CopyId::new(0);
+    const S1: CopyId = CopyId::new(1);
+    const S2: CopyId = CopyId::new(2);
+
+    /// The roster of three nodes in an epoch of this master.
+    fn roster(epoch: u64, master: CopyId) -> Roster {
+        let number = RosterNumber { epoch: Epoch::new(epoch), sequence: 0 };
+        Roster::new(number, master, [M, S1, S2].into_iter().collect())
+    }
+
+    /// A promise of a node that has entered epochs, each with its number, first id and master, and holds a log.
+    fn promise(epochs: &[(u64, u64, CopyId)], last: u64, decided: u64, refused: &[u64]) -> Promise {
+        let entry = |&(epoch, start, master): &(u64, u64, CopyId)| EpochEntry {
+            epoch: Epoch::new(epoch),
+            start: Id::new(start),
+            master: Incarnation::new(100 * epoch + master.bits()),
+        };
+        let (epoch, _, master) = epochs[epochs.len() - 1];
+        Promise {
+            history: EpochHistory::new(epochs.iter().map(entry).collect()).unwrap(),
+            last: Id::new(last),
+            decided: Id::new(decided),
+            refused: refused.iter().copied().map(Id::new).collect(),
+            roster: roster(epoch, master),
+        }
+    }
+
+    fn of<const N: usize>(candidate: CopyId, promises: [(CopyId, Promise); N]) -> Standing {
+        standing(candidate, &promises.into())
+    }
+
+    fn leads(standing: Standing) -> (CopyId, Id, Vec<u64>) {
+        let Standing::Leads(Beginning { best, last, refused, .. }) = standing else { panic!("{standing:?}") };
+        (best, last, refused.into_iter().map(Id::get).collect())
+    }
+
+    #[test]
+    fn two_of_three_are_needed_and_a_lone_master_is_not_enough() {
+        let known = || promise(&[(1, 1, M)], 3, 3, &[]);
+        assert_eq!(of(S1, [(S1, known())]), Standing::TooFew);
+        assert_eq!(of(M, [(M, known())]), Standing::TooFew);
+        assert_eq!(leads(of(S1, [(S1, known()), (S2, known())])), (S1.max(S2), Id::new(3), vec![]));
+    }
+
+    /// 8 is acknowledged on the master and S2. S1 has entered the master's next epoch, and lacks what that began with.
+    #[test]
+    fn who_entered_the_latest_epoch_does_not_have_the_best_log_for_that() {
+        let entered_early = promise(&[(1, 1, M), (2, 9, M)], 3, 3, &[]);
+        let holds_more = promise(&[(1, 1, M)], 8, 7, &[]);
+        assert_eq!(leads(of(S1, [(S1, entered_early), (S2, holds_more)])), (S2, Id::new(8), vec![]));
+    }
+
+    /// S1 led from 5 on. The master, cut off, had taken more that nobody acknowledged.
+    #[test]
+    fn who_holds_the_most_does_not_have_the_best_log_for_that() {
+        let overtaken = promise(&[(1, 1, M)], 9, 4, &[]);
+        let later = promise(&[(1, 1, M), (2, 5, S1)], 6, 6, &[]);
+        assert_eq!(leads(of(S2, [(M, overtaken), (S2, later)])), (S2, Id::new(6), vec![]));
+    }
+
+    /// S1 led from id 1 on, with S2. The isolated master refused its own id 1 meanwhile.
+    #[test]
+    fn a_refusal_of_an_overtaken_epoch_is_not_taken_over() {
+        let overtaken = promise(&[(1, 1, M)], 1, 0, &[1]);
+        let later = promise(&[(1, 1, M), (2, 1, S1)], 1, 0, &[]);
+        assert_eq!(leads(of(S2, [(M, overtaken), (S2, later)])), (S2, Id::new(1), vec![]));
+    }
+
+    #[test]
+    fn a_refusal_that_one_voter_knows_is_kept() {
+        let knows = promise(&[(1, 1, M)], 7, 5, &[6]);
+        let does_not = promise(&[(1, 1, M)], 8, 5, &[]);
+        assert_eq!(leads(of(S1, [(S1, knows), (S2, does_not)])), (S2, Id::new(8), vec![6]));
+    }
+
+    /// The master acknowledged 3 with one copy while it was cut off, and S1 led from 3 on.
+    #[test]
+    fn who_has_shown_what_was_overtaken_does_not_lead() {
+        let cut_off = promise(&[(1, 1, M)], 3, 3, &[]);
+        let later = promise(&[(1, 1, M), (2, 3, S1)], 4, 4, &[]);
+        assert_eq!(of(M, [(M, cut_off), (S1, later.clone())]), Standing::Forked(Id::new(3)));
+        let had_not_shown = promise(&[(1, 1, M)], 3, 2, &[]);
+        assert_eq!(leads(of(M, [(M, had_not_shown), (S1, later)])).0, S1);
+    }
+
+    /// S2 was removed and does not know it.
+    #[test]
+    fn who_was_removed_does_not_lead_once_another_voter_knows_it() {
+        let untold = promise(&[(1, 1, M)], 3, 3, &[]);
+        let removed = untold.roster.changed(RosterChange::Remove(S2)).unwrap().settled();
+        let told = Promise { roster: removed, ..untold.clone() };
+        assert_eq!(of(S2, [(S1, told.clone()), (S2, untold.clone())]), Standing::NoVoter);
+        assert_eq!(leads(of(S1, [(S1, told), (S2, untold)])).0, S1);
+    }
+}

@@ -1,0 +1,419 @@
+//! Who may vote on a log, and what a vote needs.
+//!
+//! The *voters* are the copies of a log that decide together which of them leads. The master of an epoch is one of
+//! them. With `n` voters:
+//!
+//! - A **majority** holds something when the master and half of all voters, rounded down, do.
+//! - A **promise quorum** lets a candidate begin an epoch: one more than half of the voters, rounded down. If the master
+//!   of the last epoch is not among them, half of the voters, rounded up, are enough: so of two voters the secondary
+//!   can go on alone.
+//!
+//! Any two promise quorums for one epoch have a voter in common, which promises only once. Each has a voter in common
+//! with every majority of the epoch before, so a candidate learns of all that was acknowledged with one.
+//!
+//! # Changes
+//!
+//! One voter is added or removed at a time. A [`Roster`] with a change under way needs everything twice: from the voters
+//! after the change and from those before. It may end this state once it is *in effect*: so many voters know of it that
+//! those who do not can begin no epoch among themselves, and what was acknowledged before is where the new quorums find
+//! it. The tests below try every set of voters, of acknowledgements and of knowledge, up to seven voters.
+//!
+//! The rule of two sets of voters at once is that of joint consensus (Ongaro and Ousterhout, 2014), for one voter.
+
+use super::{CopyId, Epoch};
+use std::collections::BTreeSet;
+
+/// A set of voters.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Voters(BTreeSet<CopyId>);
+
+impl FromIterator<CopyId> for Voters {
+    fn from_iter<I: IntoIterator<Item = CopyId>>(copies: I) -> Voters {
+        Voters(copies.into_iter().collect())
+    }
+}
+
+impl Voters {
+    /// How many there are.
+    #[must_use]
+    pub fn number(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether a copy is one of them.
+    #[must_use]
+    pub fn contains(&self, copy: CopyId) -> bool {
+        self.0.contains(&copy)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = CopyId> {
+        self.0.iter().copied()
+    }
+
+    /// How many voters beside the master are a majority together with it.
+    #[must_use]
+    pub fn others_needed(&self) -> usize {
+        self.number() / 2
+    }
+
+    /// Whether a majority holds what the master holds.
+    #[must_use]
+    pub fn is_majority(&self, master: CopyId, holds: impl Fn(CopyId) -> bool) -> bool {
+        self.count(|copy| copy != master && holds(copy)) >= self.others_needed()
+    }
+
+    /// Whether these promises let a candidate begin an epoch, if the epoch before had this master.
+    #[must_use]
+    pub fn is_promise_quorum(&self, last_master: CopyId, promised: impl Fn(CopyId) -> bool) -> bool {
+        let needed = if promised(last_master) { self.others_needed() + 1 } else { self.number().div_ceil(2) };
+        self.count(promised) >= needed
+    }
+
+    fn count(&self, is_counted: impl Fn(CopyId) -> bool) -> usize {
+        self.iter().filter(|&copy| is_counted(copy)).count()
+    }
+}
+
+/// The place of a roster in the order of all rosters of a log.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct RosterNumber {
+    /// The epoch whose master made it.
+    pub epoch: Epoch,
+    /// How many changes that master had made before.
+    pub sequence: u64,
+}
+
+/// One change of the voters.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum RosterChange {
+    /// A copy that holds the log becomes a voter.
+    Add(CopyId),
+    /// A voter leaves.
+    Remove(CopyId),
+}
+
+/// The voters of an epoch and its master, and the voters before a change that is under way.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Roster {
+    number: RosterNumber,
+    master: CopyId,
+    voters: Voters,
+    before: Option<Voters>,
+}
+
+impl Roster {
+    /// A roster without a change under way.
+    #[must_use]
+    pub fn new(number: RosterNumber, master: CopyId, voters: Voters) -> Roster {
+        Roster { number, master, voters, before: None }
+    }
+
+    /// Its place in the order of rosters.
+    #[must_use]
+    pub fn number(&self) -> RosterNumber {
+        self.number
+    }
+
+    /// The copy that leads in the epoch of its number.
+    #[must_use]
+    pub fn master(&self) -> CopyId {
+        self.master
+    }
+
+    /// The voters, those who are being added among them.
+    #[must_use]
+    pub fn voters(&self) -> &Voters {
+        &self.voters
+    }
+
+    /// Whether a change is under way.
+    #[must_use]
+    pub fn is_changing(&self) -> bool {
+        self.before.is_some()
+    }
+
+    /// Whether a majority holds what the master holds, also of the voters before a change that is under way.
+    #[must_use]
+    pub fn is_majority(&self, holds: impl Fn(CopyId) -> bool) -> bool {
+        self.sets().all(|voters| voters.is_majority(self.master, &holds))
+    }
+
+    /// Whether every voter holds something, also of those before a change that is under way.
+    #[must_use]
+    pub fn is_everyone(&self, holds: impl Fn(CopyId) -> bool) -> bool {
+        self.sets().flat_map(Voters::iter).all(holds)
+    }
+
+    /// Whether these promises let a candidate begin the next epoch; see [`Voters::is_promise_quorum`].
+    #[must_use]
+    pub fn is_promise_quorum(&self, promised: impl Fn(CopyId) -> bool) -> bool {
+        self.sets().all(|voters| voters.is_promise_quorum(self.master, &promised))
+    }
+
+    /// Whether a copy may lead: it is a voter, also before a change that is under way.
+    #[must_use]
+    pub fn may_lead(&self, copy: CopyId) -> bool {
+        self.sets().all(|voters| voters.contains(copy))
+    }
+
+    /// Whether a copy is a voter, or was one before a change that is under way.
+    #[must_use]
+    pub fn is_voter(&self, copy: CopyId) -> bool {
+        self.sets().any(|voters| voters.contains(copy))
+    }
+
+    /// The same in an epoch of another master.
+    #[must_use]
+    pub fn led_by(&self, master: CopyId, epoch: Epoch) -> Roster {
+        Roster { number: RosterNumber { epoch, sequence: 0 }, master, ..self.clone() }
+    }
+
+    fn sets(&self) -> impl Iterator<Item = &Voters> {
+        [&self.voters].into_iter().chain(&self.before)
+    }
+
+    /// Begins a change. `None` if another one is under way, if this one changes nothing, or if the master would leave.
+    #[must_use]
+    pub fn changed(&self, change: RosterChange) -> Option<Roster> {
+        let mut voters = self.voters.clone();
+        let is_change = match change {
+            RosterChange::Add(copy) => voters.0.insert(copy),
+            RosterChange::Remove(copy) => copy != self.master && voters.0.remove(&copy),
+        };
+        let number = RosterNumber { sequence: self.number.sequence + 1, ..self.number };
+        let before = Some(self.voters.clone());
+        (is_change && !self.is_changing()).then_some(Roster { number, master: self.master, voters, before })
+    }
+
+    /// Whether a change that is under way may end. `knows` says which voters hold this roster durably, and `holds` which
+    /// of them hold everything that is decided and everything that the epoch began with, refusals included.
+    ///
+    /// - Half of the voters before, rounded down, know of it, without the master and without the voter who leaves. Of two
+    ///   voters, the one who leaves knows of it.
+    /// - Who was added knows of it, and holds the log.
+    /// - Of those who remain, so many others hold the log that no later promise quorum lacks them all.
+    #[must_use]
+    pub fn is_in_effect(&self, knows: impl Fn(CopyId) -> bool, holds: impl Fn(CopyId) -> bool) -> bool {
+        let Some(before) = &self.before else { return true };
+        let master = self.master;
+        let remains = |copy: CopyId| copy != master && self.voters.contains(copy);
+        let knowing = before.count(|copy| remains(copy) && knows(copy));
+        let is_known = match before.number() {
+            2 if self.voters.number() == 1 => before.iter().all(|copy| copy == master || knows(copy)),
+            _ => knowing >= before.others_needed(),
+        };
+        let added_is_ready =
+            self.voters.iter().filter(|copy| !before.contains(*copy)).all(|copy| knows(copy) && holds(copy));
+        let holders_needed = match self.voters.number() < before.number() {
+            true => before.number().saturating_sub(1) / 2,
+            false => 0,
+        };
+        is_known && added_is_ready && self.voters.count(|copy| remains(copy) && holds(copy)) >= holders_needed
+    }
+
+    /// The roster after a change that is in effect.
+    #[must_use]
+    pub fn settled(self) -> Roster {
+        Roster { before: None, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VOTERS_MAX: u64 = 7;
+    const MASTER: u64 = 0;
+
+    /// A set of copies, one bit for each.
+    type Set = u64;
+
+    fn copy(number: u64) -> CopyId {
+        CopyId::new(number)
+    }
+
+    fn has(set: Set) -> impl Fn(CopyId) -> bool {
+        move |copy| set >> copy.bits() & 1 == 1
+    }
+
+    fn voters(set: Set) -> Voters {
+        (0..64).filter(|number| set >> number & 1 == 1).map(copy).collect()
+    }
+
+    fn subsets(of: Set) -> impl Iterator<Item = Set> {
+        (0..=of).filter(move |set| set & !of == 0)
+    }
+
+    fn roster(set: Set) -> Roster {
+        Roster::new(RosterNumber::default(), copy(MASTER), voters(set))
+    }
+
+    /// The sets that are promise quorums of a roster.
+    fn quorums(roster: &Roster, among: Set) -> Vec<Set> {
+        subsets(among).filter(|&set| roster.is_promise_quorum(has(set))).collect()
+    }
+
+    #[test]
+    fn two_promise_quorums_meet_and_each_meets_every_majority() {
+        for number in 1..=VOTERS_MAX {
+            let all = (1 << number) - 1;
+            let roster = roster(all);
+            let quorums = quorums(&roster, all);
+            assert!(quorums.contains(&all), "all of {number}");
+            for &quorum in &quorums {
+                assert!(quorums.iter().all(|other| quorum & other != 0), "{quorum:b} of {number} meets no other");
+                let majorities = subsets(all).filter(|&set| roster.is_majority(has(set)));
+                for majority in majorities {
+                    assert!(quorum & (majority | 1 << MASTER) != 0, "{quorum:b} lacks {majority:b} of {number}");
+                }
+            }
+        }
+    }
+
+    /// The bound for writes with fewer copies than a majority: with `w` copies, the master's included, of `n` voters of
+    /// which the master and `p` others promise.
+    #[test]
+    fn a_write_for_fewer_copies_is_kept_if_enough_others_promise() {
+        for number in 2..=VOTERS_MAX {
+            let others = ((1 << number) - 1) & !(1 << MASTER);
+            for (promising, copies) in (1..number).flat_map(|p| (1..=number).map(move |w| (p, w))) {
+                let meets = |promised: Set, held: Set| promised & held != 0;
+                let of_size = |size: u64| subsets(others).filter(move |set| u64::from(set.count_ones()) == size);
+                let is_kept = of_size(promising).all(|promised| of_size(copies - 1).all(|held| meets(promised, held)));
+                assert_eq!(is_kept, copies + promising > number, "{promising} promises, {copies} copies of {number}");
+            }
+        }
+    }
+
+    /// Rosters that follow each other, each a change of the one before; only the last change may be under way. Each copy
+    /// knows the rosters up to one of them. Those that are in effect are known as settled, which asks for less.
+    struct Chain<'a> {
+        rosters: &'a [Roster],
+        /// For each roster, the sets that are promise quorums of it.
+        quorums: &'a [Vec<Set>],
+        /// For each copy, the place of the newest roster that it knows. The master knows all.
+        known: Vec<usize>,
+    }
+
+    impl Chain<'_> {
+        fn knowing(&self, place: usize) -> Set {
+            (0..).zip(&self.known).filter(|(_, known)| **known >= place).map(|(number, _)| 1 << number).sum()
+        }
+
+        /// Whether each change began when the one before was in effect.
+        fn is_possible(&self) -> bool {
+            let settled = 1..self.rosters.len() - 1;
+            settled.into_iter().all(|place| self.rosters[place].is_in_effect(has(self.knowing(place)), |_| true))
+        }
+
+        /// The sets of copies that are promise quorums by the newest roster that one of them knows.
+        fn quorums(&self) -> Vec<Set> {
+            let knowing: Vec<Set> = (0..=self.rosters.len()).map(|place| self.knowing(place)).collect();
+            let by = |place: usize| {
+                let (knowing, knowing_later) = (knowing[place], knowing[place + 1]);
+                let is_newest = move |set: &Set| set & knowing != 0 && set & knowing_later == 0;
+                self.quorums[place].iter().copied().filter(is_newest)
+            };
+            (0..self.rosters.len()).flat_map(by).collect()
+        }
+    }
+
+    /// All chains of two changes, with all that each copy may know.
+    fn for_each_chain(mut visit: impl FnMut(&Chain<'_>)) {
+        for number in 1..VOTERS_MAX {
+            let first = roster((1 << number) - 1);
+            let changes = |roster: &Roster, newcomer| {
+                let voters: Vec<CopyId> = roster.voters().iter().filter(|voter| *voter != copy(MASTER)).collect();
+                [RosterChange::Add(copy(newcomer))]
+                    .into_iter()
+                    .chain(voters.into_iter().rev().map(RosterChange::Remove))
+            };
+            // The voters beside the master are alike, so the first change adds one, or removes any.
+            for change in changes(&first, number).take(2) {
+                let second = first.changed(change).unwrap();
+                for change in changes(&second.clone().settled(), number + 1) {
+                    let third = second.clone().settled().changed(change).unwrap();
+                    let copies = if third.voters().contains(copy(number + 1)) { number + 2 } else { number + 1 };
+                    let judged = [first.clone(), second.clone().settled(), third.clone()];
+                    let quorums = judged.map(|roster| quorums(&roster, (1 << copies) - 1));
+                    let rosters = [first.clone(), second.clone(), third];
+                    for levels in 0..3_usize.pow(copies as u32 - 1) {
+                        let others = (0..copies as u32 - 1).map(|place| levels / 3_usize.pow(place) % 3);
+                        let known = [2].into_iter().chain(others).collect();
+                        let chain = Chain { rosters: &rosters, quorums: &quorums, known };
+                        if chain.is_possible() {
+                            visit(&chain);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn over_two_changes_any_two_promise_quorums_meet() {
+        let mut chains = 0;
+        for_each_chain(|chain| {
+            chains += 1;
+            let quorums = chain.quorums();
+            for (place, one) in quorums.iter().enumerate() {
+                let apart = quorums[place..].iter().find(|other| one & **other == 0);
+                assert_eq!(apart, None, "{one:b} where {:?} know {:?}", chain.known, chain.rosters);
+            }
+        });
+        assert!(chains > 1_000, "{chains} chains");
+    }
+
+    /// After a change is in effect, no promise quorum lacks all copies of what was decided before: those of the master, and
+    /// of as many others as the rule asks for. With one fewer some quorum does, so the rule asks for no more than it has to.
+    #[test]
+    fn what_was_decided_before_a_change_is_found_after_it() {
+        for number in 2..=VOTERS_MAX {
+            let all: Set = (1 << number) - 1;
+            let leaver = number - 1;
+            for change in [RosterChange::Remove(copy(leaver)), RosterChange::Add(copy(number))] {
+                let changing = roster(all).changed(change).unwrap();
+                let everyone = all | 1 << number;
+                let quorums = quorums(&changing.clone().settled(), everyone);
+                for holders in subsets(everyone & !(1 << MASTER)) {
+                    let is_in_effect = changing.is_in_effect(|_| true, has(holders));
+                    // Before the change, what is decided is held by a majority.
+                    let was_decided = roster(all).is_majority(has(holders));
+                    let is_found = quorums.iter().all(|quorum| quorum & (holders | 1 << MASTER) != 0);
+                    assert!(!(is_in_effect && was_decided) || is_found, "{holders:b} hold it, {change:?} of {number}");
+                }
+            }
+        }
+    }
+
+    /// Who leaves may be the only one who was told, and take that along. Who comes must know that it is a voter.
+    #[test]
+    fn a_change_is_known_to_those_who_stay_and_to_who_comes() {
+        let in_effect = |roster: &Roster, knowing: Set| roster.is_in_effect(has(knowing), |_| true);
+        let removing = roster(0b111).changed(RosterChange::Remove(copy(2))).unwrap();
+        assert!(!in_effect(&removing, 0b101), "only the one who leaves knows");
+        assert!(in_effect(&removing, 0b011));
+        let adding = roster(0b111).changed(RosterChange::Add(copy(3))).unwrap();
+        assert!(!in_effect(&adding, 0b0111), "who is added does not know");
+        assert!(!in_effect(&adding, 0b1001), "only who is added knows");
+        assert!(in_effect(&adding, 0b1011));
+        let last = roster(0b11).changed(RosterChange::Remove(copy(1))).unwrap();
+        assert!(!in_effect(&last, 0b01), "the other of two voters could go on alone");
+        assert!(in_effect(&last, 0b11));
+    }
+
+    #[test]
+    fn one_change_at_a_time_and_the_master_stays() {
+        let three = roster(0b111);
+        for unchanged in [RosterChange::Add(copy(1)), RosterChange::Remove(copy(5)), RosterChange::Remove(copy(MASTER))]
+        {
+            assert_eq!(three.changed(unchanged), None, "{unchanged:?}");
+        }
+        let changing = three.changed(RosterChange::Add(copy(3))).unwrap();
+        assert!(changing.is_changing() && changing.number() > three.number());
+        assert_eq!(changing.changed(RosterChange::Remove(copy(1))), None);
+        assert!(changing.is_voter(copy(3)) && !changing.may_lead(copy(3)));
+        assert!(changing.settled().may_lead(copy(3)));
+    }
+}
