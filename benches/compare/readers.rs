@@ -98,9 +98,6 @@ fn read_all(node: &str) -> io::Result<Value> {
             0 => break,
             read => bytes += read,
         }
-        if buffer.starts_with(b"0\r\n\r\n") {
-            break;
-        }
     }
     let seconds = begun.elapsed().as_secs_f64();
     Ok(json!({ "bytes": bytes, "seconds": seconds, "megabytes_per_second": bytes as f64 / seconds / 1e6 }))

@@ -102,10 +102,9 @@ def watched(system):
 
 def cost(system, options):
     """Microseconds of processor time a write, on all nodes."""
-    held, roots = system.held(), [process.pid for process in system.processes]
-    before = run.cpu_seconds(roots)
-    run.load_once(system, WRITERS, options.seconds)
-    return (run.cpu_seconds(roots) - before) * 1e6 / (system.held() - held)
+    held = system.held()
+    _, seconds, _, _ = run.load_once(system, WRITERS, options.seconds)
+    return seconds * 1e6 / (system.held() - held)
 
 
 def watch(system, options):
@@ -125,14 +124,11 @@ def watch(system, options):
 def memory(system, options):
     """Resident memory while the log grows by single posts."""
     run.say(f"Memory while {WRITERS} writers post {options.writes:,} messages one by one (PSS, MiB: all, each)")
-    begun, first = system.held(), None
-    while (written := system.held() - begun) < options.writes or first is None:
-        roots = [[process.pid] for process in system.processes]
-        run.load_once(system, WRITERS, options.seconds if first is None else 10 * options.seconds)
-        each = [run.memory_mb(root) for root in roots]
-        first = first or (system.held() - begun, each)
-        last = (system.held() - begun, each)
-    for written, each in (first, last):
+    begun, measured = system.held(), []
+    while not measured or measured[-1][0] < options.writes:
+        run.load_once(system, WRITERS, 10 * options.seconds if measured else options.seconds)
+        measured.append((system.held() - begun, [run.memory_mb([process.pid]) for process in system.processes]))
+    for written, each in (measured[0], measured[-1]):
         run.say(f"  after {written:>12,}: {sum(each):.1f} = " + " + ".join(f"{one:.1f}" for one in each))
 
 

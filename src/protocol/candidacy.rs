@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(leads(of(S1, [(S1, entered_early), (S2, holds_more)])), (S2, Id::new(8), vec![]));
     }
 
-    /// S1 led from 5 on. The master, cut off, had taken more that nobody acknowledged.
+    /// S1 led from 5 on. The master, cut off, had taken more that no other node acknowledged.
     #[test]
     fn who_holds_the_most_does_not_have_the_best_log_for_that() {
         let overtaken = promise(&[(1, 1, M)], 9, 4, &[]);
