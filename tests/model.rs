@@ -34,10 +34,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 use world::disk::{Crash, CrashKind, IoResult, Slate};
-use world::master::Posted;
+use world::following::Following;
+use world::leading::Posted;
 use world::planted_bugs::PlantedBug;
 use world::wire::Content;
-use world::{Node, Step, World, due_at_once};
+use world::{MASTER, Node, Step, World, due_at_once};
 
 /// What may still happen in this state.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
@@ -73,7 +74,7 @@ struct State {
 enum Action {
     Take(Step),
     /// A client posts the next write to this master.
-    Post(usize),
+    Post(Node),
     /// The next deadline ends.
     Expire,
     Crash(Node, Crash),
@@ -84,7 +85,7 @@ enum Action {
     Duplicate(u64),
     SecondMaster,
     /// This secondary is registered.
-    Join(usize),
+    Join(Node),
 }
 
 struct Protocol {
@@ -153,19 +154,18 @@ impl State {
     /// Whether no step is left: every node runs, and nothing is under way. Two masters may fence each other.
     fn is_at_an_end(&self) -> bool {
         let world = &self.world;
-        world.masters.len() == 1
-            && world.nodes().into_iter().all(|node| world.runs(node))
-            && self.steps().next().is_none()
+        world.leaders().count() <= 1 && world.nodes().all(|node| world.runs(node)) && self.steps().next().is_none()
     }
 
     /// Whether every client has its answer, and all nodes show the same.
     fn has_ended_well(&self) -> bool {
-        let Some(process) = &self.world.masters[0].process else { return false };
+        let Some(process) = self.world.nodes[MASTER.0].leading() else { return false };
         let decided = process.leader.decided();
-        let is_there = |(member, view): (usize, MemberView)| {
-            let replica = self.world.secondaries[member].process.as_ref();
-            let knows = replica.is_some_and(|replica| replica.decided() == decided);
-            view.state == ReplicationState::InSync && knows && self.world.secondaries[member].answers_alone()
+        let is_there = |(member, view): (Node, MemberView)| {
+            let following = self.world.nodes[member.0].following();
+            let knows_all =
+                |following: &Following| following.follower.decided() == decided && following.answers_alone();
+            view.state == ReplicationState::InSync && following.is_some_and(knows_all)
         };
         !process.leader.is_halted()
             && process.leader.open() == 0
@@ -184,23 +184,20 @@ impl State {
         self.world.steps().into_iter().filter(|step| match *step {
             Step::GiveUp(_) => self.left.losses > 0,
             Step::Read(_) => self.left.questions > 0,
-            Step::TickSecondary(_) => false,
-            Step::Tick(master) => self.is_due(master) && self.world.tick_is_useful(master),
+            Step::Tick(node) => self.is_due(node) && self.world.tick_is_useful(node),
             _ => true,
         })
     }
 
-    fn is_due(&self, master: usize) -> bool {
-        let process = self.world.masters[master].process.as_ref();
+    fn is_due(&self, master: Node) -> bool {
+        let process = self.world.nodes[master.0].leading();
         process.and_then(|process| process.leader.wake_at()).is_some_and(|at| at <= self.world.now)
     }
 
     fn clients(&self, actions: &mut Vec<Action>) {
-        for (index, master) in self.world.masters.iter().enumerate() {
-            let takes_posts = master.process.as_ref().is_some_and(|process| !process.leader.is_halted());
-            if takes_posts && !self.left.posts.is_empty() {
-                actions.push(Action::Post(index));
-            }
+        if !self.left.posts.is_empty() {
+            let takes_posts = self.world.leaders().filter(|(_, process)| !process.leader.is_halted());
+            actions.extend(takes_posts.map(|(node, _)| Action::Post(node)));
         }
         if self.left.deadlines > 0 {
             actions.push(Action::Expire);
@@ -212,15 +209,14 @@ impl State {
         for node in self.world.nodes() {
             if !self.world.runs(node) {
                 actions.push(Action::Start(node, true));
-                if matches!(node, Node::Master(_)) {
+                if self.world.nodes[node.0].leads {
                     actions.push(Action::Start(node, false));
                 }
                 continue;
             }
-            let (crashes, disk_losses) = match node {
-                Node::Master(_) => (left.master_crashes, 0),
-                Node::Secondary(_) => (left.secondary_crashes, left.disk_losses),
-            };
+            let leads = self.world.nodes[node.0].leading().is_some();
+            let (crashes, disk_losses) =
+                if leads { (left.master_crashes, 0) } else { (left.secondary_crashes, left.disk_losses) };
             let may_be = |budget: u8, kind| (crashes > 0 && budget > 0).then_some(kind);
             let kinds = [
                 may_be(1, CrashKind::Killed),
@@ -228,10 +224,8 @@ impl State {
                 may_be(disk_losses, CrashKind::DiskLost),
             ];
             // The disk may hold a part or all of what the master was writing.
-            let written: &[(bool, bool)] = match node {
-                Node::Master(_) => &[(false, false), (true, false), (false, true), (true, true)],
-                Node::Secondary(_) => &[(false, false)],
-            };
+            let written: &[(bool, bool)] =
+                if leads { &[(false, false), (true, false), (false, true), (true, true)] } else { &[(false, false)] };
             for kind in kinds.into_iter().flatten() {
                 actions.extend(written.iter().map(|&(round_is_written, refusals_are_written)| {
                     Action::Crash(node, Crash { kind, round_is_written, refusals_are_written })
@@ -246,10 +240,10 @@ impl State {
                 actions.push(Action::Duplicate(packet.number));
             }
         }
-        if left.joins > 0 && self.world.runs(Node::Master(0)) {
-            actions.extend((0..self.world.secondaries.len()).map(Action::Join));
+        if left.joins > 0 && self.world.runs(MASTER) {
+            actions.extend(self.world.nodes().filter(|&node| node != MASTER).map(Action::Join));
         }
-        if left.second_masters > 0 && self.world.runs(Node::Master(0)) {
+        if left.second_masters > 0 && self.world.runs(MASTER) {
             actions.push(Action::SecondMaster);
         }
     }
@@ -281,9 +275,9 @@ impl State {
                 self.world.pass_time(self.world.now.plus(DEADLINE));
             }
             Action::Crash(node, crash) => {
-                match node {
-                    Node::Master(_) => left.master_crashes -= 1,
-                    Node::Secondary(_) => left.secondary_crashes -= 1,
+                match self.world.nodes[node.0].leading() {
+                    Some(_) => left.master_crashes -= 1,
+                    None => left.secondary_crashes -= 1,
                 }
                 match crash.kind {
                     CrashKind::Killed => {}
@@ -307,7 +301,7 @@ impl State {
             }
             Action::Join(member) => {
                 left.joins -= 1;
-                self.world.join(0, member);
+                self.world.join(MASTER, member);
             }
         }
         self.world.forget_what_has_no_effect();
@@ -319,7 +313,7 @@ impl State {
 /// A cluster that has just started: no node knows another one.
 fn just_started(secondaries: usize, planted: Option<PlantedBug>) -> World<Slate> {
     let mut world = World::new(secondaries, planted, settings(), Slate::of);
-    world.nodes().into_iter().for_each(|node| world.start(node, |_| true));
+    world.nodes().for_each(|node| world.start(node, |_| true));
     world
 }
 
@@ -327,7 +321,7 @@ fn just_started(secondaries: usize, planted: Option<PlantedBug>) -> World<Slate>
 fn in_operation(secondaries: usize, planted: Option<PlantedBug>) -> World<Slate> {
     let mut state = State { world: just_started(secondaries, planted), left: Budget::default() };
     state.settle();
-    state.world.post(0, &post("first", WriteConcern::All, None));
+    state.world.post(MASTER, &post("first", WriteConcern::All, None));
     state.settle();
     assert_eq!(state.world.checker.acknowledged(), 1, "the cluster does not come up");
     state.world
@@ -335,7 +329,7 @@ fn in_operation(secondaries: usize, planted: Option<PlantedBug>) -> World<Slate>
 
 /// Adds a secondary that runs and is not registered.
 fn with_a_newcomer(mut world: World<Slate>) -> World<Slate> {
-    let newcomer = Node::Secondary(world.secondaries.len());
+    let newcomer = Node(world.nodes.len());
     world.add_secondary(Slate::of(newcomer));
     world.start(newcomer, |_| true);
     world

@@ -24,8 +24,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use world::disk::{IoResult, Slate};
-use world::master::{Posted, Process};
-use world::{Node, Step, World, due_at_once};
+use world::leading::{Leading, Posted};
+use world::{MASTER, Node, Step, World, due_at_once};
 
 /// One test per script, so that a failure names the behaviour and one can be run alone.
 macro_rules! scenarios {
@@ -104,7 +104,6 @@ fn every_script_is_played() {
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long a write tagged `[wait]` waits.
 const TIMEOUT: Duration = Duration::from_secs(60);
-const MASTER: Node = Node::Master(0);
 
 /// All waiting work is due at once, except heartbeats: time passes only where a script says so.
 fn settings() -> LeaderSettings {
@@ -177,15 +176,15 @@ enum Command {
 
 /// A secondary as scripts name it, `s1`, by its place in the world.
 #[derive(Clone, Copy)]
-struct Secondary(usize);
+struct Secondary(Node);
 
 impl FromStr for Secondary {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Secondary, String> {
         let number = text.strip_prefix('s').and_then(|digits| digits.parse::<usize>().ok());
-        let place = number.and_then(|number| number.checked_sub(1));
-        place.map(Secondary).ok_or_else(|| format!("{text} is no secondary"))
+        let number = number.filter(|&number| number > 0).ok_or_else(|| format!("{text} is no secondary"))?;
+        Ok(Secondary(Node(number)))
     }
 }
 
@@ -199,7 +198,7 @@ struct Cluster {
     /// What arrives only when a script delivers it.
     delayed: BTreeSet<u64>,
     /// Secondaries that are cut off: nothing to or from them arrives by itself.
-    cut_off: BTreeSet<usize>,
+    cut_off: BTreeSet<Node>,
     /// The ids of each write, first and last, in the order of the checker.
     writes: Vec<(Id, Id)>,
     texts: BTreeMap<Id, Arc<str>>,
@@ -226,7 +225,7 @@ impl Cluster {
     /// A cluster in which every node takes part.
     fn new(secondaries: usize, settings: LeaderSettings) -> Cluster {
         let mut world = World::new(secondaries, None, settings, Slate::of);
-        world.nodes().into_iter().rev().for_each(|node| world.start(node, |_| false));
+        world.nodes().rev().for_each(|node| world.start(node, |_| false));
         let mut cluster = Cluster {
             world,
             seen: Seen::default(),
@@ -266,7 +265,7 @@ impl Cluster {
                 timeout: has("wait").then_some(TIMEOUT),
                 follows: follows.map(Id::new),
             }),
-            Command::Round => self.take(Step::Tick(0)),
+            Command::Round => self.take(Step::Tick(MASTER)),
             Command::Store => self.store(io_result)?,
             Command::StoreRefusals => self.store_refusals(io_result)?,
             Command::Deliver(names) => self.each(names, Cluster::deliver)?,
@@ -287,9 +286,9 @@ impl Cluster {
             Command::RestartMaster { keep, decided } => self.restart_master(keep.map(Id::new), decided.map(Id::new)),
             Command::NewLog => self.new_log(),
             Command::Join { secondary, copy_of } => self.join(secondary.0, *copy_of),
-            Command::Remove(Secondary(place)) => self.world.notify_removal(0, *place),
-            Command::Leave(Secondary(place)) => self.world.leave(0, *place),
-            Command::Stop => self.world.stop(0, HEARTBEAT),
+            Command::Remove(Secondary(place)) => self.world.notify_removal(MASTER, *place),
+            Command::Leave(Secondary(place)) => self.world.leave(MASTER, *place),
+            Command::Stop => self.world.stop(MASTER, HEARTBEAT),
             Command::Foreign(Secondary(place), message) => {
                 self.world.receive_foreign(*place, message.as_str().into());
             }
@@ -299,27 +298,24 @@ impl Cluster {
         Ok(())
     }
 
-    fn process(&self) -> &Process {
-        self.world.masters[0].process.as_ref().expect("the master runs")
+    fn process(&self) -> &Leading {
+        self.world.nodes[MASTER.0].leading().expect("the master runs")
     }
 
     fn leader(&self) -> &Leader {
         &self.process().leader
     }
 
-    fn replica(&self, place: usize) -> &Follower {
-        self.world.secondaries[place].process.as_ref().expect("every secondary runs")
+    fn replica(&self, node: Node) -> &Follower {
+        &self.world.nodes[node.0].following().expect("every secondary runs").follower
     }
 
     fn disk(&self, node: Node) -> &Slate {
-        match node {
-            Node::Master(place) => &self.world.masters[place].disk,
-            Node::Secondary(place) => &self.world.secondaries[place].disk,
-        }
+        &self.world.nodes[node.0].disk
     }
 
-    fn state(&self, place: usize) -> Option<ReplicationState> {
-        self.process().members().find(|(member, _)| *member == place).map(|(_, view)| view.state)
+    fn state(&self, node: Node) -> Option<ReplicationState> {
+        self.process().members().find(|(member, _)| *member == node).map(|(_, view)| view.state)
     }
 
     /// Prints a detail, which only matters to a script.

@@ -26,7 +26,7 @@ use world::planted_bugs::PlantedBug;
 const REGRESSIONS: &[u64] = &[];
 
 /// A seed that once caught [`PlantedBug::EnteredBeforeDropped`].
-const ENTERED_BEFORE_DROPPED_SHOWS: u64 = 6_656;
+const ENTERED_BEFORE_DROPPED_SHOWS: u64 = 9_722;
 
 /// Lines of the trace that a failure prints.
 const TRACE_LINES: usize = 120;

@@ -1,12 +1,12 @@
 //! The commands that let something happen.
 
 use super::forged::forged_call;
-use super::printing::{list_with, range, visible};
-use super::{Cluster, HEARTBEAT, MASTER, Secondary};
+use super::printing::{list_with, name_of, range, visible};
+use super::{Cluster, HEARTBEAT, Secondary};
 use crate::world::disk::{Crash, CrashKind, IoResult, SimulatedDisk, Slate};
-use crate::world::master::Posted;
+use crate::world::leading::Posted;
 use crate::world::wire::{Content, Packet};
-use crate::world::{Node, Step};
+use crate::world::{MASTER, Node, Step};
 use replicated_log::protocol::{Call, Id, Incarnation, Rejection, ReplicationState, Watermark};
 use std::error::Error;
 use std::time::Duration;
@@ -28,7 +28,7 @@ impl Cluster {
         };
         let (newest, known) = (leader.newest(), posted.key.as_ref().and_then(|key| leader.keyed(key)));
         let overtaken = posted.follows.filter(|&id| id != newest).map(|_| Rejection::Overtaken(newest));
-        self.world.post(0, &posted);
+        self.world.post(MASTER, &posted);
         let last = self.leader().last();
         let ids = known.unwrap_or((before.next(), last));
         self.writes.push(ids);
@@ -48,7 +48,7 @@ impl Cluster {
         if !self.process().has_copies_to_store() {
             return Err("nothing is being stored".to_owned());
         }
-        self.world.take(Step::Store(0), io_result);
+        self.world.take(Step::Store(MASTER), io_result);
         match io_result {
             IoResult::Good => self.note(format!("master holds up to {}", self.leader().durable())),
             IoResult::NoRoom => self.note("master has no room for messages: refusals go to the disk in their place"),
@@ -62,7 +62,7 @@ impl Cluster {
         if !self.process().has_refusals_to_store() {
             return Err("no refusal is being stored".to_owned());
         }
-        self.world.take(Step::StoreRefusals(0), io_result);
+        self.world.take(Step::StoreRefusals(MASTER), io_result);
         self.observe();
         Ok(())
     }
@@ -75,57 +75,57 @@ impl Cluster {
 
     /// Makes a secondary unreachable: a heartbeat, or a call that brings it up to date, gets no answer. From now on
     /// nothing to it or from it arrives by itself.
-    pub(super) fn unreachable(&mut self, place: usize) {
-        self.cut_off.insert(place);
-        if self.question(place).is_none() && self.state(place) == Some(ReplicationState::InSync) {
+    pub(super) fn unreachable(&mut self, node: Node) {
+        self.cut_off.insert(node);
+        if self.question(node).is_none() && self.state(node) == Some(ReplicationState::InSync) {
             self.pass(HEARTBEAT);
         }
-        let waited_for = |packet: &&Packet| packet.member == place && packet.is_awaited();
+        let waited_for = |packet: &&Packet| packet.member == node && packet.is_awaited();
         let call = self.world.wire.iter().find(waited_for).map(|packet| packet.number);
-        if let Some(number) = self.question(place).or(call) {
+        if let Some(number) = self.question(node).or(call) {
             self.take(Step::GiveUp(number));
         }
     }
 
     /// The question for the state of a secondary, or its answer, which is on the wire.
-    fn question(&self, place: usize) -> Option<u64> {
+    fn question(&self, node: Node) -> Option<u64> {
         let is_question =
-            |packet: &&Packet| packet.member == place && matches!(packet.content, Content::Probe | Content::Status(_));
+            |packet: &&Packet| packet.member == node && matches!(packet.content, Content::Probe | Content::Status(_));
         self.world.wire.iter().find(is_question).map(|packet| packet.number)
     }
 
     /// The master asks a secondary for its state, and gets the answer.
-    pub(super) fn report(&mut self, place: usize) -> Result<(), String> {
-        self.cut_off.remove(&place);
-        if self.question(place).is_none() {
-            self.take(Step::Announce(0, place));
-            self.take(Step::Tick(0));
+    pub(super) fn report(&mut self, node: Node) -> Result<(), String> {
+        self.cut_off.remove(&node);
+        if self.question(node).is_none() {
+            self.take(Step::Announce(MASTER, node));
+            self.take(Step::Tick(MASTER));
         }
-        if self.question(place).is_none() {
+        if self.question(node).is_none() {
             self.pass(HEARTBEAT);
         }
         for _ in 0..2 {
-            let number = self.question(place).ok_or("the master does not ask this secondary")?;
+            let number = self.question(node).ok_or("the master does not ask this secondary")?;
             self.deliver(number);
         }
         Ok(())
     }
 
     /// Makes a secondary reachable again: it announces itself, reports, and gets what it lacks, until it is in sync.
-    pub(super) fn rejoin(&mut self, place: usize) {
-        self.cut_off.remove(&place);
+    pub(super) fn rejoin(&mut self, node: Node) {
+        self.cut_off.remove(&node);
         self.briefly(|cluster| {
-            cluster.take(Step::Announce(0, place));
+            cluster.take(Step::Announce(MASTER, node));
             for _ in 0..TURNS_MAX {
-                if cluster.state(place) == Some(ReplicationState::InSync) {
+                if cluster.state(node) == Some(ReplicationState::InSync) {
                     return;
                 }
-                match cluster.next_arrival(|packet| packet.member == place) {
+                match cluster.next_arrival(|packet| packet.member == node) {
                     Some(number) => cluster.deliver(number),
-                    None => cluster.take(Step::Tick(0)),
+                    None => cluster.take(Step::Tick(MASTER)),
                 }
             }
-            panic!("s{} does not come back", place + 1);
+            panic!("{} does not come back", name_of(node));
         });
     }
 
@@ -138,11 +138,11 @@ impl Cluster {
                 if let Some(number) = cluster.next_arrival(|_| true) {
                     cluster.deliver(number);
                 } else if process.has_copies_to_store() {
-                    cluster.take(Step::Store(0));
+                    cluster.take(Step::Store(MASTER));
                 } else if process.has_refusals_to_store() {
-                    cluster.take(Step::StoreRefusals(0));
-                } else if is_due && cluster.world.tick_is_useful(0) {
-                    cluster.take(Step::Tick(0));
+                    cluster.take(Step::StoreRefusals(MASTER));
+                } else if is_due && cluster.world.tick_is_useful(MASTER) {
+                    cluster.take(Step::Tick(MASTER));
                 } else {
                     return;
                 }
@@ -151,20 +151,19 @@ impl Cluster {
         });
     }
 
-    pub(super) fn ask(&mut self, place: usize) {
-        self.world.take(Step::Read(place), IoResult::Good);
-        let is_answer = |packet: &&Packet| packet.member == place && matches!(packet.content, Content::Answer(_));
+    pub(super) fn ask(&mut self, node: Node) {
+        self.world.take(Step::Read(node), IoResult::Good);
+        let is_answer = |packet: &&Packet| packet.member == node && matches!(packet.content, Content::Answer(_));
         if let Some(number) = self.world.wire.iter().find(is_answer).map(|packet| packet.number) {
             self.world.take(Step::Deliver(number), IoResult::Good);
         }
-        self.note(format!("s{} learns: decided {}", place + 1, self.replica(place).decided()));
+        self.note(format!("{} learns: decided {}", name_of(node), self.replica(node).decided()));
     }
 
-    pub(super) fn restart(&mut self, place: usize, with_disk: bool) {
-        let node = Node::Secondary(place);
+    pub(super) fn restart(&mut self, node: Node, with_disk: bool) {
         self.world.crash(node, Crash::of(if with_disk { CrashKind::Killed } else { CrashKind::DiskLost }));
         self.world.start(node, |_| false);
-        self.note(format!("s{} holds up to {}", place + 1, self.replica(place).last()));
+        self.note(format!("{} holds up to {}", name_of(node), self.replica(node).last()));
     }
 
     pub(super) fn restart_master(&mut self, keep: Option<Id>, decided: Option<Id>) {
@@ -173,6 +172,7 @@ impl Cluster {
         if let Some(keep) = keep {
             self.disk(MASTER).store().drop_from(keep.next()).unwrap();
             self.world.checker.disk_lost(MASTER);
+            self.world.checker.meets_another_log();
         }
         if let Some(decided) = decided {
             let visible = visible(self.disk(MASTER), decided).len() as u64;
@@ -189,20 +189,20 @@ impl Cluster {
         self.note(format!("log {} begins", self.leader().log_id()));
     }
 
-    pub(super) fn join(&mut self, place: usize, copy_of: Option<Secondary>) {
-        if place == self.world.secondaries.len() {
-            let other = copy_of.map(|Secondary(other)| self.disk(Node::Secondary(other)).clone());
-            self.world.add_secondary(other.unwrap_or_else(|| Slate::of(Node::Secondary(place))));
-            self.world.start(Node::Secondary(place), |_| false);
+    pub(super) fn join(&mut self, node: Node, copy_of: Option<Secondary>) {
+        if node.0 == self.world.nodes.len() {
+            let other = copy_of.map(|Secondary(other)| self.disk(other).clone());
+            self.world.add_secondary(other.unwrap_or_else(|| Slate::of(node)));
+            self.world.start(node, |_| false);
         }
-        self.world.join(0, place);
+        self.world.join(MASTER, node);
     }
 
     /// Gives a secondary a call that its master has not sent: an empty call, with the named parts changed.
-    pub(super) fn forge(&mut self, place: usize, parts: &[(String, String)]) -> Result<(), Box<dyn Error>> {
+    pub(super) fn forge(&mut self, node: Node, parts: &[(String, String)]) -> Result<(), Box<dyn Error>> {
         let call = forged_call(self.leader(), parts)?;
-        let to = self.replica(place).status().incarnation;
-        self.call(place, to, &call);
+        let to = self.replica(node).status().incarnation;
+        self.call(node, to, &call);
         Ok(())
     }
 }
@@ -280,7 +280,7 @@ impl Cluster {
     }
 
     /// Delivers a call for whose answer no thread waits.
-    fn call(&mut self, member: usize, to: Incarnation, call: &Call) {
+    fn call(&mut self, member: Node, to: Incarnation, call: &Call) {
         let before = self.replica(member).status();
         let answer = self.world.call(member, to, call);
         self.tell_answer(member, &before, call, &answer);

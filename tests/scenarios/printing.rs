@@ -1,10 +1,10 @@
 //! The output of a scenario: what has changed since the last step, as the nodes themselves report it.
 
-use super::{Cluster, MASTER};
+use super::Cluster;
 use crate::world::checker::Answer;
 use crate::world::disk::{EVERYTHING, SimulatedDisk, Slate};
 use crate::world::wire::{Complaint, Content, Packet};
-use crate::world::{Node, Step};
+use crate::world::{MASTER, Node, Step};
 use replicated_log::protocol::{
     Acknowledgement, Call, CallFailure, Id, MemberId, News, Rejection, ReplicaStatus, ReplicationState, Slot,
 };
@@ -32,7 +32,7 @@ impl Cluster {
         self.seen.refusing = refusing;
         self.observe_answers();
         if self.is_noted && self.process().has_watermark_to_note() {
-            self.take(Step::Note(0));
+            self.take(Step::Note(MASTER));
         }
     }
 
@@ -48,10 +48,7 @@ impl Cluster {
 
     /// The id up to which a node shows what is committed.
     fn decided(&self, node: Node) -> Id {
-        match node {
-            Node::Master(_) => self.leader().shown().decided,
-            Node::Secondary(place) => self.replica(place).decided(),
-        }
+        if node == MASTER { self.leader().shown().decided } else { self.replica(node).decided() }
     }
 
     fn observe_calls(&mut self) {
@@ -62,11 +59,11 @@ impl Cluster {
                 Content::Call { call, .. } => {
                     self.calls += 1;
                     let name = format!("c{}", self.calls);
-                    self.note(format!("{name} to s{}: {}", member + 1, describe(&call)));
+                    self.note(format!("{name} to {}: {}", name_of(member), describe(&call)));
                     self.names.insert(number, name);
                 }
                 Content::Probe => {
-                    self.note(format!("master asks s{} what it holds", member + 1));
+                    self.note(format!("master asks {} what it holds", name_of(member)));
                     self.names.insert(number, "question".to_owned());
                 }
                 _ => {}
@@ -77,7 +74,7 @@ impl Cluster {
     /// Prints the reports of the leader.
     fn observe_news(&mut self) {
         for (place, news) in std::mem::take(&mut self.world.journal.news) {
-            let name = place.map_or_else(String::new, |place| format!("s{}", place + 1));
+            let name = place.map_or_else(String::new, name_of);
             let line = match news {
                 News::Settled(outcome, writes) => {
                     self.note(format!("settled as {outcome:?}: {}", list(writes.into_iter().map(range))));
@@ -138,11 +135,11 @@ impl Cluster {
         let tail = if tail.is_empty() { tail } else { format!(" | not durable {tail}") };
         let contents_of = contents(self.disk(MASTER), shown);
         self.news(format!("master: last {last}, durable {durable}, decided {decided}{only}{contents_of}{tail}"));
-        for place in 0..self.world.secondaries.len() {
-            let (store, decided) = (self.disk(Node::Secondary(place)), self.replica(place).decided());
-            let state = self.state(place).map_or("removed", state);
+        for node in self.world.nodes().filter(|&node| node != MASTER) {
+            let (store, decided) = (self.disk(node), self.replica(node).decided());
+            let state = self.state(node).map_or("removed", state);
             let (durable, contents_of) = (store.store().last(), contents(store, decided));
-            self.news(format!("s{} {state}: durable {durable}, decided {decided}{contents_of}", place + 1));
+            self.news(format!("{} {state}: durable {durable}, decided {decided}{contents_of}", name_of(node)));
         }
     }
 
@@ -150,7 +147,7 @@ impl Cluster {
         match rejection {
             Rejection::Shortfall(shortfall) => {
                 let place = |missing: &MemberId| self.process().members().find(|(_, view)| view.member == *missing);
-                let missing = shortfall.missing.iter().filter_map(place).map(|(place, _)| format!("s{}", place + 1));
+                let missing = shortfall.missing.iter().filter_map(place).map(|(place, _)| name_of(place));
                 let (available, wanted) = (shortfall.available, shortfall.wanted);
                 format!("{available} of {wanted} nodes take part, without {}", list(missing))
             }
@@ -164,12 +161,12 @@ impl Cluster {
 
     pub(super) fn tell_answer(
         &mut self,
-        member: usize,
+        member: Node,
         before: &ReplicaStatus,
         call: &Call,
         answer: &Result<Acknowledgement, Complaint>,
     ) {
-        let name = format!("s{}", member + 1);
+        let name = name_of(member);
         match answer {
             Ok(Acknowledgement { durable, decided, .. }) => {
                 let overtaken = call.epoch_start.map(|epoch_start| epoch_start.overtaken_from);
@@ -187,9 +184,9 @@ impl Cluster {
     }
 
     /// Prints an acknowledgement that brings the master no news.
-    pub(super) fn tell_acknowledgement(&mut self, place: usize, acknowledgement: &Acknowledgement) {
+    pub(super) fn tell_acknowledgement(&mut self, node: Node, acknowledgement: &Acknowledgement) {
         if !self.world.journal.news.iter().any(|(_, news)| matches!(news, News::Matched { .. })) {
-            self.note(format!("s{} acknowledged up to {}, which is no news", place + 1, acknowledgement.durable));
+            self.note(format!("{} acknowledged up to {}, which is no news", name_of(node), acknowledgement.durable));
         }
     }
 }
@@ -234,11 +231,9 @@ fn name(slot: &Slot) -> String {
     }
 }
 
-fn name_of(node: Node) -> String {
-    match node {
-        Node::Master(_) => "master".to_owned(),
-        Node::Secondary(place) => format!("s{}", place + 1),
-    }
+/// A node as scripts name it.
+pub(super) fn name_of(node: Node) -> String {
+    if node == MASTER { "master".to_owned() } else { format!("s{}", node.0) }
 }
 
 /// `3`, or `3-5` for a write of several messages.

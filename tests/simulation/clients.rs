@@ -2,9 +2,10 @@
 
 use super::{MILLISECOND, Micros, Plan, SECOND, Simulation, is_definite};
 use crate::random::Random;
+use crate::world::MASTER;
 use crate::world::checker::{Answer, Checker};
 use crate::world::disk::SimulatedDisk;
-use crate::world::master::Posted;
+use crate::world::leading::Posted;
 use replicated_log::protocol::WriteConcern;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -94,7 +95,7 @@ impl<P: SimulatedDisk> Simulation<P> {
         let Some((_, post)) = self.clients.posts.pop_first() else { return };
         self.say(&format!("post {:?} w={} {:?}", post.texts, post.concern, post.timeout));
         self.clients.waiting.insert(self.world.checker.writes.len(), post.clone());
-        self.world.post(0, &post);
+        self.world.post(MASTER, &post);
         self.hear_answers();
     }
 }

@@ -2,9 +2,9 @@
 
 use super::{MILLISECOND, Micros, Plan, SECOND, Simulation};
 use crate::random::Random;
-use crate::world::Node;
 use crate::world::disk::{Crash, CrashKind, IoResult, SimulatedDisk};
 use crate::world::wire::Content;
+use crate::world::{MASTER, Node};
 use std::collections::BTreeMap;
 
 /// A fault, or its end.
@@ -18,7 +18,7 @@ enum Event {
     Start(Node),
     /// Packets in one direction of a link are lost from now on.
     Cut {
-        member: usize,
+        member: Node,
         inward: bool,
         lasts: Micros,
     },
@@ -30,17 +30,17 @@ enum Event {
     Duplicate(u64),
     /// The master removes a secondary that goes on running, and registers it again later.
     Remove {
-        member: usize,
+        member: Node,
         lasts: Micros,
     },
-    Leave(usize),
-    Register(usize),
+    Leave(Node),
+    Register(Node),
 }
 
 /// A secondary ends in the middle of a call, after so many writes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trap {
-    member: usize,
+    member: Node,
     /// Whether the call must start an epoch: such a call brings the most writes.
     opens: bool,
     writes: usize,
@@ -52,7 +52,7 @@ pub(crate) struct Faults {
     events: BTreeMap<(Micros, u64), Event>,
     events_numbered: u64,
     /// Until when a link is cut, by member and direction.
-    cut: BTreeMap<(usize, bool), Micros>,
+    cut: BTreeMap<(Node, bool), Micros>,
     slow: BTreeMap<Node, Micros>,
     full: BTreeMap<Node, Micros>,
     failing: BTreeMap<Node, bool>,
@@ -79,7 +79,7 @@ impl Faults {
         self.events.first_key_value().map(|(&(at, _), _)| at)
     }
 
-    pub(crate) fn is_cut(&self, member: usize, inward: bool, now: Micros) -> bool {
+    pub(crate) fn is_cut(&self, member: Node, inward: bool, now: Micros) -> bool {
         self.cut.get(&(member, inward)).is_some_and(|&until| now < until)
     }
 
@@ -97,7 +97,7 @@ impl Faults {
     }
 
     /// Ends all faults. Returns the secondaries that were about to leave.
-    pub(crate) fn end(&mut self) -> Vec<usize> {
+    pub(crate) fn end(&mut self) -> Vec<Node> {
         let ended = std::mem::take(self);
         self.events_numbered = ended.events_numbered;
         let leaves = |event| if let Event::Leave(member) = event { Some(member) } else { None };
@@ -106,14 +106,11 @@ impl Faults {
 }
 
 fn draw_node(plan: &Plan, random: &mut Random) -> Node {
-    match random.below(plan.secondaries as u64 + 1) as usize {
-        0 => Node::Master(0),
-        secondary => Node::Secondary(secondary - 1),
-    }
+    Node(random.below(plan.secondaries as u64 + 1) as usize)
 }
 
 fn draw_crash(node: Option<Node>, random: &mut Random) -> Crash {
-    let may_lose_disk = matches!(node, Some(Node::Secondary(_)));
+    let may_lose_disk = node.is_some_and(|node| node != MASTER);
     let kind = match random.below(10) {
         0..=4 => CrashKind::Killed,
         5 | 6 if may_lose_disk => CrashKind::DiskLost,
@@ -123,7 +120,7 @@ fn draw_crash(node: Option<Node>, random: &mut Random) -> Crash {
 }
 
 fn draw_event(plan: &Plan, random: &mut Random) -> Event {
-    let member = random.below(plan.secondaries.max(1) as u64) as usize;
+    let member = Node(1 + random.below(plan.secondaries.max(1) as u64) as usize);
     let lasts = MILLISECOND * (1 + random.below(3_000));
     let node = draw_node(plan, random);
     // Some clusters have only crashes and duplicated packets.
@@ -154,7 +151,7 @@ impl<P: SimulatedDisk> Simulation<P> {
         match event {
             Event::Crash(node, crash) => self.crash_for_a_while(node, crash),
             Event::CrashAll(crash) => {
-                self.world.nodes().into_iter().for_each(|node| self.crash_for_a_while(node, crash));
+                self.world.nodes().for_each(|node| self.crash_for_a_while(node, crash));
             }
             Event::CrashInTheMiddle(trap) => self.faults.traps.push(trap),
             Event::Start(node) => self.start_or_restart(node),
@@ -173,16 +170,16 @@ impl<P: SimulatedDisk> Simulation<P> {
                 self.faults.add(now + after, Event::Start(node));
             }
             Event::Remove { member, lasts } => {
-                self.world.notify_removal(0, member);
+                self.world.notify_removal(MASTER, member);
                 let leaves = now + self.random.below(SECOND);
                 self.faults.add(leaves, Event::Leave(member));
                 self.faults.add(leaves + lasts, Event::Register(member));
             }
             Event::Leave(member) => {
-                self.world.leave(0, member);
+                self.world.leave(MASTER, member);
                 self.hear_answers();
             }
-            Event::Register(member) => self.world.join(0, member),
+            Event::Register(member) => self.world.join(MASTER, member),
             Event::Duplicate(draw) => {
                 let calls = self.world.wire.iter().filter(|packet| matches!(packet.content, Content::Call { .. }));
                 let calls: Vec<u64> = calls.map(|packet| packet.number).collect();
@@ -208,11 +205,11 @@ impl<P: SimulatedDisk> Simulation<P> {
         let is_meant = |trap: &Trap| trap.member == packet.member && (call.epoch_start.is_some() || !trap.opens);
         let Some(position) = self.faults.traps.iter().position(is_meant) else { return false };
         let Trap { member, writes, crash, .. } = self.faults.traps.swap_remove(position);
-        self.say(&format!("secondary {member} ends in the middle of call {number}, after {writes} writes: {crash:?}"));
+        self.say(&format!("{member:?} ends in the middle of call {number}, after {writes} writes: {crash:?}"));
         self.outcome.crashes += 1;
         self.world.crash_in_the_middle(number, writes, crash);
         let after = self.random.below(SECOND);
-        self.faults.add(self.now + after, Event::Start(Node::Secondary(member)));
+        self.faults.add(self.now + after, Event::Start(member));
         self.hear_answers();
         true
     }

@@ -19,14 +19,13 @@ mod tally;
 use crate::random::Random;
 use crate::world::checker::Answer;
 use crate::world::disk::{Crash, IoResult, SimulatedDisk};
+use crate::world::following::Following;
 use crate::world::planted_bugs::PlantedBug;
 use crate::world::wire::Content;
-use crate::world::{Node, Step, World};
+use crate::world::{MASTER, Node, Step, World};
 use clients::Clients;
 use faults::Faults;
-use replicated_log::protocol::{
-    Follower, FollowerSettings, Id, LeaderSettings, MemberView, ReplicationState, Time, Timing,
-};
+use replicated_log::protocol::{FollowerSettings, Id, LeaderSettings, MemberView, ReplicationState, Time, Timing};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -86,6 +85,11 @@ impl Plan {
 }
 
 impl Plan {
+    /// The nodes that are registered.
+    fn members(&self) -> impl Iterator<Item = Node> + use<> {
+        (1..=self.secondaries).map(Node)
+    }
+
     fn follower_settings(&self) -> FollowerSettings {
         FollowerSettings {
             gap_timeout: Duration::from_micros(self.timeout / 4),
@@ -160,7 +164,7 @@ impl<P: SimulatedDisk> Simulation<P> {
     }
 
     fn play(&mut self) {
-        self.world.nodes().into_iter().rev().for_each(|node| self.start(node));
+        self.world.nodes().rev().for_each(|node| self.start(node));
         self.advance(self.plan.lasts, |_| false);
         self.heal();
         let until = self.now + RECOVERY;
@@ -215,12 +219,7 @@ impl<P: SimulatedDisk> Simulation<P> {
         self.due.retain(|step, _| steps.contains(step));
         for step in steps {
             let is_new = !self.due.contains_key(&step);
-            let woken = match step {
-                Step::Tick(master) => Some(Node::Master(master)),
-                Step::TickSecondary(secondary) => Some(Node::Secondary(secondary)),
-                _ => None,
-            };
-            if let Some(node) = woken {
+            if let Step::Tick(node) = step {
                 // The system wakes a thread of the node a little late.
                 let wakes_at = self.world.wakes_at(node) + if is_new { self.random.below(MILLISECOND) } else { 0 };
                 let due = self.due.entry(step).or_insert(Micros::MAX);
@@ -236,11 +235,11 @@ impl<P: SimulatedDisk> Simulation<P> {
     fn time_of(&mut self, step: Step) -> Micros {
         let plan = &self.plan;
         match step {
-            Step::Tick(_) | Step::TickSecondary(_) => 0,
+            Step::Tick(_) => 0,
             Step::EndDelay(..) => self.random.below(plan.timeout / 4),
             Step::Note(_) => 1 + self.random.below(plan.disk / 10),
             Step::Store(master) | Step::StoreRefusals(master) => {
-                let slow = self.faults.is_slow(Node::Master(master), self.now);
+                let slow = self.faults.is_slow(master, self.now);
                 1 + self.random.below(if slow { SECOND } else { plan.disk })
             }
             Step::Announce(..) => self.random.below(2 * SECOND),
@@ -257,7 +256,7 @@ impl<P: SimulatedDisk> Simulation<P> {
     /// The secondary that has to store what a packet brings.
     fn receiver(&self, number: u64) -> Option<Node> {
         let packet = self.world.wire.iter().find(|packet| packet.number == number)?;
-        matches!(packet.content, Content::Call { .. }).then_some(Node::Secondary(packet.member))
+        matches!(packet.content, Content::Call { .. }).then_some(packet.member)
     }
 
     fn take(&mut self, step: Step) {
@@ -267,7 +266,7 @@ impl<P: SimulatedDisk> Simulation<P> {
             return;
         }
         let io_result = match step {
-            Step::Store(master) | Step::StoreRefusals(master) => self.faults.io_result(Node::Master(master), self.now),
+            Step::Store(master) | Step::StoreRefusals(master) => self.faults.io_result(master, self.now),
             Step::Deliver(number) => {
                 self.receiver(number).map_or(IoResult::Good, |node| self.faults.io_result(node, self.now))
             }
@@ -334,7 +333,7 @@ impl<P: SimulatedDisk> Simulation<P> {
     /// Ends every fault, and starts every node that can take part again.
     fn heal(&mut self) {
         self.say("every fault ends");
-        self.faults.end().into_iter().for_each(|member| self.world.leave(0, member));
+        self.faults.end().into_iter().for_each(|member| self.world.leave(MASTER, member));
         self.plan.late = u64::MAX;
         self.world.has_delays = false;
         self.plan.way = self.plan.way.min(self.plan.timeout / 8);
@@ -345,18 +344,12 @@ impl<P: SimulatedDisk> Simulation<P> {
         for node in self.world.nodes() {
             self.start_or_restart(node);
         }
-        (0..self.plan.secondaries).for_each(|member| self.world.join(0, member));
+        self.plan.members().for_each(|member| self.world.join(MASTER, member));
     }
 
     /// Starts a node that does not run, and restarts one that has given up.
     fn start_or_restart(&mut self, node: Node) {
-        let gave_up = match node {
-            Node::Master(index) => {
-                self.world.masters[index].process.as_ref().is_some_and(|process| process.leader.is_halted())
-            }
-            Node::Secondary(index) => self.world.secondaries[index].disk_failed(),
-        };
-        if gave_up {
+        if self.world.nodes[node.0].has_given_up() {
             self.crash(node, Crash::KILLED);
         }
         if !self.world.runs(node) {
@@ -373,20 +366,21 @@ impl<P: SimulatedDisk> Simulation<P> {
     }
 
     fn why_not_converged_nodes(&self) -> Option<String> {
-        let Some(process) = &self.world.masters[0].process else { return Some("the master does not run".to_owned()) };
+        let Some(process) = self.world.nodes[MASTER.0].leading() else {
+            return Some("the master does not run".to_owned());
+        };
         let leader = &process.leader;
         if leader.open() > 0 || leader.decided() < leader.last() {
             let (decided, last, open) = (leader.decided(), leader.last(), leader.open());
             return Some(format!("the master has decided {decided} of {last}, and {open} messages are open"));
         }
-        let is_behind = |(index, view): (usize, MemberView)| {
-            let replica = self.world.secondaries[index].process.as_ref();
-            let decided = replica.map_or(Id::ZERO, Follower::decided);
+        let is_behind = |(node, view): (Node, MemberView)| {
+            let following = self.world.nodes[node.0].following();
+            let decided = following.map_or(Id::ZERO, |following| following.follower.decided());
             let is_there = view.state == ReplicationState::InSync && decided == leader.decided();
-            let is_there = is_there && self.world.secondaries[index].answers_alone();
-            (!is_there).then(|| {
-                format!("secondary {index} is {:?}, and has decided {decided} of {}", view.state, leader.decided())
-            })
+            let is_there = is_there && following.is_some_and(Following::answers_alone);
+            (!is_there)
+                .then(|| format!("{node:?} is {:?}, and has decided {decided} of {}", view.state, leader.decided()))
         };
         process.members().find_map(is_behind)
     }
@@ -411,12 +405,12 @@ impl<P: SimulatedDisk> Simulation<P> {
     }
 
     fn describe(&self, step: Step) -> String {
-        if let Step::Tick(_) | Step::TickSecondary(_) | Step::Read(_) = step {
+        if let Step::Tick(_) | Step::Read(_) = step {
             return String::new();
         }
         let Step::Deliver(number) = step else { return format!("{step:?}") };
         let Some(packet) = self.world.wire.iter().find(|packet| packet.number == number) else { return String::new() };
-        let (member, what) = (packet.member, &packet.content);
+        let (Node(member), what) = (packet.member, &packet.content);
         match what {
             Content::Call { call, dispatch, .. } => format!(
                 "s{member} is called ({number}{}): after {} through {}, refused {:?}, decided {}, epoch {}{}",

@@ -21,8 +21,10 @@
 //! [`Checker::two_masters`].
 
 use super::disk::{EVERYTHING, SimulatedDisk};
-use super::master::Posted;
-use super::{Node, World};
+use super::following::Following;
+use super::leading::Posted;
+use super::node::Role;
+use super::{MASTER, Node, World};
 use replicated_log::protocol::{Epoch, Id, Incarnation, Outcome, Slot, Watermark, WriteConcern};
 use replicated_log::store::Store;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,12 +48,12 @@ pub(crate) enum Answer {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Write {
     /// The master that it was posted to.
-    master: usize,
+    master: Node,
     pub(crate) texts: Vec<Arc<str>>,
     concern: WriteConcern,
     timeout: Option<Duration>,
     /// The registrations at the time of the post. A write for all needs those of them that still exist.
-    asked_of: BTreeSet<(usize, u32)>,
+    asked_of: BTreeSet<(Node, u32)>,
     /// The master took it for a repeat of an earlier post.
     is_repeat: bool,
     pub(crate) answer: Option<Answer>,
@@ -94,17 +96,17 @@ pub(crate) struct Checker {
     shown_texts: BTreeSet<Arc<str>>,
     shown: BTreeMap<Node, Shown>,
     /// The secondaries that are registered, and which registration that is.
-    registered: BTreeSet<(usize, u32)>,
+    registered: BTreeSet<(Node, u32)>,
     registrations: u32,
     /// Secondaries with a removal notice on its way: they answer readers alone until they restart, or get a call of
     /// this epoch and replication session or a later one.
-    unsuspecting: BTreeMap<usize, (Epoch, u64)>,
+    unsuspecting: BTreeMap<Node, (Epoch, u64)>,
     acknowledged: BTreeMap<Id, Arc<str>>,
     /// The last id that was acknowledged as held by every node.
     newest_everywhere: Id,
     refused: BTreeSet<Arc<str>>,
     /// The epoch that a secondary has entered, and its master.
-    followed: BTreeMap<usize, (Epoch, Option<Incarnation>)>,
+    followed: BTreeMap<Node, (Epoch, Option<Incarnation>)>,
     /// The master's disk was lost, or there are two logs, or two masters: then fewer checks apply.
     other_log: bool,
     two_masters: bool,
@@ -113,10 +115,10 @@ pub(crate) struct Checker {
 }
 
 impl Checker {
-    pub(crate) fn new(masters: usize, secondaries: usize) -> Checker {
-        let nodes = (0..masters).map(Node::Master).chain((0..secondaries).map(Node::Secondary));
+    pub(crate) fn new(master: Node, secondaries: &BTreeSet<Node>) -> Checker {
+        let nodes = secondaries.iter().copied().chain([master]);
         let shown = nodes.map(|node| (node, Shown::default())).collect();
-        let registered = (0..secondaries).map(|member| (member, 0)).collect();
+        let registered = secondaries.iter().map(|&member| (member, 0)).collect();
         Checker { shown, registered, ..Checker::default() }
     }
 
@@ -129,7 +131,7 @@ impl Checker {
     }
 
     /// Records a post. Returns the number under which its answer is recorded.
-    pub(super) fn asked(&mut self, master: usize, posted: &Posted) -> usize {
+    pub(super) fn asked(&mut self, master: Node, posted: &Posted) -> usize {
         self.writes.push(Write {
             master,
             texts: posted.texts.clone(),
@@ -142,29 +144,29 @@ impl Checker {
         self.writes.len() - 1
     }
 
-    pub(super) fn joins(&mut self, member: usize) {
+    pub(super) fn joins(&mut self, member: Node) {
         self.registrations += 1;
         self.registered.insert((member, self.registrations));
     }
 
     /// Records that the master removes a secondary in this epoch and session, which the secondary may not know yet.
-    pub(super) fn is_notified_of_removal(&mut self, member: usize, epoch: Epoch, session: u64) {
+    pub(super) fn is_notified_of_removal(&mut self, member: Node, epoch: Epoch, session: u64) {
         self.unsuspecting.insert(member, (epoch, session));
     }
 
-    pub(super) fn leaves(&mut self, member: usize) {
+    pub(super) fn leaves(&mut self, member: Node) {
         self.registered.retain(|(registered, _)| *registered != member);
     }
 
     /// Records that a secondary has accepted a call.
-    pub(super) fn is_called(&mut self, member: usize, epoch: Epoch, session: u64) {
+    pub(super) fn is_called(&mut self, member: Node, epoch: Epoch, session: u64) {
         if self.unsuspecting.get(&member).is_some_and(|&told| (epoch, session) >= told) {
             self.unsuspecting.remove(&member);
         }
     }
 
     /// Records that the process of a secondary has ended, and with it its admission.
-    pub(super) fn forgets_its_admission(&mut self, member: usize) {
+    pub(super) fn forgets_its_admission(&mut self, member: Node) {
         self.unsuspecting.remove(&member);
     }
 
@@ -192,7 +194,7 @@ impl Checker {
     }
 
     /// Records that a master has ended: its clients learn nothing more.
-    pub(super) fn answer_all_unknown(&mut self, master: usize) {
+    pub(super) fn answer_all_unknown(&mut self, master: Node) {
         let waiting = self.writes.iter_mut().filter(|write| write.master == master && write.answer.is_none());
         waiting.for_each(|write| write.answer = Some(Answer::Unknown));
     }
@@ -222,17 +224,14 @@ impl Checker {
         *shown = Shown { owes: 0, now: 0, decided: Id::ZERO, ..std::mem::take(shown) };
     }
 
-    /// A node lost its disk: it begins anew. With the master's disk, the log itself is lost.
+    /// A node lost its disk: it begins anew.
     pub(crate) fn disk_lost(&mut self, node: Node) {
         *self.shown_mut(node) = Shown::default();
-        if let Node::Secondary(index) = node {
-            self.followed.remove(&index);
-        }
-        self.other_log |= matches!(node, Node::Master(_));
+        self.followed.remove(&node);
     }
 
-    /// A secondary holds messages of a log that is not the master's.
-    pub(super) fn meets_another_log(&mut self) {
+    /// A secondary holds messages of a log that is not the master's, or the master lost its log.
+    pub(crate) fn meets_another_log(&mut self) {
         self.other_log = true;
     }
 
@@ -307,20 +306,16 @@ impl<P: SimulatedDisk> World<P> {
     }
 
     fn disk(&self, node: Node) -> &P {
-        match node {
-            Node::Master(index) => &self.masters[index].disk,
-            Node::Secondary(index) => &self.secondaries[index].disk,
-        }
+        &self.nodes[node.0].disk
     }
 
     /// The id up to which a node shows its log, if it runs.
     fn shows_up_to(&self, node: Node) -> Option<Id> {
-        match node {
-            Node::Master(index) => self.masters[index].process.as_ref().map(|process| process.leader.shown().decided),
-            Node::Secondary(index) => {
-                let replica = self.secondaries[index].process.as_ref()?;
+        match self.nodes[node.0].role.as_ref()? {
+            Role::Leading(leading) => Some(leading.leader.shown().decided),
+            Role::Following(following) => {
                 let all = self.planted == Some(super::planted_bugs::PlantedBug::PendingShown);
-                Some(if all { replica.last() } else { replica.decided() })
+                Some(if all { following.follower.last() } else { following.follower.decided() })
             }
         }
     }
@@ -354,7 +349,7 @@ impl<P: SimulatedDisk> World<P> {
     }
 
     /// Records and checks the answer to a write, which is named by the id of its last message.
-    pub(super) fn answer(&mut self, index: usize, write: usize, last: Id, outcome: Outcome) {
+    pub(super) fn answer(&mut self, node: Node, write: usize, last: Id, outcome: Outcome) {
         let first = Id::new(last.get() + 1 - self.checker.writes[write].texts.len() as u64);
         let answer = match outcome {
             Outcome::Committed => Answer::Committed { first, short: false },
@@ -362,34 +357,33 @@ impl<P: SimulatedDisk> World<P> {
             Outcome::Refused => Answer::Refused,
         };
         if outcome == Outcome::Refused {
-            self.examine_refusal(index, first, last);
+            self.examine_refusal(node, first, last);
         } else {
-            self.examine_acknowledgement(index, write, first, outcome);
+            self.examine_acknowledgement(node, write, first, outcome);
         }
         self.checker.answer(write, answer);
     }
 
-    fn examine_refusal(&mut self, index: usize, first: Id, last: Id) {
-        let held = self.masters[index].disk.store().read(first.previous(), last, EVERYTHING).expect("readable");
+    fn examine_refusal(&mut self, node: Node, first: Id, last: Id) {
+        let held = self.nodes[node.0].disk.store().read(first.previous(), last, EVERYTHING).expect("readable");
         if held.len() as u64 != last.since(first.previous()) || held.iter().any(|slot| matches!(slot, Slot::Entry(_))) {
             self.checker.broken(format!("refused: {first} to {last} are refused, and the master's disk has {held:?}"));
         }
     }
 
-    fn examine_acknowledgement(&mut self, index: usize, write: usize, first: Id, outcome: Outcome) {
+    fn examine_acknowledgement(&mut self, node: Node, write: usize, first: Id, outcome: Outcome) {
         let write = self.checker.writes[write].clone();
         let ids = first.get()..first.get() + write.texts.len() as u64;
         for (id, text) in ids.map(Id::new).zip(&write.texts) {
             let what = format!("acknowledged: {id}=\"{text}\"");
-            if !holds(self.masters[index].disk.store(), id, text) {
+            if !holds(self.nodes[node.0].disk.store(), id, text) {
                 self.checker.broken(format!("{what} is not on the master's disk"));
             }
-            let here = Node::Master(index);
-            if !self.checker.shown[&here].ever.contains(&(id, Arc::clone(text))) {
+            if !self.checker.shown[&node].ever.contains(&(id, Arc::clone(text))) {
                 self.checker.broken(format!("{what} is not shown by the master"));
             }
             let registered = &self.checker.registered;
-            let lacks = |member: usize| !self.secondaries[member].holds(id, text);
+            let lacks = |member: Node| !self.holds(member, id, text);
             let missing = match write.concern {
                 WriteConcern::All => write.asked_of.intersection(registered).filter(|(at, _)| lacks(*at)).count(),
                 WriteConcern::Copies(copies) => {
@@ -412,13 +406,15 @@ impl<P: SimulatedDisk> World<P> {
             return;
         }
         let newest = self.checker.newest_everywhere;
-        for (index, secondary) in self.secondaries.iter().enumerate() {
-            let shown = self.checker.shown[&Node::Secondary(index)].decided;
-            if secondary.answers_alone() && shown < newest && !self.checker.unsuspecting.contains_key(&index) {
-                let sentence =
-                    format!("reads: secondary {index} answers alone up to {shown}, but {newest} was acknowledged");
-                return self.checker.broken(sentence);
-            }
+        let is_wrong = |(node, following): &(Node, &Following)| {
+            let shown = self.checker.shown[node].decided;
+            following.answers_alone() && shown < newest && !self.checker.unsuspecting.contains_key(node)
+        };
+        let wrong = self.followers().find(is_wrong).map(|(node, _)| node);
+        if let Some(node) = wrong {
+            let shown = self.checker.shown[&node].decided;
+            let sentence = format!("reads: {node:?} answers alone up to {shown}, but {newest} was acknowledged");
+            self.checker.broken(sentence);
         }
     }
 
@@ -438,18 +434,16 @@ impl<P: SimulatedDisk> World<P> {
 
     fn check_marks(&mut self) {
         let mut wrong = None;
-        for master in &self.masters {
-            let Some(process) = &master.process else { continue };
-            let leader = &process.leader;
-            let (decided, durable, last) = (leader.decided(), master.disk.store().last(), leader.last());
+        for (node, leading) in self.leaders() {
+            let leader = &leading.leader;
+            let (decided, durable, last) = (leader.decided(), self.disk(node).store().last(), leader.last());
             let told = leader.members().map(|view| view.known_decided).max().unwrap_or_default();
             if !(told <= decided && decided <= durable && durable <= last) {
                 wrong = Some(format!("marks: known {told} ≤ decided {decided} ≤ durable {durable} ≤ appended {last}"));
             }
         }
-        for secondary in &self.secondaries {
-            let Some(replica) = &secondary.process else { continue };
-            let (decided, last) = (replica.decided(), secondary.disk.store().last());
+        for (node, following) in self.followers() {
+            let (decided, last) = (following.follower.decided(), self.disk(node).store().last());
             if decided > last {
                 wrong = Some(format!("marks: decided {decided} ≤ durable {last} on a secondary"));
             }
@@ -458,12 +452,12 @@ impl<P: SimulatedDisk> World<P> {
     }
 
     fn check_fences(&mut self) {
-        for (index, secondary) in self.secondaries.iter().enumerate() {
-            let Some(replica) = &secondary.process else { continue };
-            let now = (replica.status().epoch, replica.status().master);
-            let before = self.checker.followed.insert(index, now).unwrap_or_default();
+        for node in self.nodes() {
+            let Some(status) = self.status(node) else { continue };
+            let now = (status.epoch, status.master);
+            let before = self.checker.followed.insert(node, now).unwrap_or_default();
             if now.0 < before.0 || (now.0 == before.0 && now.1 != before.1) {
-                let sentence = format!("fences: secondary {index} followed {before:?}, and follows {now:?} now");
+                let sentence = format!("fences: {node:?} followed {before:?}, and follows {now:?} now");
                 return self.checker.broken(sentence);
             }
         }
@@ -471,7 +465,7 @@ impl<P: SimulatedDisk> World<P> {
 
     /// Reads the disks of all running nodes from beginning to end.
     pub(crate) fn examine_disks(&mut self) {
-        if !self.checker.has_one_log() || !self.runs(Node::Master(0)) {
+        if !self.checker.has_one_log() || !self.runs(MASTER) {
             return;
         }
         let examined =
@@ -483,8 +477,8 @@ impl<P: SimulatedDisk> World<P> {
 
     fn disks_agree(&self) -> Result<(), String> {
         let mut contents: BTreeMap<(Epoch, Id), Arc<str>> = BTreeMap::new();
-        let master = slots(self.masters[0].disk.store());
-        for node in self.nodes().into_iter().filter(|&node| self.runs(node)) {
+        let master = slots(self.disk(MASTER).store());
+        for node in self.nodes().filter(|&node| self.runs(node)) {
             for slot in slots(self.disk(node).store()) {
                 match slot {
                     Slot::Entry(entry) => {
@@ -510,7 +504,7 @@ impl<P: SimulatedDisk> World<P> {
             }
         }
         for (id, text) in &self.checker.acknowledged {
-            if !holds(self.masters[0].disk.store(), *id, text) {
+            if !holds(self.disk(MASTER).store(), *id, text) {
                 return Err(format!("acknowledged: {id}=\"{text}\" is not on the master's disk any more"));
             }
         }
@@ -523,35 +517,30 @@ impl<P: SimulatedDisk> World<P> {
             let slots = self.disk(node).store().read(Id::ZERO, decided, EVERYTHING).expect("readable");
             slots.iter().filter(|slot| matches!(slot, Slot::Entry(_))).count() as u64
         };
-        let Some(process) = &self.masters[0].process else { return Ok(()) };
+        let Some(process) = self.nodes[MASTER.0].leading() else { return Ok(()) };
         let Watermark { decided, visible } = process.leader.shown();
-        let here = messages(Node::Master(0), decided);
+        let here = messages(MASTER, decided);
         if visible != here {
             return Err(format!("marks: the master says that {visible} messages are visible, and {here} are"));
         }
-        let waits = |write: &&Write| write.master == 0 && write.answer.is_none();
+        let waits = |write: &&Write| write.master == MASTER && write.answer.is_none();
         let (waiting, here) = (process.leader.waiting(), self.checker.writes.iter().filter(waits).count());
         if waiting != here {
             return Err(format!("marks: the master says that {waiting} clients wait, and {here} do"));
         }
-        for (index, secondary) in self.secondaries.iter().enumerate() {
-            let Some(replica) = &secondary.process else { continue };
-            let (visible, here) = (replica.view().visible, messages(Node::Secondary(index), replica.decided()));
+        for (node, Following { follower, .. }) in self.followers() {
+            let (visible, here) = (follower.view().visible, messages(node, follower.decided()));
             if visible != here {
-                return Err(format!(
-                    "marks: secondary {index} says that {visible} messages are visible, and {here} are"
-                ));
+                return Err(format!("marks: {node:?} says that {visible} messages are visible, and {here} are"));
             }
         }
         for (member, view) in process.members() {
-            let Some(replica) = &self.secondaries[member].process else { continue };
-            let is_the_one = view.incarnation == Some(replica.status().incarnation);
-            let last = self.secondaries[member].disk.store().last();
-            if is_the_one && (view.matched > last || view.known_decided > replica.decided()) {
-                return Err(format!(
-                    "marks: the master believes {view:?}, which holds {last} and {:?}",
-                    replica.view()
-                ));
+            let Some(status) = self.status(member) else { continue };
+            let last = self.disk(member).store().last();
+            if view.incarnation == Some(status.incarnation)
+                && (view.matched > last || view.known_decided > status.decided)
+            {
+                return Err(format!("marks: the master believes {view:?}, which holds {last} and {status:?}"));
             }
         }
         Ok(())
@@ -559,8 +548,8 @@ impl<P: SimulatedDisk> World<P> {
 
     /// On the master, all messages of a write are shown, or none; all are refused, or none.
     fn writes_are_whole(&self) -> Result<(), String> {
-        let decided = self.shows_up_to(Node::Master(0)).unwrap_or_default();
-        let slots = slots(self.masters[0].disk.store());
+        let decided = self.shows_up_to(MASTER).unwrap_or_default();
+        let slots = slots(self.disk(MASTER).store());
         let entries = slots.into_iter().filter_map(Slot::into_entry);
         let ids: BTreeMap<Arc<str>, Id> = entries.map(|entry| (Arc::clone(&entry.message), entry.id)).collect();
         for write in self.checker.writes.iter().filter(|write| write.texts.len() > 1) {

@@ -82,10 +82,7 @@ struct Contents {
 impl Slate {
     /// An empty disk for a node, as a copy of its own.
     pub(crate) fn of(node: Node) -> Slate {
-        Slate::new(match node {
-            Node::Master(index) => 1 + index as u64,
-            Node::Secondary(index) => 100 + index as u64,
-        })
+        Slate::new(1 + node.0 as u64)
     }
 
     fn new(copy: u64) -> Slate {

@@ -8,8 +8,9 @@
 //!
 //! | File | What it is |
 //! |---|---|
-//! | [`master`] | carries out what a leader asks for, one effect at a time |
-//! | [`secondary`] | carries out what a follower asks for, one event at a time |
+//! | [`node`] | a node: its disk, and its process, which leads or follows |
+//! | [`leading`] | carries out what a leader asks for, one effect at a time |
+//! | [`following`] | carries out what a follower asks for, one event at a time |
 //! | [`wire`] | what is under way between nodes |
 //! | [`disk`] | a disk that survives crashes, or loses what it may lose |
 //! | [`checker`] | what was promised, and whether the cluster keeps it, without asking the code under test |
@@ -22,52 +23,46 @@
 
 pub(crate) mod checker;
 pub(crate) mod disk;
-pub(crate) mod master;
+pub(crate) mod following;
+pub(crate) mod leading;
+pub(crate) mod node;
 pub(crate) mod planted_bugs;
-pub(crate) mod secondary;
 pub(crate) mod wire;
 
 use checker::Checker;
 use disk::{Crash, IoResult, SimulatedDisk};
-use master::{Journal, Master, Posted};
+use leading::{Journal, Posted};
+pub(crate) use node::{MASTER, Node};
+use node::{Place, Role};
 use planted_bugs::PlantedBug;
 use replicated_log::protocol::{
-    Acknowledgement, Call, Event, Follower, FollowerSettings, Incarnation, LeaderSettings, Ticket, Time, Timing,
+    Acknowledgement, Call, Event, FollowerSettings, Incarnation, LeaderSettings, Ticket, Time, Timing,
 };
-use secondary::Secondary;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use wire::{Complaint, Content, Packet};
-
-/// A master or a secondary, by its place in the world.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Node {
-    Master(usize),
-    Secondary(usize),
-}
 
 /// What a running cluster does by itself.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Step {
-    /// A master learns that time has passed: it begins rounds, and calls its secondaries.
-    Tick(usize),
+    /// A node learns that time has passed. A master begins rounds, and calls its secondaries.
+    Tick(Node),
     /// A master's disk has written its own copies.
-    Store(usize),
+    Store(Node),
     /// A master's disk has written refusals.
-    StoreRefusals(usize),
+    StoreRefusals(Node),
     /// A master's disk has noted the high watermark.
-    Note(usize),
-    /// A secondary that has started registers with its master.
-    Announce(usize, usize),
+    Note(Node),
+    /// A secondary that has started registers with its master, which is named first.
+    Announce(Node, Node),
     /// A packet arrives.
     Deliver(u64),
     /// A caller gives up waiting for the answer to a call. The call itself may still arrive.
     GiveUp(u64),
     /// A reader makes a secondary ask its master what is decided. The answer is on its way.
-    Read(usize),
-    /// A secondary learns that time has passed.
-    TickSecondary(usize),
+    Read(Node),
     /// The artificial delay of a call to a secondary is over.
-    EndDelay(usize, Ticket),
+    EndDelay(Node, Ticket),
 }
 
 /// Settings with which all waiting work except heartbeats is due at once, so that a state does not depend on the time.
@@ -94,8 +89,7 @@ pub(crate) fn due_at_once(heartbeat: Duration, catch_up_max: u64) -> LeaderSetti
 /// The cluster. Equal steps on equal worlds give equal worlds.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct World<P> {
-    pub(crate) masters: Vec<Master<P>>,
-    pub(crate) secondaries: Vec<Secondary<P>>,
+    pub(crate) nodes: Vec<Place<P>>,
     pub(crate) wire: Vec<Packet>,
     pub(crate) checker: Checker,
     pub(crate) planted: Option<PlantedBug>,
@@ -120,11 +114,12 @@ impl<P: SimulatedDisk> World<P> {
         settings: LeaderSettings,
         disk: impl Fn(Node) -> P,
     ) -> World<P> {
+        let others: BTreeSet<Node> = (1..=secondaries).map(Node).collect();
+        let master = Place::of_master(disk(MASTER), others.clone());
         World {
-            masters: vec![Master::new(disk(Node::Master(0)), secondaries)],
-            secondaries: (0..secondaries).map(|index| Secondary::new(disk(Node::Secondary(index)))).collect(),
+            checker: Checker::new(MASTER, &others),
+            nodes: [master].into_iter().chain(others.into_iter().map(|node| Place::of_secondary(disk(node)))).collect(),
             wire: Vec::new(),
-            checker: Checker::new(1, secondaries),
             planted,
             settings,
             now: Time::ZERO,
@@ -142,22 +137,30 @@ impl<P: SimulatedDisk> World<P> {
     /// Every step that the cluster may take now, in a fixed order.
     pub(crate) fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
-        for (index, master) in self.masters.iter().enumerate() {
-            let Some(process) = &master.process else { continue };
-            if process.leader.wake_at().is_some() {
-                steps.push(Step::Tick(index));
+        for node in self.nodes() {
+            let place = &self.nodes[node.0];
+            if place.wake_at().is_some() {
+                steps.push(Step::Tick(node));
             }
-            if process.has_copies_to_store() {
-                steps.push(Step::Store(index));
+            match &place.role {
+                None => {}
+                Some(Role::Leading(leading)) => {
+                    let works = [
+                        (leading.has_copies_to_store(), Step::Store(node)),
+                        (leading.has_refusals_to_store(), Step::StoreRefusals(node)),
+                        (leading.has_watermark_to_note(), Step::Note(node)),
+                    ];
+                    steps.extend(
+                        works.into_iter().filter(|(is_due, _)| *is_due && !place.disk_failed).map(|(_, step)| step),
+                    );
+                    let started = leading.members().filter(|(member, _)| self.has_something_to_announce(node, *member));
+                    steps.extend(started.map(|(member, _)| Step::Announce(node, member)));
+                }
+                Some(Role::Following(following)) => {
+                    steps.extend(following.may_be_read().then_some(Step::Read(node)));
+                    steps.extend(following.delayed().map(|ticket| Step::EndDelay(node, ticket)));
+                }
             }
-            if process.has_refusals_to_store() {
-                steps.push(Step::StoreRefusals(index));
-            }
-            if process.has_watermark_to_note() {
-                steps.push(Step::Note(index));
-            }
-            let started = process.members().filter(|(member, _)| self.has_something_to_announce(index, *member));
-            steps.extend(started.map(|(member, _)| Step::Announce(index, member)));
         }
         for packet in &self.wire {
             if packet.held_under().is_none() {
@@ -167,22 +170,13 @@ impl<P: SimulatedDisk> World<P> {
                 steps.push(Step::GiveUp(packet.number));
             }
         }
-        for (index, secondary) in self.secondaries.iter().enumerate() {
-            if secondary.may_be_read() {
-                steps.push(Step::Read(index));
-            }
-            if secondary.wake_at().is_some() {
-                steps.push(Step::TickSecondary(index));
-            }
-            steps.extend(secondary.delayed().map(|ticket| Step::EndDelay(index, ticket)));
-        }
         steps
     }
 
     /// Takes a step. `io_result` is the result of the write in it, if there is one.
     pub(crate) fn take(&mut self, step: Step, io_result: IoResult) {
         match step {
-            Step::Tick(master) => self.tick(master),
+            Step::Tick(node) => self.tick(node),
             Step::Store(master) => self.store_copies(master, io_result),
             Step::StoreRefusals(master) => self.store_refusals(master, io_result),
             Step::Note(master) => self.note_watermark(master),
@@ -190,14 +184,13 @@ impl<P: SimulatedDisk> World<P> {
             Step::Deliver(number) => self.deliver(number, io_result),
             Step::GiveUp(number) => self.give_up(number),
             Step::Read(secondary) => self.read(secondary),
-            Step::TickSecondary(secondary) => self.tick_secondary(secondary),
             Step::EndDelay(secondary, ticket) => self.end_delay(secondary, ticket),
         }
         self.observe();
     }
 
     /// A client posts a write.
-    pub(crate) fn post(&mut self, master: usize, posted: &Posted) {
+    pub(crate) fn post(&mut self, master: Node, posted: &Posted) {
         self.post_to(master, posted);
         self.observe();
     }
@@ -205,43 +198,42 @@ impl<P: SimulatedDisk> World<P> {
     /// Lets time pass up to `now`.
     pub(crate) fn pass_time(&mut self, now: Time) {
         self.now = self.now.max(now);
-        (0..self.masters.len()).for_each(|master| self.tick(master));
-        (0..self.secondaries.len()).for_each(|secondary| self.tick_secondary(secondary));
+        self.nodes().for_each(|node| self.tick(node));
         self.observe();
     }
 
     /// A master sends a removal notice to a secondary. A secondary that does not run misses it.
-    pub(crate) fn notify_removal(&mut self, master: usize, member: usize) {
+    pub(crate) fn notify_removal(&mut self, master: Node, member: Node) {
         self.notify_removal_at(master, member);
         self.observe();
     }
 
     /// A master removes a secondary.
-    pub(crate) fn leave(&mut self, master: usize, member: usize) {
+    pub(crate) fn leave(&mut self, master: Node, member: Node) {
         self.leave_at(master, member);
         self.observe();
     }
 
     /// A secondary is registered.
-    pub(crate) fn join(&mut self, master: usize, member: usize) {
+    pub(crate) fn join(&mut self, master: Node, member: Node) {
         self.join_at(master, member);
         self.observe();
     }
 
     /// Adds a secondary, which is not registered and does not run yet.
     pub(crate) fn add_secondary(&mut self, disk: P) {
-        self.checker.appears(Node::Secondary(self.secondaries.len()));
-        self.secondaries.push(Secondary::new(disk));
+        self.checker.appears(Node(self.nodes.len()));
+        self.nodes.push(Place::of_secondary(disk));
     }
 
     /// Stops a master: after `timeout` it refuses what is undecided.
-    pub(crate) fn stop(&mut self, master: usize, timeout: Duration) {
+    pub(crate) fn stop(&mut self, master: Node, timeout: Duration) {
         self.step(master, Event::Stopping(timeout));
         self.observe();
     }
 
     /// A secondary receives a call that no master of this world waits for, meant for a start of its process.
-    pub(crate) fn call(&mut self, member: usize, to: Incarnation, call: &Call) -> Result<Acknowledgement, Complaint> {
+    pub(crate) fn call(&mut self, member: Node, to: Incarnation, call: &Call) -> Result<Acknowledgement, Complaint> {
         let answer = self.accept(member, to, call, IoResult::Good, usize::MAX);
         self.observe();
         answer.expect("a secondary of this world waits for nothing")
@@ -260,55 +252,30 @@ impl<P: SimulatedDisk> World<P> {
         self.wire.retain(|packet| packet.number != number);
     }
 
-    /// Ends the process of a node without a warning, and treats its disk as `how` says.
-    pub(crate) fn crash(&mut self, node: Node, how: Crash) {
-        match node {
-            Node::Master(index) => self.crash_master(index, how),
-            Node::Secondary(index) => self.crash_secondary(index, how),
-        }
-        self.observe();
-    }
-
-    /// Starts a node on what its disk holds. A master first asks those secondaries for which `hears` is true.
-    pub(crate) fn start(&mut self, node: Node, hears: impl Fn(usize) -> bool) {
-        match node {
-            Node::Master(index) => self.start_master(index, hears),
-            Node::Secondary(index) => self.start_secondary(index),
-        }
-        self.observe();
-    }
-
     /// A second master starts on a copy of the first one's directory, while the first goes on.
     pub(crate) fn start_second_master(&mut self)
     where
         P: Clone,
     {
-        let (node, disk) = (Node::Master(self.masters.len()), self.masters[0].disk.clone());
+        let (node, disk) = (Node(self.nodes.len()), self.nodes[MASTER.0].disk.clone());
         self.checker.two_masters(node);
-        self.masters.push(Master::new(disk, self.secondaries.len()));
+        self.nodes.push(Place::of_master(disk, self.nodes().filter(|&other| other != MASTER).collect()));
         self.start(node, |_| true);
     }
 
     /// When a node next has work to do by itself, in microseconds: without such work, a time that never comes.
     pub(crate) fn wakes_at(&self, node: Node) -> u64 {
-        let at = match node {
-            Node::Master(index) => self.masters[index].process.as_ref().and_then(|process| process.leader.wake_at()),
-            Node::Secondary(index) => self.secondaries[index].wake_at(),
-        };
+        let at = self.nodes[node.0].wake_at();
         at.map_or(u64::MAX / 2, |at| u64::try_from(at.since(Time::ZERO).as_micros()).unwrap_or(u64::MAX / 2))
     }
 
-    /// Whether the process of a node runs.
-    pub(crate) fn runs(&self, node: Node) -> bool {
-        match node {
-            Node::Master(index) => self.masters[index].process.is_some(),
-            Node::Secondary(index) => self.secondaries[index].process.is_some(),
+    /// A node learns that time has passed.
+    fn tick(&mut self, node: Node) {
+        match self.nodes[node.0].role {
+            None => {}
+            Some(Role::Leading(_)) => self.tick_leading(node),
+            Some(Role::Following(_)) => self.tick_following(node),
         }
-    }
-
-    pub(crate) fn nodes(&self) -> Vec<Node> {
-        let masters = (0..self.masters.len()).map(Node::Master);
-        masters.chain((0..self.secondaries.len()).map(Node::Secondary)).collect()
     }
 
     fn send(&mut self, packet: Packet) {
@@ -334,7 +301,7 @@ impl<P: SimulatedDisk> World<P> {
             }
             Content::Reply { sent, dispatch, answer } => self.receive(packet.master, dispatch, sent, answer),
             Content::Probe => {
-                let status = self.secondaries[packet.member].process.as_ref().map(Follower::status);
+                let status = self.status(packet.member);
                 self.send(Packet { content: Content::Status(status), ..packet });
             }
             Content::Status(status) => self.hear_status(packet.master, packet.member, status),
@@ -349,7 +316,7 @@ impl<P: SimulatedDisk> World<P> {
         let Content::Call { to, call, .. } = &self.wire[position].content else { return };
         let (to, call, member) = (*to, call.clone(), self.wire[position].member);
         let _ = self.accept(member, to, &call, IoResult::Good, writes);
-        self.crash(Node::Secondary(member), how);
+        self.crash(member, how);
     }
 
     /// Takes off the wire what changes nothing whenever it arrives: packets for an earlier start of a secondary, and
@@ -358,11 +325,10 @@ impl<P: SimulatedDisk> World<P> {
         if self.planted == Some(PlantedBug::SameIncarnation) {
             return;
         }
-        let replicas = self.secondaries.iter().map(|secondary| secondary.process.as_ref());
-        let known: Vec<_> = replicas.map(|replica| replica.map(Follower::status)).collect();
+        let known: Vec<_> = self.nodes().map(|node| self.status(node)).collect();
         self.wire.retain(|packet| match &packet.content {
             Content::Call { to, call, dispatch: None } => {
-                let status = known[packet.member].as_ref();
+                let status = known[packet.member.0].as_ref();
                 status.is_some_and(|status| status.incarnation == *to && status.epoch <= call.epoch)
             }
             _ => true,

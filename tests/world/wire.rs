@@ -1,5 +1,6 @@
 //! What is under way between nodes. Any packet may take any time, arrive in any order, twice, or never.
 
+use super::Node;
 use replicated_log::protocol::{
     Acknowledgement, Call, Decisions, Dispatch, Id, Incarnation, Refusal, ReplicaStatus, Ticket,
 };
@@ -10,8 +11,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 pub(crate) struct Packet {
     /// Assigned when the packet is sent.
     pub(crate) number: u64,
-    pub(crate) master: usize,
-    pub(crate) member: usize,
+    pub(crate) master: Node,
+    pub(crate) member: Node,
     pub(crate) content: Content,
 }
 

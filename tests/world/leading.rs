@@ -1,13 +1,13 @@
-//! A master: its [`Leader`], a disk, and the effects that the leader asks for, carried out one at a time.
+//! A node that leads: its [`Leader`], and the effects that the leader asks for, carried out one at a time.
 
 use super::checker::Answer;
 use super::disk::{Crash, CrashKind, EVERYTHING, IoResult, SimulatedDisk};
 use super::planted_bugs::PlantedBug;
 use super::wire::{Complaint, Content, Packet};
-use super::{Node, World};
+use super::{Node, Place, Role, World};
 use replicated_log::protocol::{
-    Acknowledgement, CallFailure, Decisions, Dispatch, Epoch, EpochHistory, Event, Id, Incarnation, Leader, LogId,
-    MemberId, MemberView, News, Post, Purpose, Ready, ReplicaStatus, Reply, Slot, Ticket, Watermark, WriteConcern,
+    Acknowledgement, CallFailure, Decisions, Dispatch, Epoch, EpochHistory, Event, Id, Leader, LogId, MemberId,
+    MemberView, News, Post, Purpose, Ready, ReplicaStatus, Reply, Slot, Ticket, Watermark, WriteConcern,
 };
 use replicated_log::store::{Identity, ReadLimit};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -28,31 +28,15 @@ pub(crate) struct Posted {
     pub(crate) follows: Option<Id>,
 }
 
-/// A master: its disk, and its process if it runs.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct Master<P> {
-    pub(crate) disk: P,
-    pub(crate) process: Option<Process>,
-    /// The secondaries in the list that the master keeps on disk.
-    recorded: BTreeSet<usize>,
-    starts: u64,
-}
-
-impl<P> Master<P> {
-    pub(crate) fn new(disk: P, secondaries: usize) -> Master<P> {
-        Master { disk, process: None, recorded: (0..secondaries).collect(), starts: 0 }
-    }
-}
-
 /// The process of a master: its leader, and the effects that are under way.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct Process {
+pub(crate) struct Leading {
     pub(crate) leader: Leader,
     /// The secondaries that are registered, each with its number.
-    members: BTreeMap<usize, MemberId>,
+    members: BTreeMap<Node, MemberId>,
     members_numbered: u32,
     /// The secondaries that have a removal notice.
-    leaving: BTreeSet<usize>,
+    leaving: BTreeSet<Node>,
     /// Slots that its disk is about to write: one batch at a time, except with a planted bug.
     append: VecDeque<Vec<Slot>>,
     refuse: VecDeque<Vec<Id>>,
@@ -60,27 +44,25 @@ pub(crate) struct Process {
     /// Calls that were not made: only with a planted bug.
     not_made: Vec<Dispatch>,
     not_joined: Vec<MemberId>,
-    /// The disk has failed, and takes no more writes.
-    disk_failed: bool,
 }
 
-impl Process {
+impl Leading {
     /// The number of a secondary, if it is registered.
-    pub(super) fn member_id(&self, member: usize) -> Option<MemberId> {
+    pub(super) fn member_id(&self, member: Node) -> Option<MemberId> {
         self.members.get(&member).copied()
     }
 
     /// The secondaries that are registered.
-    pub(crate) fn members(&self) -> impl Iterator<Item = (usize, MemberView)> + '_ {
+    pub(crate) fn members(&self) -> impl Iterator<Item = (Node, MemberView)> + '_ {
         self.members.iter().filter_map(|(&member, &id)| self.leader.member(id).map(|view| (member, view)))
     }
 
     pub(crate) fn has_copies_to_store(&self) -> bool {
-        !self.disk_failed && !self.append.is_empty()
+        !self.append.is_empty()
     }
 
     pub(crate) fn has_refusals_to_store(&self) -> bool {
-        !self.disk_failed && !self.refuse.is_empty()
+        !self.refuse.is_empty()
     }
 
     /// The ids whose refusal is being stored.
@@ -89,30 +71,23 @@ impl Process {
     }
 
     pub(crate) fn has_watermark_to_note(&self) -> bool {
-        !self.disk_failed && !self.note.is_empty()
+        !self.note.is_empty()
     }
 }
 
 impl<P: SimulatedDisk> World<P> {
-    pub(super) fn start_master(&mut self, index: usize, hears: impl Fn(usize) -> bool) {
-        if let Err(why) = self.masters[index].disk.open() {
-            self.checker.broken(format!("master {index} does not start: {why}"));
-            return;
-        }
-        let known = self.masters[index].disk.store().identity().expect("readable");
+    pub(super) fn start_leading(&mut self, node: Node, hears: impl Fn(Node) -> bool) {
+        let known = self.nodes[node.0].disk.store().identity().expect("readable");
         if let Some(known) = &known {
-            (0..self.secondaries.len()).filter(|&member| hears(member)).for_each(|member| {
-                self.take_over(index, member, known);
-            });
+            self.nodes().filter(|&member| hears(member)).for_each(|member| self.take_over(node, member, known));
         }
         if self.planted == Some(PlantedBug::PresumedAbort) {
-            let store = self.masters[index].disk.store();
+            let store = self.nodes[node.0].disk.store();
             store.drop_from(store.watermark().decided.next()).expect("writable");
         }
         let is_same = self.planted == Some(PlantedBug::NoNewEpoch) && known.is_some();
-        self.masters[index].starts += u64::from(!is_same);
-        let master = Incarnation::new(10_000 * (index as u64 + 1) + self.masters[index].starts);
-        let store = self.masters[index].disk.store();
+        let master = self.new_incarnation(node, is_same);
+        let store = self.nodes[node.0].disk.store();
         let log_id = known.as_ref().map_or(LogId::new(u128::from(master.get())), |known| known.log_id);
         let mut history = known.map_or_else(EpochHistory::default, |known| known.history);
         if !is_same {
@@ -122,7 +97,7 @@ impl<P: SimulatedDisk> World<P> {
         store.set_identity(&identity).expect("writable");
         let found = store.found_log().expect("readable");
         let keyed = store.keyed_writes(self.settings.keys_max).expect("readable");
-        self.masters[index].process = Some(Process {
+        self.nodes[node.0].role = Some(Role::Leading(Leading {
             leader: Leader::begin(self.settings.clone(), log_id, master, history, found, keyed),
             members: BTreeMap::new(),
             members_numbered: 0,
@@ -132,18 +107,17 @@ impl<P: SimulatedDisk> World<P> {
             note: VecDeque::new(),
             not_made: Vec::new(),
             not_joined: Vec::new(),
-            disk_failed: false,
-        });
-        for member in self.masters[index].recorded.clone() {
-            let Some(process) = &mut self.masters[index].process else { return };
+        }));
+        for member in self.nodes[node.0].recorded.clone() {
+            let Some(process) = self.nodes[node.0].leading_mut() else { return };
             let id = Self::enlist(process, member);
-            self.step(index, Event::Joined(id));
+            self.step(node, Event::Joined(id));
         }
-        self.step(index, Event::Assembled);
+        self.step(node, Event::Assembled);
     }
 
     /// Gives a number to a secondary.
-    fn enlist(process: &mut Process, member: usize) -> MemberId {
+    fn enlist(process: &mut Leading, member: Node) -> MemberId {
         process.members_numbered += 1;
         let id = MemberId::new(process.members_numbered);
         process.members.insert(member, id);
@@ -151,16 +125,16 @@ impl<P: SimulatedDisk> World<P> {
     }
 
     /// Tells the leader that time has passed.
-    pub(super) fn tick(&mut self, index: usize) {
-        let process = self.masters[index].process.as_mut();
+    pub(super) fn tick_leading(&mut self, node: Node) {
+        let process = self.nodes[node.0].leading_mut();
         let late = process.map(|process| std::mem::take(&mut process.not_joined)).unwrap_or_default();
-        late.into_iter().for_each(|id| self.step(index, Event::Joined(id)));
-        self.step(index, Event::Tick);
+        late.into_iter().for_each(|id| self.step(node, Event::Joined(id)));
+        self.step(node, Event::Tick);
     }
 
     /// Registers a secondary, if it is not registered yet.
-    pub(super) fn join_at(&mut self, index: usize, member: usize) {
-        let Master { process: Some(process), recorded, .. } = &mut self.masters[index] else { return };
+    pub(super) fn join_at(&mut self, node: Node, member: Node) {
+        let Place { role: Some(Role::Leading(process)), recorded, .. } = &mut self.nodes[node.0] else { return };
         if !recorded.insert(member) {
             return;
         }
@@ -168,25 +142,25 @@ impl<P: SimulatedDisk> World<P> {
         if self.planted == Some(PlantedBug::RegisteredBeforeJoined) {
             process.not_joined.push(id);
         } else {
-            self.step(index, Event::Joined(id));
+            self.step(node, Event::Joined(id));
         }
         self.checker.joins(member);
     }
 
     /// Begins to remove a secondary: its removal notice is under way.
-    pub(super) fn notify_removal_at(&mut self, index: usize, member: usize) {
-        let Some(process) = &mut self.masters[index].process else { return };
+    pub(super) fn notify_removal_at(&mut self, node: Node, member: Node) {
+        let Some(process) = self.nodes[node.0].leading_mut() else { return };
         let Some(id) = process.member_id(member) else { return };
         process.leaving.insert(member);
-        self.step(index, Event::Leaving(id));
-        let Some(process) = &self.masters[index].process else { return };
+        self.step(node, Event::Leaving(id));
+        let Some(process) = self.nodes[node.0].leading() else { return };
         let session = process.leader.member(id).map_or(0, |view| view.session);
         self.checker.is_notified_of_removal(member, process.leader.epoch(), session);
     }
 
     /// Removes a secondary that has its removal notice, or whose notice has timed out.
-    pub(super) fn leave_at(&mut self, index: usize, member: usize) {
-        let Master { process: Some(process), recorded, .. } = &mut self.masters[index] else { return };
+    pub(super) fn leave_at(&mut self, node: Node, member: Node) {
+        let Place { role: Some(Role::Leading(process)), recorded, .. } = &mut self.nodes[node.0] else { return };
         if !process.leaving.remove(&member) {
             return;
         }
@@ -195,21 +169,21 @@ impl<P: SimulatedDisk> World<P> {
         self.checker.leaves(member);
         self.wire.retain(|packet| {
             let is_question = matches!(packet.content, Content::Probe | Content::Status(_));
-            packet.master != index || packet.member != member || !is_question
+            packet.master != node || packet.member != member || !is_question
         });
-        self.step(index, Event::Left(id));
+        self.step(node, Event::Left(id));
     }
 
     /// A secondary announces that its process has started.
-    pub(super) fn announce(&mut self, index: usize, member: usize) {
-        if let Some(event) = self.announcement(index, member) {
-            self.step(index, event);
+    pub(super) fn announce(&mut self, node: Node, member: Node) {
+        if let Some(event) = self.announcement(node, member) {
+            self.step(node, event);
         }
     }
 
     /// Whether the announcement of a secondary changes anything for a master.
-    pub(super) fn has_something_to_announce(&self, index: usize, member: usize) -> bool {
-        let (Some(event), Some(process)) = (self.announcement(index, member), &self.masters[index].process) else {
+    pub(super) fn has_something_to_announce(&self, node: Node, member: Node) -> bool {
+        let (Some(event), Some(process)) = (self.announcement(node, member), self.nodes[node.0].leading()) else {
             return false;
         };
         let mut told = process.leader.clone();
@@ -218,9 +192,9 @@ impl<P: SimulatedDisk> World<P> {
     }
 
     /// What a restarted secondary announces to a master that knows an earlier process of it.
-    fn announcement(&self, index: usize, member: usize) -> Option<Event> {
-        let incarnation = self.secondaries[member].process.as_ref()?.status().incarnation;
-        let process = self.masters[index].process.as_ref()?;
+    fn announcement(&self, node: Node, member: Node) -> Option<Event> {
+        let incarnation = self.status(member)?.incarnation;
+        let process = self.nodes[node.0].leading()?;
         let id = process.member_id(member)?;
         let known = process.leader.member(id)?.incarnation;
         (known != Some(incarnation)).then_some(Event::Started(id, incarnation))
@@ -228,57 +202,54 @@ impl<P: SimulatedDisk> World<P> {
 
     /// Takes over what a secondary holds of the latest epoch beyond the end of the master's log: no other copy may
     /// exist.
-    fn take_over(&mut self, index: usize, member: usize, known: &Identity) {
-        let Some(replica) = &self.secondaries[member].process else { return };
-        let (status, store) = (replica.status(), self.masters[index].disk.store());
+    fn take_over(&mut self, node: Node, member: Node, known: &Identity) {
+        let (Some(status), store) = (self.status(member), self.nodes[node.0].disk.store()) else { return };
         if status.continues(known.log_id, &known.history, store.last()) {
-            let slots = self.secondaries[member].disk.store().read(store.last(), status.last, EVERYTHING);
+            let slots = self.nodes[member.0].disk.store().read(store.last(), status.last, EVERYTHING);
             store.append(&slots.expect("readable")).expect("writable");
         }
     }
 
-    pub(super) fn crash_master(&mut self, index: usize, crash: Crash) {
-        let Some(process) = self.masters[index].process.take() else { return };
-        let store = self.masters[index].disk.store();
-        if crash.round_is_written && process.has_copies_to_store() {
-            store.append(&process.append[0]).expect("writable");
+    /// The process of a master has ended.
+    pub(super) fn ends_leading(&mut self, node: Node, process: &Leading, crash: Crash) {
+        let Place { disk, disk_failed, .. } = &self.nodes[node.0];
+        if let Some(slots) = process.append.front().filter(|_| crash.round_is_written && !disk_failed) {
+            disk.store().append(slots).expect("writable");
         }
-        if crash.refusals_are_written && process.has_refusals_to_store() {
-            store.refuse(&process.refuse[0]).expect("writable");
+        if let Some(ids) = process.refuse.front().filter(|_| crash.refusals_are_written && !disk_failed) {
+            disk.store().refuse(ids).expect("writable");
         }
-        self.masters[index].disk.crash(crash.kind);
-        self.checker.answer_all_unknown(index);
-        self.wire.retain(|packet| packet.master != index || packet.outlives_the_sender());
-        for packet in self.wire.iter_mut().filter(|packet| packet.master == index) {
+        if crash.kind == CrashKind::DiskLost {
+            self.checker.meets_another_log();
+        }
+        self.checker.answer_all_unknown(node);
+        self.wire.retain(|packet| packet.master != node || packet.outlives_the_sender());
+        for packet in self.wire.iter_mut().filter(|packet| packet.master == node) {
             *packet = packet.orphan();
-        }
-        let node = Node::Master(index);
-        match crash.kind {
-            CrashKind::Killed => self.checker.killed(node),
-            CrashKind::PowerLost { .. } => self.checker.power_lost(node),
-            CrashKind::DiskLost => self.checker.disk_lost(node),
         }
     }
 
-    pub(super) fn post_to(&mut self, index: usize, posted: &Posted) {
-        let write = self.checker.asked(index, posted);
-        if self.masters[index].process.as_ref().is_none_or(|process| process.disk_failed) {
+    pub(super) fn post_to(&mut self, node: Node, posted: &Posted) {
+        let write = self.checker.asked(node, posted);
+        if self.nodes[node.0].leading().is_none() || self.nodes[node.0].disk_failed {
             return self.checker.answer(write, Answer::NotTaken);
         }
         let Posted { texts, key, concern, timeout, follows } = posted.clone();
         let ticket = Ticket(write as u64);
         let post = Post { ticket, messages: texts, key, concern, timeout, follows, timestamp_ms: 0 };
-        self.step(index, Event::Posted(post));
+        self.step(node, Event::Posted(post));
     }
 
     /// The master's disk has written its own copies of a round, or could not.
-    pub(super) fn store_copies(&mut self, index: usize, io_result: IoResult) {
-        let Master { disk, process: Some(process), .. } = &mut self.masters[index] else { return };
+    pub(super) fn store_copies(&mut self, node: Node, io_result: IoResult) {
+        let Place { disk, role: Some(Role::Leading(process)), disk_failed, .. } = &mut self.nodes[node.0] else {
+            return;
+        };
         let Some(slots) = process.append.pop_front() else { return };
         let has_messages = slots.iter().any(|slot| matches!(slot, Slot::Entry(_)));
         let event = match io_result {
             IoResult::Failed => {
-                process.disk_failed = true;
+                *disk_failed = true;
                 Event::Failed
             }
             IoResult::NoRoom if has_messages => Event::AppendHadNoRoom,
@@ -288,43 +259,45 @@ impl<P: SimulatedDisk> World<P> {
             }
         };
         if event != Event::Appended || self.planted != Some(PlantedBug::MasterNotCounted) {
-            self.step(index, event);
+            self.step(node, event);
         }
     }
 
-    pub(super) fn store_refusals(&mut self, index: usize, io_result: IoResult) {
-        let Master { disk, process: Some(process), .. } = &mut self.masters[index] else { return };
+    pub(super) fn store_refusals(&mut self, node: Node, io_result: IoResult) {
+        let Place { disk, role: Some(Role::Leading(process)), disk_failed, .. } = &mut self.nodes[node.0] else {
+            return;
+        };
         let Some(ids) = process.refuse.front() else { return };
         match io_result {
             IoResult::NoRoom => {}
             IoResult::Failed => {
-                process.disk_failed = true;
-                self.step(index, Event::Failed);
+                *disk_failed = true;
+                self.step(node, Event::Failed);
             }
             IoResult::Good => {
                 disk.store().refuse(ids).expect("ids that are held");
                 process.refuse.pop_front();
                 if self.planted != Some(PlantedBug::RefusalNotDurable) {
-                    self.step(index, Event::RefusalsStored);
+                    self.step(node, Event::RefusalsStored);
                 }
             }
         }
     }
 
     /// The master's disk has noted the high watermark.
-    pub(super) fn note_watermark(&mut self, index: usize) {
-        let Master { disk, process: Some(process), .. } = &mut self.masters[index] else { return };
+    pub(super) fn note_watermark(&mut self, node: Node) {
+        let Place { disk, role: Some(Role::Leading(process)), .. } = &mut self.nodes[node.0] else { return };
         let Some(watermark) = process.note.pop_front() else { return };
         disk.store().note_watermark(watermark).expect("writable");
         if self.planted != Some(PlantedBug::ShownBeforeNoted) {
-            self.step(index, Event::WatermarkNoted);
+            self.step(node, Event::WatermarkNoted);
         }
     }
 
     /// The answer to a call arrives, which carried ids up to `sent`.
     pub(super) fn receive(
         &mut self,
-        index: usize,
+        node: Node,
         dispatch: Dispatch,
         sent: Id,
         answer: Result<Acknowledgement, Complaint>,
@@ -333,13 +306,13 @@ impl<P: SimulatedDisk> World<P> {
             Ok(acknowledgement) => Event::Acknowledged { dispatch, sent, acknowledgement },
             Err(complaint) => Event::CallFailed { dispatch, failure: failure_of(complaint) },
         };
-        self.credit_to_others(index, &event);
-        self.step(index, event);
+        self.credit_to_others(node, &event);
+        self.step(node, event);
     }
 
     /// Takes the result of a call for the result of those that were not made.
-    fn credit_to_others(&mut self, index: usize, event: &Event) {
-        let process = self.masters[index].process.as_mut();
+    fn credit_to_others(&mut self, node: Node, event: &Event) {
+        let process = self.nodes[node.0].leading_mut();
         for other in process.map(|process| std::mem::take(&mut process.not_made)).unwrap_or_default() {
             let mut credited = event.clone();
             match &mut credited {
@@ -350,7 +323,7 @@ impl<P: SimulatedDisk> World<P> {
                 Event::CallFailed { dispatch, .. } => *dispatch = other,
                 _ => {}
             }
-            self.step(index, credited);
+            self.step(node, credited);
         }
     }
 
@@ -363,138 +336,137 @@ impl<P: SimulatedDisk> World<P> {
         }
         let Some(dispatch) = self.wire[position].dispatch().cloned() else { return };
         let packet = self.wire.remove(position);
-        let index = packet.master;
+        let node = packet.master;
         if matches!(packet.content, Content::Call { .. }) {
             self.wire.insert(position, packet.orphan());
         }
-        self.step(index, Event::CallFailed { dispatch, failure: CallFailure::Silent });
+        self.step(node, Event::CallFailed { dispatch, failure: CallFailure::Silent });
     }
 
     /// A secondary has reported its state, or has not answered.
-    pub(super) fn hear_status(&mut self, index: usize, member: usize, status: Option<ReplicaStatus>) {
-        let id = self.masters[index].process.as_ref().and_then(|process| process.member_id(member));
+    pub(super) fn hear_status(&mut self, node: Node, member: Node, status: Option<ReplicaStatus>) {
+        let id = self.nodes[node.0].leading().and_then(|process| process.member_id(member));
         if let Some(member) = id {
-            self.step(index, Event::Reported { member, report: status.ok_or(CallFailure::Silent) });
+            self.step(node, Event::Reported { member, report: status.ok_or(CallFailure::Silent) });
         }
     }
 
     /// The reply of a master to a secondary that asks for decisions, if the master runs.
-    pub(super) fn decisions(&self, index: usize, after: Id) -> Option<Decisions> {
-        let Master { disk, process, .. } = self.masters.get(index)?;
-        let decisions = process.as_ref()?.leader.decisions();
-        let refused = disk.store().refused(after, decisions.decided).ok()?;
+    pub(super) fn decisions(&self, node: Node, after: Id) -> Option<Decisions> {
+        let place = &self.nodes[node.0];
+        let decisions = place.leading()?.leader.decisions();
+        let refused = place.disk.store().refused(after, decisions.decided).ok()?;
         Some(Decisions { refused, ..decisions })
     }
 
     /// Gives an event to the leader of a master, and begins everything that it asks for.
-    pub(super) fn step(&mut self, index: usize, event: Event) {
-        let Some(process) = &mut self.masters[index].process else { return };
+    pub(super) fn step(&mut self, node: Node, event: Event) {
+        let Some(process) = self.nodes[node.0].leading_mut() else { return };
         let ready = process.leader.step(self.now, event);
-        self.carry_out(index, ready);
+        self.carry_out(node, ready);
     }
 
-    fn carry_out(&mut self, index: usize, ready: Ready) {
+    fn carry_out(&mut self, node: Node, ready: Ready) {
         let Ready { note, replies, news, round, calls, probes, append, refuse, .. } = ready;
-        let Some(process) = &mut self.masters[index].process else { return };
+        let Some(process) = self.nodes[node.0].leading_mut() else { return };
         let (has_note, has_append, has_refusals) = (note.is_some(), !append.is_empty(), !refuse.is_empty());
         process.note.extend(note);
         process.append.extend(has_append.then_some(append));
         process.refuse.extend(has_refusals.then_some(refuse));
         if self.planted != Some(PlantedBug::AnsweredBeforeShown) {
-            self.look(Node::Master(index));
+            self.look(node);
         }
-        self.journal(index, &news);
+        self.journal(node, &news);
         for news in &news {
             if let News::Merged(member, _) = news {
-                self.is_merged(index, *member);
+                self.is_merged(node, *member);
             }
         }
         for (Ticket(write), reply) in replies {
-            self.tell(index, write as usize, &reply);
+            self.tell(node, write as usize, &reply);
         }
         for news in news {
             if let News::CatchingUp { member, .. } = news {
-                self.is_known(index, member);
+                self.is_known(node, member);
             }
         }
         let mut round = round.map_or_else(Vec::new, |round| round.calls);
         if self.planted == Some(PlantedBug::CreditedToOthers)
-            && let Some(process) = &mut self.masters[index].process
+            && let Some(process) = self.nodes[node.0].leading_mut()
         {
             process.not_made.extend(round.drain(1.min(round.len())..));
         }
-        round.into_iter().chain(calls).for_each(|dispatch| self.send_call(index, dispatch));
+        round.into_iter().chain(calls).for_each(|dispatch| self.send_call(node, dispatch));
         for member in probes {
-            if let Some(member) = self.place_of(index, member) {
-                self.send(Packet { number: 0, master: index, member, content: Content::Probe });
+            if let Some(member) = self.place_of(node, member) {
+                self.send(Packet { number: 0, master: node, member, content: Content::Probe });
             }
         }
         match self.planted {
-            Some(PlantedBug::MasterNotCounted) if has_append => self.step(index, Event::Appended),
-            Some(PlantedBug::RefusalNotDurable) if has_refusals => self.step(index, Event::RefusalsStored),
-            Some(PlantedBug::ShownBeforeNoted) if has_note => self.step(index, Event::WatermarkNoted),
+            Some(PlantedBug::MasterNotCounted) if has_append => self.step(node, Event::Appended),
+            Some(PlantedBug::RefusalNotDurable) if has_refusals => self.step(node, Event::RefusalsStored),
+            Some(PlantedBug::ShownBeforeNoted) if has_note => self.step(node, Event::WatermarkNoted),
             _ => {}
         }
     }
 
-    fn place_of(&self, index: usize, id: MemberId) -> Option<usize> {
-        let process = self.masters[index].process.as_ref()?;
+    fn place_of(&self, node: Node, id: MemberId) -> Option<Node> {
+        let process = self.nodes[node.0].leading()?;
         process.members.iter().find(|(_, known)| **known == id).map(|(&member, _)| member)
     }
 
     /// Keeps the news, if the journal is on, under the place of the secondary that they concern.
-    fn journal(&mut self, index: usize, news: &[News]) {
+    fn journal(&mut self, node: Node, news: &[News]) {
         if self.journal.is_kept {
-            let placed =
-                news.iter().map(|news| (member_of(news).and_then(|id| self.place_of(index, id)), news.clone()));
+            let placed = news.iter().map(|news| (member_of(news).and_then(|id| self.place_of(node, id)), news.clone()));
             let placed: Vec<_> = placed.collect();
             self.journal.news.extend(placed);
         }
     }
 
     /// A secondary turned out to be registered under two addresses: one registration goes.
-    fn is_merged(&mut self, index: usize, id: MemberId) {
-        let Some(member) = self.place_of(index, id) else { return };
-        let Master { process: Some(process), recorded, .. } = &mut self.masters[index] else { return };
+    fn is_merged(&mut self, node: Node, id: MemberId) {
+        let Some(member) = self.place_of(node, id) else { return };
+        let Place { role: Some(Role::Leading(process)), recorded, .. } = &mut self.nodes[node.0] else { return };
         process.members.remove(&member);
         recorded.remove(&member);
         self.checker.leaves(member);
     }
 
     /// The master has learned what the process of a secondary holds.
-    fn is_known(&mut self, index: usize, id: MemberId) {
-        let Some(member) = self.place_of(index, id) else { return };
-        let Some(process) = &self.masters[index].process else { return };
+    fn is_known(&mut self, node: Node, id: MemberId) {
+        let Some(member) = self.place_of(node, id) else { return };
+        let Some(process) = self.nodes[node.0].leading() else { return };
         let incarnation = process.leader.member(id).and_then(|view| view.incarnation);
-        incarnation.into_iter().for_each(|incarnation| self.secondaries[member].is_known(incarnation));
+        incarnation.into_iter().for_each(|incarnation| self.is_known_by(member, incarnation));
     }
 
     /// Passes a reply on to the client of a write.
-    fn tell(&mut self, index: usize, write: usize, reply: &Reply) {
+    fn tell(&mut self, node: Node, write: usize, reply: &Reply) {
         match *reply {
             Reply::Accepted { .. } => {}
             Reply::Joined { .. } => self.checker.is_repeat(write),
             Reply::Rejected(_) => self.checker.answer(write, Answer::NotTaken),
             Reply::OtherWrite(_) => panic!("no key is used for two writes"),
             Reply::Unknown { .. } => self.checker.answer(write, Answer::Unknown),
-            Reply::Settled { last, outcome, .. } => self.answer(index, write, last, outcome),
+            Reply::Settled { last, outcome, .. } => self.answer(node, write, last, outcome),
             Reply::Stored { last, .. } => {
                 self.checker.is_repeat(write);
-                let is_stored = matches!(self.masters[index].disk.store().get(last), Ok(Some(Slot::Entry(_))));
+                let is_stored = matches!(self.nodes[node.0].disk.store().get(last), Ok(Some(Slot::Entry(_))));
                 if !is_stored {
                     return self.checker.answer(write, Answer::Unknown);
                 }
                 let concern = self.checker.writes[write].concern();
                 let timeout = self.checker.writes[write].timeout();
-                self.step(index, Event::Repeated { ticket: Ticket(write as u64), last, concern, timeout });
+                self.step(node, Event::Repeated { ticket: Ticket(write as u64), last, concern, timeout });
             }
         }
     }
 
     /// Makes the call of a dispatch.
-    fn send_call(&mut self, index: usize, dispatch: Dispatch) {
-        let Some(member) = self.place_of(index, dispatch.member) else { return };
-        let Master { disk, process: Some(process), .. } = &self.masters[index] else { return };
+    fn send_call(&mut self, node: Node, dispatch: Dispatch) {
+        let Some(member) = self.place_of(node, dispatch.member) else { return };
+        let Place { disk, role: Some(Role::Leading(process)), .. } = &self.nodes[node.0] else { return };
         let store = disk.store();
         let (sent, entries) = if dispatch.is_from_store() {
             let slots = store.read(dispatch.after, dispatch.carries, CALL_LIMIT).expect("readable");
@@ -508,19 +480,18 @@ impl<P: SimulatedDisk> World<P> {
         let call = process.leader.call(&dispatch, sent, entries, refused);
         let to = dispatch.incarnation;
         let dispatch = (dispatch.purpose != Purpose::Removal).then_some(dispatch);
-        self.send(Packet { number: 0, master: index, member, content: Content::Call { to, call, dispatch } });
+        self.send(Packet { number: 0, master: node, member, content: Content::Call { to, call, dispatch } });
     }
 
-    pub(crate) fn epoch_of(&self, index: usize) -> Epoch {
-        self.masters[index].process.as_ref().map_or(Epoch::NONE, |process| process.leader.epoch())
+    pub(crate) fn epoch_of(&self, node: Node) -> Epoch {
+        self.nodes[node.0].leading().map_or(Epoch::NONE, |process| process.leader.epoch())
     }
 
     /// Whether a tick of a master does more than probe secondaries that do not run.
-    pub(crate) fn tick_is_useful(&self, index: usize) -> bool {
-        let Some(process) = &self.masters[index].process else { return false };
+    pub(crate) fn tick_is_useful(&self, node: Node) -> bool {
+        let Some(process) = self.nodes[node.0].leading() else { return false };
         let ready = process.leader.clone().step(self.now, Event::Tick);
-        let runs =
-            |id: MemberId| self.place_of(index, id).is_some_and(|member| self.secondaries[member].process.is_some());
+        let runs = |id: MemberId| self.place_of(node, id).is_some_and(|member| self.runs(member));
         let Ready { note, replies, round, calls, probes, append, refuse, .. } = ready;
         round.is_some()
             || note.is_some()
@@ -533,7 +504,7 @@ impl<P: SimulatedDisk> World<P> {
 #[derive(Clone, Debug, Default, Eq)]
 pub(crate) struct Journal {
     pub(crate) is_kept: bool,
-    pub(crate) news: Vec<(Option<usize>, News)>,
+    pub(crate) news: Vec<(Option<Node>, News)>,
 }
 
 impl PartialEq for Journal {
