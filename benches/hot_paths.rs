@@ -8,8 +8,8 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use replicated_log::protocol::{
     Acknowledgement, Call, CopyId, Dispatch, Entry, EntryRef, Epoch, EpochHistory, Event, Follower, FollowerSettings,
-    Found, FoundLog, Id, Incarnation, Leader, LeaderSettings, LogId, MemberId, Post, Slot, Ticket, Time, Timing,
-    Watermark, WriteConcern,
+    Found, FoundLog, Id, Incarnation, Leader, LeaderSettings, LogId, MemberId, Post, Roster, Slot, Ticket, Time,
+    Timing, Watermark, WriteConcern,
 };
 use replicated_log::store::{Disk, ReadLimit, Store};
 use replicated_log::wire::client::{Posted, View, write_entry};
@@ -97,7 +97,8 @@ mod leader {
         let mut history = EpochHistory::default();
         history.begin(Epoch::new(1), Id::new(1), Incarnation::new(1));
         let found = FoundLog::default();
-        let mut leader = Leader::begin(settings, LogId::new(1), Incarnation::new(1), history, found, Vec::new());
+        let mut leader =
+            Leader::begin(settings, LogId::new(1), Incarnation::new(1), history, Roster::default(), found, Vec::new());
         for number in MEMBERS {
             let member = MemberId::new(number);
             let _ = leader.step(Time::ZERO, Event::Joined(member));
@@ -177,9 +178,11 @@ mod wire {
             master: Incarnation::new(1),
             epoch_start: None,
             history: None,
+            roster: None,
             after: Id::ZERO,
             through: Id::new(count),
             entries: Vec::new(),
+            restored: Vec::new(),
             refused: Vec::new(),
             decided: Id::ZERO,
             session: 1,

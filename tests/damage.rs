@@ -6,7 +6,7 @@
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
-use replicated_log::protocol::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Slot, Watermark};
+use replicated_log::protocol::{Entry, Epoch, EpochHistory, Id, Incarnation, Lineage, LogId, Roster, Slot, Watermark};
 use replicated_log::store::{Disk, Examination, Identity, KnownMember, ReadLimit, ReadLock, Store, StoreError};
 use std::fs;
 use std::path::Path;
@@ -56,9 +56,7 @@ fn write_log(directory: &Path) -> Content {
     let mut history = EpochHistory::default();
     history.begin(Epoch::new(1), Id::new(1), Incarnation::new(1));
     let identity = Identity {
-        log_id: LogId::new(42),
-        master: Incarnation::new(7),
-        history,
+        lineage: Lineage { log_id: LogId::new(42), history, roster: Roster::default(), promised: None },
         members: vec![KnownMember { url: "http://localhost:5001".to_owned(), name: "secondary-1".to_owned() }],
     };
     store.set_identity(&identity).unwrap();

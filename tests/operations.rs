@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Cluster, Node, get, wait_until};
-use replicated_log::protocol::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Slot};
+use replicated_log::protocol::{Entry, Epoch, EpochHistory, Id, Incarnation, Lineage, LogId, Roster, Slot};
 use replicated_log::store::{Disk, Identity, ReadLimit, Store, Trouble};
 use serde_json::{Value, json};
 use std::fs;
@@ -288,7 +288,8 @@ fn long_log(directory: &Path, slots: u64) {
     let store = Disk::open(directory).unwrap();
     let mut history = EpochHistory::default();
     history.begin(Epoch::new(1), Id::new(1), Incarnation::new(1));
-    let identity = Identity { log_id: LogId::new(1), master: Incarnation::new(1), history, members: Vec::new() };
+    let lineage = Lineage { log_id: LogId::new(1), history, roster: Roster::default(), promised: None };
+    let identity = Identity { lineage, members: Vec::new() };
     store.set_identity(&identity).unwrap();
     let entry = |number| {
         let message = format!("message {number}").into();

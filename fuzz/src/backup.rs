@@ -67,8 +67,8 @@ fn check_restored(data: &Path, lines: &[&[u8]]) {
     let store = Disk::open(data).expect("what was restored can be used");
     assert_eq!(store.read(Id::ZERO, Id::MAX, ALL).expect("and read"), slots(lines));
     let identity = store.identity().expect("so can whose log it is").expect("it is of a log");
-    assert_eq!(identity.log_id, head.log_id());
-    assert_eq!(Ok(identity.history), head.history());
+    assert_eq!(identity.lineage.log_id, head.log_id());
+    assert_eq!(Ok(identity.lineage.history), head.history());
     let members = identity.members.iter().map(|member| (&member.name, NodeUrl::parse(&member.url)));
     assert!(members.eq(head.secondaries.iter().map(|line| (&line.server_id, NodeUrl::parse(&line.url)))));
     assert_eq!((store.last(), store.watermark().decided), (head.through(), head.through()));

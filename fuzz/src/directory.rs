@@ -1,7 +1,9 @@
 //! Damage to the files of a data directory: the store reads it exactly as it was written, or refuses it with an error.
 
 use super::choices::Choices;
-use replicated_log::protocol::{Entry, Epoch, EpochHistory, Id, Incarnation, KeyedWrite, LogId, Slot, Watermark};
+use replicated_log::protocol::{
+    Entry, Epoch, EpochHistory, Id, Incarnation, KeyedWrite, Lineage, LogId, Roster, Slot, Watermark,
+};
 use replicated_log::store::{Disk, Identity, KnownMember, ReadLimit, Store, StoreError};
 use std::fs;
 use std::path::Path;
@@ -188,9 +190,7 @@ fn identity() -> Identity {
     let mut history = EpochHistory::default();
     history.begin(Epoch::new(1), Id::new(1), Incarnation::new(1));
     Identity {
-        log_id: LogId::new(42),
-        master: Incarnation::new(7),
-        history,
+        lineage: Lineage { log_id: LogId::new(42), history, roster: Roster::default(), promised: None },
         members: vec![KnownMember { url: "http://localhost:5001".to_owned(), name: "secondary-1".to_owned() }],
     }
 }

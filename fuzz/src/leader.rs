@@ -6,8 +6,8 @@
 use super::choices::Choices;
 use replicated_log::protocol::{
     Acknowledgement, CallFailure, CopyId, Dispatch, Entry, Epoch, EpochHistory, Event, FoundLog, Id, Incarnation,
-    KeyedWrite, Leader, LeaderSettings, LogId, MemberId, Outcome, Post, Ready, Refusal, ReplicaStatus, Reply, Slot,
-    Ticket, Time, Timing, Watermark, WriteConcern,
+    KeyedWrite, Leader, LeaderSettings, LogId, MemberId, Outcome, Post, Ready, Refusal, ReplicaStatus, Reply, Roster,
+    Slot, Ticket, Time, Timing, Watermark, WriteConcern,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -81,7 +81,8 @@ impl Master {
             Slot::Entry(entry) => Some(KeyedWrite { first: entry.id, last: entry.id, key: entry.key.clone()? }),
             Slot::Refused(_) => None,
         });
-        let leader = Leader::begin(settings(choices), LOG, MASTER, history, found_log, keyed.collect());
+        let leader =
+            Leader::begin(settings(choices), LOG, MASTER, history, Roster::default(), found_log, keyed.collect());
         let mut master = Master {
             leader,
             now: Time::ZERO,
@@ -245,6 +246,8 @@ impl Master {
             decided: if choices.one_in(128) { last } else { last.min(self.leader.shown().decided) },
             foreign: u64::from(choices.one_in(64)),
             diverged: choices.one_in(64).then_some(last),
+            lineage: None,
+            refused: Vec::new(),
         }
     }
 

@@ -8,7 +8,7 @@
 use crate::node::ids::id_range;
 use crate::peer::{PeerError, Peers};
 use crate::process::random;
-use crate::protocol::{Epoch, EpochHistory, Id, Incarnation, Leader, LeaderSettings, LogId, Slot};
+use crate::protocol::{Epoch, EpochHistory, Id, Incarnation, Leader, LeaderSettings, Lineage, LogId, Roster, Slot};
 use crate::store::{Identity, Store, StoreError};
 use crate::wire::address::NodeUrl;
 
@@ -27,14 +27,16 @@ pub(super) fn begin(
         take_over(store, peers, secondaries, known);
     }
     let (log_id, mut history, members) = match known {
-        Some(known) => (known.log_id, known.history, known.members),
+        Some(known) => (known.lineage.log_id, known.lineage.history, known.members),
         None => (LogId::new(random::bits_128()), EpochHistory::default(), Vec::new()),
     };
     let (last, master) = (store.last(), Incarnation::new(random::bits_64()));
     history.begin(history.latest().next(), last.next(), master);
-    store.set_identity(&Identity { log_id, master, history: history.clone(), members })?;
+    let roster = Roster::fixed(store.copy_id(), history.latest());
+    let lineage = Lineage { log_id, history: history.clone(), roster: roster.clone(), promised: None };
+    store.set_identity(&Identity { lineage, members })?;
     let (found, keyed_writes) = (store.found_log()?, store.keyed_writes(settings.keys_max)?);
-    let leader = Leader::begin(settings, log_id, master, history, found, keyed_writes);
+    let leader = Leader::begin(settings, log_id, master, history, roster, found, keyed_writes);
     announce(&leader);
     Ok(leader)
 }
@@ -63,7 +65,7 @@ fn take_over(store: &dyn Store, peers: &Peers, secondaries: &[NodeUrl], known: &
     .unwrap_or_default();
     for (url, answer) in answers {
         let Ok(status) = answer.map(|body| body.status()) else { continue };
-        if status.continues(known.log_id, &known.history, store.last()) {
+        if status.continues(known.lineage.log_id, &known.lineage.history, store.last()) {
             log::warn!(
                 "{} are taken over from {url}: they are of this master's latest epoch, and missing here",
                 id_range(store.last(), status.last)

@@ -26,8 +26,9 @@ pub(crate) fn backup(store: &Arc<dyn Store>, server_id: &str, through: Id) -> Re
 
 fn head_of(identity: Identity, server_id: String, through: Id) -> Head {
     let secondary = |member: crate::store::KnownMember| SecondaryLine { server_id: member.name, url: member.url };
-    let secondaries = identity.members.into_iter().map(secondary).collect();
-    Head::new(rfc3339(clock::now_ms()), server_id, identity.log_id, &identity.history, through, secondaries)
+    let Identity { lineage, members } = identity;
+    let secondaries = members.into_iter().map(secondary).collect();
+    Head::new(rfc3339(clock::now_ms()), server_id, lineage.log_id, &lineage.history, through, secondaries)
 }
 
 fn pieces(store: Arc<dyn Store>, head: &Head) -> Pieces {

@@ -25,7 +25,7 @@ pub(crate) fn answer(exchange: &Exchange, store: &dyn Store, decided: Id) -> Rep
     }
     match (store.identity(), fingerprint(store, after, through)) {
         (Ok(Some(identity)), Ok(fingerprint)) => {
-            Reply::json(200, &FingerprintBody::new(identity.log_id, after, through, fingerprint))
+            Reply::json(200, &FingerprintBody::new(identity.lineage.log_id, after, through, fingerprint))
         }
         (Ok(None), _) => Reply::not_found("this node holds no log yet"),
         (Err(error), _) | (_, Err(error)) => Reply::no_answer(500, &error.to_string()),

@@ -1,6 +1,6 @@
 //! What travels between master and secondary, and what each side may conclude from it.
 
-use super::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId};
+use super::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Roster};
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,12 +18,17 @@ pub struct Call {
     pub epoch_start: Option<EpochStart>,
     /// Every epoch of this log so far. Present together with `epoch_start`.
     pub history: Option<EpochHistory>,
+    /// The roster. Present together with `epoch_start`.
+    pub roster: Option<Roster>,
     /// The id before the first one that this call covers. The secondary must hold everything up to it.
     pub after: Id,
     /// The last id that this call covers: each id in between is an entry or is refused.
     pub through: Id,
     /// The entries, in order.
     pub entries: Vec<Arc<Entry>>,
+    /// Entries that the secondary reported as refused and the master holds, in order. Present together with
+    /// `epoch_start`. No majority knows those refusals, and the master's epoch began without them.
+    pub restored: Vec<Arc<Entry>>,
     /// Refused ids, in order: durable on the master. May lie outside of `after..=through`.
     pub refused: Vec<Id>,
     /// The master's high watermark, or the end of the call if that comes first. Every refusal up to it that the
@@ -98,6 +103,14 @@ pub enum Refusal {
         /// Where the master's new epoch begins.
         begins: Id,
     },
+    /// The secondary holds decided entries where the caller's epochs have others: it was cut off while another master
+    /// led. Nothing is dropped, and the caller goes on without it.
+    Forked {
+        /// The secondary's high watermark.
+        decided: Id,
+        /// The id from which the two logs differ.
+        from: Id,
+    },
     /// The secondary holds another content under an id. It refuses every call until an operator has compared the two.
     Diverged {
         /// The id.
@@ -148,6 +161,11 @@ impl fmt::Display for Refusal {
                 "holds decided messages up to id {decided}, but this master begins at id {begins}: the master has lost \
                  its log; restore it from this secondary or from a backup, or start the secondary with an empty data \
                  directory if its messages may be given up"
+            ),
+            Refusal::Forked { decided, from } => write!(
+                formatter,
+                "has decided messages up to id {decided}, which differ from this master's log from id {from} on; it takes no \
+                 part until an operator lets it discard them"
             ),
             Refusal::Diverged { id } => write!(
                 formatter,

@@ -1,10 +1,11 @@
-//! What a candidate may begin with.
+//! How a node comes to lead: what it asks for, and what it may begin with.
 //!
 //! A coordinator or an operator chooses which node tries to lead; the voters decide whether it may write. The candidate
 //! takes an epoch later than all that it knows of, promises it to itself, and asks the other voters. A voter promises an
-//! epoch once, durably before it answers, and takes no call of an earlier one from then on. Its [`Promise`] says what it
-//! holds. When enough voters have promised ([`Roster::is_promise_quorum`]), the candidate's log becomes the *best log*
-//! among theirs, and its epoch begins behind that.
+//! epoch once, durably before it answers, and takes no call of an earlier one from then on. A master that is asked stops
+//! first: it appends, refuses and answers nothing any more. A [`Promise`] says what its voter holds. When enough voters
+//! have promised ([`Roster::is_promise_quorum`]), the candidate's log becomes the *best log* among theirs
+//! ([`Adoption`]), and its epoch begins behind that. Both happen only while its own promise still names it.
 //!
 //! - **The best log** is grounded in the latest epoch, and of those the longest: a node may have entered a late epoch, or
 //!   hold many entries, and lack what was acknowledged all the same.
@@ -13,8 +14,58 @@
 //! - **Forked.** A candidate that has shown entries where the best log has others does not lead: it was cut off while a
 //!   later epoch began, and an operator has to look at it.
 
-use super::{CopyId, EpochHistory, Id, Roster};
+use super::{CopyId, Epoch, EpochHistory, Id, Incarnation, LogId, Roster, Slot};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// A node that wants to lead in an epoch.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Candidacy {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Its copy of the log.
+    pub copy: CopyId,
+    /// The incarnation in which it is going to lead.
+    pub master: Incarnation,
+}
+
+/// A candidate's question to a voter.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct PromiseRequest {
+    /// The log.
+    pub log_id: LogId,
+    /// Who asks, and for which epoch.
+    pub candidacy: Candidacy,
+    /// The candidate's high watermark: it has to learn of every refusal after that.
+    pub after: Id,
+}
+
+/// Why a node does not promise an epoch, or why a candidate does not go on.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum NotPromised {
+    /// The node holds another log, or none.
+    OtherLog(Option<LogId>),
+    /// The node has promised another candidate this epoch or a later one.
+    Promised(Candidacy),
+    /// The node has entered this epoch or a later one.
+    Entered(Epoch),
+    /// What the node holds is not what its master sent: an operator has to look at it.
+    Diverged(Id),
+}
+
+impl fmt::Display for NotPromised {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotPromised::OtherLog(Some(holds)) => write!(formatter, "belongs to another log, {holds}"),
+            NotPromised::OtherLog(None) => formatter.write_str("belongs to no log yet"),
+            NotPromised::Promised(Candidacy { epoch, copy, .. }) => {
+                write!(formatter, "has promised epoch {epoch} to the node that holds copy {copy}")
+            }
+            NotPromised::Entered(epoch) => write!(formatter, "is in epoch {epoch} already"),
+            NotPromised::Diverged(id) => write!(formatter, "holds another message under id {id} than its master sent"),
+        }
+    }
+}
 
 /// What a voter holds when it promises an epoch.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
@@ -25,7 +76,7 @@ pub struct Promise {
     pub last: Id,
     /// Its high watermark.
     pub decided: Id,
-    /// The refused ids that it holds and that are not decided there.
+    /// The refused ids that it holds after [`PromiseRequest::after`].
     pub refused: BTreeSet<Id>,
     /// The latest roster that it knows.
     pub roster: Roster,
@@ -55,6 +106,20 @@ pub struct Beginning {
     pub refused: BTreeSet<Id>,
     /// The voters, and those before a change that is still under way.
     pub roster: Roster,
+}
+
+/// How a candidate's log becomes the best one: a part of that, which continues what is held. Only what the epochs of the
+/// best log overtook is dropped: a candidate whose process ends here must not lack what it has acknowledged.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Adoption {
+    /// Who copies.
+    pub candidacy: Candidacy,
+    /// The epochs of the best log.
+    pub history: EpochHistory,
+    /// The roster of its holder.
+    pub roster: Roster,
+    /// Its slots, in order, from one after the candidate's high watermark or from where the last part ended.
+    pub slots: Vec<Slot>,
 }
 
 /// What a candidate may do with these promises, its own among them.
@@ -89,7 +154,7 @@ pub fn standing(candidate: CopyId, promises: &BTreeMap<CopyId, Promise>) -> Stan
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Epoch, EpochEntry, Incarnation, RosterChange, RosterNumber};
+    use crate::protocol::{Epoch, EpochEntry, Incarnation, Promotion, RosterChange, RosterNumber, Voters};
 
     const M: CopyId = CopyId::new(0);
     const S1: CopyId = CopyId::new(1);
@@ -98,7 +163,7 @@ mod tests {
     /// The roster of three nodes in an epoch of this master.
     fn roster(epoch: u64, master: CopyId) -> Roster {
         let number = RosterNumber { epoch: Epoch::new(epoch), sequence: 0 };
-        Roster::new(number, master, [M, S1, S2].into_iter().collect())
+        Roster::new(number, master, Voters::new(Promotion::On, [M, S1, S2]))
     }
 
     /// A promise of a node that has entered epochs, each with its number, first id and master, and holds a log.

@@ -7,6 +7,9 @@ use std::fmt;
 pub enum WriteConcern {
     /// The master and every registered secondary: the default, and the promise that any node can be lost.
     All,
+    /// The master and half of the other voters, rounded up: every later master finds it (see
+    /// [`Roster`](crate::protocol::Roster)). Who the voters are is asked when the write is settled.
+    Majority,
     /// This many nodes, the master included; at least 1.
     Copies(usize),
 }
@@ -15,6 +18,7 @@ impl fmt::Display for WriteConcern {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             WriteConcern::All => formatter.write_str("all"),
+            WriteConcern::Majority => formatter.write_str("majority"),
             WriteConcern::Copies(copies) => copies.fmt(formatter),
         }
     }

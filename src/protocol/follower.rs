@@ -31,9 +31,10 @@ mod reads;
 mod ready;
 mod released;
 mod replica;
+mod succession;
 
 pub use ready::{Called, Consistency, Effect, Event, ForeignMessage, ForeignRefusal, Freshness, News, Ready, Reply};
-pub use replica::{Change, Decisions, EnteredEpoch, Found, ReplicaStatus, ReplicaView, StaleReply};
+pub use replica::{Change, Decisions, EnteredEpoch, Found, Lineage, ReplicaStatus, ReplicaView, StaleReply};
 
 use super::{Acknowledgement, Entry, Epoch, Id, Incarnation, Refusal, Slot, Ticket, Time, Watermark};
 use reads::Reads;
@@ -43,6 +44,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
+use succession::{Granted, Request};
 
 /// How many ids a foreign master may pass over.
 const PASSED_OVER_MAX: u64 = 10_000;
@@ -109,6 +111,7 @@ enum Job {
     Call(Called, Option<Time>),
     Foreign(ForeignMessage),
     Learn(Ticket, Decisions),
+    Request(Ticket, Request),
 }
 
 impl Job {
@@ -116,7 +119,8 @@ impl Job {
         match self {
             Job::Call(Called { ticket, .. }, _)
             | Job::Foreign(ForeignMessage { ticket, .. })
-            | Job::Learn(ticket, _) => *ticket,
+            | Job::Learn(ticket, _)
+            | Job::Request(ticket, _) => *ticket,
         }
     }
 }
@@ -149,6 +153,7 @@ enum Step {
     Apply(Accepted, Carried),
     Foreign(Id),
     Learn(Learned, Decisions),
+    Grant(Granted),
 }
 
 /// What follows when that is done.
@@ -157,6 +162,7 @@ enum After {
     Acknowledge(Acknowledgement, Carried),
     ForeignStored(Id),
     Learned(Decisions),
+    Granted(Reply),
 }
 
 /// What is kept of a call once it is stored.
@@ -259,6 +265,15 @@ impl Follower {
                 self.arriving -= 1;
                 self.queue.push_back(Job::Foreign(message));
             }
+            Event::PromiseAsked(ticket, request) => {
+                self.queue.push_back(Job::Request(ticket, Request::Promise(request)));
+            }
+            Event::Adopted(ticket, adoption) => {
+                self.queue.push_back(Job::Request(ticket, Request::Adopt(adoption)));
+            }
+            Event::Beginning(ticket, candidacy, beginning) => {
+                self.queue.push_back(Job::Request(ticket, Request::Begin(candidacy, beginning)));
+            }
             Event::DelayOver(ticket) => self.delay_over(ticket, &mut ready),
             Event::Read { ticket, consistency } if self.answers_alone(consistency) => {
                 ready.reads.push((ticket, Freshness::Complete));
@@ -345,6 +360,7 @@ impl Follower {
             Job::Call(called, early_since) => self.begin_call(now, called, early_since, ready),
             Job::Foreign(message) => self.begin_foreign(message, ready),
             Job::Learn(ticket, decisions) => self.begin_learning(ticket, decisions, ready),
+            Job::Request(ticket, request) => self.begin_request(ticket, request, ready),
         }
     }
 
@@ -476,6 +492,7 @@ impl Follower {
                 next.learned(&learned);
                 After::Learned(decisions)
             }
+            Step::Grant(granted) => After::Granted(next.apply(granted)),
         };
         let watermark = next.watermark();
         self.wait_for(ticket, Stage::Noting(next, after), Effect::Note(watermark), ready);
@@ -496,6 +513,7 @@ impl Follower {
                 self.answer_readers(Some(&decisions), ready);
                 Reply::Learned
             }
+            After::Granted(reply) => reply,
         };
         ready.replies.push((ticket, reply));
         let served = self.reads.shown(decided);
@@ -609,9 +627,11 @@ mod tests {
             master: Incarnation::new(9),
             epoch_start: Some(EpochStart { since: Epoch::NONE, overtaken_from: Id::new(1) }),
             history: None,
+            roster: None,
             after,
             through,
             entries: after.until(through).map(|id| Arc::new(entry(id))).collect(),
+            restored: Vec::new(),
             refused: Vec::new(),
             decided: Id::ZERO,
             session: 1,

@@ -39,10 +39,11 @@ impl EpochHistory {
     }
 
     /// The table of a node that enters an epoch, which begins at `start` as far as the node knows. If the call carried
-    /// the whole table, the node takes that.
+    /// the whole table, and that ends with the epoch, the node takes that.
     #[must_use]
     pub fn entering(self, known: Option<&EpochHistory>, epoch: Epoch, start: Id, master: Incarnation) -> EpochHistory {
-        let mut history = known.filter(|known| known.latest() == epoch).cloned().unwrap_or(self);
+        let is_of_it = |known: &&EpochHistory| known.latest() == epoch && known.master_of(epoch) == Some(master);
+        let mut history = known.filter(is_of_it).cloned().unwrap_or(self);
         if epoch > history.latest() {
             history.begin(epoch, start, master);
         }

@@ -15,9 +15,10 @@
 //! 5. **Committed.** A met write is committed, and *seals* every earlier one that is not being refused: those are
 //!    committed as well and can no longer be refused, though their own writers may still wait for more copies.
 //! 6. **Or refused.** A write that fails fast and can no longer be met, or a write whose time is over, is refused unless it
-//!    is sealed. The refusal is stored first ([`Ready::refuse`]). Clients and secondaries learn of it only after
-//!    [`Event::RefusalsStored`].
-//! 7. **Decided.** Every id up to the high watermark `decided` is committed or refused, durably.
+//!    is sealed. The refusal is stored first ([`Ready::refuse`]). Secondaries learn of it only after
+//!    [`Event::RefusalsStored`], and clients once it is *safe*: held by a majority of the voters, which is the master alone
+//!    unless promotion is on. If that takes longer than [`REFUSAL_WAIT`], clients learn that the outcome is unknown.
+//! 7. **Decided.** Every id up to the high watermark `decided` is committed or refused, durably and safely.
 //! 8. **Shown.** The high watermark is noted ([`Ready::note`]), so that what a reader saw is still there after a kill.
 //!    From [`Event::WatermarkNoted`] on readers see it, and clients get their 201. A read that starts after a 201 sees
 //!    the message.
@@ -29,6 +30,7 @@ mod liveness;
 mod membership;
 mod progress;
 mod ready;
+mod refusals;
 mod scheduler;
 mod view;
 mod writes;
@@ -41,11 +43,12 @@ pub use scheduler::Timing;
 pub use writes::Ticket;
 
 use super::{
-    Acknowledgement, Entry, EpochHistory, EpochStart, Id, Incarnation, LogId, MemberId, Refusal, Slot, Time, Watermark,
-    WriteConcern,
+    Acknowledgement, Entry, EpochHistory, EpochStart, Id, Incarnation, LogId, MemberId, Refusal, Roster, Slot, Time,
+    Watermark, WriteConcern,
 };
 use membership::Membership;
 use progress::Progress;
+use refusals::Refusals;
 use scheduler::{Queued, Scheduler};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -57,6 +60,9 @@ const RESENDS_MAX: u32 = 3;
 /// How long a client that posts a write again waits for all secondaries to report. Before that, a leader that has just
 /// started may know of fewer copies than there are.
 const REPORTS_WAIT: Duration = Duration::from_secs(1);
+
+/// How long clients wait until the refusal of their write is safe. Then they learn that its outcome is unknown.
+const REFUSAL_WAIT: Duration = Duration::from_secs(2);
 
 /// What a leader is configured with.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -145,7 +151,7 @@ pub struct Leader {
     shown_at: Time,
     writes: Writes,
     /// Durable refusals above `decided`.
-    refused: BTreeSet<Id>,
+    refused: Refusals,
     members: Membership,
     scheduler: Scheduler,
     keys: IdempotencyKeys,
@@ -165,28 +171,33 @@ pub struct Leader {
 
 /// The start, and what must always hold.
 impl Leader {
-    /// Begins on what the store holds. `history` ends with the epoch of this start, which is durable already;
-    /// `keyed_writes` are the latest ones, the latest first.
+    /// Begins on what the store holds. `history` ends with the epoch of this start, which is durable already, as is the
+    /// roster; `keyed_writes` are the latest ones, the latest first.
     ///
     /// What lies beyond `decided` and is not refused may have been acknowledged: it stays pending until it is met, and
-    /// is replicated again.
+    /// is replicated again. If promotion is on, nothing of what was found is decided before a majority has entered this
+    /// epoch and holds all of it, refusals included: until then a voter that lacks it could lead in the next epoch
+    /// (figure 8 of the Raft paper, Ongaro and Ousterhout, 2014).
     #[must_use]
     pub fn begin(
         settings: LeaderSettings,
         log_id: LogId,
         incarnation: Incarnation,
         history: EpochHistory,
+        roster: Roster,
         found: FoundLog,
         keyed_writes: Vec<KeyedWrite>,
     ) -> Leader {
         let FoundLog { last, decided, visible, last_visible, refused } = found;
         let mut writes = Writes::default();
         let in_doubt = decided.until(last).filter(|id| !refused.contains(id));
-        in_doubt.for_each(|id| writes.insert(id, Write::found(id)));
+        let concern = if roster.allows_promotion() { WriteConcern::Majority } else { WriteConcern::All };
+        in_doubt.for_each(|id| writes.insert(id, Write::found(id, concern)));
         let mut keys = IdempotencyKeys::new(settings.keys_max);
         keyed_writes.into_iter().rev().for_each(|write| keys.remember(write));
         let leader = Leader {
             scheduler: Scheduler::new(settings.timing),
+            members: Membership::new(roster, history.latest()),
             settings,
             log_id,
             incarnation,
@@ -202,8 +213,7 @@ impl Leader {
             shown: Watermark { decided, visible },
             shown_at: Time::ZERO,
             writes,
-            refused,
-            members: Membership::default(),
+            refused: Refusals::found(refused),
             keys,
             appending: None,
             to_refuse: BTreeSet::new(),
@@ -236,7 +246,7 @@ impl Leader {
             assert!(*matched <= self.last, "{member} holds {matched} of {}", self.last);
         }
         debug_assert!(
-            self.decided.until(self.last).all(|id| self.writes.of(id).is_some() || self.refused.contains(&id)),
+            self.decided.until(self.last).all(|id| self.writes.of(id).is_some() || self.refused.contains(id)),
             "an id above {} is neither open nor refused",
             self.decided
         );
@@ -314,7 +324,8 @@ impl Leader {
         let contacts = self.members.iter().filter(|(_, progress)| !progress.is_contacted);
         let contacts = contacts.filter_map(|(_, progress)| progress.contact_at);
         let reports = self.reports_awaited.iter().map(|awaited| awaited.until);
-        let others = [self.round_due(), self.writes.next_deadline(), self.stops_at];
+        let refusals = self.refused.waiting().filter_map(|(_, until)| until).min();
+        let others = [self.round_due(), self.writes.next_deadline(), self.stops_at, refusals];
         contacts.chain(reports).chain(others.into_iter().flatten()).min()
     }
 
@@ -332,6 +343,7 @@ impl Leader {
         if !due.is_empty() {
             self.expire(now, due, ready);
         }
+        self.answer_refused(now, ready);
         if self.stops_at.is_some_and(|at| at <= now) {
             self.stop(now, ready);
         }
@@ -437,7 +449,7 @@ impl Leader {
         if !entries.iter().map(|entry| &entry.message).eq(&post.messages) {
             return Reply::OtherWrite(last);
         }
-        if self.is_halted {
+        if self.is_halted || self.refused.is_given_up(last) {
             return Reply::Unknown { last };
         }
         let wanted = self.members.wanted(post.concern);
@@ -484,7 +496,11 @@ impl Leader {
 
     /// The outcome of a write that is shown, by the copies that there are now.
     fn known_outcome(&self, last: Id, wanted: Wanted) -> Outcome {
-        if last <= self.members.matched(wanted) { Outcome::Committed } else { Outcome::CommittedShort }
+        if last <= self.members.matched(wanted, |progress| progress.matched) {
+            Outcome::Committed
+        } else {
+            Outcome::CommittedShort
+        }
     }
 }
 
@@ -515,16 +531,34 @@ impl Leader {
         let (taken, decided) = (self.taken, self.shown.decided);
         let members = self.members.iter().filter(|(_, progress)| progress.lacks_watermark(taken, decided));
         let members: Vec<MemberId> = members.map(|(member, _)| member).collect();
-        let mut calls = Vec::with_capacity(members.len());
-        for member in members {
-            let Some(progress) = self.members.get_mut(member) else { continue };
-            let after = progress.next.previous();
-            progress.next = progress.next.max(taken.next());
-            progress.calls += 1;
-            progress.news_in_flight = true;
-            calls.extend(self.dispatch(member, Purpose::Watermark, after, taken.max(after), None));
-        }
+        let calls = members.into_iter().filter_map(|member| self.watermark_call(member)).collect();
         ready.round = Some(Round { after: taken, entries: Arc::new([]), calls });
+    }
+
+    /// Tells refusals that are not safe at once, by calls that carry nothing else.
+    fn tell_refusals(&mut self, ready: &mut Ready) {
+        if self.refused.waiting().next().is_none() {
+            return;
+        }
+        let last = self.last;
+        let lacks = |(member, progress): &(MemberId, &Progress)| {
+            progress.takes_calls() && !progress.news_in_flight && !self.refused.are_held_by(*member, last)
+        };
+        let lacking: Vec<MemberId> = self.members.iter().filter(lacks).map(|(member, _)| member).collect();
+        for member in lacking {
+            ready.calls.extend(self.watermark_call(member));
+        }
+    }
+
+    /// A call without entries of its own.
+    fn watermark_call(&mut self, member: MemberId) -> Option<Dispatch> {
+        let taken = self.taken;
+        let progress = self.members.get_mut(member)?;
+        let after = progress.next.previous();
+        progress.next = progress.next.max(taken.next());
+        progress.calls += 1;
+        progress.news_in_flight = true;
+        self.dispatch(member, Purpose::Watermark, after, taken.max(after), None)
     }
 
     /// A call with the ids after `after` up to `through`: from the store as far as that goes, and then from memory.
@@ -557,6 +591,7 @@ impl Leader {
             resends: 0,
             known_decided: progress.known_decided,
             decided: self.shown.decided,
+            refusals: self.refused.stored(),
             epoch_start: overtaken_from.map(|overtaken_from| EpochStart { since: progress.epoch, overtaken_from }),
             admitted: progress.state == ReplicationState::InSync && !progress.leaving,
         })
@@ -599,13 +634,13 @@ impl Leader {
             // A write that is being refused already is settled once that refusal is stored.
             let unstored = self.writes.range(from..=through).filter(|(_, write)| !write.refusing);
             let unstored: Vec<Id> = unstored.map(|(last, _)| last).collect();
-            let mut settled = Vec::with_capacity(unstored.len());
-            for last in unstored {
-                let Some(write) = self.writes.remove(last) else { continue };
-                self.refused.extend(write.ids(last));
-                settled.push((last, write, Outcome::Refused));
+            for &last in &unstored {
+                let Some(write) = self.writes.get_mut(last) else { continue };
+                write.refusing = true;
+                self.refused.store(write.ids(last));
+                self.refused.wait(last, Some(now.plus(REFUSAL_WAIT)));
             }
-            self.reply(now, settled, ready);
+            self.answer_refused(now, ready);
         }
         self.settle(now, ready);
     }
@@ -620,16 +655,39 @@ impl Leader {
     }
 
     fn refusals_stored(&mut self, now: Time, ready: &mut Ready) {
-        let mut settled = Vec::new();
-        for id in std::mem::take(&mut self.refusing) {
+        let stored = std::mem::take(&mut self.refusing);
+        for &id in &stored {
             let (last, _) = self.writes.of(id).filter(|(_, write)| write.refusing).expect("it is being refused");
-            self.refused.insert(id);
             if id == last {
+                self.refused.wait(last, Some(now.plus(REFUSAL_WAIT)));
+            }
+        }
+        self.refused.store(stored);
+        self.answer_refused(now, ready);
+        self.settle(now, ready);
+    }
+
+    /// Whether a majority of the voters holds the refusal of an id.
+    fn is_safe(&self, id: Id) -> bool {
+        self.refused.holders(id).is_some_and(|holders| self.members.is_majority(|member, _| holders.contains(&member)))
+    }
+
+    /// Settles the writes whose refusal is safe. Clients that have waited long enough for that leave.
+    fn answer_refused(&mut self, now: Time, ready: &mut Ready) {
+        let waiting: Vec<(Id, Option<Time>)> = self.refused.waiting().collect();
+        let mut settled = Vec::new();
+        for (last, until) in waiting {
+            let Some(write) = self.writes.get_mut(last) else { continue };
+            if write.ids(last).all(|id| self.is_safe(id)) {
+                self.refused.settled(last);
                 settled.extend(self.writes.remove(last).map(|write| (last, write, Outcome::Refused)));
+            } else if until.is_some_and(|until| until <= now) {
+                let left = self.writes.take_waiters(last, |_| true);
+                ready.replies.extend(left.into_iter().map(|waiter| (waiter.ticket, Reply::Unknown { last })));
+                self.refused.wait(last, None);
             }
         }
         self.reply(now, settled, ready);
-        self.settle(now, ready);
     }
 
     fn acknowledged(
@@ -650,6 +708,7 @@ impl Leader {
         progress.epoch = epoch;
         progress.matched = before.matched.max(acknowledgement.durable.min(last));
         progress.known_decided = before.known_decided.max(acknowledgement.decided.min(decided));
+        self.refused.acknowledged(dispatch.member, dispatch.refusals, sent);
         progress.knows_admission |= acknowledgement.admitted && acknowledgement.session == progress.session;
         let has_progressed = *progress != before;
         let matched = progress.matched;
@@ -703,9 +762,11 @@ impl Leader {
         if self.is_halted {
             return;
         }
+        self.answer_refused(now, ready);
         self.seal();
         self.decide();
         self.answer(now, ready);
+        self.tell_refusals(ready);
         self.scheduler.end_rounds(self.durable, |after, through| self.writes.has_open(after, through));
         self.catch_up_those_who_wait(now, ready);
     }
@@ -718,13 +779,16 @@ impl Leader {
     }
 
     fn decide(&mut self) {
-        let in_doubt = || self.writes.range(..=self.found).next_back();
-        if self.decided < self.found && in_doubt().is_some_and(|(last, _)| last > self.sealed) {
+        if self.decided < self.found && !self.found_may_be_decided() {
             return;
         }
         while self.decided < self.durable {
             let id = self.decided.next();
-            if self.refused.remove(&id) {
+            if self.refused.contains(id) {
+                if !self.is_safe(id) {
+                    break;
+                }
+                self.refused.remove(id);
                 self.decided = id;
                 continue;
             }
@@ -734,6 +798,17 @@ impl Leader {
             self.decided = last;
             self.last_visible = last;
         }
+    }
+
+    /// Whether what was found at the start may be decided: all of it at once, because it is not on record which of it was
+    /// one write.
+    fn found_may_be_decided(&self) -> bool {
+        let found = self.found;
+        let in_doubt = self.writes.range(..=found).next_back().map_or(Id::ZERO, |(last, _)| last);
+        let is_held = |member: MemberId, progress: &Progress| {
+            self.members.counted(progress) >= found && self.refused.are_held_by(member, found)
+        };
+        in_doubt <= self.sealed && (self.sealed > found || self.members.is_majority(is_held))
     }
 
     fn watermark_noted(&mut self, now: Time, ready: &mut Ready) {
@@ -874,7 +949,8 @@ impl Marks {
         if let Some(&(_, mark)) = self.known.iter().find(|(wanted, _)| *wanted == write.wanted) {
             return mark;
         }
-        let mark = leader.members.matched(write.wanted).min(leader.durable);
+        let members = &leader.members;
+        let mark = members.matched(write.wanted, |progress| members.counted(progress)).min(leader.durable);
         self.known.push((write.wanted, mark));
         mark
     }

@@ -81,13 +81,13 @@ mod time;
 mod watermark;
 
 pub use call::{Acknowledgement, Call, EpochStart, Refusal};
-pub use candidacy::{Beginning, Promise, Standing, standing};
+pub use candidacy::{Adoption, Beginning, Candidacy, NotPromised, Promise, PromiseRequest, Standing, standing};
 pub use concern::WriteConcern;
 pub use entry::{Entry, EntryRef, Slot, SlotRef};
 pub use fingerprint::Fingerprint;
 pub use follower::{
-    Change, Consistency, Decisions, EnteredEpoch, Follower, FollowerSettings, Found, ReplicaStatus, ReplicaView,
-    StaleReply,
+    Change, Consistency, Decisions, EnteredEpoch, Follower, FollowerSettings, Found, Lineage, ReplicaStatus,
+    ReplicaView, StaleReply,
 };
 pub use history::{EpochEntry, EpochHistory};
 pub use leader::{
@@ -95,6 +95,6 @@ pub use leader::{
     News, Outcome, Post, Purpose, Ready, Rejection, ReplicationState, Reply, Round, Shortfall, Ticket, Timing,
 };
 pub use names::{CopyId, Epoch, Id, Incarnation, LogId, MemberId};
-pub use roster::{Roster, RosterChange, RosterNumber, Voters};
+pub use roster::{Promotion, Roster, RosterChange, RosterNumber, Voters};
 pub use time::Time;
 pub use watermark::Watermark;

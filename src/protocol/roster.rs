@@ -8,6 +8,9 @@
 //!   of the last epoch is not among them, half of the voters, rounded up, are enough: so of two voters the secondary
 //!   can go on alone.
 //!
+//! Both are so if promotion is on ([`Promotion`]). If it is off, the master alone is both: then its promise is needed for
+//! every epoch, and its word is final.
+//!
 //! Any two promise quorums for one epoch have a voter in common, which promises only once. Each has a voter in common
 //! with every majority of the epoch before, so a candidate learns of all that was acknowledged with one.
 //!
@@ -20,41 +23,64 @@
 //!
 //! The rule of two sets of voters at once is that of joint consensus (Ongaro and Ousterhout, 2014), for one voter.
 
-use super::{CopyId, Epoch};
+use super::{CopyId, Epoch, Id};
 use std::collections::BTreeSet;
+
+/// Whether a voter may lead while the last master does not answer.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Promotion {
+    /// None may: the master alone is a majority, and its promise is needed for every epoch. What it decides needs no
+    /// other node, and nothing can be written while it is away.
+    #[default]
+    Off,
+    /// Any may that gets a promise quorum.
+    On,
+}
 
 /// A set of voters.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
-pub struct Voters(BTreeSet<CopyId>);
-
-impl FromIterator<CopyId> for Voters {
-    fn from_iter<I: IntoIterator<Item = CopyId>>(copies: I) -> Voters {
-        Voters(copies.into_iter().collect())
-    }
+pub struct Voters {
+    copies: BTreeSet<CopyId>,
+    promotion: Promotion,
 }
 
 impl Voters {
+    /// These copies.
+    #[must_use]
+    pub fn new(promotion: Promotion, copies: impl IntoIterator<Item = CopyId>) -> Voters {
+        Voters { copies: copies.into_iter().collect(), promotion }
+    }
+
     /// How many there are.
     #[must_use]
     pub fn number(&self) -> usize {
-        self.0.len()
+        self.copies.len()
+    }
+
+    /// Whether one of them may take the master's place.
+    #[must_use]
+    pub fn promotion(&self) -> Promotion {
+        self.promotion
     }
 
     /// Whether a copy is one of them.
     #[must_use]
     pub fn contains(&self, copy: CopyId) -> bool {
-        self.0.contains(&copy)
+        self.copies.contains(&copy)
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = CopyId> {
-        self.0.iter().copied()
+        self.copies.iter().copied()
     }
 
     /// How many voters beside the master are a majority together with it.
     #[must_use]
     pub fn others_needed(&self) -> usize {
-        self.number() / 2
+        match self.promotion {
+            Promotion::Off => 0,
+            Promotion::On => self.number() / 2,
+        }
     }
 
     /// Whether a majority holds what the master holds.
@@ -66,8 +92,12 @@ impl Voters {
     /// Whether these promises let a candidate begin an epoch, if the epoch before had this master.
     #[must_use]
     pub fn is_promise_quorum(&self, last_master: CopyId, promised: impl Fn(CopyId) -> bool) -> bool {
-        let needed = if promised(last_master) { self.others_needed() + 1 } else { self.number().div_ceil(2) };
-        self.count(promised) >= needed
+        let has_master = promised(last_master);
+        match self.promotion {
+            Promotion::Off => has_master,
+            Promotion::On if has_master => self.count(promised) > self.others_needed(),
+            Promotion::On => self.count(promised) >= self.number().div_ceil(2),
+        }
     }
 
     fn count(&self, is_counted: impl Fn(CopyId) -> bool) -> usize {
@@ -109,6 +139,13 @@ impl Roster {
         Roster { number, master, voters, before: None }
     }
 
+    /// The roster of a master that cannot be replaced.
+    #[must_use]
+    pub fn fixed(master: CopyId, epoch: Epoch) -> Roster {
+        let number = RosterNumber { epoch, sequence: 0 };
+        Roster::new(number, master, Voters::new(Promotion::Off, [master]))
+    }
+
     /// Its place in the order of rosters.
     #[must_use]
     pub fn number(&self) -> RosterNumber {
@@ -127,6 +164,18 @@ impl Roster {
         &self.voters
     }
 
+    /// The voters before a change that is under way.
+    #[must_use]
+    pub fn before(&self) -> Option<&Voters> {
+        self.before.as_ref()
+    }
+
+    /// The same with a change under way that began with these voters.
+    #[must_use]
+    pub fn changing_from(self, before: Option<Voters>) -> Roster {
+        Roster { before, ..self }
+    }
+
     /// Whether a change is under way.
     #[must_use]
     pub fn is_changing(&self) -> bool {
@@ -137,6 +186,20 @@ impl Roster {
     #[must_use]
     pub fn is_majority(&self, holds: impl Fn(CopyId) -> bool) -> bool {
         self.sets().all(|voters| voters.is_majority(self.master, &holds))
+    }
+
+    /// The highest id that a majority holds with all before it, given the id up to which each voter beside the master
+    /// does. [`Id::MAX`] if the master alone is a majority.
+    #[must_use]
+    pub fn majority_mark(&self, holds: impl Fn(CopyId) -> Id) -> Id {
+        let marks = self.sets().flat_map(Voters::iter).map(&holds).chain([Id::MAX]);
+        marks.filter(|&mark| self.is_majority(|copy| holds(copy) >= mark)).max().unwrap_or(Id::ZERO)
+    }
+
+    /// Whether another voter may lead while the master does not answer, or what is decided may soon depend on that.
+    #[must_use]
+    pub fn allows_promotion(&self) -> bool {
+        self.sets().any(|voters| voters.promotion == Promotion::On)
     }
 
     /// Whether every voter holds something, also of those before a change that is under way.
@@ -178,8 +241,8 @@ impl Roster {
     pub fn changed(&self, change: RosterChange) -> Option<Roster> {
         let mut voters = self.voters.clone();
         let is_change = match change {
-            RosterChange::Add(copy) => voters.0.insert(copy),
-            RosterChange::Remove(copy) => copy != self.master && voters.0.remove(&copy),
+            RosterChange::Add(copy) => voters.copies.insert(copy),
+            RosterChange::Remove(copy) => copy != self.master && voters.copies.remove(&copy),
         };
         let number = RosterNumber { sequence: self.number.sequence + 1, ..self.number };
         let before = Some(self.voters.clone());
@@ -238,7 +301,7 @@ mod tests {
     }
 
     fn voters(set: Set) -> Voters {
-        (0..64).filter(|number| set >> number & 1 == 1).map(copy).collect()
+        Voters::new(Promotion::On, (0..64).filter(|number| set >> number & 1 == 1).map(copy))
     }
 
     fn subsets(of: Set) -> impl Iterator<Item = Set> {

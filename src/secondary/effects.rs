@@ -11,7 +11,7 @@ use crate::process::random;
 use crate::process::state_lock::StateGuard;
 use crate::process::text::count;
 use crate::protocol::follower::{Effect, Event, Freshness, News, Ready, Reply};
-use crate::protocol::{Change, Consistency, Incarnation, ReplicaStatus, Slot, Ticket};
+use crate::protocol::{Candidacy, Change, Consistency, Id, Incarnation, ReplicaStatus, Slot, Ticket};
 use crate::store::{self, StoreError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Condvar;
@@ -178,6 +178,13 @@ impl Secondary {
                 });
             }
             Change::Refuse(ids) => log::info!("{} refused by the master", id_ranges(ids)),
+            Change::Restore(entries) => {
+                let ids: Vec<Id> = entries.iter().map(|entry| entry.id).collect();
+                log::warn!("{} pending again: no majority knew that they were refused", id_ranges(&ids));
+            }
+            Change::Promise(Candidacy { epoch, copy, .. }) => {
+                log::info!("promised epoch {epoch} to the node that holds copy {copy}");
+            }
         }
     }
 

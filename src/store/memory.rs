@@ -1,9 +1,9 @@
 //! A store in memory, which ends with its process.
 
 use super::{Identity, ReadLimit, Store, StoreError, Trouble, check_order, weight};
-use crate::protocol::{CopyId, Id, KeyedWrite, Slot, SlotRef, Watermark};
+use crate::protocol::{CopyId, Entry, Id, KeyedWrite, Slot, SlotRef, Watermark};
 use std::collections::BTreeSet;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A log in memory. For it, "durable" means: held by this process.
 #[derive(Debug, Default)]
@@ -66,6 +66,16 @@ impl Store for Memory {
         for (index, &id) in indices.into_iter().zip(ids) {
             log.slots[index] = Slot::Refused(id);
             log.refused.insert(id);
+        }
+        Ok(())
+    }
+
+    fn restore(&self, entries: &[Arc<Entry>]) -> Result<(), StoreError> {
+        let mut log = self.write_log();
+        let indices = entries.iter().map(|entry| log.index(entry.id)).collect::<Result<Vec<_>, _>>()?;
+        for (index, entry) in indices.into_iter().zip(entries) {
+            log.slots[index] = Slot::Entry(Arc::clone(entry));
+            log.refused.remove(&entry.id);
         }
         Ok(())
     }

@@ -14,11 +14,9 @@ pub use effects::carry_out;
 pub use memory::Memory;
 pub use sqlite::{CACHE_BYTES_DEFAULT, DirectoryLock, Disk, Examination, ReadLock};
 
-use crate::protocol::{
-    Change, CopyId, EnteredEpoch, EpochHistory, Found, FoundLog, Id, Incarnation, KeyedWrite, LogId, Slot, SlotRef,
-    Watermark,
-};
+use crate::protocol::{Change, CopyId, Entry, Found, FoundLog, Id, KeyedWrite, Lineage, Slot, SlotRef, Watermark};
 use std::fmt;
+use std::sync::Arc;
 
 /// Why a store operation failed.
 #[derive(Debug)]
@@ -85,12 +83,8 @@ pub struct ReadLimit {
 /// Which log a node holds, and what the node must know at its next start.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Identity {
-    /// The log.
-    pub log_id: LogId,
-    /// The incarnation of the master that this node follows, or on a master its own.
-    pub master: Incarnation,
-    /// The epochs that this node has entered.
-    pub history: EpochHistory,
+    /// The log, its epochs, and who votes on it.
+    pub lineage: Lineage,
     /// On a master: its secondaries, in the order of registration.
     pub members: Vec<KnownMember>,
 }
@@ -161,6 +155,12 @@ pub trait Store: Send + Sync {
     /// If an id is not held, or the mark cannot be kept.
     fn refuse(&self, ids: &[Id]) -> Result<(), StoreError>;
 
+    /// Stores entries in place of refusals, durably.
+    ///
+    /// # Errors
+    /// If an id is not held, or the entries cannot be kept.
+    fn restore(&self, entries: &[Arc<Entry>]) -> Result<(), StoreError>;
+
     /// Drops every slot from this id on.
     ///
     /// # Errors
@@ -176,11 +176,16 @@ pub trait Store: Send + Sync {
             Change::DropFrom(id) => self.drop_from(*id),
             Change::Append(slots) => self.append(slots),
             Change::Refuse(ids) => self.refuse(ids),
-            Change::Enter(EnteredEpoch { log_id, epoch, master, begins, history }) => {
-                let known = self.identity()?.filter(|identity| identity.log_id == *log_id);
-                let known = known.map(|identity| identity.history).unwrap_or_default();
-                let history = known.entering(history.as_ref(), *epoch, *begins, *master);
-                self.set_identity(&Identity { log_id: *log_id, master: *master, history, members: Vec::new() })
+            Change::Restore(entries) => self.restore(entries),
+            Change::Promise(candidacy) => {
+                let known =
+                    self.identity()?.ok_or_else(|| StoreError::new("a store without a log promised an epoch"))?;
+                let lineage = Lineage { promised: Some(*candidacy), ..known.lineage };
+                self.set_identity(&Identity { lineage, ..known })
+            }
+            Change::Enter(entered) => {
+                let known = self.identity()?.map(|identity| identity.lineage);
+                self.set_identity(&Identity { lineage: entered.lineage(known.as_ref()), members: Vec::new() })
             }
         }
     }
@@ -259,7 +264,7 @@ pub trait Store: Send + Sync {
         let Watermark { decided, visible } = self.watermark();
         Ok(Found {
             copy: self.copy_id(),
-            epoch: identity.map(|identity| (identity.log_id, identity.history.latest(), identity.master)),
+            lineage: identity.map(|identity| identity.lineage),
             last,
             decided: decided.min(last),
             visible,

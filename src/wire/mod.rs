@@ -24,6 +24,7 @@ pub mod hexadecimal;
 pub mod node;
 mod object;
 pub mod position;
+mod roster;
 pub mod server_id;
 pub mod timestamp;
 pub mod timing;

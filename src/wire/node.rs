@@ -13,11 +13,12 @@
 use super::batch::{MESSAGES_MAX, WRITE_BYTES_CEILING};
 use super::client::text;
 use super::hexadecimal::{CopyIdText, IncarnationText, LogIdText};
+use super::roster::RosterBody;
 use super::timing::Took;
 use super::{read_object, shared_text};
 use crate::protocol::{
     Acknowledgement, Call, Decisions, Entry, Epoch, EpochEntry, EpochHistory, EpochStart, Fingerprint, Id, Incarnation,
-    LogId, Refusal, ReplicaStatus, Slot,
+    LogId, Refusal, ReplicaStatus, Roster, Slot,
 };
 use serde::{Deserialize, Serialize, Serializer};
 use std::sync::Arc;
@@ -160,12 +161,16 @@ struct CallHeadBody {
     epoch_start: Option<EpochStartBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
     history: Option<Vec<EpochEntryBody>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    roster: Option<RosterBody>,
     after: u64,
     through: u64,
     decided: u64,
     session: u64,
     admitted: bool,
     refused: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    restored: Vec<EntryBody>,
 }
 
 /// Writes a call. It takes the entries from `entries`, and ignores those in `call`.
@@ -182,12 +187,14 @@ pub fn write_call(envelope: Envelope, call: &Call, entries: &EntriesText) -> Cal
             overtaken_from: epoch_start.overtaken_from.get(),
         }),
         history: call.history.as_ref().map(epochs_of),
+        roster: call.roster.as_ref().map(RosterBody::from),
         after: call.after.get(),
         through: call.through.get(),
         decided: call.decided.get(),
         session: call.session,
         admitted: call.admitted,
         refused: call.refused.iter().map(|id| id.get()).collect(),
+        restored: call.restored.iter().map(|entry| EntryBody::from(&**entry)).collect(),
     };
     let mut head = serde_json::to_vec(&body).expect("strings and numbers always serialise into memory");
     let end_of_object = head.pop();
@@ -220,6 +227,7 @@ struct ReplicateFields {
     to: Option<IncarnationText>,
     epoch_start: Option<EpochStartBody>,
     history: Option<Vec<EpochEntryBody>>,
+    roster: Option<RosterBody>,
     after: Option<u64>,
     through: Option<u64>,
     decided: Option<u64>,
@@ -229,6 +237,8 @@ struct ReplicateFields {
     admitted: bool,
     #[serde(default)]
     refused: Vec<u64>,
+    #[serde(default)]
+    restored: Vec<EntryBody>,
     #[serde(default)]
     entries: Vec<EntryBody>,
     id: Option<u64>,
@@ -277,9 +287,11 @@ impl ReplicateFields {
                 Some(entries) => Some(history_of(&entries).ok_or("the call has a history whose epochs go back")?),
                 None => None,
             },
+            roster: self.roster.map(Roster::from),
             after: Id::new(self.after.ok_or_else(|| missing("after"))?),
             through: Id::new(self.through.ok_or_else(|| missing("through"))?),
             entries: self.entries.into_iter().map(|body| Arc::new(body.into())).collect(),
+            restored: self.restored.into_iter().map(|body| Arc::new(body.into())).collect(),
             refused: self.refused.into_iter().map(Id::new).collect(),
             decided: Id::new(self.decided.ok_or_else(|| missing("decided"))?),
             session: self.session,
@@ -384,6 +396,10 @@ pub enum RefusalReason {
         decided: u64,
         begins: u64,
     },
+    Forked {
+        decided: u64,
+        from: u64,
+    },
     Diverged {
         id: u64,
     },
@@ -408,6 +424,7 @@ impl From<&Refusal> for RefusalReason {
             Refusal::MasterBehind { decided, begins } => {
                 RefusalReason::MasterBehind { decided: decided.get(), begins: begins.get() }
             }
+            Refusal::Forked { decided, from } => RefusalReason::Forked { decided: decided.get(), from: from.get() },
             Refusal::Diverged { id } => RefusalReason::Diverged { id: id.get() },
             Refusal::Foreign { messages } => RefusalReason::Foreign { messages: *messages },
             Refusal::Malformed(why) => RefusalReason::Malformed { why: why.clone() },
@@ -428,6 +445,9 @@ impl RefusalReason {
             RefusalReason::EpochStartMismatch { epoch } => Refusal::EpochStartMismatch { epoch: Epoch::new(epoch) },
             RefusalReason::MasterBehind { decided, begins } => {
                 Refusal::MasterBehind { decided: Id::new(decided), begins: Id::new(begins) }
+            }
+            RefusalReason::Forked { decided, from } => {
+                Refusal::Forked { decided: Id::new(decided), from: Id::new(from) }
             }
             RefusalReason::Diverged { id } => Refusal::Diverged { id: Id::new(id) },
             RefusalReason::Foreign { messages } => Refusal::Foreign { messages },
@@ -500,6 +520,8 @@ impl StatusBody {
             decided: Id::new(self.decided),
             foreign: self.foreign,
             diverged: self.diverged.map(Id::new),
+            lineage: None,
+            refused: Vec::new(),
         }
     }
 }
@@ -611,6 +633,7 @@ impl From<DecisionsBody> for Decisions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{CopyId, RosterChange};
 
     fn call() -> Call {
         let entry = |id, message: &str| {
@@ -632,9 +655,11 @@ mod tests {
                 start: Id::new(3),
                 master: Incarnation::new(9),
             }]),
+            roster: Roster::fixed(CopyId::new(u64::MAX), Epoch::new(2)).changed(RosterChange::Add(CopyId::new(3))),
             after: Id::new(2),
             through: Id::new(5),
             entries: vec![entry(3, "three\n"), entry(5, "🦀")],
+            restored: vec![entry(1, "one")],
             refused: vec![Id::new(4)],
             decided: Id::new(2),
             session: 3,

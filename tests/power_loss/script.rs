@@ -1,6 +1,9 @@
 //! The steps that a process plays on the store, and what must be found afterwards. The model has no notion of files.
 
-use replicated_log::protocol::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Slot, Watermark};
+use replicated_log::protocol::{
+    Candidacy, CopyId, Entry, Epoch, EpochHistory, Id, Incarnation, Lineage, LogId, Promotion, Roster, RosterNumber,
+    Slot, Voters, Watermark,
+};
 use replicated_log::store::{Identity, KnownMember, ReadLimit, Store, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -187,11 +190,20 @@ fn identity(epoch: u64) -> Identity {
         name: format!("secondary-{number}"),
     };
     Identity {
-        log_id: LogId::new(42),
-        master: Incarnation::new(epoch),
-        history,
+        lineage: Lineage { log_id: LogId::new(42), history, roster: roster(epoch), promised: promised(epoch) },
         members: (1..=epoch).map(member).collect(),
     }
+}
+
+/// A roster of so many voters.
+fn roster(voters: u64) -> Roster {
+    let number = RosterNumber { epoch: Epoch::new(voters), sequence: 0 };
+    Roster::new(number, CopyId::new(1), Voters::new(Promotion::On, (1..=voters).map(CopyId::new)))
+}
+
+/// A promise of the next epoch.
+fn promised(epoch: u64) -> Option<Candidacy> {
+    Some(Candidacy { epoch: Epoch::new(epoch + 1), copy: CopyId::new(2), master: Incarnation::new(epoch) })
 }
 
 fn slots(last: u64, epoch: u64, lengths: &[usize]) -> Vec<Slot> {

@@ -1,7 +1,7 @@
 //! The real store on real files, through simulated crashes.
 
 use crate::world::disk::{CrashKind, SimulatedDisk};
-use replicated_log::protocol::{CopyId, Id, KeyedWrite, Slot, SlotRef, Watermark};
+use replicated_log::protocol::{CopyId, Entry, Id, KeyedWrite, Slot, SlotRef, Watermark};
 use replicated_log::store::{Disk, Identity, ReadLimit, Store, StoreError, Trouble};
 use std::fmt;
 use std::fs;
@@ -95,6 +95,10 @@ impl Store for Watched {
 
     fn refuse(&self, ids: &[Id]) -> Result<(), StoreError> {
         self.disk.refuse(ids)
+    }
+
+    fn restore(&self, entries: &[Arc<Entry>]) -> Result<(), StoreError> {
+        self.disk.restore(entries)
     }
 
     fn drop_from(&self, id: Id) -> Result<(), StoreError> {

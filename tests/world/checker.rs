@@ -386,8 +386,10 @@ impl<P: SimulatedDisk> World<P> {
             let lacks = |member: Node| !self.holds(member, id, text);
             let missing = match write.concern {
                 WriteConcern::All => write.asked_of.intersection(registered).filter(|(at, _)| lacks(*at)).count(),
-                WriteConcern::Copies(copies) => {
+                WriteConcern::Majority | WriteConcern::Copies(_) => {
                     let held = 1 + registered.iter().filter(|(member, _)| !lacks(*member)).count();
+                    let majority = registered.len().div_ceil(2) + 1;
+                    let copies = if let WriteConcern::Copies(copies) = write.concern { copies } else { majority };
                     copies.saturating_sub(held)
                 }
             };

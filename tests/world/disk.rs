@@ -1,7 +1,7 @@
 //! A disk with a store on it, through crashes.
 
 use super::Node;
-use replicated_log::protocol::{CopyId, Id, KeyedWrite, Slot, SlotRef, Watermark};
+use replicated_log::protocol::{CopyId, Entry, Id, KeyedWrite, Slot, SlotRef, Watermark};
 use replicated_log::store::{Identity, ReadLimit, Store, StoreError, Trouble};
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -127,6 +127,13 @@ impl Store for Slate {
 
     fn refuse(&self, ids: &[Id]) -> Result<(), StoreError> {
         self.change(|contents| ids.iter().for_each(|&id| contents.slots[place(id)] = Slot::Refused(id)));
+        Ok(())
+    }
+
+    fn restore(&self, entries: &[Arc<Entry>]) -> Result<(), StoreError> {
+        self.change(|contents| {
+            entries.iter().for_each(|entry| contents.slots[place(entry.id)] = Slot::Entry(Arc::clone(entry)));
+        });
         Ok(())
     }
 

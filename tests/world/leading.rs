@@ -6,8 +6,9 @@ use super::planted_bugs::PlantedBug;
 use super::wire::{Complaint, Content, Packet};
 use super::{Node, Place, Role, World};
 use replicated_log::protocol::{
-    Acknowledgement, CallFailure, Decisions, Dispatch, Epoch, EpochHistory, Event, Id, Leader, LogId, MemberId,
-    MemberView, News, Post, Purpose, Ready, ReplicaStatus, Reply, Slot, Ticket, Watermark, WriteConcern,
+    Acknowledgement, CallFailure, Decisions, Dispatch, Epoch, EpochHistory, Event, Id, Leader, Lineage, LogId,
+    MemberId, MemberView, News, Post, Purpose, Ready, ReplicaStatus, Reply, Roster, Slot, Ticket, Watermark,
+    WriteConcern,
 };
 use replicated_log::store::{Identity, ReadLimit};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -88,17 +89,18 @@ impl<P: SimulatedDisk> World<P> {
         let is_same = self.planted == Some(PlantedBug::NoNewEpoch) && known.is_some();
         let master = self.new_incarnation(node, is_same);
         let store = self.nodes[node.0].disk.store();
-        let log_id = known.as_ref().map_or(LogId::new(u128::from(master.get())), |known| known.log_id);
-        let mut history = known.map_or_else(EpochHistory::default, |known| known.history);
+        let log_id = known.as_ref().map_or(LogId::new(u128::from(master.get())), |known| known.lineage.log_id);
+        let mut history = known.map_or_else(EpochHistory::default, |known| known.lineage.history);
         if !is_same {
             history.begin(history.latest().next(), store.last().next(), master);
         }
-        let identity = Identity { log_id, master, history: history.clone(), members: Vec::new() };
-        store.set_identity(&identity).expect("writable");
+        let roster = Roster::fixed(store.copy_id(), history.latest());
+        let lineage = Lineage { log_id, history: history.clone(), roster: roster.clone(), promised: None };
+        store.set_identity(&Identity { lineage, members: Vec::new() }).expect("writable");
         let found = store.found_log().expect("readable");
         let keyed = store.keyed_writes(self.settings.keys_max).expect("readable");
         self.nodes[node.0].role = Some(Role::Leading(Leading {
-            leader: Leader::begin(self.settings.clone(), log_id, master, history, found, keyed),
+            leader: Leader::begin(self.settings.clone(), log_id, master, history, roster, found, keyed),
             members: BTreeMap::new(),
             members_numbered: 0,
             leaving: BTreeSet::new(),
@@ -204,7 +206,7 @@ impl<P: SimulatedDisk> World<P> {
     /// exist.
     fn take_over(&mut self, node: Node, member: Node, known: &Identity) {
         let (Some(status), store) = (self.status(member), self.nodes[node.0].disk.store()) else { return };
-        if status.continues(known.log_id, &known.history, store.last()) {
+        if status.continues(known.lineage.log_id, &known.lineage.history, store.last()) {
             let slots = self.nodes[member.0].disk.store().read(store.last(), status.last, EVERYTHING);
             store.append(&slots.expect("readable")).expect("writable");
         }

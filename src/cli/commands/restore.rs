@@ -11,8 +11,7 @@ use super::directory;
 use super::failure::Failure;
 use super::progress::Progress;
 use crate::peer::Peers;
-use crate::process::random;
-use crate::protocol::{Id, Incarnation, Slot, Watermark};
+use crate::protocol::{Id, Lineage, Roster, Slot, Watermark};
 use crate::store::{DirectoryLock, Disk, Identity, KnownMember, Store, StoreError};
 use crate::wire::address::NodeUrl;
 use crate::wire::backup::SecondaryLine;
@@ -125,12 +124,13 @@ fn append_pending(store: &dyn Store, peers: &Peers, node: &NodeUrl) -> Result<()
 }
 
 fn identity<R>(backup: &BackupReader<R>) -> Result<Identity, String> {
-    Ok(Identity {
+    let lineage = Lineage {
         log_id: backup.head.log_id(),
-        master: Incarnation::new(random::bits_64()),
         history: backup.head.history()?,
-        members: backup.head.secondaries.iter().map(member).collect::<Result<_, _>>()?,
-    })
+        roster: Roster::default(),
+        promised: None,
+    };
+    Ok(Identity { lineage, members: backup.head.secondaries.iter().map(member).collect::<Result<_, _>>()? })
 }
 
 /// Checks the address and the name of a secondary.

@@ -20,7 +20,7 @@ fn summary(directory: &Path, lock: ReadLock) -> Result<String, StoreError> {
     let examination = Examination::open(lock)?;
     let log = examination.identity().map_or_else(
         || "no log id yet".to_owned(),
-        |identity| format!("log {} in epoch {}", identity.log_id, identity.history.latest()),
+        |identity| format!("log {} in epoch {}", identity.lineage.log_id, identity.lineage.history.latest()),
     );
     let last = examination.last();
     let Watermark { decided, .. } = examination.watermark();

@@ -1,7 +1,10 @@
 //! What goes into a [`super::Follower`], and what comes out of it.
 
 use super::replica::{Change, Decisions, Found, StaleReply};
-use crate::protocol::{Acknowledgement, Call, Id, Incarnation, LogId, Refusal, Slot, Ticket, Watermark};
+use crate::protocol::{
+    Acknowledgement, Adoption, Beginning, Call, Candidacy, Id, Incarnation, LogId, NotPromised, Promise,
+    PromiseRequest, Refusal, Slot, Ticket, Watermark,
+};
 use std::sync::Arc;
 
 /// Something that has happened to a secondary.
@@ -15,6 +18,13 @@ pub enum Event {
     Called(Called),
     /// A message of a master that does not speak this protocol has arrived.
     ForeignCalled(ForeignMessage),
+    /// A candidate asks for a promise. [`Reply::Promised`] or [`Reply::NotPromised`] follows.
+    PromiseAsked(Ticket, PromiseRequest),
+    /// This node is a candidate, and copies a part of the best log. [`Reply::Adopted`] or [`Reply::NotPromised`] follows.
+    Adopted(Ticket, Adoption),
+    /// This node is a candidate, holds the best log, and begins its epoch. [`Reply::Begun`] or [`Reply::NotPromised`]
+    /// follows.
+    Beginning(Ticket, Candidacy, Beginning),
     /// The artificial delay of a call is over, see [`Reply::Stored`].
     DelayOver(Ticket),
     /// A reader wants to know whether this node shows all that was acknowledged.
@@ -114,7 +124,7 @@ pub enum Effect {
 }
 
 /// The answer to the holder of a ticket that is no reader.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Reply {
     /// To a call: everything is durable, and the artificial delay begins. The owner may free what the call carried.
     /// After the delay it reports [`Event::DelayOver`], which leads to the acknowledgement.
@@ -127,6 +137,15 @@ pub enum Reply {
     OtherIncarnation,
     /// To a call, a foreign message or an answer of the master: the store failed.
     Unable,
+    /// To a candidate: the promise. The owner adds the refused ids between [`PromiseRequest::after`] and the high
+    /// watermark: those are in its store.
+    Promised(Promise),
+    /// To a candidate, or to this node as one: another candidate or master came before.
+    NotPromised(NotPromised),
+    /// The part of the best log is stored.
+    Adopted,
+    /// The epoch has begun: this node leads from now on, and no [`super::Follower`] any more.
+    Begun,
     /// To a foreign message: it is stored under this id, and shown.
     ForeignStored(Id),
     /// To a foreign message: it was not taken.
@@ -147,7 +166,7 @@ pub enum Freshness {
 }
 
 /// Why a foreign message was not taken.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum ForeignRefusal {
     /// This node belongs to a log, and takes messages from its master only.
     HasMaster(LogId),

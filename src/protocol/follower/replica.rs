@@ -1,7 +1,8 @@
 //! What a secondary holds: which calls it may accept, and what it may show.
 
 use crate::protocol::{
-    Acknowledgement, Call, CopyId, Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Refusal, Slot, Watermark,
+    Acknowledgement, Call, Candidacy, CopyId, Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Refusal, Roster,
+    Slot, Watermark,
 };
 use std::collections::BTreeSet;
 use std::fmt;
@@ -28,6 +29,10 @@ pub struct ReplicaStatus {
     pub foreign: u64,
     /// The id under which a call carried another content than this node holds.
     pub diverged: Option<Id>,
+    /// The log, the epochs that it has entered, and what it has promised; `None` if it never met a master.
+    pub lineage: Option<Arc<Lineage>>,
+    /// The refused ids above its high watermark, in order.
+    pub refused: Vec<Id>,
 }
 
 impl ReplicaStatus {
@@ -43,14 +48,26 @@ impl ReplicaStatus {
     }
 }
 
+/// Which log a copy belongs to, and what its node knows of who leads there.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Lineage {
+    /// The log.
+    pub log_id: LogId,
+    /// The epochs that the node has entered or begun.
+    pub history: EpochHistory,
+    /// The latest roster that it knows.
+    pub roster: Roster,
+    /// The latest promise that it gave.
+    pub promised: Option<Candidacy>,
+}
+
 /// What a store holds when its node starts.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Found {
     /// The copy of the log that the store holds.
     pub copy: CopyId,
-    /// The log, the latest epoch that the node has entered, and the start of that master's process; `None` if the node
-    /// has never followed a master.
-    pub epoch: Option<(LogId, Epoch, Incarnation)>,
+    /// The log and its epochs; `None` if the node has never followed a master.
+    pub lineage: Option<Lineage>,
     /// The id up to which everything is held durably.
     pub last: Id,
     /// The high watermark that was noted last.
@@ -66,12 +83,13 @@ pub struct Found {
 #[must_use = "what is accepted has to be applied"]
 pub(super) struct Accepted {
     pub(super) drop_from: Option<Id>,
-    enters: bool,
     /// Ids that the changes store as refused, or mark as such.
     refused: Vec<Id>,
-    log_id: LogId,
+    /// Ids that the changes store as entries again.
+    restored: Vec<Id>,
+    /// What it is known to follow then, if it enters an epoch.
+    entered: Option<Arc<Lineage>>,
     pub(super) epoch: Epoch,
-    master: Incarnation,
     last: Id,
     decided: Id,
     session: u64,
@@ -83,8 +101,12 @@ pub(super) struct Accepted {
 pub enum Change {
     /// Drop every slot from this id on.
     DropFrom(Id),
+    /// Promise an epoch.
+    Promise(Candidacy),
     /// Enter an epoch.
     Enter(EnteredEpoch),
+    /// Store these entries in place of refusals that later epochs do not have.
+    Restore(Vec<Arc<Entry>>),
     /// Append these, in order.
     Append(Vec<Slot>),
     /// Mark these entries, held already, as refused.
@@ -104,6 +126,25 @@ pub struct EnteredEpoch {
     pub begins: Id,
     /// Every epoch of the log so far, if the call carried them.
     pub history: Option<EpochHistory>,
+    /// The roster, if the call carried it.
+    pub roster: Option<Roster>,
+}
+
+impl EnteredEpoch {
+    /// What a node that knew this lineage knows when it has entered the epoch.
+    #[must_use]
+    pub fn lineage(&self, known: Option<&Lineage>) -> Lineage {
+        let EnteredEpoch { log_id, epoch, master, begins, history, roster } = self;
+        let known = known.filter(|known| known.log_id == *log_id);
+        let known_history = known.map(|known| known.history.clone()).unwrap_or_default();
+        let known_roster = || known.map(|known| known.roster.clone()).unwrap_or_default();
+        Lineage {
+            log_id: *log_id,
+            history: known_history.entering(history.as_ref(), *epoch, *begins, *master),
+            roster: roster.clone().unwrap_or_else(known_roster),
+            promised: known.and_then(|known| known.promised),
+        }
+    }
 }
 
 /// What the master answers a secondary that asks for the decisions about its pending entries.
@@ -134,7 +175,7 @@ pub(super) struct Learned {
 }
 
 /// Why an answer about decisions does not count: it does not come from the master that this node follows.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum StaleReply {
     /// The answering master serves this log.
     OtherLog(LogId),
@@ -177,14 +218,15 @@ pub struct ReplicaView {
 pub(super) struct Replica {
     incarnation: Incarnation,
     copy: CopyId,
+    pub(super) lineage: Option<Arc<Lineage>>,
     log_id: Option<LogId>,
     epoch: Epoch,
     master: Option<Incarnation>,
-    last: Id,
-    decided: Id,
+    pub(super) last: Id,
+    pub(super) decided: Id,
     visible: u64,
     /// Refusals above `decided`.
-    refused: BTreeSet<Id>,
+    pub(super) refused: BTreeSet<Id>,
     /// The latest replication session that it knows.
     session: u64,
     admitted: bool,
@@ -200,11 +242,12 @@ impl Replica {
     /// # Panics
     /// If `decided` is beyond `last`.
     pub(super) fn recovered(incarnation: Incarnation, found: Found) -> Replica {
-        let Found { copy, epoch, last, decided, visible, refused } = found;
+        let Found { copy, lineage, last, decided, visible, refused } = found;
         assert!(decided <= last, "decided {decided} ≤ last {last}");
         let empty = Replica {
             incarnation,
             copy,
+            lineage: None,
             log_id: None,
             epoch: Epoch::NONE,
             master: None,
@@ -217,12 +260,21 @@ impl Replica {
             foreign: 0,
             diverged: None,
         };
-        let Some((log_id, epoch, master)) = epoch else {
+        let Some(lineage) = lineage else {
             let visible = visible + last.since(decided) - refused.len() as u64;
             return Replica { last, decided: last, visible, foreign: visible, ..empty };
         };
-        let (log_id, master) = (Some(log_id), Some(master));
-        Replica { log_id, epoch, master, last, decided, visible, refused, ..empty }
+        let mut replica = Replica { last, decided, visible, refused, ..empty };
+        replica.set_lineage(Arc::new(lineage));
+        replica
+    }
+
+    /// Takes over what is stored of the log and its epochs.
+    pub(super) fn set_lineage(&mut self, lineage: Arc<Lineage>) {
+        self.log_id = Some(lineage.log_id);
+        self.epoch = lineage.history.latest();
+        self.master = lineage.history.master_of(self.epoch);
+        self.lineage = Some(lineage);
     }
 
     /// What this node answers when the master asks for its state.
@@ -237,6 +289,8 @@ impl Replica {
             decided: self.decided,
             foreign: self.foreign,
             diverged: self.diverged,
+            lineage: self.lineage.clone(),
+            refused: self.refused.iter().copied().collect(),
         }
     }
 
@@ -321,32 +375,40 @@ impl Replica {
 
     fn accept(&self, call: &Call, holds: &Holds, refuse: Vec<Id>) -> (Accepted, Vec<Change>) {
         let known = self.log_id == Some(call.log_id) && self.epoch == call.epoch && self.master == Some(call.master);
-        let entered = || EnteredEpoch {
-            log_id: call.log_id,
-            epoch: call.epoch,
-            master: call.master,
-            begins: holds.drop_from.unwrap_or(holds.last.next()),
-            history: call.history.clone(),
-        };
         let append = slots_beyond(call, holds.last);
         let refused = append.iter().filter(|slot| matches!(slot, Slot::Refused(_))).map(Slot::id);
+        let is_lifted = |entry: &&Arc<Entry>| entry.id <= holds.last && self.refused.contains(&entry.id);
+        let restored: Vec<Arc<Entry>> = call.restored.iter().filter(is_lifted).cloned().collect();
+        let entered = (!known).then(|| self.entered(call, holds));
+        let enter = entered.as_ref().map(|entered| Change::Enter(entered.clone()));
         let accepted = Accepted {
             drop_from: holds.drop_from.filter(|&id| self.last >= id),
-            enters: !known,
             refused: refused.chain(refuse.iter().copied()).collect(),
-            log_id: call.log_id,
+            restored: restored.iter().map(|entry| entry.id).collect(),
+            entered: entered.map(|entered| Arc::new(entered.lineage(self.lineage.as_deref()))),
             epoch: call.epoch,
-            master: call.master,
             last: holds.last.max(call.through),
             decided: call.decided,
             session: call.session,
             admitted: call.admitted,
         };
         let drop = accepted.drop_from.map(Change::DropFrom);
-        let enter = (!known).then(|| Change::Enter(entered()));
+        let restore = (!restored.is_empty()).then_some(Change::Restore(restored));
         let append = (!append.is_empty()).then_some(Change::Append(append));
         let refuse = (!refuse.is_empty()).then_some(Change::Refuse(refuse));
-        (accepted, [drop, enter, append, refuse].into_iter().flatten().collect())
+        (accepted, [drop, restore, refuse, enter, append].into_iter().flatten().collect())
+    }
+
+    /// The epoch of a call, which this node has not entered.
+    fn entered(&self, call: &Call, holds: &Holds) -> EnteredEpoch {
+        EnteredEpoch {
+            log_id: call.log_id,
+            epoch: call.epoch,
+            master: call.master,
+            begins: holds.drop_from.unwrap_or(holds.last.next()),
+            history: call.history.clone(),
+            roster: call.roster.clone(),
+        }
     }
 
     /// Checks log and epoch; gives the id from which a later epoch overtook what is held here.
@@ -359,11 +421,23 @@ impl Replica {
         if call.epoch < self.epoch || (call.epoch == self.epoch && self.master.is_some_and(|one| one != call.master)) {
             return Err(Refusal::Fenced { epoch: self.epoch });
         }
+        if let Some(Candidacy { epoch, master, .. }) = self.promised()
+            && (call.epoch < epoch || (call.epoch == epoch && call.master != master))
+        {
+            return Err(Refusal::Fenced { epoch });
+        }
         if call.epoch == self.epoch {
             return Ok(None);
         }
         let epoch_start = call.epoch_start.filter(|epoch_start| epoch_start.since == self.epoch);
         let Some(epoch_start) = epoch_start else { return Err(Refusal::EpochStartMismatch { epoch: self.epoch }) };
+        if let (Some(lineage), Some(history), Some(true)) =
+            (&self.lineage, &call.history, call.roster.as_ref().map(Roster::allows_promotion))
+        {
+            let Some(from) = lineage.history.fork(history) else { return Ok(None) };
+            let is_forked = self.decided >= from;
+            return if is_forked { Err(Refusal::Forked { decided: self.decided, from }) } else { Ok(Some(from)) };
+        }
         if self.decided >= epoch_start.overtaken_from {
             return Err(Refusal::MasterBehind { decided: self.decided, begins: epoch_start.overtaken_from });
         }
@@ -378,13 +452,16 @@ impl Replica {
             self.last = self.last.min(id.previous());
             self.refused.split_off(&id);
         }
-        if accepted.enters || accepted.session > self.session {
+        if accepted.entered.is_some() || accepted.session > self.session {
             (self.session, self.admitted) = (accepted.session, false);
         }
-        self.log_id = Some(accepted.log_id);
-        self.epoch = accepted.epoch;
-        self.master = Some(accepted.master);
+        if let Some(lineage) = &accepted.entered {
+            self.set_lineage(Arc::clone(lineage));
+        }
         self.last = self.last.max(accepted.last);
+        accepted.restored.iter().for_each(|id| {
+            self.refused.remove(id);
+        });
         self.refused.extend(accepted.refused.iter().copied().filter(|&id| id > self.decided));
         self.advance(accepted.decided);
         self.admitted |= accepted.admitted && accepted.session == self.session && self.last >= accepted.decided;
@@ -402,7 +479,8 @@ impl Replica {
         if decisions.log_id != ours {
             return Err(StaleReply::OtherLog(decisions.log_id));
         }
-        if decisions.epoch < self.epoch {
+        let promised = self.promised().map_or(Epoch::NONE, |candidacy| candidacy.epoch);
+        if decisions.epoch < self.epoch.max(promised) {
             return Err(StaleReply::EarlierEpoch(decisions.epoch));
         }
         if decisions.epoch > self.epoch {
@@ -565,7 +643,10 @@ mod tests {
         history.begin(Epoch::new(1), Id::new(1), master);
         let continues = |log_id, epoch, master, decided, last| {
             let (decided, last) = (Id::new(decided), Id::new(last));
-            let found = Found { epoch: Some((log_id, epoch, master)), last, decided, ..Found::default() };
+            let mut entered = EpochHistory::default();
+            entered.begin(epoch, Id::new(1), master);
+            let lineage = Lineage { log_id, history: entered, roster: Roster::default(), promised: None };
+            let found = Found { lineage: Some(lineage), last, decided, ..Found::default() };
             let status = Replica::recovered(Incarnation::new(1), found).status();
             status.continues(LogId::new(1), &history, Id::new(3))
         };

@@ -94,6 +94,7 @@ impl Leader {
         let Some(progress) = self.members.get_mut(member) else { return };
         let lost = Some(progress.matched).filter(|&acknowledged| status.last < acknowledged);
         progress.reported(session, status, matched, decided, epoch);
+        self.refused.forget(member);
         ready.news.push(News::CatchingUp { member, matched, lost });
         self.give_up_unattainable();
         self.catch_up(now, member, ready);
@@ -222,6 +223,7 @@ impl Leader {
 
     pub(super) fn left(&mut self, now: Time, member: MemberId, ready: &mut Ready) {
         self.members.remove(member);
+        self.refused.forget(member);
         self.give_up_unattainable();
         self.settle(now, ready);
     }

@@ -2,7 +2,7 @@
 
 use super::progress::Progress;
 use super::writes::{Wanted, Write};
-use crate::protocol::{CopyId, Id, MemberId, ReplicationState, WriteConcern};
+use crate::protocol::{CopyId, Epoch, Id, MemberId, ReplicationState, Roster, WriteConcern};
 use std::collections::BTreeMap;
 
 /// Why a write concern cannot be met now.
@@ -16,16 +16,43 @@ pub struct Shortfall {
     pub missing: Vec<MemberId>,
 }
 
-/// The secondaries, in the order of registration.
-#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+/// The secondaries, in the order of registration, and which of them vote.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Membership {
     members: BTreeMap<MemberId, Progress>,
+    roster: Roster,
+    /// The epoch of the leader.
+    epoch: Epoch,
     /// Replication sessions so far, over all secondaries. One node may be registered under two addresses, and its
     /// sessions must rise across both.
     sessions: u64,
 }
 
 impl Membership {
+    pub(super) fn new(roster: Roster, epoch: Epoch) -> Membership {
+        Membership { members: BTreeMap::new(), roster, epoch, sessions: 0 }
+    }
+
+    pub(super) fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// Whether the master and enough voters hold something to be a majority, given which secondaries do.
+    pub(super) fn is_majority(&self, holds: impl Fn(MemberId, &Progress) -> bool) -> bool {
+        self.roster.is_majority(|copy| self.voter(copy).is_some_and(|(member, progress)| holds(member, progress)))
+    }
+
+    fn voter(&self, copy: CopyId) -> Option<(MemberId, &Progress)> {
+        self.iter().find(|(_, progress)| progress.copy == Some(copy))
+    }
+
+    /// The id up to which the copies of a secondary count. If promotion is on, they do once it has entered the epoch:
+    /// before that, another candidate may have its promise.
+    pub(super) fn counted(&self, progress: &Progress) -> Id {
+        let counts = !self.roster.allows_promotion() || progress.epoch == self.epoch;
+        if counts { progress.matched } else { Id::ZERO }
+    }
+
     /// How many nodes there are, the master included.
     pub(super) fn nodes(&self) -> usize {
         self.members.len() + 1
@@ -81,22 +108,26 @@ impl Membership {
     pub(super) fn copies(&self, concern: WriteConcern) -> usize {
         match concern {
             WriteConcern::All => self.nodes(),
+            WriteConcern::Majority => self.roster.voters().others_needed() + 1,
             WriteConcern::Copies(copies) => copies,
         }
     }
 
-    /// The id up to which the secondaries hold what a concern asks of them.
-    pub(super) fn matched(&self, wanted: Wanted) -> Id {
+    /// The id up to which the secondaries hold what a concern asks of them, given how far each does.
+    pub(super) fn matched(&self, wanted: Wanted, holds: impl Fn(&Progress) -> Id) -> Id {
         match wanted.concern {
             WriteConcern::All => self
                 .members
                 .range(..=wanted.newest_member)
-                .map(|(_, progress)| progress.matched)
+                .map(|(_, progress)| holds(progress))
                 .min()
                 .unwrap_or(Id::MAX),
+            WriteConcern::Majority => {
+                self.roster.majority_mark(|copy| self.voter(copy).map_or(Id::ZERO, |(_, progress)| holds(progress)))
+            }
             WriteConcern::Copies(copies) if copies <= 1 => Id::MAX,
             WriteConcern::Copies(copies) => {
-                let mut matched: Vec<Id> = self.members.values().map(|progress| progress.matched).collect();
+                let mut matched: Vec<Id> = self.members.values().map(holds).collect();
                 matched.sort_unstable_by(|a, b| b.cmp(a));
                 matched.get(copies - 2).copied().unwrap_or(Id::ZERO)
             }
@@ -110,6 +141,7 @@ impl Membership {
             WriteConcern::All => {
                 self.members.range(..=write.wanted.newest_member).all(|(_, progress)| may_hold(progress))
             }
+            WriteConcern::Majority => self.is_majority(|_, progress| may_hold(progress)),
             WriteConcern::Copies(copies) => {
                 self.members.values().filter(|progress| may_hold(progress)).count() + 1 >= copies
             }

@@ -194,6 +194,8 @@ pub struct Dispatch {
     pub known_decided: Id,
     /// The high watermark that the call carries.
     pub decided: Id,
+    /// How many batches of refusals the master's store held when the call was asked for.
+    pub refusals: u64,
     /// Present until the secondary has entered this epoch.
     pub epoch_start: Option<EpochStart>,
     /// Whether the secondary takes part in the rounds.

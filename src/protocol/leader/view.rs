@@ -186,6 +186,8 @@ impl Leader {
             master: self.incarnation,
             epoch_start: dispatch.epoch_start,
             history: dispatch.epoch_start.map(|_| self.history.clone()),
+            roster: dispatch.epoch_start.map(|_| self.members.roster().clone()),
+            restored: Vec::new(),
             after: dispatch.after,
             through,
             entries,

@@ -47,7 +47,7 @@ pub(super) struct Write {
     pub(super) first: Id,
     pub(super) wanted: Wanted,
     pub(super) expiry: Expiry,
-    /// Its refusal is being stored, so it cannot be committed any more.
+    /// It is being refused, so it cannot be committed any more.
     pub(super) refusing: bool,
     /// Its time is over, but it was sealed: its writer gets [`super::Outcome::CommittedShort`] once it is shown.
     pub(super) overdue: bool,
@@ -57,12 +57,12 @@ pub(super) struct Write {
 }
 
 impl Write {
-    /// A write that was found undecided at the start.
-    pub(super) fn found(id: Id) -> Write {
+    /// A write that was found undecided at the start. With [`WriteConcern::All`] it needs every secondary, whichever were
+    /// registered when it was written.
+    pub(super) fn found(id: Id, concern: WriteConcern) -> Write {
         Write {
             first: id,
-            // It needs every secondary, whichever were registered when it was written.
-            wanted: Wanted { concern: WriteConcern::All, newest_member: MemberId::new(u32::MAX) },
+            wanted: Wanted { concern, newest_member: MemberId::new(u32::MAX) },
             expiry: Expiry::Never,
             refusing: false,
             overdue: false,

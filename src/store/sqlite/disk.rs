@@ -14,7 +14,7 @@ use super::schema::{self, CHECK_STEP, Damage, Transaction};
 use super::watermark_file::{WatermarkFile, WatermarkRecord};
 use crate::process::state_lock::before_io;
 use crate::process::threads::lock;
-use crate::protocol::{CopyId, Id, KeyedWrite, Slot, SlotRef, Watermark};
+use crate::protocol::{CopyId, Entry, Id, KeyedWrite, Slot, SlotRef, Watermark};
 use crate::store::{Identity, ReadLimit, Store, StoreError, Trouble, check_order, weight};
 use rusqlite::Connection;
 use std::collections::BTreeSet;
@@ -72,6 +72,12 @@ struct Refusals {
 }
 
 impl Refusals {
+    fn remove(&mut self, ids: impl Iterator<Item = Id>) {
+        ids.for_each(|id| {
+            self.known.remove(&id);
+        });
+    }
+
     fn extend(&mut self, ids: &[Id]) {
         self.known.extend(ids.iter().filter(|&&id| id > self.after));
         while self.known.len() > REFUSALS_REMEMBERED {
@@ -403,6 +409,16 @@ impl Store for Disk {
         Ok(())
     }
 
+    fn restore(&self, entries: &[Arc<Entry>]) -> Result<(), StoreError> {
+        let writer = self.writer(Purpose::Decision, 0)?;
+        if let Some(missing) = entries.iter().find(|entry| entry.id > self.last() || entry.id == Id::ZERO) {
+            return Err(StoreError::new(format!("id {} is not held; the log ends at {}", missing.id, self.last())));
+        }
+        self.amend(&writer, "messages that are not refused", |transaction| schema::restore(transaction, entries))?;
+        lock(&self.refused).remove(entries.iter().map(|entry| entry.id));
+        Ok(())
+    }
+
     fn drop_from(&self, id: Id) -> Result<(), StoreError> {
         let writer = self.writer(Purpose::Decision, 0)?;
         let before = self.last();
@@ -470,7 +486,7 @@ impl Store for Disk {
     fn set_identity(&self, identity: &Identity) -> Result<(), StoreError> {
         let writer = self.writer(Purpose::Decision, 0)?;
         self.amend(&writer, "the log's identity", |transaction| schema::set_identity(transaction, identity))?;
-        self.set_record(|record| record.log_id = Some(identity.log_id))
+        self.set_record(|record| record.log_id = Some(identity.lineage.log_id))
     }
 
     fn watermark(&self) -> Watermark {

@@ -33,6 +33,7 @@ mod examination;
 mod file_size_limit;
 mod files;
 mod holders;
+mod lineage;
 mod opening;
 mod place;
 mod promise;

@@ -49,7 +49,7 @@ fn check_record(files: &Files, found: Option<WatermarkRecord>, last: Id, mutatio
 /// Checks that the database belongs to the log that the watermark file names.
 fn check_identity(files: &Files, promised: Option<LogId>, found: Option<&Identity>) -> Result<(), StoreError> {
     match promised {
-        Some(promised) if found.map(|identity| identity.log_id) != Some(promised) => {
+        Some(promised) if found.map(|identity| identity.lineage.log_id) != Some(promised) => {
             Err(files.damaged(&format!("its watermark file belongs to log {promised}, but the database does not")))
         }
         _ => Ok(()),

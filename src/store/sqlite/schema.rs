@@ -1,18 +1,18 @@
 //! The database: its tables, and the statements on them. All SQL is in this file.
 
-use crate::protocol::{
-    CopyId, EntryRef, Epoch, EpochEntry, EpochHistory, Id, Incarnation, KeyedWrite, LogId, Slot, SlotRef,
-};
+use super::lineage;
+use crate::protocol::{CopyId, Entry, EntryRef, Epoch, Id, KeyedWrite, Slot, SlotRef};
 use crate::store::{Identity, KnownMember, ReadLimit, StoreError, weight};
 use crc32fast::Hasher;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, ffi, params};
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The version of the tables, in SQLite's `user_version`.
-const FORMAT: i64 = 3;
+const FORMAT: i64 = 4;
 /// The mark of a database of this program, in SQLite's `application_id`: "RLOG".
 const APPLICATION: i64 = 0x524c_4f47;
 /// How long a statement waits for another connection. Only the checkpointer and the writer can meet.
@@ -49,8 +49,9 @@ INSERT INTO copy VALUES (1, lower(hex(randomblob(8))));
 CREATE TABLE node (
     one          INTEGER PRIMARY KEY CHECK (one = 1),
     log_id       TEXT NOT NULL,        -- 32 hexadecimal digits
-    master       TEXT NOT NULL,        -- the start of the master's process, 16 hexadecimal digits
     epochs       TEXT NOT NULL,        -- a line for each: EPOCH from FIRST-ID by MASTER
+    roster       TEXT NOT NULL,        -- EPOCH.SEQUENCE led by COPY, then the voters: promotion on, voters COPY COPY
+    promised     TEXT NOT NULL,        -- the latest promise, if there is one: EPOCH to COPY by MASTER
     members      TEXT NOT NULL,        -- on a master, a line for each secondary: NAME at ADDRESS
     checksum     INTEGER NOT NULL      -- CRC-32 over the columns before it
 ) STRICT;
@@ -295,6 +296,19 @@ pub(super) fn refuse(transaction: &Transaction<'_>, ids: &[Id]) -> rusqlite::Res
     Ok(())
 }
 
+pub(super) fn restore(transaction: &Transaction<'_>, entries: &[Arc<Entry>]) -> rusqlite::Result<()> {
+    let mut statement = transaction.0.prepare_cached(
+        "UPDATE slots SET epoch = ?2, timestamp_ms = ?3, message = ?4, key = ?5, checksum = ?6 WHERE id = ?1",
+    )?;
+    for entry in entries {
+        let (id, epoch) = (entry.id.get().cast_signed(), entry.epoch.get().cast_signed());
+        let checksum = checksum_of(SlotRef::Entry((&**entry).into()));
+        let timestamp_ms = entry.timestamp_ms.cast_signed();
+        statement.execute(params![id, epoch, timestamp_ms, &*entry.message, entry.key.as_deref(), checksum])?;
+    }
+    Ok(())
+}
+
 pub(super) fn drop_from(transaction: &Transaction<'_>, id: Id) -> rusqlite::Result<()> {
     transaction.0.execute("DELETE FROM slots WHERE id >= ?1", [id.get().cast_signed()]).map(|_| ())
 }
@@ -418,48 +432,36 @@ pub(super) fn keyed_writes(reader: &Connection, writes_max: usize) -> Result<Vec
 
 pub(super) fn identity(reader: &Connection) -> Result<Option<Identity>, Damage> {
     let columns = |row: &Row<'_>| {
-        let texts: [String; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
-        Ok((texts, row.get::<_, i64>(4)?))
+        let texts: [String; 5] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?];
+        Ok((texts, row.get::<_, i64>(5)?))
     };
-    let row = reader.query_row("SELECT log_id, master, epochs, members, checksum FROM node", [], columns).optional()?;
+    let statement = "SELECT log_id, epochs, roster, promised, members, checksum FROM node";
+    let row = reader.query_row(statement, [], columns).optional()?;
     let Some((texts, found)) = row else { return Ok(None) };
     let damaged = |what: &str| Damage::Found(format!("its record of the log {what}"));
     if found != checksum_of_texts(&texts) {
         return Err(damaged("does not have the checksum that it was written with"));
     }
-    parse_identity(&texts).map(Some).ok_or_else(|| damaged("cannot be read"))
-}
-
-fn parse_identity([log_id, master, epochs, members]: &[String; 4]) -> Option<Identity> {
-    let epoch = |line: &str| {
-        let (epoch, rest) = line.split_once(" from ")?;
-        let (start, master) = rest.split_once(" by ")?;
-        let (epoch, start) = (Epoch::new(epoch.parse().ok()?), Id::new(start.parse().ok()?));
-        Some(EpochEntry { epoch, start, master: Incarnation::new(u64::from_str_radix(master, 16).ok()?) })
-    };
+    let [log_id, epochs, roster, promised, members] = texts;
+    let lineage = lineage::parse(&[log_id, epochs, roster, promised]).ok_or_else(|| damaged("cannot be read"))?;
     let member = |line: &str| {
         let (name, url) = line.split_once(" at ")?;
         Some(KnownMember { url: url.to_owned(), name: name.to_owned() })
     };
-    Some(Identity {
-        log_id: LogId::parse(log_id)?,
-        master: Incarnation::new(u64::from_str_radix(master, 16).ok()?),
-        history: EpochHistory::new(epochs.lines().map(epoch).collect::<Option<_>>()?)?,
-        members: members.lines().map(member).collect::<Option<_>>()?,
-    })
+    let members: Option<_> = members.lines().map(member).collect();
+    Ok(Some(Identity { lineage, members: members.ok_or_else(|| damaged("has members that cannot be read"))? }))
 }
 
 pub(super) fn set_identity(transaction: &Transaction<'_>, identity: &Identity) -> rusqlite::Result<()> {
-    let line = |&EpochEntry { epoch, start, master }: &EpochEntry| format!("{epoch} from {start} by {master}\n");
-    let epochs = identity.history.entries().iter().map(line);
-    let members = identity.members.iter().map(|KnownMember { url, name }| format!("{name} at {url}\n"));
-    let texts = [identity.log_id.to_string(), identity.master.to_string(), epochs.collect(), members.collect()];
-    let [log_id, master, epochs, members] = &texts;
-    let row = params![log_id, master, epochs, members, checksum_of_texts(&texts)];
-    transaction.0.execute("INSERT OR REPLACE INTO node VALUES (1, ?1, ?2, ?3, ?4, ?5)", row).map(|_| ())
+    let [log_id, epochs, roster, promised] = lineage::to_texts(&identity.lineage);
+    let members = identity.members.iter().map(|KnownMember { url, name }| format!("{name} at {url}\n")).collect();
+    let texts = [log_id, epochs, roster, promised, members];
+    let [log_id, epochs, roster, promised, members] = &texts;
+    let row = params![log_id, epochs, roster, promised, members, checksum_of_texts(&texts)];
+    transaction.0.execute("INSERT OR REPLACE INTO node VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)", row).map(|_| ())
 }
 
-fn checksum_of_texts(texts: &[String; 4]) -> i64 {
+fn checksum_of_texts(texts: &[String; 5]) -> i64 {
     checksum(&texts.each_ref().map(String::as_bytes))
 }
 

@@ -1,0 +1,173 @@
+//! Promises to candidates, and how a node that has enough of them prepares to lead.
+
+use super::ready::{Ready, Reply};
+use super::replica::{Change, EnteredEpoch, Lineage, Replica};
+use super::{Follower, Step};
+use crate::protocol::{Adoption, Beginning, Candidacy, Entry, Id, NotPromised, Promise, PromiseRequest, Slot, Ticket};
+use std::sync::Arc;
+
+/// A change of the log or its lineage that a candidate asks for.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Request {
+    Promise(PromiseRequest),
+    Adopt(Adoption),
+    Begin(Candidacy, Beginning),
+}
+
+/// What a request does to the replica.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Granted {
+    reply: Reply,
+    lineage: Arc<Lineage>,
+    drop_from: Option<Id>,
+    last: Id,
+    refused: Vec<Id>,
+    restored: Vec<Id>,
+}
+
+impl Follower {
+    pub(super) fn begin_request(&mut self, ticket: Ticket, request: Request, ready: &mut Ready) {
+        let granted = match request {
+            Request::Promise(request) => self.replica.promise(&request),
+            Request::Adopt(adoption) => self.replica.adopt(adoption),
+            Request::Begin(candidacy, beginning) => self.replica.begin(candidacy, &beginning),
+        };
+        match granted {
+            Ok((granted, changes)) => self.store(ticket, changes, Step::Grant(granted), ready),
+            Err(why) => ready.replies.push((ticket, Reply::NotPromised(why))),
+        }
+    }
+}
+
+impl Replica {
+    /// The latest promise that this node gave.
+    pub(super) fn promised(&self) -> Option<Candidacy> {
+        self.lineage.as_ref().and_then(|lineage| lineage.promised)
+    }
+
+    fn lineage(&self) -> Result<&Arc<Lineage>, NotPromised> {
+        if let Some(id) = self.status().diverged {
+            return Err(NotPromised::Diverged(id));
+        }
+        self.lineage.as_ref().ok_or(NotPromised::OtherLog(None))
+    }
+
+    /// A candidate asks for a promise. It gets the same one again if it asks again.
+    fn promise(&self, request: &PromiseRequest) -> Result<(Granted, Vec<Change>), NotPromised> {
+        let lineage = self.lineage()?;
+        let candidacy = request.candidacy;
+        if lineage.log_id != request.log_id {
+            return Err(NotPromised::OtherLog(Some(lineage.log_id)));
+        }
+        if lineage.history.latest() >= candidacy.epoch {
+            return Err(NotPromised::Entered(lineage.history.latest()));
+        }
+        if let Some(other) = lineage.promised.filter(|&other| other.epoch >= candidacy.epoch && other != candidacy) {
+            return Err(NotPromised::Promised(other));
+        }
+        let promise = Promise {
+            history: lineage.history.clone(),
+            last: self.last,
+            decided: self.decided,
+            refused: self.refused.iter().copied().filter(|&id| id > request.after).collect(),
+            roster: lineage.roster.clone(),
+        };
+        let granted =
+            self.granted(Reply::Promised(promise), Lineage { promised: Some(candidacy), ..(**lineage).clone() });
+        Ok((granted, vec![Change::Promise(candidacy)]))
+    }
+
+    /// The promise that a candidate gave itself, which must still hold.
+    fn standing_of(&self, candidacy: Candidacy) -> Result<&Arc<Lineage>, NotPromised> {
+        let lineage = self.lineage()?;
+        match lineage.promised {
+            Some(other) if other != candidacy => Err(NotPromised::Promised(other)),
+            _ if lineage.history.latest() >= candidacy.epoch => Err(NotPromised::Entered(lineage.history.latest())),
+            _ => Ok(lineage),
+        }
+    }
+
+    /// Copies a part of the best log. Its epochs are stored before its entries: without them the entries would count as
+    /// some of an earlier epoch.
+    fn adopt(&self, adoption: Adoption) -> Result<(Granted, Vec<Change>), NotPromised> {
+        let lineage = self.standing_of(adoption.candidacy)?;
+        let Adoption { history, roster, slots, .. } = adoption;
+        let fork = lineage.history.fork(&history);
+        let kept = fork.map_or(self.last, |from| self.last.min(from.previous()));
+        let (held, append): (Vec<Slot>, Vec<Slot>) = slots.into_iter().partition(|slot| slot.id() <= kept);
+        let mut restore: Vec<Arc<Entry>> = Vec::new();
+        let mut refuse = Vec::new();
+        for slot in held {
+            match slot {
+                Slot::Entry(entry) if self.refused.contains(&entry.id) => restore.push(entry),
+                Slot::Refused(id) if id > self.decided && !self.refused.contains(&id) => refuse.push(id),
+                _ => {}
+            }
+        }
+        let append: Vec<Slot> = append.into_iter().skip_while(|slot| slot.id() <= kept).collect();
+        let drop_from = fork.filter(|&from| self.last >= from);
+        let adopted = Lineage { history, roster, ..(**lineage).clone() };
+        let enter = (adopted != **lineage).then(|| Change::Enter(entered(&adopted)));
+        let refused_beyond = append.iter().filter(|slot| matches!(slot, Slot::Refused(_))).map(Slot::id);
+        let granted = Granted {
+            drop_from,
+            last: append.last().map_or(kept, Slot::id),
+            refused: refuse.iter().copied().chain(refused_beyond).collect(),
+            restored: restore.iter().map(|entry| entry.id).collect(),
+            ..self.granted(Reply::Adopted, adopted)
+        };
+        let drop = drop_from.map(Change::DropFrom);
+        let restore = (!restore.is_empty()).then_some(Change::Restore(restore));
+        let refuse = (!refuse.is_empty()).then_some(Change::Refuse(refuse));
+        let append = (!append.is_empty()).then_some(Change::Append(append));
+        Ok((granted, [drop, restore, refuse, enter, append].into_iter().flatten().collect()))
+    }
+
+    /// Begins the epoch. The refusals that other voters know are stored before: an opening carries them.
+    fn begin(&self, candidacy: Candidacy, beginning: &Beginning) -> Result<(Granted, Vec<Change>), NotPromised> {
+        let lineage = self.standing_of(candidacy)?;
+        let Candidacy { epoch, copy, master } = candidacy;
+        let is_new = |id: &Id| *id > self.decided && *id <= self.last && !self.refused.contains(id);
+        let refuse: Vec<Id> = beginning.refused.iter().copied().filter(is_new).collect();
+        let mut history = lineage.history.clone();
+        history.begin(epoch, self.last.next(), master);
+        let begun = Lineage { history, roster: beginning.roster.led_by(copy, epoch), ..(**lineage).clone() };
+        let enter = Change::Enter(entered(&begun));
+        let granted = Granted { refused: refuse.clone(), ..self.granted(Reply::Begun, begun) };
+        let refuse = (!refuse.is_empty()).then_some(Change::Refuse(refuse));
+        Ok((granted, refuse.into_iter().chain([enter]).collect()))
+    }
+
+    fn granted(&self, reply: Reply, lineage: Lineage) -> Granted {
+        let lineage = Arc::new(lineage);
+        Granted { reply, lineage, drop_from: None, last: self.last, refused: Vec::new(), restored: Vec::new() }
+    }
+
+    /// The changes of a request are stored. Gives the reply.
+    pub(super) fn apply(&mut self, granted: Granted) -> Reply {
+        let Granted { reply, lineage, drop_from, last, refused, restored } = granted;
+        if let Some(id) = drop_from {
+            self.refused.split_off(&id);
+        }
+        restored.iter().for_each(|id| {
+            self.refused.remove(id);
+        });
+        self.last = last;
+        self.refused.extend(refused);
+        self.set_lineage(lineage);
+        reply
+    }
+}
+
+/// The latest epoch of a lineage, as a change.
+fn entered(lineage: &Lineage) -> EnteredEpoch {
+    let latest = lineage.history.entries().last().copied().expect("a log has an epoch");
+    EnteredEpoch {
+        log_id: lineage.log_id,
+        epoch: latest.epoch,
+        master: latest.master,
+        begins: latest.start,
+        history: Some(lineage.history.clone()),
+        roster: Some(lineage.roster.clone()),
+    }
+}
