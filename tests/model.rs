@@ -62,6 +62,10 @@ struct Budget {
     second_masters: u8,
     /// How many secondaries may be registered.
     joins: u8,
+    /// How often a node may stand as a candidate.
+    candidacies: u8,
+    /// The latest epoch for which one may stand.
+    epochs: u64,
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -86,6 +90,8 @@ enum Action {
     SecondMaster,
     /// This secondary is registered.
     Join(Node),
+    /// This node stands as a candidate.
+    Stand(Node),
 }
 
 struct Protocol {
@@ -128,6 +134,8 @@ impl Model for Protocol {
             Property::always("marks", |_, state: &State| state.keeps("marks")),
             Property::always("one content", |_, state: &State| state.keeps("one content")),
             Property::always("reads", |_, state: &State| state.keeps("reads")),
+            Property::always("one master", |_, state: &State| state.keeps("one master")),
+            Property::always("forked", |_, state: &State| state.keeps("forked")),
             Property::always("fences", |_, state: &State| state.keeps("fences")),
             Property::always("assertions", |_, state: &State| state.keeps("assertions")),
             Property::always("nothing else", |_, state: &State| {
@@ -147,14 +155,27 @@ impl Model for Protocol {
 }
 
 /// The first words of every verdict of the checker.
-const PROMISES: [&str; 8] =
-    ["acknowledged", "refused", "one order", "marks", "one content", "reads", "fences", "assertions"];
+const PROMISES: [&str; 10] = [
+    "acknowledged",
+    "refused",
+    "one order",
+    "marks",
+    "one content",
+    "reads",
+    "fences",
+    "one master",
+    "forked",
+    "assertions",
+];
 
 impl State {
     /// Whether no step is left: every node runs, and nothing is under way. Two masters may fence each other.
     fn is_at_an_end(&self) -> bool {
         let world = &self.world;
-        world.leaders().count() <= 1 && world.nodes().all(|node| world.runs(node)) && self.steps().next().is_none()
+        !world.promotes()
+            && world.leaders().count() <= 1
+            && world.nodes().all(|node| world.runs(node))
+            && self.steps().next().is_none()
     }
 
     /// Whether every client has its answer, and all nodes show the same.
@@ -243,6 +264,10 @@ impl State {
         if left.joins > 0 && self.world.runs(MASTER) {
             actions.extend(self.world.nodes().filter(|&node| node != MASTER).map(Action::Join));
         }
+        if left.candidacies > 0 {
+            let may_stand = |node: &Node| self.world.next_epoch(*node).is_some_and(|epoch| epoch.get() <= left.epochs);
+            actions.extend(self.world.nodes().filter(may_stand).map(Action::Stand));
+        }
         if left.second_masters > 0 && self.world.runs(MASTER) {
             actions.push(Action::SecondMaster);
         }
@@ -298,6 +323,10 @@ impl State {
             Action::SecondMaster => {
                 left.second_masters -= 1;
                 self.world.start_second_master();
+            }
+            Action::Stand(node) => {
+                left.candidacies -= 1;
+                self.world.stand(node);
             }
             Action::Join(member) => {
                 left.joins -= 1;
@@ -416,10 +445,22 @@ fn settings() -> LeaderSettings {
     due_at_once(Duration::from_secs(1_000_000), 1)
 }
 
+/// A cluster of so many voters, each of which may be promoted. Every node holds one message, and knows that all do.
+fn promotable(nodes: usize, planted: Option<PlantedBug>) -> World<Slate> {
+    let mut world = World::new(nodes - 1, planted, settings(), Slate::of);
+    world.allow_promotion(|node| Slate::of(node).copy_id());
+    world.nodes().for_each(|node| world.start(node, |_| true));
+    let mut state = State { world, left: Budget::default() };
+    state.settle();
+    state.world.post(MASTER, &post("first", WriteConcern::All, None));
+    state.settle();
+    assert_eq!(state.world.checker.acknowledged(), 1, "the cluster does not come up");
+    state.world
+}
+
 /// Checks a whole configuration, and prints how large it was.
-fn check(name: &str, budget: Budget) {
+fn check(name: &str, start: World<Slate>, budget: Budget) {
     let began = Instant::now();
-    let start = if budget.joins > 0 { with_a_newcomer(in_operation(1, None)) } else { in_operation(2, None) };
     let model = Protocol { start, budget };
     let checker = model.checker().threads(threads()).spawn_dfs().join();
     println!(
@@ -444,7 +485,10 @@ fn every_promise_holds_in_every_order() {
         let names: Vec<&str> = other.iter().map(|(name, _)| *name).collect();
         panic!("MODEL={asked} is neither all nor a part of one of {names:#?}");
     }
-    small().into_iter().chain(large).for_each(|(name, budget)| check(name, budget));
+    for (name, budget) in small().into_iter().chain(large) {
+        let start = if budget.joins > 0 { with_a_newcomer(in_operation(1, None)) } else { in_operation(2, None) };
+        check(name, start, budget);
+    }
 }
 
 /// A configuration small enough to reach the planted bug soon.
@@ -468,6 +512,7 @@ fn shows(planted: PlantedBug) -> Protocol {
         // A secondary holds what is refused, and lacks what follows it.
         PlantedBug::HeldRefusalsNotTold => Budget { posts: posts(&[3, 1]), losses: 1, ..one() },
         PlantedBug::RegisteredBeforeJoined => Budget { joins: 1, ..one() },
+        other => panic!("{other:?} is of succession"),
     };
     let start = match planted {
         // These bugs show while a cluster starts.
@@ -503,5 +548,37 @@ fn every_planted_bug_is_caught() {
             checker.unique_state_count(),
             began.elapsed().as_secs_f64()
         );
+    }
+}
+
+/// Configurations in which nodes may be promoted: the number of nodes, and what may happen.
+fn successions() -> Vec<(&'static str, usize, Budget)> {
+    let write = |posts: Vec<Posted>| Budget { posts, epochs: 2, candidacies: 1, ..Budget::default() };
+    let crash = |budget: Budget| Budget { master_crashes: 1, ..budget };
+    vec![
+        ("two nodes, a write for both, a candidate", 2, write(posts(&[3]))),
+        ("two nodes, a write for both; the master crashes", 2, crash(write(posts(&[3])))),
+        ("two nodes, a write for both, two candidates", 2, Budget { candidacies: 2, epochs: 3, ..write(posts(&[3])) }),
+        (
+            "two nodes, a write for both, two candidates; the master crashes",
+            2,
+            crash(Budget { candidacies: 2, epochs: 3, ..write(posts(&[3])) }),
+        ),
+        ("two nodes, a write for both that may be refused, a candidate", 2, Budget { losses: 1, ..write(posts(&[3])) }),
+        ("three nodes, a write for two, a candidate", 3, write(posts(&[2]))),
+        ("three nodes, a write for two; the master crashes, a candidate", 3, crash(write(posts(&[2])))),
+        ("three nodes, a write for all, a candidate", 3, write(posts(&[3]))),
+        (
+            "three nodes, a write for all that may be refused, a candidate",
+            3,
+            Budget { losses: 1, ..write(posts(&[3])) },
+        ),
+    ]
+}
+
+#[test]
+fn every_promise_holds_through_promotions() {
+    for (name, nodes, budget) in successions() {
+        check(name, promotable(nodes, None), budget);
     }
 }

@@ -86,12 +86,13 @@ impl Master {
         let Flight { after, through, .. } = flight;
         let refused = self.store.refused(dispatch.known_decided.min(after), through);
         let refused = refused.map_err(|error| own_log_failed(&error))?;
+        let restored = self.store.entries(&dispatch.restores).map_err(|error| own_log_failed(&error))?;
         let envelope = Envelope { to: dispatch.incarnation, master_port: self.port };
         let mut state = self.lock();
         if let Some(member) = state.members.get_mut(&dispatch.member) {
             member.flights.push(flight);
         }
-        let call = state.leader.call(dispatch, through, Vec::new(), refused);
+        let call = state.leader.call(dispatch, through, Vec::new(), refused, restored);
         drop(state);
         Ok(write_call(envelope, &call, entries))
     }

@@ -572,7 +572,9 @@ impl Leader {
         shared: Option<Arc<[Arc<Entry>]>>,
     ) -> Option<Dispatch> {
         let progress = self.members.get(member)?;
-        let overtaken_from = self.history.overtaken_from(progress.epoch);
+        let is_entered = progress.epoch == self.epoch();
+        let overtaken_from =
+            (!is_entered).then(|| self.history.overtaken_from(progress.epoch).unwrap_or(self.last.next()));
         let is_stored = after < self.durable.min(through);
         let (carries, entries) = match shared {
             Some(entries) => (through, entries),
@@ -593,6 +595,7 @@ impl Leader {
             decided: self.shown.decided,
             refusals: self.refused.stored(),
             epoch_start: overtaken_from.map(|overtaken_from| EpochStart { since: progress.epoch, overtaken_from }),
+            restores: if overtaken_from.is_some() { progress.refused.clone() } else { Vec::new() },
             admitted: progress.state == ReplicationState::InSync && !progress.leaving,
         })
     }

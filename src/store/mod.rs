@@ -231,6 +231,14 @@ pub trait Store: Send + Sync {
         Ok(self.read(id.previous(), id, one)?.pop())
     }
 
+    /// The messages under those of these ids that are not refused.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn entries(&self, ids: &[Id]) -> Result<Vec<Arc<Entry>>, StoreError> {
+        ids.iter().filter_map(|&id| self.get(id).map(|slot| slot.and_then(Slot::into_entry)).transpose()).collect()
+    }
+
     /// The latest writes with an idempotency key, at most `writes_max`, the latest first.
     ///
     /// # Errors

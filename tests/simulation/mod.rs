@@ -249,6 +249,7 @@ impl<P: SimulatedDisk> Simulation<P> {
                 1 + self.random.below(plan.way + if slow { SECOND } else { plan.disk })
             }
             Step::GiveUp(_) => plan.timeout,
+            Step::Adopt(_) | Step::Begin(_) | Step::StepDown(_) => 1 + self.random.below(plan.disk),
             Step::Read(_) => 1 + self.random.below(200 * MILLISECOND),
         }
     }
@@ -286,7 +287,10 @@ impl<P: SimulatedDisk> Simulation<P> {
     /// Loses what is sent over a cut link. A caller that waits for it waits until its timeout ends.
     fn gets_lost(&mut self, number: u64) -> bool {
         let Some(packet) = self.world.wire.iter_mut().find(|packet| packet.number == number) else { return true };
-        let to_secondary = matches!(packet.content, Content::Call { .. } | Content::Probe | Content::Answer(_));
+        let is_inward = |content: &Content| {
+            matches!(content, Content::Call { .. } | Content::Probe | Content::Answer(_) | Content::Ask(_))
+        };
+        let to_secondary = is_inward(&packet.content);
         if !self.faults.is_cut(packet.member, to_secondary, self.now) {
             return false;
         }
@@ -301,6 +305,10 @@ impl<P: SimulatedDisk> Simulation<P> {
             Content::Status(status) => *status = None,
             Content::Answer(decisions) => *decisions = None,
             Content::Held { .. } => return true,
+            Content::Ask(_) | Content::Promised(..) => {
+                self.world.lose(number);
+                return true;
+            }
             // [`Step::GiveUp`] is due later, and takes it off the wire.
             Content::Call { dispatch: Some(_), .. } | Content::Reply { .. } => {
                 self.due.insert(Step::Deliver(number), Micros::MAX);
@@ -427,6 +435,8 @@ impl<P: SimulatedDisk> Simulation<P> {
             Content::Status(status) => format!("s{member} holds: {status:?}"),
             Content::Answer(decisions) => format!("s{member} learns: {decisions:?}"),
             Content::Held { .. } => String::new(),
+            Content::Ask(request) => format!("s{member} is asked for a promise: {request:?}"),
+            Content::Promised(candidacy, _, promise) => format!("s{member} promises {candidacy:?}: {promise:?}"),
         }
     }
 }

@@ -22,7 +22,7 @@
 
 use super::disk::{EVERYTHING, SimulatedDisk};
 use super::following::Following;
-use super::leading::Posted;
+use super::leading::{Leading, Posted};
 use super::node::Role;
 use super::{MASTER, Node, World};
 use replicated_log::protocol::{Epoch, Id, Incarnation, Outcome, Slot, Watermark, WriteConcern};
@@ -110,6 +110,12 @@ pub(crate) struct Checker {
     /// The master's disk was lost, or there are two logs, or two masters: then fewer checks apply.
     other_log: bool,
     two_masters: bool,
+    /// Each epoch that a candidate has begun, and in which incarnation.
+    begun: BTreeMap<Epoch, Incarnation>,
+    /// What a majority acknowledged, and in which epoch.
+    kept: BTreeMap<Id, (Arc<str>, Epoch)>,
+    /// Whether writes were acknowledged that fewer nodes than a majority hold.
+    has_lesser_writes: bool,
     /// The first promise that was found broken.
     verdict: Option<String>,
 }
@@ -238,6 +244,20 @@ impl Checker {
     /// Adds a node, which shows nothing yet.
     pub(super) fn appears(&mut self, node: Node) {
         self.shown.insert(node, Shown::default());
+    }
+
+    /// Records that a candidate begins an epoch.
+    pub(super) fn begins(&mut self, epoch: Epoch, master: Incarnation) {
+        if let Some(other) = self.begun.insert(epoch, master) {
+            self.broken(format!("one master: epoch {epoch} is begun by {other} and by {master}"));
+        }
+    }
+
+    /// Records that a node takes no part, because it has shown what others do not have.
+    pub(super) fn is_left_out(&mut self, sentence: String) {
+        if !self.has_lesser_writes {
+            self.broken(sentence);
+        }
     }
 
     /// Records that a second master goes on from a copy of the first one's disk. Each assigns its own ids, and the
@@ -382,10 +402,11 @@ impl<P: SimulatedDisk> World<P> {
             if !self.checker.shown[&node].ever.contains(&(id, Arc::clone(text))) {
                 self.checker.broken(format!("{what} is not shown by the master"));
             }
-            let registered = &self.checker.registered;
+            let registered = self.checker.registered.iter().copied().filter(|(member, _)| *member != node);
+            let registered: BTreeSet<(Node, u32)> = registered.collect();
             let lacks = |member: Node| !self.holds(member, id, text);
             let missing = match write.concern {
-                WriteConcern::All => write.asked_of.intersection(registered).filter(|(at, _)| lacks(*at)).count(),
+                WriteConcern::All => write.asked_of.intersection(&registered).filter(|(at, _)| lacks(*at)).count(),
                 WriteConcern::Majority | WriteConcern::Copies(_) => {
                     let held = 1 + registered.iter().filter(|(member, _)| !lacks(*member)).count();
                     let majority = registered.len().div_ceil(2) + 1;
@@ -393,8 +414,19 @@ impl<P: SimulatedDisk> World<P> {
                     copies.saturating_sub(held)
                 }
             };
+            let held = 1 + registered.iter().filter(|(member, _)| !lacks(*member)).count();
+            let copies = match write.concern {
+                WriteConcern::Copies(copies) => copies,
+                WriteConcern::All | WriteConcern::Majority => usize::MAX,
+            };
+            let is_kept = outcome == Outcome::Committed && copies.min(held) > registered.len().div_ceil(2);
             if outcome == Outcome::Committed && !self.checker.two_masters && missing > 0 {
                 self.checker.broken(format!("{what} lacks {missing} of the copies that it asked for"));
+            }
+            if is_kept {
+                self.checker.kept.insert(id, (Arc::clone(text), self.epoch_of(node)));
+            } else {
+                self.checker.has_lesser_writes = true;
             }
             self.checker.acknowledged.insert(id, Arc::clone(text));
             if outcome == Outcome::Committed && write.concern == WriteConcern::All && !write.is_repeat {
@@ -456,7 +488,11 @@ impl<P: SimulatedDisk> World<P> {
     fn check_fences(&mut self) {
         for node in self.nodes() {
             let Some(status) = self.status(node) else { continue };
-            let now = (status.epoch, status.master);
+            let promised = status.lineage.and_then(|lineage| lineage.promised);
+            let now = match promised.filter(|promised| promised.epoch > status.epoch) {
+                Some(promised) => (promised.epoch, Some(promised.master)),
+                None => (status.epoch, status.master),
+            };
             let before = self.checker.followed.insert(node, now).unwrap_or_default();
             if now.0 < before.0 || (now.0 == before.0 && now.1 != before.1) {
                 let sentence = format!("fences: {node:?} followed {before:?}, and follows {now:?} now");
@@ -467,6 +503,12 @@ impl<P: SimulatedDisk> World<P> {
 
     /// Reads the disks of all running nodes from beginning to end.
     pub(crate) fn examine_disks(&mut self) {
+        if self.promotes() {
+            if let Err(sentence) = self.leaders_hold_everything() {
+                self.checker.broken(sentence);
+            }
+            return;
+        }
         if !self.checker.has_one_log() || !self.runs(MASTER) {
             return;
         }
@@ -508,6 +550,32 @@ impl<P: SimulatedDisk> World<P> {
         for (id, text) in &self.checker.acknowledged {
             if !holds(self.disk(MASTER).store(), *id, text) {
                 return Err(format!("acknowledged: {id}=\"{text}\" is not on the master's disk any more"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever leads holds what a majority acknowledged in this epoch and before. No epoch has two entries with one id.
+    fn leaders_hold_everything(&self) -> Result<(), String> {
+        let mut contents: BTreeMap<(Epoch, Id), Arc<str>> = BTreeMap::new();
+        for node in self.nodes().filter(|&node| self.runs(node)) {
+            for entry in slots(self.disk(node).store()).into_iter().filter_map(Slot::into_entry) {
+                let name = (entry.epoch, entry.id);
+                let known = contents.entry(name).or_insert_with(|| Arc::clone(&entry.message));
+                if *known != entry.message {
+                    return Err(format!("one content: {name:?} is \"{known}\" and \"{}\"", entry.message));
+                }
+            }
+        }
+        for (node, Leading { leader, .. }) in self.leaders() {
+            let kept = self.checker.kept.iter().filter(|(_, (_, epoch))| *epoch <= leader.epoch());
+            for (id, (text, epoch)) in kept {
+                if !holds(self.disk(node).store(), *id, text) {
+                    let leads = leader.epoch();
+                    return Err(format!(
+                        "acknowledged: {id}=\"{text}\" of epoch {epoch} is not on {node:?}, which leads in epoch {leads}"
+                    ));
+                }
             }
         }
         Ok(())

@@ -85,6 +85,11 @@ impl Slate {
         Slate::new(1 + node.0 as u64)
     }
 
+    /// Which copy of a log it holds.
+    pub(crate) fn copy_id(&self) -> CopyId {
+        self.copy
+    }
+
     fn new(copy: u64) -> Slate {
         Slate { copy: CopyId::new(copy), contents: RwLock::default() }
     }

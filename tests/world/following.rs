@@ -1,13 +1,15 @@
 //! A node that follows: its [`Follower`], and the effects that the follower asks for.
 
 use super::checker::holds;
-use super::disk::{CrashKind, EVERYTHING, IoResult, SimulatedDisk};
+use super::disk::{IoResult, SimulatedDisk};
 use super::planted_bugs::PlantedBug;
+use super::succession::Candidate;
 use super::wire::{Complaint, Content, Packet};
 use super::{MASTER, Node, Place, Role, World};
 use replicated_log::protocol::follower::{Called, Effect, Event, ForeignMessage, Freshness, Ready, Reply};
 use replicated_log::protocol::{
-    Acknowledgement, Call, Change, Consistency, Decisions, Follower, Id, Incarnation, ReplicaStatus, Slot, Ticket,
+    Acknowledgement, Call, Change, Consistency, Decisions, EpochEntry, EpochHistory, Follower, Id, Incarnation,
+    Refusal, ReplicaStatus, Ticket,
 };
 use replicated_log::store::carry_out;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +29,8 @@ pub(crate) struct Following {
     delayed: BTreeSet<Ticket>,
     /// It answers readers too early: only with a planted bug.
     reads_before_admission: bool,
+    /// Whether it wants to lead.
+    pub(super) candidate: Option<Candidate>,
 }
 
 impl Following {
@@ -47,7 +51,7 @@ impl Following {
     }
 
     /// A ticket that is not in use.
-    fn new_ticket(&self) -> Ticket {
+    pub(super) fn new_ticket(&self) -> Ticket {
         let used = self.readers.keys().chain(&self.waiting).map(|Ticket(number)| number).max();
         Ticket(used.map_or(0, |used| used + 1))
     }
@@ -74,9 +78,6 @@ impl<P: SimulatedDisk> World<P> {
     }
 
     pub(super) fn start_following(&mut self, node: Node) {
-        if !self.nodes[node.0].has_lost_disk {
-            self.nodes[node.0].remembered.clear();
-        }
         let incarnation = self.new_incarnation(node, self.planted == Some(PlantedBug::SameIncarnation));
         let place = &mut self.nodes[node.0];
         let found = place.disk.store().found().expect("readable");
@@ -86,21 +87,22 @@ impl<P: SimulatedDisk> World<P> {
             readers: BTreeMap::new(),
             waiting: BTreeSet::new(),
             delayed: BTreeSet::new(),
+            candidate: None,
             reads_before_admission: self.planted == Some(PlantedBug::ReadsBeforeAdmission),
         }));
     }
 
     /// The process of a secondary has ended.
-    pub(super) fn ends_following(&mut self, node: Node, kind: CrashKind) {
+    pub(super) fn ends_following(&mut self, node: Node) {
         let place = &mut self.nodes[node.0];
-        let store = place.disk.store();
         if let Some(from) = place.unwritten.take() {
-            store.drop_from(from).expect("writable");
+            place.disk.store().drop_from(from).expect("writable");
         }
-        let held = store.read(Id::ZERO, Id::MAX, EVERYTHING).expect("readable");
-        let held = held.into_iter().filter_map(Slot::into_entry);
-        place.remembered.extend(held.map(|entry| (entry.id, Arc::clone(&entry.message))));
-        place.has_lost_disk |= kind == CrashKind::DiskLost;
+        self.stops_following(node);
+    }
+
+    /// Nobody follows at a node any more.
+    pub(super) fn stops_following(&mut self, node: Node) {
         self.checker.forgets_its_admission(node);
         // The process takes its readers' question with it, and the calls that it has not answered fail.
         self.wire.retain(|packet| packet.member != node || !matches!(packet.content, Content::Answer(_)));
@@ -119,9 +121,16 @@ impl<P: SimulatedDisk> World<P> {
         io_result: IoResult,
         changes_max: usize,
     ) -> Result<Result<Acknowledgement, Complaint>, Ticket> {
+        if self.promotes() {
+            self.step_down_for(node, call.epoch);
+        }
+        if let Some(leading) = self.nodes[node.0].leading().filter(|_| self.promotes()) {
+            return Ok(Err(Complaint::Refused(Refusal::Fenced { epoch: leading.leader.epoch() })));
+        }
         let Some(ticket) = self.nodes[node.0].following().map(Following::new_ticket) else {
             return Ok(Err(Complaint::Down));
         };
+        let call = &self.as_the_planted_bug_sees_it(node, call);
         let called = Called { ticket, to, call: call.clone(), is_delayed: self.has_delays };
         self.begin_step(node, Event::Arriving);
         let replies = self.drive(node, Event::Called(called), io_result, changes_max);
@@ -130,6 +139,9 @@ impl<P: SimulatedDisk> World<P> {
             return Ok(Err(Complaint::Down));
         };
         let own = replies.into_iter().find(|(replied, _)| *replied == ticket).map(|(_, reply)| reply);
+        if let Some(Reply::Refused(refusal @ Refusal::Forked { .. })) = &own {
+            self.checker.is_left_out(format!("forked: {node:?} {refusal}"));
+        }
         if matches!(own, Some(Reply::Acknowledged(_) | Reply::Stored)) {
             self.checker.is_called(node, call.epoch, call.session);
             following.master = caller;
@@ -141,9 +153,41 @@ impl<P: SimulatedDisk> World<P> {
         answer.ok_or(ticket)
     }
 
+    /// A call that opens an epoch, as a follower with the planted bug sees it.
+    fn as_the_planted_bug_sees_it(&mut self, node: Node, call: &Call) -> Call {
+        let status = self.status(node);
+        let (Some(planted), Some(status), Some(history)) = (self.planted, status, &call.history) else {
+            return call.clone();
+        };
+        let cut = match planted {
+            PlantedBug::CutToDecided => Some(status.decided.next()),
+            PlantedBug::CutAtStaleRefusal => call.restored.first().map(|entry| entry.id),
+            PlantedBug::ForkByNumber => {
+                let own = status.lineage.map(|lineage| lineage.history.clone()).unwrap_or_default();
+                let entry = |entry: &EpochEntry| EpochEntry {
+                    master: own.master_of(entry.epoch).unwrap_or(entry.master),
+                    ..*entry
+                };
+                let history = EpochHistory::new(history.entries().iter().map(entry).collect());
+                return Call { history, ..call.clone() };
+            }
+            _ => None,
+        };
+        if let Some(from) = cut.filter(|&from| from <= status.last) {
+            let store = self.nodes[node.0].disk.store();
+            store.drop_from(from).expect("writable");
+            let found = store.found().expect("readable");
+            let (settings, incarnation) = (self.follower_settings, status.incarnation);
+            if let Some(following) = self.nodes[node.0].following_mut() {
+                following.follower = Follower::begin(settings, incarnation, found);
+            }
+        }
+        call.clone()
+    }
+
     /// Gives an event to a follower, and does all that it asks for. Returns the replies, or `None` if the process
     /// ended.
-    fn drive(
+    pub(super) fn drive(
         &mut self,
         node: Node,
         event: Event,
@@ -217,6 +261,11 @@ impl<P: SimulatedDisk> World<P> {
                 && matches!(changes[..], [Change::DropFrom(_), Change::Enter(_), ..])
             {
                 changes.swap(0, 1);
+            }
+            if planted == Some(PlantedBug::EnteredBeforeRefused)
+                && let Some(enter) = changes.iter().position(|change| matches!(change, Change::Enter(_)))
+            {
+                changes[..=enter].rotate_right(1);
             }
             if fails {
                 // The disk may hold a part of the changes.

@@ -6,7 +6,7 @@ use super::planted_bugs::PlantedBug;
 use super::wire::{Complaint, Content, Packet};
 use super::{Node, Place, Role, World};
 use replicated_log::protocol::{
-    Acknowledgement, CallFailure, Decisions, Dispatch, Epoch, EpochHistory, Event, Id, Leader, Lineage, LogId,
+    Acknowledgement, Call, CallFailure, Decisions, Dispatch, Epoch, EpochHistory, Event, Id, Leader, Lineage, LogId,
     MemberId, MemberView, News, Post, Purpose, Ready, ReplicaStatus, Reply, Roster, Slot, Ticket, Watermark,
     WriteConcern,
 };
@@ -95,8 +95,20 @@ impl<P: SimulatedDisk> World<P> {
             history.begin(history.latest().next(), store.last().next(), master);
         }
         let roster = Roster::fixed(store.copy_id(), history.latest());
-        let lineage = Lineage { log_id, history: history.clone(), roster: roster.clone(), promised: None };
-        store.set_identity(&Identity { lineage, members: Vec::new() }).expect("writable");
+        let roster =
+            Roster::new(roster.number(), roster.master(), self.voters.clone().unwrap_or(roster.voters().clone()));
+        let lineage = Lineage { log_id, history, roster, promised: None };
+        store.set_identity(&Identity { lineage: lineage.clone(), members: Vec::new() }).expect("writable");
+        self.lead(node, lineage);
+    }
+
+    /// A node leads in the latest epoch of its lineage.
+    pub(super) fn lead(&mut self, node: Node, lineage: Lineage) {
+        let Lineage { log_id, history, roster, .. } = lineage;
+        let master = history.master_of(history.latest()).expect("the epoch has begun");
+        let store = self.nodes[node.0].disk.store();
+        let is_unsafe = self.planted == Some(PlantedBug::RefusalNotSafe);
+        let roster = if is_unsafe { Roster::fixed(store.copy_id(), history.latest()) } else { roster };
         let found = store.found_log().expect("readable");
         let keyed = store.keyed_writes(self.settings.keys_max).expect("readable");
         self.nodes[node.0].role = Some(Role::Leading(Leading {
@@ -221,9 +233,14 @@ impl<P: SimulatedDisk> World<P> {
         if let Some(ids) = process.refuse.front().filter(|_| crash.refusals_are_written && !disk_failed) {
             disk.store().refuse(ids).expect("writable");
         }
-        if crash.kind == CrashKind::DiskLost {
+        if crash.kind == CrashKind::DiskLost && !self.promotes() {
             self.checker.meets_another_log();
         }
+        self.stops_leading(node);
+    }
+
+    /// Nobody leads at a node any more: its clients learn nothing, and its calls have no caller.
+    pub(super) fn stops_leading(&mut self, node: Node) {
         self.checker.answer_all_unknown(node);
         self.wire.retain(|packet| packet.master != node || packet.outlives_the_sender());
         for packet in self.wire.iter_mut().filter(|packet| packet.master == node) {
@@ -310,6 +327,16 @@ impl<P: SimulatedDisk> World<P> {
         };
         self.credit_to_others(node, &event);
         self.step(node, event);
+    }
+
+    /// Takes what a secondary has reported for the acknowledgement of the call that lets it enter the epoch.
+    fn credit_report(&mut self, node: Node, member: Node, call: Call, dispatch: Dispatch) {
+        let to = dispatch.incarnation;
+        self.send(Packet { number: 0, master: node, member, content: Content::Call { to, call, dispatch: None } });
+        let sent = dispatch.after;
+        let (decided, session) = (Id::ZERO, dispatch.session);
+        let acknowledgement = Acknowledgement { incarnation: to, durable: sent, decided, session, admitted: false };
+        self.step(node, Event::Acknowledged { dispatch, sent, acknowledgement });
     }
 
     /// Takes the result of a call for the result of those that were not made.
@@ -479,8 +506,15 @@ impl<P: SimulatedDisk> World<P> {
         let all_told = dispatch.purpose == Purpose::CatchUp && self.planted == Some(PlantedBug::HeldRefusalsNotTold);
         let told = if all_told { dispatch.after } else { dispatch.known_decided.min(dispatch.after) };
         let refused = store.refused(told, sent).expect("readable");
-        let call = process.leader.call(&dispatch, sent, entries, refused);
+        let mut restored = store.entries(&dispatch.restores).expect("readable");
+        if self.planted == Some(PlantedBug::StaleRefusalKept) {
+            restored.clear();
+        }
+        let call = process.leader.call(&dispatch, sent, entries, refused, restored);
         let to = dispatch.incarnation;
+        if self.planted == Some(PlantedBug::ReportCounts) && dispatch.epoch_start.is_some() {
+            return self.credit_report(node, member, call, dispatch);
+        }
         let dispatch = (dispatch.purpose != Purpose::Removal).then_some(dispatch);
         self.send(Packet { number: 0, master: node, member, content: Content::Call { to, call, dispatch } });
     }

@@ -11,6 +11,7 @@
 //! | [`node`] | a node: its disk, and its process, which leads or follows |
 //! | [`leading`] | carries out what a leader asks for, one effect at a time |
 //! | [`following`] | carries out what a follower asks for, one event at a time |
+//! | [`succession`] | how a node comes to lead after another one |
 //! | [`wire`] | what is under way between nodes |
 //! | [`disk`] | a disk that survives crashes, or loses what it may lose |
 //! | [`checker`] | what was promised, and whether the cluster keeps it, without asking the code under test |
@@ -27,6 +28,7 @@ pub(crate) mod following;
 pub(crate) mod leading;
 pub(crate) mod node;
 pub(crate) mod planted_bugs;
+pub(crate) mod succession;
 pub(crate) mod wire;
 
 use checker::Checker;
@@ -36,7 +38,7 @@ pub(crate) use node::{MASTER, Node};
 use node::{Place, Role};
 use planted_bugs::PlantedBug;
 use replicated_log::protocol::{
-    Acknowledgement, Call, Event, FollowerSettings, Incarnation, LeaderSettings, Ticket, Time, Timing,
+    Acknowledgement, Call, Event, FollowerSettings, Incarnation, LeaderSettings, Ticket, Time, Timing, Voters,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -63,6 +65,12 @@ pub(crate) enum Step {
     Read(Node),
     /// The artificial delay of a call to a secondary is over.
     EndDelay(Node, Ticket),
+    /// A candidate that has enough promises copies the best log.
+    Adopt(Node),
+    /// A candidate begins its epoch.
+    Begin(Node),
+    /// A master that has given up, because of a later epoch, follows.
+    StepDown(Node),
 }
 
 /// Settings with which all waiting work except heartbeats is due at once, so that a state does not depend on the time.
@@ -99,6 +107,8 @@ pub(crate) struct World<P> {
     pub(crate) now: Time,
     /// The timeouts of every secondary.
     pub(crate) follower_settings: FollowerSettings,
+    /// The voters, if any of them may be promoted. Otherwise the first node leads for ever.
+    pub(crate) voters: Option<Voters>,
     /// Whether secondaries have an artificial delay.
     pub(crate) has_delays: bool,
     /// What masters report. Kept only on request.
@@ -128,6 +138,7 @@ impl<P: SimulatedDisk> World<P> {
                 busy_gap_timeout: Duration::ZERO,
                 read_timeout: Duration::from_secs(1),
             },
+            voters: None,
             has_delays: false,
             journal: Journal::default(),
             packets: 0,
@@ -155,10 +166,15 @@ impl<P: SimulatedDisk> World<P> {
                     );
                     let started = leading.members().filter(|(member, _)| self.has_something_to_announce(node, *member));
                     steps.extend(started.map(|(member, _)| Step::Announce(node, member)));
+                    let has_given_up = leading.leader.is_halted() && !place.disk_failed && self.promotes();
+                    steps.extend(has_given_up.then_some(Step::StepDown(node)));
                 }
                 Some(Role::Following(following)) => {
                     steps.extend(following.may_be_read().then_some(Step::Read(node)));
                     steps.extend(following.delayed().map(|ticket| Step::EndDelay(node, ticket)));
+                    let candidate = following.candidate.as_ref();
+                    steps.extend(candidate.filter(|candidate| candidate.may_adopt()).map(|_| Step::Adopt(node)));
+                    steps.extend(candidate.filter(|candidate| candidate.may_begin()).map(|_| Step::Begin(node)));
                 }
             }
         }
@@ -185,6 +201,9 @@ impl<P: SimulatedDisk> World<P> {
             Step::GiveUp(number) => self.give_up(number),
             Step::Read(secondary) => self.read(secondary),
             Step::EndDelay(secondary, ticket) => self.end_delay(secondary, ticket),
+            Step::Adopt(node) => self.adopt(node),
+            Step::Begin(node) => self.begin_epoch(node),
+            Step::StepDown(node) => self.step_down(node),
         }
         self.observe();
     }
@@ -263,6 +282,11 @@ impl<P: SimulatedDisk> World<P> {
         self.start(node, |_| true);
     }
 
+    /// Whether a node may be promoted.
+    pub(crate) fn promotes(&self) -> bool {
+        self.voters.is_some()
+    }
+
     /// When a node next has work to do by itself, in microseconds: without such work, a time that never comes.
     pub(crate) fn wakes_at(&self, node: Node) -> u64 {
         let at = self.nodes[node.0].wake_at();
@@ -301,12 +325,15 @@ impl<P: SimulatedDisk> World<P> {
             }
             Content::Reply { sent, dispatch, answer } => self.receive(packet.master, dispatch, sent, answer),
             Content::Probe => {
-                let status = self.status(packet.member);
+                let asks = self.epoch_of(packet.master);
+                let status = self.report(packet.member, asks);
                 self.send(Packet { content: Content::Status(status), ..packet });
             }
             Content::Status(status) => self.hear_status(packet.master, packet.member, status),
             Content::Answer(decisions) => self.learn(packet.member, decisions),
             Content::Held { .. } => self.wire.insert(position, packet),
+            Content::Ask(request) => self.hear_candidate(&packet.clone(), &request),
+            Content::Promised(candidacy, copy, promise) => self.hear_promise(packet.master, candidacy, copy, *promise),
         }
     }
 

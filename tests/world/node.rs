@@ -1,10 +1,11 @@
 //! A node: its disk, and what its process does if it runs.
 
 use super::World;
-use super::disk::{Crash, CrashKind, SimulatedDisk};
+use super::disk::{Crash, CrashKind, EVERYTHING, SimulatedDisk};
 use super::following::Following;
 use super::leading::Leading;
-use replicated_log::protocol::{Id, Incarnation, Time};
+use super::planted_bugs::PlantedBug;
+use replicated_log::protocol::{Id, Incarnation, Slot, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ pub(crate) struct Place<P> {
     pub(super) disk_failed: bool,
     /// The nodes in the list of secondaries that a master keeps on disk.
     pub(super) recorded: BTreeSet<Node>,
-    /// The content of a secondary's disk when its process ended. It counts as a copy while the process is down. If the
+    /// The content of the disk when the process ended. It counts as a copy while the process is down. If the
     /// disk was lost, it counts until the master knows.
     pub(super) remembered: BTreeMap<Id, Arc<str>>,
     pub(super) has_lost_disk: bool,
@@ -119,9 +120,17 @@ impl<P: SimulatedDisk> World<P> {
     pub(crate) fn start(&mut self, node: Node, hears: impl Fn(Node) -> bool) {
         let place = &mut self.nodes[node.0];
         place.disk_failed = false;
-        match place.disk.open() {
+        if !place.has_lost_disk {
+            place.remembered.clear();
+        }
+        let opened = place.disk.open();
+        let leads_again = self.planted == Some(PlantedBug::RestartWithoutPromises);
+        let has_log = opened.is_ok() && place.disk.store().identity().expect("readable").is_some();
+        match opened {
             Err(why) => self.checker.broken(format!("{node:?} does not start: {why}")),
-            Ok(()) if place.leads => self.start_leading(node, hears),
+            Ok(()) if place.leads && (self.voters.is_none() || !has_log || leads_again) => {
+                self.start_leading(node, hears)
+            }
             Ok(()) => self.start_following(node),
         }
         self.observe();
@@ -139,9 +148,14 @@ impl<P: SimulatedDisk> World<P> {
         match self.nodes[node.0].role.take() {
             None => return self.observe(),
             Some(Role::Leading(leading)) => self.ends_leading(node, &leading, how),
-            Some(Role::Following(_)) => self.ends_following(node, how.kind),
+            Some(Role::Following(_)) => self.ends_following(node),
         }
-        self.nodes[node.0].disk.crash(how.kind);
+        let place = &mut self.nodes[node.0];
+        let held = place.disk.store().read(Id::ZERO, Id::MAX, EVERYTHING).expect("readable");
+        let held = held.into_iter().filter_map(Slot::into_entry);
+        place.remembered.extend(held.map(|entry| (entry.id, Arc::clone(&entry.message))));
+        place.has_lost_disk |= how.kind == CrashKind::DiskLost;
+        place.disk.crash(how.kind);
         match how.kind {
             CrashKind::Killed => self.checker.killed(node),
             CrashKind::PowerLost { .. } => self.checker.power_lost(node),

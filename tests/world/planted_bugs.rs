@@ -1,6 +1,9 @@
 //! Known bugs of such protocols. Each can be planted into what surrounds the leader and the replicas, where a faulty
 //! implementation would have it. The tests require that the checker catches every one.
 
+use replicated_log::protocol::{CopyId, Epoch, Promise, Roster};
+use std::collections::BTreeMap;
+
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum PlantedBug {
     /// A secondary acknowledges a call before its disk has it.
@@ -31,6 +34,34 @@ pub(crate) enum PlantedBug {
     RegisteredBeforeJoined,
     /// The master answers a client before it shows the message to readers.
     AnsweredBeforeShown,
+    /// A voter answers with a promise that its disk does not have.
+    PromiseNotDurable,
+    /// A master that has promised a later epoch goes on leading.
+    LeadsOnAfterPromise,
+    /// A candidate copies the log of the voter that has entered the latest epoch.
+    BestLogByEpoch,
+    /// A candidate copies the longest log.
+    BestLogByLength,
+    /// A candidate begins without the refusals that only other voters know.
+    RefusalsOfOthersIgnored,
+    /// Half of the voters are a promise quorum, also with the last master among them.
+    HalfIsEnough,
+    /// What a secondary reports counts as its copy, before it has entered the epoch.
+    ReportCounts,
+    /// A refusal is answered and decided as soon as the master's disk has it.
+    RefusalNotSafe,
+    /// The last master leads again when it starts, without asking.
+    RestartWithoutPromises,
+    /// Histories are compared by the numbers of their epochs.
+    ForkByNumber,
+    /// A secondary that enters an epoch drops everything undecided.
+    CutToDecided,
+    /// A secondary that enters an epoch keeps the refusals that the epoch began without.
+    StaleRefusalKept,
+    /// A secondary that enters an epoch drops everything from the first such refusal on.
+    CutAtStaleRefusal,
+    /// A secondary enters an epoch before it has stored the refusals that the epoch began with, and is killed in between.
+    EnteredBeforeRefused,
 }
 
 impl PlantedBug {
@@ -50,4 +81,46 @@ impl PlantedBug {
         PlantedBug::RegisteredBeforeJoined,
         PlantedBug::AnsweredBeforeShown,
     ];
+
+    /// Those of clusters in which nodes may be promoted.
+    pub(crate) const OF_SUCCESSION: [PlantedBug; 14] = [
+        PlantedBug::PromiseNotDurable,
+        PlantedBug::LeadsOnAfterPromise,
+        PlantedBug::BestLogByEpoch,
+        PlantedBug::BestLogByLength,
+        PlantedBug::RefusalsOfOthersIgnored,
+        PlantedBug::HalfIsEnough,
+        PlantedBug::ReportCounts,
+        PlantedBug::RefusalNotSafe,
+        PlantedBug::RestartWithoutPromises,
+        PlantedBug::ForkByNumber,
+        PlantedBug::CutToDecided,
+        PlantedBug::StaleRefusalKept,
+        PlantedBug::CutAtStaleRefusal,
+        PlantedBug::EnteredBeforeRefused,
+    ];
+
+    /// The promises as a candidate with this bug judges them.
+    pub(super) fn distort(self, promises: &BTreeMap<CopyId, Promise>) -> BTreeMap<CopyId, Promise> {
+        let nobody = CopyId::new(u64::MAX);
+        let without_master = |promise: &Promise| {
+            let roster = Roster::new(promise.roster.number(), nobody, promise.roster.voters().clone());
+            Promise { roster, ..promise.clone() }
+        };
+        let distorted = |promise: &Promise| match self {
+            PlantedBug::HalfIsEnough => without_master(promise),
+            _ => promise.clone(),
+        };
+        promises.iter().map(|(&copy, promise)| (copy, distorted(promise))).collect()
+    }
+
+    /// The voter whose log a candidate with this bug takes for the best one.
+    pub(super) fn best_log(self, promises: &BTreeMap<CopyId, Promise>) -> Option<CopyId> {
+        let rank = |promise: &Promise| match self {
+            PlantedBug::BestLogByEpoch => Some((promise.history.latest(), promise.last)),
+            PlantedBug::BestLogByLength => Some((Epoch::NONE, promise.last)),
+            _ => None,
+        };
+        promises.iter().filter_map(|(&copy, promise)| Some((rank(promise)?, copy))).max().map(|(_, copy)| copy)
+    }
 }

@@ -2,7 +2,8 @@
 
 use super::Node;
 use replicated_log::protocol::{
-    Acknowledgement, Call, Decisions, Dispatch, Id, Incarnation, Refusal, ReplicaStatus, Ticket,
+    Acknowledgement, Call, Candidacy, CopyId, Decisions, Dispatch, Id, Incarnation, Promise, PromiseRequest, Refusal,
+    ReplicaStatus, Ticket,
 };
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -28,6 +29,10 @@ pub(crate) enum Content {
     Probe,
     /// The state of a secondary, or `None` if it does not answer.
     Status(Option<ReplicaStatus>),
+    /// The question of a candidate for a promise. The candidate is in the place of the master.
+    Ask(PromiseRequest),
+    /// A promise to a candidate, of the node that holds this copy.
+    Promised(Candidacy, CopyId, Box<Promise>),
     /// The reply of a master to a secondary that asked what is decided, or `None` if the master does not answer.
     Answer(Option<Decisions>),
 }
@@ -50,13 +55,13 @@ impl Packet {
         match &self.content {
             Content::Call { dispatch, .. } => dispatch.as_ref(),
             Content::Reply { dispatch, .. } | Content::Held { dispatch, .. } => Some(dispatch),
-            Content::Probe | Content::Status(_) | Content::Answer(_) => None,
+            Content::Probe | Content::Status(_) | Content::Answer(_) | Content::Ask(_) | Content::Promised(..) => None,
         }
     }
 
     /// Whether it arrives although the master that sent it has ended.
     pub(crate) fn outlives_the_sender(&self) -> bool {
-        matches!(self.content, Content::Call { .. } | Content::Answer(_))
+        matches!(self.content, Content::Call { .. } | Content::Answer(_) | Content::Ask(_) | Content::Promised(..))
     }
 
     /// Whether a thread of the master waits for what becomes of it.

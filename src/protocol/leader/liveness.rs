@@ -4,7 +4,7 @@
 use super::Leader;
 use super::writes::Write;
 use crate::protocol::{
-    CallFailure, Dispatch, Epoch, Id, Incarnation, MemberId, News, Purpose, Ready, Refusal, ReplicaStatus,
+    CallFailure, Candidacy, Dispatch, Epoch, Id, Incarnation, MemberId, News, Purpose, Ready, Refusal, ReplicaStatus,
     ReplicationState, Time, WriteConcern,
 };
 
@@ -88,7 +88,7 @@ impl Leader {
             return ready.news.push(News::Merged(member, twin));
         }
         let epoch = if status.log_id == Some(self.log_id) { status.epoch } else { Epoch::NONE };
-        let overtaken_from = self.history.overtaken_from(epoch).unwrap_or(Id::MAX);
+        let overtaken_from = self.overtaken_from(status).unwrap_or(Id::MAX);
         let matched = status.last.min(overtaken_from.previous()).min(self.last);
         let (session, decided) = (self.members.new_session(), self.decided);
         let Some(progress) = self.members.get_mut(member) else { return };
@@ -121,14 +121,32 @@ impl Leader {
         if status.epoch > self.epoch() {
             return Err(Refusal::Fenced { epoch: status.epoch });
         }
+        let promised = status.lineage.as_ref().and_then(|lineage| lineage.promised);
+        if let Some(Candidacy { epoch, .. }) = promised.filter(|promised| promised.epoch > self.epoch()) {
+            return Err(Refusal::Fenced { epoch });
+        }
+        let (decided, begins) = (status.decided, self.overtaken_from(status).unwrap_or(self.last.next()));
+        if self.members.roster().allows_promotion() {
+            if status.epoch == self.epoch() && status.master != Some(self.incarnation) {
+                return Err(Refusal::Fenced { epoch: status.epoch });
+            }
+            return if decided >= begins { Err(Refusal::Forked { decided, from: begins }) } else { Ok(()) };
+        }
         if status.last > Id::ZERO && self.history.master_of(status.epoch) != status.master {
             return Err(Refusal::OtherMaster { epoch: status.epoch });
         }
-        let begins = self.history.overtaken_from(status.epoch).unwrap_or(self.last.next());
-        if status.decided >= begins {
-            return Err(Refusal::MasterBehind { decided: status.decided, begins });
+        if decided >= begins { Err(Refusal::MasterBehind { decided, begins }) } else { Ok(()) }
+    }
+
+    /// The id from which the epochs of this master overtake what a secondary holds. If promotion is on, the secondary may
+    /// have followed a master whose epoch is not in this history, because no majority entered it.
+    fn overtaken_from(&self, status: &ReplicaStatus) -> Option<Id> {
+        let of_this_log = status.lineage.as_ref().filter(|lineage| lineage.log_id == self.log_id);
+        match of_this_log.filter(|_| self.members.roster().allows_promotion()) {
+            Some(lineage) => self.history.fork(&lineage.history),
+            None if status.log_id == Some(self.log_id) => self.history.overtaken_from(status.epoch),
+            None => self.history.overtaken_from(Epoch::NONE),
         }
-        Ok(())
     }
 
     pub(super) fn catch_up_those_who_wait(&mut self, now: Time, ready: &mut Ready) {

@@ -88,6 +88,9 @@ pub(super) struct Progress {
     pub(super) epoch: Epoch,
     /// The id up to which it is known to hold everything durably.
     pub(super) matched: Id,
+    /// The refused ids that it reported and that were not decided there, until it has entered the leader's epoch: the
+    /// leader may hold messages under them.
+    pub(super) refused: Vec<Id>,
     /// What it held when this session began.
     pub(super) began_at: Id,
     /// The first id that no call to it carries yet.
@@ -137,6 +140,7 @@ impl Progress {
             session: 0,
             epoch: Epoch::NONE,
             matched: Id::ZERO,
+            refused: Vec::new(),
             began_at: Id::ZERO,
             next: Id::ZERO.next(),
             known_decided: Id::ZERO,
@@ -172,6 +176,7 @@ impl Progress {
             session,
             epoch,
             matched: holds,
+            refused: status.refused.iter().copied().filter(|&id| id <= holds).collect(),
             began_at: holds,
             next: holds.next(),
             contact_at: None,

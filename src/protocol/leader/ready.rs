@@ -198,6 +198,9 @@ pub struct Dispatch {
     pub refusals: u64,
     /// Present until the secondary has entered this epoch.
     pub epoch_start: Option<EpochStart>,
+    /// The ids under which the secondary has refusals that the master may not have: the call brings the messages that the
+    /// master's store holds there. Empty once the secondary has entered this epoch.
+    pub restores: Vec<Id>,
     /// Whether the secondary takes part in the rounds.
     pub admitted: bool,
 }

@@ -174,12 +174,20 @@ impl Leader {
         if healthy < needed { Err(Rejection::ReadOnly { healthy, needed }) } else { Ok(()) }
     }
 
-    /// The call that a dispatch asks for, with what the store holds after an id and up to another one.
+    /// The call that a dispatch asks for, with what the store holds after an id and up to another one, and the messages
+    /// that it holds under the ids of [`Dispatch::restores`].
     ///
     /// Its high watermark goes no further than its end: beyond that, the secondary needs refusals that a later call
     /// carries.
     #[must_use]
-    pub fn call(&self, dispatch: &Dispatch, through: Id, entries: Vec<Arc<Entry>>, refused: Vec<Id>) -> Call {
+    pub fn call(
+        &self,
+        dispatch: &Dispatch,
+        through: Id,
+        entries: Vec<Arc<Entry>>,
+        refused: Vec<Id>,
+        restored: Vec<Arc<Entry>>,
+    ) -> Call {
         Call {
             log_id: self.log_id,
             epoch: self.epoch(),
@@ -187,7 +195,7 @@ impl Leader {
             epoch_start: dispatch.epoch_start,
             history: dispatch.epoch_start.map(|_| self.history.clone()),
             roster: dispatch.epoch_start.map(|_| self.members.roster().clone()),
-            restored: Vec::new(),
+            restored,
             after: dispatch.after,
             through,
             entries,
