@@ -39,6 +39,10 @@ fn on_slates(seed: u64, planted: Option<PlantedBug>, loud: bool) -> Outcome {
     play(seed, planted, Slate::of, loud)
 }
 
+fn with_promotion(seed: u64, planted: Option<PlantedBug>, loud: bool) -> Outcome {
+    Simulation::new(Plan::draw_with_promotion(seed), planted, Slate::of, loud).run()
+}
+
 fn on_disks(seed: u64, loud: bool) -> Outcome {
     play(seed, None, |_| RealDisk::empty(), loud)
 }
@@ -57,6 +61,11 @@ fn fail(seed: u64, outcome: &Outcome, again: impl Fn(u64, bool) -> Outcome) -> !
 #[test]
 fn seeds_keep_every_promise() {
     play_many("in memory", REGRESSIONS, 2_000, |seed, loud| on_slates(seed, None, loud));
+}
+
+#[test]
+fn seeds_keep_every_promise_through_promotions() {
+    play_many("promotions in memory", &[], 2_000, |seed, loud| with_promotion(seed, None, loud));
 }
 
 #[test]

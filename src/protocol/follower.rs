@@ -492,7 +492,14 @@ impl Follower {
                 next.learned(&learned);
                 After::Learned(decisions)
             }
-            Step::Grant(granted) => After::Granted(next.apply(granted)),
+            Step::Grant(granted) => {
+                // What a candidate copies waits for no delay.
+                if let Some((id, epoch)) = granted.drops() {
+                    self.released.dropped(epoch, id);
+                }
+                self.released.extend(granted.epoch(), granted.adopts().unwrap_or_default());
+                After::Granted(next.apply(granted))
+            }
         };
         let watermark = next.watermark();
         self.wait_for(ticket, Stage::Noting(next, after), Effect::Note(watermark), ready);

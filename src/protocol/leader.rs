@@ -481,7 +481,7 @@ impl Leader {
     }
 
     fn answer_awaiting_reports(&mut self, now: Time, ready: &mut Ready) {
-        let all_reported = self.members.iter().all(|(_, progress)| progress.incarnation.is_some());
+        let all_reported = self.members.iter().all(|(_, progress)| self.members.has_reported(progress));
         let goes_on = !all_reported && !self.is_halted && self.stops_at.is_none();
         for awaited in std::mem::take(&mut self.reports_awaited) {
             let ReportsAwaited { ticket, last, wanted, until } = awaited;
@@ -496,11 +496,8 @@ impl Leader {
 
     /// The outcome of a write that is shown, by the copies that there are now.
     fn known_outcome(&self, last: Id, wanted: Wanted) -> Outcome {
-        if last <= self.members.matched(wanted, |progress| progress.matched) {
-            Outcome::Committed
-        } else {
-            Outcome::CommittedShort
-        }
+        let held = self.members.matched(wanted, |progress| self.members.counted(progress));
+        if last <= held { Outcome::Committed } else { Outcome::CommittedShort }
     }
 }
 

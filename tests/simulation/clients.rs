@@ -2,10 +2,10 @@
 
 use super::{MILLISECOND, Micros, Plan, SECOND, Simulation, is_definite};
 use crate::random::Random;
-use crate::world::MASTER;
 use crate::world::checker::{Answer, Checker};
 use crate::world::disk::SimulatedDisk;
 use crate::world::leading::Posted;
+use crate::world::{MASTER, Node};
 use replicated_log::protocol::WriteConcern;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,9 +28,10 @@ impl Clients {
     pub(crate) fn draw(plan: &Plan, random: &mut Random) -> Clients {
         let mut clients = Clients::default();
         for number in 0..plan.writes {
-            let messages = if random.one_in(6) { 2 + random.below(3) } else { 1 };
+            let messages = if random.one_in(6) && !plan.promotes { 2 + random.below(3) } else { 1 };
             let texts: Vec<Arc<str>> = (0..messages).map(|part| format!("{number}.{part}").into()).collect();
             let copies = 1 + random.below(plan.secondaries as u64 + 1) as usize;
+            let copies = if plan.promotes { copies.max(plan.secondaries.div_ceil(2) + 1) } else { copies };
             let concern = if random.one_in(2) { WriteConcern::All } else { WriteConcern::Copies(copies) };
             let waits = random.one_of(&[0, 0, 300 * MILLISECOND, 3 * SECOND]);
             let key = random.one_in(2).then(|| format!("key-{number}").into());
@@ -95,7 +96,9 @@ impl<P: SimulatedDisk> Simulation<P> {
         let Some((_, post)) = self.clients.posts.pop_first() else { return };
         self.say(&format!("post {:?} w={} {:?}", post.texts, post.concern, post.timeout));
         self.clients.waiting.insert(self.world.checker.writes.len(), post.clone());
-        self.world.post(MASTER, &post);
+        let leaders: Vec<Node> = self.world.leaders().map(|(node, _)| node).collect();
+        let node = if leaders.is_empty() { MASTER } else { self.random.one_of(&leaders) };
+        self.world.post(node, &post);
         self.hear_answers();
     }
 }

@@ -35,6 +35,11 @@ enum Event {
     },
     Leave(Node),
     Register(Node),
+    /// A node stands as a candidate. Some operators look first whether another one leads.
+    Stand {
+        node: Node,
+        looks: bool,
+    },
 }
 
 /// A secondary ends in the middle of a call, after so many writes.
@@ -109,8 +114,8 @@ fn draw_node(plan: &Plan, random: &mut Random) -> Node {
     Node(random.below(plan.secondaries as u64 + 1) as usize)
 }
 
-fn draw_crash(node: Option<Node>, random: &mut Random) -> Crash {
-    let may_lose_disk = node.is_some_and(|node| node != MASTER);
+fn draw_crash(plan: &Plan, node: Option<Node>, random: &mut Random) -> Crash {
+    let may_lose_disk = !plan.promotes && node.is_some_and(|node| node != MASTER);
     let kind = match random.below(10) {
         0..=4 => CrashKind::Killed,
         5 | 6 if may_lose_disk => CrashKind::DiskLost,
@@ -120,15 +125,21 @@ fn draw_crash(node: Option<Node>, random: &mut Random) -> Crash {
 }
 
 fn draw_event(plan: &Plan, random: &mut Random) -> Event {
-    let member = Node(1 + random.below(plan.secondaries.max(1) as u64) as usize);
+    if plan.promotes && random.one_in(2) {
+        return Event::Stand { node: draw_node(plan, random), looks: random.one_in(2) };
+    }
+    let member = match plan.promotes {
+        true => draw_node(plan, random),
+        false => Node(1 + random.below(plan.secondaries.max(1) as u64) as usize),
+    };
     let lasts = MILLISECOND * (1 + random.below(3_000));
     let node = draw_node(plan, random);
     // Some clusters have only crashes and duplicated packets.
     match if plan.only_crashes { random.below(7) } else { random.below(14) } {
-        0 | 1 => Event::Crash(node, draw_crash(Some(node), random)),
-        2 => Event::CrashAll(draw_crash(None, random)),
+        0 | 1 => Event::Crash(node, draw_crash(plan, Some(node), random)),
+        2 => Event::CrashAll(draw_crash(plan, None, random)),
         3..=5 => {
-            let crash = draw_crash(None, random);
+            let crash = draw_crash(plan, None, random);
             let (opens, writes) = (random.one_in(2), 1 + random.below(3) as usize);
             Event::CrashInTheMiddle(Trap { member, opens, writes, crash })
         }
@@ -136,7 +147,7 @@ fn draw_event(plan: &Plan, random: &mut Random) -> Event {
         8 | 9 => Event::Cut { member, inward: random.one_in(2), lasts },
         10 => Event::Slow(node, lasts),
         11 => Event::Full(node, lasts),
-        12 if plan.secondaries > 0 => Event::Remove { member, lasts },
+        12 if plan.secondaries > 0 && !plan.promotes => Event::Remove { member, lasts },
         _ => Event::Failing(node),
     }
 }
@@ -180,6 +191,11 @@ impl<P: SimulatedDisk> Simulation<P> {
                 self.hear_answers();
             }
             Event::Register(member) => self.world.join(MASTER, member),
+            Event::Stand { looks: true, .. } if self.leading().is_some() => {}
+            Event::Stand { node, .. } => {
+                self.world.stand(node);
+                self.hear_answers();
+            }
             Event::Duplicate(draw) => {
                 let calls = self.world.wire.iter().filter(|packet| matches!(packet.content, Content::Call { .. }));
                 let calls: Vec<u64> = calls.map(|packet| packet.number).collect();
@@ -187,6 +203,13 @@ impl<P: SimulatedDisk> Simulation<P> {
                     self.world.duplicate(calls[(draw % calls.len() as u64) as usize]);
                 }
             }
+        }
+    }
+
+    /// From now on an operator promotes a node whenever none leads.
+    pub(super) fn call_the_operator(&mut self) {
+        for (attempt, node) in (1..30).zip(self.world.nodes().collect::<Vec<_>>().into_iter().cycle()) {
+            self.faults.add(self.now + attempt * 2 * SECOND, Event::Stand { node, looks: true });
         }
     }
 

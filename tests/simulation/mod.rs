@@ -18,8 +18,10 @@ mod tally;
 
 use crate::random::Random;
 use crate::world::checker::Answer;
+use crate::world::disk::Slate;
 use crate::world::disk::{Crash, IoResult, SimulatedDisk};
 use crate::world::following::Following;
+use crate::world::leading::Leading;
 use crate::world::planted_bugs::PlantedBug;
 use crate::world::wire::Content;
 use crate::world::{MASTER, Node, Step, World};
@@ -52,6 +54,8 @@ pub(crate) struct Plan {
     lasts: Micros,
     writes: usize,
     faults: usize,
+    /// Whether nodes may be promoted. Then no write asks for fewer copies than a majority, and no disk is lost.
+    promotes: bool,
     only_crashes: bool,
     /// How long a master waits for an answer.
     timeout: Micros,
@@ -73,6 +77,7 @@ impl Plan {
             lasts: SECOND * (1 + random.below(8)),
             writes: 3 + random.below(25) as usize,
             faults: random.below(16) as usize,
+            promotes: false,
             only_crashes: random.one_in(4),
             timeout: MILLISECOND * random.one_of(&[100, 500, 2_000]),
             heartbeat: MILLISECOND * random.one_of(&[100, 500, 1_000]),
@@ -85,6 +90,13 @@ impl Plan {
 }
 
 impl Plan {
+    /// A cluster of two to four nodes, each of which may be promoted.
+    pub(crate) fn draw_with_promotion(seed: u64) -> Plan {
+        let plan = Plan::draw(seed);
+        let mut random = Random::new(seed.wrapping_mul(3));
+        Plan { secondaries: random.one_of(&[1, 2, 2, 2, 3]), promotes: true, ..plan }
+    }
+
     /// The nodes that are registered.
     fn members(&self) -> impl Iterator<Item = Node> + use<> {
         (1..=self.secondaries).map(Node)
@@ -132,6 +144,9 @@ impl<P: SimulatedDisk> Simulation<P> {
         let mut world = World::new(plan.secondaries, planted, plan.settings(), disk);
         world.follower_settings = plan.follower_settings();
         world.has_delays = random.clone().one_in(4);
+        if plan.promotes {
+            world.allow_promotion(|node| Slate::of(node).copy_id());
+        }
         let clients = Clients::draw(&plan, &mut random);
         let faults = Faults::draw(&plan, &mut random);
         Simulation {
@@ -352,6 +367,9 @@ impl<P: SimulatedDisk> Simulation<P> {
         for node in self.world.nodes() {
             self.start_or_restart(node);
         }
+        if self.plan.promotes {
+            return self.call_the_operator();
+        }
         self.plan.members().for_each(|member| self.world.join(MASTER, member));
     }
 
@@ -374,9 +392,7 @@ impl<P: SimulatedDisk> Simulation<P> {
     }
 
     fn why_not_converged_nodes(&self) -> Option<String> {
-        let Some(process) = self.world.nodes[MASTER.0].leading() else {
-            return Some("the master does not run".to_owned());
-        };
+        let Some(process) = self.leading() else { return Some("no node leads".to_owned()) };
         let leader = &process.leader;
         if leader.open() > 0 || leader.decided() < leader.last() {
             let (decided, last, open) = (leader.decided(), leader.last(), leader.open());
@@ -391,6 +407,12 @@ impl<P: SimulatedDisk> Simulation<P> {
                 .then(|| format!("{node:?} is {:?}, and has decided {decided} of {}", view.state, leader.decided()))
         };
         process.members().find_map(is_behind)
+    }
+
+    /// The process that leads in the latest epoch.
+    fn leading(&self) -> Option<&Leading> {
+        let leaders = self.world.leaders().map(|(_, leading)| leading);
+        leaders.max_by_key(|leading| leading.leader.epoch()).filter(|leading| !leading.leader.is_halted())
     }
 
     /// Passes new answers on to the clients.

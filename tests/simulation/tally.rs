@@ -15,6 +15,8 @@ pub(crate) struct Outcome {
     pub(crate) faults: u64,
     /// Packets that a cut link lost.
     pub(crate) lost: u64,
+    /// Epochs that a candidate began.
+    pub(crate) promotions: u64,
     messages: u64,
     committed: u64,
     short: u64,
@@ -41,6 +43,7 @@ impl Outcome {
 
     pub(crate) fn count(&mut self, checker: &Checker) {
         self.messages += checker.acknowledged() as u64;
+        self.promotions += checker.promotions() as u64;
     }
 
     pub(crate) fn add(&mut self, other: &Outcome) {
@@ -49,6 +52,7 @@ impl Outcome {
         self.crashes += other.crashes;
         self.faults += other.faults;
         self.lost += other.lost;
+        self.promotions += other.promotions;
         self.messages += other.messages;
         self.committed += other.committed;
         self.short += other.short;
@@ -69,13 +73,14 @@ impl fmt::Display for Outcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "{} seeds, {} steps; {} crashes, {} other faults, {} packets lost; {} messages acknowledged; answers: {} committed, \
-             {} short of copies, {} refused, {} not taken, {} unknown",
+            "{} seeds, {} steps; {} crashes, {} other faults, {} packets lost, {} promotions; {} messages acknowledged; \
+             answers: {} committed, {} short of copies, {} refused, {} not taken, {} unknown",
             self.seeds,
             self.steps,
             self.crashes,
             self.faults,
             self.lost,
+            self.promotions,
             self.messages,
             self.committed,
             self.short,

@@ -253,6 +253,11 @@ impl Checker {
         }
     }
 
+    /// How many epochs candidates have begun.
+    pub(crate) fn promotions(&self) -> usize {
+        self.begun.len()
+    }
+
     /// Records that a node takes no part, because it has shown what others do not have.
     pub(super) fn is_left_out(&mut self, sentence: String) {
         if !self.has_lesser_writes {

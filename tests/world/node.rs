@@ -4,7 +4,6 @@ use super::World;
 use super::disk::{Crash, CrashKind, EVERYTHING, SimulatedDisk};
 use super::following::Following;
 use super::leading::Leading;
-use super::planted_bugs::PlantedBug;
 use replicated_log::protocol::{Id, Incarnation, Slot, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -123,14 +122,10 @@ impl<P: SimulatedDisk> World<P> {
         if !place.has_lost_disk {
             place.remembered.clear();
         }
-        let opened = place.disk.open();
-        let leads_again = self.planted == Some(PlantedBug::RestartWithoutPromises);
-        let has_log = opened.is_ok() && place.disk.store().identity().expect("readable").is_some();
-        match opened {
+        match place.disk.open() {
             Err(why) => self.checker.broken(format!("{node:?} does not start: {why}")),
-            Ok(()) if place.leads && (self.voters.is_none() || !has_log || leads_again) => {
-                self.start_leading(node, hears)
-            }
+            Ok(()) if self.promotes() => self.start_voter(node),
+            Ok(()) if self.nodes[node.0].leads => self.start_leading(node, hears),
             Ok(()) => self.start_following(node),
         }
         self.observe();

@@ -9,9 +9,10 @@ use super::planted_bugs::PlantedBug;
 use super::wire::{Content, Packet};
 use replicated_log::protocol::follower::{Event, Reply};
 use replicated_log::protocol::{
-    Adoption, Beginning, Candidacy, CopyId, Epoch, Follower, Id, Promise, PromiseRequest, Promotion, ReplicaStatus,
-    Standing, Ticket, Voters, standing,
+    Adoption, Beginning, Candidacy, CopyId, Epoch, EpochHistory, Follower, Id, Incarnation, Lineage, LogId, Promise,
+    PromiseRequest, Promotion, ReplicaStatus, Roster, RosterNumber, Standing, Ticket, Voters, standing,
 };
+use replicated_log::store::Identity;
 use std::collections::BTreeMap;
 
 /// A node that wants to lead, and the promises that it has.
@@ -42,6 +43,37 @@ impl<P: SimulatedDisk> World<P> {
     pub(crate) fn allow_promotion(&mut self, copy: impl Fn(Node) -> CopyId) {
         self.voters = Some(Voters::new(Promotion::On, self.nodes().map(copy)));
         self.checker.joins(MASTER);
+    }
+
+    /// Starts a node. In a new world the first node leads, and every other one has met it. Later a node leads only if
+    /// it stands and gets its promises.
+    pub(super) fn start_voter(&mut self, node: Node) {
+        let store = self.nodes[node.0].disk.store();
+        let leads_again = self.planted == Some(PlantedBug::RestartWithoutPromises);
+        match store.identity().expect("readable") {
+            None => {
+                let lineage = self.first_lineage();
+                store.set_identity(&Identity { lineage: lineage.clone(), members: Vec::new() }).expect("writable");
+                if node == MASTER {
+                    return self.lead(node, lineage);
+                }
+            }
+            Some(known) if leads_again && known.lineage.roster.master() == store.copy_id() => {
+                return self.start_leading(node, |_| false);
+            }
+            Some(_) => {}
+        }
+        self.start_following(node);
+    }
+
+    fn first_lineage(&self) -> Lineage {
+        let (epoch, master) = (Epoch::new(1), Incarnation::new(1));
+        let mut history = EpochHistory::default();
+        history.begin(epoch, Id::new(1), master);
+        let voters = self.voters.clone().unwrap_or_default();
+        let leads = voters.iter().next().unwrap_or_default();
+        let roster = Roster::new(RosterNumber { epoch, sequence: 0 }, leads, voters);
+        Lineage { log_id: LogId::new(1), history, roster, promised: None }
     }
 
     /// A node stands as a candidate for the epoch after all that it knows of, and asks every other node for a promise.

@@ -3,7 +3,9 @@
 use super::ready::{Ready, Reply};
 use super::replica::{Change, EnteredEpoch, Lineage, Replica};
 use super::{Follower, Step};
-use crate::protocol::{Adoption, Beginning, Candidacy, Entry, Id, NotPromised, Promise, PromiseRequest, Slot, Ticket};
+use crate::protocol::{
+    Adoption, Beginning, Candidacy, Entry, Epoch, Id, NotPromised, Promise, PromiseRequest, Slot, Ticket,
+};
 use std::sync::Arc;
 
 /// A change of the log or its lineage that a candidate asks for.
@@ -23,6 +25,23 @@ pub(super) struct Granted {
     last: Id,
     refused: Vec<Id>,
     restored: Vec<Id>,
+}
+
+impl Granted {
+    /// The latest epoch that is promised then.
+    pub(super) fn epoch(&self) -> Epoch {
+        self.lineage.promised.map_or(Epoch::NONE, |candidacy| candidacy.epoch)
+    }
+
+    /// The id from which slots are dropped, and the epoch for which that is.
+    pub(super) fn drops(&self) -> Option<(Id, Epoch)> {
+        self.drop_from.map(|id| (id, self.epoch()))
+    }
+
+    /// The end of the log that is copied.
+    pub(super) fn adopts(&self) -> Option<Id> {
+        (self.reply == Reply::Adopted).then_some(self.last)
+    }
 }
 
 impl Follower {

@@ -46,11 +46,20 @@ impl Membership {
         self.iter().find(|(_, progress)| progress.copy == Some(copy))
     }
 
-    /// The id up to which the copies of a secondary count. If promotion is on, they do once it has entered the epoch:
-    /// before that, another candidate may have its promise.
+    /// Whether the copies of a secondary may count. If promotion is on, they do once it has entered the epoch: before that,
+    /// another candidate may have its promise, and what it holds as refused may be a message here.
+    fn counts(&self, progress: &Progress) -> bool {
+        !self.roster.allows_promotion() || progress.epoch == self.epoch
+    }
+
+    /// The id up to which the copies of a secondary count.
     pub(super) fn counted(&self, progress: &Progress) -> Id {
-        let counts = !self.roster.allows_promotion() || progress.epoch == self.epoch;
-        if counts { progress.matched } else { Id::ZERO }
+        if self.counts(progress) { progress.matched } else { Id::ZERO }
+    }
+
+    /// Whether it is known which copies a secondary holds.
+    pub(super) fn has_reported(&self, progress: &Progress) -> bool {
+        progress.incarnation.is_some() && self.counts(progress)
     }
 
     /// How many nodes there are, the master included.
