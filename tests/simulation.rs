@@ -141,6 +141,16 @@ fn every_planted_bug_is_caught() {
 }
 
 #[test]
+fn every_planted_bug_of_succession_is_caught() {
+    for planted in PlantedBug::OF_SUCCESSION {
+        let caught =
+            (1..=20_000).find_map(|seed| with_promotion(seed, Some(planted), false).broken.map(|why| (seed, why)));
+        let (seed, why) = caught.unwrap_or_else(|| panic!("{planted:?} is not caught"));
+        println!("{planted:?} is caught by seed {seed}: {why}");
+    }
+}
+
+#[test]
 fn a_seed_repeats_itself() {
     let one = on_slates(7, None, true);
     assert!(one.trace.len() > 100, "{} lines", one.trace.len());

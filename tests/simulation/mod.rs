@@ -264,7 +264,7 @@ impl<P: SimulatedDisk> Simulation<P> {
                 1 + self.random.below(plan.way + if slow { SECOND } else { plan.disk })
             }
             Step::GiveUp(_) => plan.timeout,
-            Step::Adopt(_) | Step::Begin(_) | Step::StepDown(_) => 1 + self.random.below(plan.disk),
+            Step::Adopt(_) | Step::Begin(_) | Step::Resign(_) => 1 + self.random.below(plan.disk),
             Step::Read(_) => 1 + self.random.below(200 * MILLISECOND),
         }
     }

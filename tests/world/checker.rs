@@ -114,6 +114,8 @@ pub(crate) struct Checker {
     begun: BTreeMap<Epoch, Incarnation>,
     /// What a majority acknowledged, and in which epoch.
     kept: BTreeMap<Id, (Arc<str>, Epoch)>,
+    /// What was refused, and in which epoch.
+    refused_in: BTreeMap<Arc<str>, Epoch>,
     /// Whether writes were acknowledged that fewer nodes than a majority hold.
     has_lesser_writes: bool,
     /// The first promise that was found broken.
@@ -383,6 +385,8 @@ impl<P: SimulatedDisk> World<P> {
         };
         if outcome == Outcome::Refused {
             self.examine_refusal(node, first, last);
+            let (texts, epoch) = (self.checker.writes[write].texts.clone(), self.epoch_of(node));
+            self.checker.refused_in.extend(texts.into_iter().map(|text| (text, epoch)));
         } else {
             self.examine_acknowledgement(node, write, first, outcome);
         }
@@ -560,7 +564,7 @@ impl<P: SimulatedDisk> World<P> {
         Ok(())
     }
 
-    /// Whoever leads holds what a majority acknowledged in this epoch and before. No epoch has two entries with one id.
+    /// Whoever leads holds what a majority acknowledged in this epoch and before, and nothing that was refused before. No epoch has two entries with one id.
     fn leaders_hold_everything(&self) -> Result<(), String> {
         let mut contents: BTreeMap<(Epoch, Id), Arc<str>> = BTreeMap::new();
         for node in self.nodes().filter(|&node| self.runs(node)) {
@@ -573,6 +577,15 @@ impl<P: SimulatedDisk> World<P> {
             }
         }
         for (node, Leading { leader, .. }) in self.leaders() {
+            for entry in slots(self.disk(node).store()).into_iter().filter_map(Slot::into_entry) {
+                let refused = self.checker.refused_in.get(&entry.message);
+                if let Some(epoch) = refused.filter(|epoch| **epoch < leader.epoch()) {
+                    let (text, leads) = (&entry.message, leader.epoch());
+                    return Err(format!(
+                        "refused: \"{text}\", refused in epoch {epoch}, is on {node:?}, which leads in epoch {leads}"
+                    ));
+                }
+            }
             let kept = self.checker.kept.iter().filter(|(_, (_, epoch))| *epoch <= leader.epoch());
             for (id, (text, epoch)) in kept {
                 if !holds(self.disk(node).store(), *id, text) {

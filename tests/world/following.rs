@@ -8,8 +8,7 @@ use super::wire::{Complaint, Content, Packet};
 use super::{MASTER, Node, Place, Role, World};
 use replicated_log::protocol::follower::{Called, Effect, Event, ForeignMessage, Freshness, Ready, Reply};
 use replicated_log::protocol::{
-    Acknowledgement, Call, Change, Consistency, Decisions, EpochEntry, EpochHistory, Follower, Id, Incarnation,
-    Refusal, ReplicaStatus, Ticket,
+    Acknowledgement, Call, Change, Consistency, Decisions, Follower, Id, Incarnation, Refusal, ReplicaStatus, Ticket,
 };
 use replicated_log::store::carry_out;
 use std::collections::{BTreeMap, BTreeSet};
@@ -156,21 +155,14 @@ impl<P: SimulatedDisk> World<P> {
     /// A call that opens an epoch, as a follower with the planted bug sees it.
     fn as_the_planted_bug_sees_it(&mut self, node: Node, call: &Call) -> Call {
         let status = self.status(node);
-        let (Some(planted), Some(status), Some(history)) = (self.planted, status, &call.history) else {
+        let (Some(planted), Some(status), Some(_)) = (self.planted, status, call.epoch_start) else {
             return call.clone();
         };
         let cut = match planted {
             PlantedBug::CutToDecided => Some(status.decided.next()),
             PlantedBug::CutAtStaleRefusal => call.restored.first().map(|entry| entry.id),
-            PlantedBug::ForkByNumber => {
-                let own = status.lineage.map(|lineage| lineage.history.clone()).unwrap_or_default();
-                let entry = |entry: &EpochEntry| EpochEntry {
-                    master: own.master_of(entry.epoch).unwrap_or(entry.master),
-                    ..*entry
-                };
-                let history = EpochHistory::new(history.entries().iter().map(entry).collect());
-                return Call { history, ..call.clone() };
-            }
+            // Without a roster a follower looks for the first epoch after its own.
+            PlantedBug::ForkByNumber => return Call { roster: None, ..call.clone() },
             _ => None,
         };
         if let Some(from) = cut.filter(|&from| from <= status.last) {

@@ -70,7 +70,7 @@ pub(crate) enum Step {
     /// A candidate begins its epoch.
     Begin(Node),
     /// A master that has given up, because of a later epoch, follows.
-    StepDown(Node),
+    Resign(Node),
 }
 
 /// Settings with which all waiting work except heartbeats is due at once, so that a state does not depend on the time.
@@ -167,7 +167,7 @@ impl<P: SimulatedDisk> World<P> {
                     let started = leading.members().filter(|(member, _)| self.has_something_to_announce(node, *member));
                     steps.extend(started.map(|(member, _)| Step::Announce(node, member)));
                     let has_given_up = leading.leader.is_halted() && !place.disk_failed && self.promotes();
-                    steps.extend(has_given_up.then_some(Step::StepDown(node)));
+                    steps.extend(has_given_up.then_some(Step::Resign(node)));
                 }
                 Some(Role::Following(following)) => {
                     steps.extend(following.may_be_read().then_some(Step::Read(node)));
@@ -203,7 +203,7 @@ impl<P: SimulatedDisk> World<P> {
             Step::EndDelay(secondary, ticket) => self.end_delay(secondary, ticket),
             Step::Adopt(node) => self.adopt(node),
             Step::Begin(node) => self.begin_epoch(node),
-            Step::StepDown(node) => self.step_down(node),
+            Step::Resign(node) => self.step_down(node),
         }
         self.observe();
     }

@@ -52,7 +52,7 @@ pub(crate) enum PlantedBug {
     RefusalNotSafe,
     /// The last master leads again when it starts, without asking.
     RestartWithoutPromises,
-    /// Histories are compared by the numbers of their epochs.
+    /// A secondary takes only epochs after its own for ones that overtake what it holds.
     ForkByNumber,
     /// A secondary that enters an epoch drops everything undecided.
     CutToDecided,

@@ -9,8 +9,8 @@ use super::planted_bugs::PlantedBug;
 use super::wire::{Content, Packet};
 use replicated_log::protocol::follower::{Event, Reply};
 use replicated_log::protocol::{
-    Adoption, Beginning, Candidacy, CopyId, Epoch, EpochHistory, Follower, Id, Incarnation, Lineage, LogId, Promise,
-    PromiseRequest, Promotion, ReplicaStatus, Roster, RosterNumber, Standing, Ticket, Voters, standing,
+    Adoption, Beginning, Candidacy, Change, CopyId, Epoch, EpochHistory, Follower, Id, Incarnation, Lineage, LogId,
+    Promise, PromiseRequest, Promotion, ReplicaStatus, Roster, RosterNumber, Standing, Ticket, Voters, standing,
 };
 use replicated_log::store::Identity;
 use std::collections::BTreeMap;
@@ -133,7 +133,11 @@ impl<P: SimulatedDisk> World<P> {
         let store = self.nodes[node.0].disk.store();
         let found = store.found().expect("readable");
         let lineage = found.lineage?;
+        if lineage.promised.is_some_and(|promised| promised.epoch >= request.candidacy.epoch) {
+            return None;
+        }
         let refused = store.refused(request.after, found.last).expect("readable").into_iter().collect();
+        store.change(&Change::Promise(request.candidacy)).expect("writable");
         let (history, roster) = (lineage.history, lineage.roster);
         Some(Reply::Promised(Promise { history, last: found.last, decided: found.decided, refused, roster }))
     }
@@ -147,10 +151,7 @@ impl<P: SimulatedDisk> World<P> {
 
     /// A candidate's question has arrived.
     pub(super) fn hear_candidate(&mut self, packet: &Packet, request: &PromiseRequest) {
-        let promise = match self.ask(packet.member, request) {
-            Some(Reply::Promised(promise)) => promise,
-            _ => return,
-        };
+        let Some(Reply::Promised(promise)) = self.ask(packet.member, request) else { return };
         let copy = self.nodes[packet.member.0].disk.store().copy_id();
         let content = Content::Promised(request.candidacy, copy, Box::new(promise));
         self.send(Packet { content, ..packet.clone() });

@@ -17,6 +17,7 @@ pub(crate) struct Packet {
     pub(crate) content: Content,
 }
 
+#[allow(clippy::large_enum_variant, reason = "most packets are calls")]
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Content {
     /// A call of a master to a process of a secondary. Without a dispatch no thread waits for the answer.
