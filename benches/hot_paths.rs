@@ -9,7 +9,7 @@ use divan::{Bencher, black_box};
 use replicated_log::protocol::{
     Acknowledgement, Call, CopyId, Dispatch, Entry, EntryRef, Epoch, EpochHistory, Event, Follower, FollowerSettings,
     Found, FoundLog, Id, Incarnation, Leader, LeaderSettings, LogId, MemberId, Post, Roster, Slot, Ticket, Time,
-    Timing, Watermark, WriteConcern,
+    Timing, Watermark, WriteConcern, WritePart,
 };
 use replicated_log::store::{Disk, ReadLimit, Store};
 use replicated_log::wire::client::{Posted, View, write_entry};
@@ -26,7 +26,7 @@ const ROUNDS: [u64; 4] = [1, 16, 64, 256];
 
 fn entry(id: Id) -> Arc<Entry> {
     let (epoch, message) = (Epoch::new(1), "x".repeat(100).into());
-    Arc::new(Entry { id, epoch, timestamp_ms: 1_760_000_000_000, message, key: None })
+    Arc::new(Entry { id, epoch, timestamp_ms: 1_760_000_000_000, message, key: None, part: WritePart::WHOLE })
 }
 
 fn entries(after: Id, count: u64) -> Vec<Arc<Entry>> {

@@ -6,7 +6,9 @@
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
 
-use replicated_log::protocol::{Entry, Epoch, EpochHistory, Id, Incarnation, Lineage, LogId, Roster, Slot, Watermark};
+use replicated_log::protocol::{
+    Entry, Epoch, EpochHistory, Id, Incarnation, Lineage, LogId, Roster, Slot, Watermark, WritePart,
+};
 use replicated_log::store::{Disk, Examination, Identity, KnownMember, ReadLimit, ReadLock, Store, StoreError};
 use std::fs;
 use std::path::Path;
@@ -51,6 +53,7 @@ fn write_log(directory: &Path) -> Content {
             timestamp_ms: 1_700_000_000_000 + number,
             message,
             key: None,
+            part: WritePart::WHOLE,
         }))
     };
     let mut history = EpochHistory::default();

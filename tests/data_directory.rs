@@ -6,7 +6,7 @@
 mod common;
 
 use common::{Cluster, Ends, Node, get, post, wait_until};
-use replicated_log::protocol::{Call, Entry, Epoch, EpochStart, Id, Incarnation, LogId};
+use replicated_log::protocol::{Call, Entry, Epoch, EpochStart, Id, Incarnation, LogId, WritePart};
 use replicated_log::wire::node::{EntriesText, Envelope, write_call};
 use rusqlite::{Connection, OpenFlags};
 use rustix::process::{Pid, Signal, kill_process};
@@ -187,7 +187,14 @@ impl Usurper {
         let incarnation = u64::from_str_radix(state["incarnation"].as_str().unwrap(), 16).unwrap();
         let entry = |id| {
             let message = format!("of epoch {epoch}").into();
-            Arc::new(Entry { id: Id::new(id), epoch: Epoch::new(epoch), timestamp_ms: 1, message, key: None })
+            Arc::new(Entry {
+                id: Id::new(id),
+                epoch: Epoch::new(epoch),
+                timestamp_ms: 1,
+                message,
+                key: None,
+                part: WritePart::WHOLE,
+            })
         };
         let first = if since == 0 { 1 } else { 2 };
         let through = first + entries - 1;

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Cluster, Node, get, wait_until};
-use replicated_log::protocol::{Entry, Epoch, EpochHistory, Id, Incarnation, Lineage, LogId, Roster, Slot};
+use replicated_log::protocol::{Entry, Epoch, EpochHistory, Id, Incarnation, Lineage, LogId, Roster, Slot, WritePart};
 use replicated_log::store::{Disk, Identity, ReadLimit, Store, Trouble};
 use serde_json::{Value, json};
 use std::fs;
@@ -293,7 +293,14 @@ fn long_log(directory: &Path, slots: u64) {
     store.set_identity(&identity).unwrap();
     let entry = |number| {
         let message = format!("message {number}").into();
-        Slot::Entry(Arc::new(Entry { id: Id::new(number), epoch: Epoch::new(1), timestamp_ms: 1, message, key: None }))
+        Slot::Entry(Arc::new(Entry {
+            id: Id::new(number),
+            epoch: Epoch::new(1),
+            timestamp_ms: 1,
+            message,
+            key: None,
+            part: WritePart::WHOLE,
+        }))
     };
     store.append(&(1..=slots).map(entry).collect::<Vec<_>>()).unwrap();
     store.close();
@@ -314,7 +321,14 @@ fn damage_in_the_old_part_of_a_log_is_found_while_it_serves() {
         }
         other => panic!("{other:?}"),
     }
-    let entry = Entry { id: Id::new(12_001), epoch: Epoch::new(1), timestamp_ms: 1, message: "next".into(), key: None };
+    let entry = Entry {
+        id: Id::new(12_001),
+        epoch: Epoch::new(1),
+        timestamp_ms: 1,
+        message: "next".into(),
+        key: None,
+        part: WritePart::WHOLE,
+    };
     store.append(&[Slot::Entry(Arc::new(entry))]).expect_err("nothing is written to such a disk");
     assert_eq!(store.read(Id::new(2_000), Id::new(2_100), ALL).unwrap().len(), 100, "what is whole is served");
 }

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Cluster, Node, get, post, try_post, wait_until};
-use replicated_log::protocol::{Entry, Epoch, Id, Slot};
+use replicated_log::protocol::{Entry, Epoch, Id, Slot, WritePart};
 use replicated_log::store::{Disk, Store};
 use rustix::process::Signal;
 use serde_json::json;
@@ -318,7 +318,7 @@ fn a_bare_message_that_was_stored_is_shown() {
     secondary.kill();
     let store = Disk::open(&secondary.data()).unwrap();
     let (id, message) = (Id::new(3), "stored".into());
-    let entry = Entry { id, epoch: Epoch::NONE, timestamp_ms: 0, message, key: None };
+    let entry = Entry { id, epoch: Epoch::NONE, timestamp_ms: 0, message, key: None, part: WritePart::WHOLE };
     store.append(&[Slot::Refused(Id::new(2)), Slot::Entry(entry.into())]).unwrap();
     drop(store);
 

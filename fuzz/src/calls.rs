@@ -4,7 +4,7 @@
 use super::choices::Choices;
 use super::node::Node;
 use replicated_log::protocol::{
-    Call, Decisions, Entry, Epoch, EpochEntry, EpochHistory, EpochStart, Id, Incarnation, LogId, Slot,
+    Call, Decisions, Entry, Epoch, EpochEntry, EpochHistory, EpochStart, Id, Incarnation, LogId, Slot, WritePart,
 };
 use replicated_log::wire::node::Envelope;
 use std::sync::Arc;
@@ -134,7 +134,14 @@ fn entry(choices: &mut Choices<'_>, node: &Node, id: Id, epoch: Epoch) -> Arc<En
     let older = choices.one_in(8) && epoch > Epoch::NONE;
     let epoch = Epoch::new(epoch.get() - u64::from(older) + u64::from(choices.one_in(32)));
     let key = choices.one_in(8).then(|| text(choices));
-    Arc::new(Entry { id, epoch, timestamp_ms: choices.below(8), message: text(choices), key })
+    Arc::new(Entry {
+        id,
+        epoch,
+        timestamp_ms: choices.below(8),
+        message: text(choices),
+        key,
+        part: WritePart { index: choices.below(2) as u32, of: 2 },
+    })
 }
 
 fn text(choices: &mut Choices<'_>) -> Arc<str> {

@@ -2,7 +2,7 @@
 
 use super::choices::Choices;
 use replicated_log::protocol::{
-    Entry, Epoch, EpochHistory, Id, Incarnation, KeyedWrite, Lineage, LogId, Roster, Slot, Watermark,
+    Entry, Epoch, EpochHistory, Id, Incarnation, KeyedWrite, Lineage, LogId, Roster, Slot, Watermark, WritePart,
 };
 use replicated_log::store::{Disk, Identity, KnownMember, ReadLimit, Store, StoreError};
 use std::fs;
@@ -183,6 +183,7 @@ fn slot(number: u64) -> Slot {
         timestamp_ms: 1_700_000_000_000 + number,
         message: format!("message {number} {}", "x".repeat(number as usize)).into(),
         key: number.is_multiple_of(5).then(|| format!("key {number}").into()),
+        part: WritePart { index: (number % 3) as u32, of: 3 },
     }))
 }
 

@@ -9,7 +9,7 @@ use super::choices::Choices;
 use replicated_log::protocol::follower::{Called, Effect, Event, ForeignMessage, Freshness, Ready, Reply};
 use replicated_log::protocol::{
     Call, Consistency, CopyId, Decisions, Entry, Epoch, EpochStart, Follower, FollowerSettings, Id, Incarnation, LogId,
-    Ticket, Time,
+    Ticket, Time, WritePart,
 };
 use replicated_log::store::{Memory, Store, carry_out};
 use std::collections::{BTreeMap, BTreeSet};
@@ -124,7 +124,16 @@ impl Node {
 
     fn call(&self, after: Id, through: Id, admitted: bool) -> Call {
         let message = |id: Id| Arc::from(format!("message {id}"));
-        let entry = |id| Arc::new(Entry { id, epoch: EPOCH, timestamp_ms: 0, message: message(id), key: None });
+        let entry = |id| {
+            Arc::new(Entry {
+                id,
+                epoch: EPOCH,
+                timestamp_ms: 0,
+                message: message(id),
+                key: None,
+                part: WritePart::WHOLE,
+            })
+        };
         Call {
             log_id: LOG,
             epoch: EPOCH,

@@ -7,7 +7,7 @@ use super::choices::Choices;
 use replicated_log::protocol::{
     Acknowledgement, CallFailure, CopyId, Dispatch, Entry, Epoch, EpochHistory, Event, FoundLog, Id, Incarnation,
     KeyedWrite, Leader, LeaderSettings, LogId, MemberId, Outcome, Post, Ready, Refusal, ReplicaStatus, Reply, Roster,
-    Slot, Ticket, Time, Timing, Watermark, WriteConcern,
+    Slot, Ticket, Time, Timing, Watermark, WriteConcern, WritePart,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -402,7 +402,7 @@ fn slot(choices: &mut Choices<'_>, id: Id) -> Slot {
     }
     let key = choices.one_in(2).then(|| text(choices));
     let message = text(choices);
-    Slot::Entry(Arc::new(Entry { id, epoch: Epoch::new(1), timestamp_ms: 0, message, key }))
+    Slot::Entry(Arc::new(Entry { id, epoch: Epoch::new(1), timestamp_ms: 0, message, key, part: WritePart::WHOLE }))
 }
 
 fn concern(choices: &mut Choices<'_>) -> WriteConcern {

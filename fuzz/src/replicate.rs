@@ -1,7 +1,7 @@
 //! A body of `POST /replicate`, read and given to replicas: one that no master has called, and one with a log.
 
 use super::node::Node;
-use replicated_log::protocol::{Call, Entry, Epoch, Id, Incarnation, LogId};
+use replicated_log::protocol::{Call, Entry, Epoch, Id, Incarnation, LogId, WritePart};
 use replicated_log::wire::node::{Envelope, Replicate};
 use std::sync::Arc;
 
@@ -30,7 +30,14 @@ pub fn check(bytes: &[u8]) {
 fn node_with_a_log() -> Node {
     let entry = |id: u64| {
         let message = format!("message {id}").into();
-        Arc::new(Entry { id: Id::new(id), epoch: Epoch::new(2), timestamp_ms: 7, message, key: None })
+        Arc::new(Entry {
+            id: Id::new(id),
+            epoch: Epoch::new(2),
+            timestamp_ms: 7,
+            message,
+            key: None,
+            part: WritePart::WHOLE,
+        })
     };
     let call = Call {
         log_id: LogId::new(1),

@@ -108,6 +108,33 @@ pub struct Beginning {
     pub roster: Roster,
 }
 
+impl Beginning {
+    /// The part of the best log that the candidate is to hold, given that part as its holder has it. What other voters
+    /// know as refused is refused from the first moment on: the candidate may not get to begin, and must not have lost a
+    /// refusal by then that it had, or have won a message.
+    #[must_use]
+    pub fn adoption(&self, candidacy: Candidacy, holder: &Promise, slots: Vec<Slot>) -> Adoption {
+        let as_decided = |slot: Slot| if self.refused.contains(&slot.id()) { Slot::Refused(slot.id()) } else { slot };
+        let slots = slots.into_iter().map(as_decided).collect();
+        Adoption { candidacy, history: holder.history.clone(), roster: holder.roster.clone(), slots }
+    }
+
+    /// Makes the outcome of every write one: of a write that is refused in part, the rest is refused as well, and so is a
+    /// last write whose end is missing. That was never acknowledged, because a copy counts up to the end of a write.
+    /// `slots` are those of the best log after the candidate's high watermark.
+    pub fn make_writes_whole(&mut self, slots: &[Slot]) {
+        let refused_there = slots.iter().filter(|slot| matches!(slot, Slot::Refused(_))).map(Slot::id);
+        let known: BTreeSet<Id> = self.refused.iter().copied().chain(refused_there).collect();
+        for slot in slots {
+            let Slot::Entry(entry) = slot else { continue };
+            let (first, last) = entry.part.write(entry.id);
+            if last > self.last || known.range(first..=last).next().is_some() {
+                self.refused.insert(entry.id);
+            }
+        }
+    }
+}
+
 /// How a candidate's log becomes the best one: a part of that, which continues what is held. Only what the epochs of the
 /// best log overtook is dropped: a candidate whose process ends here must not lack what it has acknowledged.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -154,7 +181,8 @@ pub fn standing(candidate: CopyId, promises: &BTreeMap<CopyId, Promise>) -> Stan
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Epoch, EpochEntry, Incarnation, Promotion, RosterChange, RosterNumber, Voters};
+    use crate::protocol::{Entry, EpochEntry, Promotion, RosterChange, RosterNumber, Voters, WritePart};
+    use std::sync::Arc;
 
     const M: CopyId = CopyId::new(0);
     const S1: CopyId = CopyId::new(1);
@@ -214,6 +242,34 @@ mod tests {
         let overtaken = promise(&[(1, 1, M)], 9, 4, &[]);
         let later = promise(&[(1, 1, M), (2, 5, S1)], 6, 6, &[]);
         assert_eq!(leads(of(S2, [(M, overtaken), (S2, later)])), (S2, Id::new(6), vec![]));
+    }
+
+    #[test]
+    fn a_write_has_one_outcome() {
+        let entry = |(id, index, of)| {
+            let (id, epoch) = (Id::new(id), Epoch::new(1));
+            Slot::Entry(Arc::new(Entry {
+                id,
+                epoch,
+                timestamp_ms: 0,
+                message: "a".into(),
+                key: None,
+                part: WritePart { index, of },
+            }))
+        };
+        let refused = |slots: &[(u64, u32, u32)], refused: &[u64], last| {
+            let slots: Vec<Slot> = slots.iter().copied().map(entry).collect();
+            let refused = refused.iter().copied().map(Id::new).collect();
+            let mut beginning = Beginning { best: M, last: Id::new(last), refused, roster: roster(1, M) };
+            beginning.make_writes_whole(&slots);
+            beginning.refused.into_iter().map(Id::get).collect::<Vec<u64>>()
+        };
+        let alone = (4, 0, 1);
+        assert!(refused(&[alone, (5, 0, 2), (6, 1, 2)], &[], 6).is_empty());
+        assert_eq!(refused(&[alone, (5, 0, 3), (6, 1, 3)], &[], 6), [5, 6], "its end is missing");
+        assert_eq!(refused(&[(4, 0, 3), (5, 1, 3), (6, 2, 3), (7, 0, 1)], &[4, 5], 7), [4, 5, 6], "a part is refused");
+        assert_eq!(refused(&[(5, 1, 2), (6, 0, 1)], &[4], 6), [4, 5], "its first message is refused");
+        assert_eq!(refused(&[alone, (6, 0, 1)], &[5], 6), [5]);
     }
 
     /// S1 led from id 1 on, with S2. The isolated master refused its own id 1 meanwhile.

@@ -16,6 +16,29 @@ pub struct Entry {
     pub message: Arc<str>,
     /// The idempotency key: a post with the same key is not appended again.
     pub key: Option<Arc<str>>,
+    /// Which part of a write it is.
+    pub part: WritePart,
+}
+
+/// The place of a message among those that were posted together, so that it shows whether a log holds all of them.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct WritePart {
+    /// Its place, from 0.
+    pub index: u32,
+    /// How many messages the write has.
+    pub of: u32,
+}
+
+impl WritePart {
+    /// A message that was posted alone.
+    pub const WHOLE: WritePart = WritePart { index: 0, of: 1 };
+
+    /// The ids of the first and the last message of the write, given that of this one.
+    #[must_use]
+    pub fn write(self, id: Id) -> (Id, Id) {
+        let first = Id::new(id.get().saturating_sub(u64::from(self.index)));
+        (first, first.plus(u64::from(self.of)).previous().max(id))
+    }
 }
 
 /// What a log holds at one id.
@@ -45,12 +68,13 @@ pub struct EntryRef<'a> {
     pub timestamp_ms: u64,
     pub message: &'a str,
     pub key: Option<&'a str>,
+    pub part: WritePart,
 }
 
 impl<'a> From<&'a Entry> for EntryRef<'a> {
     fn from(entry: &'a Entry) -> EntryRef<'a> {
-        let &Entry { id, epoch, timestamp_ms, ref message, ref key } = entry;
-        EntryRef { id, epoch, timestamp_ms, message, key: key.as_deref() }
+        let &Entry { id, epoch, timestamp_ms, ref message, ref key, part } = entry;
+        EntryRef { id, epoch, timestamp_ms, message, key: key.as_deref(), part }
     }
 }
 
@@ -77,9 +101,9 @@ impl SlotRef<'_> {
     #[must_use]
     pub fn to_slot(self) -> Slot {
         match self {
-            SlotRef::Entry(EntryRef { id, epoch, timestamp_ms, message, key }) => {
+            SlotRef::Entry(EntryRef { id, epoch, timestamp_ms, message, key, part }) => {
                 let (message, key) = (message.into(), key.map(Into::into));
-                Slot::Entry(Arc::new(Entry { id, epoch, timestamp_ms, message, key }))
+                Slot::Entry(Arc::new(Entry { id, epoch, timestamp_ms, message, key, part }))
             }
             SlotRef::Refused(id) => Slot::Refused(id),
         }

@@ -78,7 +78,7 @@ impl fmt::Debug for Fingerprint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Entry, Epoch, Id};
+    use crate::protocol::{Entry, Epoch, Id, WritePart};
     use std::sync::Arc;
 
     fn entry(id: u64, message: &str) -> Slot {
@@ -88,6 +88,7 @@ mod tests {
             timestamp_ms: 5,
             message: message.into(),
             key: None,
+            part: WritePart::WHOLE,
         }))
     }
 

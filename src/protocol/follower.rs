@@ -36,7 +36,7 @@ mod succession;
 pub use ready::{Called, Consistency, Effect, Event, ForeignMessage, ForeignRefusal, Freshness, News, Ready, Reply};
 pub use replica::{Change, Decisions, EnteredEpoch, Found, Lineage, ReplicaStatus, ReplicaView, StaleReply};
 
-use super::{Acknowledgement, Entry, Epoch, Id, Incarnation, Refusal, Slot, Ticket, Time, Watermark};
+use super::{Acknowledgement, Entry, Epoch, Id, Incarnation, Refusal, Slot, Ticket, Time, Watermark, WritePart};
 use reads::Reads;
 use released::Released;
 use replica::{Accepted, Holds, Learned, Replica};
@@ -437,7 +437,7 @@ impl Follower {
             return self.wait_for(ticket, Stage::ForeignLookUp(foreign, id), Effect::LookUp(vec![id]), ready);
         }
         let ForeignMessage { message, timestamp_ms, .. } = foreign;
-        let entry = Entry { id, epoch: Epoch::NONE, timestamp_ms, message, key: None };
+        let entry = Entry { id, epoch: Epoch::NONE, timestamp_ms, message, key: None, part: WritePart::WHOLE };
         let mut slots: Vec<Slot> = last.until(id.previous()).map(Slot::Refused).collect();
         slots.push(Slot::Entry(Arc::new(entry)));
         self.store(ticket, vec![Change::Append(slots)], Step::Foreign(id), ready);
@@ -539,9 +539,7 @@ impl Follower {
             self.released.extend(epoch, acknowledgement.durable);
             return Reply::Acknowledged(acknowledgement);
         }
-        if self.released.through() >= after {
-            self.released.extend(epoch, through);
-        }
+        self.released.pass(after, through);
         let durable = self.released.through().min(acknowledgement.durable);
         Reply::Acknowledged(Acknowledgement { durable, ..acknowledgement })
     }
@@ -626,7 +624,14 @@ mod tests {
     }
 
     fn called(ticket: u64, after: u64, through: u64) -> Event {
-        let entry = |id| Entry { id, epoch: Epoch::new(1), timestamp_ms: 0, message: "text".into(), key: None };
+        let entry = |id| Entry {
+            id,
+            epoch: Epoch::new(1),
+            timestamp_ms: 0,
+            message: "text".into(),
+            key: None,
+            part: WritePart::WHOLE,
+        };
         let (after, through) = (Id::new(after), Id::new(through));
         let call = Call {
             log_id: LOG,

@@ -44,7 +44,7 @@ pub use writes::Ticket;
 
 use super::{
     Acknowledgement, Entry, EpochHistory, EpochStart, Id, Incarnation, LogId, MemberId, Refusal, Roster, Slot, Time,
-    Watermark, WriteConcern,
+    Watermark, WriteConcern, WritePart,
 };
 use membership::Membership;
 use progress::Progress;
@@ -429,7 +429,12 @@ impl Leader {
         self.last = self.last.plus(messages.len() as u64);
         let last = self.last;
         let bytes = messages.iter().map(|message| message.len()).sum();
-        let entry = |(id, message)| Arc::new(Entry { id, epoch, timestamp_ms, message, key: key.clone() });
+        let count = |messages: u64| u32::try_from(messages).unwrap_or(u32::MAX);
+        let of = count(last.since(first.previous()));
+        let entry = |(id, message): (Id, _)| {
+            let part = WritePart { index: count(id.since(first)), of };
+            Arc::new(Entry { id, epoch, timestamp_ms, message, key: key.clone(), part })
+        };
         let entries = first.previous().until(last).zip(messages).map(entry).collect();
         if let Some(key) = &key {
             self.keys.remember(KeyedWrite { first, last, key: Arc::clone(key) });
@@ -785,7 +790,8 @@ impl Leader {
         while self.decided < self.durable {
             let id = self.decided.next();
             if self.refused.contains(id) {
-                if !self.is_safe(id) {
+                // A write that is refused stays open until all of its refusals are safe.
+                if !self.is_safe(id) || self.writes.of(id).is_some() {
                     break;
                 }
                 self.refused.remove(id);

@@ -83,7 +83,7 @@ mod watermark;
 pub use call::{Acknowledgement, Call, EpochStart, Refusal};
 pub use candidacy::{Adoption, Beginning, Candidacy, NotPromised, Promise, PromiseRequest, Standing, standing};
 pub use concern::WriteConcern;
-pub use entry::{Entry, EntryRef, Slot, SlotRef};
+pub use entry::{Entry, EntryRef, Slot, SlotRef, WritePart};
 pub use fingerprint::Fingerprint;
 pub use follower::{
     Change, Consistency, Decisions, EnteredEpoch, Follower, FollowerSettings, Found, Lineage, ReplicaStatus,

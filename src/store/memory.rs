@@ -163,7 +163,7 @@ impl Store for Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Entry, Epoch};
+    use crate::protocol::{Entry, Epoch, WritePart};
     use std::sync::Arc;
 
     fn entry(id: u64, message: &str) -> Slot {
@@ -173,6 +173,7 @@ mod tests {
             timestamp_ms: 0,
             message: message.into(),
             key: None,
+            part: WritePart::WHOLE,
         }))
     }
 

@@ -18,7 +18,7 @@ use super::timing::Took;
 use super::{read_object, shared_text};
 use crate::protocol::{
     Acknowledgement, Call, Decisions, Entry, Epoch, EpochEntry, EpochHistory, EpochStart, Fingerprint, Id, Incarnation,
-    LogId, Refusal, ReplicaStatus, Roster, Slot,
+    LogId, Refusal, ReplicaStatus, Roster, Slot, WritePart,
 };
 use serde::{Deserialize, Serialize, Serializer};
 use std::sync::Arc;
@@ -38,6 +38,9 @@ pub(super) struct EntryBody {
     message: Arc<str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<Arc<str>>,
+    /// Which part of a write it is, from 0, and how many there are; left out for a message that was posted alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    part: Option<(u32, u32)>,
 }
 
 impl From<&Entry> for EntryBody {
@@ -48,6 +51,7 @@ impl From<&Entry> for EntryBody {
             timestamp_ms: entry.timestamp_ms,
             message: Arc::clone(&entry.message),
             key: entry.key.clone(),
+            part: (entry.part != WritePart::WHOLE).then_some((entry.part.index, entry.part.of)),
         }
     }
 }
@@ -60,6 +64,7 @@ impl From<EntryBody> for Entry {
             timestamp_ms: body.timestamp_ms,
             message: body.message,
             key: body.key,
+            part: body.part.map_or(WritePart::WHOLE, |(index, of)| WritePart { index, of }),
         }
     }
 }
@@ -643,6 +648,7 @@ mod tests {
                 timestamp_ms: 7,
                 message: message.into(),
                 key: None,
+                part: WritePart { index: id as u32 % 3, of: 3 },
             })
         };
         Call {

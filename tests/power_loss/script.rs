@@ -2,7 +2,7 @@
 
 use replicated_log::protocol::{
     Candidacy, CopyId, Entry, Epoch, EpochHistory, Id, Incarnation, Lineage, LogId, Promotion, Roster, RosterNumber,
-    Slot, Voters, Watermark,
+    Slot, Voters, Watermark, WritePart,
 };
 use replicated_log::store::{Identity, KnownMember, ReadLimit, Store, StoreError};
 use std::sync::Arc;
@@ -222,6 +222,7 @@ fn slot(number: u64, epoch: u64, length: usize) -> Slot {
         timestamp_ms: 1_700_000_000_000 + number,
         message,
         key: None,
+        part: WritePart::WHOLE,
     }))
 }
 

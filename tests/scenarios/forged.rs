@@ -1,6 +1,6 @@
 //! Calls that no leader has sent, as a script describes them.
 
-use replicated_log::protocol::{Call, Entry, Epoch, EpochStart, Id, Incarnation, Leader, LogId};
+use replicated_log::protocol::{Call, Entry, Epoch, EpochStart, Id, Incarnation, Leader, LogId, WritePart};
 use std::error::Error;
 use std::sync::Arc;
 
@@ -38,7 +38,14 @@ pub(crate) fn forged_call(leader: &Leader, parts: &[(String, String)]) -> Result
             id if value == "refused" => call.refused.push(Id::new(id.parse()?)),
             id => {
                 let (id, epoch, message) = (Id::new(id.parse()?), call.epoch, value.as_str().into());
-                call.entries.push(Arc::new(Entry { id, epoch, timestamp_ms: 0, message, key: None }));
+                call.entries.push(Arc::new(Entry {
+                    id,
+                    epoch,
+                    timestamp_ms: 0,
+                    message,
+                    key: None,
+                    part: WritePart::WHOLE,
+                }));
             }
         }
     }

@@ -28,7 +28,7 @@ impl Clients {
     pub(crate) fn draw(plan: &Plan, random: &mut Random) -> Clients {
         let mut clients = Clients::default();
         for number in 0..plan.writes {
-            let messages = if random.one_in(6) && !plan.promotes { 2 + random.below(3) } else { 1 };
+            let messages = if random.one_in(6) { 2 + random.below(3) } else { 1 };
             let texts: Vec<Arc<str>> = (0..messages).map(|part| format!("{number}.{part}").into()).collect();
             let copies = 1 + random.below(plan.secondaries as u64 + 1) as usize;
             let copies = if plan.promotes { copies.max(plan.secondaries.div_ceil(2) + 1) } else { copies };

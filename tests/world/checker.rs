@@ -522,7 +522,7 @@ impl<P: SimulatedDisk> World<P> {
             return;
         }
         let examined =
-            self.disks_agree().and_then(|()| self.writes_are_whole()).and_then(|()| self.counters_are_true());
+            self.disks_agree().and_then(|()| self.writes_are_whole(MASTER)).and_then(|()| self.counters_are_true());
         if let Err(sentence) = examined {
             self.checker.broken(sentence);
         }
@@ -577,6 +577,10 @@ impl<P: SimulatedDisk> World<P> {
             }
         }
         for (node, Leading { leader, .. }) in self.leaders() {
+            // A secondary that lagged may have shown a part of a write, and leads now.
+            if !leader.has_doubt() {
+                self.writes_are_whole(node)?;
+            }
             for entry in slots(self.disk(node).store()).into_iter().filter_map(Slot::into_entry) {
                 let refused = self.checker.refused_in.get(&entry.message);
                 if let Some(epoch) = refused.filter(|epoch| **epoch < leader.epoch()) {
@@ -635,9 +639,9 @@ impl<P: SimulatedDisk> World<P> {
     }
 
     /// On the master, all messages of a write are shown, or none; all are refused, or none.
-    fn writes_are_whole(&self) -> Result<(), String> {
-        let decided = self.shows_up_to(MASTER).unwrap_or_default();
-        let slots = slots(self.disk(MASTER).store());
+    fn writes_are_whole(&self, master: Node) -> Result<(), String> {
+        let decided = self.shows_up_to(master).unwrap_or_default();
+        let slots = slots(self.disk(master).store());
         let entries = slots.into_iter().filter_map(Slot::into_entry);
         let ids: BTreeMap<Arc<str>, Id> = entries.map(|entry| (Arc::clone(&entry.message), entry.id)).collect();
         for write in self.checker.writes.iter().filter(|write| write.texts.len() > 1) {

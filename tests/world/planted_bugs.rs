@@ -62,6 +62,10 @@ pub(crate) enum PlantedBug {
     CutAtStaleRefusal,
     /// A secondary enters an epoch before it has stored the refusals that the epoch began with, and is killed in between.
     EnteredBeforeRefused,
+    /// A candidate begins with a last write whose end is missing.
+    CutWriteKept,
+    /// A candidate that copies the best log gives up refusals which the holder of that log does not know.
+    RefusalLostByCopying,
 }
 
 impl PlantedBug {
@@ -83,7 +87,7 @@ impl PlantedBug {
     ];
 
     /// Those of clusters in which nodes may be promoted.
-    pub(crate) const OF_SUCCESSION: [PlantedBug; 14] = [
+    pub(crate) const OF_SUCCESSION: [PlantedBug; 16] = [
         PlantedBug::PromiseNotDurable,
         PlantedBug::LeadsOnAfterPromise,
         PlantedBug::BestLogByEpoch,
@@ -98,6 +102,8 @@ impl PlantedBug {
         PlantedBug::StaleRefusalKept,
         PlantedBug::CutAtStaleRefusal,
         PlantedBug::EnteredBeforeRefused,
+        PlantedBug::CutWriteKept,
+        PlantedBug::RefusalLostByCopying,
     ];
 
     /// The promises as a candidate with this bug judges them.

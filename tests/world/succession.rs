@@ -9,11 +9,11 @@ use super::planted_bugs::PlantedBug;
 use super::wire::{Content, Packet};
 use replicated_log::protocol::follower::{Event, Reply};
 use replicated_log::protocol::{
-    Adoption, Beginning, Candidacy, Change, CopyId, Epoch, EpochHistory, Follower, Id, Incarnation, Lineage, LogId,
-    Promise, PromiseRequest, Promotion, ReplicaStatus, Roster, RosterNumber, Standing, Ticket, Voters, standing,
+    Beginning, Candidacy, Change, CopyId, Epoch, EpochHistory, Follower, Id, Incarnation, Lineage, LogId, Promise,
+    PromiseRequest, Promotion, ReplicaStatus, Roster, RosterNumber, Standing, Ticket, Voters, standing,
 };
 use replicated_log::store::Identity;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A node that wants to lead, and the promises that it has.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -159,9 +159,7 @@ impl<P: SimulatedDisk> World<P> {
 
     /// A promise has arrived.
     pub(super) fn hear_promise(&mut self, node: Node, candidacy: Candidacy, copy: CopyId, promise: Promise) {
-        let following = self.nodes[node.0].following_mut();
-        let candidate = following.and_then(|following| following.candidate.as_mut());
-        if let Some(candidate) = candidate.filter(|candidate| candidate.candidacy == candidacy) {
+        if let Some(candidate) = self.candidate_mut(node).filter(|candidate| candidate.candidacy == candidacy) {
             candidate.promises.insert(copy, promise);
             self.judge(node);
         }
@@ -170,8 +168,7 @@ impl<P: SimulatedDisk> World<P> {
     /// Looks whether the promises of a candidate are enough.
     fn judge(&mut self, node: Node) {
         let planted = self.planted;
-        let following = self.nodes[node.0].following_mut();
-        let Some(candidate) = following.and_then(|following| following.candidate.as_mut()) else { return };
+        let Some(candidate) = self.candidate(node) else { return };
         if candidate.beginning.is_some() {
             return;
         }
@@ -185,8 +182,16 @@ impl<P: SimulatedDisk> World<P> {
                 if let Some(best) = planted.and_then(|planted| planted.best_log(&candidate.promises)) {
                     (beginning.best, beginning.last) = (best, candidate.promises[&best].last);
                 }
-                candidate.has_best_log = beginning.best == own;
-                candidate.beginning = Some(beginning);
+                if beginning.best == own && planted != Some(PlantedBug::CutWriteKept) {
+                    let place = &self.nodes[node.0];
+                    let after = place.following().map_or(Id::ZERO, |following| following.follower.decided());
+                    let slots = place.disk.store().read(after, Id::MAX, EVERYTHING).expect("readable");
+                    beginning.make_writes_whole(&slots);
+                }
+                if let Some(candidate) = self.candidate_mut(node) {
+                    candidate.has_best_log = beginning.best == own;
+                    candidate.beginning = Some(beginning);
+                }
             }
             Standing::Forked(id) => {
                 let sentence = format!("forked: {node:?} has shown what a majority does not have, from {id} on");
@@ -199,7 +204,8 @@ impl<P: SimulatedDisk> World<P> {
     /// A candidate copies the best log, from a node that still keeps its promise.
     pub(super) fn adopt(&mut self, node: Node) {
         let Some(candidate) = self.candidate(node) else { return };
-        let Candidate { candidacy, promises, beginning: Some(Beginning { best, .. }), .. } = candidate else { return };
+        let Candidate { candidacy, promises, beginning: Some(mut beginning), .. } = candidate else { return };
+        let best = beginning.best;
         let holder = self.nodes().find(|other| self.nodes[other.0].disk.store().copy_id() == best);
         let keeps = |holder: &Node| {
             let lineage = self.status(*holder).and_then(|status| status.lineage);
@@ -209,15 +215,21 @@ impl<P: SimulatedDisk> World<P> {
         let Some(holder) = holder.filter(|holder| keeps(holder) || is_volatile) else {
             return self.give_up_standing(node);
         };
-        let Promise { history, roster, .. } = promises[&best].clone();
         let after = self.status(node).map_or(Id::ZERO, |status| status.decided);
         let slots = self.nodes[holder.0].disk.store().read(after, Id::MAX, EVERYTHING).expect("readable");
-        let adoption = Adoption { candidacy, history, roster, slots };
+        if self.planted != Some(PlantedBug::CutWriteKept) {
+            beginning.make_writes_whole(&slots);
+        }
+        let adoption = match self.planted {
+            Some(PlantedBug::RefusalLostByCopying) => {
+                Beginning { refused: BTreeSet::new(), ..beginning.clone() }.adoption(candidacy, &promises[&best], slots)
+            }
+            _ => beginning.adoption(candidacy, &promises[&best], slots),
+        };
         match self.request(node, |ticket| Event::Adopted(ticket, adoption)) {
             Some(Reply::Adopted) => {
-                let following = self.nodes[node.0].following_mut();
-                if let Some(candidate) = following.and_then(|following| following.candidate.as_mut()) {
-                    candidate.has_best_log = true;
+                if let Some(candidate) = self.candidate_mut(node) {
+                    (candidate.has_best_log, candidate.beginning) = (true, Some(beginning));
                 }
             }
             _ => self.give_up_standing(node),
@@ -243,6 +255,10 @@ impl<P: SimulatedDisk> World<P> {
 
     fn candidate(&self, node: Node) -> Option<Candidate> {
         self.nodes[node.0].following()?.candidate.clone()
+    }
+
+    fn candidate_mut(&mut self, node: Node) -> Option<&mut Candidate> {
+        self.nodes[node.0].following_mut()?.candidate.as_mut()
     }
 
     fn give_up_standing(&mut self, node: Node) {

@@ -533,11 +533,18 @@ fn failed_before(reason: &str) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Entry, Epoch};
+    use crate::protocol::{Epoch, WritePart};
 
     fn entry(id: u64) -> Slot {
         let (id, epoch) = (Id::new(id), Epoch::new(1));
-        Slot::Entry(Arc::new(Entry { id, epoch, timestamp_ms: 5, message: "a".into(), key: None }))
+        Slot::Entry(Arc::new(Entry {
+            id,
+            epoch,
+            timestamp_ms: 5,
+            message: "a".into(),
+            key: None,
+            part: WritePart::WHOLE,
+        }))
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The database: its tables, and the statements on them. All SQL is in this file.
 
 use super::lineage;
-use crate::protocol::{CopyId, Entry, EntryRef, Epoch, Id, KeyedWrite, Slot, SlotRef};
+use crate::protocol::{CopyId, Entry, EntryRef, Epoch, Id, KeyedWrite, Slot, SlotRef, WritePart};
 use crate::store::{Identity, KnownMember, ReadLimit, StoreError, weight};
 use crc32fast::Hasher;
 use rusqlite::config::DbConfig;
@@ -32,6 +32,8 @@ CREATE TABLE slots (
     timestamp_ms INTEGER NOT NULL,     -- when the master accepted it, milliseconds since 1970; 0 for a refused id
     message      TEXT,                 -- NULL: the id was refused
     key          TEXT,                 -- the idempotency key, if it has one
+    part         INTEGER NOT NULL,     -- which message of its write it is, from 0; 0 for a refused id
+    parts        INTEGER NOT NULL,     -- how many messages that write has; 1 for a refused id
     checksum     INTEGER NOT NULL      -- CRC-32 over the columns before it
 ) STRICT;
 CREATE INDEX refusals ON slots (id) WHERE message IS NULL;  -- for frequent reads of few rows
@@ -255,16 +257,25 @@ pub(super) fn last(connection: &Connection) -> rusqlite::Result<Id> {
 }
 
 pub(super) fn insert(transaction: &Transaction<'_>, slots: &[Slot]) -> rusqlite::Result<()> {
-    let mut statement = transaction.0.prepare_cached("INSERT INTO slots VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    let mut statement = transaction.0.prepare_cached("INSERT INTO slots VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
     for slot in slots {
         let id = slot.id().get().cast_signed();
         let checksum = checksum_of(slot.into());
         match slot {
             Slot::Entry(entry) => {
                 let (epoch, timestamp_ms) = (entry.epoch.get().cast_signed(), entry.timestamp_ms.cast_signed());
-                statement.execute(params![id, epoch, timestamp_ms, &*entry.message, entry.key.as_deref(), checksum])?
+                statement.execute(params![
+                    id,
+                    epoch,
+                    timestamp_ms,
+                    &*entry.message,
+                    entry.key.as_deref(),
+                    entry.part.index,
+                    entry.part.of,
+                    checksum
+                ])?
             }
-            Slot::Refused(_) => statement.execute(params![id, 0, 0, None::<&str>, None::<&str>, checksum])?,
+            Slot::Refused(_) => statement.execute(params![id, 0, 0, None::<&str>, None::<&str>, 0, 1, checksum])?,
         };
     }
     Ok(())
@@ -288,7 +299,7 @@ pub(super) fn count_mutation(transaction: &Transaction<'_>) -> rusqlite::Result<
 
 pub(super) fn refuse(transaction: &Transaction<'_>, ids: &[Id]) -> rusqlite::Result<()> {
     let mut statement = transaction.0.prepare_cached(
-        "UPDATE slots SET epoch = 0, timestamp_ms = 0, message = NULL, key = NULL, checksum = ?2 WHERE id = ?1",
+        "UPDATE slots SET epoch = 0, timestamp_ms = 0, message = NULL, key = NULL, part = 0, parts = 1, checksum = ?2 WHERE id = ?1",
     )?;
     for &id in ids {
         statement.execute(params![id.get().cast_signed(), checksum_of(SlotRef::Refused(id))])?;
@@ -298,13 +309,14 @@ pub(super) fn refuse(transaction: &Transaction<'_>, ids: &[Id]) -> rusqlite::Res
 
 pub(super) fn restore(transaction: &Transaction<'_>, entries: &[Arc<Entry>]) -> rusqlite::Result<()> {
     let mut statement = transaction.0.prepare_cached(
-        "UPDATE slots SET epoch = ?2, timestamp_ms = ?3, message = ?4, key = ?5, checksum = ?6 WHERE id = ?1",
+        "UPDATE slots SET epoch = ?2, timestamp_ms = ?3, message = ?4, key = ?5, part = ?6, parts = ?7, checksum = ?8 WHERE id = ?1",
     )?;
     for entry in entries {
         let (id, epoch) = (entry.id.get().cast_signed(), entry.epoch.get().cast_signed());
         let checksum = checksum_of(SlotRef::Entry((&**entry).into()));
         let timestamp_ms = entry.timestamp_ms.cast_signed();
-        statement.execute(params![id, epoch, timestamp_ms, &*entry.message, entry.key.as_deref(), checksum])?;
+        let (key, WritePart { index, of }) = (entry.key.as_deref(), entry.part);
+        statement.execute(params![id, epoch, timestamp_ms, &*entry.message, key, index, of, checksum])?;
     }
     Ok(())
 }
@@ -322,7 +334,7 @@ pub(super) fn visit(
     each: &mut dyn FnMut(SlotRef<'_>),
 ) -> Result<(), Damage> {
     let mut statement = reader.prepare_cached(
-        "SELECT id, epoch, timestamp_ms, message, key, checksum FROM slots WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3",
+        "SELECT id, epoch, timestamp_ms, message, key, part, parts, checksum FROM slots WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3",
     )?;
     let slots_max = i64::try_from(limit.slots_max).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![after.get().cast_signed(), through.get().cast_signed(), slots_max])?;
@@ -387,9 +399,10 @@ fn slot_of<'a>(row: &'a Row<'_>, expected: Id) -> Result<SlotRef<'a>, Damage> {
             timestamp_ms: row.get::<_, i64>(2)?.cast_unsigned(),
             message,
             key: text(4)?,
+            part: WritePart { index: row.get(5)?, of: row.get(6)? },
         }),
     };
-    if row.get::<_, i64>(5)? != checksum_of(slot) {
+    if row.get::<_, i64>(7)? != checksum_of(slot) {
         return Err(Damage::Found(format!("id {id} does not have the checksum that it was written with")));
     }
     Ok(slot)
@@ -417,7 +430,7 @@ fn ids(reader: &Connection, statement: &str, after: Id, through: Id) -> Result<V
 /// The latest writes with a key, the latest first.
 pub(super) fn keyed_writes(reader: &Connection, writes_max: usize) -> Result<Vec<KeyedWrite>, Damage> {
     let mut statement = reader.prepare(
-        "SELECT id, epoch, timestamp_ms, message, key, checksum FROM slots INDEXED BY keys WHERE key IS NOT NULL \
+        "SELECT id, epoch, timestamp_ms, message, key, part, parts, checksum FROM slots INDEXED BY keys WHERE key IS NOT NULL \
          ORDER BY id DESC",
     )?;
     let messages = statement.query_and_then([], |row| {
@@ -475,6 +488,8 @@ fn checksum_of(slot: SlotRef<'_>) -> i64 {
             b"message",
             entry.message.as_bytes(),
             entry.key.unwrap_or_default().as_bytes(),
+            &entry.part.index.to_le_bytes(),
+            &entry.part.of.to_le_bytes(),
         ]),
         SlotRef::Refused(_) => checksum(&[&id, b"refused"]),
     }
