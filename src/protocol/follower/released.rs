@@ -34,9 +34,11 @@ impl Released {
 
     /// A call without a delay brought the ids after `after` up to `through`: they wait only for what is before them.
     pub(super) fn pass(&mut self, after: Id, through: Id) {
+        if after <= self.through {
+            return self.reach(through);
+        }
         let known = self.behind.entry(after).or_default();
         *known = through.max(*known);
-        self.reach(Id::ZERO);
     }
 
     fn reach(&mut self, through: Id) {
