@@ -26,7 +26,7 @@ use world::planted_bugs::PlantedBug;
 const REGRESSIONS: &[u64] = &[];
 
 /// A seed that once caught [`PlantedBug::EnteredBeforeDropped`].
-const ENTERED_BEFORE_DROPPED_SHOWS: u64 = 9_722;
+const ENTERED_BEFORE_DROPPED_SHOWS: u64 = 9_772;
 
 /// A seed that once caught [`PlantedBug::RefusalLostByCopying`].
 const REFUSAL_LOST_SHOWS: u64 = 77_848;

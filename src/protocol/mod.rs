@@ -15,15 +15,17 @@
 //! | `leader/progress` | what the leader knows of one secondary, and what it does about it next |
 //! | `leader/membership` | the secondaries, and how they together meet a write concern |
 //! | `leader/writes` | the writes that are open, and which clients wait for them |
+//! | `leader/refusals` | which refusals are not decided yet, and who else holds them |
 //! | `leader/idempotency` | which write has which key |
 //! | `leader/view` | the state of a leader, as its owner reads it |
 //! | `follower` | what becomes of a call on a secondary, and what a reader there may see |
 //! | `follower/replica` | which calls a secondary accepts, and what it holds and shows then |
 //! | `follower/ready` | the events and effects of a follower |
+//! | `follower/succession` | promises to candidates, and how a node with enough of them prepares to lead |
 //! | `follower/reads`, `follower/released` | readers that wait for the master; the end of the artificial delay |
 //! | `call` | what travels between the two |
 //! | `roster` | who may vote on a log, and what a vote needs |
-//! | `candidacy` | what a node may begin with that wants to lead |
+//! | `candidacy` | how a node comes to lead: what it asks for, and what it may begin with |
 //! | `entry`, `names`, `history`, `concern`, `time`, `watermark` | what they are made of |
 //! | `fingerprint` | how two logs are compared |
 //!
@@ -50,14 +52,14 @@
 //!
 //! - on the master `shown ≤ decided ≤ durable ≤ taken ≤ last`, and none of them ever goes back within a process;
 //! - a secondary is not known to know more than is decided: `known_decided ≤ decided`;
-//! - no entry is both committed and refused, no sealed entry is refused, and no client or secondary learns of a refusal
-//!   before it is durable;
+//! - no entry is both committed and refused, no sealed entry is refused, no secondary learns of a refusal before it is
+//!   durable, and no client before a majority holds it;
 //! - on a secondary `decided ≤ last`, and what is at or below `decided` never changes.
 //!
 //! # Caveats
 //!
-//! - The master is one fixed node. While it is down nothing can be written; reads go on. No node acts on `roster` and
-//!   `candidacy` yet: they are the rules by which another node may take its place.
+//! - The master is one fixed node. While it is down nothing can be written; reads go on. Leader and follower have the rules
+//!   by which another node may take its place, but the roster of every running node has promotion off.
 //! - A definite refusal holds as long as the master's disk lives.
 //! - With a write concern below *all*, a secondary that has nothing pending shows a consistent prefix, which is not
 //!   necessarily the latest one.
