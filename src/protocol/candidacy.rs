@@ -109,14 +109,14 @@ pub struct Beginning {
 }
 
 impl Beginning {
-    /// The part of the best log that the candidate is to hold, given that part as its holder has it. What other voters
+    /// The best log as the candidate is to hold it, given what its holder has after the candidate's high watermark. What other voters
     /// know as refused is refused from the first moment on: the candidate may not get to begin, and must not have lost a
     /// refusal by then that it had, or have won a message.
     #[must_use]
     pub fn adoption(&self, candidacy: Candidacy, holder: &Promise, slots: Vec<Slot>) -> Adoption {
         let as_decided = |slot: Slot| if self.refused.contains(&slot.id()) { Slot::Refused(slot.id()) } else { slot };
         let slots = slots.into_iter().map(as_decided).collect();
-        Adoption { candidacy, history: holder.history.clone(), roster: holder.roster.clone(), slots }
+        Adoption { candidacy, history: holder.history.clone(), roster: self.roster.clone(), slots }
     }
 
     /// Makes the outcome of every write one: of a write that is refused in part, the rest is refused as well, and so is a
@@ -135,17 +135,18 @@ impl Beginning {
     }
 }
 
-/// How a candidate's log becomes the best one: a part of that, which continues what is held. Only what the epochs of the
-/// best log overtook is dropped: a candidate whose process ends here must not lack what it has acknowledged.
+/// How a candidate's log becomes the best one: all of that after the candidate's high watermark, because the candidate
+/// enters the epochs of the best log, and must hold no refusal then that those do not know. Only what they overtook is
+/// dropped: a candidate whose process ends here must not lack what it has acknowledged.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Adoption {
     /// Who copies.
     pub candidacy: Candidacy,
     /// The epochs of the best log.
     pub history: EpochHistory,
-    /// The roster of its holder.
+    /// The latest roster that the promises know.
     pub roster: Roster,
-    /// Its slots, in order, from one after the candidate's high watermark or from where the last part ended.
+    /// Its slots, in order, from the one after the candidate's high watermark.
     pub slots: Vec<Slot>,
 }
 

@@ -220,6 +220,12 @@ impl Follower {
         self.replica.last()
     }
 
+    /// The log that it holds, and its epochs; `None` if it never met a master.
+    #[must_use]
+    pub fn lineage(&self) -> Option<&Lineage> {
+        self.replica.lineage.as_deref()
+    }
+
     /// The high watermark that this node knows: what is committed up to it is visible here.
     #[must_use]
     pub fn decided(&self) -> Id {
@@ -360,7 +366,10 @@ impl Follower {
             Job::Call(called, early_since) => self.begin_call(now, called, early_since, ready),
             Job::Foreign(message) => self.begin_foreign(message, ready),
             Job::Learn(ticket, decisions) => self.begin_learning(ticket, decisions, ready),
-            Job::Request(ticket, request) => self.begin_request(ticket, request, ready),
+            Job::Request(ticket, request) => match self.replica.grant(request) {
+                Ok((granted, changes)) => self.store(ticket, changes, Step::Grant(granted), ready),
+                Err(why) => ready.replies.push((ticket, Reply::NotPromised(why))),
+            },
         }
     }
 
@@ -479,7 +488,9 @@ impl Follower {
         let mut next = self.replica.clone();
         let after = match step {
             Step::Apply(accepted, carried) => {
-                if let Some(id) = accepted.drop_from {
+                if accepted.is_of_other_log {
+                    self.released = Released::at_start(accepted.epoch, Id::ZERO);
+                } else if let Some(id) = accepted.drop_from {
                     self.released.dropped(accepted.epoch, id);
                 }
                 After::Acknowledge(next.applied(&accepted), carried)
@@ -609,7 +620,7 @@ fn reply_to_readers(readers: Vec<Ticket>, freshness: Freshness, ready: &mut Read
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Call, CopyId, EpochStart, LogId};
+    use crate::protocol::{Call, CopyId, EpochHistory, EpochStart, LogId, Promotion, Roster, RosterNumber, Voters};
 
     const LOG: LogId = LogId::new(1);
     const PROCESS: Incarnation = Incarnation::new(1);
@@ -763,6 +774,46 @@ mod tests {
         let (effect, replies) = play(&mut follower, vec![(1, Event::Called(Called { call, ..other }))]);
         let Some(Effect::Store(changes)) = effect else { panic!("{effect:?} {replies:?}") };
         assert!(matches!(&changes[..], [Change::Enter(entered), Change::Append(_)] if entered.log_id == LogId::new(2)));
+    }
+
+    #[test]
+    fn a_node_that_takes_an_earlier_epoch_of_another_log_acknowledges_what_carries_no_messages() {
+        let mut history = EpochHistory::default();
+        history.begin(Epoch::new(7), Id::new(1), Incarnation::new(9));
+        let lineage = Lineage { log_id: LOG, history, roster: Roster::default(), promised: None };
+        let found = Found { lineage: Some(lineage), ..Found::default() };
+        let mut follower = Follower::begin(FollowerSettings::default(), PROCESS, found);
+        for (ticket, entries, refused) in [(1, 1, vec![]), (2, 0, vec![Id::new(2)])] {
+            let Event::Called(other) = called(ticket, ticket - 1, ticket) else { unreachable!() };
+            let (log_id, entries) = (LogId::new(2), other.call.entries[..entries].to_vec());
+            let call = Event::Called(Called { call: Call { log_id, entries, refused, ..other.call }, ..other });
+            let (_, replies) = play(&mut follower, vec![(1, call), (1, Event::Stored), (1, Event::WatermarkNoted)]);
+            let [(_, Reply::Acknowledged(acknowledgement))] = &replies[..] else { panic!("{replies:?}") };
+            assert_eq!(acknowledgement.durable, Id::new(ticket));
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_taken_back_only_by_the_opening_of_an_epoch_with_promotion() {
+        let copies = [CopyId::new(1), CopyId::new(2)];
+        let roster = |promotion| {
+            let number = RosterNumber { epoch: Epoch::new(1), sequence: 0 };
+            Some(Roster::new(number, copies[1], Voters::new(promotion, copies)))
+        };
+        for (opens, roster, is_taken) in [
+            (true, roster(Promotion::On), true),
+            (true, roster(Promotion::Off), false),
+            (true, None, false),
+            (false, roster(Promotion::On), false),
+        ] {
+            let mut follower = follower();
+            let Event::Called(called) = called(1, 0, 1) else { unreachable!() };
+            let epoch_start = called.call.epoch_start.filter(|_| opens);
+            let restored = called.call.entries.clone();
+            let call = Call { epoch_start, roster, restored, ..called.call };
+            let (effect, replies) = play(&mut follower, vec![(0, Event::Called(Called { call, ..called }))]);
+            assert_eq!(effect.is_some(), is_taken, "{replies:?}");
+        }
     }
 
     #[test]

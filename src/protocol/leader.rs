@@ -120,8 +120,8 @@ struct ReportsAwaited {
 /// - every id in `decided+1..=last` is open or in `refused`;
 /// - no open write at or below `sealed` is refusing, unless its refusing began before it could be sealed: such a write
 ///   is stepped over by the seal and never committed;
-/// - `decided` and `sealed` never stand between two messages of one write: a write has one outcome. Which messages
-///   found undecided at the start were one write is not on record, so `decided` passes all of them at once;
+/// - `decided` and `sealed` never stand between two messages of one write: a write has one outcome. The leader does not
+///   read which messages found undecided at the start were one write, so `decided` passes all of them at once;
 /// - entries that the master's own log does not hold durably are in the memory of `writes`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Leader {
@@ -711,6 +711,7 @@ impl Leader {
         }
         let before = progress.clone();
         progress.epoch = epoch;
+        progress.refused.clear();
         progress.matched = before.matched.max(acknowledgement.durable.min(last));
         progress.known_decided = before.known_decided.max(acknowledgement.decided.min(decided));
         self.refused.acknowledged(dispatch.member, dispatch.refusals, sent);
@@ -806,15 +807,15 @@ impl Leader {
         }
     }
 
-    /// Whether what was found at the start may be decided: all of it at once, because it is not on record which of it was
-    /// one write.
+    /// Whether what was found at the start may be decided: all of it at once, because a write has one outcome, and the
+    /// leader has not read which of it was one write.
     fn found_may_be_decided(&self) -> bool {
         let found = self.found;
         let in_doubt = self.writes.range(..=found).next_back().map_or(Id::ZERO, |(last, _)| last);
         let is_held = |member: MemberId, progress: &Progress| {
             self.members.counted(progress) >= found && self.refused.are_held_by(member, found)
         };
-        in_doubt <= self.sealed && (self.sealed > found || self.members.is_majority(is_held))
+        in_doubt <= self.sealed && self.members.is_majority(is_held)
     }
 
     fn watermark_noted(&mut self, now: Time, ready: &mut Ready) {

@@ -690,6 +690,8 @@ mod tests {
             Refusal::Fenced { epoch: Epoch::new(9) },
             Refusal::EpochStartMismatch { epoch: Epoch::new(1) },
             Refusal::MasterBehind { decided: Id::new(4), begins: Id::new(2) },
+            Refusal::OtherMaster { epoch: Epoch::new(2) },
+            Refusal::Forked { decided: Id::new(4), from: Id::new(2) },
             Refusal::Diverged { id: Id::new(3) },
             Refusal::Foreign { messages: 2 },
             Refusal::Malformed("why".to_owned()),

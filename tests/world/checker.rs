@@ -499,11 +499,12 @@ impl<P: SimulatedDisk> World<P> {
             let Some(status) = self.status(node) else { continue };
             let promised = status.lineage.and_then(|lineage| lineage.promised);
             let now = match promised.filter(|promised| promised.epoch > status.epoch) {
-                Some(promised) => (promised.epoch, Some(promised.master)),
+                Some(promised) => (promised.epoch, None),
                 None => (status.epoch, status.master),
             };
             let before = self.checker.followed.insert(node, now).unwrap_or_default();
-            if now.0 < before.0 || (now.0 == before.0 && now.1 != before.1) {
+            let has_changed = now.1 != before.1 && (before.1.is_some() || !self.promotes());
+            if now.0 < before.0 || (now.0 == before.0 && has_changed) {
                 let sentence = format!("fences: {node:?} followed {before:?}, and follows {now:?} now");
                 return self.checker.broken(sentence);
             }
@@ -573,6 +574,16 @@ impl<P: SimulatedDisk> World<P> {
                 let known = contents.entry(name).or_insert_with(|| Arc::clone(&entry.message));
                 if *known != entry.message {
                     return Err(format!("one content: {name:?} is \"{known}\" and \"{}\"", entry.message));
+                }
+            }
+        }
+        for (node, following) in self.followers().filter(|_| !self.checker.has_lesser_writes) {
+            let held = slots(self.disk(node).store());
+            for (id, text) in self.checker.order.range(..=following.follower.decided()) {
+                if !matches!(slot_at(&held, *id), Some(Slot::Entry(entry)) if entry.message == *text) {
+                    return Err(format!(
+                        "one order: {node:?} has decided {id}, and lacks \"{text}\", which others showed"
+                    ));
                 }
             }
         }

@@ -20,7 +20,7 @@ pub enum Event {
     ForeignCalled(ForeignMessage),
     /// A candidate asks for a promise. [`Reply::Promised`] or [`Reply::NotPromised`] follows.
     PromiseAsked(Ticket, PromiseRequest),
-    /// This node is a candidate, and copies a part of the best log. [`Reply::Adopted`] or [`Reply::NotPromised`] follows.
+    /// This node is a candidate, and copies the best log. [`Reply::Adopted`] or [`Reply::NotPromised`] follows.
     Adopted(Ticket, Adoption),
     /// This node is a candidate, holds the best log, and begins its epoch. [`Reply::Begun`] or [`Reply::NotPromised`]
     /// follows.
@@ -142,7 +142,7 @@ pub enum Reply {
     Promised(Promise),
     /// To a candidate, or to this node as one: another candidate or master came before.
     NotPromised(NotPromised),
-    /// The part of the best log is stored.
+    /// The best log is stored.
     Adopted,
     /// The epoch has begun: this node leads from now on, and no [`super::Follower`] any more.
     Begun,

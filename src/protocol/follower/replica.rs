@@ -83,6 +83,8 @@ pub struct Found {
 #[must_use = "what is accepted has to be applied"]
 pub(super) struct Accepted {
     pub(super) drop_from: Option<Id>,
+    /// Whether the node held another log before.
+    pub(super) is_of_other_log: bool,
     /// Ids that the changes store as refused, or mark as such.
     refused: Vec<Id>,
     /// Ids that the changes store as entries again.
@@ -364,6 +366,9 @@ impl Replica {
         holds: &Holds,
         held: &[Slot],
     ) -> Result<(Accepted, Vec<Change>), Refusal> {
+        if self.has_unnamed_refusal(call, holds) {
+            return Err(Refusal::EpochStartMismatch { epoch: self.epoch });
+        }
         let overlap = Overlap::find(call, holds.last, held);
         let undone = overlap.refused.first().copied().filter(|&id| id <= self.decided);
         if let Some(id) = overlap.difference.or(undone) {
@@ -371,6 +376,16 @@ impl Replica {
             return Err(Refusal::Diverged { id });
         }
         Ok(self.accept(call, holds, overlap.refused))
+    }
+
+    /// Whether this node has learned of a refusal since it reported, before it enters an epoch: the call says of no such
+    /// id whether it is refused in that epoch.
+    fn has_unnamed_refusal(&self, call: &Call, holds: &Holds) -> bool {
+        let enters = call.roster.as_ref().is_some_and(Roster::allows_promotion) && call.epoch > self.epoch;
+        let is_named = |id: &Id| {
+            call.refused.binary_search(id).is_ok() || call.restored.binary_search_by_key(id, |entry| entry.id).is_ok()
+        };
+        enters && self.refused.iter().take_while(|id| **id <= holds.last).any(|id| !is_named(id))
     }
 
     fn accept(&self, call: &Call, holds: &Holds, refuse: Vec<Id>) -> (Accepted, Vec<Change>) {
@@ -383,6 +398,7 @@ impl Replica {
         let enter = entered.as_ref().map(|entered| Change::Enter(entered.clone()));
         let accepted = Accepted {
             drop_from: holds.drop_from.filter(|&id| self.last >= id),
+            is_of_other_log: self.log_id.is_some_and(|log_id| log_id != call.log_id),
             refused: refused.chain(refuse.iter().copied()).collect(),
             restored: restored.iter().map(|entry| entry.id).collect(),
             entered: entered.map(|entered| Arc::new(entered.lineage(self.lineage.as_deref()))),
@@ -421,9 +437,8 @@ impl Replica {
         if call.epoch < self.epoch || (call.epoch == self.epoch && self.master.is_some_and(|one| one != call.master)) {
             return Err(Refusal::Fenced { epoch: self.epoch });
         }
-        if let Some(Candidacy { epoch, master, .. }) = self.promised()
-            && (call.epoch < epoch || (call.epoch == epoch && call.master != master))
-        {
+        // A master of the promised epoch has a promise quorum, so no other candidate for it has one.
+        if let Some(Candidacy { epoch, .. }) = self.promised().filter(|promised| call.epoch < promised.epoch) {
             return Err(Refusal::Fenced { epoch });
         }
         if call.epoch == self.epoch {
@@ -608,6 +623,19 @@ fn check_shape(call: &Call) -> Result<(), Refusal> {
     }
     if let Some(pair) = call.refused.windows(2).find(|pair| pair[0] >= pair[1]) {
         return malformed(format!("refused id {} follows {}", pair[1], pair[0]));
+    }
+    let allows_promotion = call.roster.as_ref().is_some_and(Roster::allows_promotion);
+    if !call.restored.is_empty() && (call.epoch_start.is_none() || !allows_promotion) {
+        return malformed("it takes refusals back, and opens no epoch in which that may be".to_owned());
+    }
+    if let Some(pair) = call.restored.windows(2).find(|pair| pair[0].id >= pair[1].id) {
+        return malformed(format!("restored id {} follows {}", pair[1].id, pair[0].id));
+    }
+    if let Some(entry) = call.restored.iter().find(|entry| entry.epoch > call.epoch) {
+        return malformed(format!("restored entry {} is of epoch {}, after {}", entry.id, entry.epoch, call.epoch));
+    }
+    if let Some(number) = call.roster.as_ref().map(Roster::number).filter(|number| number.epoch != call.epoch) {
+        return malformed(format!("it is of epoch {}, and its roster of epoch {}", call.epoch, number.epoch));
     }
     let refused: BTreeSet<Id> = call.refused.iter().copied().collect();
     let mut expected = call.after.next();

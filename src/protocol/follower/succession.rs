@@ -1,11 +1,8 @@
 //! Promises to candidates, and how a node that has enough of them prepares to lead.
 
-use super::ready::{Ready, Reply};
+use super::ready::Reply;
 use super::replica::{Change, EnteredEpoch, Lineage, Replica};
-use super::{Follower, Step};
-use crate::protocol::{
-    Adoption, Beginning, Candidacy, Entry, Epoch, Id, NotPromised, Promise, PromiseRequest, Slot, Ticket,
-};
+use crate::protocol::{Adoption, Beginning, Candidacy, Entry, Epoch, Id, NotPromised, Promise, PromiseRequest, Slot};
 use std::sync::Arc;
 
 /// A change of the log or its lineage that a candidate asks for.
@@ -44,21 +41,19 @@ impl Granted {
     }
 }
 
-impl Follower {
-    pub(super) fn begin_request(&mut self, ticket: Ticket, request: Request, ready: &mut Ready) {
-        let granted = match request {
-            Request::Promise(request) => self.replica.promise(&request),
-            Request::Adopt(adoption) => self.replica.adopt(adoption),
-            Request::Begin(candidacy, beginning) => self.replica.begin(candidacy, &beginning),
-        };
-        match granted {
-            Ok((granted, changes)) => self.store(ticket, changes, Step::Grant(granted), ready),
-            Err(why) => ready.replies.push((ticket, Reply::NotPromised(why))),
+impl Replica {
+    /// Whether a request is granted, and what has to be stored for it.
+    ///
+    /// # Errors
+    /// If another candidate or master came before.
+    pub(super) fn grant(&self, request: Request) -> Result<(Granted, Vec<Change>), NotPromised> {
+        match request {
+            Request::Promise(request) => self.promise(&request),
+            Request::Adopt(adoption) => self.adopt(adoption),
+            Request::Begin(candidacy, beginning) => self.begin(candidacy, &beginning),
         }
     }
-}
 
-impl Replica {
     /// The latest promise that this node gave.
     pub(super) fn promised(&self) -> Option<Candidacy> {
         self.lineage.as_ref().and_then(|lineage| lineage.promised)
@@ -100,13 +95,14 @@ impl Replica {
     fn standing_of(&self, candidacy: Candidacy) -> Result<&Arc<Lineage>, NotPromised> {
         let lineage = self.lineage()?;
         match lineage.promised {
-            Some(other) if other != candidacy => Err(NotPromised::Promised(other)),
-            _ if lineage.history.latest() >= candidacy.epoch => Err(NotPromised::Entered(lineage.history.latest())),
-            _ => Ok(lineage),
+            Some(own) if own == candidacy && lineage.history.latest() < candidacy.epoch => Ok(lineage),
+            Some(own) if own == candidacy => Err(NotPromised::Entered(lineage.history.latest())),
+            Some(other) => Err(NotPromised::Promised(other)),
+            None => Err(NotPromised::OtherLog(Some(lineage.log_id))),
         }
     }
 
-    /// Copies a part of the best log. Its epochs are stored before its entries: without them the entries would count as
+    /// Copies the best log. Its epochs are stored before its entries: without them the entries would count as
     /// some of an earlier epoch.
     fn adopt(&self, adoption: Adoption) -> Result<(Granted, Vec<Change>), NotPromised> {
         let lineage = self.standing_of(adoption.candidacy)?;
@@ -123,7 +119,6 @@ impl Replica {
                 _ => {}
             }
         }
-        let append: Vec<Slot> = append.into_iter().skip_while(|slot| slot.id() <= kept).collect();
         let drop_from = fork.filter(|&from| self.last >= from);
         let adopted = Lineage { history, roster, ..(**lineage).clone() };
         let enter = (adopted != **lineage).then(|| Change::Enter(entered(&adopted)));

@@ -167,6 +167,6 @@ impl Membership {
 
     /// How many secondaries are known to hold everything up to an id.
     pub(super) fn copies_of(&self, last: Id) -> usize {
-        self.members.values().filter(|progress| progress.matched >= last).count()
+        self.members.values().filter(|progress| self.counted(progress) >= last).count()
     }
 }

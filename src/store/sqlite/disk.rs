@@ -410,11 +410,17 @@ impl Store for Disk {
     }
 
     fn restore(&self, entries: &[Arc<Entry>]) -> Result<(), StoreError> {
-        let writer = self.writer(Purpose::Decision, 0)?;
+        let text_bytes = entries.iter().map(|entry| entry.message.len() as u64).sum();
+        let writer = self.writer(Purpose::Messages, text_bytes)?;
         if let Some(missing) = entries.iter().find(|entry| entry.id > self.last() || entry.id == Id::ZERO) {
             return Err(StoreError::new(format!("id {} is not held; the log ends at {}", missing.id, self.last())));
         }
-        self.amend(&writer, "messages that are not refused", |transaction| schema::restore(transaction, entries))?;
+        let what = "messages that are not refused";
+        let mutations = self.write(&writer, what, Purpose::Messages, text_bytes, |transaction| {
+            schema::restore(transaction, entries)?;
+            schema::count_mutation(transaction)
+        })?;
+        self.note_mutations(mutations)?;
         lock(&self.refused).remove(entries.iter().map(|entry| entry.id));
         Ok(())
     }

@@ -309,7 +309,7 @@ pub(super) fn refuse(transaction: &Transaction<'_>, ids: &[Id]) -> rusqlite::Res
 
 pub(super) fn restore(transaction: &Transaction<'_>, entries: &[Arc<Entry>]) -> rusqlite::Result<()> {
     let mut statement = transaction.0.prepare_cached(
-        "UPDATE slots SET epoch = ?2, timestamp_ms = ?3, message = ?4, key = ?5, part = ?6, parts = ?7, checksum = ?8 WHERE id = ?1",
+        "UPDATE slots SET epoch = ?2, timestamp_ms = ?3, message = ?4, key = ?5, part = ?6, parts = ?7, checksum = ?8 WHERE id = ?1 AND message IS NULL",
     )?;
     for entry in entries {
         let (id, epoch) = (entry.id.get().cast_signed(), entry.epoch.get().cast_signed());
