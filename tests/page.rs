@@ -9,7 +9,7 @@ mod common;
 use common::{Cluster, Node, TIMEOUT, free_ports, post, wait_until};
 use serde_json::{Value, json};
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -294,7 +294,11 @@ fn other_site(node: &Node) -> u16 {
                 let mut node = TcpStream::connect(("127.0.0.1", node)).unwrap();
                 node.write_all(&begin).unwrap();
                 let (mut from_node, mut to_browser) = (node.try_clone().unwrap(), browser.try_clone().unwrap());
-                thread::spawn(move || io::copy(&mut from_node, &mut to_browser));
+                thread::spawn(move || {
+                    let _ = io::copy(&mut from_node, &mut to_browser);
+                    // The browser must see that the node has closed, and not send another request.
+                    let _ = to_browser.shutdown(Shutdown::Both);
+                });
                 let _ = io::copy(&mut browser, &mut node);
             });
         }
