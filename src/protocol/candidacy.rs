@@ -109,9 +109,9 @@ pub struct Beginning {
 }
 
 impl Beginning {
-    /// The best log as the candidate is to hold it, given what its holder has after the candidate's high watermark. What other voters
-    /// know as refused is refused from the first moment on: the candidate may not get to begin, and must not have lost a
-    /// refusal by then that it had, or have won a message.
+    /// The best log as the candidate is to hold it, given what its holder has after the candidate's high watermark. What
+    /// other voters know as refused is refused from the first moment on: the candidate may not get to begin, and must not
+    /// have lost a refusal by then that it had, or have won a message.
     #[must_use]
     pub fn adoption(&self, candidacy: Candidacy, holder: &Promise, slots: Vec<Slot>) -> Adoption {
         let as_decided = |slot: Slot| if self.refused.contains(&slot.id()) { Slot::Refused(slot.id()) } else { slot };

@@ -33,7 +33,9 @@ mod released;
 mod replica;
 mod succession;
 
-pub use ready::{Called, Consistency, Effect, Event, ForeignMessage, ForeignRefusal, Freshness, News, Ready, Reply};
+pub use ready::{
+    Called, Consistency, Effect, Event, ForeignMessage, ForeignRefusal, Freshness, News, Ready, Reply, Request,
+};
 pub use replica::{Change, Decisions, EnteredEpoch, Found, Lineage, ReplicaStatus, ReplicaView, StaleReply};
 
 use super::{Acknowledgement, Entry, Epoch, Id, Incarnation, Refusal, Slot, Ticket, Time, Watermark, WritePart};
@@ -44,7 +46,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
-use succession::{Granted, Request};
+use succession::Granted;
 
 /// How many ids a foreign master may pass over.
 const PASSED_OVER_MAX: u64 = 10_000;
@@ -271,15 +273,7 @@ impl Follower {
                 self.arriving -= 1;
                 self.queue.push_back(Job::Foreign(message));
             }
-            Event::PromiseAsked(ticket, request) => {
-                self.queue.push_back(Job::Request(ticket, Request::Promise(request)));
-            }
-            Event::Adopted(ticket, adoption) => {
-                self.queue.push_back(Job::Request(ticket, Request::Adopt(adoption)));
-            }
-            Event::Beginning(ticket, candidacy, beginning) => {
-                self.queue.push_back(Job::Request(ticket, Request::Begin(candidacy, beginning)));
-            }
+            Event::Requested(ticket, request) => self.queue.push_back(Job::Request(ticket, request)),
             Event::DelayOver(ticket) => self.delay_over(ticket, &mut ready),
             Event::Read { ticket, consistency } if self.answers_alone(consistency) => {
                 ready.reads.push((ticket, Freshness::Complete));
@@ -490,7 +484,7 @@ impl Follower {
             Step::Apply(accepted, carried) => {
                 if accepted.is_of_other_log {
                     self.released = Released::at_start(accepted.epoch, Id::ZERO);
-                } else if let Some(id) = accepted.drop_from {
+                } else if let Some(id) = accepted.revision.drop_from {
                     self.released.dropped(accepted.epoch, id);
                 }
                 After::Acknowledge(next.applied(&accepted), carried)
@@ -503,13 +497,16 @@ impl Follower {
                 next.learned(&learned);
                 After::Learned(decisions)
             }
-            Step::Grant(granted) => {
-                // What a candidate copies waits for no delay.
-                if let Some((id, epoch)) = granted.drops() {
+            Step::Grant(Granted { reply, epoch, revision }) => {
+                if let Some(id) = revision.drop_from {
                     self.released.dropped(epoch, id);
                 }
-                self.released.extend(granted.epoch(), granted.adopts().unwrap_or_default());
-                After::Granted(next.apply(granted))
+                if reply == Reply::Adopted {
+                    // What a candidate copies waits for no delay.
+                    self.released.extend(epoch, revision.last);
+                }
+                next.revise(&revision);
+                After::Granted(reply)
             }
         };
         let watermark = next.watermark();

@@ -574,9 +574,8 @@ impl Leader {
         shared: Option<Arc<[Arc<Entry>]>>,
     ) -> Option<Dispatch> {
         let progress = self.members.get(member)?;
-        let is_entered = progress.epoch == self.epoch();
-        let overtaken_from =
-            (!is_entered).then(|| self.history.overtaken_from(progress.epoch).unwrap_or(self.last.next()));
+        let overtaken_from = self.history.overtaken_from(progress.epoch);
+        let may_restore = overtaken_from.is_some() && self.members.roster().allows_promotion();
         let is_stored = after < self.durable.min(through);
         let (carries, entries) = match shared {
             Some(entries) => (through, entries),
@@ -597,7 +596,7 @@ impl Leader {
             decided: self.shown.decided,
             refusals: self.refused.stored(),
             epoch_start: overtaken_from.map(|overtaken_from| EpochStart { since: progress.epoch, overtaken_from }),
-            restores: if overtaken_from.is_some() { progress.refused.clone() } else { Vec::new() },
+            restores: if may_restore { progress.refused.clone() } else { Vec::new() },
             admitted: progress.state == ReplicationState::InSync && !progress.leaving,
         })
     }
@@ -645,7 +644,6 @@ impl Leader {
                 self.refused.store(write.ids(last));
                 self.refused.wait(last, Some(now.plus(REFUSAL_WAIT)));
             }
-            self.answer_refused(now, ready);
         }
         self.settle(now, ready);
     }
@@ -668,7 +666,6 @@ impl Leader {
             }
         }
         self.refused.store(stored);
-        self.answer_refused(now, ready);
         self.settle(now, ready);
     }
 

@@ -565,7 +565,8 @@ impl<P: SimulatedDisk> World<P> {
         Ok(())
     }
 
-    /// Whoever leads holds what a majority acknowledged in this epoch and before, and nothing that was refused before. No epoch has two entries with one id.
+    /// Every leader holds what a majority acknowledged in its epoch and before, and nothing that was refused before. No
+    /// epoch has two entries with one id. Every follower holds what others showed, as far as it has decided.
     fn leaders_hold_everything(&self) -> Result<(), String> {
         let mut contents: BTreeMap<(Epoch, Id), Arc<str>> = BTreeMap::new();
         for node in self.nodes().filter(|&node| self.runs(node)) {

@@ -100,7 +100,7 @@ impl<P: SimulatedDisk> World<P> {
         self.stops_following(node);
     }
 
-    /// Nobody follows at a node any more.
+    /// The follower of a node has ended.
     pub(super) fn stops_following(&mut self, node: Node) {
         self.checker.forgets_its_admission(node);
         // The process takes its readers' question with it, and the calls that it has not answered fail.

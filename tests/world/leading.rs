@@ -239,7 +239,7 @@ impl<P: SimulatedDisk> World<P> {
         self.stops_leading(node);
     }
 
-    /// Nobody leads at a node any more: its clients learn nothing, and its calls have no caller.
+    /// The leader of a node has ended: its clients learn nothing, and its calls have no caller.
     pub(super) fn stops_leading(&mut self, node: Node) {
         self.checker.answer_all_unknown(node);
         self.wire.retain(|packet| packet.master != node || packet.outlives_the_sender());

@@ -107,17 +107,14 @@ impl PlantedBug {
     ];
 
     /// The promises as a candidate with this bug judges them.
-    pub(super) fn distort(self, promises: &BTreeMap<CopyId, Promise>) -> BTreeMap<CopyId, Promise> {
-        let nobody = CopyId::new(u64::MAX);
-        let without_master = |promise: &Promise| {
-            let roster = Roster::new(promise.roster.number(), nobody, promise.roster.voters().clone());
-            Promise { roster, ..promise.clone() }
-        };
-        let distorted = |promise: &Promise| match self {
-            PlantedBug::HalfIsEnough => without_master(promise),
-            _ => promise.clone(),
-        };
-        promises.iter().map(|(&copy, promise)| (copy, distorted(promise))).collect()
+    pub(super) fn distort(self, mut promises: BTreeMap<CopyId, Promise>) -> BTreeMap<CopyId, Promise> {
+        if self == PlantedBug::HalfIsEnough {
+            let no_copy = CopyId::new(u64::MAX);
+            for Promise { roster, .. } in promises.values_mut() {
+                *roster = Roster::new(roster.number(), no_copy, roster.voters().clone());
+            }
+        }
+        promises
     }
 
     /// The voter whose log a candidate with this bug takes for the best one.

@@ -7,10 +7,10 @@ use super::following::Following;
 use super::node::{MASTER, Node, Role};
 use super::planted_bugs::PlantedBug;
 use super::wire::{Content, Packet};
-use replicated_log::protocol::follower::{Event, Reply};
+use replicated_log::protocol::follower::{Event, Reply, Request};
 use replicated_log::protocol::{
     Beginning, Candidacy, Change, CopyId, Epoch, EpochHistory, Follower, Id, Incarnation, Lineage, LogId, Promise,
-    PromiseRequest, Promotion, ReplicaStatus, Roster, RosterNumber, Standing, Ticket, Voters, standing,
+    PromiseRequest, Promotion, ReplicaStatus, Roster, RosterNumber, Standing, Voters, standing,
 };
 use replicated_log::store::Identity;
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,7 +117,7 @@ impl<P: SimulatedDisk> World<P> {
             return self.promise_of_leader(node, request);
         }
         let before = self.nodes[node.0].disk.store().identity().expect("readable");
-        let mut reply = self.request(node, |ticket| Event::PromiseAsked(ticket, *request));
+        let mut reply = self.request(node, Request::Promise(*request));
         let store = self.nodes[node.0].disk.store();
         if let Some(Reply::Promised(promise)) = &mut reply {
             promise.refused.extend(store.refused(request.after, promise.last).expect("readable"));
@@ -142,10 +142,10 @@ impl<P: SimulatedDisk> World<P> {
         Some(Reply::Promised(Promise { history, last: found.last, decided: found.decided, refused, roster }))
     }
 
-    /// Gives an event to a follower, which answers it at once.
-    fn request(&mut self, node: Node, event: impl FnOnce(Ticket) -> Event) -> Option<Reply> {
+    /// Gives a request to a follower, which answers it at once.
+    fn request(&mut self, node: Node, request: Request) -> Option<Reply> {
         let ticket = self.nodes[node.0].following().map(Following::new_ticket)?;
-        let replies = self.drive(node, event(ticket), IoResult::Good, usize::MAX)?;
+        let replies = self.drive(node, Event::Requested(ticket, request), IoResult::Good, usize::MAX)?;
         replies.into_iter().find(|(replied, _)| *replied == ticket).map(|(_, reply)| reply)
     }
 
@@ -173,7 +173,11 @@ impl<P: SimulatedDisk> World<P> {
             return;
         }
         let own = candidate.candidacy.copy;
-        let judged = planted.map_or_else(|| candidate.promises.clone(), |planted| planted.distort(&candidate.promises));
+        let promises = candidate.promises.clone();
+        let judged = match planted {
+            Some(planted) => planted.distort(promises),
+            None => promises,
+        };
         match standing(own, &judged) {
             Standing::Leads(mut beginning) => {
                 if planted == Some(PlantedBug::RefusalsOfOthersIgnored) {
@@ -226,7 +230,7 @@ impl<P: SimulatedDisk> World<P> {
             }
             _ => beginning.adoption(candidacy, &promises[&best], slots),
         };
-        match self.request(node, |ticket| Event::Adopted(ticket, adoption)) {
+        match self.request(node, Request::Adopt(adoption)) {
             Some(Reply::Adopted) => {
                 if let Some(candidate) = self.candidate_mut(node) {
                     (candidate.has_best_log, candidate.beginning) = (true, Some(beginning));
@@ -239,7 +243,7 @@ impl<P: SimulatedDisk> World<P> {
     /// A candidate begins its epoch, and leads.
     pub(super) fn begin_epoch(&mut self, node: Node) {
         let Some(Candidate { candidacy, beginning: Some(beginning), .. }) = self.candidate(node) else { return };
-        match self.request(node, |ticket| Event::Beginning(ticket, candidacy, beginning)) {
+        match self.request(node, Request::Begin(candidacy, beginning)) {
             Some(Reply::Begun) => {
                 self.nodes[node.0].role = None;
                 self.stops_following(node);

@@ -18,13 +18,8 @@ pub enum Event {
     Called(Called),
     /// A message of a master that does not speak this protocol has arrived.
     ForeignCalled(ForeignMessage),
-    /// A candidate asks for a promise. [`Reply::Promised`] or [`Reply::NotPromised`] follows.
-    PromiseAsked(Ticket, PromiseRequest),
-    /// This node is a candidate, and copies the best log. [`Reply::Adopted`] or [`Reply::NotPromised`] follows.
-    Adopted(Ticket, Adoption),
-    /// This node is a candidate, holds the best log, and begins its epoch. [`Reply::Begun`] or [`Reply::NotPromised`]
-    /// follows.
-    Beginning(Ticket, Candidacy, Beginning),
+    /// A candidate, which may be this node, asks for something. [`Reply::NotPromised`] follows, or what the request names.
+    Requested(Ticket, Request),
     /// The artificial delay of a call is over, see [`Reply::Stored`].
     DelayOver(Ticket),
     /// A reader wants to know whether this node shows all that was acknowledged.
@@ -79,6 +74,17 @@ pub struct ForeignMessage {
     pub message: Arc<str>,
     /// When it arrived, by this node's wall clock: milliseconds since 1970-01-01T00:00:00Z.
     pub timestamp_ms: u64,
+}
+
+/// What a candidate asks for.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Request {
+    /// A promise. [`Reply::Promised`] follows.
+    Promise(PromiseRequest),
+    /// This node is the candidate, and copies the best log. [`Reply::Adopted`] follows.
+    Adopt(Adoption),
+    /// This node is the candidate, holds the best log, and begins its epoch. [`Reply::Begun`] follows.
+    Begin(Candidacy, Beginning),
 }
 
 /// Which messages a reader must not miss.

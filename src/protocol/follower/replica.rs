@@ -82,20 +82,28 @@ pub struct Found {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 #[must_use = "what is accepted has to be applied"]
 pub(super) struct Accepted {
-    pub(super) drop_from: Option<Id>,
+    pub(super) revision: Revision,
     /// Whether the node held another log before.
     pub(super) is_of_other_log: bool,
-    /// Ids that the changes store as refused, or mark as such.
-    refused: Vec<Id>,
-    /// Ids that the changes store as entries again.
-    restored: Vec<Id>,
-    /// What it is known to follow then, if it enters an epoch.
-    entered: Option<Arc<Lineage>>,
     pub(super) epoch: Epoch,
-    last: Id,
     decided: Id,
     session: u64,
     admitted: bool,
+}
+
+/// What changes in the log of a node, and in its lineage.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Revision {
+    /// The id from which slots are dropped.
+    pub(super) drop_from: Option<Id>,
+    /// The end of the log then.
+    pub(super) last: Id,
+    /// Ids that are stored as refused, or marked as such.
+    pub(super) refused: Vec<Id>,
+    /// Ids that are stored as entries again.
+    pub(super) restored: Vec<Id>,
+    /// The lineage, if it changes.
+    pub(super) lineage: Option<Arc<Lineage>>,
 }
 
 /// A change to what is stored.
@@ -113,6 +121,25 @@ pub enum Change {
     Append(Vec<Slot>),
     /// Mark these entries, held already, as refused.
     Refuse(Vec<Id>),
+}
+
+impl Change {
+    /// Those of these changes that are any, each to be durable before the next. What an epoch overtook is dropped, and
+    /// refusals are settled, before the epoch is entered: after a kill in between, the node would hold as a part of the
+    /// epoch what that began without. Entries follow, because before they would count as some of an earlier epoch.
+    pub(super) fn in_order(
+        drop_from: Option<Id>,
+        restore: Vec<Arc<Entry>>,
+        refuse: Vec<Id>,
+        enter: Option<EnteredEpoch>,
+        append: Vec<Slot>,
+    ) -> Vec<Change> {
+        let restore = (!restore.is_empty()).then_some(Change::Restore(restore));
+        let refuse = (!refuse.is_empty()).then_some(Change::Refuse(refuse));
+        let append = (!append.is_empty()).then_some(Change::Append(append));
+        let before = [drop_from.map(Change::DropFrom), restore, refuse];
+        before.into_iter().chain([enter.map(Change::Enter), append]).flatten().collect()
+    }
 }
 
 /// An epoch that a secondary enters.
@@ -233,7 +260,7 @@ pub(super) struct Replica {
     session: u64,
     admitted: bool,
     foreign: u64,
-    diverged: Option<Id>,
+    pub(super) diverged: Option<Id>,
 }
 
 impl Replica {
@@ -395,24 +422,23 @@ impl Replica {
         let is_lifted = |entry: &&Arc<Entry>| entry.id <= holds.last && self.refused.contains(&entry.id);
         let restored: Vec<Arc<Entry>> = call.restored.iter().filter(is_lifted).cloned().collect();
         let entered = (!known).then(|| self.entered(call, holds));
-        let enter = entered.as_ref().map(|entered| Change::Enter(entered.clone()));
-        let accepted = Accepted {
+        let revision = Revision {
             drop_from: holds.drop_from.filter(|&id| self.last >= id),
-            is_of_other_log: self.log_id.is_some_and(|log_id| log_id != call.log_id),
+            last: holds.last.max(call.through),
             refused: refused.chain(refuse.iter().copied()).collect(),
             restored: restored.iter().map(|entry| entry.id).collect(),
-            entered: entered.map(|entered| Arc::new(entered.lineage(self.lineage.as_deref()))),
+            lineage: entered.as_ref().map(|entered| Arc::new(entered.lineage(self.lineage.as_deref()))),
+        };
+        let changes = Change::in_order(revision.drop_from, restored, refuse, entered, append);
+        let accepted = Accepted {
+            revision,
+            is_of_other_log: self.log_id.is_some_and(|log_id| log_id != call.log_id),
             epoch: call.epoch,
-            last: holds.last.max(call.through),
             decided: call.decided,
             session: call.session,
             admitted: call.admitted,
         };
-        let drop = accepted.drop_from.map(Change::DropFrom);
-        let restore = (!restored.is_empty()).then_some(Change::Restore(restored));
-        let append = (!append.is_empty()).then_some(Change::Append(append));
-        let refuse = (!refuse.is_empty()).then_some(Change::Refuse(refuse));
-        (accepted, [drop, restore, refuse, enter, append].into_iter().flatten().collect())
+        (accepted, changes)
     }
 
     /// The epoch of a call, which this node has not entered.
@@ -463,24 +489,28 @@ impl Replica {
     /// the acknowledgement. Publishing comes before the acknowledgement, so that no reader misses a message whose
     /// client has a 201.
     pub(super) fn applied(&mut self, accepted: &Accepted) -> Acknowledgement {
-        if let Some(id) = accepted.drop_from {
-            self.last = self.last.min(id.previous());
-            self.refused.split_off(&id);
-        }
-        if accepted.entered.is_some() || accepted.session > self.session {
+        if accepted.revision.lineage.is_some() || accepted.session > self.session {
             (self.session, self.admitted) = (accepted.session, false);
         }
-        if let Some(lineage) = &accepted.entered {
-            self.set_lineage(Arc::clone(lineage));
-        }
-        self.last = self.last.max(accepted.last);
-        accepted.restored.iter().for_each(|id| {
-            self.refused.remove(id);
-        });
-        self.refused.extend(accepted.refused.iter().copied().filter(|&id| id > self.decided));
+        self.revise(&accepted.revision);
         self.advance(accepted.decided);
         self.admitted |= accepted.admitted && accepted.session == self.session && self.last >= accepted.decided;
         self.acknowledgement()
+    }
+
+    /// What a revision stores is durable.
+    pub(super) fn revise(&mut self, revision: &Revision) {
+        if let Some(id) = revision.drop_from {
+            self.refused.split_off(&id);
+        }
+        if let Some(lineage) = &revision.lineage {
+            self.set_lineage(Arc::clone(lineage));
+        }
+        self.last = revision.last;
+        revision.restored.iter().for_each(|id| {
+            self.refused.remove(id);
+        });
+        self.refused.extend(revision.refused.iter().copied().filter(|&id| id > self.decided));
     }
 
     /// Examines a master's answer about decisions. The refusals that it gives have to be stored before

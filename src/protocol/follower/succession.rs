@@ -1,44 +1,17 @@
 //! Promises to candidates, and how a node that has enough of them prepares to lead.
 
-use super::ready::Reply;
-use super::replica::{Change, EnteredEpoch, Lineage, Replica};
+use super::ready::{Reply, Request};
+use super::replica::{Change, EnteredEpoch, Lineage, Replica, Revision};
 use crate::protocol::{Adoption, Beginning, Candidacy, Entry, Epoch, Id, NotPromised, Promise, PromiseRequest, Slot};
 use std::sync::Arc;
 
-/// A change of the log or its lineage that a candidate asks for.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(super) enum Request {
-    Promise(PromiseRequest),
-    Adopt(Adoption),
-    Begin(Candidacy, Beginning),
-}
-
-/// What a request does to the replica.
+/// What a request that is granted changes, and the reply to it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Granted {
-    reply: Reply,
-    lineage: Arc<Lineage>,
-    drop_from: Option<Id>,
-    last: Id,
-    refused: Vec<Id>,
-    restored: Vec<Id>,
-}
-
-impl Granted {
-    /// The latest epoch that is promised then.
-    pub(super) fn epoch(&self) -> Epoch {
-        self.lineage.promised.map_or(Epoch::NONE, |candidacy| candidacy.epoch)
-    }
-
-    /// The id from which slots are dropped, and the epoch for which that is.
-    pub(super) fn drops(&self) -> Option<(Id, Epoch)> {
-        self.drop_from.map(|id| (id, self.epoch()))
-    }
-
-    /// The end of the log that is copied.
-    pub(super) fn adopts(&self) -> Option<Id> {
-        (self.reply == Reply::Adopted).then_some(self.last)
-    }
+    pub(super) reply: Reply,
+    /// The epoch that is promised then.
+    pub(super) epoch: Epoch,
+    pub(super) revision: Revision,
 }
 
 impl Replica {
@@ -60,7 +33,7 @@ impl Replica {
     }
 
     fn lineage(&self) -> Result<&Arc<Lineage>, NotPromised> {
-        if let Some(id) = self.status().diverged {
+        if let Some(id) = self.diverged {
             return Err(NotPromised::Diverged(id));
         }
         self.lineage.as_ref().ok_or(NotPromised::OtherLog(None))
@@ -86,9 +59,8 @@ impl Replica {
             refused: self.refused.iter().copied().filter(|&id| id > request.after).collect(),
             roster: lineage.roster.clone(),
         };
-        let granted =
-            self.granted(Reply::Promised(promise), Lineage { promised: Some(candidacy), ..(**lineage).clone() });
-        Ok((granted, vec![Change::Promise(candidacy)]))
+        let promised = Lineage { promised: Some(candidacy), ..(**lineage).clone() };
+        Ok((granted(Reply::Promised(promise), candidacy, self.revised(promised)), vec![Change::Promise(candidacy)]))
     }
 
     /// The promise that a candidate gave itself, which must still hold.
@@ -105,8 +77,8 @@ impl Replica {
     /// Copies the best log. Its epochs are stored before its entries: without them the entries would count as
     /// some of an earlier epoch.
     fn adopt(&self, adoption: Adoption) -> Result<(Granted, Vec<Change>), NotPromised> {
-        let lineage = self.standing_of(adoption.candidacy)?;
-        let Adoption { history, roster, slots, .. } = adoption;
+        let Adoption { candidacy, history, roster, slots } = adoption;
+        let lineage = self.standing_of(candidacy)?;
         let fork = lineage.history.fork(&history);
         let kept = fork.map_or(self.last, |from| self.last.min(from.previous()));
         let (held, append): (Vec<Slot>, Vec<Slot>) = slots.into_iter().partition(|slot| slot.id() <= kept);
@@ -121,20 +93,17 @@ impl Replica {
         }
         let drop_from = fork.filter(|&from| self.last >= from);
         let adopted = Lineage { history, roster, ..(**lineage).clone() };
-        let enter = (adopted != **lineage).then(|| Change::Enter(entered(&adopted)));
+        let enter = (adopted != **lineage).then(|| entered(&adopted));
         let refused_beyond = append.iter().filter(|slot| matches!(slot, Slot::Refused(_))).map(Slot::id);
-        let granted = Granted {
+        let revision = Revision {
             drop_from,
             last: append.last().map_or(kept, Slot::id),
             refused: refuse.iter().copied().chain(refused_beyond).collect(),
             restored: restore.iter().map(|entry| entry.id).collect(),
-            ..self.granted(Reply::Adopted, adopted)
+            ..self.revised(adopted)
         };
-        let drop = drop_from.map(Change::DropFrom);
-        let restore = (!restore.is_empty()).then_some(Change::Restore(restore));
-        let refuse = (!refuse.is_empty()).then_some(Change::Refuse(refuse));
-        let append = (!append.is_empty()).then_some(Change::Append(append));
-        Ok((granted, [drop, restore, refuse, enter, append].into_iter().flatten().collect()))
+        let changes = Change::in_order(drop_from, restore, refuse, enter, append);
+        Ok((granted(Reply::Adopted, candidacy, revision), changes))
     }
 
     /// Begins the epoch. The refusals that other voters know are stored before: an opening carries them.
@@ -146,31 +115,20 @@ impl Replica {
         let mut history = lineage.history.clone();
         history.begin(epoch, self.last.next(), master);
         let begun = Lineage { history, roster: beginning.roster.led_by(copy, epoch), ..(**lineage).clone() };
-        let enter = Change::Enter(entered(&begun));
-        let granted = Granted { refused: refuse.clone(), ..self.granted(Reply::Begun, begun) };
-        let refuse = (!refuse.is_empty()).then_some(Change::Refuse(refuse));
-        Ok((granted, refuse.into_iter().chain([enter]).collect()))
+        let enter = Some(entered(&begun));
+        let revision = Revision { refused: refuse.clone(), ..self.revised(begun) };
+        Ok((granted(Reply::Begun, candidacy, revision), Change::in_order(None, Vec::new(), refuse, enter, Vec::new())))
     }
 
-    fn granted(&self, reply: Reply, lineage: Lineage) -> Granted {
-        let lineage = Arc::new(lineage);
-        Granted { reply, lineage, drop_from: None, last: self.last, refused: Vec::new(), restored: Vec::new() }
+    /// A revision of nothing but the lineage.
+    fn revised(&self, lineage: Lineage) -> Revision {
+        let lineage = Some(Arc::new(lineage));
+        Revision { drop_from: None, last: self.last, refused: Vec::new(), restored: Vec::new(), lineage }
     }
+}
 
-    /// The changes of a request are stored. Gives the reply.
-    pub(super) fn apply(&mut self, granted: Granted) -> Reply {
-        let Granted { reply, lineage, drop_from, last, refused, restored } = granted;
-        if let Some(id) = drop_from {
-            self.refused.split_off(&id);
-        }
-        restored.iter().for_each(|id| {
-            self.refused.remove(id);
-        });
-        self.last = last;
-        self.refused.extend(refused);
-        self.set_lineage(lineage);
-        reply
-    }
+fn granted(reply: Reply, candidacy: Candidacy, revision: Revision) -> Granted {
+    Granted { reply, epoch: candidacy.epoch, revision }
 }
 
 /// The latest epoch of a lineage, as a change.
