@@ -296,7 +296,10 @@ fn a_copy_is_verified_by_a_user_who_may_only_read_it() {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
     let program = data.parent().unwrap().join("master-program");
-    std::fs::copy(env!("CARGO_BIN_EXE_master"), &program).unwrap();
+    // Another process copies it: a program cannot be started while a process that a test beside this one has just forked
+    // still has it open for writing.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_master")).arg(&program).status().unwrap();
+    assert!(copied.success());
     let mut command = Command::new(program);
     command.arg("verify").env("DATA_DIR", &data);
     if rustix::process::geteuid().is_root() {
