@@ -97,6 +97,6 @@ pub use leader::{
     News, Outcome, Post, Purpose, Ready, Rejection, ReplicationState, Reply, Round, Shortfall, Ticket, Timing,
 };
 pub use names::{CopyId, Epoch, Id, Incarnation, LogId, MemberId};
-pub use roster::{Promotion, Roster, RosterChange, RosterNumber, Voters};
+pub use roster::{Contact, Promotion, Roster, RosterChange, RosterNumber, Voters};
 pub use time::Time;
 pub use watermark::Watermark;

@@ -19,12 +19,17 @@
 //! One voter is added or removed at a time. A [`Roster`] with a change under way needs everything twice: from the voters
 //! after the change and from those before. It may end this state once it is *in effect*: so many voters know of it that
 //! those who do not can begin no epoch among themselves, and what was acknowledged before is where the new quorums find
-//! it. The tests below try every set of voters, of acknowledgements and of knowledge, up to seven voters.
+//! it. The tests below try every set of voters, of acknowledgements and of knowledge, up to seven voters. A change may be
+//! taken back at any time, because everything needed the voters before it, too.
+//!
+//! Promotion is turned on with any number of voters at once, and off for all of them: while it is off, nobody but the
+//! master has a say.
 //!
 //! The rule of two sets of voters at once is that of joint consensus (Ongaro and Ousterhout, 2014), for one voter.
 
 use super::{CopyId, Epoch, Id};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Whether a voter may lead while the last master does not answer.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
@@ -123,6 +128,15 @@ pub enum RosterChange {
     Remove(CopyId),
 }
 
+/// Where the node that holds a copy is. The protocol does not read it: it is for whoever has to call that node.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Contact {
+    /// The name of the node.
+    pub name: Arc<str>,
+    /// Its address.
+    pub url: Arc<str>,
+}
+
 /// The voters of an epoch and its master, and the voters before a change that is under way.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Roster {
@@ -130,13 +144,14 @@ pub struct Roster {
     master: CopyId,
     voters: Voters,
     before: Option<Voters>,
+    contacts: BTreeMap<CopyId, Contact>,
 }
 
 impl Roster {
     /// A roster without a change under way.
     #[must_use]
     pub fn new(number: RosterNumber, master: CopyId, voters: Voters) -> Roster {
-        Roster { number, master, voters, before: None }
+        Roster { number, master, voters, before: None, contacts: BTreeMap::new() }
     }
 
     /// The roster of a master that cannot be replaced.
@@ -174,6 +189,18 @@ impl Roster {
     #[must_use]
     pub fn changing_from(self, before: Option<Voters>) -> Roster {
         Roster { before, ..self }
+    }
+
+    /// Where the nodes of the log are, those without a vote included.
+    #[must_use]
+    pub fn contacts(&self) -> &BTreeMap<CopyId, Contact> {
+        &self.contacts
+    }
+
+    /// The same with other contacts.
+    #[must_use]
+    pub fn with_contacts(self, contacts: BTreeMap<CopyId, Contact>) -> Roster {
+        Roster { contacts, ..self }
     }
 
     /// Whether a change is under way.
@@ -236,7 +263,20 @@ impl Roster {
         [&self.voters].into_iter().chain(&self.before)
     }
 
-    /// Begins a change. `None` if another one is under way, if this one changes nothing, or if the master would leave.
+    /// The next step from these voters to others: a change that begins. `None` if there is nothing to change, or if another
+    /// change is under way. Voters are added before others are removed.
+    #[must_use]
+    pub fn toward(&self, wanted: &Voters) -> Option<Roster> {
+        if self.voters.promotion != wanted.promotion {
+            return self.began(wanted.clone());
+        }
+        let lacks = wanted.iter().find(|&copy| !self.voters.contains(copy)).map(RosterChange::Add);
+        let leaves = || self.voters.iter().find(|&copy| !wanted.contains(copy)).map(RosterChange::Remove);
+        self.changed(lacks.or_else(leaves)?)
+    }
+
+    /// Begins a change of one voter. `None` if another one is under way, if this one changes nothing, or if the master
+    /// would leave.
     #[must_use]
     pub fn changed(&self, change: RosterChange) -> Option<Roster> {
         let mut voters = self.voters.clone();
@@ -244,41 +284,67 @@ impl Roster {
             RosterChange::Add(copy) => voters.copies.insert(copy),
             RosterChange::Remove(copy) => copy != self.master && voters.copies.remove(&copy),
         };
-        let number = RosterNumber { sequence: self.number.sequence + 1, ..self.number };
+        if is_change { self.began(voters) } else { None }
+    }
+
+    fn began(&self, voters: Voters) -> Option<Roster> {
         let before = Some(self.voters.clone());
-        (is_change && !self.is_changing()).then_some(Roster { number, master: self.master, voters, before })
+        (!self.is_changing()).then(|| Roster { voters, before, ..self.renumbered() })
+    }
+
+    /// The same as the next roster of this master.
+    #[must_use]
+    pub fn renumbered(&self) -> Roster {
+        let number = RosterNumber { sequence: self.number.sequence + 1, ..self.number };
+        Roster { number, ..self.clone() }
     }
 
     /// Whether a change that is under way may end. `knows` says which voters hold this roster durably, and `holds` which
-    /// of them hold everything that is decided and everything that the epoch began with, refusals included.
+    /// of them hold everything that was decided before the change and everything that the epoch began with, refusals
+    /// included.
     ///
     /// - Half of the voters before, rounded down, know of it, without the master and without the voter who leaves. Of two
     ///   voters, the one who leaves knows of it.
     /// - Who was added knows of it, and holds the log.
     /// - Of those who remain, so many others hold the log that no later promise quorum lacks them all.
+    /// - If the change turns promotion on, a majority knows of it and holds the log.
     #[must_use]
     pub fn is_in_effect(&self, knows: impl Fn(CopyId) -> bool, holds: impl Fn(CopyId) -> bool) -> bool {
         let Some(before) = &self.before else { return true };
         let master = self.master;
         let remains = |copy: CopyId| copy != master && self.voters.contains(copy);
-        let knowing = before.count(|copy| remains(copy) && knows(copy));
-        let is_known = match before.number() {
-            2 if self.voters.number() == 1 => before.iter().all(|copy| copy == master || knows(copy)),
-            _ => knowing >= before.others_needed(),
-        };
-        let added_is_ready =
-            self.voters.iter().filter(|copy| !before.contains(*copy)).all(|copy| knows(copy) && holds(copy));
-        let holders_needed = match self.voters.number() < before.number() {
-            true => before.number().saturating_sub(1) / 2,
-            false => 0,
-        };
-        is_known && added_is_ready && self.voters.count(|copy| remains(copy) && holds(copy)) >= holders_needed
+        match (before.promotion, self.voters.promotion) {
+            (Promotion::Off, Promotion::Off) => true,
+            (Promotion::Off, Promotion::On) => self.voters.is_majority(master, |copy| knows(copy) && holds(copy)),
+            (Promotion::On, Promotion::Off) => before.is_majority(master, knows),
+            (Promotion::On, Promotion::On) => {
+                let is_known = match before.number() {
+                    2 if self.voters.number() == 1 => before.iter().all(|copy| copy == master || knows(copy)),
+                    _ => before.count(|copy| remains(copy) && knows(copy)) >= before.others_needed(),
+                };
+                let mut added = self.voters.iter().filter(|copy| !before.contains(*copy));
+                let added_is_ready = added.all(|copy| knows(copy) && holds(copy));
+                let holders_needed = match self.voters.number() < before.number() {
+                    true => before.number().saturating_sub(1) / 2,
+                    false => 0,
+                };
+                let holders = self.voters.count(|copy| remains(copy) && holds(copy));
+                is_known && added_is_ready && holders >= holders_needed
+            }
+        }
     }
 
     /// The roster after a change that is in effect.
     #[must_use]
-    pub fn settled(self) -> Roster {
-        Roster { before: None, ..self }
+    pub fn settled(&self) -> Roster {
+        Roster { before: None, ..self.renumbered() }
+    }
+
+    /// The roster after a change that is taken back.
+    #[must_use]
+    pub fn reverted(&self) -> Roster {
+        let voters = self.before.clone().unwrap_or_else(|| self.voters.clone());
+        Roster { voters, ..self.settled() }
     }
 }
 
@@ -395,10 +461,10 @@ mod tests {
             // The voters beside the master are alike, so the first change adds one, or removes any.
             for change in changes(&first, number).take(2) {
                 let second = first.changed(change).unwrap();
-                for change in changes(&second.clone().settled(), number + 1) {
-                    let third = second.clone().settled().changed(change).unwrap();
+                for change in changes(&second.settled(), number + 1) {
+                    let third = second.settled().changed(change).unwrap();
                     let copies = if third.voters().contains(copy(number + 1)) { number + 2 } else { number + 1 };
-                    let judged = [first.clone(), second.clone().settled(), third.clone()];
+                    let judged = [first.clone(), second.settled(), third.clone()];
                     let quorums = judged.map(|roster| quorums(&roster, (1 << copies) - 1));
                     let rosters = [first.clone(), second.clone(), third];
                     for levels in 0..3_usize.pow(copies as u32 - 1) {
@@ -438,7 +504,7 @@ mod tests {
             for change in [RosterChange::Remove(copy(leaver)), RosterChange::Add(copy(number))] {
                 let changing = roster(all).changed(change).unwrap();
                 let everyone = all | 1 << number;
-                let quorums = quorums(&changing.clone().settled(), everyone);
+                let quorums = quorums(&changing.settled(), everyone);
                 for holders in subsets(everyone & !(1 << MASTER)) {
                     let is_in_effect = changing.is_in_effect(|_| true, has(holders));
                     // Before the change, what is decided is held by a majority.
@@ -464,6 +530,71 @@ mod tests {
         let last = roster(0b11).changed(RosterChange::Remove(copy(1))).unwrap();
         assert!(!in_effect(&last, 0b01), "the other of two voters could go on alone");
         assert!(in_effect(&last, 0b11));
+    }
+
+    /// Promotion is turned on, or off, in one change. Each copy knows the roster before, or the one after it. While the
+    /// change is under way the master's disk has it, and once it is in effect so many others do.
+    #[test]
+    fn promotion_is_turned_on_and_off_without_two_quorums() {
+        for number in 1..=VOTERS_MAX {
+            let all: Set = (1 << number) - 1;
+            let (on, off) = (roster(all), Roster::fixed(copy(MASTER), Epoch::NONE));
+            for (before, wanted) in [(&off, on.voters()), (&on, off.voters())] {
+                let changing = before.toward(wanted).unwrap();
+                let [old, under_way, new] =
+                    [before, &changing, &changing.settled()].map(|roster| quorums(roster, all));
+                for knowing in subsets(all).filter(|knowing| knowing & 1 << MASTER != 0) {
+                    let unaware = old.iter().filter(|set| *set & knowing == 0);
+                    let aware = |quorum: &&Set| **quorum & knowing != 0;
+                    let is_in_effect = changing.is_in_effect(has(knowing), |_| true);
+                    let later = if is_in_effect { &new } else { &under_way };
+                    for one in unaware {
+                        let apart = later.iter().filter(aware).find(|other| one & **other == 0);
+                        assert_eq!(apart, None, "{one:b}, {knowing:b} of {number} know {changing:?}");
+                    }
+                }
+                for holding in subsets(all & !(1 << MASTER)) {
+                    let was_decided = before.is_majority(has(holding));
+                    let is_in_effect = changing.is_in_effect(|_| true, has(holding));
+                    let is_found = new.iter().all(|quorum| quorum & (holding | 1 << MASTER) != 0);
+                    assert!(!(was_decided && is_in_effect) || is_found, "{holding:b} of {number}, {changing:?}");
+                }
+            }
+        }
+    }
+
+    /// What was decided and promised while a change was under way holds without it.
+    #[test]
+    fn a_change_can_be_taken_back_at_any_time() {
+        for number in 1..VOTERS_MAX {
+            let all: Set = (1 << number) - 1;
+            let off = Roster::fixed(copy(MASTER), Epoch::NONE);
+            let changes = [
+                roster(all).changed(RosterChange::Add(copy(number))),
+                roster(all).changed(RosterChange::Remove(copy(number - 1))),
+                roster(all).toward(off.voters()),
+                off.toward(roster(all).voters()),
+            ];
+            for changing in changes.into_iter().flatten() {
+                let reverted = changing.reverted();
+                assert!(reverted.number() > changing.number() && !reverted.is_changing());
+                for set in subsets(all | 1 << number) {
+                    assert!(!changing.is_promise_quorum(has(set)) || reverted.is_promise_quorum(has(set)));
+                    assert!(!changing.is_majority(has(set)) || reverted.is_majority(has(set)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_way_to_other_voters_adds_before_it_removes() {
+        let wanted = voters(0b1011);
+        let adding = roster(0b111).toward(&wanted).unwrap();
+        assert_eq!(adding.voters(), &voters(0b1111));
+        assert_eq!(adding.toward(&wanted), None, "one change at a time");
+        let removing = adding.settled().toward(&wanted).unwrap();
+        assert_eq!(removing.voters(), &wanted);
+        assert_eq!(removing.settled().toward(&wanted), None);
     }
 
     #[test]
