@@ -93,6 +93,7 @@ mod leader {
             keys_max: 0,
             catch_up_max: 1,
             in_doubt_wait: Duration::ZERO,
+            promotion: None,
         };
         let mut history = EpochHistory::default();
         history.begin(Epoch::new(1), Id::new(1), Incarnation::new(1));
@@ -101,7 +102,7 @@ mod leader {
             Leader::begin(settings, LogId::new(1), Incarnation::new(1), history, Roster::default(), found, Vec::new());
         for number in MEMBERS {
             let member = MemberId::new(number);
-            let _ = leader.step(Time::ZERO, Event::Joined(member));
+            let _ = leader.step(Time::ZERO, Event::Joined(member, None));
             let _ = leader.step(Time::ZERO, Event::Tick);
             let (incarnation, copy) = (Incarnation::new(number.into()), CopyId::new(number.into()));
             let found = Found { copy, ..Found::default() };

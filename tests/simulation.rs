@@ -46,6 +46,10 @@ fn with_promotion(seed: u64, planted: Option<PlantedBug>, loud: bool) -> Outcome
     Simulation::new(Plan::draw_with_promotion(seed), planted, Slate::of, loud).run()
 }
 
+fn with_changes(seed: u64, planted: Option<PlantedBug>, loud: bool) -> Outcome {
+    Simulation::new(Plan::draw_with_changes(seed), planted, Slate::of, loud).run()
+}
+
 fn on_disks(seed: u64, loud: bool) -> Outcome {
     play(seed, None, |_| RealDisk::empty(), loud)
 }
@@ -69,6 +73,11 @@ fn seeds_keep_every_promise() {
 #[test]
 fn seeds_keep_every_promise_through_promotions() {
     play_many("promotions in memory", &[], 2_000, |seed, loud| with_promotion(seed, None, loud));
+}
+
+#[test]
+fn seeds_keep_every_promise_while_voters_change() {
+    play_many("voters that change, in memory", &[], 2_000, |seed, loud| with_changes(seed, None, loud));
 }
 
 #[test]
@@ -150,6 +159,16 @@ fn every_planted_bug_of_succession_is_caught() {
         let first = if planted == PlantedBug::RefusalLostByCopying { REFUSAL_LOST_SHOWS } else { 1 };
         let caught = (first..first + 20_000)
             .find_map(|seed| with_promotion(seed, Some(planted), false).broken.map(|why| (seed, why)));
+        let (seed, why) = caught.unwrap_or_else(|| panic!("{planted:?} is not caught"));
+        println!("{planted:?} is caught by seed {seed}: {why}");
+    }
+}
+
+#[test]
+fn every_planted_bug_of_changes_is_caught() {
+    for planted in PlantedBug::OF_CHANGES {
+        let caught =
+            (1..200_000).find_map(|seed| with_changes(seed, Some(planted), false).broken.map(|why| (seed, why)));
         let (seed, why) = caught.unwrap_or_else(|| panic!("{planted:?} is not caught"));
         println!("{planted:?} is caught by seed {seed}: {why}");
     }

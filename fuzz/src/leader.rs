@@ -108,7 +108,7 @@ impl Master {
             self.members_numbered += 1;
             let member = MemberId::new(self.members_numbered);
             self.members.insert(member);
-            self.step(Event::Joined(member));
+            self.step(Event::Joined(member, None));
         }
     }
 
@@ -393,6 +393,7 @@ fn settings(choices: &mut Choices<'_>) -> LeaderSettings {
         keys_max: 2,
         catch_up_max: 1 + choices.below(3),
         in_doubt_wait: Duration::from_millis(choices.below(100)),
+        promotion: None,
     }
 }
 

@@ -17,6 +17,7 @@ use crate::node::reading::FollowLimits;
 use crate::node::settings::CommonSettings;
 use crate::process::budget::Budget;
 use crate::process::text::version;
+use crate::protocol::Promotion;
 use crate::secondary::SecondarySettings;
 use crate::wire::address::NodeUrl;
 use crate::wire::batch::WRITE_BYTES_CEILING;
@@ -37,6 +38,9 @@ const CACHE_BYTES_MIN: usize = 256 << 10;
 /// round and what a body is parsed into, a master stays within half of the 512 MiB that the compose file gives it.
 const MASTER: &[Row] = table! {
     "port" "PORT" Whole(0, 65_535), "5000", "Port to listen on.", ["MASTER_PORT", "PORT"];
+    "host" "HOST" Other, "localhost", "Host under which other nodes reach this one.", ["MASTER_HOST"];
+    "promotion" "on or off" Other, "as the log says; off for a new one",
+        "Whether a secondary can be promoted while this node is away; on suits three nodes or more.";
     "secondaries" "URLS" Other, "none", "Addresses of the secondaries, separated by commas.";
     "write-concern" "COPIES" Other, "all",
         "Copies that a message needs unless it says otherwise: a number of nodes, \"majority\" or \"all\".";
@@ -207,6 +211,12 @@ impl MasterFlags {
         let port = reader.number("port");
         let settings = MasterSettings {
             common: common(&mut reader, port, "master", "master.log", body_bytes_max),
+            host: host(&mut reader),
+            promotion: reader.optional("promotion", |text| match text {
+                "on" => Ok(Promotion::On),
+                "off" => Ok(Promotion::Off),
+                _ => Err(format!("\"{}\" must be on or off", text.escape_debug())),
+            }),
             secondaries: secondaries(&mut reader),
             replication_timeout: reader.seconds("replication-timeout"),
             heartbeat: reader.seconds("heartbeat-interval"),
@@ -234,7 +244,7 @@ impl SecondaryFlags {
         let mut reader = reader(self, environment);
         let port = reader.number("port");
         let mut common = common(&mut reader, port, &format!("secondary-{port}"), "secondary.log", CALL_BYTES_MAX);
-        let host = reader.value("host", |host| NodeUrl::new(host, 1).map(|url| url.host().to_owned()));
+        let host = host(&mut reader);
         common.access.hosts = common.access.hosts.and(&host);
         let delay = match reader.given(reader.row("replication-delay")) {
             Some(_) => reader.seconds("replication-delay"),
@@ -317,6 +327,11 @@ fn common(reader: &mut Reader<'_>, port: u16, name: &str, log_file: &str, body_b
         access,
         faults_enabled: reader.switch("enable-faults"),
     }
+}
+
+/// The host under which other nodes reach this one.
+fn host(reader: &mut Reader<'_>) -> String {
+    reader.value("host", |host| NodeUrl::new(host, 1).map(|url| url.host().to_owned()))
 }
 
 fn secondaries(reader: &mut Reader<'_>) -> Vec<NodeUrl> {

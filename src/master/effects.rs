@@ -15,8 +15,9 @@ use crate::node::ids::{id_range, id_ranges};
 use crate::node::logging::Step;
 use crate::peer::PeerError;
 use crate::process::state_lock::StateGuard;
+use crate::process::threads::lock;
 use crate::protocol::{
-    CallFailure, Dispatch, Event, Health, Id, MemberId, News, Outcome, Purpose, Ready, ReplicationState, Slot,
+    CallFailure, Dispatch, Event, Health, Id, MemberId, News, Outcome, Purpose, Ready, ReplicationState, Roster, Slot,
     Watermark,
 };
 use crate::store::StoreError;
@@ -40,6 +41,7 @@ pub(super) struct Effects {
     note: Option<Watermark>,
     append: Vec<Slot>,
     refuse: Vec<Id>,
+    roster: Option<Roster>,
 }
 
 /// What an event is about, for the log and for traces.
@@ -74,7 +76,7 @@ impl Master {
 
     /// The second half of [`Master::begin_step`], for an owner of the state that has made the step itself.
     pub(super) fn finish_step(&self, mut state: StateGuard<'_, State>, ready: Ready, context: Context) -> Effects {
-        let Ready { note, replies, news, round, calls, probes, append, refuse, wake_at } = ready;
+        let Ready { note, replies, news, round, calls, probes, append, refuse, roster, wake_at } = ready;
         let mut lines = Vec::new();
         // An answer names the copies that this step has learned of, and a write that is settled is forgotten.
         let mut settled = Vec::new();
@@ -93,6 +95,7 @@ impl Master {
             state.why_halted = Some(why);
         }
         let round = round.map(|round| state.begin_round(round));
+        let roster = roster.map(|roster| roster.with_contacts(self.contacts(&state)));
         let (handed_over, own): (Vec<_>, Vec<_>) =
             calls.into_iter().partition(|dispatch| dispatch.purpose == Purpose::CatchUp);
         let jobs = handed_over.into_iter().map(|dispatch| (dispatch.member, Job::Call(dispatch)));
@@ -119,7 +122,7 @@ impl Master {
         Exchange::reply_to_all(
             answers.into_iter().map(|(exchange, answer)| (exchange, move || answer.into_reply())).collect(),
         );
-        Effects { round, calls: own, note, append, refuse }
+        Effects { round, calls: own, note, append, refuse, roster }
     }
 
     /// Makes durable what has to be, and reports it to the leader, until no effect is left.
@@ -131,6 +134,8 @@ impl Master {
                 self.append(&std::mem::take(&mut effects.append))
             } else if !effects.refuse.is_empty() {
                 self.refuse(&std::mem::take(&mut effects.refuse))
+            } else if let Some(roster) = effects.roster.take() {
+                self.take_roster(roster)
             } else {
                 return;
             };
@@ -138,6 +143,7 @@ impl Master {
             effects.note = more.note.or(effects.note);
             effects.append.extend(more.append);
             effects.refuse.extend(more.refuse);
+            effects.roster = more.roster.or(effects.roster);
         }
     }
 
@@ -174,6 +180,14 @@ impl Master {
         match self.retry_while_full(|| self.store.refuse(ids)) {
             Ok(()) => (Event::RefusalsStored, Context::default()),
             Err(error) => (Event::Failed, Context::failed(format!("a refusal could not be made durable: {error}"))),
+        }
+    }
+
+    fn take_roster(&self, roster: Roster) -> (Event, Context) {
+        let _one_at_a_time = lock(&self.record);
+        match self.retry_while_full(|| self.store.take_roster(&roster)) {
+            Ok(()) => (Event::RosterStored(roster), Context::default()),
+            Err(error) => (Event::Failed, Context::failed(format!("a roster could not be made durable: {error}"))),
         }
     }
 
@@ -284,6 +298,7 @@ impl Master {
                     format!("{name} holds the log only up to id {after}; sent again from there"),
                 ));
             }
+            News::Roster(roster) => lines.push(LogLine::Plain(Level::Info, roster.to_string())),
             News::Overtaken(member, refusal) => {
                 let reason = format!("{} {refusal}", state.name_of(member));
                 lines.push(LogLine::Plain(Level::Error, format!("this master takes no more writes: {reason}")));

@@ -77,6 +77,7 @@ impl Master {
             peers,
             faults,
             name: settings.common.server_id.as_str().into(),
+            url: NodeUrl::new(&settings.host, port)?,
             pending: Budget::new(settings.pending_bytes_max),
             live: Live::new(settings.common.limits.write_timeout),
             settings,
@@ -133,5 +134,6 @@ fn leader_settings(settings: &MasterSettings) -> LeaderSettings {
         keys_max: settings.keys_max,
         catch_up_max: CALL_LIMIT.slots_max as u64,
         in_doubt_wait: settings.replication_timeout,
+        promotion: settings.promotion,
     }
 }

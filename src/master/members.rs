@@ -8,13 +8,14 @@ use crate::http::{Exchange, Method, Reply};
 use crate::process::clock;
 use crate::process::state_lock::StateGuard;
 use crate::process::threads::lock;
-use crate::protocol::{CopyId, Event, Incarnation, MemberId};
+use crate::protocol::{Contact, CopyId, Event, Incarnation, MemberId};
 use crate::store::{Identity, KnownMember, Store, StoreError};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
 use crate::wire::server_id;
 use crossbeam::channel::{Receiver, unbounded};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,6 +27,8 @@ const MEMBERS_MAX: usize = 64;
 pub(super) struct FirstMember {
     pub(super) url: NodeUrl,
     name: Option<String>,
+    /// The copy of the log that it held last, if that is on record.
+    copy: Option<CopyId>,
     origin: Origin,
 }
 
@@ -37,20 +40,27 @@ enum RegistrationError {
     Failed(String),
 }
 
-/// The secondaries at a start: the registered ones on record, and those of the configuration.
+/// The secondaries at a start: the nodes of the roster, the registered ones on record, and those of the configuration.
 pub(super) fn at_start(store: &dyn Store, configured: &[NodeUrl]) -> Result<Vec<FirstMember>, StoreError> {
-    let known = store.identity()?.map(|identity| identity.members).unwrap_or_default();
-    let configured_member = |url: &NodeUrl| FirstMember { url: url.clone(), name: None, origin: Origin::Configured };
-    let on_record = |url: &&NodeUrl| known.iter().any(|member| member.url == url.to_string());
-    let mut members: Vec<FirstMember> =
-        configured.iter().filter(|url| !on_record(url)).map(configured_member).collect();
-    for KnownMember { url, name } in known.iter().cloned() {
+    let known = store.identity()?;
+    let contacts = known.iter().flat_map(|identity| identity.lineage.roster.contacts());
+    let others = contacts.filter(|(copy, _)| **copy != store.copy_id());
+    let of_roster = others.map(|(&copy, contact)| (contact.url.to_string(), contact.name.to_string(), Some(copy)));
+    let of_record = known.iter().flat_map(|identity| &identity.members);
+    let of_record = of_record.map(|KnownMember { url, name }| (url.clone(), name.clone(), None));
+    let mut members: Vec<FirstMember> = Vec::new();
+    for (url, name, copy) in of_roster.chain(of_record) {
         match NodeUrl::parse(&url) {
-            Ok(url) => members.push(FirstMember { url, name: Some(name), origin: Origin::Registered }),
+            Ok(url) if members.iter().any(|member| member.url == url) => {}
+            Ok(url) => members.push(FirstMember { url, name: Some(name), copy, origin: Origin::Registered }),
             Err(why) => log::error!("a secondary on record is left out: {why}"),
         }
     }
-    Ok(members)
+    let is_new = |url: &&NodeUrl| members.iter().all(|member| member.url != **url);
+    let configured_member =
+        |url: &NodeUrl| FirstMember { url: url.clone(), name: None, copy: None, origin: Origin::Configured };
+    let configured: Vec<FirstMember> = configured.iter().filter(is_new).map(configured_member).collect();
+    Ok(configured.into_iter().chain(members).collect())
 }
 
 impl Master {
@@ -71,11 +81,22 @@ impl Master {
         Ok(())
     }
 
+    /// Where the nodes of the log are, this one included.
+    pub(super) fn contacts(&self, state: &State) -> BTreeMap<CopyId, Contact> {
+        let contact = |(&id, member): (&MemberId, &Member)| {
+            let copy = state.leader.member(id)?.copy?;
+            Some((copy, Contact { name: Arc::clone(&member.name), url: member.url.to_string().into() }))
+        };
+        let own = Contact { name: Arc::clone(&self.name), url: self.url.to_string().into() };
+        state.members.iter().filter_map(contact).chain([(self.store.copy_id(), own)]).collect()
+    }
+
     /// Adds a secondary and starts its thread.
     pub(super) fn add_member(self: &Arc<Master>, first: FirstMember) {
         let mut state = self.lock();
+        let copy = first.copy;
         let (member, jobs) = state.enlist(first);
-        let ready = state.leader.step(self.now(), Event::Joined(member));
+        let ready = state.leader.step(self.now(), Event::Joined(member, copy));
         let Member { name, url, .. } = &state.members[&member];
         let registered = format!("{name} ({url}) is registered; it takes part once it has caught up");
         let effects = self.finish_step(state, ready, Context::default());
@@ -132,7 +153,7 @@ impl Master {
             )));
         }
         drop(state);
-        self.add_member(FirstMember { url, name, origin: Origin::Registered });
+        self.add_member(FirstMember { url, name, copy: None, origin: Origin::Registered });
         self.remember_members().map_err(RegistrationError::Failed)
     }
 
@@ -252,7 +273,7 @@ impl Master {
 impl State {
     /// Gives a secondary its number, and its thread the receiver of its jobs.
     fn enlist(&mut self, first: FirstMember) -> (MemberId, Receiver<Job>) {
-        let FirstMember { url, name, origin } = first;
+        let FirstMember { url, name, origin, .. } = first;
         self.members_numbered += 1;
         let id = MemberId::new(self.members_numbered);
         let (jobs, received) = unbounded();

@@ -1,6 +1,7 @@
 //! A master's configuration.
 
 use crate::node::settings::CommonSettings;
+use crate::protocol::Promotion;
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Copies;
 use std::time::Duration;
@@ -9,7 +10,11 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub(crate) struct MasterSettings {
     pub(crate) common: CommonSettings,
+    /// The host under which other nodes reach this one.
+    pub(crate) host: String,
     pub(crate) secondaries: Vec<NodeUrl>,
+    /// Whether another node may take this one's place; as the log's roster says if not set.
+    pub(crate) promotion: Option<Promotion>,
     /// How long a secondary may take to acknowledge.
     pub(crate) replication_timeout: Duration,
     /// How often the master probes a secondary that takes part.

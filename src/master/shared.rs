@@ -14,6 +14,7 @@ use crate::process::state_lock::{StateGuard, StateLock};
 use crate::process::threads::STATE_IS_BROKEN;
 use crate::protocol::Time;
 use crate::store::Store;
+use crate::wire::address::NodeUrl;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
@@ -25,6 +26,8 @@ pub(crate) struct Master {
     pub(super) pending: Arc<Budget>,
     /// The port on which it listens. Secondaries without a configured master ask it there.
     pub(super) port: u16,
+    /// Where other nodes reach this one.
+    pub(super) url: NodeUrl,
     pub(super) store: Arc<dyn Store>,
     pub(super) reading: Reading,
     pub(super) live: Arc<Live>,

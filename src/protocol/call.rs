@@ -18,7 +18,7 @@ pub struct Call {
     pub epoch_start: Option<EpochStart>,
     /// Every epoch of this log so far. Present together with `epoch_start`.
     pub history: Option<EpochHistory>,
-    /// The roster. Present together with `epoch_start`.
+    /// The roster. Present until the master knows that the secondary has it durably.
     pub roster: Option<Roster>,
     /// The id before the first one that this call covers. The secondary must hold everything up to it.
     pub after: Id,

@@ -31,6 +31,7 @@ mod membership;
 mod progress;
 mod ready;
 mod refusals;
+mod roster;
 mod scheduler;
 mod view;
 mod writes;
@@ -43,10 +44,10 @@ pub use scheduler::Timing;
 pub use writes::Ticket;
 
 use super::{
-    Acknowledgement, Entry, EpochHistory, EpochStart, Id, Incarnation, LogId, MemberId, Refusal, Roster, Slot, Time,
-    Watermark, WriteConcern, WritePart,
+    Acknowledgement, Entry, EpochHistory, EpochStart, Id, Incarnation, LogId, MemberId, Promotion, Refusal, Roster,
+    Slot, Time, Watermark, WriteConcern, WritePart,
 };
-use membership::Membership;
+use membership::{Membership, Voting};
 use progress::Progress;
 use refusals::Refusals;
 use scheduler::{Queued, Scheduler};
@@ -79,6 +80,8 @@ pub struct LeaderSettings {
     pub catch_up_max: u64,
     /// How long a client that posts a write in doubt again waits at least.
     pub in_doubt_wait: Duration,
+    /// Whether another voter may take this master's place; as the roster says if not set.
+    pub promotion: Option<Promotion>,
 }
 
 /// What a master finds in its store when it starts.
@@ -163,6 +166,7 @@ pub struct Leader {
     refusing: BTreeSet<Id>,
     /// The high watermark that is being noted.
     noting: Option<Watermark>,
+    voting: Voting,
     reports_awaited: Vec<ReportsAwaited>,
     is_halted: bool,
     /// When a stopping master refuses what is still undecided.
@@ -219,6 +223,7 @@ impl Leader {
             to_refuse: BTreeSet::new(),
             refusing: BTreeSet::new(),
             noting: None,
+            voting: Voting::at_start(decided, last),
             reports_awaited: Vec::new(),
             is_halted: false,
             stops_at: None,
@@ -269,13 +274,15 @@ impl Leader {
             Event::Repeated { ticket, last, concern, timeout } => {
                 self.repeat(now, ticket, last, concern, timeout, &mut ready);
             }
-            Event::Joined(member) => self.members.insert(member, Progress::joined(now, &self.settings.timing)),
+            Event::Joined(member, copy) => self.joined(now, member, copy),
             Event::Left(member) => self.left(now, member, &mut ready),
             _ if self.is_halted => return ready,
             Event::Appended => self.appended(now, &mut ready),
             Event::AppendHadNoRoom => self.append_had_no_room(&mut ready),
             Event::RefusalsStored => self.refusals_stored(now, &mut ready),
             Event::WatermarkNoted => self.watermark_noted(now, &mut ready),
+            Event::RosterStored(roster) => self.roster_stored(now, roster, &mut ready),
+            Event::Renamed => self.voting.is_renamed = true,
             Event::Failed => self.halt(now, &mut ready),
             Event::Acknowledged { dispatch, sent, acknowledgement } => {
                 self.acknowledged(now, &dispatch, sent, &acknowledgement, &mut ready);
@@ -283,6 +290,8 @@ impl Leader {
             Event::CallFailed { dispatch, failure } => self.call_failed(now, &dispatch, failure, &mut ready),
             Event::Reported { member, report } => self.reported(now, member, report, &mut ready),
             Event::Started(member, incarnation) => self.started(now, member, incarnation),
+            Event::Demoting(member) => self.demote(now, member, true, &mut ready),
+            Event::Keeping(member) => self.demote(now, member, false, &mut ready),
             Event::Leaving(member) => self.leaving(member, &mut ready),
             Event::Assembled => self.settle(now, &mut ready),
             Event::Stopping(timeout) => self.stops_at = Some(now.plus(timeout)),
@@ -308,6 +317,7 @@ impl Leader {
             let entries = self.writes.entries(self.durable, self.taken);
             ready.append = entries.iter().cloned().map(Slot::Entry).collect();
         }
+        self.advance_roster(ready);
         if self.refusing.is_empty() {
             let later = self.to_refuse.split_off(&self.durable.next());
             self.refusing = std::mem::replace(&mut self.to_refuse, later);
@@ -334,7 +344,8 @@ impl Leader {
         if !self.scheduler.is_idle() {
             return self.scheduler.due(self.durable == self.taken);
         }
-        let lacks_watermark = |(_, progress): (_, &Progress)| progress.lacks_watermark(self.taken, self.shown.decided);
+        let (taken, decided, roster) = (self.taken, self.shown.decided, self.members.roster().number());
+        let lacks_watermark = |(_, progress): (_, &Progress)| progress.lacks_watermark(taken, decided, roster);
         self.members.iter().any(lacks_watermark).then(|| self.shown_at.plus(self.settings.timing.watermark_wait))
     }
 
@@ -530,8 +541,8 @@ impl Leader {
 
     /// Tells the high watermark to those secondaries that do not know it.
     fn begin_watermark_round(&mut self, ready: &mut Ready) {
-        let (taken, decided) = (self.taken, self.shown.decided);
-        let members = self.members.iter().filter(|(_, progress)| progress.lacks_watermark(taken, decided));
+        let (taken, decided, roster) = (self.taken, self.shown.decided, self.members.roster().number());
+        let members = self.members.iter().filter(|(_, progress)| progress.lacks_watermark(taken, decided, roster));
         let members: Vec<MemberId> = members.map(|(member, _)| member).collect();
         let calls = members.into_iter().filter_map(|member| self.watermark_call(member)).collect();
         ready.round = Some(Round { after: taken, entries: Arc::new([]), calls });
@@ -575,7 +586,9 @@ impl Leader {
     ) -> Option<Dispatch> {
         let progress = self.members.get(member)?;
         let overtaken_from = self.history.overtaken_from(progress.epoch);
-        let may_restore = overtaken_from.is_some() && self.members.roster().allows_promotion();
+        let roster = self.members.roster();
+        let may_restore = overtaken_from.is_some() && roster.allows_promotion();
+        let lacks_roster = overtaken_from.is_some() || progress.roster < roster.number();
         let is_stored = after < self.durable.min(through);
         let (carries, entries) = match shared {
             Some(entries) => (through, entries),
@@ -596,6 +609,7 @@ impl Leader {
             decided: self.shown.decided,
             refusals: self.refused.stored(),
             epoch_start: overtaken_from.map(|overtaken_from| EpochStart { since: progress.epoch, overtaken_from }),
+            roster: lacks_roster.then(|| Arc::clone(roster)),
             restores: if may_restore { progress.refused.clone() } else { Vec::new() },
             admitted: progress.state == ReplicationState::InSync && !progress.leaving,
         })
@@ -709,6 +723,7 @@ impl Leader {
         let before = progress.clone();
         progress.epoch = epoch;
         progress.refused.clear();
+        progress.roster = dispatch.roster.as_ref().map_or(before.roster, |roster| before.roster.max(roster.number()));
         progress.matched = before.matched.max(acknowledgement.durable.min(last));
         progress.known_decided = before.known_decided.max(acknowledgement.decided.min(decided));
         self.refused.acknowledged(dispatch.member, dispatch.refusals, sent);

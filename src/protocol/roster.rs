@@ -29,6 +29,7 @@
 
 use super::{CopyId, Epoch, Id};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 /// Whether a voter may lead while the last master does not answer.
@@ -253,6 +254,24 @@ impl Roster {
         self.sets().any(|voters| voters.contains(copy))
     }
 
+    /// Whether a copy of a voter counts as one: of a voter after a change that is under way, and before it. While promotion
+    /// is off, every copy does.
+    #[must_use]
+    pub fn counts(&self, copy: CopyId) -> bool {
+        self.sets().all(|voters| voters.promotion == Promotion::Off || voters.contains(copy))
+    }
+
+    /// The voters that a change which is under way adds.
+    pub fn added(&self) -> impl Iterator<Item = CopyId> {
+        let is_new = |copy: &CopyId| self.before.as_ref().is_some_and(|before| !before.contains(*copy));
+        self.voters.iter().filter(is_new)
+    }
+
+    /// The voters that a change which is under way removes.
+    pub fn removed(&self) -> impl Iterator<Item = CopyId> {
+        self.before.iter().flat_map(Voters::iter).filter(|copy| !self.voters.contains(*copy))
+    }
+
     /// The same in an epoch of another master.
     #[must_use]
     pub fn led_by(&self, master: CopyId, epoch: Epoch) -> Roster {
@@ -263,16 +282,11 @@ impl Roster {
         [&self.voters].into_iter().chain(&self.before)
     }
 
-    /// The next step from these voters to others: a change that begins. `None` if there is nothing to change, or if another
-    /// change is under way. Voters are added before others are removed.
+    /// Begins to turn promotion on or off, with the voters from then on. `None` if another change is under way, or if this
+    /// one changes nothing.
     #[must_use]
-    pub fn toward(&self, wanted: &Voters) -> Option<Roster> {
-        if self.voters.promotion != wanted.promotion {
-            return self.began(wanted.clone());
-        }
-        let lacks = wanted.iter().find(|&copy| !self.voters.contains(copy)).map(RosterChange::Add);
-        let leaves = || self.voters.iter().find(|&copy| !wanted.contains(copy)).map(RosterChange::Remove);
-        self.changed(lacks.or_else(leaves)?)
+    pub fn turned(&self, voters: Voters) -> Option<Roster> {
+        if voters.promotion == self.voters.promotion { None } else { self.began(voters) }
     }
 
     /// Begins a change of one voter. `None` if another one is under way, if this one changes nothing, or if the master
@@ -322,8 +336,7 @@ impl Roster {
                     2 if self.voters.number() == 1 => before.iter().all(|copy| copy == master || knows(copy)),
                     _ => before.count(|copy| remains(copy) && knows(copy)) >= before.others_needed(),
                 };
-                let mut added = self.voters.iter().filter(|copy| !before.contains(*copy));
-                let added_is_ready = added.all(|copy| knows(copy) && holds(copy));
+                let added_is_ready = self.added().all(|copy| knows(copy) && holds(copy));
                 let holders_needed = match self.voters.number() < before.number() {
                     true => before.number().saturating_sub(1) / 2,
                     false => 0,
@@ -345,6 +358,28 @@ impl Roster {
     pub fn reverted(&self) -> Roster {
         let voters = self.before.clone().unwrap_or_else(|| self.voters.clone());
         Roster { voters, ..self.settled() }
+    }
+}
+
+impl fmt::Display for Roster {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |copy: CopyId| match self.contacts.get(&copy) {
+            Some(contact) => contact.name.to_string(),
+            None => format!("the holder of copy {copy}"),
+        };
+        let write = |formatter: &mut fmt::Formatter<'_>, voters: &Voters| match voters.promotion {
+            Promotion::Off => formatter.write_str("the master alone decides, and no other node may take its place"),
+            Promotion::On => {
+                let mut names: Vec<String> = voters.iter().map(name).collect();
+                names.sort_unstable();
+                write!(formatter, "{} vote, and each of them may lead", names.join(", "))
+            }
+        };
+        write(formatter, &self.voters)?;
+        let Some(before) = &self.before else { return Ok(()) };
+        formatter.write_str(" (as soon as enough nodes know it; before: ")?;
+        write(formatter, before)?;
+        formatter.write_str(")")
     }
 }
 
@@ -540,9 +575,8 @@ mod tests {
             let all: Set = (1 << number) - 1;
             let (on, off) = (roster(all), Roster::fixed(copy(MASTER), Epoch::NONE));
             for (before, wanted) in [(&off, on.voters()), (&on, off.voters())] {
-                let changing = before.toward(wanted).unwrap();
-                let [old, under_way, new] =
-                    [before, &changing, &changing.settled()].map(|roster| quorums(roster, all));
+                let changing = before.turned(wanted.clone()).unwrap();
+                let [old, under_way, new] = [before, &changing, &changing.settled()].map(|roster| quorums(roster, all));
                 for knowing in subsets(all).filter(|knowing| knowing & 1 << MASTER != 0) {
                     let unaware = old.iter().filter(|set| *set & knowing == 0);
                     let aware = |quorum: &&Set| **quorum & knowing != 0;
@@ -572,8 +606,8 @@ mod tests {
             let changes = [
                 roster(all).changed(RosterChange::Add(copy(number))),
                 roster(all).changed(RosterChange::Remove(copy(number - 1))),
-                roster(all).toward(off.voters()),
-                off.toward(roster(all).voters()),
+                roster(all).turned(off.voters().clone()),
+                off.turned(roster(all).voters().clone()),
             ];
             for changing in changes.into_iter().flatten() {
                 let reverted = changing.reverted();
@@ -584,17 +618,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn the_way_to_other_voters_adds_before_it_removes() {
-        let wanted = voters(0b1011);
-        let adding = roster(0b111).toward(&wanted).unwrap();
-        assert_eq!(adding.voters(), &voters(0b1111));
-        assert_eq!(adding.toward(&wanted), None, "one change at a time");
-        let removing = adding.settled().toward(&wanted).unwrap();
-        assert_eq!(removing.voters(), &wanted);
-        assert_eq!(removing.settled().toward(&wanted), None);
     }
 
     #[test]

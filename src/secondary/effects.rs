@@ -171,6 +171,7 @@ impl Secondary {
                 log::warn!("dropped the undecided ids from {id} on: no client has a 201 for them");
             }
             Change::Enter(entered) => log::info!("epoch {} begins", entered.epoch),
+            Change::TakeRoster(roster) => log::info!("{roster}"),
             Change::Append(slots) => {
                 let messages = slots.iter().filter(|slot| matches!(slot, Slot::Entry(_))).count();
                 let (first, last) = (slots[0].id(), slots[slots.len() - 1].id());

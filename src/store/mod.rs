@@ -14,7 +14,9 @@ pub use effects::carry_out;
 pub use memory::Memory;
 pub use sqlite::{CACHE_BYTES_DEFAULT, DirectoryLock, Disk, Examination, ReadLock};
 
-use crate::protocol::{Change, CopyId, Entry, Found, FoundLog, Id, KeyedWrite, Lineage, Slot, SlotRef, Watermark};
+use crate::protocol::{
+    Change, CopyId, Entry, Found, FoundLog, Id, KeyedWrite, Lineage, Roster, Slot, SlotRef, Watermark,
+};
 use std::fmt;
 use std::sync::Arc;
 
@@ -187,7 +189,18 @@ pub trait Store: Send + Sync {
                 let known = self.identity()?.map(|identity| identity.lineage);
                 self.set_identity(&Identity { lineage: entered.lineage(known.as_ref()), members: Vec::new() })
             }
+            Change::TakeRoster(roster) => self.take_roster(roster),
         }
+    }
+
+    /// Takes over a roster, durably.
+    ///
+    /// # Errors
+    /// If the store belongs to no log, or the roster cannot be kept.
+    fn take_roster(&self, roster: &Roster) -> Result<(), StoreError> {
+        let known = self.identity()?.ok_or_else(|| StoreError::new("a store without a log was given a roster"))?;
+        let lineage = Lineage { roster: roster.clone(), ..known.lineage };
+        self.set_identity(&Identity { lineage, ..known })
     }
 
     /// The last id held.

@@ -100,6 +100,7 @@ impl Cluster {
                 News::Health(_, health) => format!("{name} is {health:?}").to_lowercase(),
                 News::Merged(..) => format!("{name} is a copy that is registered already, and no member any more"),
                 News::Resent(_, from) => format!("{name} lacks what follows {from}"),
+                News::Roster(roster) => roster.to_string(),
                 News::Overtaken(_, refusal) => format!("master takes no more writes: {name} {refusal}"),
             };
             self.news(line);

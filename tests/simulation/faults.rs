@@ -5,6 +5,7 @@ use crate::random::Random;
 use crate::world::disk::{Crash, CrashKind, IoResult, SimulatedDisk};
 use crate::world::wire::Content;
 use crate::world::{MASTER, Node};
+use replicated_log::protocol::Roster;
 use std::collections::BTreeMap;
 
 /// A fault, or its end.
@@ -35,6 +36,8 @@ enum Event {
     },
     Leave(Node),
     Register(Node),
+    /// A node loses its disk, if there are enough voters without it.
+    LoseDisk(Node),
     /// A node stands as a candidate. Some operators look first whether another one leads.
     Stand {
         node: Node,
@@ -115,6 +118,7 @@ fn draw_node(plan: &Plan, random: &mut Random) -> Node {
 }
 
 fn draw_crash(plan: &Plan, node: Option<Node>, random: &mut Random) -> Crash {
+    // With promotions, a fault of its own loses one disk.
     let may_lose_disk = !plan.promotes && node.is_some_and(|node| node != MASTER);
     let kind = match random.below(10) {
         0..=4 => CrashKind::Killed,
@@ -147,7 +151,10 @@ fn draw_event(plan: &Plan, random: &mut Random) -> Event {
         8 | 9 => Event::Cut { member, inward: random.one_in(2), lasts },
         10 => Event::Slow(node, lasts),
         11 => Event::Full(node, lasts),
-        12 if plan.secondaries > 0 && !plan.promotes => Event::Remove { member, lasts },
+        12 if plan.loses_disk => Event::LoseDisk(node),
+        12 if plan.secondaries > 0 && (!plan.promotes || plan.first_voters.is_some()) => {
+            Event::Remove { member, lasts }
+        }
         _ => Event::Failing(node),
     }
 }
@@ -181,16 +188,28 @@ impl<P: SimulatedDisk> Simulation<P> {
                 self.faults.add(now + after, Event::Start(node));
             }
             Event::Remove { member, lasts } => {
-                self.world.notify_removal(MASTER, member);
+                let leads = self.leads();
+                self.world.notify_removal(leads, member);
                 let leaves = now + self.random.below(SECOND);
                 self.faults.add(leaves, Event::Leave(member));
                 self.faults.add(leaves + lasts, Event::Register(member));
             }
             Event::Leave(member) => {
-                self.world.leave(MASTER, member);
+                let leads = self.leads();
+                self.world.leave(leads, member);
                 self.hear_answers();
             }
-            Event::Register(member) => self.world.join(MASTER, member),
+            Event::Register(member) => {
+                let leads = self.leads();
+                if leads != member {
+                    self.world.join(leads, member);
+                }
+            }
+            Event::LoseDisk(node) if self.may_lose_disk() => {
+                self.plan.loses_disk = false;
+                self.crash_for_a_while(node, Crash { kind: CrashKind::DiskLost, ..Crash::KILLED });
+            }
+            Event::LoseDisk(_) => {}
             Event::Stand { looks: true, .. } if self.leading().is_some() => {}
             Event::Stand { node, .. } => {
                 self.world.stand(node);
@@ -206,10 +225,23 @@ impl<P: SimulatedDisk> Simulation<P> {
         }
     }
 
-    /// From now on an operator promotes a node whenever none leads.
+    /// Whether the voters can do without one of them, whichever it is, and every node knows who they are.
+    fn may_lose_disk(&self) -> bool {
+        let is_enough = |roster: &Roster| !roster.is_changing() && roster.voters().number() >= 3;
+        let knows = |node: Node| match (self.world.nodes[node.0].leading(), self.world.status(node)) {
+            (Some(leading), _) => is_enough(leading.leader.roster()),
+            (None, status) => status.and_then(|status| status.lineage).is_some_and(|known| is_enough(&known.roster)),
+        };
+        self.plan.loses_disk && self.world.nodes().all(knows)
+    }
+
+    /// From now on an operator promotes a node whenever none leads, and nodes register with the one that does.
     pub(super) fn call_the_operator(&mut self) {
         for (attempt, node) in (1..30).zip(self.world.nodes().collect::<Vec<_>>().into_iter().cycle()) {
             self.faults.add(self.now + attempt * 2 * SECOND, Event::Stand { node, looks: true });
+            if self.plan.first_voters.is_some() {
+                self.faults.add(self.now + attempt * 2 * SECOND + SECOND, Event::Register(node));
+            }
         }
     }
 

@@ -27,7 +27,9 @@ use crate::world::wire::Content;
 use crate::world::{MASTER, Node, Step, World};
 use clients::Clients;
 use faults::Faults;
-use replicated_log::protocol::{FollowerSettings, Id, LeaderSettings, MemberView, ReplicationState, Time, Timing};
+use replicated_log::protocol::{
+    FollowerSettings, Id, LeaderSettings, MemberView, Promotion, ReplicationState, Time, Timing, Voters,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -54,8 +56,13 @@ pub(crate) struct Plan {
     lasts: Micros,
     writes: usize,
     faults: usize,
-    /// Whether nodes may be promoted. Then no write asks for fewer copies than a majority, and no disk is lost.
+    /// Whether nodes may be promoted. Then no write asks for fewer copies than a majority, and no disk is lost unless the
+    /// voters change.
     promotes: bool,
+    /// How many nodes vote at first, if the voters change: with none, promotion is off at first.
+    first_voters: Option<usize>,
+    /// Whether a voter loses its disk. Otherwise nodes are removed, and come back.
+    loses_disk: bool,
     only_crashes: bool,
     /// How long a master waits for an answer.
     timeout: Micros,
@@ -78,6 +85,8 @@ impl Plan {
             writes: 3 + random.below(25) as usize,
             faults: random.below(16) as usize,
             promotes: false,
+            first_voters: None,
+            loses_disk: false,
             only_crashes: random.one_in(4),
             timeout: MILLISECOND * random.one_of(&[100, 500, 2_000]),
             heartbeat: MILLISECOND * random.one_of(&[100, 500, 1_000]),
@@ -97,9 +106,14 @@ impl Plan {
         Plan { secondaries: random.one_of(&[1, 2, 2, 2, 3]), promotes: true, ..plan }
     }
 
-    /// The nodes that are registered.
-    fn members(&self) -> impl Iterator<Item = Node> + use<> {
-        (1..=self.secondaries).map(Node)
+    /// The same, with voters that come and go.
+    pub(crate) fn draw_with_changes(seed: u64) -> Plan {
+        let plan = Plan::draw_with_promotion(seed);
+        let mut random = Random::new(seed.wrapping_mul(7));
+        let loses_disk = random.one_in(3);
+        let secondaries = if loses_disk { plan.secondaries.max(2) } else { plan.secondaries };
+        let first_voters = Some(random.below(secondaries as u64 + 2) as usize);
+        Plan { secondaries, first_voters, loses_disk, ..plan }
     }
 
     fn follower_settings(&self) -> FollowerSettings {
@@ -118,6 +132,7 @@ impl Plan {
             keys_max: 1_000,
             catch_up_max: 3,
             in_doubt_wait: Duration::from_micros(self.timeout),
+            promotion: self.first_voters.map(|_| Promotion::On),
         }
     }
 }
@@ -144,8 +159,12 @@ impl<P: SimulatedDisk> Simulation<P> {
         let mut world = World::new(plan.secondaries, planted, plan.settings(), disk);
         world.follower_settings = plan.follower_settings();
         world.has_delays = random.clone().one_in(4);
-        if plan.promotes {
-            world.allow_promotion(|node| Slate::of(node).copy_id());
+        let copy = |node| Slate::of(node).copy_id();
+        match plan.first_voters {
+            _ if !plan.promotes => {}
+            None => world.allow_promotion(copy),
+            Some(0) => world.begin_with(Voters::new(Promotion::Off, [copy(MASTER)])),
+            Some(voters) => world.begin_with(Voters::new(Promotion::On, (0..voters).map(|place| copy(Node(place))))),
         }
         let clients = Clients::draw(&plan, &mut random);
         let faults = Faults::draw(&plan, &mut random);
@@ -252,7 +271,7 @@ impl<P: SimulatedDisk> Simulation<P> {
         match step {
             Step::Tick(_) => 0,
             Step::EndDelay(..) => self.random.below(plan.timeout / 4),
-            Step::Note(_) => 1 + self.random.below(plan.disk / 10),
+            Step::Note(_) | Step::StoreRoster(_) => 1 + self.random.below(plan.disk / 10),
             Step::Store(master) | Step::StoreRefusals(master) => {
                 let slow = self.faults.is_slow(master, self.now);
                 1 + self.random.below(if slow { SECOND } else { plan.disk })
@@ -356,7 +375,8 @@ impl<P: SimulatedDisk> Simulation<P> {
     /// Ends every fault, and starts every node that can take part again.
     fn heal(&mut self) {
         self.say("every fault ends");
-        self.faults.end().into_iter().for_each(|member| self.world.leave(MASTER, member));
+        let leads = self.leads();
+        self.faults.end().into_iter().for_each(|member| self.world.leave(leads, member));
         self.plan.late = u64::MAX;
         self.world.has_delays = false;
         self.plan.way = self.plan.way.min(self.plan.timeout / 8);
@@ -368,9 +388,19 @@ impl<P: SimulatedDisk> Simulation<P> {
             self.start_or_restart(node);
         }
         if self.plan.promotes {
-            return self.call_the_operator();
+            self.call_the_operator();
         }
-        self.plan.members().for_each(|member| self.world.join(MASTER, member));
+        if self.plan.promotes && self.plan.first_voters.is_none() {
+            return;
+        }
+        let leads = self.leads();
+        self.world.nodes().filter(|&member| member != leads).for_each(|member| self.world.join(leads, member));
+    }
+
+    /// The node that leads, or would if the operators let it.
+    fn leads(&self) -> Node {
+        let latest = self.world.leaders().max_by_key(|(_, leading)| leading.leader.epoch());
+        latest.map_or(MASTER, |(node, _)| node)
     }
 
     /// Starts a node that does not run, and restarts one that has given up.
@@ -396,7 +426,8 @@ impl<P: SimulatedDisk> Simulation<P> {
         let leader = &process.leader;
         if leader.open() > 0 || leader.decided() < leader.last() {
             let (decided, last, open) = (leader.decided(), leader.last(), leader.open());
-            return Some(format!("the master has decided {decided} of {last}, and {open} messages are open"));
+            let voters = leader.roster();
+            return Some(format!("the master has decided {decided} of {last}, {open} messages are open, and {voters}"));
         }
         let is_behind = |(node, view): (Node, MemberView)| {
             let following = self.world.nodes[node.0].following();

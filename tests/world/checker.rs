@@ -162,6 +162,15 @@ impl Checker {
         self.unsuspecting.insert(member, (epoch, session));
     }
 
+    /// Records whether a node is a member under a master that begins.
+    pub(super) fn is_member(&mut self, node: Node, is_member: bool) {
+        match (is_member, self.registered.iter().any(|(registered, _)| *registered == node)) {
+            (true, false) => self.joins(node),
+            (false, true) => self.leaves(node),
+            _ => {}
+        }
+    }
+
     pub(super) fn leaves(&mut self, member: Node) {
         self.registered.retain(|(registered, _)| *registered != member);
     }
@@ -423,12 +432,7 @@ impl<P: SimulatedDisk> World<P> {
                     copies.saturating_sub(held)
                 }
             };
-            let held = 1 + registered.iter().filter(|(member, _)| !lacks(*member)).count();
-            let copies = match write.concern {
-                WriteConcern::Copies(copies) => copies,
-                WriteConcern::All | WriteConcern::Majority => usize::MAX,
-            };
-            let is_kept = outcome == Outcome::Committed && copies.min(held) > registered.len().div_ceil(2);
+            let is_kept = outcome == Outcome::Committed && self.is_for_a_majority(node, write.concern);
             if outcome == Outcome::Committed && !self.checker.two_masters && missing > 0 {
                 self.checker.broken(format!("{what} lacks {missing} of the copies that it asked for"));
             }
@@ -442,6 +446,14 @@ impl<P: SimulatedDisk> World<P> {
                 self.checker.newest_everywhere = self.checker.newest_everywhere.max(id);
             }
         }
+    }
+
+    /// Whether a write concern of a leader means a majority of the voters: then a write is kept through promotions.
+    fn is_for_a_majority(&self, node: Node, concern: WriteConcern) -> bool {
+        let WriteConcern::Copies(copies) = concern else { return true };
+        let Some(leading) = self.nodes[node.0].leading() else { return false };
+        let roster = leading.leader.roster();
+        [Some(roster.voters()), roster.before()].into_iter().flatten().all(|voters| copies > voters.others_needed())
     }
 
     fn check_secondaries_that_answer_alone(&mut self) {

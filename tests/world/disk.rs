@@ -90,6 +90,9 @@ impl Slate {
         self.copy
     }
 
+    /// A disk that is lost is replaced by one whose copy has a number that is so much higher.
+    pub(super) const COPIES: u64 = 1_000;
+
     fn new(copy: u64) -> Slate {
         Slate { copy: CopyId::new(copy), contents: RwLock::default() }
     }
@@ -113,7 +116,7 @@ impl SimulatedDisk for Slate {
         match kind {
             CrashKind::Killed => {}
             CrashKind::PowerLost { .. } => self.change(|contents| contents.watermark = Watermark::default()),
-            CrashKind::DiskLost => *self = Slate::new(self.copy.bits() + 1_000),
+            CrashKind::DiskLost => *self = Slate::new(self.copy.bits() + Slate::COPIES),
         }
     }
 

@@ -6,9 +6,9 @@ use super::planted_bugs::PlantedBug;
 use super::wire::{Complaint, Content, Packet};
 use super::{Node, Place, Role, World};
 use replicated_log::protocol::{
-    Acknowledgement, Call, CallFailure, Decisions, Dispatch, Epoch, EpochHistory, Event, Id, Leader, Lineage, LogId,
-    MemberId, MemberView, News, Post, Purpose, Ready, ReplicaStatus, Reply, Roster, Slot, Ticket, Watermark,
-    WriteConcern,
+    Acknowledgement, Call, CallFailure, Contact, CopyId, Decisions, Dispatch, Epoch, EpochHistory, Event, Id, Leader,
+    Lineage, LogId, MemberId, MemberView, News, Post, Purpose, Ready, ReplicaStatus, Reply, Roster, Slot, Ticket,
+    Watermark, WriteConcern,
 };
 use replicated_log::store::{Identity, ReadLimit};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -42,6 +42,7 @@ pub(crate) struct Leading {
     append: VecDeque<Vec<Slot>>,
     refuse: VecDeque<Vec<Id>>,
     note: VecDeque<Watermark>,
+    roster: Option<Roster>,
     /// Calls that were not made: only with a planted bug.
     not_made: Vec<Dispatch>,
     not_joined: Vec<MemberId>,
@@ -56,6 +57,12 @@ impl Leading {
     /// The secondaries that are registered.
     pub(crate) fn members(&self) -> impl Iterator<Item = (Node, MemberView)> + '_ {
         self.members.iter().filter_map(|(&member, &id)| self.leader.member(id).map(|view| (member, view)))
+    }
+
+    /// Whether a secondary votes.
+    fn votes(&self, member: MemberId) -> bool {
+        let copy = self.leader.member(member).and_then(|view| view.copy);
+        self.leader.roster().allows_promotion() && copy.is_some_and(|copy| self.leader.roster().is_voter(copy))
     }
 
     pub(crate) fn has_copies_to_store(&self) -> bool {
@@ -73,6 +80,10 @@ impl Leading {
 
     pub(crate) fn has_watermark_to_note(&self) -> bool {
         !self.note.is_empty()
+    }
+
+    pub(crate) fn has_roster_to_store(&self) -> bool {
+        self.roster.is_some()
     }
 }
 
@@ -119,15 +130,24 @@ impl<P: SimulatedDisk> World<P> {
             append: VecDeque::new(),
             refuse: VecDeque::new(),
             note: VecDeque::new(),
+            roster: None,
             not_made: Vec::new(),
             not_joined: Vec::new(),
         }));
         for member in self.nodes[node.0].recorded.clone() {
+            let copy = self.copy_on_record(node, member);
             let Some(process) = self.nodes[node.0].leading_mut() else { return };
             let id = Self::enlist(process, member);
-            self.step(node, Event::Joined(id));
+            self.step(node, Event::Joined(id, copy));
         }
         self.step(node, Event::Assembled);
+    }
+
+    /// The copy that a node held last, as the roster on the disk of another one says.
+    fn copy_on_record(&self, node: Node, member: Node) -> Option<CopyId> {
+        let known = self.nodes[node.0].disk.store().identity().expect("readable")?;
+        let contacts = known.lineage.roster.contacts();
+        contacts.iter().find(|(_, known)| **known == contact(member)).map(|(&copy, _)| copy)
     }
 
     /// Gives a number to a secondary.
@@ -142,7 +162,7 @@ impl<P: SimulatedDisk> World<P> {
     pub(super) fn tick_leading(&mut self, node: Node) {
         let process = self.nodes[node.0].leading_mut();
         let late = process.map(|process| std::mem::take(&mut process.not_joined)).unwrap_or_default();
-        late.into_iter().for_each(|id| self.step(node, Event::Joined(id)));
+        late.into_iter().for_each(|id| self.step(node, Event::Joined(id, None)));
         self.step(node, Event::Tick);
     }
 
@@ -156,7 +176,7 @@ impl<P: SimulatedDisk> World<P> {
         if self.planted == Some(PlantedBug::RegisteredBeforeJoined) {
             process.not_joined.push(id);
         } else {
-            self.step(node, Event::Joined(id));
+            self.step(node, Event::Joined(id, None));
         }
         self.checker.joins(member);
     }
@@ -165,6 +185,9 @@ impl<P: SimulatedDisk> World<P> {
     pub(super) fn notify_removal_at(&mut self, node: Node, member: Node) {
         let Some(process) = self.nodes[node.0].leading_mut() else { return };
         let Some(id) = process.member_id(member) else { return };
+        if process.votes(id) {
+            return self.step(node, Event::Demoting(id));
+        }
         process.leaving.insert(member);
         self.step(node, Event::Leaving(id));
         let Some(process) = self.nodes[node.0].leading() else { return };
@@ -174,8 +197,14 @@ impl<P: SimulatedDisk> World<P> {
 
     /// Removes a secondary that has its removal notice, or whose notice has timed out.
     pub(super) fn leave_at(&mut self, node: Node, member: Node) {
+        if self.promotes() {
+            self.notify_removal_at(node, member);
+        }
         let Place { role: Some(Role::Leading(process)), recorded, .. } = &mut self.nodes[node.0] else { return };
         if !process.leaving.remove(&member) {
+            if let Some(id) = process.member_id(member) {
+                self.step(node, Event::Keeping(id));
+            }
             return;
         }
         let Some(id) = process.members.remove(&member) else { return };
@@ -313,6 +342,20 @@ impl<P: SimulatedDisk> World<P> {
         }
     }
 
+    /// The master's disk has written a roster.
+    pub(super) fn store_roster(&mut self, node: Node) {
+        let Place { disk, role: Some(Role::Leading(process)), .. } = &mut self.nodes[node.0] else { return };
+        let Some(roster) = process.roster.take() else { return };
+        let copies = process.members().filter_map(|(member, view)| Some((view.copy?, member)));
+        let contacts = copies.chain([(disk.store().copy_id(), node)]).map(|(copy, at)| (copy, contact(at))).collect();
+        let roster = roster.with_contacts(contacts);
+        let roster = self.planted.map_or(roster.clone(), |planted| planted.stored(roster));
+        if self.planted != Some(PlantedBug::RosterNotDurable) {
+            disk.store().take_roster(&roster).expect("writable");
+        }
+        self.step(node, Event::RosterStored(roster));
+    }
+
     /// The answer to a call arrives, which carried ids up to `sent`.
     pub(super) fn receive(
         &mut self,
@@ -396,8 +439,9 @@ impl<P: SimulatedDisk> World<P> {
     }
 
     fn carry_out(&mut self, node: Node, ready: Ready) {
-        let Ready { note, replies, news, round, calls, probes, append, refuse, .. } = ready;
+        let Ready { note, replies, news, round, calls, probes, append, refuse, roster, .. } = ready;
         let Some(process) = self.nodes[node.0].leading_mut() else { return };
+        process.roster = roster.or(process.roster.take());
         let (has_note, has_append, has_refusals) = (note.is_some(), !append.is_empty(), !refuse.is_empty());
         process.note.extend(note);
         process.append.extend(has_append.then_some(append));
@@ -536,6 +580,12 @@ impl<P: SimulatedDisk> World<P> {
     }
 }
 
+/// Where a node of this world is.
+pub(super) fn contact(node: Node) -> Contact {
+    let text: Arc<str> = node.0.to_string().into();
+    Contact { name: Arc::clone(&text), url: text }
+}
+
 /// What leaders report to operators, with the places of secondaries. It is no part of the state of the world.
 #[derive(Clone, Debug, Default, Eq)]
 pub(crate) struct Journal {
@@ -555,7 +605,7 @@ impl Hash for Journal {
 
 fn member_of(news: &News) -> Option<MemberId> {
     match *news {
-        News::Settled(..) | News::Stored(..) | News::NoRoom(..) | News::Sealed(..) => None,
+        News::Settled(..) | News::Stored(..) | News::NoRoom(..) | News::Sealed(..) | News::Roster(_) => None,
         News::Matched { member, .. } | News::CatchingUp { member, .. } => Some(member),
         News::Admitted { member, .. } | News::Lost { member, .. } => Some(member),
         News::Unfit(member, _) | News::Health(member, _) | News::Merged(member, _) => Some(member),

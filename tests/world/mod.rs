@@ -55,6 +55,8 @@ pub(crate) enum Step {
     StoreRefusals(Node),
     /// A master's disk has noted the high watermark.
     Note(Node),
+    /// A master's disk has written a roster.
+    StoreRoster(Node),
     /// A secondary that has started registers with its master, which is named first.
     Announce(Node, Node),
     /// A packet arrives.
@@ -91,6 +93,7 @@ pub(crate) fn due_at_once(heartbeat: Duration, catch_up_max: u64) -> LeaderSetti
         keys_max: 100,
         catch_up_max,
         in_doubt_wait: at_once,
+        promotion: None,
     }
 }
 
@@ -160,6 +163,7 @@ impl<P: SimulatedDisk> World<P> {
                         (leading.has_copies_to_store(), Step::Store(node)),
                         (leading.has_refusals_to_store(), Step::StoreRefusals(node)),
                         (leading.has_watermark_to_note(), Step::Note(node)),
+                        (leading.has_roster_to_store(), Step::StoreRoster(node)),
                     ];
                     steps.extend(
                         works.into_iter().filter(|(is_due, _)| *is_due && !place.disk_failed).map(|(_, step)| step),
@@ -196,6 +200,7 @@ impl<P: SimulatedDisk> World<P> {
             Step::Store(master) => self.store_copies(master, io_result),
             Step::StoreRefusals(master) => self.store_refusals(master, io_result),
             Step::Note(master) => self.note_watermark(master),
+            Step::StoreRoster(master) => self.store_roster(master),
             Step::Announce(master, member) => self.announce(master, member),
             Step::Deliver(number) => self.deliver(number, io_result),
             Step::GiveUp(number) => self.give_up(number),

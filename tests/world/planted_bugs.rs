@@ -1,6 +1,7 @@
 //! Known bugs of such protocols. Each can be planted into what surrounds the leader and the replicas, where a faulty
 //! implementation would have it. The tests require that the checker catches every one.
 
+use super::disk::Slate;
 use replicated_log::protocol::{CopyId, Epoch, Promise, Roster};
 use std::collections::BTreeMap;
 
@@ -66,6 +67,16 @@ pub(crate) enum PlantedBug {
     CutWriteKept,
     /// A candidate that copies the best log gives up refusals which the holder of that log does not know.
     RefusalLostByCopying,
+    /// A voter is added without a time in which both sets of voters are needed.
+    NewcomerVotesAtOnce,
+    /// A voter is removed without such a time.
+    RemovedAtOnce,
+    /// A candidate that knows of a change asks only the voters after it.
+    OneRosterAsked,
+    /// A master goes on before its roster is durable.
+    RosterNotDurable,
+    /// A node that comes back without its disk is taken for the copy that it held.
+    CopyIgnored,
 }
 
 impl PlantedBug {
@@ -106,13 +117,41 @@ impl PlantedBug {
         PlantedBug::RefusalLostByCopying,
     ];
 
+    /// Those of clusters whose voters change.
+    pub(crate) const OF_CHANGES: [PlantedBug; 5] = [
+        PlantedBug::NewcomerVotesAtOnce,
+        PlantedBug::RemovedAtOnce,
+        PlantedBug::OneRosterAsked,
+        PlantedBug::RosterNotDurable,
+        PlantedBug::CopyIgnored,
+    ];
+
+    /// The roster that a master with this bug stores for another one.
+    pub(super) fn stored(self, roster: Roster) -> Roster {
+        let adds = roster.added().next().is_some();
+        match self {
+            PlantedBug::NewcomerVotesAtOnce if adds => roster.changing_from(None),
+            PlantedBug::RemovedAtOnce if !adds => roster.changing_from(None),
+            _ => roster,
+        }
+    }
+
+    /// The copy for which a node with this bug passes.
+    pub(super) fn passes_for(self, copy: CopyId) -> CopyId {
+        if self == PlantedBug::CopyIgnored { CopyId::new(copy.bits() % Slate::COPIES) } else { copy }
+    }
+
     /// The promises as a candidate with this bug judges them.
     pub(super) fn distort(self, mut promises: BTreeMap<CopyId, Promise>) -> BTreeMap<CopyId, Promise> {
         if self == PlantedBug::HalfIsEnough {
             let no_copy = CopyId::new(u64::MAX);
             for Promise { roster, .. } in promises.values_mut() {
-                *roster = Roster::new(roster.number(), no_copy, roster.voters().clone());
+                let contacts = roster.contacts().clone();
+                *roster = Roster::new(roster.number(), no_copy, roster.voters().clone()).with_contacts(contacts);
             }
+        }
+        if self == PlantedBug::OneRosterAsked {
+            promises.values_mut().for_each(|promise| promise.roster = promise.roster.clone().changing_from(None));
         }
         promises
     }

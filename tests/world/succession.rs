@@ -4,6 +4,7 @@
 use super::World;
 use super::disk::{EVERYTHING, IoResult, SimulatedDisk};
 use super::following::Following;
+use super::leading::contact;
 use super::node::{MASTER, Node, Role};
 use super::planted_bugs::PlantedBug;
 use super::wire::{Content, Packet};
@@ -41,7 +42,12 @@ impl Candidate {
 impl<P: SimulatedDisk> World<P> {
     /// Makes every node of a new world a voter that may be promoted.
     pub(crate) fn allow_promotion(&mut self, copy: impl Fn(Node) -> CopyId) {
-        self.voters = Some(Voters::new(Promotion::On, self.nodes().map(copy)));
+        self.begin_with(Voters::new(Promotion::On, self.nodes().map(copy)));
+    }
+
+    /// Lets a new world begin with these voters, which masters change as their nodes come and go.
+    pub(crate) fn begin_with(&mut self, voters: Voters) {
+        self.voters = Some(voters);
         self.checker.joins(MASTER);
     }
 
@@ -51,6 +57,8 @@ impl<P: SimulatedDisk> World<P> {
         let store = self.nodes[node.0].disk.store();
         let leads_again = self.planted == Some(PlantedBug::RestartWithoutPromises);
         match store.identity().expect("readable") {
+            // It lost its disk, and joins again as another copy.
+            None if self.nodes[node.0].starts > 0 || self.nodes[node.0].has_lost_disk => {}
             None => {
                 let lineage = self.first_lineage();
                 store.set_identity(&Identity { lineage: lineage.clone(), members: Vec::new() }).expect("writable");
@@ -71,8 +79,9 @@ impl<P: SimulatedDisk> World<P> {
         let mut history = EpochHistory::default();
         history.begin(epoch, Id::new(1), master);
         let voters = self.voters.clone().unwrap_or_default();
-        let leads = voters.iter().next().unwrap_or_default();
-        let roster = Roster::new(RosterNumber { epoch, sequence: 0 }, leads, voters);
+        let leads = self.nodes[MASTER.0].disk.store().copy_id();
+        let contacts = self.nodes().map(|node| (self.nodes[node.0].disk.store().copy_id(), contact(node))).collect();
+        let roster = Roster::new(RosterNumber { epoch, sequence: 0 }, leads, voters).with_contacts(contacts);
         Lineage { log_id: LogId::new(1), history, roster, promised: None }
     }
 
@@ -152,7 +161,7 @@ impl<P: SimulatedDisk> World<P> {
     /// A candidate's question has arrived.
     pub(super) fn hear_candidate(&mut self, packet: &Packet, request: &PromiseRequest) {
         let Some(Reply::Promised(promise)) = self.ask(packet.member, request) else { return };
-        let copy = self.nodes[packet.member.0].disk.store().copy_id();
+        let copy = self.passes_for(self.nodes[packet.member.0].disk.store().copy_id());
         let content = Content::Promised(request.candidacy, copy, Box::new(promise));
         self.send(Packet { content, ..packet.clone() });
     }
@@ -249,8 +258,15 @@ impl<P: SimulatedDisk> World<P> {
                 self.stops_following(node);
                 self.checker.killed(node);
                 self.checker.begins(candidacy.epoch, candidacy.master);
-                self.nodes[node.0].recorded = self.nodes().filter(|&other| other != node).collect();
                 let known = self.nodes[node.0].disk.store().identity().expect("readable").expect("a log");
+                let contacts = known.lineage.roster.contacts();
+                let is_known =
+                    |other: &Node| *other != node && contacts.values().any(|known| *known == contact(*other));
+                self.nodes[node.0].recorded = self.nodes().filter(is_known).collect();
+                for other in self.nodes() {
+                    let is_member = other == node || self.nodes[node.0].recorded.contains(&other);
+                    self.checker.is_member(other, is_member);
+                }
                 self.lead(node, known.lineage);
             }
             _ => self.give_up_standing(node),
@@ -297,7 +313,12 @@ impl<P: SimulatedDisk> World<P> {
                 let found = self.nodes[node.0].disk.store().found().expect("readable");
                 Some(Follower::begin(self.follower_settings, leading.leader.incarnation(), found).status())
             }
-            _ => self.status(node),
+            _ => self.status(node).map(|status| ReplicaStatus { copy: self.passes_for(status.copy), ..status }),
         }
+    }
+
+    /// The copy for which a node passes, which is its own without a planted bug.
+    fn passes_for(&self, copy: CopyId) -> CopyId {
+        self.planted.map_or(copy, |planted| planted.passes_for(copy))
     }
 }

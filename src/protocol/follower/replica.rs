@@ -83,6 +83,7 @@ pub struct Found {
 #[must_use = "what is accepted has to be applied"]
 pub(super) struct Accepted {
     pub(super) revision: Revision,
+    enters: bool,
     /// Whether the node held another log before.
     pub(super) is_of_other_log: bool,
     pub(super) epoch: Epoch,
@@ -115,6 +116,8 @@ pub enum Change {
     Promise(Candidacy),
     /// Enter an epoch.
     Enter(EnteredEpoch),
+    /// Take over the roster of the epoch that is entered already.
+    TakeRoster(Roster),
     /// Store these entries in place of refusals that later epochs do not have.
     Restore(Vec<Arc<Entry>>),
     /// Append these, in order.
@@ -422,16 +425,27 @@ impl Replica {
         let is_lifted = |entry: &&Arc<Entry>| entry.id <= holds.last && self.refused.contains(&entry.id);
         let restored: Vec<Arc<Entry>> = call.restored.iter().filter(is_lifted).cloned().collect();
         let entered = (!known).then(|| self.entered(call, holds));
+        let roster = if known { self.newer_roster(call) } else { None };
         let revision = Revision {
             drop_from: holds.drop_from.filter(|&id| self.last >= id),
             last: holds.last.max(call.through),
             refused: refused.chain(refuse.iter().copied()).collect(),
             restored: restored.iter().map(|entry| entry.id).collect(),
-            lineage: entered.as_ref().map(|entered| Arc::new(entered.lineage(self.lineage.as_deref()))),
+            lineage: match &entered {
+                Some(entered) => Some(Arc::new(entered.lineage(self.lineage.as_deref()))),
+                None => self
+                    .lineage
+                    .as_deref()
+                    .zip(roster.as_ref())
+                    .map(|(lineage, roster)| Arc::new(Lineage { roster: roster.clone(), ..lineage.clone() })),
+            },
         };
-        let changes = Change::in_order(revision.drop_from, restored, refuse, entered, append);
+        let enters = entered.is_some();
+        let mut changes = Change::in_order(revision.drop_from, restored, refuse, entered, append);
+        changes.extend(roster.map(Change::TakeRoster));
         let accepted = Accepted {
             revision,
+            enters,
             is_of_other_log: self.log_id.is_some_and(|log_id| log_id != call.log_id),
             epoch: call.epoch,
             decided: call.decided,
@@ -439,6 +453,12 @@ impl Replica {
             admitted: call.admitted,
         };
         (accepted, changes)
+    }
+
+    /// The roster of a call of the epoch that is entered, if it is later than the one that this node knows.
+    fn newer_roster(&self, call: &Call) -> Option<Roster> {
+        let known = self.lineage.as_ref().map(|lineage| lineage.roster.number());
+        call.roster.clone().filter(|roster| known.is_none_or(|known| roster.number() > known))
     }
 
     /// The epoch of a call, which this node has not entered.
@@ -489,7 +509,7 @@ impl Replica {
     /// the acknowledgement. Publishing comes before the acknowledgement, so that no reader misses a message whose
     /// client has a 201.
     pub(super) fn applied(&mut self, accepted: &Accepted) -> Acknowledgement {
-        if accepted.revision.lineage.is_some() || accepted.session > self.session {
+        if accepted.enters || accepted.session > self.session {
             (self.session, self.admitted) = (accepted.session, false);
         }
         self.revise(&accepted.revision);

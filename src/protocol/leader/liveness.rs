@@ -2,16 +2,22 @@
 //! for good.
 
 use super::Leader;
+use super::progress::Progress;
 use super::writes::Write;
 use crate::protocol::{
-    CallFailure, Candidacy, Dispatch, Epoch, Id, Incarnation, MemberId, News, Purpose, Ready, Refusal, ReplicaStatus,
-    ReplicationState, Time, WriteConcern,
+    CallFailure, Candidacy, CopyId, Dispatch, Epoch, Id, Incarnation, MemberId, News, Purpose, Ready, Refusal,
+    ReplicaStatus, ReplicationState, Time, WriteConcern,
 };
 
 /// A secondary is admitted to the rounds when it lacks at most this many entries; its first round carries them.
 const ADMISSION_LAG_MAX: u64 = 1_024;
 
 impl Leader {
+    pub(super) fn joined(&mut self, now: Time, member: MemberId, copy: Option<CopyId>) {
+        copy.into_iter().for_each(|copy| self.members.is_back(copy));
+        self.members.insert(member, Progress::joined(now, &self.settings.timing, copy));
+    }
+
     pub(super) fn started(&mut self, now: Time, member: MemberId, incarnation: Incarnation) {
         let timing = self.settings.timing;
         let progress = self.members.get_mut(member).filter(|progress| progress.incarnation != Some(incarnation));
@@ -93,7 +99,11 @@ impl Leader {
         let (session, decided) = (self.members.new_session(), self.decided);
         let Some(progress) = self.members.get_mut(member) else { return };
         let lost = Some(progress.matched).filter(|&acknowledged| status.last < acknowledged);
+        let copy_before = progress.copy.filter(|&copy| copy != status.copy);
         progress.reported(session, status, matched, decided, epoch);
+        copy_before.into_iter().for_each(|copy| self.members.is_gone(copy));
+        self.members.is_back(status.copy);
+        self.voting.is_renamed |= self.members.lacks_contact(status.copy);
         self.refused.forget(member);
         ready.news.push(News::CatchingUp { member, matched, lost });
         self.give_up_unattainable();
@@ -174,7 +184,7 @@ impl Leader {
         progress.next = through.next();
         let knows_little = progress.known_decided < shown.min(through);
         let dispatch = self.dispatch(member, Purpose::CatchUp, after, through, None);
-        let has_news = |dispatch: &Dispatch| through > after || knows_little || dispatch.epoch_start.is_some();
+        let has_news = |dispatch: &Dispatch| through > after || knows_little || dispatch.roster.is_some();
         if let Some(dispatch) = dispatch.filter(has_news)
             && let Some(progress) = self.members.get_mut(member)
         {
@@ -185,12 +195,14 @@ impl Leader {
 
     /// Whether a secondary has caught up: it has entered this epoch, and holds everything that is decided or was found
     /// at the start, which may have been acknowledged. Of the rest it may lack [`ADMISSION_LAG_MAX`] entries, but none
-    /// that could be committed without it: a reader there would miss that.
+    /// that could be committed without it: a reader there would miss that. A majority knows where it is, so that it is a
+    /// member under a later master, too.
     fn may_be_admitted(&self, member: MemberId) -> bool {
         let Some(progress) = self.members.get(member) else { return false };
         let needs_it =
             |write: &Write| write.wanted.concern != WriteConcern::All || member <= write.wanted.newest_member;
         progress.state == ReplicationState::CatchingUp
+            && self.members.is_on_record(progress)
             && progress.epoch == self.epoch()
             && progress.matched >= self.decided.max(self.found)
             && self.last.since(progress.matched) <= ADMISSION_LAG_MAX
@@ -240,7 +252,9 @@ impl Leader {
     }
 
     pub(super) fn left(&mut self, now: Time, member: MemberId, ready: &mut Ready) {
-        self.members.remove(member);
+        let copy = self.members.remove(member).and_then(|progress| progress.copy);
+        copy.into_iter().for_each(|copy| self.members.is_gone(copy));
+        self.voting.is_renamed |= self.members.roster().allows_promotion();
         self.refused.forget(member);
         self.give_up_unattainable();
         self.settle(now, ready);

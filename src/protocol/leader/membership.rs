@@ -3,7 +3,8 @@
 use super::progress::Progress;
 use super::writes::{Wanted, Write};
 use crate::protocol::{CopyId, Epoch, Id, MemberId, ReplicationState, Roster, WriteConcern};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Why a write concern cannot be met now.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -20,7 +21,9 @@ pub struct Shortfall {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Membership {
     members: BTreeMap<MemberId, Progress>,
-    roster: Roster,
+    roster: Arc<Roster>,
+    /// Copies that no registered node holds any more: their nodes were removed, or have lost their disks.
+    gone: BTreeSet<CopyId>,
     /// The epoch of the leader.
     epoch: Epoch,
     /// Replication sessions so far, over all secondaries. One node may be registered under two addresses, and its
@@ -28,13 +31,54 @@ pub(super) struct Membership {
     sessions: u64,
 }
 
+/// What a leader knows of the changes of its roster.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Voting {
+    /// A roster is being stored.
+    pub(super) is_storing: bool,
+    /// Nodes have other names or addresses than the roster says.
+    pub(super) is_renamed: bool,
+    /// The high watermark when the change that is under way began: later decisions needed the voters after it, too.
+    pub(super) decided: Id,
+    /// The end of the log that has to be held before the change may end.
+    pub(super) through: Id,
+}
+
+impl Voting {
+    /// At the start, a change may be under way that the master before began.
+    pub(super) fn at_start(decided: Id, last: Id) -> Voting {
+        Voting { is_storing: false, is_renamed: false, decided, through: last }
+    }
+}
+
 impl Membership {
     pub(super) fn new(roster: Roster, epoch: Epoch) -> Membership {
-        Membership { members: BTreeMap::new(), roster, epoch, sessions: 0 }
+        Membership { members: BTreeMap::new(), roster: Arc::new(roster), gone: BTreeSet::new(), epoch, sessions: 0 }
     }
 
-    pub(super) fn roster(&self) -> &Roster {
+    pub(super) fn roster(&self) -> &Arc<Roster> {
         &self.roster
+    }
+
+    /// This roster is in force from now on.
+    pub(super) fn set_roster(&mut self, roster: Arc<Roster>) {
+        self.gone.retain(|copy| roster.is_voter(*copy));
+        self.roster = roster;
+    }
+
+    /// No registered node holds this copy any more.
+    pub(super) fn is_gone(&mut self, copy: CopyId) {
+        self.gone.insert(copy);
+    }
+
+    /// A registered node holds this copy.
+    pub(super) fn is_back(&mut self, copy: CopyId) {
+        self.gone.remove(&copy);
+    }
+
+    /// The copies that no registered node holds any more.
+    pub(super) fn gone(&self) -> &BTreeSet<CopyId> {
+        &self.gone
     }
 
     /// Whether the master and enough voters hold something to be a majority, given which secondaries do.
@@ -42,7 +86,8 @@ impl Membership {
         self.roster.is_majority(|copy| self.voter(copy).is_some_and(|(member, progress)| holds(member, progress)))
     }
 
-    fn voter(&self, copy: CopyId) -> Option<(MemberId, &Progress)> {
+    /// The secondary that holds a copy.
+    pub(super) fn voter(&self, copy: CopyId) -> Option<(MemberId, &Progress)> {
         self.iter().find(|(_, progress)| progress.copy == Some(copy))
     }
 
@@ -50,6 +95,16 @@ impl Membership {
     /// another candidate may have its promise, and what it holds as refused may be a message here.
     fn counts(&self, progress: &Progress) -> bool {
         !self.roster.allows_promotion() || progress.epoch == self.epoch
+    }
+
+    /// Whether a secondary may count among a number of copies: a voter does.
+    fn votes(&self, progress: &Progress) -> bool {
+        !self.roster.allows_promotion() || progress.copy.is_some_and(|copy| self.roster.counts(copy))
+    }
+
+    /// The secondaries that may count among a number of copies.
+    fn voting(&self) -> impl Iterator<Item = &Progress> {
+        self.members.values().filter(|progress| self.votes(progress))
     }
 
     /// The id up to which the copies of a secondary count.
@@ -125,22 +180,33 @@ impl Membership {
     /// The id up to which the secondaries hold what a concern asks of them, given how far each does.
     pub(super) fn matched(&self, wanted: Wanted, holds: impl Fn(&Progress) -> Id) -> Id {
         match wanted.concern {
-            WriteConcern::All => self
-                .members
-                .range(..=wanted.newest_member)
-                .map(|(_, progress)| holds(progress))
-                .min()
-                .unwrap_or(Id::MAX),
-            WriteConcern::Majority => {
-                self.roster.majority_mark(|copy| self.voter(copy).map_or(Id::ZERO, |(_, progress)| holds(progress)))
+            WriteConcern::All => {
+                let each = self.members.range(..=wanted.newest_member).map(|(_, progress)| holds(progress));
+                each.min().unwrap_or(Id::MAX).min(self.majority_mark(holds))
             }
+            WriteConcern::Majority => self.majority_mark(holds),
             WriteConcern::Copies(copies) if copies <= 1 => Id::MAX,
             WriteConcern::Copies(copies) => {
-                let mut matched: Vec<Id> = self.members.values().map(holds).collect();
+                let mut matched: Vec<Id> = self.voting().map(holds).collect();
                 matched.sort_unstable_by(|a, b| b.cmp(a));
                 matched.get(copies - 2).copied().unwrap_or(Id::ZERO)
             }
         }
+    }
+
+    /// Whether another voter may lead, and would not know where a copy is.
+    pub(super) fn lacks_contact(&self, copy: CopyId) -> bool {
+        self.roster.allows_promotion() && !self.roster.contacts().contains_key(&copy)
+    }
+
+    /// Whether a later master would know of a secondary.
+    pub(super) fn is_on_record(&self, progress: &Progress) -> bool {
+        let number = self.roster.number();
+        !progress.copy.is_some_and(|copy| self.lacks_contact(copy)) && self.is_majority(|_, one| one.roster >= number)
+    }
+
+    fn majority_mark(&self, holds: impl Fn(&Progress) -> Id) -> Id {
+        self.roster.majority_mark(|copy| self.voter(copy).map_or(Id::ZERO, |(_, progress)| holds(progress)))
     }
 
     /// Whether the copies that a write lacks can still come from the secondaries that take part.
@@ -148,25 +214,33 @@ impl Membership {
         let may_hold = |progress: &Progress| progress.matched >= last || progress.state == ReplicationState::InSync;
         match write.wanted.concern {
             WriteConcern::All => {
-                self.members.range(..=write.wanted.newest_member).all(|(_, progress)| may_hold(progress))
+                let registered = self.members.range(..=write.wanted.newest_member);
+                registered.map(|(_, progress)| progress).all(may_hold) && self.is_majority(|_, one| may_hold(one))
             }
             WriteConcern::Majority => self.is_majority(|_, progress| may_hold(progress)),
-            WriteConcern::Copies(copies) => {
-                self.members.values().filter(|progress| may_hold(progress)).count() + 1 >= copies
-            }
+            WriteConcern::Copies(copies) => self.voting().filter(|progress| may_hold(progress)).count() + 1 >= copies,
         }
     }
 
     /// Why a concern cannot be met by the nodes that take part now, if that is so.
     pub(super) fn shortfall(&self, concern: WriteConcern) -> Option<Shortfall> {
-        let missing = self.iter().filter(|(_, progress)| progress.state != ReplicationState::InSync);
-        let missing: Vec<MemberId> = missing.map(|(member, _)| member).collect();
-        let (wanted, available) = (self.copies(concern), self.nodes() - missing.len());
-        (available < wanted).then_some(Shortfall { wanted, available, missing })
+        let takes_part = |progress: &Progress| progress.state == ReplicationState::InSync;
+        let counts = |progress: &Progress| concern == WriteConcern::All || self.votes(progress);
+        let (available, missing): (Vec<_>, Vec<_>) =
+            self.iter().partition(|(_, progress)| takes_part(progress) && counts(progress));
+        let (wanted, available) = (self.copies(concern), 1 + available.len());
+        let is_short = available < wanted || !self.is_attainable_by(concern, takes_part);
+        let missing = missing.into_iter().map(|(member, _)| member).collect();
+        is_short.then_some(Shortfall { wanted, available, missing })
     }
 
-    /// How many secondaries are known to hold everything up to an id.
+    /// Whether a majority is among those secondaries, if a concern asks for it.
+    fn is_attainable_by(&self, concern: WriteConcern, takes_part: impl Fn(&Progress) -> bool) -> bool {
+        matches!(concern, WriteConcern::Copies(_)) || self.is_majority(|_, progress| takes_part(progress))
+    }
+
+    /// How many copies that count are known to hold everything up to an id, beside the master's.
     pub(super) fn copies_of(&self, last: Id) -> usize {
-        self.members.values().filter(|progress| self.counted(progress) >= last).count()
+        self.voting().filter(|progress| self.counted(progress) >= last).count()
     }
 }

@@ -17,7 +17,7 @@
 //! failure in a row. Only success ends that: a secondary that acknowledges a round, or answers in sync a heartbeat
 //! later. A report alone does not, because a secondary may report well and yet fail every call.
 
-use crate::protocol::{CopyId, Epoch, Id, Incarnation, MemberId, ReplicaStatus, Time, Timing};
+use crate::protocol::{CopyId, Epoch, Id, Incarnation, MemberId, ReplicaStatus, RosterNumber, Time, Timing};
 use std::time::Duration;
 
 /// Calls to one secondary in one session that have not returned, at most.
@@ -59,6 +59,8 @@ pub struct MemberView {
     pub state: ReplicationState,
     /// The process of it that the master has verified.
     pub incarnation: Option<Incarnation>,
+    /// The copy of the log that it holds, or held last.
+    pub copy: Option<CopyId>,
     /// Its replication session.
     pub session: u64,
     /// The epoch that it has entered.
@@ -91,6 +93,8 @@ pub(super) struct Progress {
     /// The refused ids that it reported and that were not decided there, until it has entered the leader's epoch: the
     /// leader may hold messages under them.
     pub(super) refused: Vec<Id>,
+    /// The latest roster that it is known to have durably.
+    pub(super) roster: RosterNumber,
     /// What it held when this session began.
     pub(super) began_at: Id,
     /// The first id that no call to it carries yet.
@@ -99,6 +103,8 @@ pub(super) struct Progress {
     pub(super) known_decided: Id,
     /// It has acknowledged that it takes part in the rounds.
     pub(super) knows_admission: bool,
+    /// It is to be no voter.
+    pub(super) demoted: bool,
     /// Its removal notice is under way or has arrived.
     pub(super) leaving: bool,
     /// Calls of this session that have not returned.
@@ -123,6 +129,7 @@ impl Progress {
             member,
             state: self.state,
             incarnation: self.incarnation,
+            copy: self.copy,
             session: self.session,
             epoch: self.epoch,
             matched: self.matched,
@@ -132,19 +139,22 @@ impl Progress {
     }
 
     /// A secondary that was just registered: no write counts on it until it has reported and is admitted.
-    pub(super) fn joined(now: Time, timing: &Timing) -> Progress {
+    /// `copy` is the copy of the log that it held last, if that is known.
+    pub(super) fn joined(now: Time, timing: &Timing, copy: Option<CopyId>) -> Progress {
         Progress {
             state: ReplicationState::Unreachable,
             incarnation: None,
-            copy: None,
+            copy,
             session: 0,
             epoch: Epoch::NONE,
             matched: Id::ZERO,
             refused: Vec::new(),
+            roster: RosterNumber::default(),
             began_at: Id::ZERO,
             next: Id::ZERO.next(),
             known_decided: Id::ZERO,
             knows_admission: false,
+            demoted: false,
             leaving: false,
             calls: 0,
             news_in_flight: false,
@@ -177,6 +187,7 @@ impl Progress {
             epoch,
             matched: holds,
             refused: status.refused.iter().copied().filter(|&id| id <= holds).collect(),
+            roster: status.lineage.as_ref().map(|lineage| lineage.roster.number()).unwrap_or_default(),
             began_at: holds,
             next: holds.next(),
             contact_at: None,
@@ -238,11 +249,11 @@ impl Progress {
         self.state == ReplicationState::InSync && self.calls < CALLS_MAX
     }
 
-    /// Whether an empty call may be made to it, because it lacks an entry or has not acknowledged the high watermark or
-    /// its admission.
-    pub(super) fn lacks_watermark(&self, last: Id, decided: Id) -> bool {
+    /// Whether an empty call may be made to it, because it lacks an entry or has not acknowledged the high watermark, the
+    /// roster or its admission.
+    pub(super) fn lacks_watermark(&self, last: Id, decided: Id, roster: RosterNumber) -> bool {
         let knows = self.knows_admission || self.leaving;
-        let lacks = self.known_decided < decided || self.next <= last || !knows;
+        let lacks = self.known_decided < decided || self.next <= last || !knows || self.roster < roster;
         self.takes_calls() && !self.news_in_flight && lacks
     }
 }
@@ -260,7 +271,7 @@ mod tests {
 
     #[test]
     fn only_success_ends_a_back_off() {
-        let mut progress = Progress::joined(at(0), &TIMING);
+        let mut progress = Progress::joined(at(0), &TIMING, None);
         for (now, pause) in [(0, 50), (100, 100), (300, 200), (600, 400), (1_100, 800), (2_000, 1_000), (4_000, 1_000)]
         {
             progress.lost(at(now), &TIMING);
@@ -275,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_secondary_that_misses_answers_for_three_heartbeats_is_unhealthy() {
-        let mut progress = Progress::joined(at(0), &TIMING);
+        let mut progress = Progress::joined(at(0), &TIMING, None);
         progress.answered();
         for (now, health) in [(10, Health::Suspected), (2_000, Health::Suspected), (3_010, Health::Unhealthy)] {
             progress.missed(at(now), &TIMING);
@@ -288,17 +299,17 @@ mod tests {
 
     #[test]
     fn a_secondary_that_answers_no_call_gets_only_so_many() {
-        let mut progress = Progress::joined(at(0), &TIMING);
+        let mut progress = Progress::joined(at(0), &TIMING, None);
         progress.admitted(at(0), &TIMING);
         progress.calls = CALLS_MAX - 1;
-        assert!(progress.takes_calls() && progress.lacks_watermark(Id::ZERO, Id::ZERO));
+        assert!(progress.takes_calls() && progress.lacks_watermark(Id::ZERO, Id::ZERO, RosterNumber::default()));
         progress.calls = CALLS_MAX;
-        assert!(!progress.takes_calls() && !progress.lacks_watermark(Id::ZERO, Id::ZERO));
+        assert!(!progress.takes_calls() && !progress.lacks_watermark(Id::ZERO, Id::ZERO, RosterNumber::default()));
     }
 
     #[test]
     fn a_report_begins_a_session_in_which_nothing_is_under_way() {
-        let mut progress = Progress::joined(at(0), &TIMING);
+        let mut progress = Progress::joined(at(0), &TIMING, None);
         progress.admitted(at(0), &TIMING);
         (progress.calls, progress.news_in_flight, progress.next) = (3, true, Id::new(9));
         let status = Follower::begin(FollowerSettings::default(), Incarnation::new(1), Found::default()).status();

@@ -1,8 +1,8 @@
 //! What goes into a [`super::Leader`], and what comes out of it.
 
 use crate::protocol::{
-    Acknowledgement, Entry, EpochStart, Health, Id, Incarnation, MemberId, Refusal, ReplicaStatus, Shortfall, Slot,
-    Ticket, Time, Watermark, WriteConcern,
+    Acknowledgement, CopyId, Entry, EpochStart, Health, Id, Incarnation, MemberId, Refusal, ReplicaStatus, Roster,
+    Shortfall, Slot, Ticket, Time, Watermark, WriteConcern,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,11 +56,19 @@ pub enum Event {
         /// What it reports.
         report: Result<ReplicaStatus, CallFailure>,
     },
-    /// A secondary is registered.
-    Joined(MemberId),
+    /// [`Ready::roster`] is durable, as this roster: the owner may have added contacts.
+    RosterStored(Roster),
+    /// Nodes have other names or addresses than the contacts of the roster say.
+    Renamed,
+    /// A secondary is registered. If it is known which copy of the log it held last, that is given, too.
+    Joined(MemberId, Option<CopyId>),
     /// A secondary says that this process of it has started.
     Started(MemberId, Incarnation),
-    /// A secondary is about to be removed.
+    /// A secondary is to vote no more, so that it can be removed.
+    Demoting(MemberId),
+    /// The secondary is not removed after all, and may vote.
+    Keeping(MemberId),
+    /// A secondary, which votes no more, is about to be removed.
     Leaving(MemberId),
     /// A secondary is removed: "all" means the rest from now on.
     Left(MemberId),
@@ -108,8 +116,8 @@ pub enum CallFailure {
 /// What has to be done after an event, in the order of the fields. Only `replies` and `news` may be left out: nothing
 /// else depends on them.
 ///
-/// One append, one batch of refusals and one watermark are under way at a time: the next comes with the event that
-/// reports the last one. Calls may take as long as they like, but each must end in [`Event::Acknowledged`] or
+/// One append, one batch of refusals, one watermark and one roster are under way at a time: the next comes with the event
+/// that reports the last one. Calls may take as long as they like, but each must end in [`Event::Acknowledged`] or
 /// [`Event::CallFailed`], and each probe in [`Event::Reported`].
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[must_use = "effects have to be carried out"]
@@ -132,6 +140,8 @@ pub struct Ready {
     /// Make the refusals of these ids durable, then report [`Event::RefusalsStored`]. Do not tell
     /// clients or secondaries before.
     pub refuse: Vec<Id>,
+    /// Make this roster durable, with the contacts of all nodes, then report [`Event::RosterStored`].
+    pub roster: Option<Roster>,
     /// Report [`Event::Tick`] at this time, if no other event comes before.
     pub wake_at: Option<Time>,
 }
@@ -198,6 +208,8 @@ pub struct Dispatch {
     pub refusals: u64,
     /// Present until the secondary has entered this epoch.
     pub epoch_start: Option<EpochStart>,
+    /// Present until it is known that the secondary has this roster durably.
+    pub roster: Option<Arc<Roster>>,
     /// The ids under which the secondary has refusals that the master may not have: the call brings the messages that the
     /// master's store holds there. Empty once the secondary has entered this epoch.
     pub restores: Vec<Id>,
@@ -345,6 +357,8 @@ pub enum News {
     Merged(MemberId, MemberId),
     /// A call is sent again from this id, because the secondary lacked an earlier one.
     Resent(MemberId, Id),
+    /// This roster is in force.
+    Roster(Arc<Roster>),
     /// The master takes no more writes, because of this refusal of a secondary.
     Overtaken(MemberId, Refusal),
 }

@@ -3,7 +3,7 @@
 use super::Leader;
 use crate::protocol::{
     Call, CopyId, Decisions, Dispatch, Entry, Epoch, Health, Id, Incarnation, LogId, MemberId, MemberView, Rejection,
-    Time, Watermark, WriteConcern,
+    Roster, Time, Watermark, WriteConcern,
 };
 use std::sync::Arc;
 
@@ -85,6 +85,12 @@ impl Leader {
     #[must_use]
     pub fn quorum(&self) -> usize {
         self.settings.quorum.unwrap_or(self.nodes() / 2 + 1)
+    }
+
+    /// Who votes.
+    #[must_use]
+    pub fn roster(&self) -> &Roster {
+        self.members.roster()
     }
 
     /// Every secondary, in the order of registration.
@@ -194,7 +200,7 @@ impl Leader {
             master: self.incarnation,
             epoch_start: dispatch.epoch_start,
             history: dispatch.epoch_start.map(|_| self.history.clone()),
-            roster: dispatch.epoch_start.map(|_| self.members.roster().clone()),
+            roster: dispatch.roster.as_deref().cloned(),
             restored,
             after: dispatch.after,
             through,
