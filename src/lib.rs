@@ -14,6 +14,7 @@
 //! | `node` | what every node does, whichever its role |
 //! | `master` | the master |
 //! | `secondary` | a secondary |
+//! | `succession` | which node leads: the role of a node, and how it comes to the other one |
 //! | [`cli`] | the programs: settings, commands, exit codes, a local cluster |
 //! | [`echo`] | the echo pair of the warm-up exercise |
 
@@ -49,6 +50,9 @@ mod master;
 
 #[allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "an edge: threads, clocks and locks")]
 mod secondary;
+
+#[allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "an edge: threads and locks")]
+mod succession;
 
 #[allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "an edge: processes, files and the environment")]
 pub mod cli;

@@ -4,15 +4,14 @@ use super::commands;
 use super::exit::{EXIT_FAILED, EXIT_USAGE};
 use super::settings::{self, MasterFlags, SecondaryFlags};
 use super::table::Faults;
-use crate::http::{self, Server, Service};
-use crate::master::{Master, MasterService};
+use crate::http::{self, Server};
 use crate::node::logging::{self, NodeLog};
 use crate::node::settings::CommonSettings;
 use crate::process::console::Console;
 use crate::process::{random, shutdown};
-use crate::protocol::{CopyId, Id};
-use crate::secondary::{Secondary, SecondaryService};
+use crate::protocol::{CopyId, Id, Promotion};
 use crate::store::{Disk, Memory, Store};
+use crate::succession::{NodeSettings, Program, RoleService, Roles};
 use crate::wire::token::Token;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,15 +28,10 @@ pub fn master(flags: &MasterFlags) -> ExitCode {
         Ok(settings) => settings,
         Err(faults) => return refuse("master", &faults),
     };
-    let common = settings.common.clone();
     match &flags.command {
-        _ if flags.check_health => commands::check_health("master", &common),
-        Some(command) => commands::of_master(command, &common),
-        None => run("master", &common, |port, store, log| {
-            let master = Master::start(settings, port, store, log)?;
-            let service: Arc<dyn Service> = Arc::new(MasterService(Arc::clone(&master)));
-            Ok((service, Box::new(move || master.stop()) as Box<dyn FnOnce()>))
-        }),
+        _ if flags.check_health => commands::check_health("master", &settings.leading.common),
+        Some(command) => commands::of_master(command, &settings.leading.common),
+        None => run("master", Program::Master, settings),
     }
 }
 
@@ -49,15 +43,10 @@ pub fn secondary(flags: &SecondaryFlags) -> ExitCode {
         Ok(settings) => settings,
         Err(faults) => return refuse("secondary", &faults),
     };
-    let common = settings.common.clone();
     match &flags.command {
-        _ if flags.check_health => commands::check_health("secondary", &common),
-        Some(command) => commands::of_secondary(command, &common),
-        None => run("secondary", &common, |port, store, log| {
-            let secondary = Secondary::start(settings, port, store, log)?;
-            let service: Arc<dyn Service> = Arc::new(SecondaryService(Arc::clone(&secondary)));
-            Ok((service, Box::new(move || secondary.stop()) as Box<dyn FnOnce()>))
-        }),
+        _ if flags.check_health => commands::check_health("secondary", &settings.following.common),
+        Some(command) => commands::of_secondary(command, &settings.following.common),
+        None => run("secondary", Program::Secondary, settings),
     }
 }
 
@@ -78,11 +67,8 @@ pub(super) fn environment(name: &str) -> Option<String> {
 /// The token with which this process calls nodes: the one that a master with this environment has.
 pub(crate) fn own_token() -> Option<Token> {
     let settings = MasterFlags::default().resolve(&environment).ok()?;
-    settings.common.access.own().cloned()
+    settings.leading.common.access.own().cloned()
 }
-
-/// What a node serves with, and how it is stopped.
-type Node = (Arc<dyn Service>, Box<dyn FnOnce()>);
 
 fn refuse(role: &str, faults: &Faults) -> ExitCode {
     let faults: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
@@ -97,11 +83,8 @@ fn complain(why: &str) {
     Console::stderr().write(format!("{why}\n").as_bytes(), COMPLAINT_TIMEOUT);
 }
 
-fn run(
-    role: &str,
-    common: &CommonSettings,
-    start: impl FnOnce(u16, Arc<dyn Store>, NodeLog) -> Result<Node, String>,
-) -> ExitCode {
+fn run(role: &str, program: Program, settings: NodeSettings) -> ExitCode {
+    let common = &settings.leading.common.clone();
     let signals = match shutdown::watch() {
         Ok(signals) => signals,
         Err(error) => {
@@ -137,16 +120,19 @@ fn run(
     }
     let served = listener.local_addr().map_err(|error| error.to_string()).and_then(|address| {
         let store = open_store(role, common, &log)?;
-        let (service, stop) = start(address.port(), store, log)?;
-        let server = Server::start(listener, common.limits.clone(), service).map_err(|error| error.to_string())?;
+        let settings = with_room_for_calls(program, settings, &*store)?;
+        let limits = settings.leading.common.limits.clone();
+        let node = Roles::start(program, settings, address.port(), store, log)?;
+        let service = Arc::new(RoleService(Arc::clone(&node)));
+        let server = Server::start(listener, limits, service).map_err(|error| error.to_string())?;
         log::info!("{} serves on http://{}", common.server_id, server.address());
-        Ok((server, stop))
+        Ok((server, node))
     });
     match served {
-        Ok((server, stop)) => {
+        Ok((server, node)) => {
             let reason = signals.wait();
             log::info!("stopping because of {reason}");
-            stop();
+            node.stop();
             server.stop();
             log::logger().flush();
             ExitCode::SUCCESS
@@ -158,6 +144,20 @@ fn run(
             ExitCode::from(EXIT_USAGE)
         }
     }
+}
+
+/// The settings of a node that may come to follow: the program of a master has less room for bodies otherwise.
+fn with_room_for_calls(
+    program: Program,
+    mut settings: NodeSettings,
+    store: &dyn Store,
+) -> Result<NodeSettings, String> {
+    let known = store.identity().map_err(|error| error.to_string())?;
+    let promotes = known.is_some_and(|known| known.lineage.roster.allows_promotion());
+    if program == Program::Master && (promotes || settings.leading.promotion == Some(Promotion::On)) {
+        settings.take_calls();
+    }
+    Ok(settings)
 }
 
 fn open_store(role: &str, common: &CommonSettings, log: &NodeLog) -> Result<Arc<dyn Store>, String> {

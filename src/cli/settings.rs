@@ -19,6 +19,7 @@ use crate::process::budget::Budget;
 use crate::process::text::version;
 use crate::protocol::Promotion;
 use crate::secondary::SecondarySettings;
+use crate::succession::NodeSettings;
 use crate::wire::address::NodeUrl;
 use crate::wire::batch::WRITE_BYTES_CEILING;
 use crate::wire::client::{Copies, View};
@@ -198,40 +199,15 @@ impl MasterFlags {
     ///
     /// # Errors
     /// With everything that is wrong.
-    pub(crate) fn resolve(&self, environment: Environment<'_>) -> Result<MasterSettings, Faults> {
+    pub(crate) fn resolve(&self, environment: Environment<'_>) -> Result<NodeSettings, Faults> {
         let mut reader = reader(self, environment);
-        let message_bytes_max = reader.number("max-message-bytes");
-        let body_bytes_max = reader.number("max-body-bytes");
-        if body_bytes_max < message_bytes_max {
-            reader.faults.push(format!(
-                "MAX_BODY_BYTES is {body_bytes_max}, but a message of MAX_MESSAGE_BYTES, {message_bytes_max}, must fit \
-                 in"
-            ));
-        }
-        let port = reader.number("port");
-        let settings = MasterSettings {
-            common: common(&mut reader, port, "master", "master.log", body_bytes_max),
-            host: host(&mut reader),
-            promotion: reader.optional("promotion", |text| match text {
-                "on" => Ok(Promotion::On),
-                "off" => Ok(Promotion::Off),
-                _ => Err(format!("\"{}\" must be on or off", text.escape_debug())),
-            }),
-            secondaries: secondaries(&mut reader),
-            replication_timeout: reader.seconds("replication-timeout"),
-            heartbeat: reader.seconds("heartbeat-interval"),
-            write_concern: reader.value("write-concern", Copies::parse),
-            ack_timeout: reader.seconds("ack-timeout"),
-            quorum: reader.optional("quorum", |text| match text.parse() {
-                Ok(nodes) if nodes > 0 => Ok(nodes),
-                _ => Err(format!("\"{}\" must be a number of nodes from 1", text.escape_debug())),
-            }),
-            keys_max: reader.number("idempotency-keys"),
-            message_bytes_max,
-            pending_max: reader.number("max-pending"),
-            pending_bytes_max: budget(&mut reader, "max-pending-bytes", body_bytes_max),
-        };
-        reader.finish(settings)
+        let (port, body_bytes_max) = (reader.number("port"), reader.number("max-body-bytes"));
+        let common = common(&mut reader, port, "master", "master.log", body_bytes_max);
+        let (host, secondaries) = (host(&mut reader), secondaries(&mut reader));
+        let leading = leading(&mut reader, common.clone(), host.clone(), secondaries);
+        let mut others = Reader { tables: [SECONDARY, COMMON], ..reader };
+        let following = following(&mut others, common, host);
+        others.finish(NodeSettings { leading, following })
     }
 }
 
@@ -240,20 +216,71 @@ impl SecondaryFlags {
     ///
     /// # Errors
     /// With everything that is wrong.
-    pub(crate) fn resolve(&self, environment: Environment<'_>) -> Result<SecondarySettings, Faults> {
+    pub(crate) fn resolve(&self, environment: Environment<'_>) -> Result<NodeSettings, Faults> {
         let mut reader = reader(self, environment);
         let port = reader.number("port");
         let mut common = common(&mut reader, port, &format!("secondary-{port}"), "secondary.log", CALL_BYTES_MAX);
         let host = host(&mut reader);
         common.access.hosts = common.access.hosts.and(&host);
-        let delay = match reader.given(reader.row("replication-delay")) {
-            Some(_) => reader.seconds("replication-delay"),
-            None => reader.variable_alone("DELAY_MS", |text| seconds(text, 0.001, 0.0)).unwrap_or_default(),
-        };
-        let master_url = reader.optional("master-url", NodeUrl::parse);
-        let forward = reader.switch("forward");
-        let public_url = reader.optional("public-url", public_url);
-        reader.finish(SecondarySettings { common, host, master_url, forward, public_url, delay })
+        let following = following(&mut reader, common.clone(), host.clone());
+        let mut others = Reader { tables: [MASTER, COMMON], ..reader };
+        let leading = leading(&mut others, common, host, Vec::new());
+        others.finish(NodeSettings { leading, following })
+    }
+}
+
+/// What a node leads with.
+fn leading(
+    reader: &mut Reader<'_>,
+    common: CommonSettings,
+    host: String,
+    secondaries: Vec<NodeUrl>,
+) -> MasterSettings {
+    let message_bytes_max = reader.number("max-message-bytes");
+    let body_bytes_max = reader.number("max-body-bytes");
+    if body_bytes_max < message_bytes_max {
+        reader.faults.push(format!(
+            "MAX_BODY_BYTES is {body_bytes_max}, but a message of MAX_MESSAGE_BYTES, {message_bytes_max}, must fit in"
+        ));
+    }
+    MasterSettings {
+        common,
+        host,
+        secondaries,
+        promotion: reader.optional("promotion", |text| match text {
+            "on" => Ok(Promotion::On),
+            "off" => Ok(Promotion::Off),
+            _ => Err(format!("\"{}\" must be on or off", text.escape_debug())),
+        }),
+        replication_timeout: reader.seconds("replication-timeout"),
+        heartbeat: reader.seconds("heartbeat-interval"),
+        write_concern: reader.value("write-concern", Copies::parse),
+        ack_timeout: reader.seconds("ack-timeout"),
+        quorum: reader.optional("quorum", |text| match text.parse() {
+            Ok(nodes) if nodes > 0 => Ok(nodes),
+            _ => Err(format!("\"{}\" must be a number of nodes from 1", text.escape_debug())),
+        }),
+        keys_max: reader.number("idempotency-keys"),
+        message_bytes_max,
+        body_bytes_max,
+        pending_max: reader.number("max-pending"),
+        pending_bytes_max: budget(reader, "max-pending-bytes", body_bytes_max),
+    }
+}
+
+/// What a node follows with.
+fn following(reader: &mut Reader<'_>, common: CommonSettings, host: String) -> SecondarySettings {
+    let delay = match reader.given(reader.row("replication-delay")) {
+        Some(_) => reader.seconds("replication-delay"),
+        None => reader.variable_alone("DELAY_MS", |text| seconds(text, 0.001, 0.0)).unwrap_or_default(),
+    };
+    SecondarySettings {
+        common,
+        host,
+        master_url: reader.optional("master-url", NodeUrl::parse),
+        forward: reader.switch("forward"),
+        public_url: reader.optional("public-url", public_url),
+        delay,
     }
 }
 
@@ -439,11 +466,12 @@ mod tests {
     }
 
     fn master(flags: &[&str], variables: &[(&str, &str)]) -> Result<MasterSettings, Faults> {
-        MasterFlags::parse_from([&["master"], flags].concat()).resolve(&environment(variables))
+        let flags = MasterFlags::parse_from([&["master"], flags].concat());
+        flags.resolve(&environment(variables)).map(|settings| settings.leading)
     }
 
     fn secondary(variables: &[(&str, &str)]) -> Result<SecondarySettings, Faults> {
-        SecondaryFlags::default().resolve(&environment(variables))
+        SecondaryFlags::default().resolve(&environment(variables)).map(|settings| settings.following)
     }
 
     #[test]

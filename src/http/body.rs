@@ -44,7 +44,7 @@ impl Exchange {
         };
         let expected = if let Framing::Length(length) = self.framing { Some(length) } else { None };
         // What the library has read already is in memory anyway.
-        let most = if self.body_is_here() { 0 } else { expected.unwrap_or(self.acceptor.edge.limits.body_bytes_max) };
+        let most = if self.body_is_here() { 0 } else { expected.unwrap_or(self.body_bytes_max) };
         let mut share = bodies.take_within(timeout, expected.map_or(RESERVED_BYTES, |_| most)).ok_or_else(no_room)?;
         share.shrink_to(most.min(RESERVED_BYTES));
         // The system gives the memory when something is written there, and a body that grows would be moved again and
@@ -64,6 +64,23 @@ impl Exchange {
         }
     }
 
+    /// Whether there is no body.
+    pub(crate) fn has_no_body(&self) -> bool {
+        matches!(self.framing, Framing::Absent | Framing::Length(0))
+    }
+
+    /// Takes no longer body than this one, for a route with a lower limit than that of the node.
+    ///
+    /// # Errors
+    /// With the reply that refuses a longer one, if the request says how long it is.
+    pub(crate) fn limit_body(&mut self, bytes_max: usize) -> Result<(), Reply> {
+        self.body_bytes_max = bytes_max.min(self.body_bytes_max);
+        match self.framing {
+            Framing::Length(length) if length > self.body_bytes_max => Err(admission::too_large(self.body_bytes_max)),
+            _ => Ok(()),
+        }
+    }
+
     /// Reads the body, piece by piece, as far as it may go and as long as it may take. `read` is given how much is
     /// left.
     fn read_pieces(&mut self, mut read: impl FnMut(&mut dyn Read, usize) -> io::Result<usize>) -> Result<(), Unread> {
@@ -75,7 +92,7 @@ impl Exchange {
             Framing::Length(length) => Some(length),
             Framing::Chunked | Framing::Ambiguous => None,
         };
-        let (bytes_max, deadline) = (limits.body_bytes_max, Instant::now() + limits.body_timeout);
+        let (bytes_max, deadline) = (self.body_bytes_max, Instant::now() + limits.body_timeout);
         let too_slow = || Reply::problem(408, "the body did not arrive in time");
         self.body_begun = true;
         let reader = self.request.as_mut().expect("not answered yet").as_reader();

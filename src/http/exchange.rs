@@ -58,6 +58,8 @@ pub(crate) struct Exchange {
     pub(super) body_consumed: bool,
     /// Something of the body was read.
     pub(super) body_begun: bool,
+    /// The longest body that is read.
+    pub(super) body_bytes_max: usize,
     arrived: Instant,
     /// Headers that every reply to it has.
     pub(super) reply_headers: Headers,
@@ -68,11 +70,13 @@ impl Exchange {
     pub(super) fn new(request: Request, framing: Framing, acceptor: Arc<Acceptor>) -> Exchange {
         let body_consumed = matches!(framing, Framing::Absent | Framing::Length(0));
         acceptor.answering();
+        let body_bytes_max = acceptor.edge.limits.body_bytes_max;
         Exchange {
             request: Some(request),
             framing,
             body_consumed,
             body_begun: false,
+            body_bytes_max,
             arrived: Instant::now(),
             reply_headers: Headers::default(),
             acceptor,

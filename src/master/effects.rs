@@ -128,6 +128,10 @@ impl Master {
     /// Makes durable what has to be, and reports it to the leader, until no effect is left.
     pub(super) fn perform(&self, mut effects: Effects) {
         loop {
+            let inside = self.writes.enter();
+            if inside.is_none() {
+                return;
+            }
             let (event, context) = if let Some(watermark) = effects.note.take() {
                 self.note(watermark)
             } else if !effects.append.is_empty() {
@@ -139,6 +143,7 @@ impl Master {
             } else {
                 return;
             };
+            drop(inside);
             let more = self.begin_step(event, context);
             effects.note = more.note.or(effects.note);
             effects.append.extend(more.append);
@@ -300,6 +305,7 @@ impl Master {
             }
             News::Roster(roster) => lines.push(LogLine::Plain(Level::Info, roster.to_string())),
             News::Overtaken(member, refusal) => {
+                state.is_overtaken = true;
                 let reason = format!("{} {refusal}", state.name_of(member));
                 lines.push(LogLine::Plain(Level::Error, format!("this master takes no more writes: {reason}")));
                 state.why_halted = Some(reason);

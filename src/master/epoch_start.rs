@@ -26,15 +26,25 @@ pub(super) fn begin(
     if let Some(known) = &known {
         take_over(store, peers, secondaries, known);
     }
-    let (log_id, mut history, members) = match known {
-        Some(known) => (known.lineage.log_id, known.lineage.history, known.members),
-        None => (LogId::new(random::bits_128()), EpochHistory::default(), Vec::new()),
+    let (log_id, mut history, promised, members) = match known {
+        Some(Identity { lineage, members }) => (lineage.log_id, lineage.history, lineage.promised, members),
+        None => (LogId::new(random::bits_128()), EpochHistory::default(), None, Vec::new()),
     };
     let (last, master) = (store.last(), Incarnation::new(random::bits_64()));
-    history.begin(history.latest().next(), last.next(), master);
+    let latest = promised.map_or(history.latest(), |promised| promised.epoch.max(history.latest()));
+    history.begin(latest.next(), last.next(), master);
     let roster = Roster::fixed(store.copy_id(), history.latest());
-    let lineage = Lineage { log_id, history: history.clone(), roster: roster.clone(), promised: None };
+    let lineage = Lineage { log_id, history, roster, promised };
     store.set_identity(&Identity { lineage, members })?;
+    lead(store, settings)
+}
+
+/// Leads in the latest epoch of the store, which this node has begun.
+pub(super) fn lead(store: &dyn Store, settings: LeaderSettings) -> Result<Leader, StoreError> {
+    let known = store.identity()?.ok_or_else(|| StoreError::new("the data directory belongs to no log"))?;
+    let Lineage { log_id, history, roster, .. } = known.lineage;
+    let begun = history.master_of(history.latest()).filter(|_| roster.master() == store.copy_id());
+    let master = begun.ok_or_else(|| StoreError::new("another node leads in the latest epoch"))?;
     let (found, keyed_writes) = (store.found_log()?, store.keyed_writes(settings.keys_max)?);
     let leader = Leader::begin(settings, log_id, master, history, roster, found, keyed_writes);
     announce(&leader);
@@ -85,7 +95,7 @@ fn copy_from(store: &dyn Store, peers: &Peers, url: &NodeUrl, through: Id) -> Re
         if last >= through {
             break;
         }
-        let more = peers.slots(url, last)?;
+        let more = peers.slots(url, last)?.into_slots();
         if more.is_empty() {
             return Err(PeerError::Misunderstood(format!("gave its log only up to id {last}, and had said {through}")));
         }

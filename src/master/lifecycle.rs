@@ -16,6 +16,7 @@ use crate::node::metrics::MasterMetrics;
 use crate::node::reading::Reading;
 use crate::peer::Peers;
 use crate::process::budget::Budget;
+use crate::process::gate::Gate;
 use crate::process::state_lock::StateLock;
 use crate::protocol::{Event, Id, LeaderSettings, Timing};
 use crate::store::Store;
@@ -31,8 +32,18 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(4);
 /// The upper limit of the time that a secondary may take to answer a question, which is two heartbeats otherwise.
 const QUESTION_TIMEOUT_MAX: Duration = Duration::from_secs(2);
 
+/// How a node comes to lead.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Origin {
+    /// It starts, and no other node may lead.
+    Start,
+    /// As a candidate it has begun an epoch, durably.
+    Promotion,
+}
+
 impl Master {
-    /// Makes a master that listens on `port`, begins its epoch, and starts its threads.
+    /// Makes a master that listens on `port`, and starts its threads. It begins an epoch, or leads in the one that this
+    /// node has begun as a candidate.
     ///
     /// # Errors
     /// If its log cannot be read or written.
@@ -41,14 +52,20 @@ impl Master {
         port: u16,
         store: Arc<dyn Store>,
         log: NodeLog,
+        origin: Origin,
     ) -> Result<Arc<Master>, String> {
         let faults = Faults::new(settings.common.faults_enabled, true);
         let question_timeout = (settings.heartbeat * 2).min(QUESTION_TIMEOUT_MAX);
         let peers = Peers::new(settings.replication_timeout, question_timeout, settings.common.access.cluster.as_ref());
         let peers = peers.over(faults.clone());
         let members = members::at_start(&*store, &settings.secondaries).map_err(|error| error.to_string())?;
-        let addresses: Vec<NodeUrl> = members.iter().map(|member| member.url.clone()).collect();
-        let leader = epoch_start::begin(&*store, &peers, &addresses, leader_settings(&settings));
+        let leader = match origin {
+            Origin::Start => {
+                let addresses: Vec<NodeUrl> = members.iter().map(|member| member.url.clone()).collect();
+                epoch_start::begin(&*store, &peers, &addresses, leader_settings(&settings))
+            }
+            Origin::Promotion => epoch_start::lead(&*store, leader_settings(&settings)),
+        };
         let leader = leader.map_err(|error| error.to_string())?;
         log.set_epoch(leader.epoch());
         let reading = Reading::start(
@@ -71,6 +88,8 @@ impl Master {
             shown_to_followers: Id::ZERO,
             runners: Runners { idle: 1, ..Runners::default() },
             why_halted: None,
+            is_overtaken: false,
+            is_retired: false,
             is_stopping: false,
         };
         let master = Arc::new(Master {
@@ -91,6 +110,7 @@ impl Master {
             spare: Condvar::new(),
             clock: Condvar::new(),
             all_answered: Condvar::new(),
+            writes: Gate::default(),
             record: Mutex::new(()),
             verification: Mutex::new(()),
             started: Instant::now(),
@@ -100,6 +120,26 @@ impl Master {
         master.add_runner();
         master.live.start(&master).map_err(|error| error.to_string())?;
         Ok(master)
+    }
+
+    /// Whether a secondary has shown that a later master may write.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        self.lock().is_overtaken
+    }
+
+    /// Leads no more, because another node may: clients that wait learn that the outcome of their writes is not known, and
+    /// nothing more is written to the store. Another role may begin on it when this returns.
+    pub(crate) fn retire(&self, why: &str) {
+        self.step(Event::Failed, Context::failed(why));
+        self.writes.close();
+        let mut state = self.lock();
+        (state.is_stopping, state.is_retired) = (true, true);
+        state.members.clear();
+        drop(state);
+        self.spare.notify_all();
+        self.clock.notify_all();
+        self.reading.following.stop();
+        self.live.stop();
     }
 
     /// Takes no more writes, waits for those in flight, and refuses the rest.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`shared`] | what the threads of a master share |
 //! | [`lifecycle`] | starts a master, and stops it |
-//! | [`epoch_start`] | begins an epoch on what the disk holds |
+//! | [`epoch_start`] | begins an epoch on what the disk holds, or leads in one that this node has begun |
 //! | [`state`] | what is in memory: the leader, and what it does not know |
 //! | [`effects`] | gives events to the leader, and does what it asks for |
 //! | [`lines`] | lines for the log, in order |
@@ -21,6 +21,7 @@
 //! | [`traces`] | records timelines, and answers `GET /messages/ID/trace` |
 //! | [`status`] | the state that `/health` and the page show |
 //! | [`readiness`] | whether the master is ready, and whether a node may be stopped |
+//! | [`handover`] | what a master knows when it is to hand over |
 //! | [`figures`] | `/metrics` |
 //! | [`routes`] | which request goes where |
 //!
@@ -32,6 +33,7 @@ mod comparison;
 mod effects;
 mod epoch_start;
 mod figures;
+mod handover;
 mod idempotency;
 mod lifecycle;
 mod lines;
@@ -50,6 +52,7 @@ mod status;
 mod timeline;
 mod traces;
 
+pub(crate) use lifecycle::Origin;
 pub(crate) use routes::MasterService;
 pub(crate) use settings::MasterSettings;
 pub(crate) use shared::Master;

@@ -127,6 +127,7 @@ impl Master {
     /// Reads what is posted, unless there is no room for it. Also gives the share of the budget for bodies that it
     /// takes.
     fn read(&self, exchange: &mut Exchange) -> Result<(Posted, impl Sized + use<>, Conditions), Reply> {
+        exchange.limit_body(self.settings.body_bytes_max)?;
         let conditions = Conditions::of(exchange).map_err(|why| Reply::problem(400, &why))?;
         let bytes = exchange.declared_body_bytes();
         if !self.pending.has_room_for(bytes) {

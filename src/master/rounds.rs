@@ -51,7 +51,10 @@ impl Master {
         let mut is_counted = true;
         loop {
             let ran = catch_unwind(AssertUnwindSafe(|| self.run_next_round(is_counted)));
-            if !matches!(ran, Ok(Ok(_))) {
+            if self.lock().is_retired {
+                return;
+            }
+            if !matches!(ran, Ok(Ok(Some(_)))) {
                 let why = "a thread that ran or carried a round panicked; the log file says where";
                 self.step(Event::Failed, Context::failed(why));
             }
@@ -62,8 +65,9 @@ impl Master {
         }
     }
 
-    /// Opens a round, runs it when there is something to carry, and gives it when its calls have returned.
-    fn run_next_round(self: &Arc<Master>, is_counted: bool) -> thread::Result<BegunRound> {
+    /// Opens a round, runs it when there is something to carry, and gives it when its calls have returned. Gives `None` if
+    /// this node leads no more.
+    fn run_next_round(self: &Arc<Master>, is_counted: bool) -> thread::Result<Option<BegunRound>> {
         let callers = self.lock().in_rounds();
         crossbeam::thread::scope(|scope| {
             let callers = Callers::start(self, scope, callers);
@@ -71,10 +75,13 @@ impl Master {
             self.lock().runners.idle += usize::from(!is_counted);
             loop {
                 self.wait_until_due();
+                if self.lock().is_retired {
+                    return None;
+                }
                 let mut effects = self.begin_step(Event::Tick, Context::default());
                 if let Some(begun) = effects.round.take() {
                     self.run_round(&begun, effects, callers);
-                    return begun;
+                    return Some(begun);
                 }
                 self.perform(effects);
                 self.lock().runners.idle += 1;
@@ -88,16 +95,18 @@ impl Master {
         let mut watches = false;
         loop {
             let (now, due) = (Instant::now(), self.at(state.leader.wake_at()));
-            if due.is_some_and(|due| due <= now) {
+            if due.is_some_and(|due| due <= now) || state.is_retired {
                 break;
             }
             watches |= !state.runners.is_watched;
             state.runners.is_watched = true;
             state = if watches { self.watch(state, due, now) } else { state.wait(&self.spare) };
         }
-        state.runners.idle -= 1;
+        state.runners.idle = state.runners.idle.saturating_sub(1);
         state.runners.is_watched &= !watches;
-        let (needs_another, is_unwatched) = (state.runners.idle == 0, !state.runners.is_watched);
+        let goes_on = !state.is_retired;
+        let (needs_another, is_unwatched) =
+            (goes_on && state.runners.idle == 0, goes_on && !state.runners.is_watched);
         state.runners.idle += usize::from(needs_another);
         drop(state);
         if needs_another {

@@ -28,6 +28,8 @@ pub(crate) struct MasterSettings {
     /// How many idempotency keys the master remembers.
     pub(crate) keys_max: usize,
     pub(crate) message_bytes_max: usize,
+    /// The longest body of a post.
+    pub(crate) body_bytes_max: usize,
     pub(crate) pending_max: usize,
     /// Bytes of text that may be under way.
     pub(crate) pending_bytes_max: usize,

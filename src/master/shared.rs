@@ -10,6 +10,7 @@ use crate::node::metrics::MasterMetrics;
 use crate::node::reading::Reading;
 use crate::peer::Peers;
 use crate::process::budget::Budget;
+use crate::process::gate::Gate;
 use crate::process::state_lock::{StateGuard, StateLock};
 use crate::process::threads::STATE_IS_BROKEN;
 use crate::protocol::Time;
@@ -43,6 +44,8 @@ pub(crate) struct Master {
     pub(super) clock: Condvar,
     /// Signals that no client waits.
     pub(super) all_answered: Condvar,
+    /// What this master writes to its store goes through here, until it leads no more.
+    pub(super) writes: Gate,
     /// Held while the secondaries are put on record, so that an older list never replaces a newer one.
     pub(super) record: Mutex<()>,
     /// Held while the replicas are compared.

@@ -32,6 +32,10 @@ pub(super) struct State {
     pub(super) runners: Runners,
     /// Why this master takes no more writes until a restart.
     pub(super) why_halted: Option<String>,
+    /// A secondary has shown that a later master may write.
+    pub(super) is_overtaken: bool,
+    /// This node leads no more.
+    pub(super) is_retired: bool,
     pub(super) is_stopping: bool,
 }
 

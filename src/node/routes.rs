@@ -3,9 +3,10 @@
 //! To add a route:
 //!
 //! 1. Add a row to [`ROUTES`], and its endpoint to [`NodeEndpoint`] if every node serves it, to [`MasterEndpoint`] if
-//!    only the master does, to [`SecondaryEndpoint`] if only a secondary does.
-//! 2. Handle the endpoint in `src/master/routes.rs`, `src/secondary/routes.rs`, or both: they do not compile without
-//!    it.
+//!    only the master does, to [`SecondaryEndpoint`] if only a secondary does, to [`SuccessionEndpoint`] if it is about
+//!    which node leads.
+//! 2. Handle the endpoint in `src/master/routes.rs`, `src/secondary/routes.rs`, or both, or in `src/succession/routes.rs`:
+//!    they do not compile without it.
 //! 3. Describe the route in `openapi.json` and `docs/api.md`. The tests of this file fail until both agree with the
 //!    table.
 //!
@@ -14,10 +15,10 @@
 use super::access::{Access, Guard};
 use crate::http::{Exchange, Method, Reply};
 use crate::wire::escapes;
-use Endpoint::{Master, Node, Secondary};
+use Endpoint::{Master, Node, Secondary, Succession};
 use Guard::{Client, Cluster, Open};
 use OnSecondary::{Absent, Forward, Redirect};
-use {MasterEndpoint::*, NodeEndpoint::*, SecondaryEndpoint::*};
+use {MasterEndpoint::*, NodeEndpoint::*, SecondaryEndpoint::*, SuccessionEndpoint::*};
 
 /// Method, path, guard, endpoint, and a summary for the documents. The methods of one path follow each other, as
 /// `Allow` is to list them.
@@ -47,6 +48,11 @@ static ROUTES: &[Route] = &[
     route(GET, "/faults", Client, Node(Faults), "Show this node's fault"),
     route(PUT, "/faults", Cluster, Node(Faults), "Set this node's fault"),
     route(DELETE, "/faults", Cluster, Node(Faults), "End this node's fault"),
+    route(GET, "/leader", Client, Succession(Leader), "Check whether this node leads"),
+    route(GET, "/promotion", Client, Succession(Preview), "Show what a promotion of this node would find"),
+    route(POST, "/promotion", Cluster, Succession(Promote), "Promote this node: let it lead"),
+    route(POST, "/switchover", Cluster, Succession(SwitchOver), "Hand over to a secondary, which leads from then on"),
+    route(POST, "/replicate/promise", Cluster, Succession(Promise), "Promise an epoch to a candidate"),
     route(POST, "/replicate", Cluster, Secondary(Replicate), "Replicate entries to a secondary"),
     route(GET, "/replicate/state", Cluster, Secondary(State), "Report what a secondary holds"),
     route(GET, "/replicate/slots", Cluster, Secondary(Slots), "Read the slots of a secondary after an id"),
@@ -90,6 +96,8 @@ pub(crate) enum Endpoint {
     Master(MasterEndpoint, OnSecondary),
     /// A secondary serves it, and the master does not have it.
     Secondary(SecondaryEndpoint),
+    /// Every node serves it, and it may change which node leads.
+    Succession(SuccessionEndpoint),
 }
 
 /// How a secondary answers a route that only the master serves.
@@ -119,6 +127,16 @@ pub(crate) enum NodeEndpoint {
     Page,
     Readyz,
     SafeToStop,
+}
+
+/// What every node serves about which of them leads.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum SuccessionEndpoint {
+    Leader,
+    Preview,
+    Promise,
+    Promote,
+    SwitchOver,
 }
 
 /// What only the master serves.
@@ -185,7 +203,7 @@ impl Route {
     /// Whether a node of this role serves the route or redirects its client.
     fn is_on(&self, role: Role) -> bool {
         match self.endpoint {
-            Node(_) | Master(_, Redirect | Forward) => true,
+            Node(_) | Succession(_) | Master(_, Redirect | Forward) => true,
             Master(_, Absent) => role == Role::Master,
             Secondary(_) => role == Role::Secondary,
         }
@@ -341,7 +359,7 @@ mod tests {
         let rows: Vec<&str> = table.take_while(|line| line.starts_with('|')).collect();
         let row = |route: &Route| {
             let nodes = match route.endpoint {
-                Node(_) => "every node",
+                Node(_) | Succession(_) => "every node",
                 Master(_, Absent) => "the master",
                 Master(_, Redirect) => "the master; a secondary redirects",
                 Master(_, Forward) => "the master; a secondary passes it on",

@@ -12,12 +12,13 @@ mod names;
 pub(crate) use forwarding::{ForwardError, Forwarded, Forwarder, Returned};
 
 use crate::process::state_lock::before_io;
-use crate::protocol::{Acknowledgement, Decisions, Id, Refusal, Slot};
+use crate::protocol::{Acknowledgement, CopyId, Decisions, Epoch, Id, LogId, NotPromised, Promise, PromiseRequest, Refusal};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
 use crate::wire::node::{
     AcknowledgementBody, CallText, DecisionsBody, FingerprintBody, RefusalBody, SlotsBody, StatusBody,
 };
+use crate::wire::succession::{NotPromisedBody, PromiseBody, PromiseRequestBody};
 use crate::wire::timing::Took;
 use crate::wire::token::Token;
 use coalescing::CoalescingConnector;
@@ -74,6 +75,9 @@ impl fmt::Display for PeerError {
         }
     }
 }
+
+/// The answer to a candidate: a promise, of the node that holds this copy.
+pub(crate) type Promised = Result<(CopyId, Promise), NotPromised>;
 
 /// The network to other nodes, in which an injected fault may lose calls and answers.
 pub(crate) trait Network: fmt::Debug + Send + Sync {
@@ -177,6 +181,33 @@ impl Peers {
         self.get(&format!("{node}/replicate/state"))?.expect_200()
     }
 
+    /// Asks a node what it holds, as a master of an epoch of this log: a master of an earlier one, which that master may
+    /// have replaced, leads no more before it answers.
+    pub(crate) fn state_in(&self, node: &NodeUrl, log_id: LogId, epoch: Epoch) -> Result<StatusBody, PeerError> {
+        self.get(&format!("{node}/replicate/state?log={log_id}&epoch={epoch}"))?.expect_200()
+    }
+
+    /// Asks a node for a promise. Gives the copy that it holds, too.
+    pub(crate) fn promise(&self, node: &NodeUrl, request: &PromiseRequest) -> Result<Promised, PeerError> {
+        let body = serde_json::to_vec(&PromiseRequestBody::from(request)).expect("strings always serialise");
+        let (url, timeout) = (format!("{node}/replicate/promise"), self.question_timeout);
+        let request = || self.agent.post(&url).config().timeout_recv_response(Some(timeout)).build();
+        let answer = self.call(timeout, || send_json(request(), &body))?;
+        match answer.status {
+            200 => answer.read::<PromiseBody>()?.into_promise().map(Ok).ok_or_else(|| answer.unexpected()),
+            409 => answer.read::<NotPromisedBody>().map(|body| Err(NotPromised::from(body))),
+            _ => Err(answer.unexpected()),
+        }
+    }
+
+    /// Asks a node to lead. Gives the status and the body of the answer.
+    pub(crate) fn promote(&self, node: &NodeUrl, timeout: Duration) -> Result<(u16, Vec<u8>), PeerError> {
+        let url = format!("{node}/promotion");
+        let request = || self.agent.post(&url).config().timeout_recv_response(Some(timeout)).build();
+        let answer = self.call(timeout, || send_json(request(), br#"{"handed_over": true}"#))?;
+        Ok((answer.status, answer.body))
+    }
+
     /// Asks a node what it holds. Gives `None` if it is a master.
     pub(crate) fn state_of_secondary(&self, node: &NodeUrl) -> Result<Option<StatusBody>, PeerError> {
         let answer = self.get(&format!("{node}/replicate/state"))?;
@@ -184,8 +215,8 @@ impl Peers {
     }
 
     /// Asks a secondary for its slots after an id, as many as fit into one reply.
-    pub(crate) fn slots(&self, node: &NodeUrl, after: Id) -> Result<Vec<Slot>, PeerError> {
-        self.get(&format!("{node}/replicate/slots?after={after}"))?.expect_200::<SlotsBody>().map(SlotsBody::into_slots)
+    pub(crate) fn slots(&self, node: &NodeUrl, after: Id) -> Result<SlotsBody, PeerError> {
+        self.get(&format!("{node}/replicate/slots?after={after}"))?.expect_200()
     }
 
     /// Asks the master for its decisions after an id.

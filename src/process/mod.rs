@@ -3,6 +3,7 @@
 //! - [`budget`]: how much memory clients may make this process use, for each purpose.
 //! - [`clock`]: the wall clock.
 //! - [`console`]: the standard output, written without ever waiting for long.
+//! - [`gate`]: a gate through which work goes until it is closed.
 //! - [`random`]: random bits, and numbers for jitter.
 //! - [`shutdown`]: the signals that ask a process to stop.
 //! - [`state_lock`]: the lock around what a node keeps in memory, never held over I/O.
@@ -12,6 +13,7 @@
 pub(crate) mod budget;
 pub(crate) mod clock;
 pub(crate) mod console;
+pub(crate) mod gate;
 pub(crate) mod random;
 pub(crate) mod shutdown;
 pub(crate) mod state_lock;

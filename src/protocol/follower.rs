@@ -38,7 +38,7 @@ pub use ready::{
 };
 pub use replica::{Change, Decisions, EnteredEpoch, Found, Lineage, ReplicaStatus, ReplicaView, StaleReply};
 
-use super::{Acknowledgement, Entry, Epoch, Id, Incarnation, Refusal, Slot, Ticket, Time, Watermark, WritePart};
+use super::{Acknowledgement, Candidacy, Entry, Epoch, Id, Incarnation, Refusal, Slot, Ticket, Time, Watermark, WritePart};
 use reads::Reads;
 use released::Released;
 use replica::{Accepted, Holds, Learned, Replica};
@@ -226,6 +226,12 @@ impl Follower {
     #[must_use]
     pub fn lineage(&self) -> Option<&Lineage> {
         self.replica.lineage.as_deref()
+    }
+
+    /// The latest promise that this node gave.
+    #[must_use]
+    pub fn promised(&self) -> Option<Candidacy> {
+        self.replica.promised()
     }
 
     /// The high watermark that this node knows: what is committed up to it is visible here.

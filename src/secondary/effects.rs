@@ -10,7 +10,7 @@ use crate::node::logging::Step;
 use crate::process::random;
 use crate::process::state_lock::StateGuard;
 use crate::process::text::count;
-use crate::protocol::follower::{Effect, Event, Freshness, News, Ready, Reply};
+use crate::protocol::follower::{Effect, Event, Freshness, News, Ready, Reply, Request};
 use crate::protocol::{Candidacy, Change, Consistency, Epoch, Id, Incarnation, Slot, Ticket};
 use crate::store::{self, StoreError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,6 +19,21 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 impl Secondary {
+    /// Gives a request of a candidate to the follower, and waits for the reply.
+    ///
+    /// # Errors
+    /// If it could not be stored.
+    pub(crate) fn request(&self, request: Request) -> Result<Reply, String> {
+        let ticket = self.new_ticket();
+        match self.drive(ticket, Event::Requested(ticket, request)) {
+            (Reply::Unable, failure) => Err(match failure {
+                Some(error) => error.to_string(),
+                None => "its store failed".to_owned(),
+            }),
+            (reply, _) => Ok(reply),
+        }
+    }
+
     pub(super) fn new_ticket(&self) -> Ticket {
         self.lock().new_ticket()
     }
@@ -146,6 +161,9 @@ impl Secondary {
     }
 
     fn carry_out(&self, effect: Effect) -> Result<Event, StoreError> {
+        let Some(_inside) = self.writes.enter() else {
+            return Err(StoreError::new("this node has become the master"));
+        };
         let is_recovery = effect == Effect::Recover;
         let incarnation = || Incarnation::new(random::bits_64());
         let done = store::carry_out(&*self.store, effect, incarnation, |change| {

@@ -9,6 +9,7 @@ use crate::protocol::follower::{self, Event, Freshness};
 use crate::protocol::{Consistency, Id, ReplicaView};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl Log for Secondary {
     fn reading(&self) -> &Reading {
@@ -56,6 +57,9 @@ impl Secondary {
     fn keep_asking(&self) {
         loop {
             let mut state = self.lock();
+            if self.stopping.load(Ordering::Acquire) {
+                return;
+            }
             let Some(after) = state.question.take() else {
                 drop(state.wait(&self.questions));
                 continue;

@@ -10,6 +10,7 @@ use crate::node::reading::Reading;
 use crate::node::semaphore::Semaphore;
 use crate::peer::{Forwarder, Peers};
 use crate::process::budget::Budget;
+use crate::process::gate::Gate;
 use crate::process::random;
 use crate::process::state_lock::{StateGuard, StateLock};
 use crate::process::threads::{STATE_IS_BROKEN, lock};
@@ -60,6 +61,8 @@ pub(crate) struct Secondary {
     /// Calls that came before an earlier one, since the start.
     pub(super) early_calls: AtomicU64,
     pub(super) stopping: AtomicBool,
+    /// What this node writes to its store as a secondary goes through here, until it follows no more.
+    pub(super) writes: Gate,
     pub(super) log: NodeLog,
     pub(super) started: Instant,
 }
@@ -109,6 +112,7 @@ impl Secondary {
             calls_in_flight: AtomicUsize::new(0),
             early_calls: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            writes: Gate::default(),
             log,
             started: Instant::now(),
         });
@@ -123,6 +127,18 @@ impl Secondary {
         secondary.start_registering();
         secondary.live.start(&secondary).map_err(|error| error.to_string())?;
         Ok(secondary)
+    }
+
+    /// Follows no more, because this node leads: nothing more is written to the store. The leader may begin on it when this
+    /// returns.
+    pub(crate) fn retire(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.writes.close();
+        // A thread that waits for what is asked of the follower looks up, and finds that this node is stopping.
+        drop(self.lock());
+        self.questions.notify_all();
+        self.reading.following.stop();
+        self.live.stop();
     }
 
     /// Waits for calls in flight, up to [`STOP_TIMEOUT`].
@@ -148,7 +164,8 @@ impl Secondary {
         Time::new(self.started.elapsed())
     }
 
-    pub(super) fn view(&self) -> ReplicaView {
+    /// What this node holds, and what it shows.
+    pub(crate) fn view(&self) -> ReplicaView {
         self.lock().follower.view()
     }
 
@@ -157,7 +174,16 @@ impl Secondary {
         self.lock().is_broken.then(|| STATE_IS_BROKEN.to_owned())
     }
 
+    /// Where the master is: as the roster says if another node may lead, otherwise as configured or learned.
     pub(super) fn known_master(&self) -> Option<NodeUrl> {
-        lock(&self.master).clone()
+        self.master_of_roster().or_else(|| lock(&self.master).clone())
+    }
+
+    fn master_of_roster(&self) -> Option<NodeUrl> {
+        let state = self.lock();
+        let roster = &state.follower.lineage()?.roster;
+        let master = roster.master();
+        let contact = roster.contacts().get(&master).filter(|_| master != self.store.copy_id())?;
+        NodeUrl::parse(&contact.url).ok()
     }
 }

@@ -4,7 +4,6 @@
 use super::lifecycle::Secondary;
 use crate::process::random;
 use crate::process::threads;
-use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
 use crate::wire::hexadecimal::{CopyIdText, IncarnationText};
 use std::sync::Arc;
@@ -21,9 +20,11 @@ const RENEW_EVERY: Duration = Duration::from_secs(2);
 
 impl Secondary {
     pub(super) fn start_registering(self: &Arc<Secondary>) {
-        let Some(master) = self.settings.master_url.clone() else { return };
+        if self.settings.master_url.is_none() {
+            return;
+        }
         let secondary = Arc::clone(self);
-        let started = threads::start_needed("registration", move || secondary.keep_registered(&master));
+        let started = threads::start_needed("registration", move || secondary.keep_registered());
         if let Err(error) = started {
             log::error!("this node cannot register itself with its master: {error}");
         }
@@ -39,11 +40,12 @@ impl Secondary {
         }
     }
 
-    fn keep_registered(&self, master: &NodeUrl) {
+    fn keep_registered(&self) {
         let mut backoff = BACKOFF_MIN;
         let mut last_said = None;
         while !self.stopping.load(Ordering::Acquire) {
-            let (pause, said) = match self.peers.register(master, &self.registration()) {
+            let Some(master) = self.known_master() else { return };
+            let (pause, said) = match self.peers.register(&master, &self.registration()) {
                 Ok(()) => {
                     backoff = BACKOFF_MIN;
                     (RENEW_EVERY, format!("registered with the master at {master} as {}", self.url))

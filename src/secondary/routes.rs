@@ -68,7 +68,7 @@ impl Service for SecondaryService {
             Ok((Endpoint::Master(_, OnSecondary::Redirect | OnSecondary::Forward), _)) => {
                 exchange.reply_with(|exchange| secondary.redirect(exchange));
             }
-            Ok((Endpoint::Master(_, OnSecondary::Absent), _)) => {
+            Ok((Endpoint::Master(_, OnSecondary::Absent) | Endpoint::Succession(_), _)) => {
                 exchange.reply_with(|exchange| routes::refuse(exchange, Role::Secondary));
             }
             Err(refusal) => exchange.reply(refusal),
@@ -125,7 +125,8 @@ impl Secondary {
         self.calls_in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 
-    fn report_status(&self) -> Reply {
+    /// Answers `GET /replicate/state`.
+    pub(crate) fn report_status(&self) -> Reply {
         let server_id = self.settings.common.server_id.clone();
         let unable = self.store.trouble().map(|trouble| trouble.to_string());
         let mut body = StatusBody::new(server_id, &self.view().status, self.delay_ms(), unable);
@@ -139,7 +140,8 @@ impl Secondary {
             return Reply::no_answer(400, "the parameter after must be an id");
         };
         match self.store.read(after, Id::MAX, SLOTS_LIMIT) {
-            Ok(slots) => Reply::json(200, &SlotsBody::new(after, &slots)),
+            // A promise that stands now stood while the slots were read.
+            Ok(slots) => Reply::json(200, &SlotsBody::new(after, &slots, self.lock().follower.promised())),
             Err(error) => Reply::no_answer(500, &error.to_string()),
         }
     }

@@ -5,7 +5,8 @@
 //! 3. One [`End`]: the number of messages and refusals, and the fingerprint. A backup without it is incomplete.
 
 use super::hexadecimal::LogIdText;
-use super::node::{EntryBody, EpochEntryBody, epochs_of, history_of};
+use super::lineage::{EpochEntryBody, epochs_of, history_of};
+use super::node::EntryBody;
 use super::read_object;
 use crate::protocol::{Entry, EpochHistory, Fingerprint, Id, LogId, Slot};
 use serde::{Deserialize, Serialize};

@@ -7,6 +7,7 @@
 //! - [`escapes`]: percent signs in targets and forms.
 //! - [`fault`]: injected faults.
 //! - [`node`]: the calls between master and secondaries.
+//! - [`succession`]: what a candidate and the voters say to each other.
 //! - [`position`]: where in which log.
 //! - [`server_id`]: the name of a node.
 //! - [`timestamp`]: points in time as text.
@@ -21,11 +22,13 @@ pub mod client;
 pub mod escapes;
 pub mod fault;
 pub mod hexadecimal;
+mod lineage;
 pub mod node;
 mod object;
 pub mod position;
 mod roster;
 pub mod server_id;
+pub mod succession;
 pub mod timestamp;
 pub mod timing;
 pub mod token;

@@ -5,7 +5,7 @@
 //! | `POST /replicate` with a call | master, secondary | 200 [`AcknowledgementBody`], or 409 [`RefusalBody`] |
 //! | `POST /replicate` with a bare message | a foreign master, secondary | 200, or 409 if the secondary belongs to a log |
 //! | `GET /replicate/state` | master, secondary | 200 [`StatusBody`] |
-//! | `GET /replicate/slots?after=ID` | master that begins an epoch, secondary | 200 [`SlotsBody`] |
+//! | `GET /replicate/slots?after=ID` | master that begins an epoch, or a candidate, secondary | 200 [`SlotsBody`] |
 //! | `GET /replicate/decisions?after=ID` | secondary, master | 200 [`DecisionsBody`] |
 //! | `GET /fingerprint?after=ID&through=ID` | master, secondary | 200 [`FingerprintBody`] |
 //! | `POST /secondaries` | secondary, master | 200, see [`super::client::Registration`] |
@@ -13,12 +13,13 @@
 use super::batch::{MESSAGES_MAX, WRITE_BYTES_CEILING};
 use super::client::text;
 use super::hexadecimal::{CopyIdText, IncarnationText, LogIdText};
+use super::lineage::{CandidacyBody, EPOCHS_MAX, EpochEntryBody, LineageBody, epochs_of, history_of};
 use super::roster::RosterBody;
 use super::timing::Took;
 use super::{read_object, shared_text};
 use crate::protocol::{
-    Acknowledgement, Call, Decisions, Entry, Epoch, EpochEntry, EpochHistory, EpochStart, Fingerprint, Id, Incarnation,
-    LogId, Refusal, ReplicaStatus, Roster, Slot, WritePart,
+    Acknowledgement, Call, Candidacy, Decisions, Entry, Epoch, EpochStart, Fingerprint, Id, Incarnation, LogId, Refusal,
+    ReplicaStatus, Roster, Slot, WritePart,
 };
 use serde::{Deserialize, Serialize, Serializer};
 use std::sync::Arc;
@@ -67,27 +68,6 @@ impl From<EntryBody> for Entry {
             part: body.part.map_or(WritePart::WHOLE, |(index, of)| WritePart { index, of }),
         }
     }
-}
-
-/// An epoch as JSON: epoch, first id, and the start of the master's process.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub(super) struct EpochEntryBody(u64, u64, IncarnationText);
-
-/// Writes a table of epochs.
-pub(super) fn epochs_of(history: &EpochHistory) -> Vec<EpochEntryBody> {
-    let body = |entry: &EpochEntry| EpochEntryBody(entry.epoch.get(), entry.start.get(), IncarnationText(entry.master));
-    history.entries().iter().map(body).collect()
-}
-
-/// No master starts so often. A node that entered such an epoch would refuse every later call of its master.
-const EPOCHS_MAX: u64 = 1 << 62;
-
-/// Reads a table of epochs, or `None` if it is not valid.
-pub(super) fn history_of(entries: &[EpochEntryBody]) -> Option<EpochHistory> {
-    let entry = |&EpochEntryBody(epoch, start, master): &EpochEntryBody| {
-        (epoch < EPOCHS_MAX).then(|| EpochEntry { epoch: Epoch::new(epoch), start: Id::new(start), master: master.0 })
-    };
-    EpochHistory::new(entries.iter().map(entry).collect::<Option<_>>()?)
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
@@ -474,8 +454,13 @@ pub struct StatusBody {
     epoch: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     master: Option<IncarnationText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lineage: Option<LineageBody>,
     last: u64,
     decided: u64,
+    /// Refused ids above `decided`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    refused: Vec<u64>,
     #[serde(default)]
     foreign: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -489,6 +474,9 @@ pub struct StatusBody {
     /// The injected fault, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+    /// Whether the node leads: then another one may not take its place without asking it.
+    #[serde(default)]
+    pub leads: bool,
 }
 
 impl StatusBody {
@@ -502,13 +490,16 @@ impl StatusBody {
             log_id: status.log_id.map(LogIdText),
             epoch: status.epoch.get(),
             master: status.master.map(IncarnationText),
+            lineage: status.lineage.as_deref().map(LineageBody::from),
             last: status.last.get(),
             decided: status.decided.get(),
+            refused: status.refused.iter().map(|id| id.get()).collect(),
             foreign: status.foreign,
             diverged: status.diverged.map(Id::get),
             delay_ms,
             unable,
             fault: None,
+            leads: false,
         }
     }
 
@@ -525,8 +516,8 @@ impl StatusBody {
             decided: Id::new(self.decided),
             foreign: self.foreign,
             diverged: self.diverged.map(Id::new),
-            lineage: None,
-            refused: Vec::new(),
+            lineage: self.lineage.clone().and_then(LineageBody::into_lineage).map(Arc::new),
+            refused: self.refused.iter().copied().map(Id::new).collect(),
         }
     }
 }
@@ -537,16 +528,20 @@ pub struct SlotsBody {
     through: u64,
     entries: Vec<EntryBody>,
     refused: Vec<u64>,
+    /// The latest promise that the node gave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    promised: Option<CandidacyBody>,
 }
 
 impl SlotsBody {
-    /// Describes slots.
+    /// Describes slots, and the latest promise of the node that holds them.
     #[must_use]
-    pub fn new(after: Id, slots: &[Slot]) -> SlotsBody {
+    pub fn new(after: Id, slots: &[Slot], promised: Option<Candidacy>) -> SlotsBody {
         let mut body = SlotsBody {
             through: slots.last().map_or(after, Slot::id).get(),
             entries: Vec::with_capacity(slots.len()),
             refused: Vec::new(),
+            promised: promised.map(CandidacyBody::from),
         };
         for slot in slots {
             match slot {
@@ -555,6 +550,12 @@ impl SlotsBody {
             }
         }
         body
+    }
+
+    /// The latest promise that the node gave.
+    #[must_use]
+    pub fn promised(&self) -> Option<Candidacy> {
+        self.promised.map(Candidacy::from)
     }
 
     /// The slots, in order.
@@ -638,7 +639,7 @@ impl From<DecisionsBody> for Decisions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{CopyId, RosterChange};
+    use crate::protocol::{CopyId, EpochEntry, EpochHistory, RosterChange};
 
     fn call() -> Call {
         let entry = |id, message: &str| {

@@ -1,8 +1,9 @@
 //! The voters of a log as JSON.
 
 use super::hexadecimal::CopyIdText;
-use crate::protocol::{CopyId, Epoch, Promotion, Roster, RosterNumber, Voters};
+use crate::protocol::{Contact, CopyId, Epoch, Promotion, Roster, RosterNumber, Voters};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A roster. Its numbers and copies are those of [`Roster`].
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -15,6 +16,17 @@ pub(super) struct RosterBody {
     /// The voters before a change that is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     before: Option<VotersBody>,
+    /// Where the nodes are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    nodes: Vec<ContactBody>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct ContactBody {
+    copy: CopyIdText,
+    name: Arc<str>,
+    url: Arc<str>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -34,6 +46,7 @@ impl From<&Roster> for RosterBody {
             master: CopyIdText(roster.master()),
             voters: roster.voters().into(),
             before: roster.before().map(VotersBody::from),
+            nodes: roster.contacts().iter().map(ContactBody::from).collect(),
         }
     }
 }
@@ -41,7 +54,16 @@ impl From<&Roster> for RosterBody {
 impl From<RosterBody> for Roster {
     fn from(body: RosterBody) -> Roster {
         let number = RosterNumber { epoch: Epoch::new(body.epoch), sequence: body.sequence };
-        Roster::new(number, body.master.0, body.voters.into()).changing_from(body.before.map(Voters::from))
+        let contacts = body.nodes.into_iter().map(|ContactBody { copy, name, url }| (copy.0, Contact { name, url }));
+        let roster = Roster::new(number, body.master.0, body.voters.into());
+        roster.changing_from(body.before.map(Voters::from)).with_contacts(contacts.collect())
+    }
+}
+
+impl From<(&CopyId, &Contact)> for ContactBody {
+    fn from((&copy, contact): (&CopyId, &Contact)) -> ContactBody {
+        let Contact { name, url } = contact.clone();
+        ContactBody { copy: CopyIdText(copy), name, url }
     }
 }
 

@@ -114,7 +114,7 @@ fn append_pending(store: &dyn Store, peers: &Peers, node: &NodeUrl) -> Result<()
     let held = peers.state_of_secondary(node).map_err(|error| format!("{node} {error}"))?;
     let Some(status) = held.map(|body| body.status()) else { return Ok(()) };
     while store.last() < status.last {
-        let slots = peers.slots(node, store.last()).map_err(|error| format!("{node} {error}"))?;
+        let slots = peers.slots(node, store.last()).map_err(|error| format!("{node} {error}"))?.into_slots();
         if slots.is_empty() {
             break;
         }

@@ -1,7 +1,7 @@
 //! The lineage of a copy as text, as it stands in the database.
 
 use crate::protocol::{
-    Candidacy, CopyId, Epoch, EpochEntry, EpochHistory, Id, Incarnation, Lineage, LogId, Promotion, Roster,
+    Candidacy, Contact, CopyId, Epoch, EpochEntry, EpochHistory, Id, Incarnation, Lineage, LogId, Promotion, Roster,
     RosterNumber, Voters,
 };
 
@@ -40,11 +40,14 @@ pub(super) fn parse([log_id, epochs, roster, promised]: &Texts) -> Option<Lineag
     })
 }
 
-/// `EPOCH.SEQUENCE led by COPY`, then a line for the voters, and one for those before a change that is under way.
+/// `EPOCH.SEQUENCE led by COPY`, then a line for the voters, one for those before a change that is under way, and one for
+/// each node.
 fn roster_text(roster: &Roster) -> String {
     let RosterNumber { epoch, sequence } = roster.number();
     let sets = [Some(roster.voters()), roster.before()].into_iter().flatten().map(voters_text);
-    format!("{epoch}.{sequence} led by {}\n{}", roster.master(), sets.collect::<String>())
+    let contact = |(copy, Contact { name, url }): (&CopyId, &Contact)| format!("copy {copy} of {name} at {url}\n");
+    let contacts = roster.contacts().iter().map(contact);
+    format!("{epoch}.{sequence} led by {}\n{}", roster.master(), sets.chain(contacts).collect::<String>())
 }
 
 fn voters_text(voters: &Voters) -> String {
@@ -57,17 +60,23 @@ fn voters_text(voters: &Voters) -> String {
 }
 
 fn parse_roster(text: &str) -> Option<Roster> {
-    let mut lines = text.lines();
+    let mut lines = text.lines().peekable();
     let (number, master) = lines.next()?.split_once(" led by ")?;
     let (epoch, sequence) = number.split_once('.')?;
     let number = RosterNumber { epoch: parse_epoch(epoch)?, sequence: sequence.parse().ok()? };
     let voters = parse_voters(lines.next()?)?;
-    let before = match lines.next() {
+    let before = match lines.next_if(|line| line.starts_with("promotion ")) {
         None => None,
         Some(line) => Some(parse_voters(line)?),
     };
-    let roster = Roster::new(number, CopyId::parse(master)?, voters).changing_from(before);
-    lines.next().is_none().then_some(roster)
+    let contacts = lines.map(parse_contact).collect::<Option<_>>()?;
+    Some(Roster::new(number, CopyId::parse(master)?, voters).changing_from(before).with_contacts(contacts))
+}
+
+fn parse_contact(line: &str) -> Option<(CopyId, Contact)> {
+    let (copy, rest) = line.strip_prefix("copy ")?.split_once(" of ")?;
+    let (name, url) = rest.split_once(" at ")?;
+    Some((CopyId::parse(copy)?, Contact { name: name.into(), url: url.into() }))
 }
 
 fn parse_voters(line: &str) -> Option<Voters> {
@@ -110,7 +119,9 @@ mod tests {
         let settled = Roster::new(number, copy, Voters::new(Promotion::On, [copy, CopyId::new(2)]));
         let changing = settled.changed(RosterChange::Add(CopyId::new(3))).unwrap();
         let candidacy = Candidacy { epoch: Epoch::new(9), copy, master };
-        for roster in [Roster::fixed(copy, Epoch::new(1)), settled, changing, Roster::default()] {
+        let contact = Contact { name: "secondary-1".into(), url: "http://localhost:5001".into() };
+        let placed = changing.clone().with_contacts([(copy, contact)].into());
+        for roster in [Roster::fixed(copy, Epoch::new(1)), settled, changing, placed, Roster::default()] {
             for promised in [None, Some(candidacy)] {
                 let lineage =
                     Lineage { log_id: LogId::new(5), history: history.clone(), roster: roster.clone(), promised };
@@ -131,7 +142,7 @@ mod tests {
         };
         let good = to_texts(&lineage);
         for (place, text) in
-            [(0, "5"), (1, "1 from x by 1\n"), (2, ""), (2, "1.0 led by ab\n"), (3, "9 to ab\n"), (3, "9")]
+            [(0, "5"), (1, "1 from x by 1\n"), (2, ""), (2, "1.0 led by ab\n"), (2, "1.0 led by 00000000000000ab\npromotion on, voters\nhere\n"), (3, "9 to ab\n"), (3, "9")]
         {
             let mut bad = good.clone();
             bad[place] = text.to_owned();

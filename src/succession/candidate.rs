@@ -1,0 +1,399 @@
+//! A node that tries to lead: it asks for promises, copies the best log, and begins an epoch.
+
+use super::roles::{Role, Roles};
+use crate::node::ids::id_range;
+use crate::peer::PeerError;
+use crate::process::random;
+use crate::protocol::follower::{Reply, Request};
+use crate::protocol::{
+    Beginning, Candidacy, Contact, CopyId, Epoch, Id, Incarnation, Lineage, NotPromised, Promise, PromiseRequest,
+    ReplicaStatus, Slot, Standing, standing,
+};
+use crate::secondary::Secondary;
+use crate::store::{ReadLimit, Store, StoreError};
+use crate::wire::address::NodeUrl;
+use crate::wire::node::StatusBody;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// How often a candidate tries a later epoch because another candidate has a promise for this one.
+const ATTEMPTS_MAX: u32 = 5;
+/// The longest pause before that: two candidates must not go on hindering each other.
+const JITTER_MS: u64 = 200;
+/// The most ids that a candidate copies. It keeps them in memory meanwhile.
+const COPIED_MAX: u64 = 100_000;
+/// How much of its own log a candidate reads at a time.
+const READ_LIMIT: ReadLimit = ReadLimit { slots_max: 10_000, bytes_max: 4 << 20 };
+
+/// Why a node tries to lead.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum How {
+    /// It led last. It does not compete with anybody.
+    ByItself,
+    /// An operator asks for it. The master must not answer any more.
+    Asked,
+    /// The master hands over.
+    HandedOver,
+}
+
+/// A node that leads now, and what became of the log.
+#[derive(Debug, Serialize)]
+pub(super) struct Elected {
+    leader: String,
+    epoch: u64,
+    /// Messages whose outcome is not known yet: they are replicated again, and none of them is refused.
+    in_doubt: u64,
+    /// Ids above the high watermark that are refused.
+    refused: Vec<u64>,
+    /// The node whose log was copied, if it was not this one's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copied_from: Option<String>,
+    /// The nodes that have promised.
+    with: Vec<String>,
+    /// The nodes that did not, and why.
+    without: BTreeMap<String, String>,
+    /// What is kept, in a sentence.
+    kept: String,
+}
+
+/// Another node of the log.
+pub(super) struct Other {
+    pub(super) copy: CopyId,
+    pub(super) name: Arc<str>,
+    pub(super) url: NodeUrl,
+}
+
+/// What other nodes answered to a question, each with its copy.
+pub(super) type Answers<T> = BTreeMap<CopyId, Result<T, PeerError>>;
+
+/// The promises that a candidate has, and why it has no others.
+struct Consent {
+    promises: BTreeMap<CopyId, Promise>,
+    without: BTreeMap<String, String>,
+    /// The latest epoch that another candidate or master came first to.
+    later: Option<Epoch>,
+}
+
+impl Roles {
+    /// Tries to lead.
+    ///
+    /// # Errors
+    /// With a sentence that says why this node does not lead.
+    pub(super) fn stand(&self, how: How) -> Result<Elected, String> {
+        let Ok(_standing) = self.standing.try_lock() else {
+            return Err(format!("{} is trying to lead already", self.name()));
+        };
+        let mut beyond = Epoch::NONE;
+        for attempt in 1.. {
+            let secondary = match self.role() {
+                Role::Following(secondary) => secondary,
+                Role::Leading(_) => return Err(format!("{} leads already", self.name())),
+            };
+            match self.try_to_lead(&secondary, how, beyond) {
+                Ok(elected) => return Ok(elected),
+                Err(Failed::Overtaken(epoch, _)) if attempt < ATTEMPTS_MAX && how != How::ByItself => {
+                    beyond = epoch;
+                    thread::sleep(Duration::from_millis(random::below(JITTER_MS)));
+                }
+                Err(Failed::Overtaken(_, why) | Failed::For(why)) => return Err(why),
+            }
+        }
+        unreachable!("the attempts end")
+    }
+
+    fn try_to_lead(&self, secondary: &Arc<Secondary>, how: How, beyond: Epoch) -> Result<Elected, Failed> {
+        let status = secondary.view().status;
+        let lineage = self.lineage_to_lead(&status)?;
+        let others = others_of(&lineage, status.copy);
+        let states = ask_all(&others, |other| self.peers.state_in(&other.url, lineage.log_id, Epoch::NONE));
+        let candidacy = self.candidacy(&lineage, &others, &states, how, beyond)?;
+        let request = PromiseRequest { log_id: lineage.log_id, candidacy, after: status.decided };
+        let own = self.own_promise(secondary, &request)?;
+        let reachable: Vec<&Other> = others.iter().filter(|other| matches!(states[&other.copy], Ok(_))).collect();
+        let answers = ask_all(reachable, |other| self.peers.promise(&other.url, &request));
+        let consent = gather(&others, &states, answers, (status.copy, own));
+        let beginning = match standing(status.copy, &consent.promises) {
+            Standing::Leads(beginning) => beginning,
+            Standing::TooFew => return Err(self.too_few(&lineage, &consent)),
+            Standing::NoVoter => return Err(self.cannot("it does not vote; only a voter leads").into()),
+            Standing::Forked(from) => {
+                let why = format!(
+                    "it has shown messages from id {from} on that the other nodes do not have: it was cut off while another \
+                     node led. Stop it, save what it has with \"backup\" if that may matter, run \"secondary discard\" \
+                     there, and start it again"
+                );
+                return Err(self.cannot(&why).into());
+            }
+        };
+        self.begin(secondary, &others, candidacy, &consent, beginning)
+    }
+
+    /// What this node knows of its log, if it may lead there.
+    fn lineage_to_lead(&self, status: &ReplicaStatus) -> Result<Arc<Lineage>, String> {
+        let lineage = status.lineage.clone().ok_or_else(|| self.cannot("it belongs to no log yet"))?;
+        if !lineage.roster.allows_promotion() {
+            return Err(self.cannot(
+                "promotion is off for this log. Start its master with PROMOTION=on; as soon as its log says that this node \
+                 votes, this node can be promoted",
+            ));
+        }
+        Ok(lineage)
+    }
+
+    /// The epoch that this node asks for: later than all that anybody knows of, or again the one that it has promised
+    /// itself.
+    fn candidacy(
+        &self,
+        lineage: &Lineage,
+        others: &[Other],
+        states: &Answers<StatusBody>,
+        how: How,
+        beyond: Epoch,
+    ) -> Result<Candidacy, Failed> {
+        let (copy, latest) = (self.store.copy_id(), lineage.history.latest());
+        let mut taken = beyond.max(latest);
+        for other in others {
+            let Some(Ok(body)) = states.get(&other.copy) else { continue };
+            let status = body.status();
+            if status.log_id != Some(lineage.log_id) {
+                continue;
+            }
+            if body.leads && how != How::HandedOver && status.epoch >= latest {
+                let why = format!(
+                    "{} leads in epoch {}, and answers. Let it hand over with POST /switchover there, or stop it",
+                    other.name, status.epoch
+                );
+                return Err(self.cannot(&why).into());
+            }
+            if status.epoch > latest && how == How::ByItself {
+                let why = format!("{} knows of epoch {}, in which another node led", other.name, status.epoch);
+                return Err(self.cannot(&why).into());
+            }
+            let promised = status.lineage.and_then(|lineage| lineage.promised);
+            let by_another = promised.filter(|promised| promised.copy != copy).map(|promised| promised.epoch);
+            taken = taken.max(status.epoch).max(by_another.unwrap_or(Epoch::NONE));
+        }
+        match lineage.promised {
+            Some(own) if own.copy == copy && own.epoch > taken => Ok(own),
+            promised => {
+                let promised = promised.map_or(Epoch::NONE, |promised| promised.epoch);
+                let master = Incarnation::new(random::bits_64());
+                Ok(Candidacy { epoch: taken.max(promised).next(), copy, master })
+            }
+        }
+    }
+
+    fn own_promise(&self, secondary: &Secondary, request: &PromiseRequest) -> Result<Promise, Failed> {
+        match self.promise(secondary, request)? {
+            Ok(promise) => Ok(promise),
+            Err(why) => Err(self.cannot(&format!("it {why}")).into()),
+        }
+    }
+
+    /// The answer of a secondary of this process to a candidate. A promise names the refused ids up to the high watermark,
+    /// too.
+    pub(super) fn promise(
+        &self,
+        secondary: &Secondary,
+        request: &PromiseRequest,
+    ) -> Result<Result<Promise, NotPromised>, String> {
+        match secondary.request(Request::Promise(*request))? {
+            Reply::Promised(mut promise) => {
+                let refused = self.store.refused(request.after, promise.last).map_err(|error| error.to_string())?;
+                promise.refused.extend(refused);
+                Ok(Ok(promise))
+            }
+            Reply::NotPromised(why) => Ok(Err(why)),
+            other => Err(format!("a request for a promise was answered with {other:?}")),
+        }
+    }
+
+    /// Copies the best log, begins the epoch, and leads.
+    fn begin(
+        &self,
+        secondary: &Arc<Secondary>,
+        others: &[Other],
+        candidacy: Candidacy,
+        consent: &Consent,
+        mut beginning: Beginning,
+    ) -> Result<Elected, Failed> {
+        let decided = secondary.view().status.decided;
+        let holder = others.iter().find(|other| other.copy == beginning.best);
+        let slots = match holder {
+            None => read_all(&*self.store, decided).map_err(|error| error.to_string())?,
+            Some(holder) => self.copy_from(holder, candidacy, decided, beginning.last)?,
+        };
+        beginning.make_writes_whole(&slots);
+        if holder.is_some() {
+            let adoption = beginning.adoption(candidacy, &consent.promises[&beginning.best], slots);
+            self.ask_itself(secondary, Request::Adopt(adoption))?;
+        }
+        let refused: Vec<u64> = beginning.refused.iter().filter(|id| **id > decided).map(|id| id.get()).collect();
+        let (last, quorum) = (beginning.last, consent.promises.len());
+        let voters = beginning.roster.voters().number();
+        self.ask_itself(secondary, Request::Begin(candidacy, beginning))?;
+        self.lead(secondary)?;
+        let names = |other: &&Other| consent.promises.contains_key(&other.copy);
+        let with = others.iter().filter(names).map(|other| other.name.to_string());
+        log::info!("{} leads in epoch {}: {quorum} of {voters} voters have promised it", self.name(), candidacy.epoch);
+        Ok(Elected {
+            leader: self.name().to_owned(),
+            epoch: candidacy.epoch.get(),
+            in_doubt: last.since(decided) - refused.len() as u64,
+            refused,
+            copied_from: holder.map(|holder| holder.name.to_string()),
+            with: with.chain([self.name().to_owned()]).collect(),
+            without: consent.without.clone(),
+            kept: kept(quorum, voters),
+        })
+    }
+
+    /// Gives a request to the secondary of this process that has to be granted for it to lead.
+    fn ask_itself(&self, secondary: &Secondary, request: Request) -> Result<(), Failed> {
+        match secondary.request(request)? {
+            Reply::NotPromised(why) => Err(self.cannot(&format!("it {why}")).into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the best log, from a node that keeps its promise meanwhile.
+    fn copy_from(&self, holder: &Other, candidacy: Candidacy, after: Id, through: Id) -> Result<Vec<Slot>, Failed> {
+        if through.since(after) > COPIED_MAX {
+            let ids = id_range(after, through);
+            let why = format!("it lacks {ids}, which {} holds: promote that one", holder.name);
+            return Err(self.cannot(&why).into());
+        }
+        let mut slots: Vec<Slot> = Vec::new();
+        loop {
+            let last = slots.last().map_or(after, Slot::id);
+            if last >= through {
+                break;
+            }
+            let failed = |why: String| Failed::from(self.cannot(&format!("{}, whose log it needs, {why}", holder.name)));
+            let body = self.peers.slots(&holder.url, last).map_err(|error| failed(error.to_string()))?;
+            if body.promised() != Some(candidacy) {
+                return Err(failed("has promised another candidate since".to_owned()));
+            }
+            let more = body.into_slots();
+            if more.is_empty() {
+                return Err(failed(format!("gave its log only up to id {last}, and had said {through}")));
+            }
+            slots.extend(more);
+        }
+        slots.retain(|slot| slot.id() <= through);
+        Ok(slots)
+    }
+
+    fn too_few(&self, lineage: &Lineage, consent: &Consent) -> Failed {
+        let voters = lineage.roster.voters().number();
+        let has_master = consent.promises.contains_key(&lineage.roster.master());
+        let needed = if has_master { voters / 2 + 1 } else { voters.div_ceil(2) };
+        let missing: Vec<String> = consent.without.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+        let why = self.cannot(&format!(
+            "{} of {voters} voters promise it the epoch, and {needed} are needed; {}",
+            consent.promises.len(),
+            missing.join("; ")
+        ));
+        consent.later.map_or(Failed::For(why.clone()), |epoch| Failed::Overtaken(epoch, why))
+    }
+
+    fn cannot(&self, why: &str) -> String {
+        format!("{} cannot lead: {why}", self.name())
+    }
+}
+
+/// Why a candidate does not lead.
+enum Failed {
+    /// Another candidate or master came first, up to this epoch.
+    Overtaken(Epoch, String),
+    For(String),
+}
+
+impl From<String> for Failed {
+    fn from(why: String) -> Failed {
+        Failed::For(why)
+    }
+}
+
+/// The other nodes of a log, as its roster names them.
+pub(super) fn others_of(lineage: &Lineage, own: CopyId) -> Vec<Other> {
+    let other = |(&copy, contact): (&CopyId, &Contact)| match NodeUrl::parse(&contact.url) {
+        Ok(url) => Some(Other { copy, name: Arc::clone(&contact.name), url }),
+        Err(why) => {
+            log::error!("{} is left out: {why}", contact.name);
+            None
+        }
+    };
+    lineage.roster.contacts().iter().filter(|(copy, _)| **copy != own).filter_map(other).collect()
+}
+
+/// Asks nodes side by side.
+pub(super) fn ask_all<'a, T: Send>(
+    others: impl IntoIterator<Item = &'a Other>,
+    ask: impl Fn(&Other) -> Result<T, PeerError> + Sync,
+) -> Answers<T> {
+    let ask = &ask;
+    thread::scope(|scope| {
+        let asked: Vec<_> =
+            others.into_iter().map(|other| (other.copy, scope.spawn(move || ask(other)))).collect();
+        let panicked = || Err(PeerError::Unanswered("could not be asked: that panicked".to_owned()));
+        asked.into_iter().map(|(copy, asked)| (copy, asked.join().unwrap_or_else(|_| panicked()))).collect()
+    })
+}
+
+/// What became of the question for a promise.
+fn gather(
+    others: &[Other],
+    states: &Answers<StatusBody>,
+    mut answers: Answers<crate::peer::Promised>,
+    own: (CopyId, Promise),
+) -> Consent {
+    let mut consent = Consent { promises: [own].into(), without: BTreeMap::new(), later: None };
+    for other in others {
+        let why = match (answers.remove(&other.copy), &states[&other.copy]) {
+            (Some(Ok(Ok((copy, promise)))), _) => {
+                consent.promises.insert(copy, promise);
+                continue;
+            }
+            (Some(Ok(Err(why))), _) => {
+                let later = match why {
+                    NotPromised::Promised(Candidacy { epoch, .. }) | NotPromised::Entered(epoch) => Some(epoch),
+                    NotPromised::OtherLog(_) | NotPromised::Diverged(_) => None,
+                };
+                consent.later = consent.later.max(later);
+                why.to_string()
+            }
+            (Some(Err(error)), _) => error.to_string(),
+            (None, Err(error)) => error.to_string(),
+            (None, Ok(_)) => "was not asked".to_owned(),
+        };
+        consent.without.insert(other.name.to_string(), why);
+    }
+    consent
+}
+
+/// The slots of a store after an id.
+fn read_all(store: &dyn Store, after: Id) -> Result<Vec<Slot>, StoreError> {
+    let mut slots: Vec<Slot> = Vec::new();
+    loop {
+        let last = slots.last().map_or(after, Slot::id);
+        let more = store.read(last, Id::MAX, READ_LIMIT)?;
+        if more.is_empty() {
+            return Ok(slots);
+        }
+        slots.extend(more);
+    }
+}
+
+/// What a promotion keeps, for people.
+fn kept(promising: usize, voters: usize) -> String {
+    let fewest = voters + 1 - promising;
+    let copies = if fewest <= 1 { "1 copy".to_owned() } else { format!("{fewest} copies") };
+    format!(
+        "every message acknowledged with {copies} or more is kept, and so is every refusal; one acknowledged with fewer is \
+         kept if it was copied in time"
+    )
+}

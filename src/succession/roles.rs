@@ -1,0 +1,211 @@
+//! The role of a node, and how it changes.
+
+use super::settings::NodeSettings;
+use crate::http::Service;
+use crate::master::{Master, MasterService, Origin};
+use crate::node::logging::NodeLog;
+use crate::peer::Peers;
+use crate::process::threads::lock;
+use crate::protocol::{Epoch, LogId, Promotion, Roster};
+use crate::secondary::{Secondary, SecondaryService};
+use crate::store::{Identity, Store};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+/// How long a question of this room to another node may take.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The program that runs a node: it says what an empty data directory means.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Program {
+    Master,
+    Secondary,
+}
+
+/// The role of a node now.
+#[derive(Clone)]
+pub(super) enum Role {
+    Leading(Arc<Master>),
+    Following(Arc<Secondary>),
+}
+
+impl Role {
+    /// What answers requests in this role.
+    pub(super) fn service(&self) -> Box<dyn Service> {
+        match self {
+            Role::Leading(master) => Box::new(MasterService(Arc::clone(master))),
+            Role::Following(secondary) => Box::new(SecondaryService(Arc::clone(secondary))),
+        }
+    }
+}
+
+/// A node, whichever its role.
+pub(crate) struct Roles {
+    pub(super) settings: NodeSettings,
+    port: u16,
+    pub(super) store: Arc<dyn Store>,
+    log: NodeLog,
+    pub(super) peers: Peers,
+    role: RwLock<Role>,
+    /// Held while the role changes.
+    changing: Mutex<()>,
+    /// Held while this node tries to lead.
+    pub(super) standing: Mutex<()>,
+    /// Posts go through while this is read. A switchover holds it, so that they wait.
+    pub(super) posts: RwLock<()>,
+    pub(super) stopping: AtomicBool,
+}
+
+impl Roles {
+    /// Starts a node that listens on `port`.
+    ///
+    /// # Errors
+    /// If its log cannot be read or written.
+    pub(crate) fn start(
+        program: Program,
+        settings: NodeSettings,
+        port: u16,
+        store: Arc<dyn Store>,
+        log: NodeLog,
+    ) -> Result<Arc<Roles>, String> {
+        let token = settings.leading.common.access.cluster.as_ref();
+        let peers = Peers::new(QUESTION_TIMEOUT, QUESTION_TIMEOUT, token);
+        let known = store.identity().map_err(|error| error.to_string())?;
+        let leads = program == Program::Master && may_lead_at_once(known.as_ref(), &settings, &peers);
+        let role = match leads {
+            true => Role::Leading(Master::start(
+                settings.leading.clone(),
+                port,
+                Arc::clone(&store),
+                log.clone(),
+                Origin::Start,
+            )?),
+            false => {
+                Role::Following(Secondary::start(settings.following.clone(), port, Arc::clone(&store), log.clone())?)
+            }
+        };
+        let roles = Arc::new(Roles {
+            settings,
+            port,
+            store,
+            log,
+            peers,
+            role: RwLock::new(role),
+            changing: Mutex::new(()),
+            standing: Mutex::new(()),
+            posts: RwLock::new(()),
+            stopping: AtomicBool::new(false),
+        });
+        roles.supervise()?;
+        Ok(roles)
+    }
+
+    /// Stops the node.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        let _changing = lock(&self.changing);
+        match self.role() {
+            Role::Leading(master) => master.stop(),
+            Role::Following(secondary) => secondary.stop(),
+        }
+    }
+
+    /// The role of this node now.
+    pub(super) fn role(&self) -> Role {
+        self.role.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.settings.leading.common.server_id
+    }
+
+    /// Whether another node may lead, as this node's disk says.
+    pub(super) fn promotes(&self) -> bool {
+        let known = self.store.identity().ok().flatten();
+        known.is_some_and(|known| known.lineage.roster.allows_promotion())
+    }
+
+    /// Follows from now on, if this node leads in an epoch of this log before that one. Gives its role then.
+    pub(super) fn yield_to(&self, log_id: LogId, epoch: Epoch, why: &str) -> Result<Role, String> {
+        let _changing = lock(&self.changing);
+        let Role::Leading(master) = self.role() else { return Ok(self.role()) };
+        let (own_log, own_epoch) = master.log_and_epoch();
+        if own_log != log_id || own_epoch >= epoch || !self.promotes() {
+            return Ok(Role::Leading(master));
+        }
+        self.follow(&master, why)?;
+        Ok(self.role())
+    }
+
+    /// Follows from now on, if this node leads as this master.
+    pub(super) fn step_down(&self, master: &Arc<Master>, why: &str) -> Result<(), String> {
+        let _changing = lock(&self.changing);
+        match self.role() {
+            Role::Leading(now) if Arc::ptr_eq(&now, master) => self.follow(master, why),
+            _ => Ok(()),
+        }
+    }
+
+    /// The caller holds `changing`.
+    fn follow(&self, master: &Arc<Master>, why: &str) -> Result<(), String> {
+        let mut role = self.role.write().unwrap_or_else(PoisonError::into_inner);
+        log::warn!("this node leads no more, and follows: {why}");
+        master.retire(why);
+        *role = Role::Following(self.new_secondary()?);
+        Ok(())
+    }
+
+    /// Leads from now on, in the epoch that this node has begun as a candidate.
+    ///
+    /// # Errors
+    /// If it does not lead, because it is stopping, or because its store fails or knows of a later epoch.
+    pub(super) fn lead(&self, candidate: &Arc<Secondary>) -> Result<(), String> {
+        let _changing = lock(&self.changing);
+        if self.stopping.load(Ordering::Acquire) {
+            return Err("this node is stopping".to_owned());
+        }
+        let mut role = self.role.write().unwrap_or_else(PoisonError::into_inner);
+        candidate.retire();
+        let settings = self.settings.leading.clone();
+        match Master::start(settings, self.port, Arc::clone(&self.store), self.log.clone(), Origin::Promotion) {
+            Ok(master) => {
+                *role = Role::Leading(master);
+                Ok(())
+            }
+            Err(why) => {
+                *role = Role::Following(self.new_secondary()?);
+                Err(why)
+            }
+        }
+    }
+
+    fn new_secondary(&self) -> Result<Arc<Secondary>, String> {
+        Secondary::start(self.settings.following.clone(), self.port, Arc::clone(&self.store), self.log.clone())
+    }
+}
+
+/// Whether the program of a master may lead without asking anybody: promotion is off on its disk. With an empty disk it
+/// asks the secondaries that it is configured with whether they hold a log that another node may lead.
+fn may_lead_at_once(known: Option<&Identity>, settings: &NodeSettings, peers: &Peers) -> bool {
+    if let Some(known) = known {
+        return !known.lineage.roster.allows_promotion();
+    }
+    if settings.leading.promotion != Some(Promotion::On) {
+        return true;
+    }
+    let has_such_a_log = |url| {
+        let lineage = peers.state(url).ok().and_then(|body| body.status().lineage);
+        lineage.is_some_and(|lineage| Roster::allows_promotion(&lineage.roster))
+    };
+    let found = settings.leading.secondaries.iter().find(|url| has_such_a_log(url));
+    if let Some(url) = found {
+        log::warn!(
+            "{url} holds a log that another node may lead, and this data directory is empty: this node begins no log of its \
+             own, and follows whoever leads. If nobody does, promote the node that holds the most, with POST /promotion \
+             there"
+        );
+    }
+    found.is_none()
+}

@@ -1,0 +1,223 @@
+//! Passes requests to the role of a node, and answers those about which node leads.
+
+use super::candidate::{How, ask_all, others_of};
+use super::roles::{Role, Roles};
+use crate::http::{Exchange, Reply, Service};
+use crate::node::routes::{self, Endpoint, MasterEndpoint, SecondaryEndpoint, SuccessionEndpoint};
+use crate::protocol::{Epoch, Follower, FollowerSettings, Incarnation, LogId, NotPromised, PromiseRequest};
+use crate::wire::node::StatusBody;
+use crate::wire::succession::{NotPromisedBody, PromiseBody, PromiseRequestBody};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::{Arc, PoisonError};
+
+/// A node behind the HTTP edge, whichever its role.
+pub(crate) struct RoleService(pub(crate) Arc<Roles>);
+
+impl Service for RoleService {
+    fn is_prompt(&self, exchange: &Exchange) -> bool {
+        self.0.role().service().is_prompt(exchange)
+    }
+
+    fn call(&self, exchange: Exchange) {
+        match routes::endpoint(&exchange) {
+            Some(Endpoint::Succession(_)) => self.0.serve(exchange),
+            Some(Endpoint::Secondary(SecondaryEndpoint::State)) if exchange.query("epoch").is_some() => {
+                self.0.report(exchange);
+            }
+            Some(Endpoint::Master(MasterEndpoint::PostMessage, _)) => pass_post_on(&self.0, exchange),
+            _ => self.0.role().service().call(exchange),
+        }
+    }
+}
+
+/// Passes a post on to the role. While this node hands over, the post waits on another thread.
+fn pass_post_on(roles: &Arc<Roles>, exchange: Exchange) {
+    if let Ok(_goes_on) = roles.posts.try_read() {
+        return roles.role().service().call(exchange);
+    }
+    let roles = Arc::clone(roles);
+    exchange.aside(move |exchange| {
+        let _goes_on = roles.posts.read().unwrap_or_else(PoisonError::into_inner);
+        roles.role().service().call(exchange);
+    });
+}
+
+/// The body of `POST /switchover`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SwitchoverBody {
+    to: Option<String>,
+}
+
+/// The body of `POST /promotion`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PromotionBody {
+    /// The master asks for it, and leads no more once it is asked for its promise.
+    #[serde(default)]
+    handed_over: bool,
+}
+
+impl Roles {
+    fn role_in_table(&self) -> routes::Role {
+        match self.role() {
+            Role::Leading(_) => routes::Role::Master,
+            Role::Following(_) => routes::Role::Secondary,
+        }
+    }
+
+    fn serve(&self, mut exchange: Exchange) {
+        let access = &self.settings.leading.common.access;
+        let endpoint = match routes::admit(&mut exchange, access, self.role_in_table()) {
+            Ok((Endpoint::Succession(endpoint), _)) => endpoint,
+            Ok(_) => return exchange.reply_with(|exchange| routes::refuse(exchange, self.role_in_table())),
+            Err(refusal) => return exchange.reply(refusal),
+        };
+        let reply = match endpoint {
+            SuccessionEndpoint::Leader => self.leader(),
+            SuccessionEndpoint::Preview => self.preview(),
+            SuccessionEndpoint::Promise => self.answer_candidate(&mut exchange),
+            SuccessionEndpoint::Promote => body(&mut exchange).map_or_else(|refusal| refusal, |body| {
+                let PromotionBody { handed_over } = body;
+                let how = if handed_over { How::HandedOver } else { How::Asked };
+                match self.stand(how) {
+                    Ok(elected) => Reply::json(200, &elected),
+                    Err(why) => Reply::problem(409, &why),
+                }
+            }),
+            SuccessionEndpoint::SwitchOver => body(&mut exchange).map_or_else(|refusal| refusal, |body| {
+                let SwitchoverBody { to } = body;
+                self.switch_over(to.as_deref())
+            }),
+        };
+        exchange.reply(reply);
+    }
+
+    /// Answers `GET /leader`.
+    fn leader(&self) -> Reply {
+        let name = self.name();
+        match self.role() {
+            Role::Leading(master) => {
+                let (_, epoch) = master.log_and_epoch();
+                let status = if master.is_halted() { 503 } else { 200 };
+                Reply::json(status, &json!({ "leads": status == 200, "server_id": name, "epoch": epoch.get() }))
+            }
+            Role::Following(secondary) => {
+                let lineage = secondary.view().status.lineage;
+                let contact = lineage.as_ref().and_then(|lineage| {
+                    let roster = &lineage.roster;
+                    roster.contacts().get(&roster.master())
+                });
+                let epoch = lineage.as_ref().map_or(0, |lineage| lineage.history.latest().get());
+                let known = contact.map(|contact| json!({ "server_id": &*contact.name, "url": &*contact.url }));
+                Reply::json(503, &json!({ "leads": false, "server_id": name, "epoch": epoch, "led_last": known }))
+            }
+        }
+    }
+
+    /// Answers `GET /promotion`.
+    fn preview(&self) -> Reply {
+        let Role::Following(secondary) = self.role() else {
+            return Reply::problem(409, &format!("{} leads already", self.name()));
+        };
+        let status = secondary.view().status;
+        let Some(lineage) = status.lineage.clone().filter(|lineage| lineage.roster.allows_promotion()) else {
+            return Reply::problem(409, &format!("{} cannot lead: promotion is off for this log", self.name()));
+        };
+        let others = others_of(&lineage, status.copy);
+        let states = ask_all(&others, |other| self.peers.state_in(&other.url, lineage.log_id, Epoch::NONE));
+        let answers = |copy| copy == status.copy || matches!(states.get(&copy), Some(Ok(_)));
+        let roster = &lineage.roster;
+        let node = |other: &super::candidate::Other| {
+            let answer = match &states[&other.copy] {
+                Ok(body) => json!({ "epoch": body.status().epoch.get(), "last": body.status().last.get(), "leads": body.leads }),
+                Err(error) => json!({ "error": error.to_string() }),
+            };
+            json!({ "server_id": &*other.name, "url": other.url.to_string(), "votes": roster.is_voter(other.copy), "answers": answer })
+        };
+        let may_lead = roster.may_lead(status.copy) && roster.is_promise_quorum(answers);
+        let nodes: Vec<Value> = others.iter().map(node).collect();
+        Reply::json(
+            200,
+            &json!({
+                "server_id": self.name(),
+                "would_lead": may_lead,
+                "epoch": status.epoch.get(),
+                "last": status.last.get(),
+                "voters": roster.voters().number(),
+                "others": nodes,
+            }),
+        )
+    }
+
+    /// Answers `POST /replicate/promise`. A master that promises leads no more.
+    fn answer_candidate(&self, exchange: &mut Exchange) -> Reply {
+        let request = exchange.read_body().and_then(|body| {
+            PromiseRequestBody::from_json(&body).map_err(|why| Reply::problem(400, &why))
+        });
+        match request {
+            Ok(request) => self.promise_as_any_role(&request),
+            Err(refusal) => refusal,
+        }
+    }
+
+    fn promise_as_any_role(&self, request: &PromiseRequest) -> Reply {
+        let epoch = request.candidacy.epoch;
+        let why = format!("it promises epoch {epoch} to the node that holds copy {}", request.candidacy.copy);
+        let promised = match self.yield_to(request.log_id, epoch, &why) {
+            Ok(Role::Following(secondary)) => self.promise(&secondary, request),
+            Ok(Role::Leading(master)) => Ok(Err(match master.log_and_epoch() {
+                (log_id, _) if log_id != request.log_id => NotPromised::OtherLog(Some(log_id)),
+                (_, epoch) => NotPromised::Entered(epoch),
+            })),
+            Err(why) => Err(why),
+        };
+        match promised {
+            Ok(Ok(promise)) => Reply::json(200, &PromiseBody::new(self.store.copy_id(), &promise)),
+            Ok(Err(why)) => Reply::json(409, &NotPromisedBody::from(&why)),
+            Err(why) => Reply::no_answer(500, &why),
+        }
+    }
+
+    /// Answers `GET /replicate/state` to a master of an epoch, or to a candidate.
+    fn report(&self, mut exchange: Exchange) {
+        let access = &self.settings.leading.common.access;
+        if let Err(refusal) = routes::admit(&mut exchange, access, routes::Role::Secondary) {
+            return exchange.reply(refusal);
+        }
+        let log_id = exchange.query("log").and_then(|text| LogId::parse(&text));
+        let epoch = exchange.query("epoch").and_then(|text| text.parse().ok()).map(Epoch::new);
+        let Some((log_id, epoch)) = log_id.zip(epoch) else {
+            return exchange.reply(Reply::no_answer(400, "the parameters log and epoch must be those of a master"));
+        };
+        let reply = match self.yield_to(log_id, epoch, &format!("another node leads in epoch {epoch}")) {
+            Ok(Role::Following(secondary)) => secondary.report_status(),
+            Ok(Role::Leading(_)) => self.report_as_master(),
+            Err(why) => Reply::no_answer(500, &why),
+        };
+        exchange.reply(reply);
+    }
+
+    /// What a master says of its copy.
+    fn report_as_master(&self) -> Reply {
+        let found = match self.store.found() {
+            Ok(found) => found,
+            Err(error) => return Reply::no_answer(500, &error.to_string()),
+        };
+        let master = found.lineage.as_ref().and_then(|lineage| lineage.history.master_of(lineage.history.latest()));
+        let status = Follower::begin(FollowerSettings::default(), master.unwrap_or(Incarnation::new(0)), found).status();
+        let mut body = StatusBody::new(self.name().to_owned(), &status, 0, None);
+        body.leads = true;
+        Reply::json(200, &body)
+    }
+}
+
+/// Reads a body of JSON; nothing, if there is none.
+fn body<T: for<'de> Deserialize<'de> + Default>(exchange: &mut Exchange) -> Result<T, Reply> {
+    if exchange.has_no_body() {
+        return Ok(T::default());
+    }
+    let body = exchange.read_body()?;
+    crate::wire::read_object(&body).map_err(|why| Reply::problem(400, &format!("the body is wrong: {why}")))
+}

@@ -1,0 +1,63 @@
+//! What a node notices by itself: that a later master leads, or that it may lead again.
+//!
+//! The node that led last is the one that its own roster names as the master. When it starts, it asks for promises as any
+//! candidate does, and goes on asking until it leads, or until another node does. It never competes with a later epoch
+//! that it hears of: whoever leads there calls it.
+
+use super::candidate::How;
+use super::roles::{Role, Roles};
+use crate::process::threads;
+use crate::secondary::Secondary;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+/// How often a node looks.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long it waits after a failed candidacy of its own, doubled after each one in a row.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// The maximum of that wait.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+impl Roles {
+    /// Starts the thread that looks.
+    pub(super) fn supervise(self: &Arc<Roles>) -> Result<(), String> {
+        let roles = Arc::clone(self);
+        threads::start_needed("succession", move || roles.keep_looking()).map(drop).map_err(|error| error.to_string())
+    }
+
+    fn keep_looking(&self) {
+        let (mut pause, mut said) = (PAUSE_MIN, String::new());
+        while !self.stopping.load(Ordering::Acquire) {
+            let looked = match self.role() {
+                Role::Leading(master) if master.is_overtaken() && self.promotes() => {
+                    self.step_down(&master, "a later master leads")
+                }
+                Role::Following(secondary) if self.led_last(&secondary) => self.stand(How::ByItself).map(drop),
+                _ => Ok(()),
+            };
+            match looked {
+                Ok(()) => {
+                    pause = PAUSE_MIN;
+                    thread::sleep(LOOK_EVERY);
+                }
+                Err(why) => {
+                    if said != why {
+                        log::warn!("{why}");
+                        said = why;
+                    }
+                    thread::sleep(pause);
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    /// Whether this node led last, as far as it knows, and may lead again.
+    fn led_last(&self, secondary: &Secondary) -> bool {
+        let lineage = secondary.view().status.lineage;
+        let roster = lineage.as_ref().map(|lineage| &lineage.roster);
+        roster.is_some_and(|roster| roster.allows_promotion() && roster.master() == self.store.copy_id())
+    }
+}
