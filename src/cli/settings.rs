@@ -69,7 +69,8 @@ const MASTER: &[Row] = table! {
 const SECONDARY: &[Row] = table! {
     "port" "PORT" Whole(0, 65_535), "5001", "Port to listen on.", ["SECONDARY_PORT", "PORT"];
     "host" "HOST" Other, "localhost", "Host under which the master reaches this node.", ["SECONDARY_HOST"];
-    "master-url" "URL" Other, "none; the master knows this node", "Address of the master, to register there.";
+    "master-url" "URLS" Other, "none; the master knows this node",
+        "Address of the master, to register there; several, separated by commas, if other nodes may come to lead.";
     "forward" "0 or 1" Switch, "1",
         "Pass posts on to the master and give back its replies; 0 to redirect their clients instead.";
     "public-url" "URL" Other, "the address that this node knows",
@@ -203,7 +204,7 @@ impl MasterFlags {
         let mut reader = reader(self, environment);
         let (port, body_bytes_max) = (reader.number("port"), reader.number("max-body-bytes"));
         let common = common(&mut reader, port, "master", "master.log", body_bytes_max);
-        let (host, secondaries) = (host(&mut reader), secondaries(&mut reader));
+        let (host, secondaries) = (host(&mut reader), urls(&mut reader, "secondaries"));
         let leading = leading(&mut reader, common.clone(), host.clone(), secondaries);
         let mut others = Reader { tables: [SECONDARY, COMMON], ..reader };
         let following = following(&mut others, common, host);
@@ -230,12 +231,7 @@ impl SecondaryFlags {
 }
 
 /// What a node leads with.
-fn leading(
-    reader: &mut Reader<'_>,
-    common: CommonSettings,
-    host: String,
-    secondaries: Vec<NodeUrl>,
-) -> MasterSettings {
+fn leading(reader: &mut Reader<'_>, common: CommonSettings, host: String, secondaries: Vec<NodeUrl>) -> MasterSettings {
     let message_bytes_max = reader.number("max-message-bytes");
     let body_bytes_max = reader.number("max-body-bytes");
     if body_bytes_max < message_bytes_max {
@@ -277,7 +273,7 @@ fn following(reader: &mut Reader<'_>, common: CommonSettings, host: String) -> S
     SecondarySettings {
         common,
         host,
-        master_url: reader.optional("master-url", NodeUrl::parse),
+        master_urls: urls(reader, "master-url"),
         forward: reader.switch("forward"),
         public_url: reader.optional("public-url", public_url),
         delay,
@@ -361,8 +357,9 @@ fn host(reader: &mut Reader<'_>) -> String {
     reader.value("host", |host| NodeUrl::new(host, 1).map(|url| url.host().to_owned()))
 }
 
-fn secondaries(reader: &mut Reader<'_>) -> Vec<NodeUrl> {
-    let Some((source, text)) = reader.given(reader.row("secondaries")) else { return Vec::new() };
+/// A list of addresses.
+fn urls(reader: &mut Reader<'_>, flag: &str) -> Vec<NodeUrl> {
+    let Some((source, text)) = reader.given(reader.row(flag)) else { return Vec::new() };
     let mut urls: Vec<NodeUrl> = Vec::new();
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         match NodeUrl::parse(part) {

@@ -97,7 +97,7 @@ impl Master {
         let round = round.map(|round| state.begin_round(round));
         let roster = roster.map(|roster| roster.with_contacts(self.contacts(&state)));
         let (handed_over, own): (Vec<_>, Vec<_>) =
-            calls.into_iter().partition(|dispatch| dispatch.purpose == Purpose::CatchUp);
+            calls.into_iter().partition(|dispatch| matches!(dispatch.purpose, Purpose::CatchUp | Purpose::Refusals));
         let jobs = handed_over.into_iter().map(|dispatch| (dispatch.member, Job::Call(dispatch)));
         for (member, job) in jobs.chain(probes.into_iter().map(|member| (member, Job::Probe))) {
             state.hand_over(member, job);

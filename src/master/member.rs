@@ -98,12 +98,14 @@ impl Member {
         }
     }
 
-    /// Renames it, and drops the figures under its old name.
-    pub(super) fn rename(&mut self, name: &str, metrics: &MasterMetrics) {
-        if *self.name != *name {
+    /// Renames it, and drops the figures under its old name. Gives whether it had another one.
+    pub(super) fn rename(&mut self, name: &str, metrics: &MasterMetrics) -> bool {
+        let is_new = *self.name != *name;
+        if is_new {
             metrics.forget(&self.name);
             self.name = name.into();
         }
+        is_new
     }
 
     /// Its health has changed.

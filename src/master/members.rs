@@ -18,10 +18,16 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Secondaries of one master. Each costs a thread, and one more in every round.
 const MEMBERS_MAX: usize = 64;
+
+/// How long a removal waits until enough nodes know that the secondary votes no more.
+const DEMOTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it looks.
+const DEMOTION_PAUSE: Duration = Duration::from_millis(2);
 
 /// A secondary that a master begins with.
 pub(super) struct FirstMember {
@@ -241,16 +247,36 @@ impl Master {
 
     /// Answers `DELETE /secondaries/NAME`: from now on "every secondary" means the others.
     pub(super) fn remove(&self, exchange: Exchange, name: &str) {
-        let mut state = self.lock();
+        let state = self.lock();
         let found = state.members.iter().find(|(_, member)| *member.name == *name).map(|(&id, _)| id);
+        drop(state);
         let Some(id) = found else {
-            drop(state);
             exchange.reply(Reply::not_found("there is no secondary of that name; GET /secondaries lists them"));
             return;
         };
-        drop(state);
+        match self.remove_member(id, name) {
+            Ok((total, notified)) => exchange.reply(Reply::json(
+                200,
+                &json!({ "status": "removed", "total_secondaries": total, "notified": notified }),
+            )),
+            Err(why) => exchange.reply(Reply::problem(503, &why)),
+        }
+    }
+
+    /// Removes the secondary of this name, if there is one.
+    ///
+    /// # Errors
+    /// With a sentence if it goes on voting, or if that could not be put on record.
+    pub(crate) fn remove_by_name(&self, name: &str) -> Result<(), String> {
+        let found = self.lock().members.iter().find(|(_, member)| *member.name == *name).map(|(&id, _)| id);
+        found.map_or(Ok(()), |id| self.remove_member(id, name).map(drop))
+    }
+
+    /// Removes a secondary, which stops voting first. Gives how many are left, and whether it knows.
+    fn remove_member(&self, id: MemberId, name: &str) -> Result<(usize, bool), String> {
+        self.demote(id, name)?;
         let notified = self.tell_removal(id);
-        state = self.lock();
+        let mut state = self.lock();
         let removed = state.members.remove(&id);
         state.traces.forget(id);
         let total = state.members.len();
@@ -261,12 +287,35 @@ impl Master {
             log::warn!("{} ({}) was removed; writes no longer wait for it", member.name, member.url);
             self.metrics.forget(name);
         }
-        if let Err(why) = self.remember_members() {
-            exchange.reply(Reply::problem(503, &why));
-            return;
+        self.remember_members()?;
+        Ok((total, notified))
+    }
+
+    /// Lets a secondary vote no more, so that it can be removed.
+    fn demote(&self, id: MemberId, name: &str) -> Result<(), String> {
+        let votes = || {
+            let state = self.lock();
+            let copy = state.leader.member(id).and_then(|view| view.copy);
+            let roster = state.leader.roster();
+            roster.allows_promotion() && copy.is_some_and(|copy| roster.is_voter(copy))
+        };
+        if !votes() {
+            return Ok(());
         }
-        exchange
-            .reply(Reply::json(200, &json!({ "status": "removed", "total_secondaries": total, "notified": notified })));
+        self.step(Event::Demoting(id), Context::default());
+        let deadline = Instant::now() + DEMOTION_TIMEOUT;
+        while votes() {
+            if Instant::now() >= deadline {
+                self.step(Event::Keeping(id), Context::default());
+                return Err(format!(
+                    "{name} was not removed: too few of the other voters know within {} s that it is to vote no more. Try \
+                     again when they answer; of two voters, the one to be removed has to answer",
+                    DEMOTION_TIMEOUT.as_secs()
+                ));
+            }
+            thread::sleep(DEMOTION_PAUSE);
+        }
+        Ok(())
     }
 }
 

@@ -64,9 +64,14 @@ impl Master {
                 twin.url
             )));
         }
+        let mut is_renamed = false;
         if let Some(member) = state.members.get_mut(&member) {
-            member.rename(&name, &self.metrics);
+            is_renamed = member.rename(&name, &self.metrics);
             member.delay_ms = body.delay_ms;
+        }
+        drop(state);
+        if is_renamed {
+            self.step(Event::Renamed, Context::default());
         }
         Ok(status)
     }

@@ -105,8 +105,7 @@ impl Master {
         state.runners.idle = state.runners.idle.saturating_sub(1);
         state.runners.is_watched &= !watches;
         let goes_on = !state.is_retired;
-        let (needs_another, is_unwatched) =
-            (goes_on && state.runners.idle == 0, goes_on && !state.runners.is_watched);
+        let (needs_another, is_unwatched) = (goes_on && state.runners.idle == 0, goes_on && !state.runners.is_watched);
         state.runners.idle += usize::from(needs_another);
         drop(state);
         if needs_another {

@@ -35,7 +35,9 @@ impl Service for MasterService {
         match routes::admit(&mut exchange, &master.settings.common.access, Role::Master) {
             Ok((Endpoint::Node(endpoint), parameter)) => master.serve_as_node(endpoint, exchange, &parameter),
             Ok((Endpoint::Master(endpoint, _), parameter)) => master.serve_as_master(endpoint, exchange, &parameter),
-            Ok((Endpoint::Secondary(_) | Endpoint::Succession(_), _)) => exchange.reply_with(|exchange| routes::refuse(exchange, Role::Master)),
+            Ok((Endpoint::Secondary(_) | Endpoint::Succession(_), _)) => {
+                exchange.reply_with(|exchange| routes::refuse(exchange, Role::Master))
+            }
             Err(refusal) => exchange.reply(refusal),
         }
     }

@@ -12,7 +12,9 @@ mod names;
 pub(crate) use forwarding::{ForwardError, Forwarded, Forwarder, Returned};
 
 use crate::process::state_lock::before_io;
-use crate::protocol::{Acknowledgement, CopyId, Decisions, Epoch, Id, LogId, NotPromised, Promise, PromiseRequest, Refusal};
+use crate::protocol::{
+    Acknowledgement, CopyId, Decisions, Epoch, Id, LogId, NotPromised, Promise, PromiseRequest, Refusal,
+};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
 use crate::wire::node::{
@@ -30,7 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use ureq::config::ConfigBuilder;
 use ureq::http::Request;
-use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
 use ureq::middleware::MiddlewareNext;
 use ureq::typestate::{AgentScope, WithBody};
 use ureq::unversioned::transport::{Connector, TcpConnector};
@@ -242,13 +244,22 @@ impl Peers {
         Ok(response.into_body().into_with_config().limit(u64::MAX).reader())
     }
 
-    /// Registers with a master.
-    pub(crate) fn register(&self, master: &NodeUrl, registration: &Registration) -> Result<(), PeerError> {
+    /// Registers with a master, or with the one that this node names. Gives the address of the master.
+    pub(crate) fn register(&self, node: &NodeUrl, registration: &Registration) -> Result<NodeUrl, PeerError> {
         let body = serde_json::to_vec(registration).expect("strings always serialise");
-        let (url, timeout) = (format!("{master}/secondaries"), self.question_timeout);
-        let request = || self.agent.post(&url).config().timeout_recv_response(Some(timeout)).build();
-        let answer = self.call(timeout, || send_json(request(), &body))?;
-        if answer.status == 200 { Ok(()) } else { Err(answer.unexpected()) }
+        let timeout = self.question_timeout;
+        let ask = |node: &NodeUrl| {
+            let url = format!("{node}/secondaries");
+            let request = || self.agent.post(&url).config().timeout_recv_response(Some(timeout)).build();
+            self.call(timeout, || send_json(request(), &body))
+        };
+        let answer = ask(node)?;
+        let named = answer.location.as_deref().and_then(|location| location.strip_suffix("/secondaries"));
+        let (answer, master) = match named.and_then(|url| NodeUrl::parse(url).ok()).filter(|_| answer.status == 307) {
+            Some(master) => (ask(&master)?, master),
+            None => (answer, node.clone()),
+        };
+        if answer.status == 200 { Ok(master) } else { Err(answer.unexpected()) }
     }
 
     /// Injects a fault into a node, or ends its fault. Gives the status and the body of the answer.
@@ -370,6 +381,7 @@ fn explain(error: &ureq::Error) -> String {
 
 struct Answer {
     status: u16,
+    location: Option<String>,
     body: Vec<u8>,
 }
 
@@ -378,7 +390,8 @@ impl Answer {
     fn new(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, PeerError> {
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(REPLY_BYTES_MAX).read_to_vec();
-        body.map(|body| Answer { status, body }).map_err(|error| PeerError::Unanswered(explain(&error)))
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        body.map(|body| Answer { status, location, body }).map_err(|error| PeerError::Unanswered(explain(&error)))
     }
 
     fn read<T: DeserializeOwned>(&self) -> Result<T, PeerError> {

@@ -167,7 +167,8 @@ pub fn standing(candidate: CopyId, promises: &BTreeMap<CopyId, Promise>) -> Stan
     }
     let grounded = |promise: &Promise| promise.history.grounded(promise.last);
     let of_voters = || promises.iter().filter(|(copy, _)| roster.is_voter(**copy));
-    let rank = |(_, promise): &(&CopyId, &Promise)| (grounded(promise), promise.last);
+    // Of equal logs the candidate's own is the best: it need not be copied.
+    let rank = |(copy, promise): &(&CopyId, &Promise)| (grounded(promise), promise.last, **copy == candidate);
     let (&best, holder) = of_voters().max_by_key(rank).unwrap_or((&candidate, own));
     if let Some(fork) = own.history.fork(&holder.history)
         && fork <= own.decided

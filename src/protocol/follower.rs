@@ -38,7 +38,9 @@ pub use ready::{
 };
 pub use replica::{Change, Decisions, EnteredEpoch, Found, Lineage, ReplicaStatus, ReplicaView, StaleReply};
 
-use super::{Acknowledgement, Candidacy, Entry, Epoch, Id, Incarnation, Refusal, Slot, Ticket, Time, Watermark, WritePart};
+use super::{
+    Acknowledgement, Candidacy, Entry, Epoch, Id, Incarnation, Refusal, Slot, Ticket, Time, Watermark, WritePart,
+};
 use reads::Reads;
 use released::Released;
 use replica::{Accepted, Holds, Learned, Replica};

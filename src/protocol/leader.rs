@@ -282,7 +282,7 @@ impl Leader {
             Event::RefusalsStored => self.refusals_stored(now, &mut ready),
             Event::WatermarkNoted => self.watermark_noted(now, &mut ready),
             Event::RosterStored(roster) => self.roster_stored(now, roster, &mut ready),
-            Event::Renamed => self.voting.is_renamed = true,
+            Event::Renamed => self.voting.is_renamed = self.members.roster().allows_promotion(),
             Event::Failed => self.halt(now, &mut ready),
             Event::Acknowledged { dispatch, sent, acknowledgement } => {
                 self.acknowledged(now, &dispatch, sent, &acknowledgement, &mut ready);
@@ -544,7 +544,7 @@ impl Leader {
         let (taken, decided, roster) = (self.taken, self.shown.decided, self.members.roster().number());
         let members = self.members.iter().filter(|(_, progress)| progress.lacks_watermark(taken, decided, roster));
         let members: Vec<MemberId> = members.map(|(member, _)| member).collect();
-        let calls = members.into_iter().filter_map(|member| self.watermark_call(member)).collect();
+        let calls = members.into_iter().filter_map(|member| self.empty_call(member, Purpose::Watermark)).collect();
         ready.round = Some(Round { after: taken, entries: Arc::new([]), calls });
     }
 
@@ -559,19 +559,19 @@ impl Leader {
         };
         let lacking: Vec<MemberId> = self.members.iter().filter(lacks).map(|(member, _)| member).collect();
         for member in lacking {
-            ready.calls.extend(self.watermark_call(member));
+            ready.calls.extend(self.empty_call(member, Purpose::Refusals));
         }
     }
 
     /// A call without entries of its own.
-    fn watermark_call(&mut self, member: MemberId) -> Option<Dispatch> {
+    fn empty_call(&mut self, member: MemberId, purpose: Purpose) -> Option<Dispatch> {
         let taken = self.taken;
         let progress = self.members.get_mut(member)?;
         let after = progress.next.previous();
         progress.next = progress.next.max(taken.next());
         progress.calls += 1;
         progress.news_in_flight = true;
-        self.dispatch(member, Purpose::Watermark, after, taken.max(after), None)
+        self.dispatch(member, purpose, after, taken.max(after), None)
     }
 
     /// A call with the ids after `after` up to `through`: from the store as far as that goes, and then from memory.
@@ -630,7 +630,7 @@ impl Leader {
         let Some(progress) = progress.filter(|progress| progress.session == dispatch.session) else { return };
         match dispatch.purpose {
             Purpose::Round(_) => progress.calls -= 1,
-            Purpose::Watermark => {
+            Purpose::Watermark | Purpose::Refusals => {
                 progress.calls -= 1;
                 progress.news_in_flight = false;
             }

@@ -94,7 +94,7 @@ impl Secondary {
         let live = Live::new(settings.common.limits.write_timeout);
         let secondary = Arc::new(Secondary {
             url: NodeUrl::new(&settings.host, port)?,
-            master: Mutex::new(settings.master_url.clone()),
+            master: Mutex::new(settings.master_urls.first().cloned()),
             forwards: Semaphore::new(FORWARDS_MAX.min(settings.common.limits.threads_max / 4)),
             settings,
             store,
@@ -179,7 +179,8 @@ impl Secondary {
         self.master_of_roster().or_else(|| lock(&self.master).clone())
     }
 
-    fn master_of_roster(&self) -> Option<NodeUrl> {
+    /// Where the roster says that the master is, if another node may lead.
+    pub(super) fn master_of_roster(&self) -> Option<NodeUrl> {
         let state = self.lock();
         let roster = &state.follower.lineage()?.roster;
         let master = roster.master();

@@ -161,7 +161,7 @@ impl Secondary {
 
     /// Takes the caller for the master, if none is configured.
     fn learn_master(&self, exchange: &Exchange, port: u16) {
-        if self.settings.master_url.is_some() {
+        if !self.settings.master_urls.is_empty() {
             return;
         }
         let host = exchange.client_host().map(|ip| match ip {

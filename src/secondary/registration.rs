@@ -3,7 +3,7 @@
 
 use super::lifecycle::Secondary;
 use crate::process::random;
-use crate::process::threads;
+use crate::process::threads::{self, lock};
 use crate::wire::client::Registration;
 use crate::wire::hexadecimal::{CopyIdText, IncarnationText};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(2);
 
 impl Secondary {
     pub(super) fn start_registering(self: &Arc<Secondary>) {
-        if self.settings.master_url.is_none() {
+        if self.settings.master_urls.is_empty() {
             return;
         }
         let secondary = Arc::clone(self);
@@ -30,7 +30,8 @@ impl Secondary {
         }
     }
 
-    fn registration(&self) -> Registration {
+    /// What this node says of itself to a master.
+    pub(crate) fn registration(&self) -> Registration {
         let status = self.view().status;
         Registration {
             url: self.url.to_string(),
@@ -43,11 +44,13 @@ impl Secondary {
     fn keep_registered(&self) {
         let mut backoff = BACKOFF_MIN;
         let mut last_said = None;
+        let mut configured = self.settings.master_urls.iter().cycle();
         while !self.stopping.load(Ordering::Acquire) {
-            let Some(master) = self.known_master() else { return };
+            let Some(master) = self.master_of_roster().or_else(|| configured.next().cloned()) else { return };
             let (pause, said) = match self.peers.register(&master, &self.registration()) {
-                Ok(()) => {
+                Ok(master) => {
                     backoff = BACKOFF_MIN;
+                    *lock(&self.master) = Some(master.clone());
                     (RENEW_EVERY, format!("registered with the master at {master} as {}", self.url))
                 }
                 Err(error) => {

@@ -1,7 +1,7 @@
 //! What a secondary does for each endpoint of the route table, [`routes`].
 
 use super::lifecycle::Secondary;
-use crate::http::{Exchange, Reply, Service};
+use crate::http::{Exchange, Method, Reply, Service};
 use crate::node::live::Watched;
 use crate::node::metrics::{Gauges, flag};
 use crate::node::readiness::{self, Check};
@@ -153,7 +153,9 @@ impl Secondary {
     /// Redirects a client to the master, with its path and query.
     fn redirect(&self, exchange: &Exchange) -> Reply {
         let why = "only the master answers this";
-        match self.settings.public_url.clone().or_else(|| self.known_master().map(|url| url.to_string())) {
+        let is_a_node = exchange.method() == Method::Post && &*exchange.path() == "/secondaries";
+        let for_clients = self.settings.public_url.clone().filter(|_| !is_a_node);
+        match for_clients.or_else(|| self.known_master().map(|url| url.to_string())) {
             Some(master) => {
                 let location = format!("{master}{}", exchange.target());
                 Reply::problem(307, &format!("{why}; ask {location}")).with_header("Location", location)

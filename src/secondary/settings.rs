@@ -9,7 +9,8 @@ use std::time::Duration;
 pub(crate) struct SecondarySettings {
     pub(crate) common: CommonSettings,
     pub(crate) host: String,
-    pub(crate) master_url: Option<NodeUrl>,
+    /// Where it registers, until it knows which node leads.
+    pub(crate) master_urls: Vec<NodeUrl>,
     /// Whether it passes posts on to the master. Otherwise it redirects their clients.
     pub(crate) forward: bool,
     /// Where clients reach the master, for redirects; where this node reaches it otherwise.

@@ -2,7 +2,7 @@
 
 use super::roles::{Role, Roles};
 use crate::node::ids::id_range;
-use crate::peer::PeerError;
+use crate::peer::{PeerError, Peers, Promised};
 use crate::process::random;
 use crate::protocol::follower::{Reply, Request};
 use crate::protocol::{
@@ -54,7 +54,12 @@ pub(super) struct Elected {
     /// The nodes that have promised.
     with: Vec<String>,
     /// The nodes that did not, and why.
-    without: BTreeMap<String, String>,
+    pub(super) without: BTreeMap<String, String>,
+    /// Of these, the nodes that were removed because they did not answer: writes for all do not wait for them.
+    pub(super) removed: Vec<String>,
+    /// Why others of them were not removed.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) not_removed: BTreeMap<String, String>,
     /// What is kept, in a sentence.
     kept: String,
 }
@@ -86,29 +91,37 @@ impl Roles {
         let Ok(_standing) = self.standing.try_lock() else {
             return Err(format!("{} is trying to lead already", self.name()));
         };
-        let mut beyond = Epoch::NONE;
+        let (mut beyond, mut peers) = (Epoch::NONE, &self.hasty_peers);
         for attempt in 1.. {
             let secondary = match self.role() {
                 Role::Following(secondary) => secondary,
                 Role::Leading(_) => return Err(format!("{} leads already", self.name())),
             };
-            match self.try_to_lead(&secondary, how, beyond) {
+            match self.try_to_lead(&secondary, how, beyond, peers) {
                 Ok(elected) => return Ok(elected),
                 Err(Failed::Overtaken(epoch, _)) if attempt < ATTEMPTS_MAX && how != How::ByItself => {
                     beyond = epoch;
                     thread::sleep(Duration::from_millis(random::below(JITTER_MS)));
                 }
-                Err(Failed::Overtaken(_, why) | Failed::For(why)) => return Err(why),
+                // A node that is only slow is asked with more patience.
+                Err(Failed::TooFew(_)) if attempt == 1 && how != How::ByItself => peers = &self.peers,
+                Err(Failed::Overtaken(_, why) | Failed::TooFew(why) | Failed::For(why)) => return Err(why),
             }
         }
         unreachable!("the attempts end")
     }
 
-    fn try_to_lead(&self, secondary: &Arc<Secondary>, how: How, beyond: Epoch) -> Result<Elected, Failed> {
+    fn try_to_lead(
+        &self,
+        secondary: &Arc<Secondary>,
+        how: How,
+        beyond: Epoch,
+        peers: &Peers,
+    ) -> Result<Elected, Failed> {
         let status = secondary.view().status;
         let lineage = self.lineage_to_lead(&status)?;
         let others = others_of(&lineage, status.copy);
-        let states = ask_all(&others, |other| self.peers.state_in(&other.url, lineage.log_id, Epoch::NONE));
+        let states = ask_all(&others, |other| peers.state_in(&other.url, lineage.log_id, Epoch::NONE));
         let candidacy = self.candidacy(&lineage, &others, &states, how, beyond)?;
         let request = PromiseRequest { log_id: lineage.log_id, candidacy, after: status.decided };
         let own = self.own_promise(secondary, &request)?;
@@ -247,6 +260,8 @@ impl Roles {
             copied_from: holder.map(|holder| holder.name.to_string()),
             with: with.chain([self.name().to_owned()]).collect(),
             without: consent.without.clone(),
+            removed: Vec::new(),
+            not_removed: BTreeMap::new(),
             kept: kept(quorum, voters),
         })
     }
@@ -272,7 +287,8 @@ impl Roles {
             if last >= through {
                 break;
             }
-            let failed = |why: String| Failed::from(self.cannot(&format!("{}, whose log it needs, {why}", holder.name)));
+            let failed =
+                |why: String| Failed::from(self.cannot(&format!("{}, whose log it needs, {why}", holder.name)));
             let body = self.peers.slots(&holder.url, last).map_err(|error| failed(error.to_string()))?;
             if body.promised() != Some(candidacy) {
                 return Err(failed("has promised another candidate since".to_owned()));
@@ -297,7 +313,10 @@ impl Roles {
             consent.promises.len(),
             missing.join("; ")
         ));
-        consent.later.map_or(Failed::For(why.clone()), |epoch| Failed::Overtaken(epoch, why))
+        match consent.later {
+            Some(epoch) => Failed::Overtaken(epoch, why),
+            None => Failed::TooFew(why),
+        }
     }
 
     fn cannot(&self, why: &str) -> String {
@@ -309,6 +328,8 @@ impl Roles {
 enum Failed {
     /// Another candidate or master came first, up to this epoch.
     Overtaken(Epoch, String),
+    /// Too few nodes have answered.
+    TooFew(String),
     For(String),
 }
 
@@ -337,8 +358,7 @@ pub(super) fn ask_all<'a, T: Send>(
 ) -> Answers<T> {
     let ask = &ask;
     thread::scope(|scope| {
-        let asked: Vec<_> =
-            others.into_iter().map(|other| (other.copy, scope.spawn(move || ask(other)))).collect();
+        let asked: Vec<_> = others.into_iter().map(|other| (other.copy, scope.spawn(move || ask(other)))).collect();
         let panicked = || Err(PeerError::Unanswered("could not be asked: that panicked".to_owned()));
         asked.into_iter().map(|(copy, asked)| (copy, asked.join().unwrap_or_else(|_| panicked()))).collect()
     })
@@ -348,7 +368,7 @@ pub(super) fn ask_all<'a, T: Send>(
 fn gather(
     others: &[Other],
     states: &Answers<StatusBody>,
-    mut answers: Answers<crate::peer::Promised>,
+    mut answers: Answers<Promised>,
     own: (CopyId, Promise),
 ) -> Consent {
     let mut consent = Consent { promises: [own].into(), without: BTreeMap::new(), later: None };

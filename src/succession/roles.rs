@@ -13,8 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-/// How long a question of this room to another node may take.
-const QUESTION_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a question to another node may take.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same for a question that is asked again if too few nodes answer.
+const FIRST_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// The program that runs a node: it says what an empty data directory means.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,6 +49,8 @@ pub(crate) struct Roles {
     pub(super) store: Arc<dyn Store>,
     log: NodeLog,
     pub(super) peers: Peers,
+    /// The same with little patience.
+    pub(super) hasty_peers: Peers,
     role: RwLock<Role>,
     /// Held while the role changes.
     changing: Mutex<()>,
@@ -71,6 +75,7 @@ impl Roles {
     ) -> Result<Arc<Roles>, String> {
         let token = settings.leading.common.access.cluster.as_ref();
         let peers = Peers::new(QUESTION_TIMEOUT, QUESTION_TIMEOUT, token);
+        let hasty_peers = Peers::new(FIRST_TIMEOUT, FIRST_TIMEOUT, token);
         let known = store.identity().map_err(|error| error.to_string())?;
         let leads = program == Program::Master && may_lead_at_once(known.as_ref(), &settings, &peers);
         let role = match leads {
@@ -91,6 +96,7 @@ impl Roles {
             store,
             log,
             peers,
+            hasty_peers,
             role: RwLock::new(role),
             changing: Mutex::new(()),
             standing: Mutex::new(()),

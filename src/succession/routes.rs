@@ -1,6 +1,6 @@
 //! Passes requests to the role of a node, and answers those about which node leads.
 
-use super::candidate::{How, ask_all, others_of};
+use super::candidate::{Elected, How, Other, ask_all, others_of};
 use super::roles::{Role, Roles};
 use crate::http::{Exchange, Reply, Service};
 use crate::node::routes::{self, Endpoint, MasterEndpoint, SecondaryEndpoint, SuccessionEndpoint};
@@ -54,6 +54,9 @@ struct SwitchoverBody {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PromotionBody {
+    /// Nodes that do not answer stay registered, so that writes for all wait for them.
+    #[serde(default)]
+    keep: bool,
     /// The master asks for it, and leads no more once it is asked for its promise.
     #[serde(default)]
     handed_over: bool,
@@ -78,20 +81,42 @@ impl Roles {
             SuccessionEndpoint::Leader => self.leader(),
             SuccessionEndpoint::Preview => self.preview(),
             SuccessionEndpoint::Promise => self.answer_candidate(&mut exchange),
-            SuccessionEndpoint::Promote => body(&mut exchange).map_or_else(|refusal| refusal, |body| {
-                let PromotionBody { handed_over } = body;
-                let how = if handed_over { How::HandedOver } else { How::Asked };
-                match self.stand(how) {
-                    Ok(elected) => Reply::json(200, &elected),
-                    Err(why) => Reply::problem(409, &why),
-                }
-            }),
-            SuccessionEndpoint::SwitchOver => body(&mut exchange).map_or_else(|refusal| refusal, |body| {
-                let SwitchoverBody { to } = body;
-                self.switch_over(to.as_deref())
-            }),
+            SuccessionEndpoint::Promote => body(&mut exchange).map_or_else(
+                |refusal| refusal,
+                |body| {
+                    let PromotionBody { keep, handed_over } = body;
+                    let how = if handed_over { How::HandedOver } else { How::Asked };
+                    match self.stand(how) {
+                        Ok(elected) if keep || handed_over => Reply::json(200, &elected),
+                        Ok(elected) => Reply::json(200, &self.remove_absent(elected)),
+                        Err(why) => Reply::problem(409, &why),
+                    }
+                },
+            ),
+            SuccessionEndpoint::SwitchOver => body(&mut exchange).map_or_else(
+                |refusal| refusal,
+                |body| {
+                    let SwitchoverBody { to } = body;
+                    self.switch_over(to.as_deref())
+                },
+            ),
         };
         exchange.reply(reply);
+    }
+
+    /// Removes the nodes that did not answer the candidate, so that writes for all nodes do not wait for them. Each
+    /// registers again when it is back.
+    fn remove_absent(&self, mut elected: Elected) -> Elected {
+        let Role::Leading(master) = self.role() else { return elected };
+        for name in elected.without.keys() {
+            match master.remove_by_name(name) {
+                Ok(()) => elected.removed.push(name.clone()),
+                Err(why) => {
+                    elected.not_removed.insert(name.clone(), why);
+                }
+            }
+        }
+        elected
     }
 
     /// Answers `GET /leader`.
@@ -129,9 +154,11 @@ impl Roles {
         let states = ask_all(&others, |other| self.peers.state_in(&other.url, lineage.log_id, Epoch::NONE));
         let answers = |copy| copy == status.copy || matches!(states.get(&copy), Some(Ok(_)));
         let roster = &lineage.roster;
-        let node = |other: &super::candidate::Other| {
+        let node = |other: &Other| {
             let answer = match &states[&other.copy] {
-                Ok(body) => json!({ "epoch": body.status().epoch.get(), "last": body.status().last.get(), "leads": body.leads }),
+                Ok(body) => {
+                    json!({ "epoch": body.status().epoch.get(), "last": body.status().last.get(), "leads": body.leads })
+                }
                 Err(error) => json!({ "error": error.to_string() }),
             };
             json!({ "server_id": &*other.name, "url": other.url.to_string(), "votes": roster.is_voter(other.copy), "answers": answer })
@@ -153,9 +180,9 @@ impl Roles {
 
     /// Answers `POST /replicate/promise`. A master that promises leads no more.
     fn answer_candidate(&self, exchange: &mut Exchange) -> Reply {
-        let request = exchange.read_body().and_then(|body| {
-            PromiseRequestBody::from_json(&body).map_err(|why| Reply::problem(400, &why))
-        });
+        let request = exchange
+            .read_body()
+            .and_then(|body| PromiseRequestBody::from_json(&body).map_err(|why| Reply::problem(400, &why)));
         match request {
             Ok(request) => self.promise_as_any_role(&request),
             Err(refusal) => refusal,
@@ -206,7 +233,8 @@ impl Roles {
             Err(error) => return Reply::no_answer(500, &error.to_string()),
         };
         let master = found.lineage.as_ref().and_then(|lineage| lineage.history.master_of(lineage.history.latest()));
-        let status = Follower::begin(FollowerSettings::default(), master.unwrap_or(Incarnation::new(0)), found).status();
+        let status =
+            Follower::begin(FollowerSettings::default(), master.unwrap_or(Incarnation::new(0)), found).status();
         let mut body = StatusBody::new(self.name().to_owned(), &status, 0, None);
         body.leads = true;
         Reply::json(200, &body)

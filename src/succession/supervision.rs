@@ -4,9 +4,10 @@
 //! candidate does, and goes on asking until it leads, or until another node does. It never competes with a later epoch
 //! that it hears of: whoever leads there calls it.
 
-use super::candidate::How;
+use super::candidate::{How, Other, ask_all, others_of};
 use super::roles::{Role, Roles};
 use crate::process::threads;
+use crate::protocol::Epoch;
 use crate::secondary::Secondary;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,7 +35,9 @@ impl Roles {
                 Role::Leading(master) if master.is_overtaken() && self.promotes() => {
                     self.step_down(&master, "a later master leads")
                 }
-                Role::Following(secondary) if self.led_last(&secondary) => self.stand(How::ByItself).map(drop),
+                Role::Following(secondary) if self.led_last(&secondary) => {
+                    self.stand(How::ByItself).map(drop).inspect_err(|_| self.register(&secondary))
+                }
                 _ => Ok(()),
             };
             match looked {
@@ -51,6 +54,20 @@ impl Roles {
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
+        }
+    }
+
+    /// Registers with the node that leads now, if there is one: it may have been removed while it was away.
+    fn register(&self, secondary: &Secondary) {
+        let status = secondary.view().status;
+        let Some(lineage) = status.lineage else { return };
+        let others = others_of(&lineage, status.copy);
+        let states = ask_all(&others, |other| self.hasty_peers.state_in(&other.url, lineage.log_id, Epoch::NONE));
+        let leads = |other: &&Other| matches!(&states[&other.copy], Ok(body) if body.leads);
+        let Some(leader) = others.iter().find(leads) else { return };
+        match self.peers.register(&leader.url, &secondary.registration()) {
+            Ok(_) => log::info!("registered with {} at {}, which leads now", leader.name, leader.url),
+            Err(error) => log::warn!("not registered with {} at {}: it {error}", leader.name, leader.url),
         }
     }
 

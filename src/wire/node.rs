@@ -18,8 +18,8 @@ use super::roster::RosterBody;
 use super::timing::Took;
 use super::{read_object, shared_text};
 use crate::protocol::{
-    Acknowledgement, Call, Candidacy, Decisions, Entry, Epoch, EpochStart, Fingerprint, Id, Incarnation, LogId, Refusal,
-    ReplicaStatus, Roster, Slot, WritePart,
+    Acknowledgement, Call, Candidacy, Decisions, Entry, Epoch, EpochStart, Fingerprint, Id, Incarnation, LogId,
+    Refusal, ReplicaStatus, Roster, Slot, WritePart,
 };
 use serde::{Deserialize, Serialize, Serializer};
 use std::sync::Arc;

@@ -131,7 +131,8 @@ pub struct Ready {
     pub news: Vec<News>,
     /// Send this round: all its calls in parallel.
     pub round: Option<Round>,
-    /// Make these calls, each to one secondary.
+    /// Make these calls, each to one secondary. That of a round, or one that tells the high watermark, continues the call
+    /// whose outcome the event reported.
     pub calls: Vec<Dispatch>,
     /// Ask these secondaries for their state.
     pub probes: Vec<MemberId>,
@@ -172,6 +173,9 @@ pub enum Purpose {
     Round(Id),
     /// It tells the high watermark, or that the secondary takes part.
     Watermark,
+    /// It tells refusals that have to become safe. Such a call belongs to no round: the owner makes it beside the step that
+    /// asked for it, like that of a catch-up.
+    Refusals,
     /// It is part of the catch-up of a secondary.
     CatchUp,
     /// It is the removal notice. The owner does not report what came of it.

@@ -103,7 +103,15 @@ impl Leader {
 
     fn is_in_effect(&self) -> bool {
         let (roster, Voting { decided, through, .. }) = (self.members.roster(), self.voting);
-        let knows = |copy| self.members.voter(copy).is_some_and(|(_, progress)| progress.roster >= roster.number());
+        // Of two voters, the one who leaves need not know it if it has got no call in this epoch.
+        let leaves_one = roster.voters().number() == 1;
+        let knows = |copy| {
+            let voter = self.members.voter(copy);
+            voter.is_some_and(|(_, progress)| {
+                let is_untold = leaves_one && progress.incarnation.is_none();
+                is_untold || progress.roster >= roster.number()
+            })
+        };
         let holds = |copy| {
             self.members.voter(copy).is_some_and(|(member, progress)| {
                 let holds_all = self.members.counted(progress) >= through && progress.known_decided >= decided;

@@ -141,9 +141,15 @@ mod tests {
             promised: Some(Candidacy { epoch: Epoch::new(9), copy, master: Incarnation::new(1) }),
         };
         let good = to_texts(&lineage);
-        for (place, text) in
-            [(0, "5"), (1, "1 from x by 1\n"), (2, ""), (2, "1.0 led by ab\n"), (2, "1.0 led by 00000000000000ab\npromotion on, voters\nhere\n"), (3, "9 to ab\n"), (3, "9")]
-        {
+        for (place, text) in [
+            (0, "5"),
+            (1, "1 from x by 1\n"),
+            (2, ""),
+            (2, "1.0 led by ab\n"),
+            (2, "1.0 led by 00000000000000ab\npromotion on, voters\nhere\n"),
+            (3, "9 to ab\n"),
+            (3, "9"),
+        ] {
             let mut bad = good.clone();
             bad[place] = text.to_owned();
             assert_eq!(parse(&bad), None, "{bad:?}");
