@@ -7,8 +7,21 @@ use source::{File, Kind, Link, Module, Source, leads, paths};
 use std::collections::BTreeSet;
 
 /// The layers of `src`, in their order: each uses only itself and layers before it.
-const ROOMS: [&str; 12] =
-    ["protocol", "wire", "process", "store", "http", "peer", "node", "master", "secondary", "cli", "echo", "bin"];
+const ROOMS: [&str; 13] = [
+    "protocol",
+    "wire",
+    "process",
+    "store",
+    "http",
+    "peer",
+    "node",
+    "master",
+    "secondary",
+    "succession",
+    "cli",
+    "echo",
+    "bin",
+];
 /// Layers that do not use each other, whatever their order.
 const APART: [&str; 2] = ["master", "secondary"];
 /// The only places in `src` that may name a library.

@@ -69,6 +69,7 @@ fn schemathesis_finds_nothing() {
         "/writable",
         "/messages/{id}/trace",
         "/safe-to-stop",
+        "/leader",
     ];
     for node in cluster.nodes() {
         if node.name != "master" {

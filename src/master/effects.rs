@@ -75,7 +75,7 @@ impl Master {
     }
 
     /// The second half of [`Master::begin_step`], for an owner of the state that has made the step itself.
-    pub(super) fn finish_step(&self, mut state: StateGuard<'_, State>, ready: Ready, context: Context) -> Effects {
+    pub(super) fn finish_step(&self, mut state: StateGuard<'_, State>, ready: Ready, mut context: Context) -> Effects {
         let Ready { note, replies, news, round, calls, probes, append, refuse, roster, wake_at } = ready;
         let mut lines = Vec::new();
         // An answer names the copies that this step has learned of, and a write that is settled is forgotten.
@@ -86,14 +86,15 @@ impl Master {
                 _ => self.take_down(&mut state, news, &context, &mut lines),
             }
         }
-        let answers: Vec<(Box<Exchange>, Answer)> =
-            replies.into_iter().filter_map(|(ticket, reply)| self.answer(&mut state, ticket, &reply)).collect();
-        settled.into_iter().for_each(|news| self.take_down(&mut state, news, &context, &mut lines));
+        // Clients learn why.
         if state.leader.is_halted() && state.why_halted.is_none() {
-            let why = context.why.unwrap_or_else(|| "its log could not be written".to_owned());
+            let why = context.why.take().unwrap_or_else(|| "its log could not be written".to_owned());
             lines.push(LogLine::Plain(Level::Error, format!("this master takes no more writes: {why}")));
             state.why_halted = Some(why);
         }
+        let answers: Vec<(Box<Exchange>, Answer)> =
+            replies.into_iter().filter_map(|(ticket, reply)| self.answer(&mut state, ticket, &reply)).collect();
+        settled.into_iter().for_each(|news| self.take_down(&mut state, news, &context, &mut lines));
         let round = round.map(|round| state.begin_round(round));
         let roster = roster.map(|roster| roster.with_contacts(self.contacts(&state)));
         let (handed_over, own): (Vec<_>, Vec<_>) =
@@ -207,7 +208,8 @@ impl Master {
         }
     }
 
-    fn is_ending(&self) -> bool {
+    /// Whether this node does not lead any more, or soon will not.
+    pub(super) fn is_ending(&self) -> bool {
         let state = self.lock();
         state.is_stopping || state.leader.is_halted()
     }

@@ -7,7 +7,7 @@ use super::state::State;
 use crate::http::{Exchange, Method, Reply};
 use crate::process::clock;
 use crate::process::state_lock::StateGuard;
-use crate::process::threads::lock;
+use crate::process::threads::{self, lock};
 use crate::protocol::{Contact, CopyId, Event, Incarnation, MemberId};
 use crate::store::{Identity, KnownMember, Store, StoreError};
 use crate::wire::address::NodeUrl;
@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 /// Secondaries of one master. Each costs a thread, and one more in every round.
 const MEMBERS_MAX: usize = 64;
 
+/// How often a master looks whether a node that was removed until it is back answers.
+const RETURN_PAUSE: Duration = Duration::from_millis(500);
 /// How long a removal waits until enough nodes know that the secondary votes no more.
 const DEMOTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often it looks.
@@ -267,9 +269,34 @@ impl Master {
     ///
     /// # Errors
     /// With a sentence if it goes on voting, or if that could not be put on record.
-    pub(crate) fn remove_by_name(&self, name: &str) -> Result<(), String> {
+    fn remove_by_name(&self, name: &str) -> Result<(), String> {
         let found = self.lock().members.iter().find(|(_, member)| *member.name == *name).map(|(&id, _)| id);
         found.map_or(Ok(()), |id| self.remove_member(id, name).map(drop))
+    }
+
+    /// Removes the secondary of this name, if there is one, until it answers again.
+    ///
+    /// # Errors
+    /// With a sentence if it goes on voting, or if that could not be put on record.
+    pub(crate) fn remove_until_back(self: &Arc<Master>, name: &str) -> Result<(), String> {
+        let url = self.lock().members.values().find(|member| *member.name == *name).map(|member| member.url.clone());
+        self.remove_by_name(name)?;
+        let Some(url) = url else { return Ok(()) };
+        let (master, name) = (Arc::clone(self), name.to_owned());
+        let wait = move || {
+            while !master.is_ending() {
+                if master.lock().known_as(&url, None).is_some() {
+                    return;
+                }
+                if master.peers.state(&url).is_ok() {
+                    let (name, origin) = (Some(name), Origin::Registered);
+                    master.add_member(FirstMember { url, name, copy: None, origin });
+                    return master.remember_members().unwrap_or_else(|why| log::error!("{why}"));
+                }
+                thread::sleep(RETURN_PAUSE);
+            }
+        };
+        threads::start_needed("return", wait).map(drop).map_err(|error| error.to_string())
     }
 
     /// Removes a secondary, which stops voting first. Gives how many are left, and whether it knows.

@@ -36,7 +36,7 @@ impl Service for MasterService {
             Ok((Endpoint::Node(endpoint), parameter)) => master.serve_as_node(endpoint, exchange, &parameter),
             Ok((Endpoint::Master(endpoint, _), parameter)) => master.serve_as_master(endpoint, exchange, &parameter),
             Ok((Endpoint::Secondary(_) | Endpoint::Succession(_), _)) => {
-                exchange.reply_with(|exchange| routes::refuse(exchange, Role::Master))
+                exchange.reply_with(|exchange| routes::refuse(exchange, Role::Master));
             }
             Err(refusal) => exchange.reply(refusal),
         }

@@ -13,6 +13,8 @@ use crate::peer::{ForwardError, Forwarded, Returned};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::{Outcome, Problem};
 use std::io::Read;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// What is passed on of a request's head.
 const REQUEST_HEADERS: [&str; 8] = [
@@ -41,6 +43,12 @@ const REPLY_HEADERS: [&str; 11] = [
 ];
 /// Names this program in `Via` (RFC 9110, section 7.6.3), which shows a request that goes round in a circle.
 const PROGRAM: &str = "(replicated-log)";
+/// How long a post waits until this node knows the master, if another node may have come to lead.
+const MASTER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often it looks.
+const MASTER_PAUSE: Duration = Duration::from_millis(2);
+/// How many nodes pass a post on. When another node comes to lead, not every node knows it at once.
+const HOPS_MAX: usize = 3;
 /// A reply up to this length is read before it is passed back, so that one that breaks off is noticed in time.
 const WHOLE_BYTES_MAX: u64 = 64 << 10;
 /// What is taken from the budget for a body of unknown length: that of the longest body of a master by default.
@@ -51,13 +59,13 @@ const PIECE_BYTES: usize = 64 << 10;
 impl Secondary {
     /// Answers a post as the master does.
     pub(super) fn forward(&self, exchange: &mut Exchange) -> Reply {
-        let Some(master) = self.known_master() else {
+        let Some(master) = self.await_master() else {
             return Reply::overloaded("only the master takes messages, and this node does not know it yet");
         };
-        if exchange.header_lines("Via").any(|via| via.contains(PROGRAM)) {
+        if exchange.header_lines("Via").filter(|via| via.contains(PROGRAM)).count() >= HOPS_MAX {
             return Reply::problem(
                 503,
-                &format!("another node passed this on, and this one is no master either; its master is {master}"),
+                &format!("other nodes passed this on, and this one is no master either; its master is {master}"),
             );
         }
         let Some(_permit) = self.forwards.take() else {
@@ -91,6 +99,20 @@ impl Secondary {
                 Reply::overloaded(&format!("the message was not appended: the master at {master}: {why}"))
             }
             Err(ForwardError::Unknown(why)) => unknown(&master, &why),
+        }
+    }
+}
+
+impl Secondary {
+    /// The master. While another node comes to lead, this one may not know it for a moment.
+    fn await_master(&self) -> Option<NodeUrl> {
+        let deadline = Instant::now() + MASTER_TIMEOUT;
+        loop {
+            let master = self.known_master();
+            if master.is_some() || !self.may_be_led_by_another() || Instant::now() >= deadline {
+                return master;
+            }
+            thread::sleep(MASTER_PAUSE);
         }
     }
 }

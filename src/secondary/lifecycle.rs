@@ -164,6 +164,11 @@ impl Secondary {
         Time::new(self.started.elapsed())
     }
 
+    /// The faults that are injected into this node.
+    pub(crate) fn injected_faults(&self) -> Arc<Faults> {
+        Arc::clone(&self.faults)
+    }
+
     /// What this node holds, and what it shows.
     pub(crate) fn view(&self) -> ReplicaView {
         self.lock().follower.view()
@@ -177,6 +182,12 @@ impl Secondary {
     /// Where the master is: as the roster says if another node may lead, otherwise as configured or learned.
     pub(super) fn known_master(&self) -> Option<NodeUrl> {
         self.master_of_roster().or_else(|| lock(&self.master).clone())
+    }
+
+    /// Whether a node may come to lead that did not lead before.
+    pub(super) fn may_be_led_by_another(&self) -> bool {
+        let state = self.lock();
+        state.follower.lineage().is_some_and(|lineage| lineage.roster.allows_promotion())
     }
 
     /// Where the roster says that the master is, if another node may lead.

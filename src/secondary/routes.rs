@@ -126,7 +126,7 @@ impl Secondary {
     }
 
     /// Answers `GET /replicate/state`.
-    pub(crate) fn report_status(&self) -> Reply {
+    fn report_status(&self) -> Reply {
         let server_id = self.settings.common.server_id.clone();
         let unable = self.store.trouble().map(|trouble| trouble.to_string());
         let mut body = StatusBody::new(server_id, &self.view().status, self.delay_ms(), unable);

@@ -125,7 +125,7 @@ impl Roles {
         let candidacy = self.candidacy(&lineage, &others, &states, how, beyond)?;
         let request = PromiseRequest { log_id: lineage.log_id, candidacy, after: status.decided };
         let own = self.own_promise(secondary, &request)?;
-        let reachable: Vec<&Other> = others.iter().filter(|other| matches!(states[&other.copy], Ok(_))).collect();
+        let reachable: Vec<&Other> = others.iter().filter(|other| states[&other.copy].is_ok()).collect();
         let answers = ask_all(reachable, |other| self.peers.promise(&other.url, &request));
         let consent = gather(&others, &states, answers, (status.copy, own));
         let beginning = match standing(status.copy, &consent.promises) {

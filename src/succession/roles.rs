@@ -3,6 +3,7 @@
 use super::settings::NodeSettings;
 use crate::http::Service;
 use crate::master::{Master, MasterService, Origin};
+use crate::node::faults::Faults;
 use crate::node::logging::NodeLog;
 use crate::peer::Peers;
 use crate::process::threads::lock;
@@ -33,6 +34,14 @@ pub(super) enum Role {
 }
 
 impl Role {
+    /// The faults that are injected into this node.
+    pub(super) fn faults(&self) -> Arc<Faults> {
+        match self {
+            Role::Leading(master) => master.injected_faults(),
+            Role::Following(secondary) => secondary.injected_faults(),
+        }
+    }
+
     /// What answers requests in this role.
     pub(super) fn service(&self) -> Box<dyn Service> {
         match self {
@@ -68,7 +77,7 @@ impl Roles {
     /// If its log cannot be read or written.
     pub(crate) fn start(
         program: Program,
-        settings: NodeSettings,
+        mut settings: NodeSettings,
         port: u16,
         store: Arc<dyn Store>,
         log: NodeLog,
@@ -78,6 +87,10 @@ impl Roles {
         let hasty_peers = Peers::new(FIRST_TIMEOUT, FIRST_TIMEOUT, token);
         let known = store.identity().map_err(|error| error.to_string())?;
         let leads = program == Program::Master && may_lead_at_once(known.as_ref(), &settings, &peers);
+        if settings.following.master_urls.is_empty() {
+            // As a secondary this node registers with one of those, which names the node that leads.
+            settings.following.master_urls.clone_from(&settings.leading.secondaries);
+        }
         let role = match leads {
             true => Role::Leading(Master::start(
                 settings.leading.clone(),

@@ -80,7 +80,10 @@ impl Roles {
         let reply = match endpoint {
             SuccessionEndpoint::Leader => self.leader(),
             SuccessionEndpoint::Preview => self.preview(),
-            SuccessionEndpoint::Promise => self.answer_candidate(&mut exchange),
+            SuccessionEndpoint::Promise => {
+                let faults = self.role().faults();
+                return faults.answer_node(exchange, |exchange| self.answer_candidate(exchange));
+            }
             SuccessionEndpoint::Promote => body(&mut exchange).map_or_else(
                 |refusal| refusal,
                 |body| {
@@ -109,7 +112,7 @@ impl Roles {
     fn remove_absent(&self, mut elected: Elected) -> Elected {
         let Role::Leading(master) = self.role() else { return elected };
         for name in elected.without.keys() {
-            match master.remove_by_name(name) {
+            match master.remove_until_back(name) {
                 Ok(()) => elected.removed.push(name.clone()),
                 Err(why) => {
                     elected.not_removed.insert(name.clone(), why);
@@ -209,6 +212,9 @@ impl Roles {
 
     /// Answers `GET /replicate/state` to a master of an epoch, or to a candidate.
     fn report(&self, mut exchange: Exchange) {
+        if let Role::Following(_) = self.role() {
+            return self.role().service().call(exchange);
+        }
         let access = &self.settings.leading.common.access;
         if let Err(refusal) = routes::admit(&mut exchange, access, routes::Role::Secondary) {
             return exchange.reply(refusal);
@@ -219,7 +225,7 @@ impl Roles {
             return exchange.reply(Reply::no_answer(400, "the parameters log and epoch must be those of a master"));
         };
         let reply = match self.yield_to(log_id, epoch, &format!("another node leads in epoch {epoch}")) {
-            Ok(Role::Following(secondary)) => secondary.report_status(),
+            Ok(role @ Role::Following(_)) => return role.service().call(exchange),
             Ok(Role::Leading(_)) => self.report_as_master(),
             Err(why) => Reply::no_answer(500, &why),
         };

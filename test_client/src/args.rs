@@ -170,6 +170,31 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = parse_every)]
         every: f64,
     },
+    /// Show which node leads
+    ///
+    /// Exit code 3: none of the nodes that were asked leads.
+    Nodes {
+        /// Addresses of nodes [default: the master, and the node that it names]
+        urls: Vec<Address>,
+    },
+    /// Let a node lead because the master is gone
+    ///
+    /// Needs a log with promotion (PROMOTION=on at its master), and the token of the cluster if there is one. The node
+    /// asks the others for a promise; more than half of all nodes have to answer, itself included. Nodes that do not
+    /// answer are removed until they are back, so that writes for all nodes go on.
+    Promote {
+        /// Address of the node that is to lead
+        url: Address,
+        /// Keep the nodes that do not answer: writes for all nodes wait for them
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Let the master hand over to a secondary, while posts wait for some milliseconds
+    Switchover {
+        /// Name of the secondary [default: the one that holds the most]
+        #[arg(long, value_name = "NAME")]
+        to: Option<String>,
+    },
     /// Print a completion script for bash, zsh, fish, elvish or powershell
     ///
     /// For bash: test_client completions bash > ~/.local/share/bash-completion/completions/test_client
@@ -240,6 +265,9 @@ Examples:
   test_client import log.ndjson                 such a file into a log; repeating it is harmless
   test_client trace 7                           where the time of message 7 went
   test_client status                            all nodes, refreshed every second
+  test_client nodes                             which node leads
+  test_client switchover                        let a secondary lead, before the master is stopped
+  test_client promote http://localhost:5001     let it lead because the master is gone
   test_client --json get | jq .total            for scripts
   MASTER_URL=http://10.0.0.7:5000 test_client health
 

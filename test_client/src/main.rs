@@ -25,7 +25,7 @@ mod wait;
 use api::{Client, Credentials};
 use args::{Args, Command};
 use clap::{CommandFactory, Parser};
-use commands::{demo, export, get, health, post, status, tail, trace, write};
+use commands::{demo, export, get, health, leading, post, status, tail, trace, write};
 use exit::Exit;
 use output::Terminal;
 use std::io;
@@ -68,6 +68,9 @@ fn run(args: &Args) -> io::Result<Exit> {
         Command::Secondaries => status::run_secondaries(&client, &mut terminal),
         Command::Health => health::run(&client, &mut terminal),
         Command::Status { every } => status::run(&client, &mut terminal, args.json, *every),
+        Command::Nodes { urls } => leading::run_nodes(&client, &mut terminal, urls),
+        Command::Promote { url, keep } => leading::run_promote(&client, &mut terminal, url, *keep),
+        Command::Switchover { to } => leading::run_switchover(&client, &mut terminal, to.as_deref()),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), "test_client", &mut io::stdout());
             Ok(Exit::Success)

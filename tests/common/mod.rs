@@ -43,6 +43,11 @@ pub(crate) fn get(url: &str) -> Reply {
     read(agent().get(url).call())
 }
 
+/// Calls a node that may be down. `None` if no whole reply came.
+pub(crate) fn try_get(url: &str) -> Option<Reply> {
+    try_read(agent().get(url).call()).ok()
+}
+
 pub(crate) fn delete(url: &str) -> Reply {
     read(agent().delete(url).call())
 }

@@ -33,12 +33,21 @@ pub(super) struct Call<'a> {
 
 impl Call<'_> {
     pub(super) fn run(&self, send: impl FnOnce() -> Sent) -> Result<Answer, Failure> {
+        self.run_for(|status| (200..300).contains(&status), send)
+    }
+
+    /// The same, for a request that is answered with these statuses.
+    pub(super) fn run_for(
+        &self,
+        is_answer: impl FnOnce(u16) -> bool,
+        send: impl FnOnce() -> Sent,
+    ) -> Result<Answer, Failure> {
         // Resolved here first, because a name that does not resolve is certain to have changed nothing.
         self.node.resolve().map_err(|error| {
             Failure::new(Kind::Unreachable, format!("cannot resolve the name in {}: {error}", self.node))
         })?;
         let answer = send().and_then(|response| self.receive(response)).map_err(|error| self.explain(&error))?;
-        if (200..300).contains(&answer.status) { Ok(answer) } else { Err(answer.into_failure()) }
+        if is_answer(answer.status) { Ok(answer) } else { Err(answer.into_failure()) }
     }
 
     pub(super) fn receive(&self, mut response: Response<Body>) -> Result<Answer, ureq::Error> {

@@ -15,8 +15,8 @@ pub(crate) use call::Reply;
 pub(crate) use credentials::Credentials;
 pub(crate) use failure::{Failure, Kind};
 pub(crate) use wire::{
-    Ack, Copied, FaultState, Health, Ids, KnownWrite, Listed, Message, Messages, Posted, PostedBatch, SecondaryReport,
-    SecondaryState, Trace, TracedReplica, WriteIds, WriteOutcome,
+    Ack, Copied, Elected, FaultState, Health, Ids, KnownWrite, Leader, Listed, Message, Messages, Posted, PostedBatch,
+    SecondaryReport, SecondaryState, Trace, TracedReplica, WriteIds, WriteOutcome,
 };
 pub(crate) use write_options::{Copies, SECONDS_MAX, WriteOptions, parse_key, parse_wait};
 
@@ -155,6 +155,26 @@ impl Client {
         }
         let body = response.into_body().into_with_config().limit(u64::MAX).reader();
         Ok(BufReader::new(body))
+    }
+
+    /// Whether a node leads, and if not, which node led last as far as it knows.
+    pub(crate) fn leader(&self, node: &Address) -> Result<Reply<Leader>, Failure> {
+        let call = Call { node, effect: Effect::Reads, bytes_max: REPLY_BYTES_MAX, timeout: self.timeout };
+        call.run_for(|status| matches!(status, 200 | 503), || self.agent.get(node.url("/leader")).call())?.parse()
+    }
+
+    /// Lets a node lead. Nodes that do not answer stay registered if `keep` says so.
+    pub(crate) fn promote(&self, node: &Address, keep: bool) -> Result<Reply<Elected>, Failure> {
+        let body = serde_json::json!({ "keep": keep }).to_string();
+        let request = || self.agent.post(node.url("/promotion")).content_type("application/json");
+        self.change_at(node, || request().send(body))?.parse()
+    }
+
+    /// Lets a node that leads hand over.
+    pub(crate) fn switch_over(&self, node: &Address, to: Option<&str>) -> Result<Reply<Elected>, Failure> {
+        let body = serde_json::json!({ "to": to }).to_string();
+        let request = || self.agent.post(node.url("/switchover")).content_type("application/json");
+        self.change_at(node, || request().send(body))?.parse()
     }
 
     /// The state of the write with this key.

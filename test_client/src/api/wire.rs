@@ -1,6 +1,7 @@
 //! The replies of nodes.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One secondary's part in a message that was not committed.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -48,6 +49,36 @@ pub(crate) struct Copied {
     /// The acknowledgements. Other implementations may leave them out.
     #[serde(default)]
     pub(crate) acks: Vec<Ack>,
+}
+
+/// Whether a node leads.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Leader {
+    pub(crate) leads: bool,
+    pub(crate) server_id: String,
+    pub(crate) epoch: u64,
+    /// The node that led last, as far as this one knows.
+    pub(crate) led_last: Option<Place>,
+}
+
+/// A node, as another one knows it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) url: String,
+}
+
+/// What became of a promotion or a switchover.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Elected {
+    pub(crate) leader: String,
+    pub(crate) epoch: u64,
+    pub(crate) in_doubt: u64,
+    pub(crate) removed: Vec<String>,
+    #[serde(default)]
+    pub(crate) not_removed: BTreeMap<String, String>,
+    pub(crate) kept: String,
+    /// How long posts waited.
+    pub(crate) pause_ms: Option<u64>,
 }
 
 /// A write that has a key.

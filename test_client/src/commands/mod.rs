@@ -4,6 +4,7 @@ pub(crate) mod demo;
 pub(crate) mod export;
 pub(crate) mod get;
 pub(crate) mod health;
+pub(crate) mod leading;
 pub(crate) mod post;
 pub(crate) mod status;
 pub(crate) mod tail;

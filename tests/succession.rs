@@ -1,0 +1,349 @@
+//! A master that is replaced: real processes, of which any may come to lead.
+//!
+//! `SUCCESSION_SEED=N SUCCESSION_ROUNDS=200 cargo test --release --test succession rounds -- --nocapture` plays more rounds
+//! of killed masters. Each prints the seed with which it can be repeated.
+
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
+
+mod common;
+
+use common::random::{Random, variable};
+use common::{Cluster, Ends, Node, Reply, delete, get, post, try_get, try_post, wait_until};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Clients that write side by side.
+const WRITERS: usize = 8;
+
+/// Three nodes, each of which votes.
+fn start() -> Cluster {
+    let cluster = Cluster::start_with(&["0", "0"], &[("PROMOTION", "on")]);
+    wait_for_voters(&cluster, 3);
+    cluster
+}
+
+fn wait_for_voters(cluster: &Cluster, voters: u64) {
+    let knows = |node: &Node| preview(node)["voters"].as_u64() == Some(voters);
+    wait_until("every node knows who votes", || cluster.nodes().all(|node| leads(node) || knows(node)));
+}
+
+fn preview(node: &Node) -> Value {
+    get(&node.url("/promotion")).body
+}
+
+fn leads(node: &Node) -> bool {
+    try_get(&node.url("/leader")).is_some_and(|reply| reply.status == 200)
+}
+
+fn promote(node: &Node) -> Reply {
+    post(&node.url("/promotion"), &json!({}))
+}
+
+fn write(node: &Node, body: &Value) -> Reply {
+    post(&node.url("/messages"), body)
+}
+
+/// Every secondary takes part under the node that leads, and all nodes hold the same.
+fn wait_for_peace(cluster: &Cluster) {
+    let is_quiet = || {
+        let leader = cluster.nodes().find(|node| leads(node));
+        leader.is_some_and(|leader| {
+            let health = leader.health();
+            let secondaries = health["secondaries"].as_array().cloned().unwrap_or_default();
+            let in_sync = secondaries.iter().all(|secondary| secondary["state"] == "in_sync");
+            secondaries.len() == 2 && in_sync && get(&leader.url("/verify")).body["identical"] == true
+        })
+    };
+    wait_until("all nodes are in sync and hold the same", is_quiet);
+}
+
+#[test]
+fn a_secondary_is_promoted_and_the_old_master_follows() {
+    let mut cluster = start();
+    assert_eq!(cluster.post("before").status, 201);
+    cluster.master.kill();
+    let reply = promote(&cluster.secondaries[0]);
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!((&reply.body["leader"], &reply.body["epoch"]), (&json!("secondary-1"), &json!(2)), "{reply:?}");
+    assert_eq!(reply.body["removed"], json!(["master"]), "{reply:?}");
+    // A message for all nodes does not wait for the one that is gone.
+    assert_eq!(write(&cluster.secondaries[0], &json!({ "message": "after" })).status, 201);
+    assert_eq!(write(&cluster.secondaries[1], &json!({ "message": "passed on" })).status, 201);
+    cluster.master.start();
+    wait_for_peace(&cluster);
+    assert!(!leads(&cluster.master) && leads(&cluster.secondaries[0]));
+    let reply = write(&cluster.master, &json!({ "message": "by the old master" }));
+    assert_eq!((reply.status, &reply.body["w"]), (201, &json!(3)), "{reply:?}");
+    let shown: Vec<String> = cluster.assert_same_everywhere().into_iter().map(|(_, text)| text).collect();
+    assert_eq!(shown, ["before", "after", "passed on", "by the old master"]);
+}
+
+/// A load balancer asks every node for `/leader`.
+#[test]
+fn a_master_that_starts_again_leads_once_enough_voters_answer() {
+    let mut cluster = start();
+    cluster.nodes_mut().for_each(Node::kill);
+    cluster.master.start();
+    cluster.master.wait_for_log("1 of 3 voters promise it the epoch, and 2 are needed");
+    assert!(!leads(&cluster.master), "nobody has promised it an epoch");
+    cluster.secondaries[1].start();
+    wait_until("two of three are enough", || leads(&cluster.master));
+    assert_eq!(get(&cluster.master.url("/leader")).body["epoch"], 2);
+    cluster.secondaries[0].start();
+    wait_for_peace(&cluster);
+}
+
+#[test]
+fn who_has_too_few_promises_or_a_master_that_answers_does_not_lead() {
+    let mut cluster = start();
+    let reply = promote(&cluster.secondaries[0]);
+    let why = reply.body["error"].as_str().unwrap_or_default();
+    assert_eq!(reply.status, 409, "{reply:?}");
+    assert!(why.contains("master leads in epoch 1, and answers"), "{why}");
+    cluster.master.kill();
+    cluster.secondaries[1].kill();
+    let reply = promote(&cluster.secondaries[0]);
+    let why = reply.body["error"].as_str().unwrap_or_default();
+    assert_eq!(reply.status, 409, "{reply:?}");
+    assert!(why.contains("1 of 3 voters promise it the epoch, and 2 are needed"), "{why}");
+    assert!(why.contains("master: connection refused"), "{why}");
+    assert_eq!(preview(&cluster.secondaries[0])["would_lead"], false);
+}
+
+#[test]
+fn a_log_without_promotion_says_so() {
+    let cluster = Cluster::start(&["0"]);
+    for (node, path) in [(&cluster.secondaries[0], "/promotion"), (&cluster.master, "/switchover")] {
+        let reply = post(&node.url(path), &json!({}));
+        assert_eq!(reply.status, 409, "{reply:?}");
+        assert!(reply.body["error"].as_str().unwrap_or_default().contains("PROMOTION=on"), "{reply:?}");
+    }
+    assert_eq!(get(&cluster.master.url("/leader")).status, 200);
+    assert_eq!(get(&cluster.secondaries[0].url("/leader")).status, 503);
+}
+
+#[test]
+fn of_two_nodes_promoted_at_once_one_leads() {
+    let mut cluster = start();
+    cluster.master.kill();
+    let [first, second] = thread::scope(|scope| {
+        let asked: Vec<_> = cluster.secondaries.iter().map(|node| scope.spawn(move || promote(node))).collect();
+        let replies: Vec<Reply> = asked.into_iter().map(|asked| asked.join().unwrap()).collect();
+        <[Reply; 2]>::try_from(replies).expect("two replies")
+    });
+    assert!(first.status == 200 || second.status == 200, "{first:?} {second:?}");
+    assert_ne!(first.body["epoch"], second.body["epoch"], "{first:?} {second:?}");
+    cluster.master.start();
+    wait_for_peace(&cluster);
+    assert_eq!(cluster.nodes().filter(|node| leads(node)).count(), 1);
+}
+
+/// A removed secondary has no vote: after that, one of two nodes that are left is enough.
+#[test]
+fn a_secondary_that_was_removed_votes_no_more() {
+    let mut cluster = start();
+    cluster.secondaries[1].kill();
+    let reply = delete(&cluster.master.url("/secondaries/secondary-2"));
+    assert_eq!(reply.status, 200, "{reply:?}");
+    wait_until("two vote", || preview(&cluster.secondaries[0])["voters"] == 2);
+    assert_eq!(cluster.post("one").status, 201);
+    cluster.master.kill();
+    let reply = promote(&cluster.secondaries[0]);
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(write(&cluster.secondaries[0], &json!({ "message": "alone" })).status, 201);
+}
+
+/// A node that lost its disk comes back as another copy: it has no vote until it holds the log again.
+#[test]
+fn a_voter_that_lost_its_disk_votes_again_once_it_has_caught_up() {
+    let mut cluster = start();
+    assert_eq!(cluster.post("one").status, 201);
+    let secondary = &mut cluster.secondaries[1];
+    secondary.kill();
+    secondary.lose_disk();
+    secondary.start();
+    wait_for_peace(&cluster);
+    wait_for_voters(&cluster, 3);
+    cluster.master.kill();
+    let reply = promote(&cluster.secondaries[1]);
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(cluster.secondaries[1].messages(), [(1, "one".to_owned())]);
+}
+
+/// What clients saw while nodes came and went.
+#[derive(Default)]
+struct Seen {
+    committed: BTreeMap<String, u64>,
+    refused: Vec<String>,
+    statuses: BTreeMap<u16, usize>,
+    longest_gap: Duration,
+    last: Option<Instant>,
+}
+
+impl Seen {
+    fn take(&mut self, text: String, reply: Option<&Reply>) {
+        let status = reply.map_or(0, |reply| reply.status);
+        *self.statuses.entry(status).or_default() += 1;
+        match (status, reply) {
+            (201, Some(reply)) => {
+                let now = Instant::now();
+                let gap = self.last.replace(now).map_or(Duration::ZERO, |last| now - last);
+                self.longest_gap = self.longest_gap.max(gap);
+                self.committed.insert(text, reply.body["message_id"].as_u64().unwrap());
+            }
+            (502, _) => self.refused.push(text),
+            _ => {}
+        }
+    }
+
+    /// Every message with a 201 is at its id on a node, and none with a 502 is there.
+    fn assert_kept_on(&self, node: &Node, why: &str) {
+        let shown: BTreeMap<String, u64> = node.messages().into_iter().map(|(id, text)| (text, id)).collect();
+        for (text, id) in &self.committed {
+            assert_eq!(shown.get(text), Some(id), "{text} on {}, {why}", node.name);
+        }
+        for text in &self.refused {
+            assert!(!shown.contains_key(text), "{text} was refused, and {} shows it, {why}", node.name);
+        }
+    }
+}
+
+/// Runs writers at these addresses while something else happens.
+fn while_writing(urls: &[String], body: impl Fn(&str) -> Value + Sync, then: impl FnOnce()) -> Seen {
+    let (seen, is_over) = (Mutex::new(Seen::default()), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let ends = Ends(&is_over);
+        for writer in 0..WRITERS {
+            let (seen, is_over, body) = (&seen, &is_over, &body);
+            scope.spawn(move || {
+                for number in 0.. {
+                    if is_over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let text = format!("{writer}.{number}");
+                    let reply = try_post(&urls[(writer + number) % urls.len()], &body(&text));
+                    let is_committed = reply.as_ref().is_some_and(|reply| reply.status == 201);
+                    seen.lock().unwrap().take(text, reply.as_ref());
+                    if !is_committed {
+                        thread::sleep(Duration::from_millis(20));
+                    }
+                }
+            });
+        }
+        then();
+        drop(ends);
+    });
+    seen.into_inner().unwrap()
+}
+
+fn urls(cluster: &Cluster) -> Vec<String> {
+    cluster.nodes().map(|node| node.url("/messages")).collect()
+}
+
+/// Clients need not know that another node leads, at whichever node they write.
+#[test]
+fn switchovers_refuse_no_write_and_lose_none() {
+    let cluster = start();
+    let (switchovers, mut pauses) = (variable("SUCCESSION_SWITCHOVERS").unwrap_or(10), Vec::new());
+    let seen = while_writing(
+        &urls(&cluster),
+        |text| json!({ "message": text }),
+        || {
+            for _ in 0..switchovers {
+                wait_until("a node may take over", || {
+                    let Some(leader) = cluster.nodes().find(|node| leads(node)) else { return false };
+                    let reply = post(&leader.url("/switchover"), &json!({}));
+                    pauses.extend(reply.body["pause_ms"].as_u64());
+                    reply.status == 200
+                });
+                thread::sleep(Duration::from_millis(50));
+            }
+        },
+    );
+    wait_for_peace(&cluster);
+    pauses.sort_unstable();
+    println!(
+        "{switchovers} switchovers: posts waited {} ms in the median and {} ms at most; the longest time without a 201 was \
+         {} ms; answers {:?}",
+        pauses[pauses.len() / 2],
+        pauses[pauses.len() - 1],
+        seen.longest_gap.as_millis(),
+        seen.statuses
+    );
+    assert_eq!(seen.statuses.keys().collect::<Vec<_>>(), [&201], "{:?}", seen.statuses);
+    cluster.nodes().for_each(|node| seen.assert_kept_on(node, "after switchovers"));
+}
+
+/// The master is killed, loses its disk or is stopped, another node is promoted, and the old one comes back.
+#[test]
+fn rounds_of_killed_masters_lose_nothing_that_two_nodes_held() {
+    let seed = variable("SUCCESSION_SEED").unwrap_or(1);
+    let rounds = variable("SUCCESSION_ROUNDS").unwrap_or(6);
+    let mut random = Random::new(seed);
+    let mut cluster = start();
+    let posts = urls(&cluster);
+    let (mut promoted_ms, mut back_ms) = (Vec::new(), Vec::new());
+    let seen = while_writing(
+        &posts,
+        |text| json!({ "message": text, "w": 2 }),
+        || {
+            for round in 0..rounds {
+                let why = format!("round {round}, SUCCESSION_SEED={seed}");
+                thread::sleep(Duration::from_millis(100 + random.below(300)));
+                let nodes: Vec<bool> = cluster.nodes().map(leads).collect();
+                let old = nodes.iter().position(|leads| *leads).unwrap_or_else(|| panic!("no node leads, {why}"));
+                let new = (old + 1 + usize::try_from(random.below(2)).unwrap()) % 3;
+                let how = random.below(3);
+                {
+                    let old = cluster.nodes_mut().nth(old).expect("three nodes");
+                    if how == 0 {
+                        old.signal(Signal::STOP);
+                    } else {
+                        old.kill();
+                    }
+                    if how == 2 {
+                        old.lose_disk();
+                    }
+                }
+                let began = Instant::now();
+                let candidate = cluster.nodes().nth(new).expect("three nodes");
+                let reply = promote(candidate);
+                assert_eq!(reply.status, 200, "{reply:?}, {why}");
+                let body = json!({ "message": format!("round {round}"), "w": 2 });
+                wait_until("the new master takes writes", || write(candidate, &body).status == 201);
+                promoted_ms.push(began.elapsed().as_millis());
+                let old = cluster.nodes_mut().nth(old).expect("three nodes");
+                if how == 0 {
+                    old.signal(Signal::CONT);
+                } else {
+                    old.start();
+                }
+                let began = Instant::now();
+                wait_until(&why, || {
+                    let leader = cluster.nodes().find(|node| leads(node));
+                    let health = leader.map(Node::health).unwrap_or_default();
+                    let secondaries = health["secondaries"].as_array().cloned().unwrap_or_default();
+                    secondaries.len() == 2 && secondaries.iter().all(|secondary| secondary["state"] == "in_sync")
+                });
+                back_ms.push(began.elapsed().as_millis());
+            }
+        },
+    );
+    wait_for_peace(&cluster);
+    println!(
+        "{rounds} rounds, SUCCESSION_SEED={seed}: writable {} ms after the command at most, all in sync {} ms after the old \
+         master was back at most; answers {:?}",
+        promoted_ms.iter().max().unwrap(),
+        back_ms.iter().max().unwrap(),
+        seen.statuses
+    );
+    let why = format!("SUCCESSION_SEED={seed}");
+    assert!(seen.committed.len() > 10, "{:?}, {why}", seen.statuses);
+    cluster.nodes().for_each(|node| seen.assert_kept_on(node, &why));
+    cluster.assert_same_everywhere();
+}
