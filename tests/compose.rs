@@ -57,7 +57,7 @@ const LOSSES: [Loss; 4] = [
 ];
 
 /// Every variable that the compose file reads: the environment of the tests must set none of them.
-const VARIABLES: [&str; 11] = [
+const VARIABLES: [&str; 12] = [
     "MASTER_PORT",
     "SECONDARY_1_PORT",
     "SECONDARY_2_PORT",
@@ -69,6 +69,7 @@ const VARIABLES: [&str; 11] = [
     "LOGS",
     "PUBLISH_AT",
     "NODE_MEMORY",
+    "PROMOTION",
 ];
 
 #[test]
@@ -101,6 +102,7 @@ fn the_cluster_of_the_compose_file_is_built_used_crashed_and_stopped() {
         println!("the acceptance with {} took {:.1} s", loss.name, began.elapsed().as_secs_f64());
     }
     the_page_is_as_it_says(&stack);
+    a_secondary_takes_the_place_of_the_master(&stack);
     all_nodes_stop_as_asked(&stack);
 }
 
@@ -295,6 +297,32 @@ fn assert_written(reply: &Reply) {
 fn texts(stack: &Stack, service: &str, loss: &Loss) -> Vec<String> {
     let texts = stack.messages(service).into_iter().map(|message| message["message"].as_str().unwrap().to_owned());
     texts.filter(|text| text.ends_with(loss.name)).collect()
+}
+
+/// The walk-through of docs/docker.md: promotion is turned on, the master is killed, and secondary-1 leads until the end.
+fn a_secondary_takes_the_place_of_the_master(stack: &Stack) {
+    let with_promotion = |arguments: &[&str]| {
+        run(stack.command().env("PROMOTION", "on").args(arguments), ENGINE_TIMEOUT);
+    };
+    with_promotion(&["up", "-d", "--no-build"]);
+    stack.wait_until("all three nodes vote", || {
+        let preview = get(&stack.url("secondary-1", "/promotion")).body;
+        preview["voters"] == 3 && preview["would_lead"] == true
+    });
+    assert_written(&write(stack, "before the promotion", 3));
+    stack.compose(&["kill", "-s", "KILL", "master"], ENGINE_TIMEOUT);
+    let reply = post(&stack.url("secondary-1", "/promotion"), &json!({}));
+    assert_eq!((reply.status, &reply.body["leader"]), (200, &json!("secondary-1")), "{reply:?}");
+    let url = stack.url("secondary-1", "/messages");
+    assert_written(&post_patiently(&url, &json!({ "message": "without the old master" })));
+    with_promotion(&["start", "master"]);
+    stack.wait_until("the old master follows", || stack.health("master")["role"] == "secondary");
+    stack.wait_until("it is one of three again", || {
+        let preview = get(&stack.url("secondary-2", "/promotion")).body;
+        preview["voters"] == 3
+    });
+    assert_written(&post_patiently(&url, &json!({ "message": "with it", "w": 3 })));
+    stack.wait_until("all show the same", || stack.shown_by_all().is_some_and(|shown| !shown.is_empty()));
 }
 
 fn all_nodes_stop_as_asked(stack: &Stack) {

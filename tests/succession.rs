@@ -175,6 +175,23 @@ fn a_voter_that_lost_its_disk_votes_again_once_it_has_caught_up() {
     assert_eq!(cluster.secondaries[1].messages(), [(1, "one".to_owned())]);
 }
 
+/// A master that is cut off does not know whether another node leads. A usual read does not promise that none does.
+#[test]
+fn a_strong_read_needs_a_majority_that_follows() {
+    let cluster = start();
+    assert_eq!(cluster.post("one").status, 201);
+    let strong = cluster.master.url("/messages?consistency=strong");
+    assert_eq!(get(&strong).body["total"], 1);
+    cluster.secondaries.iter().for_each(|node| node.signal(Signal::STOP));
+    let reply = get(&strong);
+    let why = reply.body["error"].as_str().unwrap_or_default();
+    assert!(reply.status == 503 && why.contains("too few voters confirm"), "{reply:?}");
+    assert_eq!(cluster.master.messages(), [(1, "one".to_owned())]);
+    cluster.secondaries[0].signal(Signal::CONT);
+    wait_until("one of two others is enough", || get(&strong).status == 200);
+    cluster.secondaries[1].signal(Signal::CONT);
+}
+
 /// What clients saw while nodes came and went.
 #[derive(Default)]
 struct Seen {

@@ -17,6 +17,7 @@
 //! | [`member`] | one secondary: where it is, and what it said of itself |
 //! | [`members`] | registration and removal of secondaries |
 //! | [`comparison`] | compares what all replicas hold |
+//! | [`confirmation`] | asks the voters whether this master still leads |
 //! | [`timeline`] | how long each step of a write took |
 //! | [`traces`] | records timelines, and answers `GET /messages/ID/trace` |
 //! | [`status`] | the state that `/health` and the page show |
@@ -30,6 +31,7 @@
 
 mod calls;
 mod comparison;
+mod confirmation;
 mod effects;
 mod epoch_start;
 mod figures;

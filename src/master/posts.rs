@@ -380,6 +380,7 @@ impl State {
         let nodes = self.leader.nodes();
         match copies {
             Copies::All => Ok(WriteConcern::All),
+            Copies::Majority if self.leader.roster().allows_promotion() => Ok(WriteConcern::Majority),
             Copies::Majority => Ok(WriteConcern::Copies(nodes / 2 + 1)),
             Copies::Number(number) => match usize::try_from(number) {
                 Ok(number) if number <= nodes => Ok(WriteConcern::Copies(number)),

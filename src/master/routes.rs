@@ -48,7 +48,7 @@ impl Log for Master {
         &self.reading
     }
 
-    fn snapshot(&self, consistency: Consistency) -> Result<Snapshot, Reply> {
+    fn snapshot(self: &Arc<Master>, consistency: Consistency) -> Result<Snapshot, Reply> {
         let state = self.lock();
         let snapshot = self.snapshot_of(&state);
         if consistency != Consistency::Strong {
@@ -60,6 +60,8 @@ impl Log for Master {
         if snapshot.possibly_stale {
             return Err(not_sure("messages from before this master was started may still become visible"));
         }
+        drop(state);
+        self.confirm().map_err(|why| not_sure(&why))?;
         Ok(snapshot)
     }
 }
@@ -71,7 +73,7 @@ impl Master {
             NodeEndpoint::OpenApi => exchange.reply(routes::openapi()),
             NodeEndpoint::Live => self.live.watch(exchange),
             NodeEndpoint::Messages => reading::list(exchange, self),
-            NodeEndpoint::Message => reading::one(exchange, &**self, parameter),
+            NodeEndpoint::Message => reading::one(exchange, self, parameter),
             NodeEndpoint::Backup => {
                 let (decided, server_id) = (self.lock().leader.shown().decided, &self.settings.common.server_id);
                 exchange.reply(backups::backup(&self.store, server_id, decided));
@@ -108,11 +110,14 @@ impl Master {
     }
 
     /// Answers a secondary that has a reader and pending entries: what is decided, and what was refused.
-    fn decisions(&self, exchange: &Exchange) -> Reply {
+    fn decisions(self: &Arc<Master>, exchange: &Exchange) -> Reply {
         let Some(after) = exchange.query("after").and_then(|after| after.parse().ok()).map(Id::new) else {
             return Reply::no_answer(400, "the parameter after must be an id");
         };
         let decisions = self.lock().leader.decisions();
+        if let Err(why) = self.confirm() {
+            return Reply::overloaded(&why);
+        }
         match self.store.refused(after, decisions.decided) {
             Ok(refused) if refused.len() <= REFUSALS_MAX => {
                 Reply::json(200, &DecisionsBody::from(&Decisions { refused, ..decisions }))

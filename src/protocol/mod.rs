@@ -58,8 +58,8 @@
 //!
 //! # Caveats
 //!
-//! - The master is one fixed node. While it is down nothing can be written; reads go on. Leader and follower have the rules
-//!   by which another node may take its place, but the roster of every running node has promotion off.
+//! - While the master is down nothing can be written, until it is back or another node is promoted; reads go on. No node
+//!   comes to lead by itself.
 //! - A definite refusal holds as long as the master's disk lives.
 //! - With a write concern below *all*, a secondary that has nothing pending shows a consistent prefix, which is not
 //!   necessarily the latest one.

@@ -16,7 +16,7 @@ impl Log for Secondary {
         &self.reading
     }
 
-    fn snapshot(&self, consistency: Consistency) -> Result<Snapshot, Reply> {
+    fn snapshot(self: &Arc<Secondary>, consistency: Consistency) -> Result<Snapshot, Reply> {
         let ticket = {
             let mut state = self.lock();
             if state.follower.answers_alone(consistency) && !state.is_broken {

@@ -89,7 +89,7 @@ impl Secondary {
             NodeEndpoint::OpenApi => exchange.reply(routes::openapi()),
             NodeEndpoint::Live => self.live.watch(exchange),
             NodeEndpoint::Messages => reading::list(exchange, self),
-            NodeEndpoint::Message => reading::one(exchange, &**self, parameter),
+            NodeEndpoint::Message => reading::one(exchange, self, parameter),
             NodeEndpoint::Backup => {
                 let (decided, server_id) = (self.view().status.decided, &self.settings.common.server_id);
                 exchange.reply(backups::backup(&self.store, server_id, decided));

@@ -49,14 +49,14 @@ pub(crate) trait Log: Send + Sync {
     ///
     /// # Errors
     /// With the reply that refuses the reader.
-    fn snapshot(&self, consistency: Consistency) -> Result<Snapshot, Reply>;
+    fn snapshot(self: &Arc<Self>, consistency: Consistency) -> Result<Snapshot, Reply>;
 }
 
 /// Answers `GET /messages`.
 pub(crate) fn list(exchange: Exchange, log: &Arc<impl Log + 'static>) {
     match Query::parse(&exchange, log.reading().default_view) {
         Ok(Query::Page { page, consistency, wait }) => show(exchange, log, page, consistency, wait),
-        Ok(Query::Follow(wanted)) => follow(exchange, &**log, wanted),
+        Ok(Query::Follow(wanted)) => follow(exchange, log, wanted),
         Err(why) => exchange.reply(Reply::no_answer(400, &why)),
     }
 }
@@ -65,7 +65,7 @@ pub(crate) fn list(exchange: Exchange, log: &Arc<impl Log + 'static>) {
 fn show(exchange: Exchange, log: &Arc<impl Log + 'static>, page: Page, consistency: Consistency, wait: Duration) {
     let store = &log.reading().store;
     match log.snapshot(consistency) {
-        Ok(snapshot) => match misplaced_because(&**log, &snapshot, page.after) {
+        Ok(snapshot) => match misplaced_because(log, &snapshot, page.after) {
             Some(why) => exchange.reply(snapshot.mark(misplaced(&why))),
             None if page.after.id >= snapshot.decided && !wait.is_zero() => {
                 let later = Arc::clone(log);
@@ -79,7 +79,7 @@ fn show(exchange: Exchange, log: &Arc<impl Log + 'static>, page: Page, consisten
 }
 
 /// Lets a client follow the log.
-fn follow(exchange: Exchange, log: &impl Log, wanted: Wanted) {
+fn follow(exchange: Exchange, log: &Arc<impl Log>, wanted: Wanted) {
     let snapshot = match log.snapshot(Consistency::Prefix) {
         Ok(snapshot) => snapshot,
         Err(refusal) => return exchange.reply(refusal),
@@ -96,7 +96,7 @@ fn follow(exchange: Exchange, log: &impl Log, wanted: Wanted) {
 
 /// Why a client that has reached this position cannot go on here, if it cannot. Of one that has reached more than this
 /// node holds, only a strong read can tell: another node may have shown it what is on its way here.
-fn misplaced_because(log: &impl Log, snapshot: &Snapshot, reached: Position) -> Option<String> {
+fn misplaced_because(log: &Arc<impl Log>, snapshot: &Snapshot, reached: Position) -> Option<String> {
     let store = &*log.reading().store;
     if reached.id <= snapshot.last {
         return snapshot.misplaces(reached, false, store);
@@ -118,7 +118,7 @@ pub(crate) fn whole_log_as_text(status: u16, store: &Arc<dyn Store>, snapshot: &
 }
 
 /// Answers `GET /messages/ID`.
-pub(crate) fn one(exchange: Exchange, log: &impl Log, id: &str) {
+pub(crate) fn one(exchange: Exchange, log: &Arc<impl Log>, id: &str) {
     let snapshot = consistency(&exchange).map_err(|why| Reply::no_answer(400, &why));
     let snapshot = snapshot.and_then(|consistency| log.snapshot(consistency));
     let reply = snapshot.map(|snapshot| snapshot.mark(one_of(&log.reading().store, &snapshot, id)));
