@@ -495,7 +495,9 @@ fn requested<C>(configurations: Vec<C>, name_of: impl Fn(&C) -> &'static str) ->
 #[test]
 fn what_is_asked_for_exists() {
     let large = large().into_iter().map(|(name, _)| name);
-    let names: Vec<&str> = large.chain(large_promotions().into_iter().map(|(name, ..)| name)).collect();
+    let of_promotions = large_promotions().into_iter().map(|(name, ..)| name);
+    let of_changes = large_changes().into_iter().map(|(name, _)| name);
+    let names: Vec<&str> = large.chain(of_promotions).chain(of_changes).collect();
     if let Ok(asked) = std::env::var("MODEL") {
         let is_known = asked == "all" || names.iter().any(|name| name.contains(&asked));
         assert!(is_known, "MODEL={asked} is neither all nor a part of one of {names:#?}");
@@ -598,6 +600,48 @@ fn every_promise_holds_through_promotions() {
     for (name, nodes, budget) in promotions().into_iter().chain(requested(large_promotions(), |(name, ..)| name)) {
         check(name, promotable(nodes, None), budget);
     }
+}
+
+/// Voters of whom the last one is about to be removed.
+fn removing(nodes: usize, planted: Option<PlantedBug>) -> World<Slate> {
+    let mut world = promotable(nodes, None);
+    world.planted = planted;
+    world.notify_removal(MASTER, Node(nodes - 1));
+    world
+}
+
+/// Voters to whom one more is about to be added, which holds the log already.
+fn adding(nodes: usize, planted: Option<PlantedBug>) -> World<Slate> {
+    let mut state = State { world: removing(nodes, None), left: Budget::default() };
+    state.settle();
+    state.world.planted = planted;
+    state.world.keep(MASTER, Node(nodes - 1));
+    state.world
+}
+
+#[test]
+fn every_promise_holds_while_voters_change() {
+    let one = Budget { posts: posts(&[2]), candidacies: 1, epochs: 2, ..Budget::default() };
+    check("one of two voters is removed, a candidate, a write for two", removing(2, None), one.clone());
+    check("a second voter is added, a candidate, a write for two", adding(2, None), one.clone());
+    for (name, start) in requested(large_changes(), |(name, _)| name) {
+        check(name, start, one.clone());
+    }
+}
+
+/// The configurations that `MODEL=all` adds to those.
+fn large_changes() -> Vec<(&'static str, World<Slate>)> {
+    vec![
+        ("one of three voters is removed, a candidate, a write for two", removing(3, None)),
+        ("a third voter is added, a candidate, a write for two", adding(3, None)),
+    ]
+}
+
+#[test]
+fn planted_bugs_of_changes_are_caught() {
+    let one = Budget { posts: posts(&[1, 3]), candidacies: 1, epochs: 2, ..Budget::default() };
+    let planted = PlantedBug::RemovedAtOnce;
+    catch(planted, Protocol { start: removing(2, Some(planted)), budget: one });
 }
 
 /// A configuration small enough to reach a planted bug of succession soon; `None` for bugs that need two promotions of

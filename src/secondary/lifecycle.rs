@@ -184,6 +184,13 @@ impl Secondary {
         self.master_of_roster().or_else(|| lock(&self.master).clone())
     }
 
+    /// Whether this node led last, as far as it knows, and may lead again.
+    pub(crate) fn led_last(&self) -> bool {
+        let state = self.lock();
+        let roster = state.follower.lineage().map(|lineage| &lineage.roster);
+        roster.is_some_and(|roster| roster.allows_promotion() && roster.master() == self.store.copy_id())
+    }
+
     /// Whether a node may come to lead that did not lead before.
     pub(super) fn may_be_led_by_another(&self) -> bool {
         let state = self.lock();

@@ -9,7 +9,7 @@ use crate::node::routes::{self, Endpoint, NodeEndpoint, OnSecondary, Role, Secon
 use crate::node::status::{Health, NodeStatus, budgets, refused_requests};
 use crate::node::{backups, fingerprints, live, reading};
 use crate::process::threads;
-use crate::protocol::Id;
+use crate::protocol::{Epoch, Id};
 use crate::store::{ReadLimit, Trouble};
 use crate::wire::fault::ActiveFault;
 use crate::wire::node::{SlotsBody, StatusBody};
@@ -113,7 +113,7 @@ impl Secondary {
     fn serve_as_secondary(&self, endpoint: SecondaryEndpoint, exchange: Exchange) {
         self.answer_node(exchange, |secondary, exchange| match endpoint {
             SecondaryEndpoint::Replicate => secondary.receive(exchange),
-            SecondaryEndpoint::State => secondary.report_status(),
+            SecondaryEndpoint::State => secondary.report_status(exchange),
             SecondaryEndpoint::Slots => secondary.report_slots(exchange),
         });
     }
@@ -126,10 +126,17 @@ impl Secondary {
     }
 
     /// Answers `GET /replicate/state`.
-    fn report_status(&self) -> Reply {
+    fn report_status(&self, exchange: &Exchange) -> Reply {
         let server_id = self.settings.common.server_id.clone();
         let unable = self.store.trouble().map(|trouble| trouble.to_string());
-        let mut body = StatusBody::new(server_id, &self.view().status, self.delay_ms(), unable);
+        let mut status = self.view().status;
+        // The master of the epoch that this node has entered knows its epochs.
+        let asks = exchange.query("epoch").and_then(|epoch| epoch.parse().ok()).map(Epoch::new);
+        let promised = self.lock().follower.promised().map_or(Epoch::NONE, |promised| promised.epoch);
+        if asks == Some(status.epoch) && promised <= status.epoch {
+            status.lineage = None;
+        }
+        let mut body = StatusBody::new(server_id, &status, self.delay_ms(), unable);
         body.fault = self.faults.in_words();
         Reply::json(200, &body)
     }

@@ -1,7 +1,7 @@
 //! The role of a node, and how it changes.
 
 use super::settings::NodeSettings;
-use crate::http::Service;
+use crate::http::{Exchange, Service};
 use crate::master::{Master, MasterService, Origin};
 use crate::node::faults::Faults;
 use crate::node::logging::NodeLog;
@@ -41,12 +41,20 @@ impl Role {
             Role::Following(secondary) => secondary.injected_faults(),
         }
     }
+}
 
-    /// What answers requests in this role.
-    pub(super) fn service(&self) -> Box<dyn Service> {
+impl Service for Role {
+    fn call(&self, exchange: Exchange) {
         match self {
-            Role::Leading(master) => Box::new(MasterService(Arc::clone(master))),
-            Role::Following(secondary) => Box::new(SecondaryService(Arc::clone(secondary))),
+            Role::Leading(master) => MasterService(Arc::clone(master)).call(exchange),
+            Role::Following(secondary) => SecondaryService(Arc::clone(secondary)).call(exchange),
+        }
+    }
+
+    fn is_prompt(&self, exchange: &Exchange) -> bool {
+        match self {
+            Role::Leading(master) => MasterService(Arc::clone(master)).is_prompt(exchange),
+            Role::Following(secondary) => SecondaryService(Arc::clone(secondary)).is_prompt(exchange),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::candidate::{Elected, How, Other, ask_all, others_of};
 use super::roles::{Role, Roles};
-use crate::http::{Exchange, Reply, Service};
+use crate::http::{Exchange, Method, Reply, Service};
 use crate::node::routes::{self, Endpoint, MasterEndpoint, SecondaryEndpoint, SuccessionEndpoint};
 use crate::protocol::{Epoch, Follower, FollowerSettings, Incarnation, LogId, NotPromised, PromiseRequest};
 use crate::wire::node::StatusBody;
@@ -16,17 +16,23 @@ pub(crate) struct RoleService(pub(crate) Arc<Roles>);
 
 impl Service for RoleService {
     fn is_prompt(&self, exchange: &Exchange) -> bool {
-        self.0.role().service().is_prompt(exchange)
+        self.0.role().is_prompt(exchange)
     }
 
     fn call(&self, exchange: Exchange) {
+        // The two requests that a write consists of, without a look at the table.
+        match (exchange.method(), exchange.target()) {
+            (Method::Post, "/messages") => return pass_post_on(&self.0, exchange),
+            (Method::Post, "/replicate") => return self.0.role().call(exchange),
+            _ => {}
+        }
         match routes::endpoint(&exchange) {
             Some(Endpoint::Succession(_)) => self.0.serve(exchange),
             Some(Endpoint::Secondary(SecondaryEndpoint::State)) if exchange.query("epoch").is_some() => {
                 self.0.report(exchange);
             }
             Some(Endpoint::Master(MasterEndpoint::PostMessage, _)) => pass_post_on(&self.0, exchange),
-            _ => self.0.role().service().call(exchange),
+            _ => self.0.role().call(exchange),
         }
     }
 }
@@ -34,12 +40,12 @@ impl Service for RoleService {
 /// Passes a post on to the role. While this node hands over, the post waits on another thread.
 fn pass_post_on(roles: &Arc<Roles>, exchange: Exchange) {
     if let Ok(_goes_on) = roles.posts.try_read() {
-        return roles.role().service().call(exchange);
+        return roles.role().call(exchange);
     }
     let roles = Arc::clone(roles);
     exchange.aside(move |exchange| {
         let _goes_on = roles.posts.read().unwrap_or_else(PoisonError::into_inner);
-        roles.role().service().call(exchange);
+        roles.role().call(exchange);
     });
 }
 
@@ -213,7 +219,7 @@ impl Roles {
     /// Answers `GET /replicate/state` to a master of an epoch, or to a candidate.
     fn report(&self, mut exchange: Exchange) {
         if let Role::Following(_) = self.role() {
-            return self.role().service().call(exchange);
+            return self.role().call(exchange);
         }
         let access = &self.settings.leading.common.access;
         if let Err(refusal) = routes::admit(&mut exchange, access, routes::Role::Secondary) {
@@ -225,7 +231,7 @@ impl Roles {
             return exchange.reply(Reply::no_answer(400, "the parameters log and epoch must be those of a master"));
         };
         let reply = match self.yield_to(log_id, epoch, &format!("another node leads in epoch {epoch}")) {
-            Ok(role @ Role::Following(_)) => return role.service().call(exchange),
+            Ok(role @ Role::Following(_)) => return role.call(exchange),
             Ok(Role::Leading(_)) => self.report_as_master(),
             Err(why) => Reply::no_answer(500, &why),
         };

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 /// How often a node looks.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long it waits after a failed candidacy of its own, doubled after each one in a row.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The maximum of that wait.
@@ -35,7 +35,7 @@ impl Roles {
                 Role::Leading(master) if master.is_overtaken() && self.promotes() => {
                     self.step_down(&master, "a later master leads")
                 }
-                Role::Following(secondary) if self.led_last(&secondary) => {
+                Role::Following(secondary) if secondary.led_last() => {
                     self.stand(How::ByItself).map(drop).inspect_err(|_| self.register(&secondary))
                 }
                 _ => Ok(()),
@@ -69,12 +69,5 @@ impl Roles {
             Ok(_) => log::info!("registered with {} at {}, which leads now", leader.name, leader.url),
             Err(error) => log::warn!("not registered with {} at {}: it {error}", leader.name, leader.url),
         }
-    }
-
-    /// Whether this node led last, as far as it knows, and may lead again.
-    fn led_last(&self, secondary: &Secondary) -> bool {
-        let lineage = secondary.view().status.lineage;
-        let roster = lineage.as_ref().map(|lineage| &lineage.roster);
-        roster.is_some_and(|roster| roster.allows_promotion() && roster.master() == self.store.copy_id())
     }
 }

@@ -245,7 +245,7 @@ impl<P: SimulatedDisk> Simulation<P> {
         }
     }
 
-    fn crash_for_a_while(&mut self, node: Node, crash: Crash) {
+    pub(super) fn crash_for_a_while(&mut self, node: Node, crash: Crash) {
         if self.world.runs(node) {
             self.crash(node, crash);
             let after = self.random.below(2 * SECOND);

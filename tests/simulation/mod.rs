@@ -312,6 +312,12 @@ impl<P: SimulatedDisk> Simulation<P> {
             self.say(&if io_result == IoResult::Good { what } else { format!("{what} [{io_result:?}]") });
         }
         self.world.take(step, io_result);
+        // A candidate that has copied the best log may not come to begin.
+        if let Step::Adopt(node) = step
+            && self.random.one_in(4)
+        {
+            self.crash_for_a_while(node, Crash::KILLED);
+        }
         if let (Step::StoreRefusals(_), IoResult::NoRoom) = (step, io_result) {
             self.due.insert(step, self.now + 100 * MILLISECOND);
         }

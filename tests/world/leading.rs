@@ -202,10 +202,7 @@ impl<P: SimulatedDisk> World<P> {
         }
         let Place { role: Some(Role::Leading(process)), recorded, .. } = &mut self.nodes[node.0] else { return };
         if !process.leaving.remove(&member) {
-            if let Some(id) = process.member_id(member) {
-                self.step(node, Event::Keeping(id));
-            }
-            return;
+            return self.keep_at(node, member);
         }
         let Some(id) = process.members.remove(&member) else { return };
         recorded.remove(&member);
@@ -215,6 +212,12 @@ impl<P: SimulatedDisk> World<P> {
             packet.master != node || packet.member != member || !is_question
         });
         self.step(node, Event::Left(id));
+    }
+
+    /// Lets a secondary vote that was about to leave.
+    pub(super) fn keep_at(&mut self, node: Node, member: Node) {
+        let id = self.nodes[node.0].leading().and_then(|process| process.member_id(member));
+        id.into_iter().for_each(|id| self.step(node, Event::Keeping(id)));
     }
 
     /// A secondary announces that its process has started.

@@ -232,6 +232,12 @@ impl<P: SimulatedDisk> World<P> {
         self.observe();
     }
 
+    /// A master lets a secondary vote again that it was about to remove.
+    pub(crate) fn keep(&mut self, master: Node, member: Node) {
+        self.keep_at(master, member);
+        self.observe();
+    }
+
     /// A master removes a secondary.
     pub(crate) fn leave(&mut self, master: Node, member: Node) {
         self.leave_at(master, member);

@@ -83,7 +83,10 @@ impl Membership {
 
     /// Whether the master and enough voters hold something to be a majority, given which secondaries do.
     pub(super) fn is_majority(&self, holds: impl Fn(MemberId, &Progress) -> bool) -> bool {
-        self.roster.is_majority(|copy| self.voter(copy).is_some_and(|(member, progress)| holds(member, progress)))
+        !self.roster.allows_promotion()
+            || self
+                .roster
+                .is_majority(|copy| self.voter(copy).is_some_and(|(member, progress)| holds(member, progress)))
     }
 
     /// The secondary that holds a copy.
@@ -206,6 +209,9 @@ impl Membership {
     }
 
     fn majority_mark(&self, holds: impl Fn(&Progress) -> Id) -> Id {
+        if !self.roster.allows_promotion() {
+            return Id::MAX;
+        }
         self.roster.majority_mark(|copy| self.voter(copy).map_or(Id::ZERO, |(_, progress)| holds(progress)))
     }
 

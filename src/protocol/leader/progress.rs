@@ -187,7 +187,11 @@ impl Progress {
             epoch,
             matched: holds,
             refused: status.refused.iter().copied().filter(|&id| id <= holds).collect(),
-            roster: status.lineage.as_ref().map(|lineage| lineage.roster.number()).unwrap_or_default(),
+            // With an epoch comes its first roster.
+            roster: match &status.lineage {
+                Some(lineage) => lineage.roster.number(),
+                None => RosterNumber { epoch: status.epoch, sequence: 0 },
+            },
             began_at: holds,
             next: holds.next(),
             contact_at: None,
