@@ -29,7 +29,13 @@ const REGRESSIONS: &[u64] = &[];
 const ENTERED_BEFORE_DROPPED_SHOWS: u64 = 9_772;
 
 /// A seed that once caught [`PlantedBug::RefusalLostByCopying`].
-const REFUSAL_LOST_SHOWS: u64 = 77_848;
+const REFUSAL_LOST_SHOWS: u64 = 105_288;
+
+/// A seed that once caught [`PlantedBug::OneRosterAsked`].
+const ONE_ROSTER_ASKED_SHOWS: u64 = 4_198;
+
+/// A seed that once caught [`PlantedBug::CopyIgnored`].
+const COPY_IGNORED_SHOWS: u64 = 7_356;
 
 /// Lines of the trace that a failure prints.
 const TRACE_LINES: usize = 120;
@@ -167,8 +173,14 @@ fn every_planted_bug_of_succession_is_caught() {
 #[test]
 fn every_planted_bug_of_changes_is_caught() {
     for planted in PlantedBug::OF_CHANGES {
-        let caught =
-            (1..200_000).find_map(|seed| with_changes(seed, Some(planted), false).broken.map(|why| (seed, why)));
+        // These two need a change and promotions that meet in a rare way: begin near seeds that once caught them.
+        let first = match planted {
+            PlantedBug::OneRosterAsked => ONE_ROSTER_ASKED_SHOWS,
+            PlantedBug::CopyIgnored => COPY_IGNORED_SHOWS,
+            _ => 1,
+        };
+        let caught = (first..first + 100_000)
+            .find_map(|seed| with_changes(seed, Some(planted), false).broken.map(|why| (seed, why)));
         let (seed, why) = caught.unwrap_or_else(|| panic!("{planted:?} is not caught"));
         println!("{planted:?} is caught by seed {seed}: {why}");
     }
