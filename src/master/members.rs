@@ -99,9 +99,12 @@ impl Master {
         state.members.iter().filter_map(contact).chain([(self.store.copy_id(), own)]).collect()
     }
 
-    /// Adds a secondary and starts its thread.
+    /// Adds a secondary and starts its thread, unless there is one at that address.
     pub(super) fn add_member(self: &Arc<Master>, first: FirstMember) {
         let mut state = self.lock();
+        if state.known_as(&first.url, None).is_some() {
+            return;
+        }
         let copy = first.copy;
         let (member, jobs) = state.enlist(first);
         let ready = state.leader.step(self.now(), Event::Joined(member, copy));

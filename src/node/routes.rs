@@ -54,11 +54,6 @@ static ROUTES: &[Route] = &[
     route(GET, "/faults", Client, Node(Faults), "Show this node's fault"),
     route(PUT, "/faults", Cluster, Node(Faults), "Set this node's fault"),
     route(DELETE, "/faults", Cluster, Node(Faults), "End this node's fault"),
-    route(GET, "/leader", Client, Succession(Leader), "Check whether this node leads"),
-    route(GET, "/promotion", Client, Succession(Preview), "Show what a promotion of this node would find"),
-    route(POST, "/promotion", Cluster, Succession(Promote), "Promote this node: let it lead"),
-    route(POST, "/switchover", Cluster, Succession(SwitchOver), "Hand over to a secondary, which leads from then on"),
-    route(POST, "/replicate/promise", Cluster, Succession(Promise), "Promise an epoch to a candidate"),
     route(POST, "/replicate", Cluster, Secondary(Replicate), "Replicate entries to a secondary"),
     route(GET, "/replicate/state", Cluster, Secondary(State), "Report what a secondary holds"),
     route(GET, "/replicate/slots", Cluster, Secondary(Slots), "Read the slots of a secondary after an id"),
@@ -69,6 +64,11 @@ static ROUTES: &[Route] = &[
         Master(Decisions, Absent),
         "Read what the master has decided after an id",
     ),
+    route(GET, "/leader", Client, Succession(Leader), "Check whether this node leads"),
+    route(GET, "/promotion", Client, Succession(Preview), "Show what a promotion of this node would find"),
+    route(POST, "/promotion", Cluster, Succession(Promote), "Promote this node: let it lead"),
+    route(POST, "/switchover", Cluster, Succession(SwitchOver), "Hand over to a secondary, which leads from then on"),
+    route(POST, "/replicate/promise", Cluster, Succession(Promise), "Promise an epoch to a candidate"),
 ];
 
 /// The methods that routes have, and how `Allow` names them.

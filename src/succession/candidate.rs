@@ -31,12 +31,20 @@ const READ_LIMIT: ReadLimit = ReadLimit { slots_max: 10_000, bytes_max: 4 << 20 
 /// Why a node tries to lead.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum How {
-    /// It led last. It does not compete with anybody.
+    /// It led last. It does not compete with anybody: a promise to another node may mean that this one is about to lead.
     ByItself,
+    /// The same, after nobody has led for so long that such a promise has come to nothing.
+    AfterSilence,
     /// An operator asks for it. The master must not answer any more.
     Asked,
     /// The master hands over.
     HandedOver,
+}
+
+impl How {
+    fn is_by_itself(self) -> bool {
+        matches!(self, How::ByItself | How::AfterSilence)
+    }
 }
 
 /// A node that leads now, and what became of the log.
@@ -99,12 +107,12 @@ impl Roles {
             };
             match self.try_to_lead(&secondary, how, beyond, peers) {
                 Ok(elected) => return Ok(elected),
-                Err(Failed::Overtaken(epoch, _)) if attempt < ATTEMPTS_MAX && how != How::ByItself => {
+                Err(Failed::Overtaken(epoch, _)) if attempt < ATTEMPTS_MAX && !how.is_by_itself() => {
                     beyond = epoch;
                     thread::sleep(Duration::from_millis(random::below(JITTER_MS)));
                 }
                 // A node that is only slow is asked with more patience.
-                Err(Failed::TooFew(_)) if attempt == 1 && how != How::ByItself => peers = &self.peers,
+                Err(Failed::TooFew(_)) if attempt == 1 && !how.is_by_itself() => peers = &self.peers,
                 Err(Failed::Overtaken(_, why) | Failed::TooFew(why) | Failed::For(why)) => return Err(why),
             }
         }
@@ -181,16 +189,22 @@ impl Roles {
                 );
                 return Err(self.cannot(&why).into());
             }
-            if status.epoch > latest && how == How::ByItself {
+            if status.epoch > latest && how.is_by_itself() {
                 let why = format!("{} knows of epoch {}, in which another node led", other.name, status.epoch);
                 return Err(self.cannot(&why).into());
             }
             let promised = status.lineage.and_then(|lineage| lineage.promised);
             let by_another = promised.filter(|promised| promised.copy != copy).map(|promised| promised.epoch);
+            if how == How::ByItself && by_another > Some(latest) {
+                return Err(self.cannot(&format!("{} has just promised an epoch to another node", other.name)).into());
+            }
             taken = taken.max(status.epoch).max(by_another.unwrap_or(Epoch::NONE));
         }
         match lineage.promised {
             Some(own) if own.copy == copy && own.epoch > taken => Ok(own),
+            Some(other) if other.copy != copy && other.epoch > latest && how == How::ByItself => {
+                Err(self.cannot("it has just promised an epoch to another node").into())
+            }
             promised => {
                 let promised = promised.map_or(Epoch::NONE, |promised| promised.epoch);
                 let master = Incarnation::new(random::bits_64());

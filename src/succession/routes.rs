@@ -16,7 +16,8 @@ pub(crate) struct RoleService(pub(crate) Arc<Roles>);
 
 impl Service for RoleService {
     fn is_prompt(&self, exchange: &Exchange) -> bool {
-        self.0.role().is_prompt(exchange)
+        // A call is the most frequent request, and always waits for the disk.
+        exchange.target() != "/replicate" && self.0.role().is_prompt(exchange)
     }
 
     fn call(&self, exchange: Exchange) {

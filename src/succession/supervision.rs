@@ -12,10 +12,12 @@ use crate::secondary::Secondary;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a node looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a node that led last leaves the lead to others that have promises.
+const SILENCE: Duration = Duration::from_secs(5);
 /// How long it waits after a failed candidacy of its own, doubled after each one in a row.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The maximum of that wait.
@@ -30,19 +32,22 @@ impl Roles {
 
     fn keep_looking(&self) {
         let (mut pause, mut said) = (PAUSE_MIN, String::new());
+        let mut tries_since: Option<Instant> = None;
         while !self.stopping.load(Ordering::Acquire) {
             let looked = match self.role() {
                 Role::Leading(master) if master.is_overtaken() && self.promotes() => {
                     self.step_down(&master, "a later master leads")
                 }
                 Role::Following(secondary) if secondary.led_last() => {
-                    self.stand(How::ByItself).map(drop).inspect_err(|_| self.register(&secondary))
+                    let is_silent = tries_since.get_or_insert_with(Instant::now).elapsed() >= SILENCE;
+                    let how = if is_silent { How::AfterSilence } else { How::ByItself };
+                    self.stand(how).map(drop).inspect_err(|_| self.register(&secondary))
                 }
                 _ => Ok(()),
             };
             match looked {
                 Ok(()) => {
-                    pause = PAUSE_MIN;
+                    (pause, tries_since) = (PAUSE_MIN, None);
                     thread::sleep(LOOK_EVERY);
                 }
                 Err(why) => {

@@ -18,7 +18,7 @@ pub(crate) fn run_nodes(client: &Client, terminal: &mut Terminal, urls: &[Addres
                 let part = if leader.leads { "leads" } else { "follows" };
                 terminal.line(format_args!(
                     "{} {STRONG}{}{STRONG:#} ({node}) {part} in epoch {}",
-                    tick(leader.leads),
+                    if leader.leads { tick(true) } else { " ".to_owned() },
                     visible(&leader.server_id),
                     leader.epoch
                 ))?;
