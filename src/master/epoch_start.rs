@@ -42,7 +42,10 @@ pub(super) fn begin(
 /// Leads in the latest epoch of the store, which this node has begun.
 pub(super) fn lead(store: &dyn Store, settings: LeaderSettings) -> Result<Leader, StoreError> {
     let known = store.identity()?.ok_or_else(|| StoreError::new("the data directory belongs to no log"))?;
-    let Lineage { log_id, history, roster, .. } = known.lineage;
+    let Lineage { log_id, history, roster, promised } = known.lineage;
+    if promised.is_some_and(|promised| promised.epoch > history.latest()) {
+        return Err(StoreError::new("this node has promised a later epoch to another one"));
+    }
     let begun = history.master_of(history.latest()).filter(|_| roster.master() == store.copy_id());
     let master = begun.ok_or_else(|| StoreError::new("another node leads in the latest epoch"))?;
     let (found, keyed_writes) = (store.found_log()?, store.keyed_writes(settings.keys_max)?);

@@ -117,6 +117,9 @@ impl Master {
         });
         members.into_iter().for_each(|member: FirstMember| master.add_member(member));
         master.step(Event::Assembled, Context::default());
+        if master.has_moved() {
+            master.step(Event::Renamed, Context::default());
+        }
         master.add_runner();
         master.live.start(&master).map_err(|error| error.to_string())?;
         Ok(master)

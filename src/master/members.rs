@@ -99,6 +99,13 @@ impl Master {
         state.members.iter().filter_map(contact).chain([(self.store.copy_id(), own)]).collect()
     }
 
+    /// Whether the roster has another name or address for this node.
+    pub(super) fn has_moved(&self) -> bool {
+        let state = self.lock();
+        let copy = self.store.copy_id();
+        self.contacts(&state).get(&copy) != state.leader.roster().contacts().get(&copy)
+    }
+
     /// Adds a secondary and starts its thread, unless there is one at that address.
     pub(super) fn add_member(self: &Arc<Master>, first: FirstMember) {
         let mut state = self.lock();

@@ -47,7 +47,7 @@ const PROGRAM: &str = "(replicated-log)";
 const MASTER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often it looks.
 const MASTER_PAUSE: Duration = Duration::from_millis(2);
-/// How many nodes pass a post on. When another node comes to lead, not every node knows it at once.
+/// How many nodes pass a post on where another node may come to lead: not every node knows that at once.
 const HOPS_MAX: usize = 3;
 /// A reply up to this length is read before it is passed back, so that one that breaks off is noticed in time.
 const WHOLE_BYTES_MAX: u64 = 64 << 10;
@@ -62,10 +62,11 @@ impl Secondary {
         let Some(master) = self.await_master() else {
             return Reply::overloaded("only the master takes messages, and this node does not know it yet");
         };
-        if exchange.header_lines("Via").filter(|via| via.contains(PROGRAM)).count() >= HOPS_MAX {
+        let hops_max = if self.may_be_led_by_another() { HOPS_MAX } else { 1 };
+        if exchange.header_lines("Via").filter(|via| via.contains(PROGRAM)).count() >= hops_max {
             return Reply::problem(
                 503,
-                &format!("other nodes passed this on, and this one is no master either; its master is {master}"),
+                &format!("another node passed this on, and this one is no master either; its master is {master}"),
             );
         }
         let Some(_permit) = self.forwards.take() else {

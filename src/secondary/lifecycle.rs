@@ -200,7 +200,7 @@ impl Secondary {
     /// Where the roster says that the master is, if another node may lead.
     pub(super) fn master_of_roster(&self) -> Option<NodeUrl> {
         let state = self.lock();
-        let roster = &state.follower.lineage()?.roster;
+        let roster = &state.follower.lineage().filter(|lineage| lineage.roster.allows_promotion())?.roster;
         let master = roster.master();
         let contact = roster.contacts().get(&master).filter(|_| master != self.store.copy_id())?;
         NodeUrl::parse(&contact.url).ok()

@@ -44,16 +44,19 @@ impl Secondary {
     fn keep_registered(&self) {
         let mut backoff = BACKOFF_MIN;
         let mut last_said = None;
-        let mut configured = self.settings.master_urls.iter().cycle();
+        let (mut configured, mut has_failed) = (self.settings.master_urls.iter().cycle(), false);
         while !self.stopping.load(Ordering::Acquire) {
-            let Some(master) = self.master_of_roster().or_else(|| configured.next().cloned()) else { return };
+            // The address that the roster has may be an old one.
+            let known = self.master_of_roster().filter(|_| !has_failed);
+            let Some(master) = known.or_else(|| configured.next().cloned()) else { return };
             let (pause, said) = match self.peers.register(&master, &self.registration()) {
                 Ok(master) => {
-                    backoff = BACKOFF_MIN;
+                    (backoff, has_failed) = (BACKOFF_MIN, false);
                     *lock(&self.master) = Some(master.clone());
                     (RENEW_EVERY, format!("registered with the master at {master} as {}", self.url))
                 }
                 Err(error) => {
+                    has_failed = !has_failed;
                     let pause = backoff + Duration::from_millis(random::below(backoff.as_millis() as u64 / 2));
                     backoff = (backoff * 2).min(BACKOFF_MAX);
                     (pause, format!("not registered with the master at {master}, trying again: {error}"))

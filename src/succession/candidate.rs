@@ -63,6 +63,9 @@ pub(super) struct Elected {
     with: Vec<String>,
     /// The nodes that did not, and why.
     pub(super) without: BTreeMap<String, String>,
+    /// Of these, the nodes that did not answer.
+    #[serde(skip)]
+    pub(super) absent: Vec<String>,
     /// Of these, the nodes that were removed because they did not answer: writes for all do not wait for them.
     pub(super) removed: Vec<String>,
     /// Why others of them were not removed.
@@ -86,6 +89,8 @@ pub(super) type Answers<T> = BTreeMap<CopyId, Result<T, PeerError>>;
 struct Consent {
     promises: BTreeMap<CopyId, Promise>,
     without: BTreeMap<String, String>,
+    /// The nodes that did not answer.
+    absent: Vec<String>,
     /// The latest epoch that another candidate or master came first to.
     later: Option<Epoch>,
 }
@@ -274,6 +279,7 @@ impl Roles {
             copied_from: holder.map(|holder| holder.name.to_string()),
             with: with.chain([self.name().to_owned()]).collect(),
             without: consent.without.clone(),
+            absent: consent.absent.clone(),
             removed: Vec::new(),
             not_removed: BTreeMap::new(),
             kept: kept(quorum, voters),
@@ -385,7 +391,7 @@ fn gather(
     mut answers: Answers<Promised>,
     own: (CopyId, Promise),
 ) -> Consent {
-    let mut consent = Consent { promises: [own].into(), without: BTreeMap::new(), later: None };
+    let mut consent = Consent { promises: [own].into(), without: BTreeMap::new(), absent: Vec::new(), later: None };
     for other in others {
         let why = match (answers.remove(&other.copy), &states[&other.copy]) {
             (Some(Ok(Ok((copy, promise)))), _) => {
@@ -400,8 +406,14 @@ fn gather(
                 consent.later = consent.later.max(later);
                 why.to_string()
             }
-            (Some(Err(error)), _) => error.to_string(),
-            (None, Err(error)) => error.to_string(),
+            (Some(Err(error)), _) => {
+                consent.absent.push(other.name.to_string());
+                error.to_string()
+            }
+            (None, Err(error)) => {
+                consent.absent.push(other.name.to_string());
+                error.to_string()
+            }
             (None, Ok(_)) => "was not asked".to_owned(),
         };
         consent.without.insert(other.name.to_string(), why);

@@ -9,7 +9,7 @@ use crate::wire::node::StatusBody;
 use crate::wire::succession::{NotPromisedBody, PromiseBody, PromiseRequestBody};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
 /// A node behind the HTTP edge, whichever its role.
 pub(crate) struct RoleService(pub(crate) Arc<Roles>);
@@ -40,14 +40,23 @@ impl Service for RoleService {
 
 /// Passes a post on to the role. While this node hands over, the post waits on another thread.
 fn pass_post_on(roles: &Arc<Roles>, exchange: Exchange) {
-    if let Ok(_goes_on) = roles.posts.try_read() {
-        return roles.role().call(exchange);
+    if let Ok(goes_on) = roles.posts.try_read() {
+        return pass_post_on_while(roles, goes_on, exchange);
     }
     let roles = Arc::clone(roles);
     exchange.aside(move |exchange| {
-        let _goes_on = roles.posts.read().unwrap_or_else(PoisonError::into_inner);
-        roles.role().call(exchange);
+        let goes_on = roles.posts.read().unwrap_or_else(PoisonError::into_inner);
+        pass_post_on_while(&roles, goes_on, exchange);
     });
+}
+
+/// A master takes a post at once; a secondary may wait for another node, and hands nothing over meanwhile.
+fn pass_post_on_while(roles: &Roles, goes_on: RwLockReadGuard<'_, ()>, exchange: Exchange) {
+    let role = roles.role();
+    if let Role::Following(_) = role {
+        drop(goes_on);
+    }
+    role.call(exchange);
 }
 
 /// The body of `POST /switchover`.
@@ -118,7 +127,7 @@ impl Roles {
     /// registers again when it is back.
     fn remove_absent(&self, mut elected: Elected) -> Elected {
         let Role::Leading(master) = self.role() else { return elected };
-        for name in elected.without.keys() {
+        for name in &elected.absent {
             match master.remove_until_back(name) {
                 Ok(()) => elected.removed.push(name.clone()),
                 Err(why) => {
@@ -219,8 +228,9 @@ impl Roles {
 
     /// Answers `GET /replicate/state` to a master of an epoch, or to a candidate.
     fn report(&self, mut exchange: Exchange) {
-        if let Role::Following(_) = self.role() {
-            return self.role().call(exchange);
+        let role = self.role();
+        if matches!(role, Role::Following(_)) || !self.promotes() {
+            return role.call(exchange);
         }
         let access = &self.settings.leading.common.access;
         if let Err(refusal) = routes::admit(&mut exchange, access, routes::Role::Secondary) {

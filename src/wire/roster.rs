@@ -1,6 +1,8 @@
 //! The voters of a log as JSON.
 
+use super::address::NodeUrl;
 use super::hexadecimal::CopyIdText;
+use super::server_id;
 use crate::protocol::{Contact, CopyId, Epoch, Promotion, Roster, RosterNumber, Voters};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -54,7 +56,10 @@ impl From<&Roster> for RosterBody {
 impl From<RosterBody> for Roster {
     fn from(body: RosterBody) -> Roster {
         let number = RosterNumber { epoch: Epoch::new(body.epoch), sequence: body.sequence };
-        let contacts = body.nodes.into_iter().map(|ContactBody { copy, name, url }| (copy.0, Contact { name, url }));
+        // What is no name or no address does not come onto a disk.
+        let is_valid = |body: &ContactBody| server_id::parse(&body.name).is_ok() && NodeUrl::parse(&body.url).is_ok();
+        let nodes = body.nodes.into_iter().filter(is_valid);
+        let contacts = nodes.map(|ContactBody { copy, name, url }| (copy.0, Contact { name, url }));
         let roster = Roster::new(number, body.master.0, body.voters.into());
         roster.changing_from(body.before.map(Voters::from)).with_contacts(contacts.collect())
     }
