@@ -318,8 +318,7 @@ impl Roster {
     /// included.
     ///
     /// - Half of the voters before, rounded down, know of it, without the master and without the voter who leaves. Of two
-    ///   voters, the one who leaves knows of it, or no node knows a roster of this master: then it cannot lead without the
-    ///   master.
+    ///   voters, the one who leaves knows of it.
     /// - Who was added knows of it, and holds the log.
     /// - Of those who remain, so many others hold the log that no later promise quorum lacks them all.
     /// - If the change turns promotion on, a majority knows of it and holds the log.

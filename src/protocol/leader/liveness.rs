@@ -103,7 +103,6 @@ impl Leader {
         progress.reported(session, status, matched, decided, epoch);
         copy_before.into_iter().for_each(|copy| self.members.is_gone(copy));
         self.members.is_back(status.copy);
-        self.voting.has_told = true;
         self.voting.is_renamed |= self.members.lacks_contact(status.copy);
         self.refused.forget(member);
         ready.news.push(News::CatchingUp { member, matched, lost });

@@ -36,8 +36,6 @@ pub(super) struct Membership {
 pub(super) struct Voting {
     /// A roster is being stored.
     pub(super) is_storing: bool,
-    /// A secondary has reported in this epoch, and may have got a roster of it.
-    pub(super) has_told: bool,
     /// Nodes have other names or addresses than the roster says.
     pub(super) is_renamed: bool,
     /// The high watermark when the change that is under way began: later decisions needed the voters after it, too.
@@ -49,7 +47,7 @@ pub(super) struct Voting {
 impl Voting {
     /// At the start, a change may be under way that the master before began.
     pub(super) fn at_start(decided: Id, last: Id) -> Voting {
-        Voting { is_storing: false, has_told: false, is_renamed: false, decided, through: last }
+        Voting { is_storing: false, is_renamed: false, decided, through: last }
     }
 }
 

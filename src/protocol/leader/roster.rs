@@ -103,13 +103,7 @@ impl Leader {
 
     fn is_in_effect(&self) -> bool {
         let (roster, Voting { decided, through, .. }) = (self.members.roster(), self.voting);
-        // Of two voters, the one who leaves need not know it if no node knows a roster of this epoch: it could learn from
-        // any of them that the master before is not the last one, and lead without this one.
-        let is_untold = roster.voters().number() == 1 && !self.voting.has_told;
-        let knows = |copy| {
-            let voter = self.members.voter(copy);
-            voter.is_some_and(|(_, progress)| is_untold || progress.roster >= roster.number())
-        };
+        let knows = |copy| self.members.voter(copy).is_some_and(|(_, progress)| progress.roster >= roster.number());
         let holds = |copy| {
             self.members.voter(copy).is_some_and(|(member, progress)| {
                 let holds_all = self.members.counted(progress) >= through && progress.known_decided >= decided;
