@@ -74,6 +74,8 @@ pub(super) fn at_start(store: &dyn Store, configured: &[NodeUrl]) -> Result<Vec<
 impl Master {
     /// Puts the registered secondaries on record, so that they are known after a restart.
     pub(super) fn remember_members(&self) -> Result<(), String> {
+        // What the next role writes must not be overwritten by what this one has read.
+        let Some(_inside) = self.writes.enter() else { return Err("this node leads no more".to_owned()) };
         let _one_at_a_time = lock(&self.record);
         let known = |member: &Member| KnownMember { url: member.url.to_string(), name: member.name.to_string() };
         let registered = |member: &&Member| member.origin == Origin::Registered;
@@ -109,7 +111,7 @@ impl Master {
     /// Adds a secondary and starts its thread, unless there is one at that address.
     pub(super) fn add_member(self: &Arc<Master>, first: FirstMember) {
         let mut state = self.lock();
-        if state.known_as(&first.url, None).is_some() {
+        if state.is_retired || state.known_as(&first.url, None).is_some() {
             return;
         }
         let copy = first.copy;

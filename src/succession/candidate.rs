@@ -264,7 +264,8 @@ impl Roles {
             self.ask_itself(secondary, Request::Adopt(adoption))?;
         }
         let refused: Vec<u64> = beginning.refused.iter().filter(|id| **id > decided).map(|id| id.get()).collect();
-        let (last, quorum) = (beginning.last, consent.promises.len());
+        let promising = consent.promises.keys().filter(|copy| beginning.roster.is_voter(**copy)).count();
+        let (last, quorum) = (beginning.last, promising);
         let voters = beginning.roster.voters().number();
         self.ask_itself(secondary, Request::Begin(candidacy, beginning))?;
         self.lead(secondary)?;
@@ -436,7 +437,7 @@ fn read_all(store: &dyn Store, after: Id) -> Result<Vec<Slot>, StoreError> {
 
 /// What a promotion keeps, for people.
 fn kept(promising: usize, voters: usize) -> String {
-    let fewest = voters + 1 - promising;
+    let fewest = (voters + 1).saturating_sub(promising);
     let copies = if fewest <= 1 { "1 copy".to_owned() } else { format!("{fewest} copies") };
     format!(
         "every message acknowledged with {copies} or more is kept, and so is every refusal; one acknowledged with fewer is \
