@@ -40,7 +40,7 @@ impl Master {
             let (master, answers) = (Arc::clone(self), answers.clone());
             let ask = move || {
                 let status = master.peers.state_in(&url, log_id, epoch).map(|body| body.status());
-                // Nobody waits for the last of them.
+                // No thread waits for the last of them.
                 let _ = answers.send(status.is_ok_and(|status| follows(&status)).then_some(copy));
             };
             thread::Builder::new().name("confirmation".to_owned()).spawn(ask).map_err(|error| error.to_string())?;

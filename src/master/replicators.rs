@@ -42,10 +42,7 @@ impl Master {
     /// Asks a secondary what it holds, and records what it says of itself.
     fn ask(&self, member: MemberId) -> Result<ReplicaStatus, PeerError> {
         let url = self.address_of(member).ok_or(PeerError::Restarted)?;
-        let (log_id, epoch) = {
-            let state = self.lock();
-            (state.leader.log_id(), state.leader.epoch())
-        };
+        let (log_id, epoch) = self.log_and_epoch();
         let answer = self.peers.state_in(&url, log_id, epoch);
         let mut state = self.lock();
         let fault = answer.as_ref().ok().and_then(|body| body.fault.clone());

@@ -22,7 +22,7 @@
 //! it. The tests below try every set of voters, of acknowledgements and of knowledge, up to seven voters. A change may be
 //! taken back at any time, because everything needed the voters before it, too.
 //!
-//! Promotion is turned on with any number of voters at once, and off for all of them: while it is off, nobody but the
+//! Promotion is turned on with any number of voters at once, and off for all of them: while it is off, no node but the
 //! master has a say.
 //!
 //! The rule of two sets of voters at once is that of joint consensus (Ongaro and Ousterhout, 2014), for one voter.
@@ -129,7 +129,7 @@ pub enum RosterChange {
     Remove(CopyId),
 }
 
-/// Where the node that holds a copy is. The protocol does not read it: it is for whoever has to call that node.
+/// Where the node that holds a copy is. The protocol does not read it: it is for the owner, which has to call that node.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Contact {
     /// The name of the node.

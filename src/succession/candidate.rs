@@ -33,7 +33,7 @@ const READ_LIMIT: ReadLimit = ReadLimit { slots_max: 10_000, bytes_max: 4 << 20 
 pub(super) enum How {
     /// It led last. It does not compete with anybody: a promise to another node may mean that this one is about to lead.
     ByItself,
-    /// The same, after nobody has led for so long that such a promise has come to nothing.
+    /// The same, after no node has led for so long that such a promise has come to nothing.
     AfterSilence,
     /// An operator asks for it. The master must not answer any more.
     Asked,
@@ -134,7 +134,7 @@ impl Roles {
         let status = secondary.view().status;
         let lineage = self.lineage_to_lead(&status)?;
         let others = others_of(&lineage, status.copy);
-        let states = ask_all(&others, |other| peers.state_in(&other.url, lineage.log_id, Epoch::NONE));
+        let states = states_of(&others, &lineage, peers);
         let candidacy = self.candidacy(&lineage, &others, &states, how, beyond)?;
         let request = PromiseRequest { log_id: lineage.log_id, candidacy, after: status.decided };
         let own = self.own_promise(secondary, &request)?;
@@ -373,7 +373,7 @@ pub(super) fn others_of(lineage: &Lineage, own: CopyId) -> Vec<Other> {
 }
 
 /// Asks nodes side by side.
-pub(super) fn ask_all<'a, T: Send>(
+fn ask_all<'a, T: Send>(
     others: impl IntoIterator<Item = &'a Other>,
     ask: impl Fn(&Other) -> Result<T, PeerError> + Sync,
 ) -> Answers<T> {
@@ -383,6 +383,11 @@ pub(super) fn ask_all<'a, T: Send>(
         let panicked = || Err(PeerError::Unanswered("could not be asked: that panicked".to_owned()));
         asked.into_iter().map(|(copy, asked)| (copy, asked.join().unwrap_or_else(|_| panicked()))).collect()
     })
+}
+
+/// Asks nodes what they hold, as a candidate.
+pub(super) fn states_of(others: &[Other], lineage: &Lineage, peers: &Peers) -> Answers<StatusBody> {
+    ask_all(others, |other| peers.state_in(&other.url, lineage.log_id, Epoch::NONE))
 }
 
 /// What became of the question for a promise.

@@ -1,6 +1,6 @@
 //! Passes requests to the role of a node, and answers those about which node leads.
 
-use super::candidate::{Elected, How, Other, ask_all, others_of};
+use super::candidate::{Elected, How, Other, others_of, states_of};
 use super::roles::{Role, Roles};
 use crate::http::{Exchange, Method, Reply, Service};
 use crate::node::routes::{self, Endpoint, MasterEndpoint, SecondaryEndpoint, SuccessionEndpoint};
@@ -170,7 +170,7 @@ impl Roles {
             return Reply::problem(409, &format!("{} cannot lead: promotion is off for this log", self.name()));
         };
         let others = others_of(&lineage, status.copy);
-        let states = ask_all(&others, |other| self.peers.state_in(&other.url, lineage.log_id, Epoch::NONE));
+        let states = states_of(&others, &lineage, &self.peers);
         let answers = |copy| copy == status.copy || matches!(states.get(&copy), Some(Ok(_)));
         let roster = &lineage.roster;
         let node = |other: &Other| {

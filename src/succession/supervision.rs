@@ -2,12 +2,11 @@
 //!
 //! The node that led last is the one that its own roster names as the master. When it starts, it asks for promises as any
 //! candidate does, and goes on asking until it leads, or until another node does. It never competes with a later epoch
-//! that it hears of: whoever leads there calls it.
+//! that it hears of: the node that leads there calls it.
 
-use super::candidate::{How, Other, ask_all, others_of};
+use super::candidate::{How, Other, others_of, states_of};
 use super::roles::{Role, Roles};
 use crate::process::threads;
-use crate::protocol::Epoch;
 use crate::secondary::Secondary;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -67,7 +66,7 @@ impl Roles {
         let status = secondary.view().status;
         let Some(lineage) = status.lineage else { return };
         let others = others_of(&lineage, status.copy);
-        let states = ask_all(&others, |other| self.hasty_peers.state_in(&other.url, lineage.log_id, Epoch::NONE));
+        let states = states_of(&others, &lineage, &self.hasty_peers);
         let leads = |other: &&Other| matches!(&states[&other.copy], Ok(body) if body.leads);
         let Some(leader) = others.iter().find(leads) else { return };
         match self.peers.register(&leader.url, &secondary.registration()) {
