@@ -113,6 +113,13 @@ impl Member {
         self.health_since_ms = clock::now_ms();
     }
 
+    /// It is at another address from now on.
+    pub(super) fn move_to(&mut self, url: NodeUrl) {
+        let before = std::mem::replace(&mut self.url, url);
+        self.aliases.retain(|alias| *alias != self.url);
+        self.aliases.push(before);
+    }
+
     pub(super) fn is_at(&self, url: &NodeUrl) -> bool {
         self.url == *url || self.aliases.contains(url)
     }

@@ -8,7 +8,7 @@ use crate::http::{Exchange, Method, Reply};
 use crate::process::clock;
 use crate::process::state_lock::StateGuard;
 use crate::process::threads::{self, lock};
-use crate::protocol::{Contact, CopyId, Event, Incarnation, MemberId};
+use crate::protocol::{Contact, CopyId, Event, Incarnation, MemberId, ReplicationState};
 use crate::store::{Identity, KnownMember, Store, StoreError};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
@@ -185,16 +185,20 @@ impl Master {
         name: Option<String>,
         incarnation: Option<Incarnation>,
     ) -> Result<(), RegistrationError> {
+        let is_away = state.is_away(id);
         let Some(member) = state.members.get_mut(&id) else { return Ok(()) };
         if let Some(name) = name {
             member.rename(&name, &self.metrics);
         }
         let is_new_address = !member.is_at(url);
-        if is_new_address {
+        let has_moved = is_away && member.url != *url;
+        let (known_name, known_url) = (Arc::clone(&member.name), member.url.clone());
+        if has_moved {
+            member.move_to(url.clone());
+        } else if is_new_address {
             member.aliases.push(url.clone());
         }
-        let (known_name, known_url) = (Arc::clone(&member.name), member.url.clone());
-        let is_recorded = member.recorded || member.origin == Origin::Configured;
+        let is_recorded = (member.recorded || member.origin == Origin::Configured) && !has_moved;
         let ready = incarnation.map(|incarnation| state.leader.step(self.now(), Event::Started(id, incarnation)));
         match ready {
             Some(ready) => {
@@ -203,22 +207,31 @@ impl Master {
             }
             None => drop(state),
         }
-        if is_new_address {
+        if has_moved {
+            log::info!("{known_name} has moved from {known_url} to {url}");
+            self.step(Event::Renamed, Context::default());
+        } else if is_new_address {
             log::info!("{url} is the same copy of the log as {known_name} ({known_url}); it is one secondary");
         }
         if is_recorded { Ok(()) } else { self.remember_members().map_err(RegistrationError::Failed) }
     }
 
-    /// Two members turned out to be one copy: the first is known under the second from now on. Gives a line for the
-    /// log.
+    /// Two members turned out to be one copy: the first is known under the second from now on, which is where the first is
+    /// if it does not answer elsewhere. Gives a line for the log.
     pub(super) fn merge(&self, state: &mut State, member: MemberId, twin: MemberId) -> Option<String> {
         let gone = state.members.remove(&member)?;
         state.traces.forget(member);
+        let has_moved = state.is_away(twin);
         let kept = state.members.get_mut(&twin)?;
-        kept.aliases.push(gone.url.clone());
         if kept.origin == Origin::Configured && gone.origin == Origin::Registered {
             kept.rename(&gone.name, &self.metrics);
         }
+        if has_moved {
+            let line = format!("{} has moved from {} to {}", kept.name, kept.url, gone.url);
+            kept.move_to(gone.url);
+            return Some(line);
+        }
+        kept.aliases.push(gone.url.clone());
         Some(format!(
             "{} is the same copy of the log as {} ({}); it is one secondary from now on. If it is another process, on a copy \
              of that one's data directory, stop it and run \"secondary discard\"",
@@ -402,6 +415,11 @@ impl State {
             member.set_detail(detail);
             member.since = Instant::now();
         }
+    }
+
+    /// Whether a secondary does not answer, as far as is known.
+    fn is_away(&self, id: MemberId) -> bool {
+        self.leader.member(id).is_some_and(|view| view.state == ReplicationState::Unreachable)
     }
 
     /// The member at an address, or the one that is the same copy of the log.

@@ -293,7 +293,7 @@ impl Leader {
             Event::Demoting(member) => self.demote(now, member, true, &mut ready),
             Event::Keeping(member) => self.demote(now, member, false, &mut ready),
             Event::Leaving(member) => self.leaving(member, &mut ready),
-            Event::Assembled => self.settle(now, &mut ready),
+            Event::Assembled => self.assembled(now, &mut ready),
             Event::Stopping(timeout) => self.stops_at = Some(now.plus(timeout)),
             Event::Tick => self.tick(now, &mut ready),
         }

@@ -86,10 +86,13 @@ impl Leader {
         }
     }
 
-    /// A secondary may take part: it catches up from what it holds.
+    /// A secondary may take part: it catches up from what it holds. If it is a copy that is registered already, it is that
+    /// secondary, which may have moved: it is probed again if it did not answer.
     fn welcome(&mut self, now: Time, member: MemberId, status: &ReplicaStatus, ready: &mut Ready) {
         if let Some(twin) = self.members.twin_of(member, status.copy) {
             self.members.remove(member);
+            self.started(now, twin, status.incarnation);
+            self.voting.is_renamed |= self.members.roster().allows_promotion();
             self.give_up_unattainable();
             return ready.news.push(News::Merged(member, twin));
         }

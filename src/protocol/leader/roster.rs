@@ -39,6 +39,16 @@ impl Leader {
         self.settle(now, ready);
     }
 
+    /// The secondaries of the start are registered. A voter that is none of them was removed under the master before, as
+    /// far as a later roster says where each node is.
+    pub(super) fn assembled(&mut self, now: Time, ready: &mut Ready) {
+        let roster = Arc::clone(self.members.roster());
+        let is_removed = |copy: &CopyId| *copy != roster.master() && self.members.voter(*copy).is_none();
+        let removed: Vec<CopyId> = roster.voters().iter().filter(is_removed).collect();
+        removed.into_iter().for_each(|copy| self.members.is_gone(copy));
+        self.settle(now, ready);
+    }
+
     /// Whether a secondary is to be no voter has changed.
     pub(super) fn demote(&mut self, now: Time, member: MemberId, demoted: bool, ready: &mut Ready) {
         if let Some(progress) = self.members.get_mut(member) {
