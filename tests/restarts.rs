@@ -181,6 +181,20 @@ fn registered_secondaries_are_known_after_a_restart() {
 }
 
 #[test]
+fn a_registered_secondary_is_called_where_it_is() {
+    let cluster = Cluster::start(&["0"]);
+    let extra = ("MASTER_URL", cluster.master.url(""));
+    let mut registered = cluster.extra(env!("CARGO_BIN_EXE_secondary"), "registered", &[extra]);
+    registered.start();
+    wait_until("it takes part", || cluster.post("before").body["w"] == 3);
+    registered.kill();
+    registered.move_to_another_port();
+    registered.start();
+    wait_until("it takes part again", || cluster.post("after").status == 201);
+    assert_eq!(registered.messages(), cluster.master.messages());
+}
+
+#[test]
 fn secondaries_of_the_configuration_are_those_of_the_latest_one() {
     let mut cluster = Cluster::start(&["0"]);
     assert_eq!(cluster.post("before").status, 201);

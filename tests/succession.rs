@@ -8,7 +8,8 @@
 mod common;
 
 use common::random::{Random, variable};
-use common::{Cluster, Ends, Node, Reply, delete, get, post, try_get, try_post, wait_until};
+use common::succession::{leads, preview, promote, start, wait_for_peace, wait_for_voters, write};
+use common::{Cluster, Ends, Node, Reply, delete, get, post, try_post, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -19,48 +20,6 @@ use std::time::{Duration, Instant};
 
 /// Clients that write side by side.
 const WRITERS: usize = 8;
-
-/// Three nodes, each of which votes.
-fn start() -> Cluster {
-    let cluster = Cluster::start_with(&["0", "0"], &[("PROMOTION", "on")]);
-    wait_for_voters(&cluster, 3);
-    cluster
-}
-
-fn wait_for_voters(cluster: &Cluster, voters: u64) {
-    let knows = |node: &Node| preview(node)["voters"].as_u64() == Some(voters);
-    wait_until("every node knows who votes", || cluster.nodes().all(|node| leads(node) || knows(node)));
-}
-
-fn preview(node: &Node) -> Value {
-    get(&node.url("/promotion")).body
-}
-
-fn leads(node: &Node) -> bool {
-    try_get(&node.url("/leader")).is_some_and(|reply| reply.status == 200)
-}
-
-fn promote(node: &Node) -> Reply {
-    post(&node.url("/promotion"), &json!({}))
-}
-
-fn write(node: &Node, body: &Value) -> Reply {
-    post(&node.url("/messages"), body)
-}
-
-/// Every secondary takes part under the node that leads, and all nodes hold the same.
-fn wait_for_peace(cluster: &Cluster) {
-    let is_quiet = || {
-        let leader = cluster.nodes().find(|node| leads(node));
-        leader.is_some_and(|leader| {
-            let health = leader.health();
-            let secondaries = health["secondaries"].as_array().cloned().unwrap_or_default();
-            let in_sync = secondaries.iter().all(|secondary| secondary["state"] == "in_sync");
-            secondaries.len() == 2 && in_sync && get(&leader.url("/verify")).body["identical"] == true
-        })
-    };
-    wait_until("all nodes are in sync and hold the same", is_quiet);
-}
 
 #[test]
 fn a_secondary_is_promoted_and_the_old_master_follows() {
@@ -113,6 +72,8 @@ fn who_has_too_few_promises_or_a_master_that_answers_does_not_lead() {
     assert!(why.contains("1 of 3 voters promise it the epoch, and 2 are needed"), "{why}");
     assert!(why.contains("master: connection refused"), "{why}");
     assert_eq!(preview(&cluster.secondaries[0])["would_lead"], false);
+    let state = get(&cluster.secondaries[0].url("/replicate/state")).body;
+    assert!(state["lineage"]["promised"].is_null(), "it must not keep others from leading: {state}");
 }
 
 #[test]

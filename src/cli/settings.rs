@@ -203,8 +203,9 @@ impl MasterFlags {
     pub(crate) fn resolve(&self, environment: Environment<'_>) -> Result<NodeSettings, Faults> {
         let mut reader = reader(self, environment);
         let (port, body_bytes_max) = (reader.number("port"), reader.number("max-body-bytes"));
-        let common = common(&mut reader, port, "master", "master.log", body_bytes_max);
+        let mut common = common(&mut reader, port, "master", "master.log", body_bytes_max);
         let (host, secondaries) = (host(&mut reader), urls(&mut reader, "secondaries"));
+        common.access.hosts = common.access.hosts.and(&host);
         let leading = leading(&mut reader, common.clone(), host.clone(), secondaries);
         let mut others = Reader { tables: [SECONDARY, COMMON], ..reader };
         let following = following(&mut others, common, host);

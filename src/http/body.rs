@@ -35,6 +35,9 @@ impl Exchange {
     /// # Errors
     /// As [`Exchange::read_body`].
     pub(crate) fn read_body_within(&mut self, timeout: Duration) -> Result<Body, Reply> {
+        if let Some(body) = self.body.take() {
+            return Ok(body);
+        }
         let bodies = Arc::clone(&self.acceptor.edge.limits.bodies);
         let address = self.client_address();
         let no_room = || {
@@ -62,6 +65,11 @@ impl Exchange {
             Err(Unread::Refused(reply)) => Err(reply),
             Ok(()) => Ok(Body { bytes: body, _share: share }),
         }
+    }
+
+    /// Puts a body back, for another handler to read.
+    pub(crate) fn put_back(&mut self, body: Body) {
+        self.body = Some(body);
     }
 
     /// Whether there is no body.

@@ -9,6 +9,7 @@
 
 use super::acceptor::Acceptor;
 use super::admission::{self, Framing};
+use super::body::Body;
 use super::edge::{Edge, Figures};
 use super::reply::{self, Headers, Reply};
 use super::sending::{Sending, carry, date};
@@ -58,6 +59,8 @@ pub(crate) struct Exchange {
     pub(super) body_consumed: bool,
     /// Something of the body was read.
     pub(super) body_begun: bool,
+    /// A body that was read, and is to be read again.
+    pub(super) body: Option<Body>,
     /// The longest body that is read.
     pub(super) body_bytes_max: usize,
     arrived: Instant,
@@ -76,6 +79,7 @@ impl Exchange {
             framing,
             body_consumed,
             body_begun: false,
+            body: None,
             body_bytes_max,
             arrived: Instant::now(),
             reply_headers: Headers::default(),

@@ -48,6 +48,7 @@ mod stream;
 mod unread;
 mod watchdog;
 
+pub(crate) use body::Body;
 pub(crate) use edge::Figures;
 pub(crate) use exchange::{Exchange, Method};
 pub(crate) use limits::Limits;

@@ -7,12 +7,12 @@
 use super::shared::Master;
 use crate::http::Reply;
 use crate::peer::PeerError;
+use crate::process::threads::try_lock;
 use crate::protocol::{Fingerprint, Id, LogId, Slot};
 use crate::store::{ReadLimit, StoreError, Trouble};
 use crate::wire::address::NodeUrl;
 use crate::wire::backup::Tally;
 use serde::Serialize;
-use std::sync::TryLockError;
 use std::thread;
 use std::time::Duration;
 
@@ -67,12 +67,8 @@ enum Finding {
 impl Master {
     /// Answers 200 if all replicas hold the same, 409 if one does not, 503 if one could not be compared.
     pub(super) fn verify(&self) -> Reply {
-        let _one_at_a_time = match self.verification.try_lock() {
-            Ok(held) => held,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => {
-                return Reply::overloaded("another verification is under way; try again when it has ended");
-            }
+        let Some(_one_at_a_time) = try_lock(&self.verification) else {
+            return Reply::overloaded("another verification is under way; try again when it has ended");
         };
         let (log_id, through) = {
             let state = self.lock();

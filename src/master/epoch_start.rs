@@ -4,13 +4,27 @@
 //! secondaries that it can reach what they hold: entries of its latest epoch beyond its own end may be all that is left
 //! of a last batch that its own disk lost. It takes those over as pending. They are undecided, so that promises
 //! nothing.
+//!
+//! A master that was restored from a backup does not know that other nodes may lead. If one of them does, it begins
+//! nothing. Otherwise its epoch is far beyond those that they can have begun by promises meanwhile.
 
 use crate::node::ids::id_range;
-use crate::peer::{PeerError, Peers};
+use crate::peer::{PeerError, Peers, ask_each};
 use crate::process::random;
-use crate::protocol::{Epoch, EpochHistory, Id, Incarnation, Leader, LeaderSettings, Lineage, LogId, Roster, Slot};
+use crate::protocol::{
+    Candidacy, Epoch, EpochHistory, Id, Incarnation, Leader, LeaderSettings, Lineage, LogId, ReplicaStatus, Roster,
+    Slot,
+};
 use crate::store::{Identity, Store, StoreError};
 use crate::wire::address::NodeUrl;
+use crate::wire::node::StatusBody;
+
+/// What a secondary says of itself.
+struct State {
+    name: String,
+    status: ReplicaStatus,
+    leads: bool,
+}
 
 /// Begins an epoch on what the store holds; on an empty one, a new log.
 pub(super) fn begin(
@@ -23,20 +37,53 @@ pub(super) fn begin(
     if known.is_none() && store.last() > Id::ZERO {
         return Err(StoreError::new("the data directory holds messages of another master, as a secondary's"));
     }
+    let states = match &known {
+        Some(known) => states_of(secondaries, peers, known.lineage.log_id),
+        None => Vec::new(),
+    };
     if let Some(known) = &known {
-        take_over(store, peers, secondaries, known);
+        why_not_alone(&states).map_or(Ok(()), |why| Err(StoreError::new(why)))?;
+        take_over(store, peers, &states, known);
     }
     let (log_id, mut history, promised, members) = match known {
         Some(Identity { lineage, members }) => (lineage.log_id, lineage.history, lineage.promised, members),
         None => (LogId::new(random::bits_128()), EpochHistory::default(), None, Vec::new()),
     };
     let (last, master) = (store.last(), Incarnation::new(random::bits_64()));
-    let latest = promised.map_or(history.latest(), |promised| promised.epoch.max(history.latest()));
-    history.begin(latest.next(), last.next(), master);
+    history.begin(next_epoch(&history, promised, &states), last.next(), master);
     let roster = Roster::fixed(store.copy_id(), history.latest());
     let lineage = Lineage { log_id, history, roster, promised };
     store.set_identity(&Identity { lineage, members })?;
     lead(store, settings)
+}
+
+/// What the secondaries hold that answer, and belong to this log.
+fn states_of<'a>(secondaries: &'a [NodeUrl], peers: &Peers, log_id: LogId) -> Vec<(&'a NodeUrl, State)> {
+    let answers = ask_each(secondaries, |url| peers.state_in(url, log_id, Epoch::NONE));
+    let state = |body: StatusBody| State { leads: body.leads, name: body.server_id.clone(), status: body.status() };
+    let states = secondaries.iter().zip(answers).filter_map(|(url, answer)| Some((url, state(answer.ok()?))));
+    states.filter(|(_, state)| state.status.log_id == Some(log_id)).collect()
+}
+
+/// Why this node must not begin an epoch: another node leads.
+fn why_not_alone(states: &[(&NodeUrl, State)]) -> Option<String> {
+    let (url, State { name, status, .. }) = states.iter().find(|(_, state)| state.leads)?;
+    Some(format!(
+        "{name} at {url} leads this log, in epoch {}. To let this node follow it, start it with an empty data directory. To \
+         go on with this directory instead, stop {name} first: what it took and this directory lacks is lost",
+        status.epoch
+    ))
+}
+
+/// The epoch after all that this node and the secondaries know of. Where other nodes may lead, it is one that they cannot
+/// begin without this node.
+fn next_epoch(history: &EpochHistory, promised: Option<Candidacy>, states: &[(&NodeUrl, State)]) -> Epoch {
+    let lineages = || states.iter().filter_map(|(_, state)| state.status.lineage.as_ref());
+    let promises = promised.into_iter().chain(lineages().filter_map(|lineage| lineage.promised));
+    let entered = states.iter().map(|(_, state)| state.status.epoch);
+    let latest = promises.map(|promised| promised.epoch).chain(entered).fold(history.latest(), Epoch::max);
+    let others_may_lead = lineages().any(|lineage| lineage.roster.allows_promotion());
+    if others_may_lead { latest.without_promises() } else { latest.next() }
 }
 
 /// Leads in the latest epoch of the store, which this node has begun.
@@ -70,14 +117,8 @@ fn announce(leader: &Leader) {
 }
 
 /// Takes over what secondaries hold of the latest epoch beyond the end of the store.
-fn take_over(store: &dyn Store, peers: &Peers, secondaries: &[NodeUrl], known: &Identity) {
-    let answers = crossbeam::thread::scope(|scope| {
-        let asked: Vec<_> = secondaries.iter().map(|url| scope.spawn(move |_| (url, peers.state(url)))).collect();
-        asked.into_iter().filter_map(|asked| asked.join().ok()).collect::<Vec<_>>()
-    })
-    .unwrap_or_default();
-    for (url, answer) in answers {
-        let Ok(status) = answer.map(|body| body.status()) else { continue };
+fn take_over(store: &dyn Store, peers: &Peers, states: &[(&NodeUrl, State)], known: &Identity) {
+    for (url, State { status, .. }) in states {
         if status.continues(known.lineage.log_id, &known.lineage.history, store.last()) {
             log::warn!(
                 "{} are taken over from {url}: they are of this master's latest epoch, and missing here",

@@ -3,6 +3,7 @@
 use super::calls::CALL_LIMIT;
 use super::effects::Context;
 use super::epoch_start;
+use super::intake::Intake;
 use super::lines::Lines;
 use super::members::{self, FirstMember};
 use super::settings::MasterSettings;
@@ -52,6 +53,7 @@ impl Master {
         port: u16,
         store: Arc<dyn Store>,
         log: NodeLog,
+        intake: Arc<Intake>,
         origin: Origin,
     ) -> Result<Arc<Master>, String> {
         let faults = Faults::new(settings.common.faults_enabled, true);
@@ -98,6 +100,7 @@ impl Master {
             name: settings.common.server_id.as_str().into(),
             url: NodeUrl::new(&settings.host, port)?,
             pending: Budget::new(settings.pending_bytes_max),
+            intake,
             live: Live::new(settings.common.limits.write_timeout),
             settings,
             port,
@@ -115,19 +118,26 @@ impl Master {
             verification: Mutex::new(()),
             started: Instant::now(),
         });
+        // What can fail comes before the threads that write.
+        master.live.start(&master).map_err(|error| error.to_string())?;
         members.into_iter().for_each(|member: FirstMember| master.add_member(member));
         master.step(Event::Assembled, Context::default());
         if master.has_moved() {
             master.step(Event::Renamed, Context::default());
         }
         master.add_runner();
-        master.live.start(&master).map_err(|error| error.to_string())?;
         Ok(master)
     }
 
-    /// Whether a secondary has shown that a later master may write.
+    /// Whether a secondary has shown that a later master may write, or this node leads no more.
     pub(crate) fn is_overtaken(&self) -> bool {
-        self.lock().is_overtaken
+        let state = self.lock();
+        state.is_overtaken || state.is_retired
+    }
+
+    /// Whether this node leads no more.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.lock().is_retired
     }
 
     /// Leads no more, because another node may: clients that wait learn that the outcome of their writes is not known, and

@@ -6,7 +6,7 @@ use super::replies::{refused, unknown};
 use super::shared::Master;
 use super::state::{Client, OpenWrite, State};
 use super::timeline::Timeline;
-use crate::http::{Exchange, Reply};
+use crate::http::{Body, Exchange, Reply};
 use crate::node::faults::failed_before;
 use crate::node::framing;
 use crate::node::metrics::WriteOutcome;
@@ -113,10 +113,7 @@ impl Master {
     /// Answers `POST /messages`, once the write has its outcome.
     pub(super) fn post(&self, mut exchange: Exchange) {
         match self.read(&mut exchange) {
-            Ok((posted, share, conditions)) => {
-                self.take(exchange, posted, conditions);
-                drop(share);
-            }
+            Ok((posted, body, conditions)) => self.take(exchange, posted, body, conditions),
             Err(reply) => {
                 self.metrics.write_ended(WriteOutcome::Rejected);
                 exchange.reply(reply);
@@ -124,9 +121,8 @@ impl Master {
         }
     }
 
-    /// Reads what is posted, unless there is no room for it. Also gives the share of the budget for bodies that it
-    /// takes.
-    fn read(&self, exchange: &mut Exchange) -> Result<(Posted, impl Sized + use<>, Conditions), Reply> {
+    /// Reads what is posted, unless there is no room for it.
+    fn read(&self, exchange: &mut Exchange) -> Result<(Posted, Body, Conditions), Reply> {
         exchange.limit_body(self.settings.body_bytes_max)?;
         let conditions = Conditions::of(exchange).map_err(|why| Reply::problem(400, &why))?;
         let bytes = exchange.declared_body_bytes();
@@ -135,8 +131,8 @@ impl Master {
             log::warn!("a post of {} was refused: {why}", exchange.client());
             return Err(Reply::overloaded(&why));
         }
-        let (posted, share) = read_posted(exchange)?;
-        Ok((self.check_size(posted)?, share, conditions))
+        let (posted, body) = read_posted(exchange)?;
+        Ok((self.check_size(posted)?, body, conditions))
     }
 
     fn too_much_pending(&self, bytes: usize) -> String {
@@ -170,8 +166,8 @@ impl Master {
     }
 
     /// Gives a write to the leader. The client gets its reply when the write has its outcome, or at once if the leader
-    /// rejects it.
-    fn take(&self, exchange: Exchange, posted: Posted, mut conditions: Conditions) {
+    /// rejects it. While this node hands over, and when it leads no more, the intake gets the post back.
+    fn take(&self, mut exchange: Exchange, posted: Posted, body: Body, mut conditions: Conditions) {
         if conditions.follows.is_some() {
             let log_id = self.lock().leader.log_id();
             conditions.keep_those_of(log_id, &*self.store);
@@ -183,7 +179,13 @@ impl Master {
             return;
         }
         let fails_after = fault.is_some_and(|fault| fault.fail == Some(Fail::After));
+        let taking = self.intake.enter();
         let mut state = self.lock();
+        if taking.is_none() || state.is_retired {
+            drop(state);
+            exchange.put_back(body);
+            return self.intake.give_back(exchange);
+        }
         let is_known = conditions.key.as_deref().is_some_and(|key| state.leader.keyed(key).is_some());
         let copies = posted.options.copies.unwrap_or(self.settings.write_concern);
         let examined = if is_known {
@@ -246,6 +248,7 @@ impl Master {
             other => unreachable!("a post gets {other:?}"),
         };
         let effects = self.finish_step(state, ready, Context::default());
+        drop((taking, body));
         self.perform(effects);
         match next {
             Next::Wait => {}
@@ -405,7 +408,7 @@ impl State {
 
 /// Reads a body by its type. The type is checked first, so that a client with `Expect: 100-continue` does not send a
 /// body that would be rejected.
-fn read_posted(exchange: &mut Exchange) -> Result<(Posted, impl Sized + use<>), Reply> {
+fn read_posted(exchange: &mut Exchange) -> Result<(Posted, Body), Reply> {
     let bad = |why: String| Reply::problem(400, &why);
     let asked = options_of(exchange).map_err(bad)?;
     let media_type = media_type(exchange)?;
@@ -423,9 +426,9 @@ fn read_posted(exchange: &mut Exchange) -> Result<(Posted, impl Sized + use<>), 
         _ => Posted::from_lines,
     };
     framing::check(exchange)?;
-    let (body, share) = exchange.read_body()?.into_parts();
+    let body = exchange.read_body()?;
     let posted = parse(&body).map_err(bad)?;
-    Ok((Posted { options: posted.options.and(asked).map_err(bad)?, ..posted }, share))
+    Ok((Posted { options: posted.options.and(asked).map_err(bad)?, ..posted }, body))
 }
 
 /// The type of a body, in small letters, if it is taken.

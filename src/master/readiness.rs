@@ -50,6 +50,11 @@ impl Master {
             }
             None => {
                 let meanwhile = match node {
+                    None if state.leader.roster().allows_promotion() => {
+                        "nothing can be written until this master is back, or another node is promoted; POST /switchover \
+                         lets another node lead first"
+                            .to_owned()
+                    }
                     None => {
                         "nothing can be written until this master is back; every secondary serves readers".to_owned()
                     }

@@ -1,5 +1,6 @@
 //! A master: everything that its threads share.
 
+use super::intake::Intake;
 use super::lines::Lines;
 use super::settings::MasterSettings;
 use super::state::State;
@@ -25,6 +26,7 @@ pub(crate) struct Master {
     pub(super) name: Arc<str>,
     /// Bytes of text of writes that are under way: that have no outcome yet, or are still being sent.
     pub(super) pending: Arc<Budget>,
+    pub(super) intake: Arc<Intake>,
     /// The port on which it listens. Secondaries without a configured master ask it there.
     pub(super) port: u16,
     /// Where other nodes reach this one.

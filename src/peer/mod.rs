@@ -29,6 +29,7 @@ use serde::de::DeserializeOwned;
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 use ureq::config::ConfigBuilder;
 use ureq::http::Request;
@@ -94,6 +95,25 @@ pub(crate) trait Network: fmt::Debug + Send + Sync {
     /// # Errors
     /// As [`Network::carry_call`].
     fn carry_answer(&self, timeout: Duration) -> Result<(), String>;
+}
+
+/// Asks nodes side by side, and gives their answers in the same order. A node for which there is no thread does not answer.
+pub(crate) fn ask_each<N: Sync, T: Send>(
+    nodes: &[N],
+    ask: impl Fn(&N) -> Result<T, PeerError> + Sync,
+) -> Vec<Result<T, PeerError>> {
+    let (ask, not_asked) = (&ask, |why: String| Err(PeerError::Unanswered(format!("could not be asked: {why}"))));
+    thread::scope(|scope| {
+        let start = |node| thread::Builder::new().name("question".to_owned()).spawn_scoped(scope, move || ask(node));
+        let asked: Vec<_> = nodes.iter().map(start).collect();
+        let answer =
+            |asked: io::Result<thread::ScopedJoinHandle<'_, _>>| match asked.map(thread::ScopedJoinHandle::join) {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) => not_asked("that panicked; see the log file".to_owned()),
+                Err(error) => not_asked(error.to_string()),
+            };
+        asked.into_iter().map(answer).collect()
+    })
 }
 
 /// A client of other nodes. It keeps connections open.

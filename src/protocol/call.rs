@@ -146,14 +146,15 @@ impl fmt::Display for Refusal {
             Refusal::Fenced { epoch } => {
                 write!(
                     formatter,
-                    "serves another master, in epoch {epoch}; stop one of the two, or restore this one from that \
-                     secondary if it goes on from an older copy of its log"
+                    "serves another master, in epoch {epoch}. If promotion is on, this node follows that one; otherwise stop \
+                     one of the two, or restore this one from that secondary if it goes on from an older copy of its log"
                 )
             }
             Refusal::OtherMaster { epoch } => write!(
                 formatter,
-                "followed another master of this log in epoch {epoch}, so this one goes on from an older copy of it: restore \
-                 this master from that secondary, or let the secondary discard its copy if its messages may be given up"
+                "followed another master of this log in epoch {epoch}, so this one goes on from an older copy of it, or \
+                 another node was promoted meanwhile: restore this master from that secondary, or let the secondary discard \
+                 its copy if its messages may be given up"
             ),
             Refusal::EpochStartMismatch { epoch } => write!(formatter, "is still in epoch {epoch}"),
             Refusal::MasterBehind { decided, begins } => write!(

@@ -87,6 +87,13 @@ impl Epoch {
     pub const fn next(self) -> Epoch {
         Epoch(self.0 + 1)
     }
+
+    /// An epoch for a master that begins it without promises: candidates, who begin the next one each time, do not come to
+    /// the same number.
+    #[must_use]
+    pub const fn without_promises(self) -> Epoch {
+        Epoch(self.0 + (1 << 32))
+    }
 }
 
 impl fmt::Display for Epoch {

@@ -179,8 +179,12 @@ impl Secondary {
         self.lock().is_broken.then(|| STATE_IS_BROKEN.to_owned())
     }
 
-    /// Where the master is: as the roster says if another node may lead, otherwise as configured or learned.
+    /// Where the master is: as the roster says if that names one, otherwise as configured or learned. A node that led last
+    /// itself does not know it.
     pub(super) fn known_master(&self) -> Option<NodeUrl> {
+        if self.led_last() {
+            return None;
+        }
         self.master_of_roster().or_else(|| lock(&self.master).clone())
     }
 
@@ -197,10 +201,10 @@ impl Secondary {
         state.follower.lineage().is_some_and(|lineage| lineage.roster.allows_promotion())
     }
 
-    /// Where the roster says that the master is, if another node may lead.
+    /// Where the roster says that the master is. It names nodes once another one may lead, or might.
     pub(super) fn master_of_roster(&self) -> Option<NodeUrl> {
         let state = self.lock();
-        let roster = &state.follower.lineage().filter(|lineage| lineage.roster.allows_promotion())?.roster;
+        let roster = &state.follower.lineage()?.roster;
         let master = roster.master();
         let contact = roster.contacts().get(&master).filter(|_| master != self.store.copy_id())?;
         NodeUrl::parse(&contact.url).ok()

@@ -147,8 +147,13 @@ impl Secondary {
             return Reply::no_answer(400, "the parameter after must be an id");
         };
         match self.store.read(after, Id::MAX, SLOTS_LIMIT) {
-            // A promise that stands now stood while the slots were read.
-            Ok(slots) => Reply::json(200, &SlotsBody::new(after, &slots, self.lock().follower.promised())),
+            // An epoch and a promise that stand now stood while the slots were read.
+            Ok(slots) => {
+                let state = self.lock();
+                let (epoch, promised) = (state.follower.status().epoch, state.follower.promised());
+                drop(state);
+                Reply::json(200, &SlotsBody::new(after, &slots, epoch, promised))
+            }
             Err(error) => Reply::no_answer(500, &error.to_string()),
         }
     }
@@ -161,7 +166,8 @@ impl Secondary {
     fn redirect(&self, exchange: &Exchange) -> Reply {
         let why = "only the master answers this";
         let is_a_node = exchange.method() == Method::Post && &*exchange.path() == "/secondaries";
-        let for_clients = self.settings.public_url.clone().filter(|_| !is_a_node);
+        let is_configured = !is_a_node && !self.may_be_led_by_another();
+        let for_clients = self.settings.public_url.clone().filter(|_| is_configured);
         match for_clients.or_else(|| self.known_master().map(|url| url.to_string())) {
             Some(master) => {
                 let location = format!("{master}{}", exchange.target());

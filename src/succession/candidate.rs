@@ -2,12 +2,13 @@
 
 use super::roles::{Role, Roles};
 use crate::node::ids::id_range;
-use crate::peer::{PeerError, Peers, Promised};
+use crate::peer::{PeerError, Peers, Promised, ask_each};
 use crate::process::random;
+use crate::process::threads::try_lock;
 use crate::protocol::follower::{Reply, Request};
 use crate::protocol::{
     Beginning, Candidacy, Contact, CopyId, Epoch, Id, Incarnation, Lineage, NotPromised, Promise, PromiseRequest,
-    ReplicaStatus, Slot, Standing, standing,
+    ReplicaStatus, Roster, Slot, Standing, standing,
 };
 use crate::secondary::Secondary;
 use crate::store::{ReadLimit, Store, StoreError};
@@ -85,6 +86,20 @@ pub(super) struct Other {
 /// What other nodes answered to a question, each with its copy.
 pub(super) type Answers<T> = BTreeMap<CopyId, Result<T, PeerError>>;
 
+/// What a node says of itself.
+pub(super) struct State {
+    pub(super) status: ReplicaStatus,
+    pub(super) leads: bool,
+}
+
+/// The nodes of a log, and what they say of themselves.
+pub(super) struct Survey {
+    /// The latest roster that any of them knows.
+    pub(super) roster: Roster,
+    pub(super) others: Vec<Other>,
+    pub(super) states: Answers<State>,
+}
+
 /// The promises that a candidate has, and why it has no others.
 struct Consent {
     promises: BTreeMap<CopyId, Promise>,
@@ -101,7 +116,7 @@ impl Roles {
     /// # Errors
     /// With a sentence that says why this node does not lead.
     pub(super) fn stand(&self, how: How) -> Result<Elected, String> {
-        let Ok(_standing) = self.standing.try_lock() else {
+        let Some(_standing) = try_lock(&self.standing) else {
             return Err(format!("{} is trying to lead already", self.name()));
         };
         let (mut beyond, mut peers) = (Epoch::NONE, &self.hasty_peers);
@@ -133,17 +148,28 @@ impl Roles {
     ) -> Result<Elected, Failed> {
         let status = secondary.view().status;
         let lineage = self.lineage_to_lead(&status)?;
-        let others = others_of(&lineage, status.copy);
-        let states = states_of(&others, &lineage, peers);
+        let Survey { roster, others, states } = survey(&lineage, status.copy, peers);
         let candidacy = self.candidacy(&lineage, &others, &states, how, beyond)?;
+        // A promise that comes to nothing would stand in the way of others.
+        let answers = |copy| copy == status.copy || matches!(states.get(&copy), Some(Ok(_)));
+        if !roster.is_promise_quorum(answers) {
+            return Err(Failed::TooFew(self.too_few(&roster, answers, &unanswered(&others, &states))));
+        }
         let request = PromiseRequest { log_id: lineage.log_id, candidacy, after: status.decided };
         let own = self.own_promise(secondary, &request)?;
         let reachable: Vec<&Other> = others.iter().filter(|other| states[&other.copy].is_ok()).collect();
-        let answers = ask_all(reachable, |other| self.peers.promise(&other.url, &request));
+        let asked = ask_each(&reachable, |other| self.peers.promise(&other.url, &request));
+        let answers = reachable.into_iter().map(|other| other.copy).zip(asked).collect();
         let consent = gather(&others, &states, answers, (status.copy, own));
         let beginning = match standing(status.copy, &consent.promises) {
             Standing::Leads(beginning) => beginning,
-            Standing::TooFew => return Err(self.too_few(&lineage, &consent)),
+            Standing::TooFew => {
+                let why = self.too_few(&roster, |copy| consent.promises.contains_key(&copy), &consent.without);
+                return Err(match consent.later {
+                    Some(epoch) => Failed::Overtaken(epoch, why),
+                    None => Failed::TooFew(why),
+                });
+            }
             Standing::NoVoter => return Err(self.cannot("it does not vote; only a voter leads").into()),
             Standing::Forked(from) => {
                 let why = format!(
@@ -175,19 +201,18 @@ impl Roles {
         &self,
         lineage: &Lineage,
         others: &[Other],
-        states: &Answers<StatusBody>,
+        states: &Answers<State>,
         how: How,
         beyond: Epoch,
     ) -> Result<Candidacy, Failed> {
         let (copy, latest) = (self.store.copy_id(), lineage.history.latest());
         let mut taken = beyond.max(latest);
         for other in others {
-            let Some(Ok(body)) = states.get(&other.copy) else { continue };
-            let status = body.status();
+            let Some(Ok(State { status, leads })) = states.get(&other.copy) else { continue };
             if status.log_id != Some(lineage.log_id) {
                 continue;
             }
-            if body.leads && how != How::HandedOver && status.epoch >= latest {
+            if *leads && how != How::HandedOver && status.epoch >= latest {
                 let why = format!(
                     "{} leads in epoch {}, and answers. Let it hand over with POST /switchover there, or stop it",
                     other.name, status.epoch
@@ -198,7 +223,7 @@ impl Roles {
                 let why = format!("{} knows of epoch {}, in which another node led", other.name, status.epoch);
                 return Err(self.cannot(&why).into());
             }
-            let promised = status.lineage.and_then(|lineage| lineage.promised);
+            let promised = status.lineage.as_ref().and_then(|lineage| lineage.promised);
             let by_another = promised.filter(|promised| promised.copy != copy).map(|promised| promised.epoch);
             if how == How::ByItself && by_another > Some(latest) {
                 return Err(self.cannot(&format!("{} has just promised an epoch to another node", other.name)).into());
@@ -234,7 +259,7 @@ impl Roles {
     ) -> Result<Result<Promise, NotPromised>, String> {
         match secondary.request(Request::Promise(*request))? {
             Reply::Promised(mut promise) => {
-                let refused = self.store.refused(request.after, promise.last).map_err(|error| error.to_string())?;
+                let refused = self.store.refused(request.after, promise.decided).map_err(|error| error.to_string())?;
                 promise.refused.extend(refused);
                 Ok(Ok(promise))
             }
@@ -256,7 +281,10 @@ impl Roles {
         let holder = others.iter().find(|other| other.copy == beginning.best);
         let slots = match holder {
             None => read_all(&*self.store, decided).map_err(|error| error.to_string())?,
-            Some(holder) => self.copy_from(holder, candidacy, decided, beginning.last)?,
+            Some(holder) => {
+                let epoch = consent.promises[&holder.copy].history.latest();
+                self.copy_from(holder, (candidacy, epoch), (decided, beginning.last))?
+            }
         };
         beginning.make_writes_whole(&slots);
         if holder.is_some() {
@@ -295,8 +323,13 @@ impl Roles {
         }
     }
 
-    /// Reads the best log, from a node that keeps its promise meanwhile.
-    fn copy_from(&self, holder: &Other, candidacy: Candidacy, after: Id, through: Id) -> Result<Vec<Slot>, Failed> {
+    /// Reads the best log, from a node that keeps its promise, and enters no epoch, meanwhile.
+    fn copy_from(
+        &self,
+        holder: &Other,
+        (candidacy, epoch): (Candidacy, Epoch),
+        (after, through): (Id, Id),
+    ) -> Result<Vec<Slot>, Failed> {
         if through.since(after) > COPIED_MAX {
             let ids = id_range(after, through);
             let why = format!("it lacks {ids}, which {} holds: promote that one", holder.name);
@@ -311,8 +344,8 @@ impl Roles {
             let failed =
                 |why: String| Failed::from(self.cannot(&format!("{}, whose log it needs, {why}", holder.name)));
             let body = self.peers.slots(&holder.url, last).map_err(|error| failed(error.to_string()))?;
-            if body.promised() != Some(candidacy) {
-                return Err(failed("has promised another candidate since".to_owned()));
+            if body.promised() != Some(candidacy) || body.epoch() != epoch {
+                return Err(failed("has promised an epoch to another node, or entered one, since".to_owned()));
             }
             let more = body.into_slots();
             if more.is_empty() {
@@ -324,20 +357,21 @@ impl Roles {
         Ok(slots)
     }
 
-    fn too_few(&self, lineage: &Lineage, consent: &Consent) -> Failed {
-        let voters = lineage.roster.voters().number();
-        let has_master = consent.promises.contains_key(&lineage.roster.master());
-        let needed = if has_master { voters / 2 + 1 } else { voters.div_ceil(2) };
-        let missing: Vec<String> = consent.without.iter().map(|(name, why)| format!("{name}: {why}")).collect();
-        let why = self.cannot(&format!(
+    /// Why this node does not lead, if only these copies promise it the epoch.
+    fn too_few(
+        &self,
+        roster: &Roster,
+        promises: impl Fn(CopyId) -> bool,
+        without: &BTreeMap<String, String>,
+    ) -> String {
+        let voters = roster.voters().number();
+        let needed = if promises(roster.master()) { voters / 2 + 1 } else { voters.div_ceil(2) };
+        let missing: Vec<String> = without.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+        self.cannot(&format!(
             "{} of {voters} voters promise it the epoch, and {needed} are needed; {}",
-            consent.promises.len(),
+            roster.voters().iter().filter(|&copy| promises(copy)).count(),
             missing.join("; ")
-        ));
-        match consent.later {
-            Some(epoch) => Failed::Overtaken(epoch, why),
-            None => Failed::TooFew(why),
-        }
+        ))
     }
 
     fn cannot(&self, why: &str) -> String {
@@ -361,7 +395,7 @@ impl From<String> for Failed {
 }
 
 /// The other nodes of a log, as its roster names them.
-pub(super) fn others_of(lineage: &Lineage, own: CopyId) -> Vec<Other> {
+fn others_of(roster: &Roster, own: CopyId) -> Vec<Other> {
     let other = |(&copy, contact): (&CopyId, &Contact)| match NodeUrl::parse(&contact.url) {
         Ok(url) => Some(Other { copy, name: Arc::clone(&contact.name), url }),
         Err(why) => {
@@ -369,31 +403,38 @@ pub(super) fn others_of(lineage: &Lineage, own: CopyId) -> Vec<Other> {
             None
         }
     };
-    lineage.roster.contacts().iter().filter(|(copy, _)| **copy != own).filter_map(other).collect()
+    roster.contacts().iter().filter(|(copy, _)| **copy != own).filter_map(other).collect()
 }
 
-/// Asks nodes side by side.
-fn ask_all<'a, T: Send>(
-    others: impl IntoIterator<Item = &'a Other>,
-    ask: impl Fn(&Other) -> Result<T, PeerError> + Sync,
-) -> Answers<T> {
-    let ask = &ask;
-    thread::scope(|scope| {
-        let asked: Vec<_> = others.into_iter().map(|other| (other.copy, scope.spawn(move || ask(other)))).collect();
-        let panicked = || Err(PeerError::Unanswered("could not be asked: that panicked".to_owned()));
-        asked.into_iter().map(|(copy, asked)| (copy, asked.join().unwrap_or_else(|_| panicked()))).collect()
-    })
+/// Asks the other nodes of a log what they hold, as a candidate does. If one of them knows a later roster, that says which
+/// nodes there are.
+pub(super) fn survey(lineage: &Lineage, own: CopyId, peers: &Peers) -> Survey {
+    let mut roster = lineage.roster.clone();
+    loop {
+        let others = others_of(&roster, own);
+        let asked = ask_each(&others, |other| peers.state_in(&other.url, lineage.log_id, Epoch::NONE));
+        let state = |body: StatusBody| State { leads: body.leads, status: body.status() };
+        let states: Answers<State> =
+            others.iter().zip(asked).map(|(other, asked)| (other.copy, asked.map(state))).collect();
+        let known = states.values().flatten().filter_map(|state| state.status.lineage.as_ref());
+        let of_this_log = known.filter(|known| known.log_id == lineage.log_id).map(|known| &known.roster);
+        match of_this_log.max_by_key(|roster| roster.number()) {
+            Some(later) if later.number() > roster.number() => roster = later.clone(),
+            _ => return Survey { roster, others, states },
+        }
+    }
 }
 
-/// Asks nodes what they hold, as a candidate.
-pub(super) fn states_of(others: &[Other], lineage: &Lineage, peers: &Peers) -> Answers<StatusBody> {
-    ask_all(others, |other| peers.state_in(&other.url, lineage.log_id, Epoch::NONE))
+/// The nodes that did not answer, and why.
+fn unanswered(others: &[Other], states: &Answers<State>) -> BTreeMap<String, String> {
+    let why = |other: &Other| Some((other.name.to_string(), states[&other.copy].as_ref().err()?.to_string()));
+    others.iter().filter_map(why).collect()
 }
 
 /// What became of the question for a promise.
 fn gather(
     others: &[Other],
-    states: &Answers<StatusBody>,
+    states: &Answers<State>,
     mut answers: Answers<Promised>,
     own: (CopyId, Promise),
 ) -> Consent {

@@ -1,17 +1,18 @@
 //! The role of a node, and how it changes.
 
 use super::settings::NodeSettings;
-use crate::http::{Exchange, Service};
-use crate::master::{Master, MasterService, Origin};
+use crate::http::{Exchange, Reply, Service};
+use crate::master::{Intake, Master, MasterService, Origin};
 use crate::node::faults::Faults;
 use crate::node::logging::NodeLog;
-use crate::peer::Peers;
+use crate::peer::{PeerError, Peers, ask_each};
 use crate::process::threads::lock;
-use crate::protocol::{Epoch, LogId, Promotion, Roster};
+use crate::protocol::{CopyId, Epoch, LogId, Promotion};
 use crate::secondary::{Secondary, SecondaryService};
 use crate::store::{Identity, Store};
+use crate::wire::node::StatusBody;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 /// How long a question to another node may take.
@@ -73,8 +74,9 @@ pub(crate) struct Roles {
     changing: Mutex<()>,
     /// Held while this node tries to lead.
     pub(super) standing: Mutex<()>,
-    /// Posts go through while this is read. A switchover holds it, so that they wait.
-    pub(super) posts: RwLock<()>,
+    /// Held while this node hands over.
+    pub(super) handing_over: Mutex<()>,
+    pub(super) intake: Arc<Intake>,
     pub(super) stopping: AtomicBool,
 }
 
@@ -94,22 +96,23 @@ impl Roles {
         let peers = Peers::new(QUESTION_TIMEOUT, QUESTION_TIMEOUT, token);
         let hasty_peers = Peers::new(FIRST_TIMEOUT, FIRST_TIMEOUT, token);
         let known = store.identity().map_err(|error| error.to_string())?;
-        let leads = program == Program::Master && may_lead_at_once(known.as_ref(), &settings, &peers);
+        let leads = leads_at_once(program, known.as_ref(), store.copy_id(), &settings, &hasty_peers);
         if settings.following.master_urls.is_empty() {
             // As a secondary this node registers with one of those, which names the node that leads.
             settings.following.master_urls.clone_from(&settings.leading.secondaries);
         }
-        let role = match leads {
-            true => Role::Leading(Master::start(
-                settings.leading.clone(),
-                port,
-                Arc::clone(&store),
-                log.clone(),
-                Origin::Start,
-            )?),
-            false => {
-                Role::Following(Secondary::start(settings.following.clone(), port, Arc::clone(&store), log.clone())?)
-            }
+        // The intake of a master gives posts back to the node, which is made of that master.
+        let node: Arc<OnceLock<Weak<Roles>>> = Arc::default();
+        let of_intake = Arc::clone(&node);
+        let intake = Arc::new(Intake::new(move |exchange| match of_intake.get().and_then(Weak::upgrade) {
+            Some(roles) => roles.post_again(exchange),
+            None => exchange.reply(Reply::overloaded("this node is starting or stopping; try again in a second")),
+        }));
+        let role = if leads {
+            let (settings, store, intake) = (settings.leading.clone(), Arc::clone(&store), Arc::clone(&intake));
+            Role::Leading(Master::start(settings, port, store, log.clone(), intake, Origin::Start)?)
+        } else {
+            Role::Following(Secondary::start(settings.following.clone(), port, Arc::clone(&store), log.clone())?)
         };
         let roles = Arc::new(Roles {
             settings,
@@ -121,9 +124,11 @@ impl Roles {
             role: RwLock::new(role),
             changing: Mutex::new(()),
             standing: Mutex::new(()),
-            posts: RwLock::new(()),
+            handing_over: Mutex::new(()),
+            intake,
             stopping: AtomicBool::new(false),
         });
+        node.get_or_init(|| Arc::downgrade(&roles));
         roles.supervise()?;
         Ok(roles)
     }
@@ -195,8 +200,8 @@ impl Roles {
         }
         let mut role = self.role.write().unwrap_or_else(PoisonError::into_inner);
         candidate.retire();
-        let settings = self.settings.leading.clone();
-        match Master::start(settings, self.port, Arc::clone(&self.store), self.log.clone(), Origin::Promotion) {
+        let (settings, intake) = (self.settings.leading.clone(), Arc::clone(&self.intake));
+        match Master::start(settings, self.port, Arc::clone(&self.store), self.log.clone(), intake, Origin::Promotion) {
             Ok(master) => {
                 *role = Role::Leading(master);
                 Ok(())
@@ -213,21 +218,31 @@ impl Roles {
     }
 }
 
-/// Whether the program of a master may lead without asking anybody: promotion is off on its disk. With an empty disk it
-/// asks the secondaries that it is configured with whether they hold a log that another node may lead.
-fn may_lead_at_once(known: Option<&Identity>, settings: &NodeSettings, peers: &Peers) -> bool {
-    if let Some(known) = known {
-        return !known.lineage.roster.allows_promotion();
+/// Whether a node leads without asking anybody, because no other node may lead: promotion is off on its disk. If it was on
+/// once, the node that the roster names leads; otherwise that is the program of a master. With an empty disk that asks the
+/// secondaries that it is configured with whether they hold a log that another node may lead.
+fn leads_at_once(
+    program: Program,
+    known: Option<&Identity>,
+    own: CopyId,
+    settings: &NodeSettings,
+    peers: &Peers,
+) -> bool {
+    if let Some(roster) = known.map(|known| &known.lineage.roster) {
+        let was_on = !roster.contacts().is_empty();
+        let is_named = if was_on { roster.master() == own } else { program == Program::Master };
+        return is_named && !roster.allows_promotion();
     }
-    if settings.leading.promotion != Some(Promotion::On) {
-        return true;
+    if program == Program::Secondary || settings.leading.promotion == Some(Promotion::Off) {
+        return program == Program::Master;
     }
-    let has_such_a_log = |url| {
-        let lineage = peers.state(url).ok().and_then(|body| body.status().lineage);
-        lineage.is_some_and(|lineage| Roster::allows_promotion(&lineage.roster))
+    let states = ask_each(&settings.leading.secondaries, |url| peers.state(url));
+    let has_such_a_log = |state: &Result<StatusBody, PeerError>| {
+        let lineage = state.as_ref().ok().and_then(|body| body.status().lineage);
+        lineage.is_some_and(|lineage| lineage.roster.allows_promotion())
     };
-    let found = settings.leading.secondaries.iter().find(|url| has_such_a_log(url));
-    if let Some(url) = found {
+    let found = settings.leading.secondaries.iter().zip(&states).find(|(_, state)| has_such_a_log(state));
+    if let Some((url, _)) = found {
         log::warn!(
             "{url} holds a log that another node may lead, and this data directory is empty: this node begins no log of its \
              own, and follows whoever leads. If nobody does, promote the node that holds the most, with POST /promotion \

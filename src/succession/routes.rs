@@ -1,6 +1,6 @@
 //! Passes requests to the role of a node, and answers those about which node leads.
 
-use super::candidate::{Elected, How, Other, others_of, states_of};
+use super::candidate::{Elected, How, Other, State, Survey, survey};
 use super::roles::{Role, Roles};
 use crate::http::{Exchange, Method, Reply, Service};
 use crate::node::routes::{self, Endpoint, MasterEndpoint, SecondaryEndpoint, SuccessionEndpoint};
@@ -9,7 +9,7 @@ use crate::wire::node::StatusBody;
 use crate::wire::succession::{NotPromisedBody, PromiseBody, PromiseRequestBody};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::sync::{Arc, PoisonError, RwLockReadGuard};
+use std::sync::Arc;
 
 /// A node behind the HTTP edge, whichever its role.
 pub(crate) struct RoleService(pub(crate) Arc<Roles>);
@@ -23,7 +23,7 @@ impl Service for RoleService {
     fn call(&self, exchange: Exchange) {
         // The two requests that a write consists of, without a look at the table.
         match (exchange.method(), exchange.target()) {
-            (Method::Post, "/messages") => return pass_post_on(&self.0, exchange),
+            (Method::Post, "/messages") => return self.0.post(exchange),
             (Method::Post, "/replicate") => return self.0.role().call(exchange),
             _ => {}
         }
@@ -32,31 +32,10 @@ impl Service for RoleService {
             Some(Endpoint::Secondary(SecondaryEndpoint::State)) if exchange.query("epoch").is_some() => {
                 self.0.report(exchange);
             }
-            Some(Endpoint::Master(MasterEndpoint::PostMessage, _)) => pass_post_on(&self.0, exchange),
+            Some(Endpoint::Master(MasterEndpoint::PostMessage, _)) => self.0.post(exchange),
             _ => self.0.role().call(exchange),
         }
     }
-}
-
-/// Passes a post on to the role. While this node hands over, the post waits on another thread.
-fn pass_post_on(roles: &Arc<Roles>, exchange: Exchange) {
-    if let Ok(goes_on) = roles.posts.try_read() {
-        return pass_post_on_while(roles, goes_on, exchange);
-    }
-    let roles = Arc::clone(roles);
-    exchange.aside(move |exchange| {
-        let goes_on = roles.posts.read().unwrap_or_else(PoisonError::into_inner);
-        pass_post_on_while(&roles, goes_on, exchange);
-    });
-}
-
-/// A master takes a post at once; a secondary may wait for another node, and hands nothing over meanwhile.
-fn pass_post_on_while(roles: &Roles, goes_on: RwLockReadGuard<'_, ()>, exchange: Exchange) {
-    let role = roles.role();
-    if let Role::Following(_) = role {
-        drop(goes_on);
-    }
-    role.call(exchange);
 }
 
 /// The body of `POST /switchover`.
@@ -79,6 +58,25 @@ struct PromotionBody {
 }
 
 impl Roles {
+    /// Passes a post on to the role. A secondary waits for the master, so that it needs a thread which may: if the role has
+    /// changed since the edge asked whether the post is prompt, this one may not.
+    fn post(&self, exchange: Exchange) {
+        match self.role() {
+            role @ Role::Leading(_) => role.call(exchange),
+            role @ Role::Following(_) => exchange.aside(move |exchange| role.call(exchange)),
+        }
+    }
+
+    /// Passes a post on that a master could not take, because it handed over, or leads no more.
+    pub(super) fn post_again(&self, exchange: Exchange) {
+        match self.role() {
+            Role::Leading(master) if master.is_retired() => {
+                exchange.reply(Reply::overloaded("this node leads no more, and cannot follow: see its log"));
+            }
+            role => exchange.aside(move |exchange| role.call(exchange)),
+        }
+    }
+
     fn role_in_table(&self) -> routes::Role {
         match self.role() {
             Role::Leading(_) => routes::Role::Master,
@@ -169,14 +167,12 @@ impl Roles {
         let Some(lineage) = status.lineage.clone().filter(|lineage| lineage.roster.allows_promotion()) else {
             return Reply::problem(409, &format!("{} cannot lead: promotion is off for this log", self.name()));
         };
-        let others = others_of(&lineage, status.copy);
-        let states = states_of(&others, &lineage, &self.peers);
+        let Survey { roster, others, states } = survey(&lineage, status.copy, &self.peers);
         let answers = |copy| copy == status.copy || matches!(states.get(&copy), Some(Ok(_)));
-        let roster = &lineage.roster;
         let node = |other: &Other| {
             let answer = match &states[&other.copy] {
-                Ok(body) => {
-                    json!({ "epoch": body.status().epoch.get(), "last": body.status().last.get(), "leads": body.leads })
+                Ok(State { status, leads }) => {
+                    json!({ "epoch": status.epoch.get(), "last": status.last.get(), "leads": leads })
                 }
                 Err(error) => json!({ "error": error.to_string() }),
             };

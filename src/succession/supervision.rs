@@ -4,7 +4,7 @@
 //! candidate does, and goes on asking until it leads, or until another node does. It never competes with a later epoch
 //! that it hears of: the node that leads there calls it.
 
-use super::candidate::{How, Other, others_of, states_of};
+use super::candidate::{How, Other, Survey, survey};
 use super::roles::{Role, Roles};
 use crate::process::threads;
 use crate::secondary::Secondary;
@@ -65,9 +65,8 @@ impl Roles {
     fn register(&self, secondary: &Secondary) {
         let status = secondary.view().status;
         let Some(lineage) = status.lineage else { return };
-        let others = others_of(&lineage, status.copy);
-        let states = states_of(&others, &lineage, &self.hasty_peers);
-        let leads = |other: &&Other| matches!(&states[&other.copy], Ok(body) if body.leads);
+        let Survey { others, states, .. } = survey(&lineage, status.copy, &self.hasty_peers);
+        let leads = |other: &&Other| matches!(&states[&other.copy], Ok(state) if state.leads);
         let Some(leader) = others.iter().find(leads) else { return };
         match self.peers.register(&leader.url, &secondary.registration()) {
             Ok(_) => log::info!("registered with {} at {}, which leads now", leader.name, leader.url),

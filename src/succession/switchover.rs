@@ -10,8 +10,11 @@
 use super::roles::{Role, Roles};
 use crate::http::Reply;
 use crate::master::Master;
+use crate::peer::Peers;
+use crate::process::threads::try_lock;
+use crate::wire::address::NodeUrl;
 use serde_json::{Value, json};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +28,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 impl Roles {
     /// Hands over to a secondary: to the one with this name, or to the one that holds the most.
     pub(super) fn switch_over(&self, to: Option<&str>) -> Reply {
+        let Some(_handing_over) = try_lock(&self.handing_over) else {
+            return Reply::problem(409, &format!("{} is handing over already", self.name()));
+        };
         let master = match self.role() {
             Role::Leading(master) => master,
             Role::Following(_) => {
@@ -40,31 +46,35 @@ impl Roles {
             Err(why) => return Reply::problem(409, &why),
         };
         let began = Instant::now();
-        let _posts_wait = self.posts.write().unwrap_or_else(PoisonError::into_inner);
-        if let Err(why) = drain(&master, &name) {
-            return Reply::problem(409, &why);
-        }
-        log::info!("handing over to {name} ({url})");
-        match self.peers.promote(&url, PROMOTION_TIMEOUT) {
-            Ok((200, body)) => {
-                let mut elected: Value = serde_json::from_slice(&body).unwrap_or_default();
-                let pause_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                if let Some(fields) = elected.as_object_mut() {
-                    fields.insert("pause_ms".to_owned(), json!(pause_ms));
-                }
-                log::info!("{name} leads now; posts waited {pause_ms} ms");
-                Reply::json(200, &elected)
+        self.intake.pause(|| hand_over(&self.peers, &master, (&name, &url), began))
+    }
+}
+
+/// Hands over while posts wait.
+fn hand_over(peers: &Peers, master: &Arc<Master>, (name, url): (&str, &NodeUrl), began: Instant) -> Reply {
+    if let Err(why) = drain(master, name) {
+        return Reply::problem(409, &why);
+    }
+    log::info!("handing over to {name} ({url})");
+    match peers.promote(url, PROMOTION_TIMEOUT) {
+        Ok((200, body)) => {
+            let mut elected: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let pause_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            if let Some(fields) = elected.as_object_mut() {
+                fields.insert("pause_ms".to_owned(), json!(pause_ms));
             }
-            Ok((status, body)) => {
-                let said: Value = serde_json::from_slice(&body).unwrap_or_default();
-                let why = said["error"].as_str().map_or_else(|| format!("it answered {status}"), str::to_owned);
-                Reply::problem(409, &format!("{name} does not lead: {why}"))
-            }
-            Err(error) => Reply::problem(
-                409,
-                &format!("{name} does not lead, as far as is known: it {error}. GET /leader on each node tells"),
-            ),
+            log::info!("{name} leads now; posts waited {pause_ms} ms");
+            Reply::json(200, &elected)
         }
+        Ok((status, body)) => {
+            let said: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let why = said["error"].as_str().map_or_else(|| format!("it answered {status}"), str::to_owned);
+            Reply::problem(409, &format!("{name} does not lead: {why}"))
+        }
+        Err(error) => Reply::problem(
+            409,
+            &format!("{name} does not lead, as far as is known: it {error}. GET /leader on each node tells"),
+        ),
     }
 }
 
@@ -72,6 +82,9 @@ impl Roles {
 fn drain(master: &Arc<Master>, to: &str) -> Result<(), String> {
     let deadline = Instant::now() + DRAIN_TIMEOUT;
     loop {
+        if master.is_halted() {
+            return Err("this node leads no more; nothing was handed over".to_owned());
+        }
         match master.is_drained(to) {
             Ok(()) => return Ok(()),
             Err(why) if Instant::now() >= deadline => {

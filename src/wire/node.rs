@@ -525,6 +525,8 @@ impl StatusBody {
 /// A part of a log: every id after `after` in the request, up to `through`, is in `entries` or in `refused`.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct SlotsBody {
+    /// The latest epoch that the node has entered.
+    epoch: u64,
     through: u64,
     entries: Vec<EntryBody>,
     refused: Vec<u64>,
@@ -534,10 +536,11 @@ pub struct SlotsBody {
 }
 
 impl SlotsBody {
-    /// Describes slots, and the latest promise of the node that holds them.
+    /// Describes slots, and the latest epoch and promise of the node that holds them.
     #[must_use]
-    pub fn new(after: Id, slots: &[Slot], promised: Option<Candidacy>) -> SlotsBody {
+    pub fn new(after: Id, slots: &[Slot], epoch: Epoch, promised: Option<Candidacy>) -> SlotsBody {
         let mut body = SlotsBody {
+            epoch: epoch.get(),
             through: slots.last().map_or(after, Slot::id).get(),
             entries: Vec::with_capacity(slots.len()),
             refused: Vec::new(),
@@ -550,6 +553,12 @@ impl SlotsBody {
             }
         }
         body
+    }
+
+    /// The latest epoch that the node has entered.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        Epoch::new(self.epoch)
     }
 
     /// The latest promise that the node gave.

@@ -5,6 +5,7 @@
 pub(crate) mod examples;
 mod ports;
 pub(crate) mod random;
+pub(crate) mod succession;
 
 pub(crate) use ports::free_ports;
 

@@ -1,0 +1,151 @@
+//! What must not go wrong while a master is replaced: posts that arrive slowly, a second command, a restored master, a node
+//! that has moved, and promotion that is turned off again.
+
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests of the running system")]
+
+mod common;
+
+use common::succession::{leads, preview, promote, start, wait_for_peace, wait_for_voters, write};
+use common::{Cluster, Node, get, post, put, wait_until};
+use serde_json::json;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+/// A client that sends its message slowly neither holds a switchover up nor loses the message.
+#[test]
+fn a_post_that_arrives_slowly_does_not_hold_a_switchover_up() {
+    let cluster = start();
+    let body = json!({ "message": "slow" }).to_string();
+    let mut slow = TcpStream::connect(("127.0.0.1", cluster.master.port)).unwrap();
+    // Longer than what the library reads ahead.
+    let padding = " ".repeat(8_000);
+    let bytes = body.len() + padding.len();
+    write!(slow, "POST /messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n").unwrap();
+    write!(slow, "Content-Length: {bytes}\r\nConnection: close\r\n\r\n{padding}").unwrap();
+    thread::sleep(Duration::from_millis(200));
+    let reply = post(&cluster.master.url("/switchover"), &json!({}));
+    assert_eq!(reply.status, 200, "{reply:?}");
+    slow.write_all(body.as_bytes()).unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    assert!(!leads(&cluster.master));
+    wait_for_peace(&cluster);
+    assert_eq!(cluster.assert_same_everywhere(), [(1, "slow".to_owned())]);
+}
+
+/// Posts that come during a switchover wait for it, however long it takes. A second command is refused at once.
+#[test]
+fn posts_wait_for_a_switchover_and_a_second_one_is_refused() {
+    let cluster = Cluster::start_with(&["0", "0"], &[("PROMOTION", "on"), ("ENABLE_FAULTS", "1")]);
+    wait_for_voters(&cluster, 3);
+    let switch_over = |to: &str| post(&cluster.master.url("/switchover"), &json!({ "to": to }));
+    assert_eq!(put(&cluster.secondaries[0].url("/faults"), &json!({ "delay": 3.0, "calls": 1 })).status, 200);
+    thread::scope(|scope| {
+        // The first post keeps the switchover waiting.
+        let first = scope.spawn(|| cluster.post("first"));
+        wait_until("it is open", || cluster.master.health()["pending"] == 1);
+        let switchover = scope.spawn(|| switch_over("secondary-2"));
+        wait_until("a second one is refused", || {
+            let reply = switch_over("nobody");
+            assert_eq!(reply.status, 409, "{reply:?}");
+            reply.body["error"].as_str().unwrap_or_default().contains("is handing over already")
+        });
+        let cluster = &cluster;
+        let held: Vec<_> =
+            (0..100).map(|number| scope.spawn(move || cluster.post(&format!("held {number}")))).collect();
+        assert_eq!(first.join().unwrap().status, 201);
+        let reply = switchover.join().unwrap();
+        assert_eq!((reply.status, &reply.body["leader"]), (200, &json!("secondary-2")), "{reply:?}");
+        for held in held {
+            let reply = held.join().unwrap();
+            assert_eq!(reply.status, 201, "{reply:?}");
+        }
+    });
+    wait_for_peace(&cluster);
+    assert_eq!(cluster.assert_same_everywhere().len(), 101);
+}
+
+/// A voter that comes back under another address is asked there for its promise.
+#[test]
+fn a_voter_that_has_moved_is_found() {
+    let mut cluster = start();
+    assert_eq!(cluster.post("one").status, 201);
+    let master = cluster.master.url("");
+    let moved = &mut cluster.secondaries[0];
+    moved.kill();
+    moved.move_to_another_port();
+    moved.set("MASTER_URL", &master);
+    moved.start();
+    wait_until("the master calls it there", || cluster.post("two").status == 201);
+    let address = cluster.secondaries[0].url("");
+    wait_until("the other one knows that", || {
+        let known = preview(&cluster.secondaries[1])["others"].as_array().cloned().unwrap_or_default();
+        known.iter().any(|node| node["url"] == *address)
+    });
+    cluster.master.kill();
+    let reply = promote(&cluster.secondaries[1]);
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(reply.body["with"], json!(["secondary-1", "secondary-2"]), "{reply:?}");
+}
+
+/// The data directory of a master that was restored from a backup does not say that another node may lead.
+#[test]
+fn a_restored_master_does_not_depose_a_promoted_one() {
+    let mut cluster = start();
+    assert_eq!(cluster.post("one").status, 201);
+    cluster.master.kill();
+    assert_eq!(promote(&cluster.secondaries[0]).status, 200);
+    cluster.master.lose_disk();
+    let source = cluster.secondaries[0].url("");
+    let restored = cluster.master.command().args(["restore", &source]).output().unwrap();
+    assert!(restored.status.success(), "{restored:?}");
+    let refused = cluster.master.command().output().unwrap();
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{why}");
+    assert!(why.contains("secondary-1 at") && why.contains("leads this log, in epoch 2"), "{why}");
+    assert_eq!(write(&cluster.secondaries[0], &json!({ "message": "two", "w": 2 })).status, 201);
+
+    // The operator gives the promoted node up. It comes back, and follows.
+    cluster.secondaries[0].kill();
+    cluster.master.lose_disk();
+    let source = cluster.secondaries[1].url("");
+    let restored = cluster.master.command().args(["restore", &source]).output().unwrap();
+    assert!(restored.status.success(), "{restored:?}");
+    cluster.master.start();
+    let body = json!({ "message": "three", "w": 2 });
+    wait_until("the restored master leads", || write(&cluster.master, &body).status == 201);
+    cluster.secondaries[0].start();
+    wait_for_peace(&cluster);
+    assert!(leads(&cluster.master));
+    let shown: Vec<String> = cluster.assert_same_everywhere().into_iter().map(|(_, text)| text).collect();
+    assert_eq!(shown, ["one", "two", "three"]);
+}
+
+/// When promotion is off again, the node that led last leads, whichever program it runs.
+#[test]
+fn promotion_is_turned_off_where_it_leads_and_nowhere_else() {
+    let mut cluster = start();
+    assert_eq!(cluster.post("one").status, 201);
+    let reply = post(&cluster.master.url("/switchover"), &json!({ "to": "secondary-1" }));
+    assert_eq!(reply.status, 200, "{reply:?}");
+    wait_for_peace(&cluster);
+    let leader = &mut cluster.secondaries[0];
+    leader.kill();
+    leader.set("PROMOTION", "off");
+    leader.start();
+    wait_until("it leads again", || leads(&cluster.secondaries[0]));
+    let is_off = |node: &Node| get(&node.url("/promotion")).status == 409;
+    wait_until("every node knows", || is_off(&cluster.master) && is_off(&cluster.secondaries[1]));
+    cluster.nodes_mut().for_each(Node::kill);
+    cluster.master.start();
+    cluster.secondaries[1].start();
+    assert!(!leads(&cluster.master));
+    assert_eq!(cluster.post("nobody leads").status, 503);
+    cluster.secondaries[0].start();
+    wait_until("it takes posts", || cluster.post("two").status == 201);
+    assert_eq!(cluster.nodes().filter(|node| leads(node)).count(), 1);
+    wait_for_peace(&cluster);
+}
