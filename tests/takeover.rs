@@ -6,8 +6,9 @@
 mod common;
 
 use common::succession::{leads, preview, promote, start, wait_for_peace, wait_for_voters, write};
-use common::{Cluster, Node, get, post, put, wait_until};
+use common::{Cluster, Node, delete, get, post, put, wait_until};
 use serde_json::json;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
@@ -148,4 +149,64 @@ fn promotion_is_turned_off_where_it_leads_and_nowhere_else() {
     wait_until("it takes posts", || cluster.post("two").status == 201);
     assert_eq!(cluster.nodes().filter(|node| leads(node)).count(), 1);
     wait_for_peace(&cluster);
+}
+
+/// What only the master had acknowledged, as its client asked, is put aside when another node leads.
+#[test]
+fn a_node_that_has_shown_what_no_other_node_has_is_let_back() {
+    let mut cluster = Cluster::start_with(&["0", "0"], &[("PROMOTION", "on"), ("ENABLE_FAULTS", "1")]);
+    wait_for_voters(&cluster, 3);
+    assert_eq!(cluster.post("shared").status, 201);
+    for node in &cluster.secondaries {
+        assert_eq!(put(&node.url("/faults"), &json!({ "fail": "before" })).status, 200);
+    }
+    assert_eq!(write(&cluster.master, &json!({ "message": "alone", "w": 1 })).status, 201);
+    wait_until("it is shown", || cluster.master.messages().len() == 2);
+    cluster.master.kill();
+    cluster.secondaries.iter().for_each(|node| assert_eq!(delete(&node.url("/faults")).status, 200));
+    assert_eq!(promote(&cluster.secondaries[0]).status, 200);
+    assert_eq!(write(&cluster.secondaries[0], &json!({ "message": "later", "w": 2 })).status, 201);
+    cluster.master.start();
+    cluster.secondaries[0].wait_for_log("until an operator lets it put them aside");
+    assert_eq!(cluster.master.messages().len(), 2, "it drops nothing by itself");
+
+    let rejoin = |put_aside: bool| post(&cluster.master.url("/rejoin"), &json!({ "put_aside": put_aside }));
+    let reply = rejoin(false);
+    let why = reply.body["error"].as_str().unwrap_or_default();
+    assert!(reply.status == 409 && why.contains("ids 2 to 2 differ"), "{reply:?}");
+    let reply = rejoin(true);
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(reply.body["put_aside"], json!({ "messages": 1, "from": 2, "to": 2 }), "{reply:?}");
+    wait_for_peace(&cluster);
+    let shown: Vec<String> = cluster.assert_same_everywhere().into_iter().map(|(_, text)| text).collect();
+    assert_eq!(shown, ["shared", "later"]);
+    let kept = fs::read_to_string(cluster.master.data().join("rollback-e1-2-2.ndjson")).unwrap();
+    assert!(kept.contains("\"message\":\"alone\""), "{kept}");
+    let again = rejoin(true);
+    assert_eq!(again.status, 409, "{again:?}");
+}
+
+/// Two of three nodes are lost for good. The third one goes on when an operator says so, and others join it.
+#[test]
+fn a_node_leads_by_force_when_the_majority_is_lost() {
+    let mut cluster = start();
+    assert_eq!(cluster.post("one").status, 201);
+    cluster.master.kill();
+    cluster.secondaries[1].kill();
+    let survivor = &cluster.secondaries[0];
+    assert_eq!(promote(survivor).status, 409);
+    let reply = post(&survivor.url("/promotion"), &json!({ "force": true }));
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(reply.body["removed"], json!(["master", "secondary-2"]), "{reply:?}");
+    assert!(reply.body["epoch"].as_u64().unwrap() > 1 << 32, "no candidate comes to the same epoch: {reply:?}");
+    assert_eq!(write(survivor, &json!({ "message": "two" })).status, 201);
+    // One comes back without its disk, and the other one as it was.
+    cluster.secondaries[1].lose_disk();
+    cluster.secondaries[1].start();
+    cluster.master.start();
+    wait_for_peace(&cluster);
+    assert_eq!(cluster.assert_same_everywhere().len(), 2);
+    wait_for_voters(&cluster, 3);
+    cluster.secondaries[0].kill();
+    wait_until("the others have their votes again", || promote(&cluster.master).status == 200);
 }

@@ -1,12 +1,11 @@
 //! Reading the body of a request, within the limits and the budget for bodies.
 
 use super::admission::{self, Framing};
+use super::arrived::Body;
 use super::exchange::{BODY_READ_AHEAD, Exchange, client_name};
 use super::reply::Reply;
 use super::unread::SKIPPED_AT_ONCE;
-use crate::process::budget::Share;
 use std::io::{self, Read};
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -63,7 +62,7 @@ impl Exchange {
         match read {
             Err(Unread::NoRoom) => Err(no_room()),
             Err(Unread::Refused(reply)) => Err(reply),
-            Ok(()) => Ok(Body { bytes: body, _share: share }),
+            Ok(()) => Ok(Body::new(body, share)),
         }
     }
 
@@ -158,27 +157,6 @@ enum Unread {
 impl From<Reply> for Unread {
     fn from(reply: Reply) -> Unread {
         Unread::Refused(reply)
-    }
-}
-
-/// The body of a request. As long as it is kept, its bytes are taken from the budget for bodies.
-pub(crate) struct Body {
-    bytes: Vec<u8>,
-    _share: Share,
-}
-
-impl Body {
-    /// Gives the bytes, and what keeps their place in the budget.
-    pub(crate) fn into_parts(self) -> (Vec<u8>, impl Sized) {
-        (self.bytes, self._share)
-    }
-}
-
-impl Deref for Body {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes
     }
 }
 

@@ -9,7 +9,7 @@
 
 use super::acceptor::Acceptor;
 use super::admission::{self, Framing};
-use super::body::Body;
+use super::arrived::Body;
 use super::edge::{Edge, Figures};
 use super::reply::{self, Headers, Reply};
 use super::sending::{Sending, carry, date};

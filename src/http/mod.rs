@@ -30,6 +30,7 @@
 mod acceptor;
 mod acceptors;
 mod admission;
+mod arrived;
 mod body;
 mod connections;
 mod descriptors;
@@ -48,7 +49,7 @@ mod stream;
 mod unread;
 mod watchdog;
 
-pub(crate) use body::Body;
+pub(crate) use arrived::Body;
 pub(crate) use edge::Figures;
 pub(crate) use exchange::{Exchange, Method};
 pub(crate) use limits::Limits;

@@ -68,6 +68,7 @@ static ROUTES: &[Route] = &[
     route(GET, "/promotion", Client, Succession(Preview), "Show what a promotion of this node would find"),
     route(POST, "/promotion", Cluster, Succession(Promote), "Promote this node: let it lead"),
     route(POST, "/switchover", Cluster, Succession(SwitchOver), "Hand over to a secondary, which leads from then on"),
+    route(POST, "/rejoin", Cluster, Succession(Rejoin), "Put aside what the master does not have, and follow it"),
     route(POST, "/replicate/promise", Cluster, Succession(Promise), "Promise an epoch to a candidate"),
 ];
 
@@ -143,6 +144,7 @@ pub(crate) enum SuccessionEndpoint {
     Promise,
     Promote,
     SwitchOver,
+    Rejoin,
 }
 
 /// What only the master serves.

@@ -166,7 +166,7 @@ impl fmt::Display for Refusal {
             Refusal::Forked { decided, from } => write!(
                 formatter,
                 "has decided messages up to id {decided}, which differ from this master's log from id {from} on; it takes no \
-                 part until an operator lets it discard them"
+                 part until an operator lets it put them aside with POST /rejoin (test_client rejoin --put-aside)"
             ),
             Refusal::Diverged { id } => write!(
                 formatter,

@@ -119,6 +119,12 @@ impl Beginning {
         Adoption { candidacy, history: holder.history.clone(), roster: self.roster.clone(), slots }
     }
 
+    /// The same with no other voters than those who have promised. The candidate must not store that roster before it begins.
+    #[must_use]
+    pub fn by_force(self, has_promised: impl Fn(CopyId) -> bool) -> Beginning {
+        Beginning { roster: self.roster.reduced_to(has_promised), ..self }
+    }
+
     /// Makes the outcome of every write one: of a write that is refused in part, the rest is refused as well, and so is a
     /// last write whose end is missing. That was never acknowledged, because a copy counts up to the end of a write.
     /// `slots` are those of the best log after the candidate's high watermark.
@@ -156,15 +162,41 @@ pub struct Adoption {
 /// If its own is missing.
 #[must_use]
 pub fn standing(candidate: CopyId, promises: &BTreeMap<CopyId, Promise>) -> Standing {
-    let own = &promises[&candidate];
-    let roster =
-        promises.values().map(|promise| &promise.roster).max_by_key(|roster| roster.number()).unwrap_or(&own.roster);
+    let roster = latest_roster(promises);
     if !roster.may_lead(candidate) {
         return Standing::NoVoter;
     }
     if !roster.is_promise_quorum(|copy| promises.contains_key(&copy)) {
         return Standing::TooFew;
     }
+    stands_with(candidate, promises, roster)
+}
+
+/// What a candidate may do with these promises, however few, if an operator forces it because the other voters are lost.
+/// It begins with [`Beginning::by_force`] then. What only the lost ones hold is lost, as an acknowledged message with fewer copies than all or
+/// the refusal of one; and if they live and go on, there are two logs. No rule prevents that: it is the operator who says
+/// that they are lost.
+///
+/// # Panics
+/// If its own is missing.
+#[must_use]
+pub fn standing_by_force(candidate: CopyId, promises: &BTreeMap<CopyId, Promise>) -> Standing {
+    let roster = latest_roster(promises);
+    if !roster.may_lead(candidate) {
+        return Standing::NoVoter;
+    }
+    stands_with(candidate, promises, roster)
+}
+
+/// The latest roster that any of these promises knows.
+fn latest_roster(promises: &BTreeMap<CopyId, Promise>) -> &Roster {
+    let rosters = promises.values().map(|promise| &promise.roster);
+    rosters.max_by_key(|roster| roster.number()).expect("a candidate has promised itself")
+}
+
+/// What a candidate begins with that has promises enough.
+fn stands_with(candidate: CopyId, promises: &BTreeMap<CopyId, Promise>, roster: &Roster) -> Standing {
+    let own = &promises[&candidate];
     let grounded = |promise: &Promise| promise.history.grounded(promise.last);
     let of_voters = || promises.iter().filter(|(copy, _)| roster.is_voter(**copy));
     // Of equal logs the candidate's own is the best: it need not be copied.
@@ -297,6 +329,21 @@ mod tests {
         assert_eq!(of(M, [(M, cut_off), (S1, later.clone())]), Standing::Forked(Id::new(3)));
         let had_not_shown = promise(&[(1, 1, M)], 3, 2, &[]);
         assert_eq!(leads(of(M, [(M, had_not_shown), (S1, later)])).0, S1);
+    }
+
+    /// The master and S2 are lost. What S1 holds goes on, with S1 as the only voter.
+    #[test]
+    fn who_is_left_leads_by_force_and_votes_alone() {
+        let known = promise(&[(1, 1, M)], 3, 2, &[]);
+        let forced = |promises: &BTreeMap<_, _>| standing_by_force(S1, promises);
+        let Standing::Leads(beginning) = forced(&[(S1, known.clone())].into()) else { panic!("it is a voter") };
+        assert_eq!((beginning.best, beginning.last), (S1, Id::new(3)));
+        let beginning = beginning.by_force(|copy| copy == S1);
+        assert_eq!(beginning.roster.voters().iter().collect::<Vec<_>>(), [S1]);
+        let alone = beginning.roster.led_by(S1, Epoch::new(9));
+        assert!(alone.is_majority(|_| false) && alone.is_promise_quorum(|copy| copy == S1));
+        let removed = Promise { roster: known.roster.changed(RosterChange::Remove(S1)).unwrap().settled(), ..known };
+        assert_eq!(forced(&[(S1, removed)].into()), Standing::NoVoter);
     }
 
     /// S2 was removed and does not know it.

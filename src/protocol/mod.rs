@@ -83,7 +83,9 @@ mod time;
 mod watermark;
 
 pub use call::{Acknowledgement, Call, EpochStart, Refusal};
-pub use candidacy::{Adoption, Beginning, Candidacy, NotPromised, Promise, PromiseRequest, Standing, standing};
+pub use candidacy::{
+    Adoption, Beginning, Candidacy, NotPromised, Promise, PromiseRequest, Standing, standing, standing_by_force,
+};
 pub use concern::WriteConcern;
 pub use entry::{Entry, EntryRef, Slot, SlotRef, WritePart};
 pub use fingerprint::Fingerprint;

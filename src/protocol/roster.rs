@@ -278,6 +278,13 @@ impl Roster {
         Roster { number: RosterNumber { epoch, sequence: 0 }, master, ..self.clone() }
     }
 
+    /// The same without the voters that are not kept, and without a change under way.
+    #[must_use]
+    pub fn reduced_to(&self, is_kept: impl Fn(CopyId) -> bool) -> Roster {
+        let voters = Voters::new(self.voters.promotion, self.voters.iter().filter(|&copy| is_kept(copy)));
+        Roster { voters, before: None, ..self.clone() }
+    }
+
     fn sets(&self) -> impl Iterator<Item = &Voters> {
         [&self.voters].into_iter().chain(&self.before)
     }

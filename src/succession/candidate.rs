@@ -8,7 +8,7 @@ use crate::process::threads::try_lock;
 use crate::protocol::follower::{Reply, Request};
 use crate::protocol::{
     Beginning, Candidacy, Contact, CopyId, Epoch, Id, Incarnation, Lineage, NotPromised, Promise, PromiseRequest,
-    ReplicaStatus, Roster, Slot, Standing, standing,
+    ReplicaStatus, Roster, Slot, Standing, standing, standing_by_force,
 };
 use crate::secondary::Secondary;
 use crate::store::{ReadLimit, Store, StoreError};
@@ -26,6 +26,9 @@ const ATTEMPTS_MAX: u32 = 5;
 const JITTER_MS: u64 = 200;
 /// The most ids that a candidate copies. It keeps them in memory meanwhile.
 const COPIED_MAX: u64 = 100_000;
+/// What a forced promotion keeps, for people.
+const FORCED: &str = "every message acknowledged by all nodes is kept; one acknowledged with fewer copies may be lost, and one \
+                      that was refused may be shown";
 /// How much of its own log a candidate reads at a time.
 const READ_LIMIT: ReadLimit = ReadLimit { slots_max: 10_000, bytes_max: 4 << 20 };
 
@@ -38,6 +41,8 @@ pub(super) enum How {
     AfterSilence,
     /// An operator asks for it. The master must not answer any more.
     Asked,
+    /// The same, although a majority may be lost: the promises of those that answer are enough.
+    Forced,
     /// The master hands over.
     HandedOver,
 }
@@ -152,7 +157,7 @@ impl Roles {
         let candidacy = self.candidacy(&lineage, &others, &states, how, beyond)?;
         // A promise that comes to nothing would stand in the way of others.
         let answers = |copy| copy == status.copy || matches!(states.get(&copy), Some(Ok(_)));
-        if !roster.is_promise_quorum(answers) {
+        if how != How::Forced && !roster.is_promise_quorum(answers) {
             return Err(Failed::TooFew(self.too_few(&roster, answers, &unanswered(&others, &states))));
         }
         let request = PromiseRequest { log_id: lineage.log_id, candidacy, after: status.decided };
@@ -161,7 +166,8 @@ impl Roles {
         let asked = ask_each(&reachable, |other| self.peers.promise(&other.url, &request));
         let answers = reachable.into_iter().map(|other| other.copy).zip(asked).collect();
         let consent = gather(&others, &states, answers, (status.copy, own));
-        let beginning = match standing(status.copy, &consent.promises) {
+        let stands = if how == How::Forced { standing_by_force } else { standing };
+        let beginning = match stands(status.copy, &consent.promises) {
             Standing::Leads(beginning) => beginning,
             Standing::TooFew => {
                 let why = self.too_few(&roster, |copy| consent.promises.contains_key(&copy), &consent.without);
@@ -174,13 +180,12 @@ impl Roles {
             Standing::Forked(from) => {
                 let why = format!(
                     "it has shown messages from id {from} on that the other nodes do not have: it was cut off while another \
-                     node led. Stop it, save what it has with \"backup\" if that may matter, run \"secondary discard\" \
-                     there, and start it again"
+                     node led. Promote another node; then POST /rejoin here puts those messages aside"
                 );
                 return Err(self.cannot(&why).into());
             }
         };
-        self.begin(secondary, &others, candidacy, &consent, beginning)
+        self.begin(secondary, &others, (candidacy, how), &consent, beginning)
     }
 
     /// What this node knows of its log, if it may lead there.
@@ -230,16 +235,17 @@ impl Roles {
             }
             taken = taken.max(status.epoch).max(by_another.unwrap_or(Epoch::NONE));
         }
+        let candidate = |epoch| Candidacy { epoch, copy, master: Incarnation::new(random::bits_64()) };
+        let promised = lineage.promised.map_or(Epoch::NONE, |promised| promised.epoch);
+        if how == How::Forced {
+            return Ok(candidate(taken.max(promised).without_promises()));
+        }
         match lineage.promised {
             Some(own) if own.copy == copy && own.epoch > taken => Ok(own),
             Some(other) if other.copy != copy && other.epoch > latest && how == How::ByItself => {
                 Err(self.cannot("it has just promised an epoch to another node").into())
             }
-            promised => {
-                let promised = promised.map_or(Epoch::NONE, |promised| promised.epoch);
-                let master = Incarnation::new(random::bits_64());
-                Ok(Candidacy { epoch: taken.max(promised).next(), copy, master })
-            }
+            _ => Ok(candidate(taken.max(promised).next())),
         }
     }
 
@@ -273,7 +279,7 @@ impl Roles {
         &self,
         secondary: &Arc<Secondary>,
         others: &[Other],
-        candidacy: Candidacy,
+        (candidacy, how): (Candidacy, How),
         consent: &Consent,
         mut beginning: Beginning,
     ) -> Result<Elected, Failed> {
@@ -290,6 +296,9 @@ impl Roles {
         if holder.is_some() {
             let adoption = beginning.adoption(candidacy, &consent.promises[&beginning.best], slots);
             self.ask_itself(secondary, Request::Adopt(adoption))?;
+        }
+        if how == How::Forced {
+            beginning = beginning.by_force(|copy| consent.promises.contains_key(&copy));
         }
         let refused: Vec<u64> = beginning.refused.iter().filter(|id| **id > decided).map(|id| id.get()).collect();
         let promising = consent.promises.keys().filter(|copy| beginning.roster.is_voter(**copy)).count();
@@ -311,7 +320,7 @@ impl Roles {
             absent: consent.absent.clone(),
             removed: Vec::new(),
             not_removed: BTreeMap::new(),
-            kept: kept(quorum, voters),
+            kept: if how == How::Forced { FORCED.to_owned() } else { kept(quorum, voters) },
         })
     }
 

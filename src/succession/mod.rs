@@ -11,11 +11,13 @@
 //! | [`roles`] | the role of a node: what it starts with, and the two ways to another one |
 //! | [`candidate`] | asks for promises, copies the best log, begins an epoch |
 //! | [`switchover`] | hands over to a secondary while posts wait |
+//! | [`rejoin`] | puts aside what a node that was cut off has shown alone |
 //! | [`supervision`] | notices by itself that this node has to follow, or to lead again |
 //! | [`routes`] | passes requests to the role, and answers those about who leads |
 //! | [`settings`] | what a node is configured with, whichever its role |
 
 mod candidate;
+mod rejoin;
 mod roles;
 mod routes;
 mod settings;

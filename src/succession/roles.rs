@@ -71,7 +71,7 @@ pub(crate) struct Roles {
     pub(super) hasty_peers: Peers,
     role: RwLock<Role>,
     /// Held while the role changes.
-    changing: Mutex<()>,
+    pub(super) changing: Mutex<()>,
     /// Held while this node tries to lead.
     pub(super) standing: Mutex<()>,
     /// Held while this node hands over.
@@ -185,6 +185,13 @@ impl Roles {
         let mut role = self.role.write().unwrap_or_else(PoisonError::into_inner);
         log::warn!("this node leads no more, and follows: {why}");
         master.retire(why);
+        *role = Role::Following(self.new_secondary()?);
+        Ok(())
+    }
+
+    /// Follows from now on with what its store holds, after a change by an operator. The caller holds `changing`.
+    pub(super) fn follow_anew(&self) -> Result<(), String> {
+        let mut role = self.role.write().unwrap_or_else(PoisonError::into_inner);
         *role = Role::Following(self.new_secondary()?);
         Ok(())
     }

@@ -52,9 +52,21 @@ struct PromotionBody {
     /// Nodes that do not answer stay registered, so that writes for all wait for them.
     #[serde(default)]
     keep: bool,
+    /// The promises of those that answer are enough, however few.
+    #[serde(default)]
+    force: bool,
     /// The master asks for it, and leads no more once it is asked for its promise.
     #[serde(default)]
     handed_over: bool,
+}
+
+/// The body of `POST /rejoin`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RejoinBody {
+    /// This node may put aside what it has shown, and drop it from its log.
+    #[serde(default)]
+    put_aside: bool,
 }
 
 impl Roles {
@@ -98,27 +110,27 @@ impl Roles {
                 let faults = self.role().faults();
                 return faults.answer_node(exchange, |exchange| self.answer_candidate(exchange));
             }
-            SuccessionEndpoint::Promote => body(&mut exchange).map_or_else(
-                |refusal| refusal,
-                |body| {
-                    let PromotionBody { keep, handed_over } = body;
-                    let how = if handed_over { How::HandedOver } else { How::Asked };
-                    match self.stand(how) {
-                        Ok(elected) if keep || handed_over => Reply::json(200, &elected),
-                        Ok(elected) => Reply::json(200, &self.remove_absent(elected)),
-                        Err(why) => Reply::problem(409, &why),
-                    }
-                },
-            ),
-            SuccessionEndpoint::SwitchOver => body(&mut exchange).map_or_else(
-                |refusal| refusal,
-                |body| {
-                    let SwitchoverBody { to } = body;
-                    self.switch_over(to.as_deref())
-                },
-            ),
+            SuccessionEndpoint::Promote => answer(&mut exchange, |body| self.promote(&body)),
+            SuccessionEndpoint::SwitchOver => {
+                answer(&mut exchange, |SwitchoverBody { to }| self.switch_over(to.as_deref()))
+            }
+            SuccessionEndpoint::Rejoin => answer(&mut exchange, |RejoinBody { put_aside }| self.rejoin(put_aside)),
         };
         exchange.reply(reply);
+    }
+
+    /// Answers `POST /promotion`.
+    fn promote(&self, body: &PromotionBody) -> Reply {
+        let how = match body {
+            PromotionBody { handed_over: true, .. } => How::HandedOver,
+            PromotionBody { force: true, .. } => How::Forced,
+            _ => How::Asked,
+        };
+        match self.stand(how) {
+            Ok(elected) if body.keep || body.handed_over => Reply::json(200, &elected),
+            Ok(elected) => Reply::json(200, &self.remove_absent(elected)),
+            Err(why) => Reply::problem(409, &why),
+        }
     }
 
     /// Removes the nodes that did not answer the candidate, so that writes for all nodes do not wait for them. Each
@@ -258,6 +270,11 @@ impl Roles {
         body.leads = true;
         Reply::json(200, &body)
     }
+}
+
+/// Answers a request whose body is JSON.
+fn answer<T: for<'de> Deserialize<'de> + Default>(exchange: &mut Exchange, answer: impl FnOnce(T) -> Reply) -> Reply {
+    body(exchange).map_or_else(|refusal| refusal, answer)
 }
 
 /// Reads a body of JSON; nothing, if there is none.

@@ -188,6 +188,21 @@ pub(crate) enum Command {
         /// Keep the nodes that do not answer: writes for all nodes wait for them
         #[arg(long)]
         keep: bool,
+        /// Let it lead with the promises of those nodes that answer, however few, because the others are lost for good:
+        /// messages that not all nodes acknowledged may be lost, and refused ones be shown
+        #[arg(long)]
+        force: bool,
+    },
+    /// Let a node follow again that has shown messages which the master does not have
+    ///
+    /// Such a node was cut off while another one came to lead. Without --put-aside, this only says which messages those
+    /// are.
+    Rejoin {
+        /// Address of the node
+        url: Address,
+        /// Put them into a file in its data directory, and drop them from its log
+        #[arg(long)]
+        put_aside: bool,
     },
     /// Let the master hand over to a secondary, while posts wait for some milliseconds
     Switchover {

@@ -22,7 +22,7 @@ mod scenario;
 mod torture;
 mod wait;
 
-use api::{Client, Credentials};
+use api::{Client, Credentials, Promotion};
 use args::{Args, Command};
 use clap::{CommandFactory, Parser};
 use commands::{demo, export, get, health, leading, post, status, tail, trace, write};
@@ -69,7 +69,10 @@ fn run(args: &Args) -> io::Result<Exit> {
         Command::Health => health::run(&client, &mut terminal),
         Command::Status { every } => status::run(&client, &mut terminal, args.json, *every),
         Command::Nodes { urls } => leading::run_nodes(&client, &mut terminal, urls),
-        Command::Promote { url, keep } => leading::run_promote(&client, &mut terminal, url, *keep),
+        Command::Promote { url, keep, force } => {
+            leading::run_promote(&client, &mut terminal, url, Promotion { keep: *keep, force: *force })
+        }
+        Command::Rejoin { url, put_aside } => leading::run_rejoin(&client, &mut terminal, url, *put_aside),
         Command::Switchover { to } => leading::run_switchover(&client, &mut terminal, to.as_deref()),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), "test_client", &mut io::stdout());

@@ -10,6 +10,7 @@ use super::files::{Files, in_directory, sync_directory};
 use super::place::OpenFiles;
 use super::promise::check_promised;
 use super::readers::{READERS_MAX, Readers};
+use super::rollback_file;
 use super::schema::{self, CHECK_STEP, Damage, Transaction};
 use super::watermark_file::{WatermarkFile, WatermarkRecord};
 use crate::process::state_lock::before_io;
@@ -426,6 +427,9 @@ impl Store for Disk {
     }
 
     fn drop_from(&self, id: Id) -> Result<(), StoreError> {
+        if let Some(path) = rollback_file::keep(self, &self.files, id)? {
+            log::warn!("what is dropped of the log, from id {id} on, is kept in {}", path.display());
+        }
         let writer = self.writer(Purpose::Decision, 0)?;
         let before = self.last();
         let last = before.min(id.previous());

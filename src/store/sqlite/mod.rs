@@ -5,6 +5,7 @@
 //! | `log.sqlite`, `log.sqlite-wal`, `log.sqlite-shm` | the log, what the node knows of it, and SQLite's write-ahead log |
 //! | `watermark` | what the log must hold at least, see [`watermark_file`] |
 //! | `ballast` | space for refusals on a full disk, see [`ballast`] |
+//! | `rollback-*.ndjson` | what was dropped, see [`rollback_file`] |
 //! | `lock` | held by the process that uses the directory, and names it |
 //!
 //! # What is synced, and when
@@ -38,6 +39,7 @@ mod opening;
 mod place;
 mod promise;
 mod readers;
+mod rollback_file;
 mod schema;
 mod watermark_file;
 mod write_ahead_log;

@@ -16,7 +16,7 @@ pub(crate) use credentials::Credentials;
 pub(crate) use failure::{Failure, Kind};
 pub(crate) use wire::{
     Ack, Copied, Elected, FaultState, Health, Ids, KnownWrite, Leader, Listed, Message, Messages, Posted, PostedBatch,
-    SecondaryReport, SecondaryState, Trace, TracedReplica, WriteIds, WriteOutcome,
+    Promotion, PutAside, Rejoined, SecondaryReport, SecondaryState, Trace, TracedReplica, WriteIds, WriteOutcome,
 };
 pub(crate) use write_options::{Copies, SECONDS_MAX, WriteOptions, parse_key, parse_wait};
 
@@ -163,10 +163,17 @@ impl Client {
         call.run_for(|status| matches!(status, 200 | 503), || self.agent.get(node.url("/leader")).call())?.parse()
     }
 
-    /// Lets a node lead. Nodes that do not answer stay registered if `keep` says so.
-    pub(crate) fn promote(&self, node: &Address, keep: bool) -> Result<Reply<Elected>, Failure> {
-        let body = serde_json::json!({ "keep": keep }).to_string();
+    /// Lets a node lead.
+    pub(crate) fn promote(&self, node: &Address, promotion: Promotion) -> Result<Reply<Elected>, Failure> {
+        let body = serde_json::json!({ "keep": promotion.keep, "force": promotion.force }).to_string();
         let request = || self.agent.post(node.url("/promotion")).content_type("application/json");
+        self.change_at(node, || request().send(body))?.parse()
+    }
+
+    /// Lets a node follow that has shown messages which the master does not have.
+    pub(crate) fn rejoin(&self, node: &Address, put_aside: bool) -> Result<Reply<Rejoined>, Failure> {
+        let body = serde_json::json!({ "put_aside": put_aside }).to_string();
+        let request = || self.agent.post(node.url("/rejoin")).content_type("application/json");
         self.change_at(node, || request().send(body))?.parse()
     }
 

@@ -67,6 +67,31 @@ pub(crate) struct Place {
     pub(crate) url: String,
 }
 
+/// How a node is promoted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Promotion {
+    /// Nodes that do not answer stay registered.
+    pub(crate) keep: bool,
+    /// The promises of those that answer are enough.
+    pub(crate) force: bool,
+}
+
+/// What a node put aside to follow again.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Rejoined {
+    pub(crate) leader: String,
+    pub(crate) put_aside: PutAside,
+    pub(crate) directory: Option<String>,
+}
+
+/// What was put aside.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct PutAside {
+    pub(crate) messages: u64,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
 /// What became of a promotion or a switchover.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Elected {

@@ -1,6 +1,6 @@
 //! `test_client nodes`, `promote` and `switchover`: which node leads, and how another one comes to.
 
-use crate::api::{Address, Client, Elected, Failure, Kind};
+use crate::api::{Address, Client, Elected, Failure, Kind, Promotion, PutAside, Rejoined};
 use crate::exit::Exit;
 use crate::output::{GOOD, STRONG, Terminal, count, tick, visible};
 use serde_json::json;
@@ -43,11 +43,39 @@ pub(crate) fn run_nodes(client: &Client, terminal: &mut Terminal, urls: &[Addres
 }
 
 /// Promotes a node.
-pub(crate) fn run_promote(client: &Client, terminal: &mut Terminal, node: &Address, keep: bool) -> io::Result<Exit> {
-    match client.promote(node, keep) {
+pub(crate) fn run_promote(
+    client: &Client,
+    terminal: &mut Terminal,
+    node: &Address,
+    promotion: Promotion,
+) -> io::Result<Exit> {
+    match client.promote(node, promotion) {
         Ok(reply) => {
             terminal.document(&reply.body)?;
             tell(terminal, &reply.value)
+        }
+        Err(failure) => failure.report(terminal),
+    }
+}
+
+/// Lets a node follow again that has shown messages which the master does not have.
+pub(crate) fn run_rejoin(
+    client: &Client,
+    terminal: &mut Terminal,
+    node: &Address,
+    put_aside: bool,
+) -> io::Result<Exit> {
+    match client.rejoin(node, put_aside) {
+        Ok(reply) => {
+            terminal.document(&reply.body)?;
+            let Rejoined { leader, put_aside: PutAside { messages, from, to }, directory } = reply.value;
+            let messages = count(messages, "message was", "messages were");
+            let place = directory.map_or_else(String::new, |directory| {
+                format!(", in {STRONG}{}{STRONG:#}", visible(&format!("{directory}/rollback-*-{from}-{to}.ndjson")))
+            });
+            terminal.line(format_args!("{messages} put aside, ids {from} to {to}{place}."))?;
+            terminal.line(format_args!("{node} follows {GOOD}{}{GOOD:#}.", visible(&leader)))?;
+            Ok(Exit::Success)
         }
         Err(failure) => failure.report(terminal),
     }
