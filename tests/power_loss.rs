@@ -460,6 +460,7 @@ impl Judge {
         make_ballast(&directory);
         let verdict = open(&directory).map_err(|why| format!("it does not open: {why}")).and_then(|store| {
             judge_content(&*store, expected)?;
+            judge_dropped(&*store, &directory, expected)?;
             if self.effort.all || self.images.is_multiple_of(USED_ONE_IN) {
                 judge_use(store, &directory)
             } else {
@@ -491,6 +492,19 @@ fn judge_content(store: &dyn Store, expected: &[State; 2]) -> Result<(), String>
     }
     let above = found.watermark.decided.get() > found.slots.len() as u64;
     if above { Err(format!("{:?} is above the log", found.watermark)) } else { Ok(()) }
+}
+
+/// Checks that what the call in flight has dropped is kept in a file.
+fn judge_dropped(store: &dyn Store, directory: &Path, [before, after]: &[State; 2]) -> Result<(), String> {
+    let (from, to) = (store.last().get() + 1, before.last());
+    if after.last() >= to || from > to {
+        return Ok(());
+    }
+    let name = format!("rollback-e{}-{from}-{to}.ndjson", before.epoch());
+    let kept = fs::read_to_string(directory.join(&name)).map_err(|error| format!("{name}: {error}"))?;
+    let wanted = to + 1 - from;
+    let lines = kept.lines().filter(|line| line.starts_with('{') && line.ends_with('}')).count() as u64;
+    if lines == wanted { Ok(()) } else { Err(format!("{name} has {lines} of the {wanted} slots that were dropped")) }
 }
 
 /// Checks that the store goes on, and that it keeps what is added.

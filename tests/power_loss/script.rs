@@ -110,6 +110,11 @@ impl State {
         self.slots.len() as u64
     }
 
+    /// The latest epoch, 0 without one.
+    pub(super) fn epoch(&self) -> u64 {
+        self.identity.as_ref().map_or(0, |identity| identity.lineage.history.latest().get())
+    }
+
     pub(super) fn refused(&self) -> Vec<Id> {
         self.slots.iter().filter(|slot| matches!(slot, Slot::Refused(_))).map(Slot::id).collect()
     }

@@ -4,13 +4,17 @@
 //! `rollback-eEPOCH-FROM-TO.ndjson` after the latest epoch that the node had entered and the ids in it. Each line is a
 //! message as JSON, or an id that was refused.
 
-use super::files::{Files, sync_directory};
+use super::files::{Files, is_full, sync_directory};
 use crate::protocol::{Epoch, Id, Slot};
 use crate::store::{Store, StoreError, walk};
 use serde_json::json;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+/// Bytes that are written at a time.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// Writes the slots of a store from an id on to a rollback file, durably. Gives its path, or `None` if there are none.
 ///
@@ -23,20 +27,15 @@ pub(super) fn keep(store: &dyn Store, files: &Files, from: Id) -> Result<Option<
     }
     let epoch = store.identity()?.map_or(Epoch::NONE, |identity| identity.lineage.history.latest());
     let path = files.directory.join(format!("rollback-e{epoch}-{from}-{last}.ndjson"));
-    let unfinished = path.with_extension("unfinished");
-    let written = write(store, &unfinished, from, last).and_then(|()| {
-        fs::rename(&unfinished, &path)?;
-        Ok(sync_directory(&files.directory)?)
-    });
+    let written = write(store, &path, from, last).and_then(|()| Ok(sync_directory(&files.directory)?));
     match written {
         Ok(()) => Ok(Some(path)),
         Err(Failure::Store(error)) => Err(error),
         Err(Failure::File(error)) => {
             // Part of it may fill the disk that is full.
-            let _ = fs::remove_file(&unfinished);
+            let _ = fs::remove_file(&path);
             let sentence = format!("what has to be dropped cannot be kept in {}: {error}", path.display());
-            let is_full = super::files::is_full(&error);
-            Err(if is_full { StoreError::no_room(sentence) } else { StoreError::new(sentence) })
+            Err(if is_full(&error) { StoreError::no_room(sentence) } else { StoreError::new(sentence) })
         }
     }
 }
@@ -59,7 +58,13 @@ impl From<io::Error> for Failure {
 }
 
 fn write(store: &dyn Store, path: &Path, from: Id, last: Id) -> Result<(), Failure> {
-    let mut file = BufWriter::new(File::create(path)?);
+    let (file, mut written, mut lines) = (File::create(path)?, 0, Vec::new());
+    let mut flush = |lines: &mut Vec<u8>| {
+        file.write_all_at(lines, written)?;
+        written += lines.len() as u64;
+        lines.clear();
+        Ok::<(), io::Error>(())
+    };
     walk(store, from.previous(), last, |slot| {
         let line = match slot {
             Slot::Entry(entry) => json!({
@@ -71,9 +76,13 @@ fn write(store: &dyn Store, path: &Path, from: Id, last: Id) -> Result<(), Failu
             }),
             Slot::Refused(id) => json!({ "id": id.get(), "refused": true }),
         };
-        Ok::<(), Failure>(writeln!(file, "{line}")?)
+        writeln!(lines, "{line}")?;
+        if lines.len() >= PIECE_BYTES {
+            flush(&mut lines)?;
+        }
+        Ok::<(), Failure>(())
     })?;
-    let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+    flush(&mut lines)?;
     Ok(file.sync_all()?)
 }
 
