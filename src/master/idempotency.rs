@@ -88,9 +88,14 @@ impl Master {
     }
 
     /// Answers `GET /writes/KEY`.
-    pub(super) fn known_write(&self, key: &str) -> Reply {
+    pub(super) fn known_write(self: &Arc<Master>, key: &str) -> Reply {
         let state = self.lock();
         let Some((first, id)) = state.leader.keyed(key) else {
+            drop(state);
+            // Another node may lead that has it.
+            if let Err(why) = self.confirm() {
+                return Reply::overloaded(&why);
+            }
             let sentence = format!("no message has this key, as far as the latest {} keys go", self.settings.keys_max);
             return Reply::not_found(&sentence);
         };

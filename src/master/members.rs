@@ -8,7 +8,7 @@ use crate::http::{Exchange, Method, Reply};
 use crate::process::clock;
 use crate::process::state_lock::StateGuard;
 use crate::process::threads::{self, lock};
-use crate::protocol::{Contact, CopyId, Event, Incarnation, MemberId, ReplicationState};
+use crate::protocol::{Contact, CopyId, Event, Incarnation, MemberId, ReplicationState, RosterChange};
 use crate::store::{Identity, KnownMember, Store, StoreError};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
@@ -290,23 +290,22 @@ impl Master {
         }
     }
 
-    /// Removes the secondary of this name, if there is one.
+    /// Removes the secondary of this name, if there is one, until it answers again. It is one of those that are `absent`.
     ///
     /// # Errors
     /// With a sentence if it goes on voting, or if that could not be put on record.
-    fn remove_by_name(&self, name: &str) -> Result<(), String> {
-        let found = self.lock().members.iter().find(|(_, member)| *member.name == *name).map(|(&id, _)| id);
-        found.map_or(Ok(()), |id| self.remove_member(id, name).map(drop))
-    }
-
-    /// Removes the secondary of this name, if there is one, until it answers again.
-    ///
-    /// # Errors
-    /// With a sentence if it goes on voting, or if that could not be put on record.
-    pub(crate) fn remove_until_back(self: &Arc<Master>, name: &str) -> Result<(), String> {
-        let url = self.lock().members.values().find(|member| *member.name == *name).map(|member| member.url.clone());
-        self.remove_by_name(name)?;
-        let Some(url) = url else { return Ok(()) };
+    pub(crate) fn remove_until_back(self: &Arc<Master>, name: &str, absent: &[String]) -> Result<(), String> {
+        let state = self.lock();
+        let Some((&id, member)) = state.members.iter().find(|(_, member)| *member.name == *name) else { return Ok(()) };
+        let url = member.url.clone();
+        if !state.may_come_to_leave(id, absent) {
+            return Err(format!(
+                "{name} votes, and too few of the other voters answer that would have to know that it is to vote no more; of \
+                 two voters, the one to be removed has to answer. Remove it when they do"
+            ));
+        }
+        drop(state);
+        self.remove_member(id, name)?;
         let (master, name) = (Arc::clone(self), name.to_owned());
         let wait = move || {
             while !master.is_ending() {
@@ -399,6 +398,17 @@ impl State {
         };
         self.members.insert(id, member);
         (id, received)
+    }
+
+    /// Whether a secondary can come to vote no more while the nodes with these names are absent.
+    fn may_come_to_leave(&self, id: MemberId, absent: &[String]) -> bool {
+        let Some(copy) = self.leader.member(id).and_then(|view| view.copy) else { return true };
+        let answers = |copy| {
+            let member = self.leader.member_with(copy).and_then(|id| self.members.get(&id));
+            member.is_some_and(|member| !absent.contains(&member.name.to_string()))
+        };
+        let without = self.leader.roster().changed(RosterChange::Remove(copy));
+        without.is_none_or(|roster| roster.is_in_effect(answers, answers))
     }
 
     /// Gives the thread of a secondary something to do.

@@ -207,6 +207,7 @@ impl Master {
         let timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
         let follows = conditions.follows(state.leader.newest());
         let key = conditions.key;
+        let is_keyed = key.is_some();
         let (timestamp_ms, number) = (clock::now_ms(), messages.len() as u64);
         let repeated = if key.is_some() { messages.clone() } else { Vec::new() };
         let post = Post { ticket, messages, key, concern, timeout, follows, timestamp_ms };
@@ -234,7 +235,7 @@ impl Master {
             }
             Some(protocol::Reply::Rejected(rejection)) => {
                 self.metrics.write_ended(WriteOutcome::Rejected);
-                let reply = self.rejection(&state, &rejection);
+                let reply = self.rejection(&state, &rejection, is_keyed);
                 let (log_id, decided) = (state.leader.log_id(), state.leader.shown().decided);
                 Next::Reply(client, reading::mark(reply, Some(log_id), decided))
             }
@@ -310,8 +311,9 @@ impl Master {
         }
     }
 
-    /// The reply to a write that the leader does not take.
-    fn rejection(&self, state: &State, rejection: &Rejection) -> Reply {
+    /// The reply to a write that the leader does not take. A refusal of a write with a key speaks of every post with that
+    /// key. If another node may lead, this one does not know whether it has such a write: then only this post was refused.
+    fn rejection(&self, state: &State, rejection: &Rejection, is_keyed: bool) -> Reply {
         let reason = self.reason(state, rejection);
         match rejection {
             Rejection::Overtaken(newest) => {
@@ -321,6 +323,9 @@ impl Master {
             Rejection::Halted => Reply::problem(503, &reason),
             Rejection::Stopping | Rejection::ReadOnly { .. } | Rejection::Overloaded { .. } => {
                 Reply::overloaded(&reason)
+            }
+            Rejection::Shortfall(_) if is_keyed && state.leader.roster().allows_promotion() => {
+                Reply::overloaded(&format!("this message was not appended: {reason}"))
             }
             Rejection::Shortfall(_) => {
                 let error = format!("the message was refused: {reason}");

@@ -27,7 +27,7 @@ static ROUTES: &[Route] = &[
     route(POST, "/messages", Client, Master(PostMessage, Forward), "Append one message, or several"),
     route(GET, "/messages/{id}", Client, Node(Message), "Read one message"),
     route(GET, "/messages/{id}/trace", Client, Master(Trace, Redirect), "Show where the time of a write went"),
-    route(GET, "/writes/{key}", Client, Master(Write, Absent), "Show the outcome of a write by its idempotency key"),
+    route(GET, "/writes/{key}", Client, Master(Write, Redirect), "Show the outcome of a write by its idempotency key"),
     route(GET, "/secondaries", Client, Master(Secondaries, Redirect), "List the secondaries and the state of each"),
     route(
         POST,

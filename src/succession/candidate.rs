@@ -403,7 +403,7 @@ impl From<String> for Failed {
     }
 }
 
-/// The other nodes of a log, as its roster names them.
+/// The other nodes of a log, as its roster names them, in the order of their names.
 fn others_of(roster: &Roster, own: CopyId) -> Vec<Other> {
     let other = |(&copy, contact): (&CopyId, &Contact)| match NodeUrl::parse(&contact.url) {
         Ok(url) => Some(Other { copy, name: Arc::clone(&contact.name), url }),
@@ -412,7 +412,9 @@ fn others_of(roster: &Roster, own: CopyId) -> Vec<Other> {
             None
         }
     };
-    roster.contacts().iter().filter(|(copy, _)| **copy != own).filter_map(other).collect()
+    let mut others: Vec<Other> = roster.contacts().iter().filter(|(copy, _)| **copy != own).filter_map(other).collect();
+    others.sort_by(|one, other| one.name.cmp(&other.name));
+    others
 }
 
 /// Asks the other nodes of a log what they hold, as a candidate does. If one of them knows a later roster, that says which

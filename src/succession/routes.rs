@@ -138,7 +138,7 @@ impl Roles {
     fn remove_absent(&self, mut elected: Elected) -> Elected {
         let Role::Leading(master) = self.role() else { return elected };
         for name in &elected.absent {
-            match master.remove_until_back(name) {
+            match master.remove_until_back(name, &elected.absent) {
                 Ok(()) => elected.removed.push(name.clone()),
                 Err(why) => {
                     elected.not_removed.insert(name.clone(), why);

@@ -66,6 +66,12 @@ fn secondaries_that_are_removed_come_back() {
     torture_own("members", "4", &["--seconds", "6"]);
 }
 
+#[test]
+fn whichever_node_leads_every_promise_holds() {
+    torture_own("failover", "5", &["--seconds", "10"]);
+    torture_own("failover,kill,pause,api", "6", &["--seconds", "10"]);
+}
+
 /// Tortures own nodes: every promise holds. The history stays, so that a failure can be judged again.
 fn torture_own(faults: &str, seed: &str, args: &[&str]) {
     if !has_nodes() {
@@ -90,7 +96,8 @@ fn torture_own(faults: &str, seed: &str, args: &[&str]) {
     assert!(!history.contains("not as a node does"), "an answer is not that of a node: {}", file.display());
     let lines: Vec<Value> = history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     // A cluster that has become smaller refuses a number of copies beyond its size.
-    let beyond = (!report["faults"]["members"].is_null()).then_some(400);
+    let is_smaller = ["members", "failover"].iter().any(|class| !report["faults"][class].is_null());
+    let beyond = is_smaller.then_some(400);
     for status in lines.iter().filter_map(|line| line["write"]["outcome"]["refused"]["status"].as_u64()) {
         assert!([502, 503].into_iter().chain(beyond).any(|allowed| allowed == status), "{status}: {}", file.display());
     }

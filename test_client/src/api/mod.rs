@@ -94,6 +94,11 @@ impl Client {
         Client::new(self.master.clone(), timeout, self.token.clone())
     }
 
+    /// A client that writes to another node.
+    pub(crate) fn at(&self, node: &Address) -> Client {
+        Client::new(node.clone(), self.timeout, self.token.clone())
+    }
+
     /// A client that waits for an answer longer than the master waits for copies.
     fn waiting_for(&self, options: &WriteOptions) -> Client {
         let needed = options.wait.map_or(Duration::ZERO, |wait| wait + ANSWER_MARGIN);

@@ -68,7 +68,7 @@ impl<'a> Operations<'a> {
             attempts[index].push((*line, write));
         }
         let nodes = history.header.nodes.len() as u64;
-        let is_removed = |(_, fault): &(usize, Fault)| fault.class == "members";
+        let is_removed = |(_, fault): &(usize, Fault)| matches!(&*fault.class, "members" | "failover");
         // How many copies `all` and `majority` mean is known only if the run started the nodes and removed none.
         let members = (history.header.alone && !history.faults.iter().any(is_removed)).then_some(nodes);
         let mut operations = Operations { all: Vec::with_capacity(attempts.len()), of_text: HashMap::new() };

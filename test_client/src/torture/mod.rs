@@ -32,7 +32,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use target::Target;
@@ -94,7 +94,10 @@ fn torture(
     let faults = Arc::clone(&injector);
     cleanup.change_begins(move || faults.end());
     let run = Arc::new(Run {
-        writing: target.client.with_timeout(WRITER_TIMEOUT),
+        writing: Run::writers(&target.client.with_timeout(WRITER_TIMEOUT), &target.nodes, target.promotes),
+        attempts: AtomicUsize::new(0),
+        // A message with one copy may be lost with the node that led.
+        copies_min: if target.promotes { 2 } else { 1 },
         reading: target.client.with_timeout(READER_TIMEOUT),
         nodes: target.nodes,
         tag,

@@ -25,7 +25,8 @@ pub(crate) struct Options {
 
     /// Faults to make: none, all, or classes separated by commas. Own nodes: kill, pause, network, disk (needs strace),
     /// clock (needs libfaketime), members (secondaries are removed and come back), api (what PUT /faults asks nodes
-    /// for). Compose: kill, pause, network, restart, and api. Given: api. Nodes that are not own ones show the faults
+    /// for); and by name only, failover: any node may lead (PROMOTION=on), and they take the lead from each other.
+    /// Compose: kill, pause, network, restart, and api. Given: api. Nodes that are not own ones show the faults
     /// of class api only if they were started with ENABLE_FAULTS=1
     #[arg(long, value_name = "CLASSES", default_value = "all")]
     pub(super) faults: Wanted,
@@ -114,6 +115,13 @@ pub(super) enum Wanted {
     All,
     /// These; it is an error if one cannot be made.
     These(Vec<Class>),
+}
+
+impl Wanted {
+    /// Whether a class is asked for by its name.
+    pub(super) fn names(&self, class: Class) -> bool {
+        matches!(self, Wanted::These(classes) if classes.contains(&class))
+    }
 }
 
 impl FromStr for Wanted {

@@ -1,6 +1,8 @@
 //! The cluster that is tortured: its nodes, and the faults that can be made.
 
-use super::faults::{Class, Clocks, Compose, Disks, FaultSource, Members, Network, Processes, Requests, Sources};
+use super::faults::{
+    Class, Clocks, Compose, Disks, Failover, FaultSource, Members, Network, Processes, Requests, Sources,
+};
 use super::options::{Options, Wanted, Which};
 use crate::api::{Address, Client, Failure, Health, Listed, Reply};
 use crate::cluster::{self, Cleanup, OwnCluster};
@@ -28,6 +30,8 @@ pub(super) struct Target {
     pub(super) skipped: Vec<String>,
     /// Whether the nodes were started for this run.
     pub(super) is_own: bool,
+    /// Whether any node may lead.
+    pub(super) promotes: bool,
     /// The first id of this run.
     pub(super) first: u64,
 }
@@ -53,7 +57,7 @@ impl Target {
             Ok(boxed(requests))
         });
         let (sources, skipped) = selection.finish()?;
-        Ok(Target { client, nodes, sources, skipped, is_own: false, first })
+        Ok(Target { client, nodes, sources, skipped, is_own: false, promotes: false, first })
     }
 
     fn own(client: &Client, options: &Options, cleanup: &Cleanup) -> Result<Target, Stop> {
@@ -64,6 +68,10 @@ impl Target {
         }
         // Before the network, which puts its relays between them and their master.
         Members::know_their_master(&mut cluster);
+        let promotes = options.faults.names(Class::Failover);
+        if promotes {
+            Failover::prepare(&mut cluster);
+        }
         let mut selection = Selection::new(&options.faults);
         selection.offer(Class::Network, || {
             let network = Network::between(&mut cluster, LONG);
@@ -92,8 +100,10 @@ impl Target {
         let short = client.with_timeout(REQUEST_TIMEOUT);
         selection.offer(Class::Members, || Ok(boxed(Members { client: short.clone(), cluster: Arc::clone(&cluster) })));
         selection.offer(Class::Api, || Ok(boxed(Requests { client: short.clone(), nodes: nodes.clone() })));
+        selection
+            .offer(Class::Failover, || Ok(boxed(Failover { client: short.clone(), cluster: Arc::clone(&cluster) })));
         let (sources, skipped) = selection.finish()?;
-        Ok(Target { client, nodes, sources, skipped, is_own: true, first: 1 })
+        Ok(Target { client, nodes, sources, skipped, is_own: true, promotes, first: 1 })
     }
 }
 
@@ -131,6 +141,8 @@ impl<'a> Selection<'a> {
         self.offered.push(class);
         match self.wanted {
             Wanted::These(classes) if !classes.contains(&class) => {}
+            // It needs nodes of which any may lead, which changes what the other classes meet.
+            Wanted::All if class == Class::Failover => {}
             _ => match source() {
                 Ok(source) => self.sources.push((class, source)),
                 Err(why) => self.missing.push((class, why)),

@@ -15,6 +15,7 @@ pub(crate) enum Class {
     Api,
     Restart,
     Members,
+    Failover,
 }
 
 impl Class {

@@ -27,36 +27,49 @@ impl FaultSource for Processes {
             nodes.reverse();
         }
         let who = nodes.iter().map(|node| names[*node]).collect::<Vec<_>>().join(", ");
-        if self.pauses { self.pause(nodes, &who, random) } else { self.kill(nodes, &who, random) }
+        if self.pauses {
+            let lasts = if random.one_in(4) { self.long } else { between(random, 100, 1800) };
+            pause(&self.cluster, nodes, &who, lasts)
+        } else {
+            kill(&self.cluster, nodes, &who, between(random, 0, 1500))
+        }
     }
 }
 
-impl Processes {
-    /// Kills nodes, and starts them again in the same order: the master may be the first or the last.
-    fn kill(&self, nodes: Vec<usize>, who: &str, random: &mut Random) -> Result<ActiveFault, String> {
-        for node in &nodes {
-            self.cluster.kill(*node)?;
-        }
-        let (cluster, victims) = (Arc::clone(&self.cluster), nodes.clone());
-        let undo = Box::new(move || {
-            victims.into_iter().try_for_each(|node| cluster.start(node))?;
-            Ok(None)
-        });
-        Ok(ActiveFault { what: format!("{who} killed"), nodes, lasts: between(random, 0, 1500), undo })
+/// Kills nodes, and starts them again in the same order: the master may be the first or the last.
+pub(super) fn kill(
+    cluster: &Arc<OwnCluster>,
+    nodes: Vec<usize>,
+    who: &str,
+    lasts: Duration,
+) -> Result<ActiveFault, String> {
+    for node in &nodes {
+        cluster.kill(*node)?;
     }
+    let (cluster, victims) = (Arc::clone(cluster), nodes.clone());
+    let undo = Box::new(move || {
+        victims.into_iter().try_for_each(|node| cluster.start(node))?;
+        Ok(None)
+    });
+    Ok(ActiveFault { what: format!("{who} killed"), nodes, lasts, undo })
+}
 
-    fn pause(&self, nodes: Vec<usize>, who: &str, random: &mut Random) -> Result<ActiveFault, String> {
-        let pids: Vec<Pid> = nodes.iter().filter_map(|node| self.cluster.process(*node)).collect();
-        for pid in &pids {
-            signal(*pid, Signal::STOP)?;
-        }
-        let lasts = if random.one_in(4) { self.long } else { between(random, 100, 1800) };
-        let undo = Box::new(move || {
-            pids.into_iter().try_for_each(|pid| signal(pid, Signal::CONT))?;
-            Ok(None)
-        });
-        Ok(ActiveFault { what: format!("{who} stopped for {:.1} s", lasts.as_secs_f64()), nodes, lasts, undo })
+/// Stops nodes, and continues them.
+pub(super) fn pause(
+    cluster: &Arc<OwnCluster>,
+    nodes: Vec<usize>,
+    who: &str,
+    lasts: Duration,
+) -> Result<ActiveFault, String> {
+    let pids: Vec<Pid> = nodes.iter().filter_map(|node| cluster.process(*node)).collect();
+    for pid in &pids {
+        signal(*pid, Signal::STOP)?;
     }
+    let undo = Box::new(move || {
+        pids.into_iter().try_for_each(|pid| signal(pid, Signal::CONT))?;
+        Ok(None)
+    });
+    Ok(ActiveFault { what: format!("{who} stopped for {:.1} s", lasts.as_secs_f64()), nodes, lasts, undo })
 }
 
 fn signal(pid: Pid, signal: Signal) -> Result<(), String> {

@@ -3,7 +3,7 @@
 use crate::api::{Address, Client};
 use crate::history::Recorder;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,11 @@ const SLEEP_MAX: Duration = Duration::from_millis(100);
 
 /// A run.
 pub(crate) struct Run {
-    pub(crate) writing: Client,
+    /// Clients of the nodes that are written to.
+    pub(crate) writing: Vec<Client>,
+    pub(crate) attempts: AtomicUsize,
+    /// The fewest copies that a writer asks for.
+    pub(crate) copies_min: u64,
     pub(crate) reading: Client,
     /// Name and address, the master first.
     pub(crate) nodes: Vec<(String, Address)>,
@@ -32,6 +36,16 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// The clients of writers: of the master, or of each node if any may lead.
+    pub(crate) fn writers(client: &Client, nodes: &[(String, Address)], of_all: bool) -> Vec<Client> {
+        if of_all { nodes.iter().map(|(_, node)| client.at(node)).collect() } else { vec![client.clone()] }
+    }
+
+    /// The client for the next attempt at a write.
+    pub(crate) fn writer(&self) -> &Client {
+        &self.writing[self.attempts.fetch_add(1, Ordering::Relaxed) % self.writing.len()]
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::SeqCst)
     }

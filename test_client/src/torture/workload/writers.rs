@@ -48,7 +48,7 @@ fn by_chance(run: &Run, client: &str, number: u64, random: &mut Random) -> Wante
         0..=2 => None,
         3 | 4 => Some(Copies::All),
         5 => Some(Copies::Majority),
-        _ => Some(Copies::Number(1 + random.below(nodes))),
+        _ => Some(Copies::Number((1 + random.below(nodes)).max(run.copies_min))),
     };
     let wait = random.one_in(2).then(|| Duration::from_secs_f64(random.one_of(&WAITS_S)));
     let key = random.one_in(2).then(|| format!("{}-{client}-{number}", run.tag.replace(' ', "-")));
@@ -78,13 +78,14 @@ pub(crate) fn pursue(run: &Run, wanted: &Wanted, random: &mut Random) -> Outcome
 pub(crate) fn attempt(run: &Run, wanted: &Wanted) -> Outcome {
     let Wanted { client, texts, options } = wanted;
     let call = run.recorder.now();
+    let writer = run.writer();
     let outcome = match &texts[..] {
-        [text] => run.writing.post(text, options).map_or_else(
+        [text] => writer.post(text, options).map_or_else(
             |failure| failed(&failure),
             |reply| committed(reply.value.message_id, &reply.value.copies, reply.status, reply.replayed),
         ),
         texts => {
-            let posted = run.writing.post_batch(texts.iter().map(String::as_str), options);
+            let posted = writer.post_batch(texts.iter().map(String::as_str), options);
             posted.map_or_else(
                 |failure| failed(&failure),
                 |reply| committed(reply.value.message_ids.first, &reply.value.copies, reply.status, reply.replayed),
