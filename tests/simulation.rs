@@ -26,7 +26,7 @@ use world::planted_bugs::PlantedBug;
 const REGRESSIONS: &[u64] = &[];
 
 /// The same, where voters change.
-const REGRESSIONS_OF_CHANGES: &[u64] = &[7_356, 82_605];
+const REGRESSIONS_OF_CHANGES: &[u64] = &[7_356, 82_605, 854_953];
 
 /// A seed that once caught [`PlantedBug::EnteredBeforeDropped`].
 const ENTERED_BEFORE_DROPPED_SHOWS: u64 = 9_772;

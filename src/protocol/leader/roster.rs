@@ -30,7 +30,8 @@ impl Leader {
     pub(super) fn roster_stored(&mut self, now: Time, roster: Roster, ready: &mut Ready) {
         assert!(self.voting.is_storing, "roster {:?} was not asked for", roster.number());
         let begins = roster.is_changing() && !self.members.roster().is_changing();
-        let through = self.decided.max(self.found);
+        // What has its copies is decided without another look at who voted.
+        let through = self.decided.max(self.found).max(self.sealed);
         let since = if begins { (self.decided, through) } else { (self.voting.decided, self.voting.through) };
         self.voting = Voting { is_storing: false, decided: since.0, through: since.1, ..self.voting };
         let roster = Arc::new(roster);
