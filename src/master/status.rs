@@ -34,6 +34,9 @@ pub(super) struct SecondaryStatus {
     /// The high watermark that it has acknowledged.
     known_decided: u64,
     pub(super) delay_ms: u64,
+    /// Whether another node needs its promise to lead. Left out while promotion is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    votes: Option<bool>,
     detail: String,
     since: String,
     /// The fault that is injected into it.
@@ -47,6 +50,12 @@ pub(super) struct MasterStatus {
     #[serde(flatten)]
     pub(super) node: NodeStatus,
     log_id: String,
+    /// Whether it has given up to lead until a restart.
+    #[serde(skip)]
+    pub(super) has_given_up: bool,
+    /// How many nodes vote, this one included. Left out while promotion is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) voters: Option<usize>,
     pub(super) writable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -79,6 +88,8 @@ impl Master {
         let mut budgets = budgets(&self.settings.common.limits);
         budgets.insert("pending", self.pending.figures());
         let shown = state.leader.shown();
+        let roster = state.leader.roster();
+        let promotes = roster.allows_promotion();
         MasterStatus {
             node: NodeStatus {
                 status: Health::of(has_failed, &reasons),
@@ -96,6 +107,8 @@ impl Master {
                 warning,
             },
             log_id: state.leader.log_id().to_string(),
+            has_given_up: state.leader.is_halted(),
+            voters: promotes.then(|| roster.voters().number()),
             writable: reason.is_none(),
             reason,
             fault: self.faults.active(),
@@ -139,6 +152,8 @@ impl State {
     }
 
     pub(super) fn secondaries(&self) -> Vec<SecondaryStatus> {
+        let roster = self.leader.roster();
+        let promotes = roster.allows_promotion();
         self.leader
             .members()
             .filter_map(|view| {
@@ -160,6 +175,7 @@ impl State {
                     matched: view.matched.get(),
                     known_decided: view.known_decided.get(),
                     delay_ms: member.delay_ms,
+                    votes: promotes.then(|| view.copy.is_some_and(|copy| roster.is_voter(copy))),
                     detail: self.detail_of(view.member, member),
                     since: rfc3339(member.since_ms),
                     fault: member.fault.clone(),

@@ -172,6 +172,11 @@ impl SecondaryMetrics {
 pub(crate) struct Gauges(Registry);
 
 impl Gauges {
+    /// Whether the node leads.
+    pub(crate) fn leads(&self, leads: bool) {
+        self.set("leads", "Whether this node leads: it takes messages, as far as others let it.", flag(leads));
+    }
+
     /// The gauges of every node, whichever its role.
     pub(crate) fn of_node(
         exchange: &Exchange,

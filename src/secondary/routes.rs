@@ -211,6 +211,7 @@ impl Secondary {
         let status = self.status();
         let followers = self.reading.following.number();
         let gauges = Gauges::of_node(exchange, self.settings.common.data_dir.as_deref(), &status.node, followers);
+        gauges.leads(false);
         gauges.set("caught_up", "Whether its master counts on this node.", flag(status.caught_up));
         gauges.set("failed", "Whether this node cannot store messages.", flag(status.failure.is_some()));
         gauges.set("delay_seconds", "Artificial delay of this node.", status.delay_ms as f64 / 1_000.0);
