@@ -9,17 +9,20 @@ mod common;
 
 use common::random::{Random, variable};
 use common::succession::{leads, preview, promote, start, wait_for_peace, wait_for_voters, write};
-use common::{Cluster, Ends, Node, Reply, delete, get, post, try_post, wait_until};
+use common::{Cluster, Ends, Node, Reply, delete, get, post, put, try_post, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::io::{BufRead, BufReader};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Clients that write side by side.
 const WRITERS: usize = 8;
+/// A round that takes longer is told.
+const SLOW_MS: u128 = 1_000;
 
 #[test]
 fn a_secondary_is_promoted_and_the_old_master_follows() {
@@ -222,6 +225,59 @@ fn while_writing(urls: &[String], body: impl Fn(&str) -> Value + Sync, then: imp
     seen.into_inner().unwrap()
 }
 
+/// Asks several nodes to lead at once, until one does.
+fn promote_all(cluster: &Cluster, asked: &[bool]) {
+    wait_until("one of several leads", || {
+        thread::scope(|scope| {
+            let candidates = cluster.nodes().zip(asked).filter(|(_, asked)| **asked);
+            let promotions: Vec<_> = candidates.map(|(node, _)| scope.spawn(move || promote(node))).collect();
+            promotions
+                .into_iter()
+                .map(|promotion| promotion.join().unwrap())
+                .filter(|reply| reply.status == 200)
+                .count()
+        }) > 0
+    });
+}
+
+/// Follows the log of a node, whichever its role, from where it was to where it is again.
+struct Follower {
+    seen: Arc<Mutex<Vec<(u64, String)>>>,
+}
+
+impl Follower {
+    fn of(url: String) -> Follower {
+        let seen: Arc<Mutex<Vec<(u64, String)>>> = Arc::default();
+        let taken = Arc::clone(&seen);
+        // It ends with the test.
+        thread::spawn(move || {
+            loop {
+                let from = taken.lock().unwrap().last().map_or(1, |(id, _)| id + 1);
+                if let Ok(reply) =
+                    ureq::get(format!("{url}&from={from}")).header("Accept", "application/x-ndjson").call()
+                {
+                    let lines = BufReader::new(reply.into_body().into_reader()).lines();
+                    for line in lines.map_while(Result::ok) {
+                        let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
+                        let (Some(id), Some(text)) = (message["id"].as_u64(), message["message"].as_str()) else {
+                            continue;
+                        };
+                        taken.lock().unwrap().push((id, text.to_owned()));
+                    }
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        Follower { seen }
+    }
+
+    /// It has seen each message once, in order.
+    fn assert_followed(self, shown: &[(u64, String)], why: &str) {
+        wait_until("followers see the last message", || self.seen.lock().unwrap().last() == shown.last());
+        assert!(*self.seen.lock().unwrap() == shown, "a follower has a gap or a duplicate, {why}");
+    }
+}
+
 fn urls(cluster: &Cluster) -> Vec<String> {
     cluster.nodes().map(|node| node.url("/messages")).collect()
 }
@@ -230,6 +286,7 @@ fn urls(cluster: &Cluster) -> Vec<String> {
 #[test]
 fn switchovers_refuse_no_write_and_lose_none() {
     let cluster = start();
+    let followers = cluster.nodes().map(|node| Follower::of(node.url("/messages?follow=true"))).collect::<Vec<_>>();
     let (switchovers, mut pauses) = (variable("SUCCESSION_SWITCHOVERS").unwrap_or(10), Vec::new());
     let seen = while_writing(
         &urls(&cluster),
@@ -257,6 +314,8 @@ fn switchovers_refuse_no_write_and_lose_none() {
         seen.statuses
     );
     assert_eq!(seen.statuses.keys().collect::<Vec<_>>(), [&201], "{:?}", seen.statuses);
+    let shown = cluster.master.messages();
+    followers.into_iter().for_each(|follower| follower.assert_followed(&shown, "after switchovers"));
     cluster.nodes().for_each(|node| seen.assert_kept_on(node, "after switchovers"));
 }
 
@@ -266,8 +325,10 @@ fn rounds_of_killed_masters_lose_nothing_that_two_nodes_held() {
     let seed = variable("SUCCESSION_SEED").unwrap_or(1);
     let rounds = variable("SUCCESSION_ROUNDS").unwrap_or(6);
     let mut random = Random::new(seed);
-    let mut cluster = start();
+    let mut cluster = Cluster::start_with(&["0", "0"], &[("PROMOTION", "on"), ("ENABLE_FAULTS", "1")]);
+    wait_for_voters(&cluster, 3);
     let posts = urls(&cluster);
+    let followers = cluster.nodes().map(|node| Follower::of(node.url("/messages?follow=true"))).collect::<Vec<_>>();
     let (mut promoted_ms, mut back_ms) = (Vec::new(), Vec::new());
     let seen = while_writing(
         &posts,
@@ -279,29 +340,43 @@ fn rounds_of_killed_masters_lose_nothing_that_two_nodes_held() {
                 let nodes: Vec<bool> = cluster.nodes().map(leads).collect();
                 let old = nodes.iter().position(|leads| *leads).unwrap_or_else(|| panic!("no node leads, {why}"));
                 let new = (old + 1 + usize::try_from(random.below(2)).unwrap()) % 3;
-                let how = random.below(3);
+                let how = random.below(9);
                 {
                     let old = cluster.nodes_mut().nth(old).expect("three nodes");
-                    if how == 0 {
-                        old.signal(Signal::STOP);
-                    } else {
-                        old.kill();
+                    match how {
+                        0 | 1 => old.signal(Signal::STOP),
+                        2 => assert_eq!(put(&old.url("/faults"), &json!({ "cut": "both" })).status, 200),
+                        _ => old.kill(),
                     }
-                    if how == 2 {
+                    if how >= 6 {
                         old.lose_disk();
                     }
                 }
                 let began = Instant::now();
-                let candidate = cluster.nodes().nth(new).expect("three nodes");
-                wait_until(&why, || promote(candidate).status == 200);
+                if how == 3 {
+                    promote_all(&cluster, &[0, 1, 2].map(|node| node != old));
+                } else {
+                    let candidate = cluster.nodes().nth(new).expect("three nodes");
+                    wait_until(&why, || promote(candidate).status == 200);
+                }
+                // One of two that were promoted at once may give the lead to the other one again.
+                let mut leader = None;
+                wait_until(&why, || {
+                    leader = cluster.nodes().enumerate().find(|(number, node)| *number != old && leads(node));
+                    leader.is_some()
+                });
+                let candidate = leader.expect("it was waited for").1;
                 let body = json!({ "message": format!("round {round}"), "w": 2 });
                 wait_until("the new master takes writes", || write(candidate, &body).status == 201);
                 promoted_ms.push(began.elapsed().as_millis());
+                if promoted_ms[promoted_ms.len() - 1] > SLOW_MS {
+                    println!("{why}: way {how}, writable after {} ms", promoted_ms[promoted_ms.len() - 1]);
+                }
                 let old = cluster.nodes_mut().nth(old).expect("three nodes");
-                if how == 0 {
-                    old.signal(Signal::CONT);
-                } else {
-                    old.start();
+                match how {
+                    0 | 1 => old.signal(Signal::CONT),
+                    2 => assert_eq!(delete(&old.url("/faults")).status, 200),
+                    _ => old.start(),
                 }
                 let began = Instant::now();
                 wait_until(&why, || {
@@ -323,6 +398,8 @@ fn rounds_of_killed_masters_lose_nothing_that_two_nodes_held() {
         seen.statuses
     );
     let why = format!("SUCCESSION_SEED={seed}");
+    let shown = cluster.master.messages();
+    followers.into_iter().for_each(|follower| follower.assert_followed(&shown, &why));
     assert!(seen.committed.len() > 10, "{:?}, {why}", seen.statuses);
     cluster.nodes().for_each(|node| seen.assert_kept_on(node, &why));
     cluster.assert_same_everywhere();

@@ -1,21 +1,14 @@
 //! What a master knows when it is to hand over.
 
 use super::shared::Master;
-use crate::node::faults::Faults;
 use crate::protocol::{Epoch, LogId, ReplicationState};
 use crate::wire::address::NodeUrl;
-use std::sync::Arc;
 
 impl Master {
     /// The log that this master serves, and its epoch.
     pub(crate) fn log_and_epoch(&self) -> (LogId, Epoch) {
         let state = self.lock();
         (state.leader.log_id(), state.leader.epoch())
-    }
-
-    /// The faults that are injected into this node.
-    pub(crate) fn injected_faults(&self) -> Arc<Faults> {
-        Arc::clone(&self.faults)
     }
 
     /// Whether it takes no more writes until a restart, because its store failed or a later master may write.

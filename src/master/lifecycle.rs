@@ -52,11 +52,11 @@ impl Master {
         settings: MasterSettings,
         port: u16,
         store: Arc<dyn Store>,
-        log: NodeLog,
+        (log, faults): (NodeLog, Arc<Faults>),
         intake: Arc<Intake>,
         origin: Origin,
     ) -> Result<Arc<Master>, String> {
-        let faults = Faults::new(settings.common.faults_enabled, true);
+        faults.leads(true);
         let question_timeout = (settings.heartbeat * 2).min(QUESTION_TIMEOUT_MAX);
         let peers = Peers::new(settings.replication_timeout, question_timeout, settings.common.access.cluster.as_ref());
         let peers = peers.over(faults.clone());

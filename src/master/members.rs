@@ -356,6 +356,9 @@ impl Master {
         self.step(Event::Demoting(id), Context::default());
         let deadline = Instant::now() + DEMOTION_TIMEOUT;
         while votes() {
+            if self.is_ending() {
+                return Err(format!("{name} was not removed: this node leads no more, or stops"));
+            }
             if Instant::now() >= deadline {
                 self.step(Event::Keeping(id), Context::default());
                 return Err(format!(

@@ -26,9 +26,9 @@ const NO_ANSWER: &str = "no answer in time (an injected fault cuts the network)"
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     enabled: bool,
-    /// Whether this is a master, which refuses a fault with both `delay` and `calls`, because its delay concerns
-    /// rounds, which `calls` does not count.
-    is_master: bool,
+    /// Whether this node leads. It refuses a fault with both `delay` and `calls` then, because its delay concerns rounds,
+    /// which `calls` does not count.
+    leads: AtomicBool,
     /// There is a fault. Without one, this is all that a call reads, so it takes no lock.
     active: AtomicBool,
     state: Mutex<State>,
@@ -51,12 +51,17 @@ struct Active {
 }
 
 impl Faults {
-    /// The faults of a master or a secondary, which injects faults only if `enabled`.
-    pub(crate) fn new(enabled: bool, is_master: bool) -> Arc<Faults> {
+    /// The faults of a node, which injects faults only if `enabled`.
+    pub(crate) fn new(enabled: bool) -> Arc<Faults> {
         if enabled {
             log::warn!("PUT /faults can inject faults into this node: ENABLE_FAULTS is set");
         }
-        Arc::new(Faults { enabled, is_master, ..Faults::default() })
+        Arc::new(Faults { enabled, ..Faults::default() })
+    }
+
+    /// Whether the node leads from now on.
+    pub(crate) fn leads(&self, leads: bool) {
+        self.leads.store(leads, Ordering::Release);
     }
 
     /// Whether clients can inject faults.
@@ -80,7 +85,7 @@ impl Faults {
 
     fn set(self: &Arc<Faults>, body: &[u8]) -> Result<Reply, Reply> {
         let fault = Fault::from_json(body).map_err(|why| Reply::problem(400, &why))?;
-        if self.is_master && fault.calls.is_some() && !fault.delay.is_zero() {
+        if self.leads.load(Ordering::Acquire) && fault.calls.is_some() && !fault.delay.is_zero() {
             let why = "on a master, \"delay\" concerns rounds, which \"calls\" does not count; send one of them";
             return Err(Reply::problem(400, why));
         }

@@ -76,13 +76,13 @@ impl Secondary {
         settings: SecondarySettings,
         port: u16,
         store: Arc<dyn Store>,
-        log: NodeLog,
+        (log, faults): (NodeLog, Arc<Faults>),
     ) -> Result<Arc<Secondary>, String> {
         let found = store.found().map_err(|error| error.to_string())?;
         let follower = Follower::begin(FollowerSettings::default(), Incarnation::new(random::bits_64()), found);
         let view = follower.view();
         log.set_epoch(view.status.epoch);
-        let faults = Faults::new(settings.common.faults_enabled, false);
+        faults.leads(false);
         let reading = Reading::start(
             &store,
             settings.common.follow,
@@ -162,11 +162,6 @@ impl Secondary {
     /// The time that the follower knows.
     pub(super) fn now(&self) -> Time {
         Time::new(self.started.elapsed())
-    }
-
-    /// The faults that are injected into this node.
-    pub(crate) fn injected_faults(&self) -> Arc<Faults> {
-        Arc::clone(&self.faults)
     }
 
     /// What this node holds, and what it shows.

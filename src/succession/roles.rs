@@ -34,16 +34,6 @@ pub(super) enum Role {
     Following(Arc<Secondary>),
 }
 
-impl Role {
-    /// The faults that are injected into this node.
-    pub(super) fn faults(&self) -> Arc<Faults> {
-        match self {
-            Role::Leading(master) => master.injected_faults(),
-            Role::Following(secondary) => secondary.injected_faults(),
-        }
-    }
-}
-
 impl Service for Role {
     fn call(&self, exchange: Exchange) {
         match self {
@@ -66,6 +56,8 @@ pub(crate) struct Roles {
     port: u16,
     pub(super) store: Arc<dyn Store>,
     log: NodeLog,
+    /// The faults that are injected into this node, whichever its role.
+    pub(super) faults: Arc<Faults>,
     pub(super) peers: Peers,
     /// The same with little patience.
     pub(super) hasty_peers: Peers,
@@ -93,8 +85,9 @@ impl Roles {
         log: NodeLog,
     ) -> Result<Arc<Roles>, String> {
         let token = settings.leading.common.access.cluster.as_ref();
-        let peers = Peers::new(QUESTION_TIMEOUT, QUESTION_TIMEOUT, token);
-        let hasty_peers = Peers::new(FIRST_TIMEOUT, FIRST_TIMEOUT, token);
+        let faults = Faults::new(settings.leading.common.faults_enabled);
+        let peers = Peers::new(QUESTION_TIMEOUT, QUESTION_TIMEOUT, token).over(faults.clone());
+        let hasty_peers = Peers::new(FIRST_TIMEOUT, FIRST_TIMEOUT, token).over(faults.clone());
         let known = store.identity().map_err(|error| error.to_string())?;
         let leads = leads_at_once(program, known.as_ref(), store.copy_id(), &settings, &hasty_peers);
         if settings.following.master_urls.is_empty() {
@@ -110,15 +103,17 @@ impl Roles {
         }));
         let role = if leads {
             let (settings, store, intake) = (settings.leading.clone(), Arc::clone(&store), Arc::clone(&intake));
-            Role::Leading(Master::start(settings, port, store, log.clone(), intake, Origin::Start)?)
+            Role::Leading(Master::start(settings, port, store, (log.clone(), faults.clone()), intake, Origin::Start)?)
         } else {
-            Role::Following(Secondary::start(settings.following.clone(), port, Arc::clone(&store), log.clone())?)
+            let settings = settings.following.clone();
+            Role::Following(Secondary::start(settings, port, Arc::clone(&store), (log.clone(), faults.clone()))?)
         };
         let roles = Arc::new(Roles {
             settings,
             port,
             store,
             log,
+            faults,
             peers,
             hasty_peers,
             role: RwLock::new(role),
@@ -208,7 +203,8 @@ impl Roles {
         let mut role = self.role.write().unwrap_or_else(PoisonError::into_inner);
         candidate.retire();
         let (settings, intake) = (self.settings.leading.clone(), Arc::clone(&self.intake));
-        match Master::start(settings, self.port, Arc::clone(&self.store), self.log.clone(), intake, Origin::Promotion) {
+        let (store, edges) = (Arc::clone(&self.store), (self.log.clone(), Arc::clone(&self.faults)));
+        match Master::start(settings, self.port, store, edges, intake, Origin::Promotion) {
             Ok(master) => {
                 *role = Role::Leading(master);
                 Ok(())
@@ -221,7 +217,8 @@ impl Roles {
     }
 
     fn new_secondary(&self) -> Result<Arc<Secondary>, String> {
-        Secondary::start(self.settings.following.clone(), self.port, Arc::clone(&self.store), self.log.clone())
+        let edges = (self.log.clone(), Arc::clone(&self.faults));
+        Secondary::start(self.settings.following.clone(), self.port, Arc::clone(&self.store), edges)
     }
 }
 

@@ -107,8 +107,7 @@ impl Roles {
             SuccessionEndpoint::Leader => self.leader(),
             SuccessionEndpoint::Preview => self.preview(),
             SuccessionEndpoint::Promise => {
-                let faults = self.role().faults();
-                return faults.answer_node(exchange, |exchange| self.answer_candidate(exchange));
+                return self.faults.answer_node(exchange, |exchange| self.answer_candidate(exchange));
             }
             SuccessionEndpoint::Promote => answer(&mut exchange, |body| self.promote(&body)),
             SuccessionEndpoint::SwitchOver => {
@@ -249,12 +248,11 @@ impl Roles {
         let Some((log_id, epoch)) = log_id.zip(epoch) else {
             return exchange.reply(Reply::no_answer(400, "the parameters log and epoch must be those of a master"));
         };
-        let reply = match self.yield_to(log_id, epoch, &format!("another node leads in epoch {epoch}")) {
-            Ok(role @ Role::Following(_)) => return role.call(exchange),
-            Ok(Role::Leading(_)) => self.report_as_master(),
-            Err(why) => Reply::no_answer(500, &why),
-        };
-        exchange.reply(reply);
+        match self.yield_to(log_id, epoch, &format!("another node leads in epoch {epoch}")) {
+            Ok(role @ Role::Following(_)) => role.call(exchange),
+            Ok(Role::Leading(_)) => self.faults.answer_node(exchange, |_| self.report_as_master()),
+            Err(why) => exchange.reply(Reply::no_answer(500, &why)),
+        }
     }
 
     /// What a master says of its copy.
