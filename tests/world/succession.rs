@@ -129,7 +129,7 @@ impl<P: SimulatedDisk> World<P> {
         let mut reply = self.request(node, Request::Promise(*request));
         let store = self.nodes[node.0].disk.store();
         if let Some(Reply::Promised(promise)) = &mut reply {
-            promise.refused.extend(store.refused(request.after, promise.last).expect("readable"));
+            promise.refused.extend(store.refused(request.after, promise.decided).expect("readable"));
             if self.planted == Some(PlantedBug::PromiseNotDurable) {
                 store.set_identity(&before.expect("a log")).expect("writable");
             }
