@@ -1,19 +1,18 @@
 //! A node that tries to lead: it asks for promises, copies the best log, and begins an epoch.
 
 use super::roles::{Role, Roles};
+use super::survey::{Answers, Other, State, Survey, survey, unanswered};
 use crate::node::ids::id_range;
-use crate::peer::{PeerError, Peers, Promised, ask_each};
+use crate::peer::{Peers, Promised, ask_each};
 use crate::process::random;
 use crate::process::threads::try_lock;
 use crate::protocol::follower::{Reply, Request};
 use crate::protocol::{
-    Beginning, Candidacy, Contact, CopyId, Epoch, Id, Incarnation, Lineage, NotPromised, Promise, PromiseRequest,
-    ReplicaStatus, Roster, Slot, Standing, standing, standing_by_force,
+    Beginning, Candidacy, CopyId, Epoch, Id, Incarnation, Lineage, NotPromised, Promise, PromiseRequest, ReplicaStatus,
+    Roster, Slot, Standing, standing, standing_by_force,
 };
 use crate::secondary::Secondary;
 use crate::store::{ReadLimit, Store, StoreError};
-use crate::wire::address::NodeUrl;
-use crate::wire::node::StatusBody;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -79,30 +78,6 @@ pub(super) struct Elected {
     pub(super) not_removed: BTreeMap<String, String>,
     /// What is kept, in a sentence.
     kept: String,
-}
-
-/// Another node of the log.
-pub(super) struct Other {
-    pub(super) copy: CopyId,
-    pub(super) name: Arc<str>,
-    pub(super) url: NodeUrl,
-}
-
-/// What other nodes answered to a question, each with its copy.
-pub(super) type Answers<T> = BTreeMap<CopyId, Result<T, PeerError>>;
-
-/// What a node says of itself.
-pub(super) struct State {
-    pub(super) status: ReplicaStatus,
-    pub(super) leads: bool,
-}
-
-/// The nodes of a log, and what they say of themselves.
-pub(super) struct Survey {
-    /// The latest roster that any of them knows.
-    pub(super) roster: Roster,
-    pub(super) others: Vec<Other>,
-    pub(super) states: Answers<State>,
 }
 
 /// The promises that a candidate has, and why it has no others.
@@ -401,45 +376,6 @@ impl From<String> for Failed {
     fn from(why: String) -> Failed {
         Failed::For(why)
     }
-}
-
-/// The other nodes of a log, as its roster names them, in the order of their names.
-fn others_of(roster: &Roster, own: CopyId) -> Vec<Other> {
-    let other = |(&copy, contact): (&CopyId, &Contact)| match NodeUrl::parse(&contact.url) {
-        Ok(url) => Some(Other { copy, name: Arc::clone(&contact.name), url }),
-        Err(why) => {
-            log::error!("{} is left out: {why}", contact.name);
-            None
-        }
-    };
-    let mut others: Vec<Other> = roster.contacts().iter().filter(|(copy, _)| **copy != own).filter_map(other).collect();
-    others.sort_by(|one, other| one.name.cmp(&other.name));
-    others
-}
-
-/// Asks the other nodes of a log what they hold, as a candidate does. If one of them knows a later roster, that says which
-/// nodes there are.
-pub(super) fn survey(lineage: &Lineage, own: CopyId, peers: &Peers) -> Survey {
-    let mut roster = lineage.roster.clone();
-    loop {
-        let others = others_of(&roster, own);
-        let asked = ask_each(&others, |other| peers.state_in(&other.url, lineage.log_id, Epoch::NONE));
-        let state = |body: StatusBody| State { leads: body.leads, status: body.status() };
-        let states: Answers<State> =
-            others.iter().zip(asked).map(|(other, asked)| (other.copy, asked.map(state))).collect();
-        let known = states.values().flatten().filter_map(|state| state.status.lineage.as_ref());
-        let of_this_log = known.filter(|known| known.log_id == lineage.log_id).map(|known| &known.roster);
-        match of_this_log.max_by_key(|roster| roster.number()) {
-            Some(later) if later.number() > roster.number() => roster = later.clone(),
-            _ => return Survey { roster, others, states },
-        }
-    }
-}
-
-/// The nodes that did not answer, and why.
-fn unanswered(others: &[Other], states: &Answers<State>) -> BTreeMap<String, String> {
-    let why = |other: &Other| Some((other.name.to_string(), states[&other.copy].as_ref().err()?.to_string()));
-    others.iter().filter_map(why).collect()
 }
 
 /// What became of the question for a promise.

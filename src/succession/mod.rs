@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`roles`] | the role of a node: what it starts with, and the two ways to another one |
 //! | [`candidate`] | asks for promises, copies the best log, begins an epoch |
+//! | [`survey`] | asks the other nodes what they hold |
 //! | [`switchover`] | hands over to a secondary while posts wait |
 //! | [`rejoin`] | puts aside what a node that was cut off has shown alone |
 //! | [`supervision`] | notices by itself that this node has to follow, or to lead again |
@@ -22,6 +23,7 @@ mod roles;
 mod routes;
 mod settings;
 mod supervision;
+mod survey;
 mod switchover;
 
 pub(crate) use roles::{Program, Roles};

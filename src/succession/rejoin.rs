@@ -5,8 +5,8 @@
 //! what comes after that aside, in a rollback file. If its process ends in between, the master that calls it then has it
 //! drop the rest, in the same way.
 
-use super::candidate::{Other, Survey, survey};
 use super::roles::{Role, Roles};
+use super::survey::{Other, Survey, survey};
 use crate::http::Reply;
 use crate::process::threads::lock;
 use crate::protocol::{EpochHistory, Id, Slot, Watermark};

@@ -1,7 +1,8 @@
 //! Passes requests to the role of a node, and answers those about which node leads.
 
-use super::candidate::{Elected, How, Other, State, Survey, survey};
+use super::candidate::{Elected, How};
 use super::roles::{Role, Roles};
+use super::survey::{Other, State, Survey, survey};
 use crate::http::{Exchange, Method, Reply, Service};
 use crate::node::routes::{self, Endpoint, MasterEndpoint, SecondaryEndpoint, SuccessionEndpoint};
 use crate::protocol::{Epoch, Follower, FollowerSettings, Incarnation, LogId, NotPromised, PromiseRequest};

@@ -4,8 +4,9 @@
 //! candidate does, and goes on asking until it leads, or until another node does. It never competes with a later epoch
 //! that it hears of: the node that leads there calls it.
 
-use super::candidate::{How, Other, Survey, survey};
+use super::candidate::How;
 use super::roles::{Role, Roles};
+use super::survey::{Other, Survey, survey};
 use crate::process::threads;
 use crate::secondary::Secondary;
 use std::sync::Arc;
