@@ -500,7 +500,7 @@ fn judge_dropped(store: &dyn Store, directory: &Path, [before, after]: &[State; 
     if after.last() >= to || from > to {
         return Ok(());
     }
-    let name = format!("rollback-e{}-{from}-{to}.ndjson", before.epoch());
+    let name = format!("rollback-{}e{}-{from}-{to}.ndjson", before.log(), before.epoch());
     let kept = fs::read_to_string(directory.join(&name)).map_err(|error| format!("{name}: {error}"))?;
     let wanted = to + 1 - from;
     let lines = kept.lines().filter(|line| line.starts_with('{') && line.ends_with('}')).count() as u64;

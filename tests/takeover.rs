@@ -6,13 +6,16 @@
 mod common;
 
 use common::succession::{leads, preview, promote, start, wait_for_peace, wait_for_voters, write};
-use common::{Cluster, Node, delete, get, post, put, wait_until};
+use common::{Cluster, Node, Reply, delete, get, post, put, wait_until};
 use serde_json::json;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
+
+/// Posts that wait for a switchover: more than a secondary passes on at a time.
+const HELD: usize = 400;
 
 /// A client that sends its message slowly neither holds a switchover up nor loses the message.
 #[test]
@@ -48,15 +51,21 @@ fn posts_wait_for_a_switchover_and_a_second_one_is_refused() {
         // The first post keeps the switchover waiting.
         let first = scope.spawn(|| cluster.post("first"));
         wait_until("it is open", || cluster.master.health()["pending"] == 1);
-        let switchover = scope.spawn(|| switch_over("secondary-2"));
-        wait_until("a second one is refused", || {
-            let reply = switch_over("nobody");
-            assert_eq!(reply.status, 409, "{reply:?}");
-            reply.body["error"].as_str().unwrap_or_default().contains("is handing over already")
+        let switchover = scope.spawn(|| {
+            let mut reply = Reply::default();
+            wait_until("no voter is being added", || {
+                reply = switch_over("secondary-2");
+                !reply.body["error"].as_str().unwrap_or_default().contains("the voters are changing right now")
+            });
+            reply
         });
+        cluster.master.wait_for_log("posts wait: this node is to hand over to secondary-2");
+        let second = switch_over("secondary-2");
+        assert_eq!(second.status, 409, "{second:?}");
+        assert!(second.body["error"].as_str().unwrap_or_default().contains("is handing over already"), "{second:?}");
         let cluster = &cluster;
         let held: Vec<_> =
-            (0..100).map(|number| scope.spawn(move || cluster.post(&format!("held {number}")))).collect();
+            (0..HELD).map(|number| scope.spawn(move || cluster.post(&format!("held {number}")))).collect();
         assert_eq!(first.join().unwrap().status, 201);
         let reply = switchover.join().unwrap();
         assert_eq!((reply.status, &reply.body["leader"]), (200, &json!("secondary-2")), "{reply:?}");
@@ -66,7 +75,7 @@ fn posts_wait_for_a_switchover_and_a_second_one_is_refused() {
         }
     });
     wait_for_peace(&cluster);
-    assert_eq!(cluster.assert_same_everywhere().len(), 101);
+    assert_eq!(cluster.assert_same_everywhere().len(), HELD + 1);
 }
 
 /// A voter that comes back under another address is asked there for its promise.
@@ -180,10 +189,35 @@ fn a_node_that_has_shown_what_no_other_node_has_is_let_back() {
     wait_for_peace(&cluster);
     let shown: Vec<String> = cluster.assert_same_everywhere().into_iter().map(|(_, text)| text).collect();
     assert_eq!(shown, ["shared", "later"]);
-    let kept = fs::read_to_string(cluster.master.data().join("rollback-e1-2-2.ndjson")).unwrap();
+    let files = fs::read_dir(cluster.master.data()).unwrap().filter_map(Result::ok).map(|file| file.path());
+    let kept: Vec<_> = files.filter(|path| path.to_string_lossy().ends_with("-e1-2-2.ndjson")).collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    let kept = fs::read_to_string(&kept[0]).unwrap();
     assert!(kept.contains("\"message\":\"alone\""), "{kept}");
     let again = rejoin(true);
     assert_eq!(again.status, 409, "{again:?}");
+}
+
+/// Whoever answers has to promise, also when a promotion is forced: of two that are forced at once, one leads.
+#[test]
+fn of_two_nodes_promoted_by_force_at_once_one_leads() {
+    let mut cluster = start();
+    assert_eq!(cluster.post("one").status, 201);
+    cluster.master.kill();
+    let replies: Vec<Reply> = thread::scope(|scope| {
+        let force = |node: &Node| post(&node.url("/promotion"), &json!({ "force": true }));
+        let asked: Vec<_> = cluster.secondaries.iter().map(|node| scope.spawn(move || force(node))).collect();
+        asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+    });
+    let epochs: Vec<_> = replies.iter().filter(|reply| reply.status == 200).map(|reply| &reply.body["epoch"]).collect();
+    assert!(!epochs.is_empty(), "{replies:?}");
+    assert!(epochs.len() == 1 || epochs[0] != epochs[1], "two masters in one epoch: {replies:?}");
+    // No voter was left out.
+    assert!(replies.iter().all(|reply| !reply.body["kept"].as_str().unwrap_or_default().contains("may be lost,")));
+    cluster.master.start();
+    wait_for_peace(&cluster);
+    assert_eq!(cluster.nodes().filter(|node| leads(node)).count(), 1);
+    assert_eq!(cluster.assert_same_everywhere().len(), 1);
 }
 
 /// Two of three nodes are lost for good. The third one goes on when an operator says so, and others join it.

@@ -16,6 +16,12 @@ impl Master {
         self.lock().leader.is_halted()
     }
 
+    /// Why it takes no more writes until a restart, if so.
+    pub(crate) fn why_halted(&self) -> Option<String> {
+        let state = self.lock();
+        state.leader.is_halted().then(|| state.why_halted.clone().unwrap_or_default())
+    }
+
     /// The secondary to hand over to: the one with this name, or the voter in sync that holds the most.
     ///
     /// # Errors

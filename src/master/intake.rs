@@ -16,12 +16,24 @@ pub(crate) struct Intake {
     taking: RwLock<()>,
     /// The posts that wait, during a pause.
     held: Mutex<Option<Vec<Exchange>>>,
-    post_again: Box<dyn Fn(Exchange) + Send + Sync>,
+    post_again: PostAgain,
+}
+
+/// Posts messages again, without blocking.
+type PostAgain = Box<dyn Fn(Vec<Exchange>) + Send + Sync>;
+
+/// The end of a pause, however it ends.
+struct Pause<'a>(&'a Intake);
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        (self.0.post_again)(self.0.release());
+    }
 }
 
 impl Intake {
     /// An intake that gives posts which this node could not take to `post_again`, which does not block.
-    pub(crate) fn new(post_again: impl Fn(Exchange) + Send + Sync + 'static) -> Intake {
+    pub(crate) fn new(post_again: impl Fn(Vec<Exchange>) + Send + Sync + 'static) -> Intake {
         Intake { taking: RwLock::new(()), held: Mutex::new(None), post_again: Box::new(post_again) }
     }
 
@@ -48,18 +60,20 @@ impl Intake {
                  again in a second"
             )));
         } else {
-            (self.post_again)(exchange);
+            (self.post_again)(vec![exchange]);
         }
+    }
+
+    /// Ends a pause for those posts that wait: gives them to the caller, and keeps no others.
+    pub(crate) fn release(&self) -> Vec<Exchange> {
+        lock(&self.held).take().unwrap_or_default()
     }
 
     /// Runs this while no post is taken, and posts those again that came meanwhile.
     pub(crate) fn pause<T>(&self, meanwhile: impl FnOnce() -> T) -> T {
         *lock(&self.held) = Some(Vec::new());
-        let taking = self.taking.write().unwrap_or_else(PoisonError::into_inner);
-        let done = meanwhile();
-        drop(taking);
-        let held = lock(&self.held).take();
-        held.into_iter().flatten().for_each(&self.post_again);
-        done
+        let _pause = Pause(self);
+        let _taking = self.taking.write().unwrap_or_else(PoisonError::into_inner);
+        meanwhile()
     }
 }

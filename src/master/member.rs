@@ -115,9 +115,8 @@ impl Member {
 
     /// It is at another address from now on.
     pub(super) fn move_to(&mut self, url: NodeUrl) {
-        let before = std::mem::replace(&mut self.url, url);
-        self.aliases.retain(|alias| *alias != self.url);
-        self.aliases.push(before);
+        self.aliases.retain(|alias| *alias != url);
+        self.url = url;
     }
 
     pub(super) fn is_at(&self, url: &NodeUrl) -> bool {

@@ -435,10 +435,14 @@ impl State {
         self.leader.member(id).is_some_and(|view| view.state == ReplicationState::Unreachable)
     }
 
-    /// The member at an address, or the one that is the same copy of the log.
+    /// The member that is the same copy of the log, or the one at an address. A copy that is known under several addresses
+    /// may have left all but the first to another node.
     fn known_as(&self, url: &NodeUrl, copy: Option<CopyId>) -> Option<MemberId> {
-        let at = self.members.iter().find(|(_, member)| member.is_at(url)).map(|(&id, _)| id);
-        at.or_else(|| copy.and_then(|copy| self.leader.member_with(copy)))
+        let holds = |id: MemberId| self.leader.member(id).and_then(|view| view.copy);
+        let is_other = |id| copy.is_some() && holds(id).is_some() && holds(id) != copy;
+        let is_at = |id: MemberId, member: &Member| member.url == *url || member.aliases.contains(url) && !is_other(id);
+        let same = copy.and_then(|copy| self.leader.member_with(copy));
+        same.or_else(|| self.members.iter().find(|(id, member)| is_at(**id, member)).map(|(&id, _)| id))
     }
 
     /// Another member of the same name that is another copy.

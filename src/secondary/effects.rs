@@ -186,7 +186,7 @@ impl Secondary {
     fn log_change(&self, change: &Change) {
         match change {
             Change::DropFrom(id) => {
-                log::warn!("dropped the undecided ids from {id} on: no client has a 201 for them");
+                log::warn!("dropped the undecided ids from {id} on, which the log of a later master does not have");
             }
             Change::Enter(entered) => log::info!("epoch {} begins", entered.epoch),
             Change::TakeRoster(roster) => log::info!("{roster}"),

@@ -141,6 +141,11 @@ impl Secondary {
         self.live.stop();
     }
 
+    /// Whether it follows no more.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
     /// Waits for calls in flight, up to [`STOP_TIMEOUT`].
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);

@@ -169,6 +169,16 @@ pub trait Store: Send + Sync {
     /// If that cannot be made durable.
     fn drop_from(&self, id: Id) -> Result<(), StoreError>;
 
+    /// Drops every slot from this id on, although some of them are decided: the high watermark is set back to this one. On
+    /// disk, what is dropped is kept in a file first.
+    ///
+    /// # Errors
+    /// If that cannot be made durable.
+    fn put_aside(&self, from: Id, watermark: Watermark) -> Result<(), StoreError> {
+        self.note_watermark(watermark)?;
+        self.drop_from(from)
+    }
+
     /// Makes a change that a master's call asks for, durably.
     ///
     /// # Errors

@@ -26,8 +26,8 @@ const JITTER_MS: u64 = 200;
 /// The most ids that a candidate copies. It keeps them in memory meanwhile.
 const COPIED_MAX: u64 = 100_000;
 /// What a forced promotion keeps, for people.
-const FORCED: &str = "every message acknowledged by all nodes is kept; one acknowledged with fewer copies may be lost, and one \
-                      that was refused may be shown";
+const FORCED: &str = "every message acknowledged by all nodes, this one among them, is kept; one acknowledged with fewer \
+                      copies may be lost, and one that was refused may be shown";
 /// How much of its own log a candidate reads at a time.
 const READ_LIMIT: ReadLimit = ReadLimit { slots_max: 10_000, bytes_max: 4 << 20 };
 
@@ -99,7 +99,9 @@ impl Roles {
         let Some(_standing) = try_lock(&self.standing) else {
             return Err(format!("{} is trying to lead already", self.name()));
         };
-        let (mut beyond, mut peers) = (Epoch::NONE, &self.hasty_peers);
+        // Who is not asked with patience might be taken for lost.
+        let first_peers = if how == How::Forced { &self.peers } else { &self.hasty_peers };
+        let (mut beyond, mut peers) = (Epoch::NONE, first_peers);
         for attempt in 1.. {
             let secondary = match self.role() {
                 Role::Following(secondary) => secondary,
@@ -141,8 +143,13 @@ impl Roles {
         let asked = ask_each(&reachable, |other| self.peers.promise(&other.url, &request));
         let answers = reachable.into_iter().map(|other| other.copy).zip(asked).collect();
         let consent = gather(&others, &states, answers, (status.copy, own));
-        let stands = if how == How::Forced { standing_by_force } else { standing };
-        let beginning = match stands(status.copy, &consent.promises) {
+        let mut stands = standing(status.copy, &consent.promises);
+        let is_forced = how == How::Forced && stands == Standing::TooFew;
+        if is_forced {
+            self.check_lost(&others, &states, &consent)?;
+            stands = standing_by_force(status.copy, &consent.promises);
+        }
+        let beginning = match stands {
             Standing::Leads(beginning) => beginning,
             Standing::TooFew => {
                 let why = self.too_few(&roster, |copy| consent.promises.contains_key(&copy), &consent.without);
@@ -160,7 +167,19 @@ impl Roles {
                 return Err(self.cannot(&why).into());
             }
         };
-        self.begin(secondary, &others, (candidacy, how), &consent, beginning)
+        self.begin(secondary, &others, (candidacy, is_forced), &consent, beginning)
+    }
+
+    /// Whether every voter that has not promised is lost, as far as this node can tell: it does not answer.
+    fn check_lost(&self, others: &[Other], states: &Answers<State>, consent: &Consent) -> Result<(), Failed> {
+        let answers = |other: &&Other| states[&other.copy].is_ok() && !consent.promises.contains_key(&other.copy);
+        let Some(other) = others.iter().find(answers) else { return Ok(()) };
+        let reason = consent.without.get(&*other.name).map_or("no reason", String::as_str);
+        let why = self.cannot(&format!("{} answers, and did not promise: {reason}. Try again", other.name));
+        Err(match consent.later {
+            Some(epoch) => Failed::Overtaken(epoch, why),
+            None => Failed::For(why),
+        })
     }
 
     /// What this node knows of its log, if it may lead there.
@@ -254,7 +273,7 @@ impl Roles {
         &self,
         secondary: &Arc<Secondary>,
         others: &[Other],
-        (candidacy, how): (Candidacy, How),
+        (candidacy, is_forced): (Candidacy, bool),
         consent: &Consent,
         mut beginning: Beginning,
     ) -> Result<Elected, Failed> {
@@ -272,7 +291,7 @@ impl Roles {
             let adoption = beginning.adoption(candidacy, &consent.promises[&beginning.best], slots);
             self.ask_itself(secondary, Request::Adopt(adoption))?;
         }
-        if how == How::Forced {
+        if is_forced {
             beginning = beginning.by_force(|copy| consent.promises.contains_key(&copy));
         }
         let refused: Vec<u64> = beginning.refused.iter().filter(|id| **id > decided).map(|id| id.get()).collect();
@@ -295,7 +314,7 @@ impl Roles {
             absent: consent.absent.clone(),
             removed: Vec::new(),
             not_removed: BTreeMap::new(),
-            kept: if how == How::Forced { FORCED.to_owned() } else { kept(quorum, voters) },
+            kept: if is_forced { FORCED.to_owned() } else { kept(quorum, voters) },
         })
     }
 

@@ -89,7 +89,7 @@ impl Roles {
         let peers = Peers::new(QUESTION_TIMEOUT, QUESTION_TIMEOUT, token).over(faults.clone());
         let hasty_peers = Peers::new(FIRST_TIMEOUT, FIRST_TIMEOUT, token).over(faults.clone());
         let known = store.identity().map_err(|error| error.to_string())?;
-        let leads = leads_at_once(program, known.as_ref(), store.copy_id(), &settings, &hasty_peers);
+        let leads = leads_at_once(program, known.as_ref(), store.copy_id(), &settings, &peers);
         if settings.following.master_urls.is_empty() {
             // As a secondary this node registers with one of those, which names the node that leads.
             settings.following.master_urls.clone_from(&settings.leading.secondaries);
@@ -97,9 +97,9 @@ impl Roles {
         // The intake of a master gives posts back to the node, which is made of that master.
         let node: Arc<OnceLock<Weak<Roles>>> = Arc::default();
         let of_intake = Arc::clone(&node);
-        let intake = Arc::new(Intake::new(move |exchange| match of_intake.get().and_then(Weak::upgrade) {
-            Some(roles) => roles.post_again(exchange),
-            None => exchange.reply(Reply::overloaded("this node is starting or stopping; try again in a second")),
+        let intake = Arc::new(Intake::new(move |exchanges| match of_intake.get().and_then(Weak::upgrade) {
+            Some(roles) => roles.post_again(exchanges),
+            None => not_appended(exchanges, "this node is starting or stopping"),
         }));
         let role = if leads {
             let (settings, store, intake) = (settings.leading.clone(), Arc::clone(&store), Arc::clone(&intake));
@@ -131,11 +131,17 @@ impl Roles {
     /// Stops the node.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+        not_appended(self.intake.release(), "this node is stopping");
         let _changing = lock(&self.changing);
         match self.role() {
             Role::Leading(master) => master.stop(),
             Role::Following(secondary) => secondary.stop(),
         }
+    }
+
+    /// The role of this node now, unless it is changing right now.
+    pub(super) fn settled_role(&self) -> Option<Role> {
+        Some(self.role.try_read().ok()?.clone())
     }
 
     /// The role of this node now.
@@ -191,6 +197,17 @@ impl Roles {
         Ok(())
     }
 
+    /// Follows from now on, if this secondary could not be replaced after it had retired.
+    pub(super) fn follow_again(&self, retired: &Arc<Secondary>) -> Result<(), String> {
+        let _changing = lock(&self.changing);
+        match self.role() {
+            Role::Following(now) if Arc::ptr_eq(&now, retired) && !self.stopping.load(Ordering::Acquire) => {
+                self.follow_anew()
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Leads from now on, in the epoch that this node has begun as a candidate.
     ///
     /// # Errors
@@ -219,6 +236,13 @@ impl Roles {
     fn new_secondary(&self) -> Result<Arc<Secondary>, String> {
         let edges = (self.log.clone(), Arc::clone(&self.faults));
         Secondary::start(self.settings.following.clone(), self.port, Arc::clone(&self.store), edges)
+    }
+}
+
+/// Answers posts that no role took.
+pub(super) fn not_appended(exchanges: Vec<Exchange>, why: &str) {
+    for exchange in exchanges {
+        exchange.reply(Reply::overloaded(&format!("the message was not appended: {why}; try again in a second")));
     }
 }
 

@@ -1,16 +1,18 @@
 //! Passes requests to the role of a node, and answers those about which node leads.
 
 use super::candidate::{Elected, How};
-use super::roles::{Role, Roles};
+use super::roles::{Role, Roles, not_appended};
 use super::survey::{Other, State, Survey, survey};
 use crate::http::{Exchange, Method, Reply, Service};
 use crate::node::routes::{self, Endpoint, MasterEndpoint, SecondaryEndpoint, SuccessionEndpoint};
+use crate::process::threads::lock;
 use crate::protocol::{Epoch, Follower, FollowerSettings, Incarnation, LogId, NotPromised, PromiseRequest};
 use crate::wire::node::StatusBody;
 use crate::wire::succession::{NotPromisedBody, PromiseBody, PromiseRequestBody};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 /// A node behind the HTTP edge, whichever its role.
 pub(crate) struct RoleService(pub(crate) Arc<Roles>);
@@ -18,7 +20,7 @@ pub(crate) struct RoleService(pub(crate) Arc<Roles>);
 impl Service for RoleService {
     fn is_prompt(&self, exchange: &Exchange) -> bool {
         // A call is the most frequent request, and always waits for the disk.
-        exchange.target() != "/replicate" && self.0.role().is_prompt(exchange)
+        exchange.target() != "/replicate" && self.0.settled_role().is_some_and(|role| role.is_prompt(exchange))
     }
 
     fn call(&self, exchange: Exchange) {
@@ -38,6 +40,9 @@ impl Service for RoleService {
         }
     }
 }
+
+/// How many posts that waited are passed on at a time.
+const POSTED_AGAIN_MAX: usize = 64;
 
 /// The body of `POST /switchover`.
 #[derive(Default, Deserialize)]
@@ -80,13 +85,27 @@ impl Roles {
         }
     }
 
-    /// Passes a post on that a master could not take, because it handed over, or leads no more.
-    pub(super) fn post_again(&self, exchange: Exchange) {
-        match self.role() {
-            Role::Leading(master) if master.is_retired() => {
-                exchange.reply(Reply::overloaded("this node leads no more, and cannot follow: see its log"));
-            }
-            role => exchange.aside(move |exchange| role.call(exchange)),
+    /// Passes posts on that a master could not take, because it handed over, or leads no more. A few at a time: a secondary
+    /// passes only so many on at once.
+    pub(super) fn post_again(&self, exchanges: Vec<Exchange>) {
+        let role = self.role();
+        if self.stopping.load(Ordering::Acquire) {
+            return not_appended(exchanges, "this node is stopping");
+        } else if matches!(&role, Role::Leading(master) if master.is_retired()) {
+            return not_appended(exchanges, "this node leads no more, and cannot follow, as its log says");
+        }
+        // The last one is taken first.
+        let waiting: Arc<Mutex<Vec<Exchange>>> = Arc::new(Mutex::new(exchanges.into_iter().rev().collect()));
+        for _ in 0..POSTED_AGAIN_MAX {
+            let Some(first) = lock(&waiting).pop() else { return };
+            let (role, waiting) = (role.clone(), Arc::clone(&waiting));
+            first.aside(move |first| {
+                let mut next = Some(first);
+                while let Some(exchange) = next {
+                    role.call(exchange);
+                    next = lock(&waiting).pop();
+                }
+            });
         }
     }
 

@@ -38,6 +38,7 @@ impl Roles {
                 Role::Leading(master) if master.is_overtaken() && self.promotes() => {
                     self.step_down(&master, "a later master leads")
                 }
+                Role::Following(secondary) if secondary.is_retired() => self.follow_again(&secondary),
                 Role::Following(secondary) if secondary.led_last() => {
                     let is_silent = tries_since.get_or_insert_with(Instant::now).elapsed() >= SILENCE;
                     let how = if is_silent { How::AfterSilence } else { How::ByItself };

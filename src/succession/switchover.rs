@@ -28,9 +28,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 impl Roles {
     /// Hands over to a secondary: to the one with this name, or to the one that holds the most.
     pub(super) fn switch_over(&self, to: Option<&str>) -> Reply {
-        let Some(_handing_over) = try_lock(&self.handing_over) else {
-            return Reply::problem(409, &format!("{} is handing over already", self.name()));
-        };
         let master = match self.role() {
             Role::Leading(master) => master,
             Role::Following(_) => {
@@ -45,6 +42,10 @@ impl Roles {
             Ok(successor) => successor,
             Err(why) => return Reply::problem(409, &why),
         };
+        let Some(_handing_over) = try_lock(&self.handing_over) else {
+            return Reply::problem(409, &format!("{} is handing over already", self.name()));
+        };
+        log::info!("posts wait: this node is to hand over to {name}");
         let began = Instant::now();
         self.intake.pause(|| hand_over(&self.peers, &master, (&name, &url), began))
     }
@@ -82,8 +83,8 @@ fn hand_over(peers: &Peers, master: &Arc<Master>, (name, url): (&str, &NodeUrl),
 fn drain(master: &Arc<Master>, to: &str) -> Result<(), String> {
     let deadline = Instant::now() + DRAIN_TIMEOUT;
     loop {
-        if master.is_halted() {
-            return Err("this node leads no more; nothing was handed over".to_owned());
+        if let Some(why) = master.why_halted() {
+            return Err(format!("this node cannot hand over: {why}"));
         }
         match master.is_drained(to) {
             Ok(()) => return Ok(()),

@@ -189,7 +189,7 @@ pub(crate) enum Command {
         #[arg(long)]
         keep: bool,
         /// Let it lead with the promises of those nodes that answer, however few, because the others are lost for good:
-        /// messages that not all nodes acknowledged may be lost, and refused ones be shown
+        /// messages that were not acknowledged by all nodes may be lost, and refused ones be shown
         #[arg(long)]
         force: bool,
     },

@@ -70,6 +70,13 @@ fn secondaries_that_are_removed_come_back() {
 fn whichever_node_leads_every_promise_holds() {
     torture_own("failover", "5", &["--seconds", "10"]);
     torture_own("failover,kill,pause,api", "6", &["--seconds", "10"]);
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("torture-5.ndjson");
+    if has_nodes() {
+        let history = fs::read_to_string(file).unwrap();
+        let changes =
+            history.lines().filter(|line| line.contains("handed over") || line.contains(" promoted\"")).count();
+        assert!(changes > 0, "no other node came to lead");
+    }
 }
 
 /// Tortures own nodes: every promise holds. The history stays, so that a failure can be judged again.

@@ -110,6 +110,13 @@ impl State {
         self.slots.len() as u64
     }
 
+    /// The beginning of the log's id, as file names have it.
+    pub(super) fn log(&self) -> String {
+        self.identity
+            .as_ref()
+            .map_or_else(String::new, |identity| format!("{}-", &identity.lineage.log_id.to_string()[..8]))
+    }
+
     /// The latest epoch, 0 without one.
     pub(super) fn epoch(&self) -> u64 {
         self.identity.as_ref().map_or(0, |identity| identity.lineage.history.latest().get())

@@ -355,6 +355,38 @@ impl Disk {
     }
 
     /// Changes the watermark file. The change survives the process at once, and a power loss after the next sync.
+    /// Keeps what is about to be dropped in a file. A full disk gives up its ballast for that.
+    fn keep_from(&self, id: Id) -> Result<(), StoreError> {
+        let mut kept = rollback_file::keep(self, &self.files, id);
+        if kept.as_ref().is_err_and(StoreError::is_no_room) {
+            self.run_out_of_room()?;
+            kept = rollback_file::keep(self, &self.files, id);
+        }
+        if let Some(path) = kept? {
+            log::warn!("what is dropped of the log, from id {id} on, is kept in {}", path.display());
+        }
+        Ok(())
+    }
+
+    /// Drops what is kept in a file.
+    fn drop_kept(&self, id: Id) -> Result<(), StoreError> {
+        let writer = self.writer(Purpose::Decision, 0)?;
+        let before = self.last();
+        let last = before.min(id.previous());
+        // The watermark file comes first, so that after a crash in between the log holds at least what the file names.
+        self.set_record(|record| record.durable = record.durable.min(last))?;
+        self.sync_watermark_file()?;
+        // Before the drop, so that no reader takes it for damage: see `with_slots`.
+        self.last.store(last.get(), Ordering::SeqCst);
+        self.drops.fetch_add(1, Ordering::SeqCst);
+        let what = "the end of a former epoch";
+        let mutations = self
+            .write_mutation(&writer, what, |transaction| schema::drop_from(transaction, id))
+            .inspect_err(|_| self.last.store(before.get(), Ordering::SeqCst))?;
+        lock(&self.refused).known.split_off(&last.next());
+        self.note_mutations(mutations)
+    }
+
     fn set_record(&self, change: impl FnOnce(&mut WatermarkRecord)) -> Result<(), StoreError> {
         before_io("the watermark file is written");
         let mut file = lock(&self.watermark_file);
@@ -426,25 +458,15 @@ impl Store for Disk {
         Ok(())
     }
 
+    fn put_aside(&self, from: Id, watermark: Watermark) -> Result<(), StoreError> {
+        self.keep_from(from)?;
+        self.note_watermark(watermark)?;
+        self.drop_kept(from)
+    }
+
     fn drop_from(&self, id: Id) -> Result<(), StoreError> {
-        if let Some(path) = rollback_file::keep(self, &self.files, id)? {
-            log::warn!("what is dropped of the log, from id {id} on, is kept in {}", path.display());
-        }
-        let writer = self.writer(Purpose::Decision, 0)?;
-        let before = self.last();
-        let last = before.min(id.previous());
-        // The watermark file comes first, so that after a crash in between the log holds at least what the file names.
-        self.set_record(|record| record.durable = record.durable.min(last))?;
-        self.sync_watermark_file()?;
-        // Before the drop, so that no reader takes it for damage: see `with_slots`.
-        self.last.store(last.get(), Ordering::SeqCst);
-        self.drops.fetch_add(1, Ordering::SeqCst);
-        let what = "the end of a former epoch";
-        let mutations = self
-            .write_mutation(&writer, what, |transaction| schema::drop_from(transaction, id))
-            .inspect_err(|_| self.last.store(before.get(), Ordering::SeqCst))?;
-        lock(&self.refused).known.split_off(&last.next());
-        self.note_mutations(mutations)
+        self.keep_from(id)?;
+        self.drop_kept(id)
     }
 
     fn last(&self) -> Id {

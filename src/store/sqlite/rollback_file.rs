@@ -1,8 +1,9 @@
 //! *Rollback files*: what a node held and drops, because a later master's log differs from it, for people to look at.
 //!
 //! Each is made before the end of the log is dropped, and the node never reads it. It is named
-//! `rollback-eEPOCH-FROM-TO.ndjson` after the latest epoch that the node had entered and the ids in it. Each line is a
-//! message as JSON, or an id that was refused.
+//! `rollback-LOG-eEPOCH-FROM-TO.ndjson` after the beginning of the log's id, the latest epoch that the node had entered, and
+//! the ids in it: under such a name, a node drops the same once more only if it ended in between. Each line is a message as
+//! JSON, or an id that was refused.
 
 use super::files::{Files, is_full, sync_directory};
 use crate::protocol::{Epoch, Id, Slot};
@@ -13,6 +14,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+/// How much of the log's id is in the name.
+const LOG_DIGITS: usize = 8;
 /// Bytes that are written at a time.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -25,15 +28,20 @@ pub(super) fn keep(store: &dyn Store, files: &Files, from: Id) -> Result<Option<
     if last < from {
         return Ok(None);
     }
-    let epoch = store.identity()?.map_or(Epoch::NONE, |identity| identity.lineage.history.latest());
-    let path = files.directory.join(format!("rollback-e{epoch}-{from}-{last}.ndjson"));
+    let identity = store.identity()?;
+    let log = identity.as_ref().map(|identity| identity.lineage.log_id.to_string());
+    let log = log.map_or_else(String::new, |log| format!("{}-", &log[..LOG_DIGITS]));
+    let epoch = identity.map_or(Epoch::NONE, |identity| identity.lineage.history.latest());
+    let path = files.directory.join(format!("rollback-{log}e{epoch}-{from}-{last}.ndjson"));
     let written = write(store, &path, from, last).and_then(|()| Ok(sync_directory(&files.directory)?));
+    if written.is_err() {
+        // A part of it is of no use, and may fill the disk that is full.
+        let _ = fs::remove_file(&path);
+    }
     match written {
         Ok(()) => Ok(Some(path)),
         Err(Failure::Store(error)) => Err(error),
         Err(Failure::File(error)) => {
-            // Part of it may fill the disk that is full.
-            let _ = fs::remove_file(&path);
             let sentence = format!("what has to be dropped cannot be kept in {}: {error}", path.display());
             Err(if is_full(&error) { StoreError::no_room(sentence) } else { StoreError::new(sentence) })
         }
