@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Clients that write side by side.
-const WRITERS: usize = 8;
+/// Clients that write side by side, unless `SUCCESSION_WRITERS` says how many.
+const WRITERS: u64 = 8;
 /// A round that takes longer is told.
 const SLOW_MS: u128 = 1_000;
 
@@ -202,7 +202,7 @@ fn while_writing(urls: &[String], body: impl Fn(&str) -> Value + Sync, then: imp
     let (seen, is_over) = (Mutex::new(Seen::default()), AtomicBool::new(false));
     thread::scope(|scope| {
         let ends = Ends(&is_over);
-        for writer in 0..WRITERS {
+        for writer in 0..variable("SUCCESSION_WRITERS").unwrap_or(WRITERS) {
             let (seen, is_over, body) = (&seen, &is_over, &body);
             scope.spawn(move || {
                 for number in 0.. {
@@ -210,7 +210,8 @@ fn while_writing(urls: &[String], body: impl Fn(&str) -> Value + Sync, then: imp
                         return;
                     }
                     let text = format!("{writer}.{number}");
-                    let reply = try_post(&urls[(writer + number) % urls.len()], &body(&text));
+                    let node = (writer + number) % urls.len() as u64;
+                    let reply = try_post(&urls[usize::try_from(node).unwrap()], &body(&text));
                     let is_committed = reply.as_ref().is_some_and(|reply| reply.status == 201);
                     seen.lock().unwrap().take(text, reply.as_ref());
                     if !is_committed {
