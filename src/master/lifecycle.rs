@@ -3,7 +3,6 @@
 use super::calls::CALL_LIMIT;
 use super::effects::Context;
 use super::epoch_start;
-use super::intake::Intake;
 use super::lines::Lines;
 use super::members::{self, FirstMember};
 use super::settings::MasterSettings;
@@ -11,6 +10,7 @@ use super::shared::Master;
 use super::state::{Runners, State};
 use super::timeline::Traces;
 use crate::node::faults::Faults;
+use crate::node::intake::Intake;
 use crate::node::live::{LatencyWindow, Live};
 use crate::node::logging::NodeLog;
 use crate::node::metrics::MasterMetrics;

@@ -8,7 +8,6 @@
 //! | [`state`] | what is in memory: the leader, and what it does not know |
 //! | [`effects`] | gives events to the leader, and does what it asks for |
 //! | [`lines`] | lines for the log, in order |
-//! | [`intake`] | where posts wait while this node hands over |
 //! | [`posts`] | takes what clients post |
 //! | [`idempotency`] | compares a post that repeats a key with what the store holds |
 //! | [`replies`] | answers clients whose writes have their outcome |
@@ -38,7 +37,6 @@ mod epoch_start;
 mod figures;
 mod handover;
 mod idempotency;
-mod intake;
 mod lifecycle;
 mod lines;
 mod member;
@@ -56,7 +54,6 @@ mod status;
 mod timeline;
 mod traces;
 
-pub(crate) use intake::Intake;
 pub(crate) use lifecycle::Origin;
 pub(crate) use routes::MasterService;
 pub(crate) use settings::MasterSettings;

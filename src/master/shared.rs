@@ -1,10 +1,10 @@
 //! A master: everything that its threads share.
 
-use super::intake::Intake;
 use super::lines::Lines;
 use super::settings::MasterSettings;
 use super::state::State;
 use crate::node::faults::Faults;
+use crate::node::intake::Intake;
 use crate::node::live::Live;
 use crate::node::logging::NodeLog;
 use crate::node::metrics::MasterMetrics;

@@ -5,6 +5,7 @@
 //! - [`faults`]: fault injection.
 //! - [`framing`]: posts whose end must be known.
 //! - [`ids`]: ids in words.
+//! - [`intake`]: where posts wait while this node hands over.
 //! - [`live`]: the page at `/`, and the views that it shows.
 //! - [`logging`]: log lines.
 //! - [`metrics`]: what `/metrics` shows. Only this file uses the crate `prometheus`.
@@ -22,6 +23,7 @@ pub(crate) mod fingerprints;
 pub(crate) mod framing;
 pub(crate) mod hosts;
 pub(crate) mod ids;
+pub(crate) mod intake;
 pub(crate) mod live;
 pub(crate) mod logging;
 pub(crate) mod metrics;

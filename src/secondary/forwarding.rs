@@ -58,8 +58,8 @@ const PIECE_BYTES: usize = 64 << 10;
 
 impl Secondary {
     /// Answers a post as the master does.
-    pub(super) fn forward(&self, exchange: &mut Exchange) -> Reply {
-        let Some(master) = self.await_master() else {
+    pub(super) fn forward(&self, exchange: &mut Exchange, master: Option<NodeUrl>) -> Reply {
+        let Some(master) = master else {
             return Reply::overloaded("only the master takes messages, and this node does not know it yet");
         };
         let hops_max = if self.may_be_led_by_another() { HOPS_MAX } else { 1 };
@@ -105,12 +105,14 @@ impl Secondary {
 }
 
 impl Secondary {
-    /// The master. While another node comes to lead, this one may not know it for a moment.
-    fn await_master(&self) -> Option<NodeUrl> {
+    /// The master. While another node comes to lead, this one may not know it for a moment. A node that leads itself by now
+    /// does not know one.
+    pub(super) fn await_master(&self) -> Option<NodeUrl> {
         let deadline = Instant::now() + MASTER_TIMEOUT;
         loop {
             let master = self.known_master();
-            if master.is_some() || !self.may_be_led_by_another() || Instant::now() >= deadline {
+            let is_over = self.is_retired() || Instant::now() >= deadline;
+            if master.is_some() || !self.may_be_led_by_another() || is_over {
                 return master;
             }
             thread::sleep(MASTER_PAUSE);

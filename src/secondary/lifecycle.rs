@@ -3,6 +3,7 @@
 use super::settings::SecondarySettings;
 use super::state::State;
 use crate::node::faults::Faults;
+use crate::node::intake::Intake;
 use crate::node::live::Live;
 use crate::node::logging::NodeLog;
 use crate::node::metrics::SecondaryMetrics;
@@ -44,6 +45,8 @@ pub(crate) struct Secondary {
     pub(super) metrics: SecondaryMetrics,
     pub(super) peers: Peers,
     pub(super) forwarder: Forwarder,
+    /// Takes posts back when this node leads.
+    pub(super) intake: Arc<Intake>,
     /// The permits of posts that wait for the master.
     pub(super) forwards: Arc<Semaphore>,
     pub(super) forwarded: Arc<Budget>,
@@ -77,6 +80,7 @@ impl Secondary {
         port: u16,
         store: Arc<dyn Store>,
         (log, faults): (NodeLog, Arc<Faults>),
+        intake: Arc<Intake>,
     ) -> Result<Arc<Secondary>, String> {
         let found = store.found().map_err(|error| error.to_string())?;
         let follower = Follower::begin(FollowerSettings::default(), Incarnation::new(random::bits_64()), found);
@@ -103,6 +107,7 @@ impl Secondary {
             metrics: SecondaryMetrics::new(),
             peers: peers.over(faults.clone()),
             forwarder: Forwarder::new(),
+            intake,
             forwarded: Budget::new(FORWARDED_BYTES_MAX),
             faults,
             state: StateLock::new(State::new(follower)),

@@ -62,7 +62,11 @@ impl Service for SecondaryService {
             Ok((Endpoint::Node(endpoint), parameter)) => secondary.serve_as_node(endpoint, exchange, &parameter),
             Ok((Endpoint::Secondary(endpoint), _)) => secondary.serve_as_secondary(endpoint, exchange),
             Ok((Endpoint::Master(_, OnSecondary::Forward), _)) if secondary.settings.forward => {
-                let reply = secondary.forward(&mut exchange);
+                let master = secondary.await_master();
+                if master.is_none() && secondary.is_retired() {
+                    return secondary.intake.give_back(exchange);
+                }
+                let reply = secondary.forward(&mut exchange, master);
                 exchange.reply_aside(reply);
             }
             Ok((Endpoint::Master(_, OnSecondary::Redirect | OnSecondary::Forward), _)) => {

@@ -2,8 +2,9 @@
 
 use super::settings::NodeSettings;
 use crate::http::{Exchange, Reply, Service};
-use crate::master::{Intake, Master, MasterService, Origin};
+use crate::master::{Master, MasterService, Origin};
 use crate::node::faults::Faults;
+use crate::node::intake::Intake;
 use crate::node::logging::NodeLog;
 use crate::peer::{PeerError, Peers, ask_each};
 use crate::process::threads::lock;
@@ -106,7 +107,8 @@ impl Roles {
             Role::Leading(Master::start(settings, port, store, (log.clone(), faults.clone()), intake, Origin::Start)?)
         } else {
             let settings = settings.following.clone();
-            Role::Following(Secondary::start(settings, port, Arc::clone(&store), (log.clone(), faults.clone()))?)
+            let edges = (log.clone(), faults.clone());
+            Role::Following(Secondary::start(settings, port, Arc::clone(&store), edges, Arc::clone(&intake))?)
         };
         let roles = Arc::new(Roles {
             settings,
@@ -235,7 +237,8 @@ impl Roles {
 
     fn new_secondary(&self) -> Result<Arc<Secondary>, String> {
         let edges = (self.log.clone(), Arc::clone(&self.faults));
-        Secondary::start(self.settings.following.clone(), self.port, Arc::clone(&self.store), edges)
+        let (settings, intake) = (self.settings.following.clone(), Arc::clone(&self.intake));
+        Secondary::start(settings, self.port, Arc::clone(&self.store), edges, intake)
     }
 }
 

@@ -91,8 +91,13 @@ impl Roles {
         let role = self.role();
         if self.stopping.load(Ordering::Acquire) {
             return not_appended(exchanges, "this node is stopping");
-        } else if matches!(&role, Role::Leading(master) if master.is_retired()) {
-            return not_appended(exchanges, "this node leads no more, and cannot follow, as its log says");
+        }
+        let is_over = match &role {
+            Role::Leading(master) => master.is_retired(),
+            Role::Following(secondary) => secondary.is_retired(),
+        };
+        if is_over {
+            return not_appended(exchanges, "this node has no role right now, as its log says");
         }
         // The last one is taken first.
         let waiting: Arc<Mutex<Vec<Exchange>>> = Arc::new(Mutex::new(exchanges.into_iter().rev().collect()));

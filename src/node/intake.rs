@@ -1,4 +1,4 @@
-//! Where posts wait while this node hands over.
+//! Where posts wait while this node hands over, and where they go that met a role which is over.
 //!
 //! A post that has begun when the intake pauses is taken by the leader first. A later one is kept, with its body and
 //! without a thread. When the intake goes on, it is posted again, to the role that the node has then.
@@ -38,7 +38,7 @@ impl Intake {
     }
 
     /// Lets the leader take a post, unless there is a pause.
-    pub(super) fn enter(&self) -> Option<RwLockReadGuard<'_, ()>> {
+    pub(crate) fn enter(&self) -> Option<RwLockReadGuard<'_, ()>> {
         match self.taking.try_read() {
             Ok(taking) => Some(taking),
             Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
@@ -46,8 +46,8 @@ impl Intake {
         }
     }
 
-    /// Takes a post back that this master could not take, because there is a pause, or because the node leads no more.
-    pub(super) fn give_back(&self, exchange: Exchange) {
+    /// Takes a post back that its role could not take, because there is a pause, or because the node has another role now.
+    pub(crate) fn give_back(&self, exchange: Exchange) {
         let mut held = lock(&self.held);
         let is_paused = held.is_some();
         if let Some(held) = held.as_mut().filter(|held| held.len() < HELD_MAX) {
