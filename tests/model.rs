@@ -34,7 +34,7 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
-use world::disk::{Crash, CrashKind, IoResult, Slate};
+use world::disk::{Crash, CrashKind, IoResult, SimulatedDisk, Slate};
 use world::following::Following;
 use world::leading::Posted;
 use world::planted_bugs::PlantedBug;
@@ -497,7 +497,8 @@ fn what_is_asked_for_exists() {
     let large = large().into_iter().map(|(name, _)| name);
     let of_promotions = large_promotions().into_iter().map(|(name, ..)| name);
     let of_changes = large_changes().into_iter().map(|(name, _)| name);
-    let names: Vec<&str> = large.chain(of_promotions).chain(of_changes).collect();
+    let of_doubts = large_doubts().into_iter().map(|(name, _)| name);
+    let names: Vec<&str> = large.chain(of_promotions).chain(of_changes).chain(of_doubts).collect();
     if let Ok(asked) = std::env::var("MODEL") {
         let is_known = asked == "all" || names.iter().any(|name| name.contains(&asked));
         assert!(is_known, "MODEL={asked} is neither all nor a part of one of {names:#?}");
@@ -600,6 +601,41 @@ fn every_promise_holds_through_promotions() {
     for (name, nodes, budget) in promotions().into_iter().chain(requested(large_promotions(), |(name, ..)| name)) {
         check(name, promotable(nodes, None), budget);
     }
+    for (name, budget) in requested(large_doubts(), |(name, _)| name) {
+        check(name, in_doubt(), budget);
+    }
+}
+
+/// The last master has died, and left a message that the second node holds and the third one does not: it may be committed
+/// or overtaken, and what was overtaken must not come back (figure 8 of the Raft paper).
+fn in_doubt() -> World<Slate> {
+    let mut state = State { world: promotable(3, None), left: Budget::default() };
+    state.world.post(MASTER, &post("in doubt", WriteConcern::Copies(2), None));
+    let arrives = |state: &State, number: u64| {
+        let packet = state.world.wire.iter().find(|packet| packet.number == number);
+        packet.is_some_and(|packet| packet.member == Node(1) && matches!(packet.content, Content::Call { .. }))
+    };
+    let next = |state: &State| {
+        let mut steps = state.steps();
+        steps.find(|step| if let Step::Deliver(number) = *step { arrives(state, number) } else { true })
+    };
+    while let Some(step) = next(&state) {
+        state.apply(Action::Take(step));
+    }
+    state.world.crash(MASTER, Crash::KILLED);
+    state.world.wire.clear();
+    let holds = |node: usize| state.world.nodes[node].disk.store().last().get();
+    assert_eq!([holds(0), holds(1), holds(2)], [2, 2, 1]);
+    state.world
+}
+
+/// The configurations that `MODEL=all` adds to those, with a message in doubt.
+fn large_doubts() -> Vec<(&'static str, Budget)> {
+    let two = || Budget { posts: posts(&[2]), candidacies: 2, epochs: 3, ..Budget::default() };
+    vec![
+        ("three nodes, a message in doubt, a write for two, a candidate", Budget { candidacies: 1, ..two() }),
+        ("three nodes, a message in doubt, a write for two, two candidates", two()),
+    ]
 }
 
 /// Voters of whom the last one is about to be removed.
