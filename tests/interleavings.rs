@@ -142,6 +142,12 @@ impl Play {
         self.check();
     }
 
+    /// A node stands, and everything arrives.
+    fn stand_and_settle(&mut self, node: Node) {
+        self.stand(node);
+        self.settle();
+    }
+
     fn leads(&self, node: Node) -> bool {
         self.world.nodes[node.0].leading().is_some_and(|leading| !leading.leader.is_halted())
     }
@@ -172,7 +178,7 @@ fn is_reply(packet: &Packet) -> bool {
 }
 
 /// The master refuses what all three disks hold, because one acknowledgement is lost. One voter knows of the refusal, and the
-/// master dies. Whoever leads next takes the refusal over.
+/// master dies. The next master takes the refusal over.
 #[test]
 fn a_refusal_that_one_voter_knows_wins() {
     for candidate in [S1, S2] {
@@ -186,8 +192,7 @@ fn a_refusal_that_one_voter_knows_wins() {
         assert_eq!(play.last(S2), Id::new(1), "its disk holds the message");
         play.crash(MASTER, CrashKind::Killed);
         play.cut_off.clear();
-        play.stand(candidate);
-        play.settle();
+        play.stand_and_settle(candidate);
         assert!(play.leads(candidate));
         let later = play.post(candidate, "later", WriteConcern::Majority);
         play.settle();
@@ -211,8 +216,7 @@ fn a_refusal_that_no_voter_knows_is_not_told() {
     assert_eq!(play.answer(write), Some(Answer::Unknown));
     play.crash(MASTER, CrashKind::Killed);
     play.cut_off.clear();
-    play.stand(S1);
-    play.settle();
+    play.stand_and_settle(S1);
     assert_eq!(play.shows(S1), ["in doubt"]);
 }
 
@@ -224,8 +228,7 @@ fn a_master_that_sleeps_through_a_promotion_answers_what_is_kept() {
     let write = play.post(MASTER, "before", WriteConcern::All);
     play.settle_without(is_reply);
     play.cut_off.insert(MASTER);
-    play.stand(S1);
-    play.settle();
+    play.stand_and_settle(S1);
     assert!(play.leads(S1));
     play.cut_off.clear();
     let replies: Vec<u64> = play
@@ -266,8 +269,7 @@ fn who_entered_a_later_epoch_copies_what_it_lacks() {
     assert!(play.leads(MASTER));
     assert_eq!((play.world.status(S1).unwrap().epoch, play.last(S1)), (Epoch::new(2), Id::new(1)));
     play.crash(MASTER, CrashKind::Killed);
-    play.stand(S1);
-    play.settle();
+    play.stand_and_settle(S1);
     assert!(play.leads(S1) && play.shows(S1) == ["one", "two"]);
 }
 
@@ -277,11 +279,9 @@ fn two_candidates_for_one_epoch_do_not_both_lead() {
     let mut play = Play::of(2);
     play.crash(MASTER, CrashKind::Killed);
     play.stand(S1);
-    play.stand(S2);
-    play.settle();
+    play.stand_and_settle(S2);
     assert!(!play.leads(S1) && !play.leads(S2));
-    play.stand(S2);
-    play.settle();
+    play.stand_and_settle(S2);
     assert!(play.leads(S2) && !play.leads(S1));
 }
 
@@ -298,8 +298,7 @@ fn a_refusal_that_was_not_safe_is_lifted() {
     assert_eq!(play.answer(write), None, "one of three other voters is too few");
     play.crash(MASTER, CrashKind::Killed);
     play.cut_off = [S1].into();
-    play.stand(S2);
-    play.settle();
+    play.stand_and_settle(S2);
     assert!(play.leads(S2) && play.shows(S2).is_empty());
     play.start(MASTER);
     play.settle();
@@ -328,15 +327,12 @@ fn a_node_without_its_disk_has_no_vote() {
     play.crash(S1, CrashKind::DiskLost);
     play.start(S1);
     play.cut_off.clear();
-    play.stand(S2);
-    play.settle();
+    play.stand_and_settle(S2);
     assert!(!play.leads(S2));
     play.start(MASTER);
     // S2 has promised itself the first epoch that the master asks for.
-    play.stand(MASTER);
-    play.settle();
-    play.stand(MASTER);
-    play.settle();
+    play.stand_and_settle(MASTER);
+    play.stand_and_settle(MASTER);
     assert!(play.leads(MASTER));
 }
 
@@ -350,8 +346,7 @@ fn a_successor_that_dies_is_succeeded() {
     play.settle_without(is_call);
     assert!(play.leads(S2) && !play.leads(MASTER));
     play.crash(S2, CrashKind::Killed);
-    play.stand(MASTER);
-    play.settle();
+    play.stand_and_settle(MASTER);
     assert!(play.leads(MASTER) && play.world.epoch_of(MASTER) > Epoch::new(2));
     play.start(S2);
     play.settle();
@@ -368,8 +363,7 @@ fn a_successor_that_dies_is_succeeded() {
 fn a_refusal_of_an_overtaken_epoch_is_not_taken_over() {
     let mut play = Play::of(2);
     play.cut_off.insert(MASTER);
-    play.stand(S1);
-    play.settle();
+    play.stand_and_settle(S1);
     assert!(play.leads(S1));
     let write = play.post(S1, "kept", WriteConcern::Majority);
     play.settle();
@@ -383,10 +377,8 @@ fn a_refusal_of_an_overtaken_epoch_is_not_taken_over() {
     }
     play.crash(S1, CrashKind::Killed);
     play.cut_off.clear();
-    play.stand(S2);
-    play.settle();
-    play.stand(S2);
-    play.settle();
+    play.stand_and_settle(S2);
+    play.stand_and_settle(S2);
     assert!(play.leads(S2) && play.shows(S2) == ["kept"]);
     assert!(!matches!(play.answer(lost), Some(Answer::Committed { .. })));
 }
@@ -425,7 +417,6 @@ fn what_a_removed_voter_acknowledged_is_held_by_those_who_stay() {
     play.settle();
     play.crash(MASTER, CrashKind::Killed);
     play.crash(S2, CrashKind::Killed);
-    play.stand(S1);
-    play.settle();
+    play.stand_and_settle(S1);
     assert!(play.leads(S1) && play.shows(S1) == ["on", "two"]);
 }

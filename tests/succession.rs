@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 /// Clients that write side by side, unless `SUCCESSION_WRITERS` says how many.
 const WRITERS: u64 = 8;
-/// A round that takes longer is told.
+/// The test prints each round that takes longer.
 const SLOW_MS: u128 = 1_000;
 
 #[test]

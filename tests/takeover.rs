@@ -198,7 +198,7 @@ fn a_node_that_has_shown_what_no_other_node_has_is_let_back() {
     assert_eq!(again.status, 409, "{again:?}");
 }
 
-/// Whoever answers has to promise, also when a promotion is forced: of two that are forced at once, one leads.
+/// A node that answers has to promise, also when a promotion is forced: of two that are forced at once, one leads.
 #[test]
 fn of_two_nodes_promoted_by_force_at_once_one_leads() {
     let mut cluster = start();

@@ -173,9 +173,9 @@ pub fn standing(candidate: CopyId, promises: &BTreeMap<CopyId, Promise>) -> Stan
 }
 
 /// What a candidate may do with these promises, however few, if an operator forces it because the other voters are lost.
-/// It begins with [`Beginning::by_force`] then. What only the lost ones hold is lost, as an acknowledged message with fewer copies than all or
-/// the refusal of one; and if they live and go on, there are two logs. No rule prevents that: it is the operator who says
-/// that they are lost.
+/// It begins with [`Beginning::by_force`] then. What only the lost ones hold is lost, as an acknowledged message with fewer
+/// copies than all or the refusal of one; and if they live and go on, there are two logs. No rule prevents that: it is the
+/// operator who says that they are lost.
 ///
 /// # Panics
 /// If its own is missing.

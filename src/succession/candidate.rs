@@ -295,9 +295,8 @@ impl Roles {
             beginning = beginning.by_force(|copy| consent.promises.contains_key(&copy));
         }
         let refused: Vec<u64> = beginning.refused.iter().filter(|id| **id > decided).map(|id| id.get()).collect();
-        let promising = consent.promises.keys().filter(|copy| beginning.roster.is_voter(**copy)).count();
-        let (last, quorum) = (beginning.last, promising);
-        let voters = beginning.roster.voters().number();
+        let quorum = consent.promises.keys().filter(|copy| beginning.roster.is_voter(**copy)).count();
+        let (last, voters) = (beginning.last, beginning.roster.voters().number());
         self.ask_itself(secondary, Request::Begin(candidacy, beginning))?;
         self.lead(secondary)?;
         let names = |other: &&Other| consent.promises.contains_key(&other.copy);

@@ -85,14 +85,14 @@ impl Roles {
             Some(Leads { name: other.name.to_string(), history: theirs.history.clone() })
         };
         let later = others.iter().filter_map(leads).max_by_key(|leader| leader.history.latest());
-        later.filter(|leader| is_later(leader, &lineage)).ok_or_else(nobody)
+        later.filter(|leader| is_later(leader, &lineage)).ok_or_else(no_later_leader)
     }
 
     /// Where this node's log differs from that of the node that leads, below its own high watermark.
     fn fork_from(&self, leader: &Leads) -> Result<Id, String> {
         let lineage = self.lineage()?;
         if !is_later(leader, &lineage) {
-            return Err(nobody());
+            return Err(no_later_leader());
         }
         match lineage.history.fork(&leader.history) {
             Some(from) if from <= self.store.watermark().decided => Ok(from),
@@ -110,7 +110,7 @@ fn is_later(leader: &Leads, lineage: &Lineage) -> bool {
     leader.history.latest() > lineage.history.latest() && leader.history.latest() >= promised
 }
 
-fn nobody() -> String {
+fn no_later_leader() -> String {
     "no node answers that leads in a later epoch than this one knows of".to_owned()
 }
 

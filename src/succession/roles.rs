@@ -95,7 +95,7 @@ impl Roles {
             // As a secondary this node registers with one of those, which names the node that leads.
             settings.following.master_urls.clone_from(&settings.leading.secondaries);
         }
-        // The intake of a master gives posts back to the node, which is made of that master.
+        // The intake gives posts back to the node, which is made of the role that has the intake.
         let node: Arc<OnceLock<Weak<Roles>>> = Arc::default();
         let of_intake = Arc::clone(&node);
         let intake = Arc::new(Intake::new(move |exchanges| match of_intake.get().and_then(Weak::upgrade) {
@@ -276,8 +276,8 @@ fn leads_at_once(
     if let Some((url, _)) = found {
         log::warn!(
             "{url} holds a log that another node may lead, and this data directory is empty: this node begins no log of its \
-             own, and follows whoever leads. If nobody does, promote the node that holds the most, with POST /promotion \
-             there"
+             own, and follows the node that leads. If no node does, promote the one that holds the most, with POST \
+             /promotion there"
         );
     }
     found.is_none()

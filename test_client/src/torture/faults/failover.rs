@@ -3,7 +3,7 @@
 
 use super::fault::{ActiveFault, FaultSource, between};
 use super::processes::{kill, pause};
-use crate::api::{Client, Failure, Promotion};
+use crate::api::{Client, Promotion};
 use crate::cluster::OwnCluster;
 use crate::output::visible;
 use crate::random::Random;
@@ -39,25 +39,17 @@ impl Failover {
     fn promote(&self, candidates: &[usize]) -> Vec<String> {
         let nodes = self.cluster.nodes();
         let promotion = Promotion { keep: false, force: false };
-        let said = |candidate: usize, answer: Result<_, Failure>| {
-            let name = &nodes[candidate].0;
-            answer.map_or_else(
-                |failure| format!("{name} was promoted in vain: {}", visible(&failure.error)),
-                |_| format!("{name} promoted"),
-            )
+        let promote = |&candidate: &usize| {
+            let (name, address) = &nodes[candidate];
+            match self.client.promote(address, promotion) {
+                Ok(_) => format!("{name} promoted"),
+                Err(failure) => format!("{name} was promoted in vain: {}", visible(&failure.error)),
+            }
         };
+        let promote = &promote;
         thread::scope(|scope| {
-            let ask = |&candidate: &usize| {
-                (
-                    candidate,
-                    scope.spawn({
-                        let nodes = &nodes;
-                        move || self.client.promote(&nodes[candidate].1, promotion)
-                    }),
-                )
-            };
-            let asked: Vec<_> = candidates.iter().map(ask).collect();
-            asked.into_iter().filter_map(|(candidate, asked)| Some(said(candidate, asked.join().ok()?))).collect()
+            let asked: Vec<_> = candidates.iter().map(|node| scope.spawn(move || promote(node))).collect();
+            asked.into_iter().filter_map(|asked| asked.join().ok()).collect()
         })
     }
 }
