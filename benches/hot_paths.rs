@@ -180,6 +180,7 @@ mod wire {
             epoch_start: None,
             history: None,
             roster: None,
+            base: None,
             after: Id::ZERO,
             through: Id::new(count),
             entries: Vec::new(),

@@ -205,6 +205,7 @@ impl Usurper {
             epoch_start: Some(EpochStart { since: Epoch::new(since), overtaken_from: Id::new(first) }),
             history: Some(self.history(epoch, first)),
             roster: None,
+            base: None,
             after: Id::new(first - 1),
             through: Id::new(through),
             entries: Vec::new(),

@@ -289,6 +289,42 @@ fn a_secondary_on_a_full_disk_is_not_counted_on_until_there_is_room() {
     assert_goes_on_by_itself(&mut cluster, &disk, &mut writer);
 }
 
+/// A log that is limited makes room by itself, also for a secondary that is away.
+#[test]
+fn a_full_disk_makes_room_for_what_is_kept() {
+    if !small_disk::is_available() {
+        return;
+    }
+    let of_master: fn(&mut Cluster) -> &mut Node = |cluster| &mut cluster.master;
+    for (who, choose) in [("master", of_master), ("secondary-1", |cluster| &mut cluster.secondaries[0])] {
+        let (mut cluster, _disk) = SmallDisk::prepare(&["0", "0"], choose);
+        cluster.master.set("RETAIN_MESSAGES", "30");
+        cluster.master.set("QUORUM", "1");
+        start(&mut cluster);
+        cluster.secondaries[1].kill();
+        let post = |number: usize| {
+            let body = json!({ "message": format!("{number} {}", "x".repeat(LARGE_BYTES)), "w": 2 });
+            post(&cluster.master.url("/messages"), &body).status
+        };
+        let mut posted = 0;
+        let mut post_until = |what: &str, status: &dyn Fn(u16) -> bool| {
+            wait_until(what, || {
+                posted += 1;
+                status(post(posted))
+            });
+        };
+        post_until(&format!("the disk of {who} is full"), &|status| status != 201);
+        assert_eq!(cluster.master.health()["begins"], 1, "it was kept for secondary-2");
+        for _ in 0..50 {
+            post_until(&format!("{who} takes messages again"), &|status| status == 201);
+        }
+        cluster.secondaries[1].start();
+        cluster.wait_writable();
+        wait_until("all hold the same", || get(&cluster.master.url("/verify")).status == 200);
+        wait_until("the limit holds again", || cluster.nodes().all(|node| node.health()["message_count"] == 30));
+    }
+}
+
 #[test]
 fn the_disk_of_the_master_fills_while_many_write() {
     fill_while_many_write(|cluster| &mut cluster.master);

@@ -29,7 +29,7 @@
 
 mod world;
 
-use replicated_log::protocol::{LeaderSettings, MemberView, ReplicationState, WriteConcern};
+use replicated_log::protocol::{Id, LeaderSettings, MemberView, ReplicationState, WriteConcern};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -63,6 +63,8 @@ struct Budget {
     second_masters: u8,
     /// How many secondaries may be registered.
     joins: u8,
+    /// How often a master may trim its log.
+    trims: u8,
     /// How often a node may stand as a candidate.
     candidacies: u8,
     /// The latest epoch for which one may stand.
@@ -91,6 +93,8 @@ enum Action {
     SecondMaster,
     /// This secondary is registered.
     Join(Node),
+    /// This master archives and trims what it may; if so, it waits for no secondary that is away.
+    Trim(Node, bool),
     /// This node stands as a candidate.
     Stand(Node),
 }
@@ -265,6 +269,10 @@ impl State {
         if left.joins > 0 && self.world.runs(MASTER) {
             actions.extend(self.world.nodes().filter(|&node| node != MASTER).map(Action::Join));
         }
+        if left.trims > 0 {
+            let leads = self.world.leaders().map(|(node, _)| node);
+            actions.extend(leads.flat_map(|node| [Action::Trim(node, false), Action::Trim(node, true)]));
+        }
         if left.candidacies > 0 {
             let may_stand = |node: &Node| self.world.next_epoch(*node).is_some_and(|epoch| epoch.get() <= left.epochs);
             actions.extend(self.world.nodes().filter(may_stand).map(Action::Stand));
@@ -324,6 +332,11 @@ impl State {
             Action::SecondMaster => {
                 left.second_masters -= 1;
                 self.world.start_second_master();
+            }
+            Action::Trim(node, lapses) => {
+                left.trims -= 1;
+                self.world.archive(node);
+                self.world.trim(node, Id::MAX, if lapses { Id::MAX } else { Id::ZERO });
             }
             Action::Stand(node) => {
                 left.candidacies -= 1;
@@ -485,6 +498,77 @@ fn every_promise_holds_in_every_order() {
     }
 }
 
+/// Configurations in which the log is trimmed: how many secondaries there are, and what may happen.
+fn trimmed() -> Vec<(&'static str, usize, Budget)> {
+    let one = |copies| Budget { posts: posts(&[copies]), trims: 1, ..Budget::default() };
+    vec![
+        ("a trim, one write for all; a loss", 2, Budget { losses: 1, ..one(3) }),
+        ("a trim, one write for 1; a secondary crashes", 1, Budget { secondary_crashes: 1, ..one(1) }),
+        ("a trim, one write for 1; a disk is lost", 1, Budget { secondary_crashes: 1, disk_losses: 1, ..one(1) }),
+        ("a trim, one write for 1; the master crashes", 1, Budget { master_crashes: 1, power_losses: 1, ..one(1) }),
+    ]
+}
+
+/// The configurations that `MODEL=all` adds to those.
+fn large_trimmed() -> Vec<(&'static str, usize, Budget)> {
+    let one = |copies| Budget { posts: posts(&[copies]), trims: 1, ..Budget::default() };
+    vec![
+        (
+            "two trims, writes for all and for 1; a loss",
+            2,
+            Budget { posts: posts(&[3, 1]), trims: 2, losses: 1, ..one(1) },
+        ),
+        (
+            "a trim, one write for all; every node crashes, a loss",
+            2,
+            Budget { master_crashes: 1, secondary_crashes: 1, power_losses: 1, losses: 1, ..one(3) },
+        ),
+    ]
+}
+
+#[test]
+fn every_promise_holds_while_the_log_is_trimmed() {
+    for (name, secondaries, budget) in trimmed().into_iter().chain(requested(large_trimmed(), |(name, ..)| name)) {
+        check(name, in_operation(secondaries, None), budget);
+    }
+    let one = Budget { posts: posts(&[2]), trims: 1, candidacies: 1, epochs: 2, ..Budget::default() };
+    check("two nodes, a trim, a candidate, a write for two", written(2), one.clone());
+    for (name, nodes, budget) in requested(large_trimmed_promotions(), |(name, ..)| name) {
+        check(name, written(nodes), budget);
+    }
+}
+
+/// The configurations that `MODEL=all` adds to that one.
+fn large_trimmed_promotions() -> Vec<(&'static str, usize, Budget)> {
+    let one = Budget { posts: posts(&[2]), trims: 1, candidacies: 1, epochs: 2, ..Budget::default() };
+    vec![
+        ("three nodes, a trim, a candidate, a write for two", 3, one.clone()),
+        (
+            "three nodes, a trim, a candidate, a write for all; a loss",
+            3,
+            Budget { posts: posts(&[3]), losses: 1, ..one },
+        ),
+    ]
+}
+
+/// Nodes that may be promoted, with a log of which something can be trimmed.
+fn written(nodes: usize) -> World<Slate> {
+    let mut state = State { world: promotable(nodes, None), left: Budget::default() };
+    state.world.post(MASTER, &post("second", WriteConcern::All, None));
+    state.settle();
+    state.world
+}
+
+#[test]
+fn planted_bugs_of_trimming_are_caught() {
+    let budget = Budget { posts: posts(&[1]), trims: 1, secondary_crashes: 1, ..Budget::default() };
+    for planted in [PlantedBug::TrimsWhatOthersLack, PlantedBug::BaseForgotten, PlantedBug::BaseNotTold] {
+        let mut start = in_operation(1, None);
+        start.planted = Some(planted);
+        catch(planted, Protocol { start, budget: budget.clone() });
+    }
+}
+
 /// The large configurations that `MODEL` asks for.
 fn requested<C>(configurations: Vec<C>, name_of: impl Fn(&C) -> &'static str) -> Vec<C> {
     let asked = std::env::var("MODEL").unwrap_or_default();
@@ -498,7 +582,8 @@ fn what_is_asked_for_exists() {
     let of_promotions = large_promotions().into_iter().map(|(name, ..)| name);
     let of_changes = large_changes().into_iter().map(|(name, _)| name);
     let of_doubts = large_doubts().into_iter().map(|(name, _)| name);
-    let names: Vec<&str> = large.chain(of_promotions).chain(of_changes).chain(of_doubts).collect();
+    let of_trimming = large_trimmed().into_iter().chain(large_trimmed_promotions()).map(|(name, ..)| name);
+    let names: Vec<&str> = large.chain(of_promotions).chain(of_changes).chain(of_doubts).chain(of_trimming).collect();
     if let Ok(asked) = std::env::var("MODEL") {
         let is_known = asked == "all" || names.iter().any(|name| name.contains(&asked));
         assert!(is_known, "MODEL={asked} is neither all nor a part of one of {names:#?}");

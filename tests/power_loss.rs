@@ -34,7 +34,7 @@ mod trace;
 
 use disk::{Changes, Entries, Image, Operation, SimulatedDisk};
 use random::Random;
-use replicated_log::protocol::{Id, Slot};
+use replicated_log::protocol::Slot;
 use replicated_log::store::{Disk, Store, StoreError};
 use script::{Content, State, Step};
 use std::collections::HashSet;
@@ -128,7 +128,7 @@ fn play(life: &str, place: &Path) {
             Step::Open => {
                 let opened = open(&place.join(LOG)).expect("the directory can be used");
                 let found = Content::of(&*opened).expect("the log can be read");
-                (state.slots, state.identity) = (found.slots, found.identity);
+                (state.base, state.slots, state.identity) = (found.base, found.slots, found.identity);
                 store = Some(opened);
             }
             Step::Close => store.take().expect("it is open").close(),
@@ -153,7 +153,7 @@ fn open(directory: &Path) -> Result<Arc<Disk>, StoreError> {
 
 fn fingerprint(state: &State) -> String {
     let mut hasher = DefaultHasher::new();
-    format!("{:?} {:?}", state.slots, state.identity).hash(&mut hasher);
+    format!("{:?} {:?} {:?}", state.base, state.slots, state.identity).hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }
 
@@ -320,6 +320,17 @@ fn temporary_directory() -> TempDir {
     tempfile::tempdir_in(MEMORY).or_else(|_| tempfile::tempdir()).unwrap()
 }
 
+/// Removes a directory, with retries: the checkpointer of a store that was dropped may still make files there.
+fn remove(directory: &Path) {
+    for _ in 0..1_000 {
+        match fs::remove_dir_all(directory) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => thread::sleep(Duration::from_millis(1)),
+            removed => return removed.unwrap(),
+        }
+    }
+    fs::remove_dir_all(directory).unwrap();
+}
+
 /// How thorough a run is.
 #[derive(Clone)]
 struct Effort {
@@ -467,7 +478,7 @@ impl Judge {
                 Ok(())
             }
         });
-        fs::remove_dir_all(&root).unwrap();
+        remove(&root);
         verdict
     }
 
@@ -490,8 +501,9 @@ fn judge_content(store: &dyn Store, expected: &[State; 2]) -> Result<(), String>
     if let Some(why) = expected[1].forbids(found.watermark) {
         return Err(why);
     }
-    let above = found.watermark.decided.get() > found.slots.len() as u64;
-    if above { Err(format!("{:?} is above the log", found.watermark)) } else { Ok(()) }
+    let last = found.base.id.plus(found.slots.len() as u64);
+    let above = found.watermark.decided > last || found.watermark.decided < found.base.id;
+    if above { Err(format!("{:?} is not in the log", found.watermark)) } else { Ok(()) }
 }
 
 /// Checks that what the call in flight has dropped is kept in a file.
@@ -516,7 +528,8 @@ fn judge_use(store: Arc<Disk>, directory: &Path) -> Result<(), String> {
     drop(store);
     let store = open(directory).map_err(|why| format!("it does not open once more: {why}"))?;
     let after = Content::of(&*store).map_err(|why| format!("it cannot be read once more: {why}"))?;
-    let is_same =
-        before == after && after.slots.last() == Some(&next) && store.last() == Id::new(after.slots.len() as u64);
+    let is_same = before == after
+        && after.slots.last() == Some(&next)
+        && store.last() == after.base.id.plus(after.slots.len() as u64);
     if is_same { Ok(()) } else { Err("what was added is not there the next time".to_owned()) }
 }

@@ -59,6 +59,10 @@ fn with_changes(seed: u64, planted: Option<PlantedBug>, loud: bool) -> Outcome {
     Simulation::new(Plan::draw_with_changes(seed), planted, Slate::of, loud).run()
 }
 
+fn with_trimming(seed: u64, planted: Option<PlantedBug>, loud: bool) -> Outcome {
+    Simulation::new(Plan::draw_with_trimming(seed), planted, Slate::of, loud).run()
+}
+
 fn on_disks(seed: u64, loud: bool) -> Outcome {
     play(seed, None, |_| RealDisk::empty(), loud)
 }
@@ -92,8 +96,21 @@ fn seeds_keep_every_promise_while_voters_change() {
 }
 
 #[test]
+fn seeds_keep_every_promise_while_the_log_is_trimmed() {
+    play_many("logs that are trimmed, in memory", &[], 2_000, |seed, loud| with_trimming(seed, None, loud));
+}
+
+#[test]
 fn the_real_store_keeps_every_promise() {
     play_many("on disk", &[], 60, on_disks);
+}
+
+#[test]
+fn the_real_store_keeps_every_promise_while_the_log_is_trimmed() {
+    play_many("logs that are trimmed, on disk", &[], 60, |seed, loud| {
+        // Only a cluster that never lets another node lead finds its copy ids on real disks.
+        Simulation::new(Plan::draw_with_trimming(3 * seed), None, |_| RealDisk::empty(), loud).run()
+    });
 }
 
 /// Plays the requested seed, or the known ones and then others on every processor, up to the requested number or time.
@@ -186,6 +203,16 @@ fn every_planted_bug_of_changes_is_caught() {
         };
         let caught = (first..first + 100_000)
             .find_map(|seed| with_changes(seed, Some(planted), false).broken.map(|why| (seed, why)));
+        let (seed, why) = caught.unwrap_or_else(|| panic!("{planted:?} is not caught"));
+        println!("{planted:?} is caught by seed {seed}: {why}");
+    }
+}
+
+#[test]
+fn every_planted_bug_of_trimming_is_caught() {
+    for planted in PlantedBug::OF_TRIMMING {
+        let caught =
+            (1..=20_000).find_map(|seed| with_trimming(seed, Some(planted), false).broken.map(|why| (seed, why)));
         let (seed, why) = caught.unwrap_or_else(|| panic!("{planted:?} is not caught"));
         println!("{planted:?} is caught by seed {seed}: {why}");
     }

@@ -32,9 +32,9 @@ fn slots(lines: &[&[u8]]) -> Vec<Slot> {
 
 fn confirmed(lines: &[&[u8]]) -> Option<Vec<u8>> {
     let first = *lines.first()?;
-    Head::parse(first).ok()?;
+    let base = Head::parse(first).ok()?.base().ok()?;
     let slots = slots(lines);
-    let mut tally = Tally::default();
+    let mut tally = Tally::after(base);
     slots.iter().for_each(|slot| tally.add(slot));
     let mut backup = lines[..=slots.len()].concat();
     write_line(&mut backup, &tally.end(first));
@@ -65,7 +65,7 @@ fn restore(backup: &[u8], lines: &[&[u8]]) {
 fn check_restored(data: &Path, lines: &[&[u8]]) {
     let head = Head::parse(lines[0]).expect("what was restored has a head");
     let store = Disk::open(data).expect("what was restored can be used");
-    assert_eq!(store.read(Id::ZERO, Id::MAX, ALL).expect("and read"), slots(lines));
+    assert_eq!(store.read(store.base().id, Id::MAX, ALL).expect("and read"), slots(lines));
     let identity = store.identity().expect("so can whose log it is").expect("it is of a log");
     assert_eq!(identity.lineage.log_id, head.log_id());
     assert_eq!(Ok(identity.lineage.history), head.history());

@@ -4,7 +4,8 @@
 use super::choices::Choices;
 use super::node::Node;
 use replicated_log::protocol::{
-    Call, Decisions, Entry, Epoch, EpochEntry, EpochHistory, EpochStart, Id, Incarnation, LogId, Slot, WritePart,
+    Base, Call, Decisions, Entry, Epoch, EpochEntry, EpochHistory, EpochStart, Fingerprint, Id, Incarnation, LogId,
+    Slot, WritePart,
 };
 use replicated_log::wire::node::Envelope;
 use std::sync::Arc;
@@ -62,6 +63,7 @@ fn call(choices: &mut Choices<'_>, node: &Node) -> Call {
         epoch_start: (epoch != status.epoch || choices.one_in(4)).then(|| epoch_start(choices, node)),
         history: choices.one_in(4).then(|| history(choices, epoch)).flatten(),
         roster: None,
+        base: if choices.one_in(8) { base(choices, after) } else { None },
         after,
         through,
         entries,
@@ -71,6 +73,12 @@ fn call(choices: &mut Choices<'_>, node: &Node) -> Call {
         session: choices.below(4),
         admitted: choices.one_in(2),
     }
+}
+
+/// A base before a call that begins after an id.
+fn base(choices: &mut Choices<'_>, after: Id) -> Option<Base> {
+    let id = Id::new(after.get().saturating_sub(choices.below(3)));
+    (id > Id::ZERO).then(|| Base { id, fingerprint: Fingerprint::default(), messages: id.get() / 2 })
 }
 
 fn epoch_start(choices: &mut Choices<'_>, node: &Node) -> EpochStart {

@@ -141,6 +141,7 @@ impl Node {
             epoch_start: Some(EpochStart { since: Epoch::NONE, overtaken_from: Id::new(1) }),
             history: None,
             roster: None,
+            base: None,
             after,
             through,
             entries: after.until(through).map(entry).collect(),

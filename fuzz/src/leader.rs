@@ -5,7 +5,7 @@
 
 use super::choices::Choices;
 use replicated_log::protocol::{
-    Acknowledgement, CallFailure, CopyId, Dispatch, Entry, Epoch, EpochHistory, Event, FoundLog, Id, Incarnation,
+    Acknowledgement, Base, CallFailure, CopyId, Dispatch, Entry, Epoch, EpochHistory, Event, FoundLog, Id, Incarnation,
     KeyedWrite, Leader, LeaderSettings, LogId, MemberId, Outcome, Post, Ready, Refusal, ReplicaStatus, Reply, Roster,
     Slot, Ticket, Time, Timing, Watermark, WriteConcern, WritePart,
 };
@@ -71,6 +71,7 @@ impl Master {
         let visible: Vec<Id> = found.iter().filter(is_visible).map(Slot::id).collect();
         let refused = found.iter().filter(|slot| matches!(slot, Slot::Refused(id) if *id > decided)).map(Slot::id);
         let found_log = FoundLog {
+            base: Base::default(),
             last,
             decided,
             visible: visible.len() as u64,
@@ -242,6 +243,7 @@ impl Master {
             log_id: (epoch > Epoch::NONE).then_some(if choices.one_in(32) { LogId::new(2) } else { LOG }),
             epoch,
             master: master.get(epoch.get() as usize).copied().flatten(),
+            base: Id::ZERO,
             last,
             decided: if choices.one_in(128) { last } else { last.min(self.leader.shown().decided) },
             foreign: u64::from(choices.one_in(64)),

@@ -43,6 +43,9 @@ impl Node {
     }
 
     pub(super) fn held(&self, id: Id) -> Option<Slot> {
+        if id <= self.store.base().id {
+            return None;
+        }
         self.store.get(id).expect("memory can be read")
     }
 
@@ -101,7 +104,8 @@ impl Node {
 
     /// Checks that everything that the call covers is held as it says, except what was refused here before.
     fn check_covered(&self, call: &Call, before: &[Slot]) {
-        for entry in &call.entries {
+        let base = self.store.base().id;
+        for entry in call.entries.iter().filter(|entry| entry.id > base) {
             match self.held(entry.id).expect("an accepted entry is held") {
                 Slot::Entry(held) => assert_eq!(held, *entry, "an accepted entry is held as it was sent"),
                 Slot::Refused(id) => {
@@ -110,7 +114,7 @@ impl Node {
                 }
             }
         }
-        for id in call.refused.iter().filter(|&&id| id > Id::ZERO && id <= self.follower.last()) {
+        for id in call.refused.iter().filter(|&&id| id > base && id <= self.follower.last()) {
             assert_eq!(self.held(*id), Some(Slot::Refused(*id)), "the master refused id {id}");
         }
     }
@@ -155,23 +159,25 @@ impl Node {
     }
 
     fn slots(&self) -> Vec<Slot> {
-        self.store.read(Id::ZERO, Id::MAX, ALL).expect("memory can be read")
+        self.store.read(self.store.base().id, Id::MAX, ALL).expect("memory can be read")
     }
 
     fn check(&mut self) {
         let (view, slots) = (self.follower.view(), self.slots());
         let status = view.status;
         let ids = slots.iter().map(Slot::id);
-        assert!(ids.eq(Id::ZERO.until(status.last)), "ids follow each other, up to {}", status.last);
+        let base = self.store.base();
+        assert!(ids.eq(base.id.until(status.last)), "ids follow each other, up to {}", status.last);
         assert!(status.decided <= status.last, "{status:?}");
+        self.decided.retain(|slot| slot.id() > base.id);
         assert!(slots.starts_with(&self.decided), "what was decided has changed: {:?} became {slots:?}", self.decided);
-        assert!(status.decided.get() >= self.decided.len() as u64, "the high watermark went back: {status:?}");
-        self.decided = slots[..status.decided.get() as usize].to_vec();
+        assert!(status.decided.since(base.id) >= self.decided.len() as u64, "the high watermark went back: {status:?}");
+        self.decided = slots[..status.decided.since(base.id) as usize].to_vec();
         let entries = self.decided.iter().filter_map(|slot| slot.clone().into_entry());
-        assert_eq!(view.visible, entries.clone().count() as u64, "what is visible is counted");
+        assert_eq!(view.visible, base.messages + entries.clone().count() as u64, "what is visible is counted");
         entries.for_each(|entry| check_shown(&entry));
         let refused = slots.iter().filter(|slot| matches!(slot, Slot::Refused(_))).map(Slot::id);
-        assert!(refused.eq(self.store.refused(Id::ZERO, Id::MAX).unwrap()), "every refusal is known");
+        assert!(refused.eq(self.store.refused(base.id, Id::MAX).unwrap()), "every refusal is known");
     }
 }
 

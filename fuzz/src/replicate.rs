@@ -46,6 +46,7 @@ fn node_with_a_log() -> Node {
         epoch_start: Some(replicated_log::protocol::EpochStart { since: Epoch::NONE, overtaken_from: Id::new(1) }),
         history: None,
         roster: None,
+        base: None,
         after: Id::ZERO,
         through: Id::new(5),
         entries: [1, 3, 4, 5].map(entry).to_vec(),

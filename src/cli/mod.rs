@@ -9,6 +9,7 @@
 mod commands;
 mod exit;
 pub mod local_cluster;
+mod quantity;
 pub mod run;
 pub mod settings;
 mod table;

@@ -5,10 +5,11 @@
 //! before anything starts, and all of them are reported at once.
 
 use super::commands::{MasterCommand, SecondaryCommand};
+use super::quantity;
 use super::table::Check::{Other, Seconds, Switch, Whole};
 use super::table::{Environment, Faults, Reader, Row, Values, seconds, table};
 use crate::http::Limits;
-use crate::master::MasterSettings;
+use crate::master::{ForAbsent, MasterSettings, Retention};
 use crate::node::access::Access;
 use crate::node::hosts::Hosts;
 use crate::node::logging::LogSettings;
@@ -54,6 +55,12 @@ const MASTER: &[Row] = table! {
     "heartbeat-interval" "SECONDS" Seconds(0.05), "1",
         "Seconds between two health checks of a secondary; after three without an answer it is unhealthy.";
     "replication-timeout" "SECONDS" Seconds(0.01), "30", "Seconds to wait for the acknowledgement of a secondary.";
+    "retain-messages" "NUMBER" Other, "all", "Messages that are kept; older ones are dropped on every node.";
+    "retain-bytes" "SIZE" Other, "all",
+        "Size of the database from which the oldest messages are dropped, such as 20GiB.";
+    "retain-age" "TIME" Other, "for ever", "How long messages are kept, such as 12h or 90d.";
+    "retain-for-absent" "SIZE or TIME" Other, "1GiB",
+        "What is kept longer while a secondary that lacks it is away: so much, or for so long; then it begins anew.";
     "max-message-bytes" "BYTES" Whole(1, WRITE_BYTES_CEILING), "1048576", "Bytes of the longest message taken.";
     "max-body-bytes" "BYTES" Whole(1, CALL_BYTES_MAX), "8388608", "Bytes of the longest request body taken.";
     "max-pending" "NUMBER" Whole(1, 1_000_000), "10000", "Messages that may be pending at the same time.";
@@ -240,6 +247,7 @@ fn leading(reader: &mut Reader<'_>, common: CommonSettings, host: String, second
             "MAX_BODY_BYTES is {body_bytes_max}, but a message of MAX_MESSAGE_BYTES, {message_bytes_max}, must fit in"
         ));
     }
+    let retention = retention(reader, &common);
     MasterSettings {
         common,
         host,
@@ -258,11 +266,33 @@ fn leading(reader: &mut Reader<'_>, common: CommonSettings, host: String, second
             _ => Err(format!("\"{}\" must be a number of nodes from 1", text.escape_debug())),
         }),
         keys_max: reader.number("idempotency-keys"),
+        retention,
         message_bytes_max,
         body_bytes_max,
         pending_max: reader.number("max-pending"),
         pending_bytes_max: budget(reader, "max-pending-bytes", body_bytes_max),
     }
+}
+
+/// What is kept of the log.
+fn retention(reader: &mut Reader<'_>, common: &CommonSettings) -> Retention {
+    let retention = Retention {
+        messages: reader.optional("retain-messages", |text| match text.parse() {
+            Ok(messages) if messages > 0 => Ok(messages),
+            _ => Err(format!("\"{}\" must be a number of messages from 1", text.escape_debug())),
+        }),
+        bytes: reader.optional("retain-bytes", quantity::bytes),
+        age: reader.optional("retain-age", quantity::time),
+        for_absent: reader.value("retain-for-absent", |text| {
+            let time = quantity::time(text).map(ForAbsent::Younger);
+            time.or_else(|_| quantity::bytes(text).map(ForAbsent::Bytes))
+                .map_err(|_| format!("\"{}\" must be a size or a time, such as 1GiB or 24h", text.escape_debug()))
+        }),
+    };
+    if retention.bytes.is_some() && common.data_dir.is_none() {
+        reader.faults.push("RETAIN_BYTES limits a database, and DATA_DIR=memory has none".to_owned());
+    }
+    retention
 }
 
 /// What a node follows with.

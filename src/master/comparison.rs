@@ -1,15 +1,16 @@
 //! `GET /verify`: whether every replica holds the same.
 //!
 //! The master reads and thereby checks its own log in parts, and asks every secondary for its fingerprint of each part.
-//! Where one differs, the master finds the first id that does by halving the part. It compares a secondary up to the
+//! Where one differs, the master finds the first id that does by halving the part. What is trimmed, here or there, is
+//! compared by the fingerprints that it left. It compares a secondary up to the
 //! high watermark that this knows. No write waits for it.
 
 use super::shared::Master;
 use crate::http::Reply;
 use crate::peer::PeerError;
 use crate::process::threads::try_lock;
-use crate::protocol::{Fingerprint, Id, LogId, Slot};
-use crate::store::{ReadLimit, StoreError, Trouble};
+use crate::protocol::{Base, Fingerprint, Id, LogId, Slot};
+use crate::store::{ReadLimit, StoreError, Trouble, walk};
 use crate::wire::address::NodeUrl;
 use crate::wire::backup::Tally;
 use serde::Serialize;
@@ -28,6 +29,8 @@ const LAG_PAUSES: usize = 20;
 struct Report {
     /// Whether every replica holds the same; `false` also if one could not be compared.
     identical: bool,
+    /// The first id of the master's log.
+    begins: u64,
     through: u64,
     messages: u64,
     refused: u64,
@@ -52,15 +55,32 @@ struct ReplicaReport {
 struct Replica {
     name: String,
     url: NodeUrl,
+    /// The id up to which its log is trimmed.
+    base: Id,
     /// The high watermark that it knows.
     decided: Id,
     compared: Id,
     finding: Finding,
 }
 
+/// The first part of a log of which something is trimmed, here or there.
+struct Beginning {
+    /// The part follows this id.
+    after: Id,
+    /// The fingerprint up to there.
+    trimmed: Fingerprint,
+    part: Vec<Slot>,
+    /// The last id of the part.
+    through: Id,
+    /// The fingerprint up to there.
+    fingerprint: Fingerprint,
+}
+
 enum Finding {
     SoFarTheSame,
     Differs(Id),
+    /// Somewhere up to this id, where one of the two logs is trimmed.
+    DiffersUpTo(Id),
     Unknown(String),
 }
 
@@ -79,7 +99,7 @@ impl Master {
         }
         let mut replicas = self.replicas(log_id, through);
         match self.compare(log_id, through, &mut replicas) {
-            Ok(tally) => report(&tally, replicas),
+            Ok((base, tally)) => report(base.id.next(), &tally, replicas),
             Err(error) => Reply::no_answer(500, &format!("the master cannot read its own log: {error}")),
         }
     }
@@ -92,19 +112,20 @@ impl Master {
             .map(|(name, url)| Replica {
                 name,
                 url,
+                base: Id::ZERO,
                 decided: Id::ZERO,
                 compared: Id::ZERO,
                 finding: Finding::SoFarTheSame,
             })
             .collect();
         each_in_parallel(&mut replicas, |replica| match self.decided_on(&replica.url, log_id, through) {
-            Ok(decided) => replica.decided = decided.min(through),
+            Ok((base, decided)) => (replica.base, replica.decided) = (base, decided.min(through)),
             Err(why) => replica.finding = Finding::Unknown(why),
         });
         replicas
     }
 
-    fn decided_on(&self, url: &NodeUrl, log_id: LogId, wanted: Id) -> Result<Id, String> {
+    fn decided_on(&self, url: &NodeUrl, log_id: LogId, wanted: Id) -> Result<(Id, Id), String> {
         let mut pauses = 0;
         loop {
             let status = self.peers.state(url).map_err(|error| error.to_string())?.status();
@@ -114,15 +135,29 @@ impl Master {
                 None => return Err("holds no log".to_owned()),
             }
             if status.decided >= wanted || pauses == LAG_PAUSES {
-                return Ok(status.decided);
+                return Ok((status.base, status.decided));
             }
             pauses += 1;
             thread::sleep(LAG_PAUSE);
         }
     }
 
-    fn compare(&self, log_id: LogId, through: Id, replicas: &mut [Replica]) -> Result<Tally, StoreError> {
-        let mut tally = Tally::default();
+    fn compare(&self, log_id: LogId, through: Id, replicas: &mut [Replica]) -> Result<(Base, Tally), StoreError> {
+        let base = self.store.base();
+        let mut tally = Tally::after(base);
+        // Both logs are there from here on, as long as neither is trimmed any further.
+        let after = replicas.iter().map(|replica| replica.base).max().unwrap_or_default().max(base.id).min(through);
+        walk(&*self.store, base.id, after, |slot| {
+            tally.add(&slot);
+            Ok::<_, StoreError>(())
+        })?;
+        if after > Id::ZERO {
+            let trimmed = tally.fingerprint;
+            let part = self.store.read(after, through, PART)?;
+            part.iter().for_each(|slot| tally.add(slot));
+            let first = Beginning { after, trimmed, part, through: tally.last, fingerprint: tally.fingerprint };
+            each_in_parallel(replicas, |replica| self.compare_beginning(log_id, &first, replica));
+        }
         while tally.last < through {
             let part = self.store.read(tally.last, through, PART)?;
             if part.is_empty() {
@@ -139,7 +174,36 @@ impl Master {
                 replica.compared = held.last().map_or(after, Slot::id);
             });
         }
-        Ok(tally)
+        Ok((base, tally))
+    }
+
+    /// Compares the beginning of a log that is trimmed, here or there, together with what was trimmed.
+    fn compare_beginning(&self, log_id: LogId, first: &Beginning, replica: &mut Replica) {
+        if !matches!(replica.finding, Finding::SoFarTheSame) {
+            return;
+        }
+        let Beginning { after, trimmed, part, through, fingerprint } = first;
+        if replica.decided < *through {
+            let why = format!("knows only the ids up to {}, and is compared from {through} on", replica.decided);
+            replica.finding = Finding::Unknown(why);
+            return;
+        }
+        let is_same = |through: Id, fingerprint: Fingerprint| {
+            let theirs = self.peers.fingerprint(&replica.url, Id::ZERO, through)?.of(log_id, Id::ZERO, through);
+            Ok::<_, PeerError>(theirs == Some(fingerprint))
+        };
+        let compared = is_same(*through, *fingerprint).and_then(|whole| {
+            Ok(match whole {
+                true => Finding::SoFarTheSame,
+                false if is_same(*after, *trimmed)? => match self.difference(&replica.url, log_id, *after, part)? {
+                    Some(id) => Finding::Differs(id),
+                    None => Finding::SoFarTheSame,
+                },
+                false => Finding::DiffersUpTo(*after),
+            })
+        });
+        replica.finding = compared.unwrap_or_else(|error| Finding::Unknown(error.to_string()));
+        replica.compared = *through;
     }
 
     /// The first id of a part under which a secondary holds something else.
@@ -180,6 +244,9 @@ impl Replica {
     fn report(self, through: Id) -> ReplicaReport {
         let (identical, first_difference, detail) = match self.finding {
             Finding::Differs(id) => (Some(false), Some(id.get()), format!("holds something else under id {id}")),
+            Finding::DiffersUpTo(id) => {
+                (Some(false), None, format!("holds or held something else in the ids up to {id}, which are trimmed"))
+            }
             Finding::Unknown(why) => (None, None, why),
             Finding::SoFarTheSame if self.decided < through => {
                 (None, None, format!("knows only the ids up to {}, which are the same", self.decided))
@@ -197,7 +264,7 @@ impl Replica {
     }
 }
 
-fn report(tally: &Tally, replicas: Vec<Replica>) -> Reply {
+fn report(begins: Id, tally: &Tally, replicas: Vec<Replica>) -> Reply {
     let replicas: Vec<ReplicaReport> = replicas.into_iter().map(|replica| replica.report(tally.last)).collect();
     for replica in replicas.iter().filter(|replica| replica.identical != Some(true)) {
         log::error!("verification: {} ({}) {}", replica.server_id, replica.url, replica.detail);
@@ -211,6 +278,7 @@ fn report(tally: &Tally, replicas: Vec<Replica>) -> Reply {
     };
     let report = Report {
         identical: status == 200,
+        begins: begins.get(),
         through: tally.last.get(),
         messages: tally.messages,
         refused: tally.refused,

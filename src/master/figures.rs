@@ -14,6 +14,11 @@ impl Master {
         gauges.leads(!status.has_given_up);
         let voters = status.voters.unwrap_or_default();
         gauges.set("voters", "Nodes that vote on which of them leads; 0 while promotion is off.", voters as f64);
+        gauges.set(
+            "held_up_bytes",
+            "Bytes that are kept only because secondaries that are away lack them.",
+            status.bytes_held_up.unwrap_or_default() as f64,
+        );
         gauges.set("writable", "Whether a message for all nodes is taken now.", flag(status.writable));
         gauges.set("rounds_in_flight", "Rounds that others wait for.", status.rounds_in_flight as f64);
         let each = |name, help, figure: &dyn Fn(&SecondaryStatus) -> f64| {

@@ -54,6 +54,10 @@ impl Master {
                 let why = "the first write with this key is not on this master's disk yet, or never will be";
                 return client.exchange.reply(unknown(ids, why));
             }
+            Err(error) if error.is_trimmed() => {
+                let why = format!("the first write with this key was just trimmed ({error}); try again");
+                return client.exchange.reply(Reply::overloaded(&why));
+            }
             Err(error) => {
                 let why = format!("message {last} cannot be read: {error}");
                 return client.exchange.reply(Reply::no_answer(500, &why));
@@ -108,6 +112,7 @@ impl Master {
         match self.store.get(id) {
             Ok(Some(Slot::Entry(entry))) => known(KnownOutcome::Committed, Some(rfc3339(entry.timestamp_ms))),
             Ok(_) => Reply::not_found("the message with this key was refused"),
+            Err(error) if error.is_trimmed() => Reply::not_found("the message with this key is trimmed"),
             Err(error) => Reply::no_answer(500, &format!("message {id} cannot be read: {error}")),
         }
     }

@@ -23,6 +23,7 @@ use crate::protocol::{Event, Id, LeaderSettings, Timing};
 use crate::store::Store;
 use crate::wire::address::NodeUrl;
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -115,11 +116,14 @@ impl Master {
             all_answered: Condvar::new(),
             writes: Gate::default(),
             record: Mutex::new(()),
+            horizon: Mutex::default(),
+            bytes_held_up: AtomicU64::new(0),
             verification: Mutex::new(()),
             started: Instant::now(),
         });
         // What can fail comes before the threads that write.
         master.live.start(&master).map_err(|error| error.to_string())?;
+        master.start_trimming()?;
         members.into_iter().for_each(|member: FirstMember| master.add_member(member));
         master.step(Event::Assembled, Context::default());
         if master.has_moved() {

@@ -22,6 +22,8 @@ pub(super) struct Member {
     pub(super) since_ms: u64,
     /// Its artificial delay, in milliseconds.
     pub(super) delay_ms: u64,
+    /// Whether its disk is full, as it last reported.
+    pub(super) is_full: bool,
     /// The fault that is injected into it, as it last reported.
     pub(super) fault: Option<String>,
     /// When its health changed: milliseconds since 1970.

@@ -389,6 +389,7 @@ impl State {
             detail: "not heard of yet".to_owned(),
             since_ms: now_ms,
             delay_ms: 0,
+            is_full: false,
             fault: None,
             health_since_ms: now_ms,
             flights: Vec::new(),

@@ -16,6 +16,8 @@
 //! | [`replicators`] | a thread per secondary that asks for its state and brings it up to date |
 //! | [`member`] | one secondary: where it is, and what it said of itself |
 //! | [`members`] | registration and removal of secondaries |
+//! | [`retention`] | how much of the log the settings keep |
+//! | [`trimming`] | trims the log, by itself and by hand |
 //! | [`comparison`] | compares what all replicas hold |
 //! | [`confirmation`] | asks the voters whether this master still leads |
 //! | [`timeline`] | how long each step of a write took |
@@ -45,6 +47,7 @@ mod posts;
 mod readiness;
 mod replicators;
 mod replies;
+mod retention;
 mod rounds;
 mod routes;
 mod settings;
@@ -53,8 +56,10 @@ mod state;
 mod status;
 mod timeline;
 mod traces;
+mod trimming;
 
 pub(crate) use lifecycle::Origin;
+pub(crate) use retention::{ForAbsent, Retention};
 pub(crate) use routes::MasterService;
 pub(crate) use settings::MasterSettings;
 pub(crate) use shared::Master;

@@ -10,7 +10,6 @@ use crate::http::{Body, Exchange, Reply};
 use crate::node::faults::failed_before;
 use crate::node::framing;
 use crate::node::metrics::WriteOutcome;
-use crate::node::reading;
 use crate::process::budget::Share;
 use crate::process::clock;
 use crate::process::threads;
@@ -236,8 +235,7 @@ impl Master {
             Some(protocol::Reply::Rejected(rejection)) => {
                 self.metrics.write_ended(WriteOutcome::Rejected);
                 let reply = self.rejection(&state, &rejection, is_keyed);
-                let (log_id, decided) = (state.leader.log_id(), state.leader.shown().decided);
-                Next::Reply(client, reading::mark(reply, Some(log_id), decided))
+                Next::Reply(client, state.extent().mark(reply))
             }
             Some(protocol::Reply::Stored { first, last }) => Next::Compare(client, first, last),
             Some(protocol::Reply::OtherWrite(last)) => Next::Reply(client, another_write(last)),

@@ -45,9 +45,10 @@ impl Master {
         let (log_id, epoch) = self.log_and_epoch();
         let answer = self.peers.state_in(&url, log_id, epoch);
         let mut state = self.lock();
-        let fault = answer.as_ref().ok().and_then(|body| body.fault.clone());
+        let said = answer.as_ref().ok();
         if let Some(member) = state.members.get_mut(&member) {
-            member.fault = fault;
+            member.fault = said.and_then(|body| body.fault.clone());
+            member.is_full = said.is_some_and(|body| body.full);
         }
         let mut body = answer?;
         if let Some(why) = body.unable.take() {

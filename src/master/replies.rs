@@ -5,8 +5,8 @@ use super::state::{Client, OpenWrite, State};
 use super::timeline::Timeline;
 use crate::http::{Exchange, Reply};
 use crate::node::metrics::WriteOutcome;
-use crate::node::reading;
-use crate::protocol::{self, Id, LogId, Outcome, Ticket};
+use crate::node::reading::{self, Extent};
+use crate::protocol::{self, Id, Outcome, Ticket};
 use crate::wire::client::{self, Committed, Dialect, NotCommitted, SecondaryReport, WriteIds};
 use crate::wire::timestamp::Timestamp;
 use crate::wire::timing::milliseconds;
@@ -15,8 +15,7 @@ use std::time::Instant;
 /// A reply that is not put into words yet. That happens without a lock.
 pub(super) struct Answer {
     content: Content,
-    log_id: LogId,
-    decided: Id,
+    extent: Extent,
     /// Whether it repeats the reply to an earlier post.
     is_replay: bool,
 }
@@ -28,7 +27,7 @@ enum Content {
 
 impl Answer {
     fn new(state: &State, content: Content, is_replay: bool) -> Answer {
-        Answer { content, log_id: state.leader.log_id(), decided: state.leader.shown().decided, is_replay }
+        Answer { content, extent: state.extent(), is_replay }
     }
 
     pub(super) fn into_reply(self) -> Reply {
@@ -44,7 +43,7 @@ impl Answer {
                 }
             }
         };
-        let reply = reading::mark(reply, Some(self.log_id), self.decided);
+        let reply = self.extent.mark(reply);
         if self.is_replay { reply.with_header("Idempotent-Replayed", "true") } else { reply }
     }
 }

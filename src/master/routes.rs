@@ -97,6 +97,7 @@ impl Master {
             MasterEndpoint::Trace => exchange.reply(self.trace(parameter)),
             MasterEndpoint::Write => exchange.reply(self.known_write(parameter)),
             MasterEndpoint::Verify => exchange.reply(self.verify()),
+            MasterEndpoint::Trim => self.trim_by_hand(exchange),
             MasterEndpoint::Writable => exchange.reply_with(|exchange| self.writable(exchange)),
             MasterEndpoint::Secondaries => {
                 let secondaries = self.lock().secondaries();
@@ -114,15 +115,19 @@ impl Master {
         let Some(after) = exchange.query("after").and_then(|after| after.parse().ok()).map(Id::new) else {
             return Reply::no_answer(400, "the parameter after must be an id");
         };
-        let decisions = self.lock().leader.decisions();
+        let (decisions, base) = {
+            let state = self.lock();
+            (state.leader.decisions(after), state.leader.base())
+        };
         if let Err(why) = self.confirm() {
             return Reply::overloaded(&why);
         }
         match self.store.refused(after, decisions.decided) {
             Ok(refused) if refused.len() <= REFUSALS_MAX => {
-                Reply::json(200, &DecisionsBody::from(&Decisions { refused, ..decisions }))
+                Reply::json(200, &DecisionsBody::from(&Decisions { refused, ..decisions }).with_base(base))
             }
             Ok(_) => Reply::overloaded("too much was decided since; catch up first"),
+            Err(error) if error.is_trimmed() => Reply::overloaded(&error.to_string()),
             Err(error) => Reply::no_answer(500, &format!("the log cannot be read: {error}")),
         }
     }

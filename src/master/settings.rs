@@ -1,5 +1,6 @@
 //! A master's configuration.
 
+use super::retention::Retention;
 use crate::node::settings::CommonSettings;
 use crate::protocol::Promotion;
 use crate::wire::address::NodeUrl;
@@ -27,6 +28,8 @@ pub(crate) struct MasterSettings {
     pub(crate) quorum: Option<usize>,
     /// How many idempotency keys the master remembers.
     pub(crate) keys_max: usize,
+    /// What is kept of the log.
+    pub(crate) retention: Retention,
     pub(crate) message_bytes_max: usize,
     /// The longest body of a post.
     pub(crate) body_bytes_max: usize,

@@ -1,6 +1,7 @@
 //! A master: everything that its threads share.
 
 use super::lines::Lines;
+use super::retention::Horizon;
 use super::settings::MasterSettings;
 use super::state::State;
 use crate::node::faults::Faults;
@@ -17,6 +18,7 @@ use crate::process::threads::STATE_IS_BROKEN;
 use crate::protocol::Time;
 use crate::store::Store;
 use crate::wire::address::NodeUrl;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
@@ -50,6 +52,10 @@ pub(crate) struct Master {
     pub(super) writes: Gate,
     /// Held while the secondaries are put on record, so that an older list never replaces a newer one.
     pub(super) record: Mutex<()>,
+    /// How far the settings let the log go. Held while it is trimmed.
+    pub(super) horizon: Mutex<Horizon>,
+    /// Bytes on disk that are kept only because secondaries that are away lack them, approximately.
+    pub(super) bytes_held_up: AtomicU64,
     /// Held while the replicas are compared.
     pub(super) verification: Mutex<()>,
     pub(super) started: Instant,

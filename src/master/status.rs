@@ -4,13 +4,14 @@ use super::posts::Closed;
 use super::shared::Master;
 use super::state::State;
 use crate::node::live::Watched;
-use crate::node::reading::Snapshot;
+use crate::node::reading::{Extent, Snapshot};
 use crate::node::status::{Health, NodeStatus, budgets, refused_requests};
 use crate::protocol::{self, ReplicationState};
 use crate::wire::fault::ActiveFault;
 use crate::wire::timestamp::rfc3339;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 
 /// Writes under way, and writes that were answered, that a page shows.
 const WRITES_SHOWN: usize = 10;
@@ -56,6 +57,9 @@ pub(super) struct MasterStatus {
     /// How many nodes vote, this one included. Left out while promotion is off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) voters: Option<usize>,
+    /// Bytes that are kept only because secondaries that are away lack them. Left out if everything is kept anyway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bytes_held_up: Option<u64>,
     pub(super) writable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -69,6 +73,8 @@ pub(super) struct MasterStatus {
 
 impl Master {
     pub(super) fn status(&self) -> MasterStatus {
+        let size = self.store.size().unwrap_or_default();
+        let bytes_held_up = self.bytes_held_up.load(Ordering::Relaxed);
         let state = self.lock();
         let unable = self.why_unable();
         let rejected = state.leader.takes_writes().err().map(|rejection| self.reason(&state, &rejection));
@@ -96,10 +102,13 @@ impl Master {
                 reasons,
                 role: "master",
                 server_id: self.settings.common.server_id.clone(),
-                message_count: shown.visible,
+                message_count: shown.visible - state.leader.base().messages,
                 epoch: state.leader.epoch().get(),
+                begins: state.leader.base().id.next().get(),
                 last: state.leader.last().get(),
                 decided: shown.decided.get(),
+                database_bytes: size.bytes,
+                free_bytes: size.free,
                 pending: state.leader.open(),
                 uptime_s: self.started.elapsed().as_secs(),
                 budgets,
@@ -109,6 +118,7 @@ impl Master {
             log_id: state.leader.log_id().to_string(),
             has_given_up: state.leader.is_halted(),
             voters: promotes.then(|| roster.voters().number()),
+            bytes_held_up: self.settings.retention.is_limited().then_some(bytes_held_up),
             writable: reason.is_none(),
             reason,
             fault: self.faults.active(),
@@ -123,8 +133,9 @@ impl Master {
         Snapshot {
             decided: state.leader.shown().decided,
             log_id: Some(state.leader.log_id()),
+            begins: state.leader.base().id.next(),
             last: state.leader.last(),
-            visible: state.leader.shown().visible,
+            visible: state.leader.shown().visible - state.leader.base().messages,
             role: "master",
             server_id: self.settings.common.server_id.clone(),
             possibly_stale: state.leader.is_halted() || state.leader.has_doubt(),
@@ -144,6 +155,12 @@ impl Watched for Master {
 }
 
 impl State {
+    /// Which log this is, and where it begins and ends for readers.
+    pub(super) fn extent(&self) -> Extent {
+        let (log_id, decided) = (Some(self.leader.log_id()), self.leader.shown().decided);
+        Extent { log_id, begins: self.leader.base().id.next(), decided }
+    }
+
     /// The secondaries without which a message for all nodes is not taken, and what is wrong with them.
     fn who_is_missing(&self) -> Vec<String> {
         let missing = self.leader.members().filter(|view| view.state != ReplicationState::InSync);

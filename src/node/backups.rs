@@ -2,7 +2,7 @@
 
 use crate::http::{Pieces, Reply};
 use crate::process::clock;
-use crate::protocol::Id;
+use crate::protocol::{Base, Id};
 use crate::store::{Identity, ReadLimit, Store};
 use crate::wire::backup::{Head, SecondaryLine, Tally, write_line, write_slot};
 use crate::wire::timestamp::rfc3339;
@@ -16,28 +16,29 @@ const PIECE: ReadLimit = ReadLimit { slots_max: 1_000, bytes_max: 256 << 10 };
 pub(crate) fn backup(store: &Arc<dyn Store>, server_id: &str, through: Id) -> Reply {
     match store.identity() {
         Ok(Some(identity)) => {
-            let head = head_of(identity, server_id.to_owned(), through);
-            Reply::lines(pieces(Arc::clone(store), &head))
+            let base = store.base();
+            let head = head_of(identity, server_id.to_owned(), (base, through));
+            Reply::lines(pieces(Arc::clone(store), &head, base))
         }
         Ok(None) => Reply::not_found("this node holds no log yet"),
         Err(error) => Reply::no_answer(500, &error.to_string()),
     }
 }
 
-fn head_of(identity: Identity, server_id: String, through: Id) -> Head {
+fn head_of(identity: Identity, server_id: String, (base, through): (Base, Id)) -> Head {
     let secondary = |member: crate::store::KnownMember| SecondaryLine { server_id: member.name, url: member.url };
     let Identity { lineage, members } = identity;
     let secondaries = members.into_iter().map(secondary).collect();
-    Head::new(rfc3339(clock::now_ms()), server_id, lineage.log_id, &lineage.history, through, secondaries)
+    Head::new(rfc3339(clock::now_ms()), server_id, lineage.log_id, &lineage.history, base, through, secondaries)
 }
 
-fn pieces(store: Arc<dyn Store>, head: &Head) -> Pieces {
+fn pieces(store: Arc<dyn Store>, head: &Head, base: Base) -> Pieces {
     let through = head.through();
     let mut first = Vec::new();
     write_line(&mut first, head);
     let head_line = first.clone();
     let mut first = Some(first);
-    let mut tally = Tally::default();
+    let mut tally = Tally::after(base);
     let mut ended = false;
     Box::new(move || {
         if let Some(line) = first.take() {

@@ -6,7 +6,8 @@ use crate::protocol::{Fingerprint, Id};
 use crate::store::{Store, StoreError, Trouble, walk};
 use crate::wire::node::FingerprintBody;
 
-/// Answers for the ids after `after` up to `through`. By default these are 0 and the high watermark.
+/// Answers for the ids after `after` up to `through`. By default these are 0 and the high watermark: that is the
+/// fingerprint of the whole log, of which a part may be trimmed.
 pub(crate) fn answer(exchange: &Exchange, store: &dyn Store, decided: Id) -> Reply {
     let (after, through) = match (id(exchange, "after", Id::ZERO), id(exchange, "through", decided)) {
         (Ok(after), Ok(through)) => (after, through),
@@ -28,6 +29,7 @@ pub(crate) fn answer(exchange: &Exchange, store: &dyn Store, decided: Id) -> Rep
             Reply::json(200, &FingerprintBody::new(identity.lineage.log_id, after, through, fingerprint))
         }
         (Ok(None), _) => Reply::not_found("this node holds no log yet"),
+        (_, Err(error)) if error.is_trimmed() => Reply::no_answer(410, &error.to_string()),
         (Err(error), _) | (_, Err(error)) => Reply::no_answer(500, &error.to_string()),
     }
 }
@@ -39,7 +41,11 @@ fn id(exchange: &Exchange, name: &str, default: Id) -> Result<Id, String> {
 }
 
 fn fingerprint(store: &dyn Store, after: Id, through: Id) -> Result<Fingerprint, StoreError> {
-    let mut fingerprint = Fingerprint::default();
+    let base = store.base();
+    let (after, mut fingerprint) = match after {
+        Id::ZERO if through >= base.id => (base.id, base.fingerprint),
+        _ => (after, Fingerprint::default()),
+    };
     walk(store, after, through, |slot| {
         fingerprint.extend(&slot);
         Ok::<(), StoreError>(())

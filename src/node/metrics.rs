@@ -191,8 +191,11 @@ impl Gauges {
         gauges.set("uptime_seconds", "Seconds since the start of the node.", status.uptime_s as f64);
         gauges.set("messages", "Messages that are visible.", status.message_count as f64);
         gauges.set("epoch", "The epoch of the master, as this node knows it.", status.epoch as f64);
+        gauges.set("first_id", "The first id in the log: what was before is trimmed.", status.begins as f64);
         gauges.set("last_id", "The newest id in the log.", status.last as f64);
         gauges.set("decided_id", "The high watermark: every id up to this one is decided.", status.decided as f64);
+        gauges.set("database_bytes", "Bytes of the database.", status.database_bytes as f64);
+        gauges.set("database_free_bytes", "Bytes of the database that are free for reuse.", status.free_bytes as f64);
         gauges.set("pending", "Messages that are undecided.", status.pending as f64);
         gauges.set("followers", "Clients that follow the log, or wait for a message.", followers as f64);
         let http::Figures { connections, refused, unanswered } = exchange.figures();

@@ -38,13 +38,18 @@ pub(crate) struct NodeStatus {
     /// `master` or `secondary`.
     pub(crate) role: &'static str,
     pub(crate) server_id: String,
-    /// The number of visible messages.
+    /// The number of visible messages, without those that are trimmed.
     pub(crate) message_count: u64,
     pub(crate) epoch: u64,
+    /// The first id in the log: what was before is trimmed.
+    pub(crate) begins: u64,
     /// The newest id in the log.
     pub(crate) last: u64,
     /// The high watermark.
     pub(crate) decided: u64,
+    /// Bytes of the database, and those of them that are free for reuse.
+    pub(crate) database_bytes: u64,
+    pub(crate) free_bytes: u64,
     /// Undecided messages.
     pub(crate) pending: u64,
     pub(crate) uptime_s: u64,

@@ -12,9 +12,7 @@ mod names;
 pub(crate) use forwarding::{ForwardError, Forwarded, Forwarder, Returned};
 
 use crate::process::state_lock::before_io;
-use crate::protocol::{
-    Acknowledgement, CopyId, Decisions, Epoch, Id, LogId, NotPromised, Promise, PromiseRequest, Refusal,
-};
+use crate::protocol::{Acknowledgement, CopyId, Epoch, Id, LogId, NotPromised, Promise, PromiseRequest, Refusal};
 use crate::wire::address::NodeUrl;
 use crate::wire::client::Registration;
 use crate::wire::node::{
@@ -242,10 +240,8 @@ impl Peers {
     }
 
     /// Asks the master for its decisions after an id.
-    pub(crate) fn decisions(&self, master: &NodeUrl, after: Id) -> Result<Decisions, PeerError> {
-        self.get(&format!("{master}/replicate/decisions?after={after}"))?
-            .expect_200::<DecisionsBody>()
-            .map(Decisions::from)
+    pub(crate) fn decisions(&self, master: &NodeUrl, after: Id) -> Result<DecisionsBody, PeerError> {
+        self.get(&format!("{master}/replicate/decisions?after={after}"))?.expect_200()
     }
 
     /// Asks a node for its fingerprint of the ids after `after` up to `through`.

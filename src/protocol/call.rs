@@ -1,6 +1,6 @@
 //! What travels between master and secondary, and what each side may conclude from it.
 
-use super::{Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Roster};
+use super::{Base, Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Roster};
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,6 +20,9 @@ pub struct Call {
     pub history: Option<EpochHistory>,
     /// The roster. Present until the master knows that the secondary has it durably.
     pub roster: Option<Roster>,
+    /// What was trimmed of the master's log. Present until the master knows that the secondary has decided as much and
+    /// knows of it.
+    pub base: Option<Base>,
     /// The id before the first one that this call covers. The secondary must hold everything up to it.
     pub after: Id,
     /// The last id that this call covers: each id in between is an entry or is refused.

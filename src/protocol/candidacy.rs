@@ -14,7 +14,7 @@
 //! - **Forked.** A candidate that has shown entries where the best log has others does not lead: it was cut off while a
 //!   later epoch began, and an operator has to look at it.
 
-use super::{CopyId, Epoch, EpochHistory, Id, Incarnation, LogId, Roster, Slot};
+use super::{Base, CopyId, Epoch, EpochHistory, Id, Incarnation, LogId, Roster, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -72,6 +72,8 @@ impl fmt::Display for NotPromised {
 pub struct Promise {
     /// The epochs that it has entered or begun.
     pub history: EpochHistory,
+    /// What was trimmed of its log.
+    pub base: Base,
     /// The id up to which it holds everything.
     pub last: Id,
     /// Its high watermark.
@@ -102,21 +104,37 @@ pub struct Beginning {
     pub best: CopyId,
     /// The end of that log: the epoch begins with the id after it.
     pub last: Id,
-    /// The ids up to that one which are refused, in the best log or by another voter.
+    /// Where the candidate's log is to begin, if a voter has trimmed more than the candidate has decided: the refusals of
+    /// what the candidate lacks are gone.
+    pub base: Option<Base>,
+    /// The ids up to the end that are refused, in the best log or by another voter.
     pub refused: BTreeSet<Id>,
     /// The voters, and those before a change that is still under way.
     pub roster: Roster,
 }
 
 impl Beginning {
-    /// The best log as the candidate is to hold it, given what its holder has after the candidate's high watermark. What
+    /// Whether the candidate's own log is what the epoch is to begin with, and nothing has to be copied.
+    #[must_use]
+    pub fn is_held_by(&self, candidate: CopyId) -> bool {
+        self.best == candidate && self.base.is_none()
+    }
+
+    /// The id after which the candidate needs the slots of the best log, given its own high watermark.
+    #[must_use]
+    pub fn adopts_after(&self, decided: Id) -> Id {
+        self.base.map_or(decided, |base| base.id)
+    }
+
+    /// The best log as the candidate is to hold it, given what its holder has after
+    /// [`adopts_after`](Beginning::adopts_after). What
     /// other voters know as refused is refused from the first moment on: the candidate may not get to begin, and must not
     /// have lost a refusal by then that it had, or have won a message.
     #[must_use]
     pub fn adoption(&self, candidacy: Candidacy, holder: &Promise, slots: Vec<Slot>) -> Adoption {
         let as_decided = |slot: Slot| if self.refused.contains(&slot.id()) { Slot::Refused(slot.id()) } else { slot };
         let slots = slots.into_iter().map(as_decided).collect();
-        Adoption { candidacy, history: holder.history.clone(), roster: self.roster.clone(), slots }
+        Adoption { candidacy, history: holder.history.clone(), roster: self.roster.clone(), base: self.base, slots }
     }
 
     /// The same with no other voters than those who have promised. The candidate must not store that roster before it begins.
@@ -152,7 +170,9 @@ pub struct Adoption {
     pub history: EpochHistory,
     /// The latest roster that the promises know.
     pub roster: Roster,
-    /// Its slots, in order, from the one after the candidate's high watermark.
+    /// Where the log is to begin, if the candidate has decided less.
+    pub base: Option<Base>,
+    /// Its slots, in order, from the one after the base or the candidate's high watermark.
     pub slots: Vec<Slot>,
 }
 
@@ -208,8 +228,10 @@ fn stands_with(candidate: CopyId, promises: &BTreeMap<CopyId, Promise>, roster: 
         return Standing::Forked(fork);
     }
     let as_late = of_voters().filter(|(_, promise)| grounded(promise) == grounded(holder));
+    let bases = of_voters().map(|(_, promise)| promise.base);
+    let base = bases.filter(|base| base.id > own.decided && base.id <= holder.last).max_by_key(|base| base.id);
     let refused = as_late.flat_map(|(_, promise)| &promise.refused).filter(|id| **id <= holder.last).copied().collect();
-    Standing::Leads(Beginning { best, last: holder.last, refused, roster: roster.clone() })
+    Standing::Leads(Beginning { best, last: holder.last, base, refused, roster: roster.clone() })
 }
 
 #[cfg(test)]
@@ -238,6 +260,7 @@ mod tests {
         let (epoch, _, master) = epochs[epochs.len() - 1];
         Promise {
             history: EpochHistory::new(epochs.iter().map(entry).collect()).unwrap(),
+            base: Base::default(),
             last: Id::new(last),
             decided: Id::new(decided),
             refused: refused.iter().copied().map(Id::new).collect(),
@@ -294,7 +317,7 @@ mod tests {
         let refused = |slots: &[(u64, u32, u32)], refused: &[u64], last| {
             let slots: Vec<Slot> = slots.iter().copied().map(entry).collect();
             let refused = refused.iter().copied().map(Id::new).collect();
-            let mut beginning = Beginning { best: M, last: Id::new(last), refused, roster: roster(1, M) };
+            let mut beginning = Beginning { best: M, last: Id::new(last), base: None, refused, roster: roster(1, M) };
             beginning.make_writes_whole(&slots);
             beginning.refused.into_iter().map(Id::get).collect::<Vec<u64>>()
         };

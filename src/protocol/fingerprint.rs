@@ -10,7 +10,7 @@ use std::fmt;
 /// A slot counts as its id and, for a message, the byte 1, its epoch, its timestamp, the length of its text and the
 /// text in UTF-8, the length of its key and the key, 0 and nothing if it has none; for a refused id, the byte 0.
 /// Numbers are eight bytes, little-endian.
-#[derive(Clone, Copy, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Default, Eq, Hash, PartialEq)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {

@@ -39,7 +39,7 @@ pub use ready::{
 pub use replica::{Change, Decisions, EnteredEpoch, Found, Lineage, ReplicaStatus, ReplicaView, StaleReply};
 
 use super::{
-    Acknowledgement, Candidacy, Entry, Epoch, Id, Incarnation, Refusal, Slot, Ticket, Time, Watermark, WritePart,
+    Acknowledgement, Base, Candidacy, Entry, Epoch, Id, Incarnation, Refusal, Slot, Ticket, Time, Watermark, WritePart,
 };
 use reads::Reads;
 use released::Released;
@@ -177,6 +177,7 @@ struct Carried {
     through: Id,
     has_messages: bool,
     is_delayed: bool,
+    trim: Option<Base>,
 }
 
 /// A call that waits for its artificial delay.
@@ -299,6 +300,8 @@ impl Follower {
             },
             Event::StoreFailed => self.store_failed(&mut ready),
             Event::Recovered(incarnation, found) => self.recovered(incarnation, found, &mut ready),
+            Event::BaseTold(base) => ready.trim = self.replica.may_trim(base),
+            Event::BaseDiffers(id) => self.replica.diverged = Some(id),
             Event::Tick => {}
         }
         self.proceed(now, &mut ready);
@@ -426,6 +429,7 @@ impl Follower {
             through: call.through,
             has_messages,
             is_delayed: has_messages && called.is_delayed,
+            trim: accepted.trim,
         };
         self.store(ticket, changes, Step::Apply(accepted, carried), ready);
     }
@@ -495,6 +499,10 @@ impl Follower {
                 } else if let Some(id) = accepted.revision.drop_from {
                     self.released.dropped(accepted.epoch, id);
                 }
+                if let Some(base) = accepted.revision.base {
+                    // What is trimmed waits for no delay.
+                    self.released.extend(accepted.epoch, base.id);
+                }
                 After::Acknowledge(next.applied(&accepted), carried)
             }
             Step::Foreign(id) => {
@@ -530,7 +538,10 @@ impl Follower {
             ready.news.push(News::Decided { after: before, through: decided, visible });
         }
         let reply = match after {
-            After::Acknowledge(acknowledgement, carried) => self.acknowledge(ticket, acknowledgement, carried),
+            After::Acknowledge(acknowledgement, carried) => {
+                ready.trim = carried.trim;
+                self.acknowledge(ticket, acknowledgement, carried)
+            }
             After::ForeignStored(id) => Reply::ForeignStored(id),
             After::Learned(decisions) => {
                 self.answer_readers(Some(&decisions), ready);
@@ -546,7 +557,7 @@ impl Follower {
     /// Answers a call without messages at once. Acknowledgements are cumulative, so it must not acknowledge what
     /// another call still delays.
     fn acknowledge(&mut self, ticket: Ticket, acknowledgement: Acknowledgement, carried: Carried) -> Reply {
-        let Carried { epoch, after, through, has_messages, is_delayed } = carried;
+        let Carried { epoch, after, through, has_messages, is_delayed, .. } = carried;
         if is_delayed {
             self.delayed.insert(ticket, Delayed { epoch, acknowledgement });
             return Reply::Stored;
@@ -656,6 +667,7 @@ mod tests {
             epoch_start: Some(EpochStart { since: Epoch::NONE, overtaken_from: Id::new(1) }),
             history: None,
             roster: None,
+            base: None,
             after,
             through,
             entries: after.until(through).map(|id| Arc::new(entry(id))).collect(),

@@ -33,6 +33,7 @@ mod ready;
 mod refusals;
 mod roster;
 mod scheduler;
+mod trimming;
 mod view;
 mod writes;
 
@@ -44,8 +45,8 @@ pub use scheduler::Timing;
 pub use writes::Ticket;
 
 use super::{
-    Acknowledgement, Entry, EpochHistory, EpochStart, Id, Incarnation, LogId, MemberId, Promotion, Refusal, Roster,
-    Slot, Time, Watermark, WriteConcern, WritePart,
+    Acknowledgement, Base, Entry, EpochHistory, EpochStart, Id, Incarnation, LogId, MemberId, Promotion, Refusal,
+    Roster, Slot, Time, Watermark, WriteConcern, WritePart,
 };
 use membership::{Membership, Voting};
 use progress::Progress;
@@ -87,6 +88,8 @@ pub struct LeaderSettings {
 /// What a master finds in its store when it starts.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct FoundLog {
+    /// What was trimmed of it.
+    pub base: Base,
     /// The id up to which everything is held durably.
     pub last: Id,
     /// The high watermark that was noted last.
@@ -119,7 +122,7 @@ struct ReportsAwaited {
 /// The state of one master, from its start to its end.
 ///
 /// Invariants. The first two are asserted after every event, the second one in debug builds only:
-/// - `shown ≤ decided ≤ durable ≤ taken ≤ last`, and none of them ever goes back;
+/// - `base ≤ shown ≤ decided ≤ durable ≤ taken ≤ last`, and none of them ever goes back;
 /// - every id in `decided+1..=last` is open or in `refused`;
 /// - no open write at or below `sealed` is refusing, unless its refusing began before it could be sealed: such a write
 ///   is stepped over by the seal and never committed;
@@ -132,6 +135,8 @@ pub struct Leader {
     log_id: LogId,
     incarnation: Incarnation,
     history: EpochHistory,
+    /// What was trimmed, durably.
+    base: Base,
     /// The last id given.
     last: Id,
     /// The end of the log at the start.
@@ -192,7 +197,7 @@ impl Leader {
         found: FoundLog,
         keyed_writes: Vec<KeyedWrite>,
     ) -> Leader {
-        let FoundLog { last, decided, visible, last_visible, refused } = found;
+        let FoundLog { base, last, decided, visible, last_visible, refused } = found;
         let mut writes = Writes::default();
         let in_doubt = decided.until(last).filter(|id| !refused.contains(id));
         let concern = if roster.allows_promotion() { WriteConcern::Majority } else { WriteConcern::All };
@@ -206,6 +211,7 @@ impl Leader {
             log_id,
             incarnation,
             history,
+            base,
             last,
             found: last,
             taken: last,
@@ -234,11 +240,13 @@ impl Leader {
 
     fn assert_invariants(&self) {
         assert!(
-            self.shown.decided <= self.decided
+            self.base.id <= self.shown.decided
+                && self.shown.decided <= self.decided
                 && self.decided <= self.durable
                 && self.durable <= self.taken
                 && self.taken <= self.last,
-            "shown {} ≤ decided {} ≤ durable {} ≤ taken {} ≤ last {}",
+            "base {} ≤ shown {} ≤ decided {} ≤ durable {} ≤ taken {} ≤ last {}",
+            self.base.id,
             self.shown.decided,
             self.decided,
             self.durable,
@@ -282,6 +290,7 @@ impl Leader {
             Event::RefusalsStored => self.refusals_stored(now, &mut ready),
             Event::WatermarkNoted => self.watermark_noted(now, &mut ready),
             Event::RosterStored(roster) => self.roster_stored(now, roster, &mut ready),
+            Event::Trimmed(base) => self.trimmed(base),
             Event::Renamed => self.voting.is_renamed = self.members.roster().allows_promotion(),
             Event::Failed => self.halt(now, &mut ready),
             Event::Acknowledged { dispatch, sent, acknowledgement } => {
@@ -344,9 +353,13 @@ impl Leader {
         if !self.scheduler.is_idle() {
             return self.scheduler.due(self.durable == self.taken);
         }
-        let (taken, decided, roster) = (self.taken, self.shown.decided, self.members.roster().number());
-        let lacks_watermark = |(_, progress): (_, &Progress)| progress.lacks_watermark(taken, decided, roster);
+        let lacks_watermark = |(_, progress): (_, &Progress)| self.lacks_watermark(progress);
         self.members.iter().any(lacks_watermark).then(|| self.shown_at.plus(self.settings.timing.watermark_wait))
+    }
+
+    /// Whether an empty call has something to tell a secondary.
+    fn lacks_watermark(&self, progress: &Progress) -> bool {
+        progress.lacks_watermark(self.taken, self.shown.decided, self.members.roster().number(), self.base.id)
     }
 
     fn tick(&mut self, now: Time, ready: &mut Ready) {
@@ -541,8 +554,8 @@ impl Leader {
 
     /// Tells the high watermark to those secondaries that do not know it.
     fn begin_watermark_round(&mut self, ready: &mut Ready) {
-        let (taken, decided, roster) = (self.taken, self.shown.decided, self.members.roster().number());
-        let members = self.members.iter().filter(|(_, progress)| progress.lacks_watermark(taken, decided, roster));
+        let taken = self.taken;
+        let members = self.members.iter().filter(|(_, progress)| self.lacks_watermark(progress));
         let members: Vec<MemberId> = members.map(|(member, _)| member).collect();
         let calls = members.into_iter().filter_map(|member| self.empty_call(member, Purpose::Watermark)).collect();
         ready.round = Some(Round { after: taken, entries: Arc::new([]), calls });
@@ -574,8 +587,8 @@ impl Leader {
         self.dispatch(member, purpose, after, taken.max(after), None)
     }
 
-    /// A call with the ids after `after` up to `through`: from the store as far as that goes, and then from memory.
-    /// `None` if the leader has verified no process of the secondary.
+    /// A call with the ids after `after` up to `through`: from the store as far as that goes, and then from memory. What
+    /// was trimmed can be sent no more: a call that would begin there begins after the base, and brings that. `None` if the leader has verified no process of the secondary.
     fn dispatch(
         &self,
         member: MemberId,
@@ -589,6 +602,8 @@ impl Leader {
         let roster = self.members.roster();
         let may_restore = overtaken_from.is_some() && roster.allows_promotion();
         let lacks_roster = overtaken_from.is_some() || progress.roster < roster.number();
+        let base = (progress.base < self.base.id).then(|| Arc::new(self.base));
+        let (after, through) = (after.max(self.base.id), through.max(self.base.id));
         let is_stored = after < self.durable.min(through);
         let (carries, entries) = match shared {
             Some(entries) => (through, entries),
@@ -605,12 +620,13 @@ impl Leader {
             entries,
             carries,
             resends: 0,
-            known_decided: progress.known_decided,
+            known_decided: progress.known_decided.max(self.base.id),
             decided: self.shown.decided,
             refusals: self.refused.stored(),
             epoch_start: overtaken_from.map(|overtaken_from| EpochStart { since: progress.epoch, overtaken_from }),
             roster: lacks_roster.then(|| Arc::clone(roster)),
-            restores: if may_restore { progress.refused.clone() } else { Vec::new() },
+            base,
+            restores: if may_restore { self.held_of(&progress.refused) } else { Vec::new() },
             admitted: progress.state == ReplicationState::InSync && !progress.leaving,
         })
     }
@@ -724,6 +740,7 @@ impl Leader {
         progress.epoch = epoch;
         progress.refused.clear();
         progress.roster = dispatch.roster.as_ref().map_or(before.roster, |roster| before.roster.max(roster.number()));
+        progress.base = before.base.max(dispatch.base.as_ref().map_or(Id::ZERO, |base| base.id));
         progress.matched = before.matched.max(acknowledgement.durable.min(last));
         progress.known_decided = before.known_decided.max(acknowledgement.decided.min(decided));
         self.refused.acknowledged(dispatch.member, dispatch.refusals, sent);

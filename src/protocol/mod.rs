@@ -69,6 +69,7 @@
 //! dirty reads of CRAQ (Terrace and Freedman, USENIX ATC 2009). The high watermark and the epoch table follow
 //! Viewstamped Replication Revisited (Liskov and Cowling, 2012).
 
+mod base;
 mod call;
 mod candidacy;
 mod concern;
@@ -82,6 +83,7 @@ mod roster;
 mod time;
 mod watermark;
 
+pub use base::Base;
 pub use call::{Acknowledgement, Call, EpochStart, Refusal};
 pub use candidacy::{
     Adoption, Beginning, Candidacy, NotPromised, Promise, PromiseRequest, Standing, standing, standing_by_force,

@@ -54,7 +54,7 @@ impl Secondary {
         // The panic hook has logged it. From now on every job fails, and this node is not ready.
         state.is_broken |= stepped.is_err();
         let is_broken = state.is_broken;
-        let Ready { replies, reads, news, effect, ask } = stepped.unwrap_or_default();
+        let Ready { replies, reads, news, effect, ask, trim } = stepped.unwrap_or_default();
         let (mut own_next, mut has_calls, has_readers) = (None, false, !reads.is_empty());
         let replies = replies.into_iter().map(|(ticket, reply)| (ticket, Next::Return(reply)));
         for (ticket, next) in replies.chain(effect.map(|(ticket, effect)| (ticket, Next::CarryOut(effect)))) {
@@ -69,6 +69,7 @@ impl Secondary {
         let is_sooner = state.follower.wake_at().is_some_and(|at| wake_at.is_none_or(|before| at < before)) && !is_read;
         state.reads.extend(reads);
         state.question = ask.or(state.question);
+        state.trim = trim.or(state.trim);
         let (decided, lineage) = (state.follower.decided(), state.follower.lineage());
         let log_id = lineage.map(|lineage| lineage.log_id);
         let epoch = lineage.map_or(Epoch::NONE, |lineage| lineage.history.latest());
@@ -84,6 +85,9 @@ impl Secondary {
         }
         if ask.is_some() {
             self.questions.notify_one();
+        }
+        if trim.is_some() {
+            self.trims.notify_one();
         }
         if is_new_log {
             log_id.into_iter().for_each(|log_id| self.reading.following.is_of(log_id));
@@ -185,6 +189,10 @@ impl Secondary {
 
     fn log_change(&self, change: &Change) {
         match change {
+            Change::BeginAt(base) => {
+                let first = base.id.next();
+                log::warn!("begins at id {first}: what was before is trimmed, and this node had not decided all of it");
+            }
             Change::DropFrom(id) => {
                 log::warn!("dropped the undecided ids from {id} on, which the log of a later master does not have");
             }

@@ -34,11 +34,13 @@ impl Log for Secondary {
 
 impl Secondary {
     fn snapshot_of(&self, view: &ReplicaView, possibly_stale: bool) -> Snapshot {
+        let base = self.store.base();
         Snapshot {
+            begins: base.id.next(),
             decided: view.status.decided,
             log_id: view.status.log_id,
             last: view.status.last,
-            visible: view.visible,
+            visible: view.visible.saturating_sub(base.messages),
             role: "secondary",
             server_id: self.settings.common.server_id.clone(),
             possibly_stale,
@@ -79,7 +81,7 @@ impl Secondary {
         };
         let why = match self.peers.decisions(&master, after) {
             Ok(decisions) => {
-                let answered = Event::Answered { ticket, decisions: Some(decisions) };
+                let answered = Event::Answered { ticket, decisions: Some(decisions.into()) };
                 match self.drive(ticket, answered) {
                     (follower::Reply::NotLearned(stale), _) => format!("it {stale}"),
                     (_, Some(error)) => format!("what it said could not be stored: {error}"),

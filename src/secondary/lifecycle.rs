@@ -58,6 +58,8 @@ pub(crate) struct Secondary {
     pub(super) readers: Condvar,
     /// Wakes the thread that asks the master.
     pub(super) questions: Condvar,
+    /// Wakes the thread that trims the log.
+    pub(super) trims: Condvar,
     /// The master, as configured or as learned from its calls.
     pub(super) master: Mutex<Option<NodeUrl>>,
     pub(super) calls_in_flight: AtomicUsize,
@@ -114,6 +116,7 @@ impl Secondary {
             calls: Condvar::new(),
             readers: Condvar::new(),
             questions: Condvar::new(),
+            trims: Condvar::new(),
             calls_in_flight: AtomicUsize::new(0),
             early_calls: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
@@ -129,6 +132,7 @@ impl Secondary {
             secondary.settings.delay.as_millis()
         );
         secondary.start_asking();
+        secondary.start_trimming();
         secondary.start_registering();
         secondary.live.start(&secondary).map_err(|error| error.to_string())?;
         Ok(secondary)
@@ -142,6 +146,7 @@ impl Secondary {
         // A thread that waits for what is asked of the follower looks up, and finds that this node is stopping.
         drop(self.lock());
         self.questions.notify_all();
+        self.trims.notify_all();
         self.reading.following.stop();
         self.live.stop();
     }

@@ -7,6 +7,7 @@
 //! | [`effects`] | gives events to the follower, and carries out what it asks for |
 //! | [`receiving`] | takes replicate calls, and answers them |
 //! | [`freshness`] | answers readers, and asks the master for them |
+//! | [`trimming`] | trims the log up to the base that the master has told |
 //! | [`registration`] | registers this node with its master, and renews that |
 //! | [`routes`] | which request goes where |
 //! | [`settings`] | what it is configured with |
@@ -22,6 +23,7 @@ mod registration;
 mod routes;
 mod settings;
 mod state;
+mod trimming;
 
 pub(crate) use lifecycle::Secondary;
 pub(crate) use routes::SecondaryService;

@@ -132,7 +132,9 @@ impl Secondary {
     /// Answers `GET /replicate/state`.
     fn report_status(&self, exchange: &Exchange) -> Reply {
         let server_id = self.settings.common.server_id.clone();
-        let unable = self.store.trouble().map(|trouble| trouble.to_string());
+        let trouble = self.store.trouble();
+        let is_full = matches!(trouble, Some(Trouble::NoRoom(_)));
+        let unable = trouble.map(|trouble| trouble.to_string());
         let mut status = self.view().status;
         // The master of the epoch that this node has entered knows its epochs.
         let asks = exchange.query("epoch").and_then(|epoch| epoch.parse().ok()).map(Epoch::new);
@@ -141,6 +143,7 @@ impl Secondary {
             status.lineage = None;
         }
         let mut body = StatusBody::new(server_id, &status, self.delay_ms(), unable);
+        body.full = is_full;
         body.fault = self.faults.in_words();
         Reply::json(200, &body)
     }
@@ -158,6 +161,7 @@ impl Secondary {
                 drop(state);
                 Reply::json(200, &SlotsBody::new(after, &slots, epoch, promised))
             }
+            Err(error) if error.is_trimmed() => Reply::no_answer(410, &error.to_string()),
             Err(error) => Reply::no_answer(500, &error.to_string()),
         }
     }
@@ -225,6 +229,7 @@ impl Secondary {
     fn status(&self) -> SecondaryStatus {
         let view = self.view();
         let (trouble, warning) = (self.store.trouble(), self.store.warning());
+        let (base, size) = (self.store.base(), self.store.size().unwrap_or_default());
         let lost = self.why_broken().or_else(threads::lost);
         let diverged = view.status.diverged.map(|id| format!("id {id} is held with another content than the master's"));
         let has_failed = matches!(trouble, Some(Trouble::Failed(_))) || lost.is_some() || diverged.is_some();
@@ -238,10 +243,13 @@ impl Secondary {
                 reasons,
                 role: "secondary",
                 server_id: self.settings.common.server_id.clone(),
-                message_count: view.visible,
+                message_count: view.visible.saturating_sub(base.messages),
                 epoch: view.status.epoch.get(),
+                begins: base.id.next().get(),
                 last: view.status.last.get(),
                 decided: view.status.decided.get(),
+                database_bytes: size.bytes,
+                free_bytes: size.free,
                 pending: view.status.last.since(view.status.decided),
                 uptime_s: self.started.elapsed().as_secs(),
                 budgets: budgets(&self.settings.common.limits),

@@ -1,7 +1,7 @@
 //! What a secondary keeps in memory: its follower, and what the threads hand to each other.
 
 use crate::protocol::follower::{Effect, Freshness, Reply};
-use crate::protocol::{Epoch, Follower, Id, LogId, Ticket};
+use crate::protocol::{Base, Epoch, Follower, Id, LogId, Ticket};
 use std::collections::BTreeMap;
 
 /// Everything that changes. It is locked for steps of the follower, and never while anything is written, sent, logged
@@ -15,6 +15,8 @@ pub(super) struct State {
     pub(super) reads: BTreeMap<Ticket, Freshness>,
     /// The question to ask next: what is decided after this id.
     pub(super) question: Option<Id>,
+    /// The base up to which the log is to be trimmed next.
+    pub(super) trim: Option<Base>,
     /// The high watermark that the followers of the log know.
     pub(super) shown: Id,
     /// The epoch that log lines carry.
@@ -41,6 +43,7 @@ impl State {
             next: BTreeMap::new(),
             reads: BTreeMap::new(),
             question: None,
+            trim: None,
             shown: follower.decided(),
             epoch: follower.status().epoch,
             log_id: follower.status().log_id,

@@ -17,7 +17,8 @@ pub fn carry_out(
 ) -> Result<Event, StoreError> {
     match effect {
         Effect::LookUp(ids) => {
-            let held = ids.into_iter().filter_map(|id| store.get(id).transpose());
+            let base = store.base().id;
+            let held = ids.into_iter().filter(|&id| id > base).filter_map(|id| store.get(id).transpose());
             Ok(Event::LookedUp(held.collect::<Result<_, _>>()?))
         }
         Effect::Store(changes) => {

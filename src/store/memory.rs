@@ -1,8 +1,8 @@
 //! A store in memory, which ends with its process.
 
 use super::{Identity, ReadLimit, Store, StoreError, Trouble, check_order, weight};
-use crate::protocol::{CopyId, Entry, Id, KeyedWrite, Slot, SlotRef, Watermark};
-use std::collections::BTreeSet;
+use crate::protocol::{Base, CopyId, Entry, Id, KeyedWrite, Slot, SlotRef, Watermark};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A log in memory. For it, "durable" means: held by this process.
@@ -14,8 +14,9 @@ pub struct Memory {
 
 #[derive(Debug, Default)]
 struct Log {
-    /// Slot `n` holds id `n + 1`.
-    slots: Vec<Slot>,
+    base: Base,
+    /// The first slot holds the id after the base.
+    slots: VecDeque<Slot>,
     refused: BTreeSet<Id>,
     identity: Option<Identity>,
     watermark: Watermark,
@@ -23,13 +24,13 @@ struct Log {
 
 impl Log {
     fn last(&self) -> Id {
-        Id::new(self.slots.len() as u64)
+        self.base.id.plus(self.slots.len() as u64)
     }
 
     fn index(&self, id: Id) -> Result<usize, StoreError> {
-        usize::try_from(id.get())
+        usize::try_from(id.since(self.base.id))
             .ok()
-            .and_then(|number| number.checked_sub(1))
+            .and_then(|place| place.checked_sub(1))
             .filter(|&index| index < self.slots.len())
             .ok_or_else(|| StoreError::new(format!("id {id} is not held; the log ends at {}", self.last())))
     }
@@ -56,7 +57,7 @@ impl Store for Memory {
         let mut log = self.write_log();
         check_order(log.last(), slots)?;
         log.refused.extend(slots.iter().filter(|slot| matches!(slot, Slot::Refused(_))).map(Slot::id));
-        log.slots.extend_from_slice(slots);
+        log.slots.extend(slots.iter().cloned());
         Ok(())
     }
 
@@ -89,6 +90,19 @@ impl Store for Memory {
         Ok(())
     }
 
+    fn trim(&self, base: Base) -> Result<(), StoreError> {
+        let mut log = self.write_log();
+        let dropped = usize::try_from(base.id.since(log.base.id)).unwrap_or(usize::MAX).min(log.slots.len());
+        log.slots.drain(..dropped);
+        log.refused = log.refused.split_off(&base.id.next());
+        log.base = base;
+        Ok(())
+    }
+
+    fn base(&self) -> Base {
+        self.read_log().base
+    }
+
     fn last(&self) -> Id {
         self.read_log().last()
     }
@@ -101,9 +115,12 @@ impl Store for Memory {
         each: &mut dyn FnMut(SlotRef<'_>),
     ) -> Result<(), StoreError> {
         let log = self.read_log();
+        if after < log.base.id && after < through {
+            return Err(StoreError::trimmed(after, log.base.id));
+        }
         let through = through.min(log.last());
         let Ok(first) = log.index(after.next()) else { return Ok(()) };
-        let held = log.slots[first..].iter().take(usize::try_from(through.since(after)).unwrap_or(usize::MAX));
+        let held = log.slots.range(first..).take(usize::try_from(through.since(after)).unwrap_or(usize::MAX));
         let mut bytes = 0;
         for (index, slot) in held.take(limit.slots_max).map(SlotRef::from).enumerate() {
             bytes += weight(slot);
@@ -119,7 +136,11 @@ impl Store for Memory {
         if through <= after {
             return Ok(Vec::new());
         }
-        Ok(self.read_log().refused.range(after.next()..=through).copied().collect())
+        let log = self.read_log();
+        if after < log.base.id {
+            return Err(StoreError::trimmed(after, log.base.id));
+        }
+        Ok(log.refused.range(after.next()..=through).copied().collect())
     }
 
     fn keyed_writes(&self, writes_max: usize) -> Result<Vec<KeyedWrite>, StoreError> {
@@ -145,7 +166,8 @@ impl Store for Memory {
     }
 
     fn watermark(&self) -> Watermark {
-        self.read_log().watermark
+        let log = self.read_log();
+        log.watermark.not_before(log.base)
     }
 
     fn note_watermark(&self, watermark: Watermark) -> Result<(), StoreError> {

@@ -1,6 +1,6 @@
 //! What a node keeps.
 //!
-//! A store holds one [`Slot`] per id, from 1, without holes: a message, or the mark that the id was refused. Of
+//! A store holds one [`Slot`] per id, from the one after its [`Base`], without holes: a message, or the mark that the id was refused. Of
 //! decisions it knows refusals only: the protocol's high watermark says what is visible. Beside the slots it keeps what
 //! a node must know at its next start: the log's identity, the epochs, the watermark, the secondaries.
 //!
@@ -15,7 +15,7 @@ pub use memory::Memory;
 pub use sqlite::{CACHE_BYTES_DEFAULT, DirectoryLock, Disk, Examination, ReadLock};
 
 use crate::protocol::{
-    Change, CopyId, Entry, Found, FoundLog, Id, KeyedWrite, Lineage, Roster, Slot, SlotRef, Watermark,
+    Base, Change, CopyId, Entry, Found, FoundLog, Id, KeyedWrite, Lineage, Roster, Slot, SlotRef, Watermark,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -24,26 +24,47 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct StoreError {
     sentence: String,
-    no_room: bool,
+    kind: Kind,
+}
+
+/// What a failure means for what follows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    Failed,
+    NoRoom,
+    Trimmed,
 }
 
 impl StoreError {
     /// A failure, with a sentence that names what it concerns.
     #[must_use]
     pub fn new(sentence: impl Into<String>) -> StoreError {
-        StoreError { sentence: sentence.into(), no_room: false }
+        StoreError { sentence: sentence.into(), kind: Kind::Failed }
     }
 
     /// There was no room. The operation changed nothing, and may succeed later.
     #[must_use]
     pub fn no_room(sentence: impl Into<String>) -> StoreError {
-        StoreError { sentence: sentence.into(), no_room: true }
+        StoreError { sentence: sentence.into(), kind: Kind::NoRoom }
     }
 
     /// Whether there was no room. The store is sound then.
     #[must_use]
     pub fn is_no_room(&self) -> bool {
-        self.no_room
+        self.kind == Kind::NoRoom
+    }
+
+    /// What was asked for, after this id, is trimmed.
+    #[must_use]
+    pub fn trimmed(after: Id, base: Id) -> StoreError {
+        let sentence = format!("id {} is trimmed: the log begins with id {}", after.next(), base.next());
+        StoreError { sentence, kind: Kind::Trimmed }
+    }
+
+    /// Whether what was asked for is trimmed. The store is sound then.
+    #[must_use]
+    pub fn is_trimmed(&self) -> bool {
+        self.kind == Kind::Trimmed
     }
 }
 
@@ -80,6 +101,17 @@ pub struct ReadLimit {
     pub slots_max: usize,
     /// Bytes of message text.
     pub bytes_max: usize,
+}
+
+/// How large the files of a store are.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Size {
+    /// Bytes of the database.
+    pub bytes: u64,
+    /// Bytes of it that are free, and reused before the database grows.
+    pub free: u64,
+    /// Whether slots that are trimmed still take some of the rest.
+    pub is_reclaiming: bool,
 }
 
 /// Which log a node holds, and what the node must know at its next start.
@@ -142,6 +174,19 @@ pub fn walk<E: From<StoreError>>(
     Ok(())
 }
 
+/// The base of a log that is trimmed up to an id, which it holds. Reading a slot checks it.
+///
+/// # Errors
+/// If a slot cannot be read.
+pub fn base_at(store: &dyn Store, id: Id) -> Result<Base, StoreError> {
+    let mut base = store.base();
+    walk(store, base.id, id, |slot| {
+        base.extend(&slot);
+        Ok::<_, StoreError>(())
+    })?;
+    Ok(base)
+}
+
 /// A log of slots. Its methods may be called from any thread, but appends must not overlap.
 pub trait Store: Send + Sync {
     /// Appends slots that follow the last one. They are durable when this returns. An append of refused ids only
@@ -179,6 +224,16 @@ pub trait Store: Send + Sync {
         self.drop_from(from)
     }
 
+    /// Drops every slot up to a base, durably. A log that ends before the base ends there from then on, and what it had
+    /// decided less than that it has decided now. The space is reused later.
+    ///
+    /// # Errors
+    /// If that cannot be made durable.
+    fn trim(&self, base: Base) -> Result<(), StoreError>;
+
+    /// What was trimmed.
+    fn base(&self) -> Base;
+
     /// Makes a change that a master's call asks for, durably.
     ///
     /// # Errors
@@ -200,6 +255,7 @@ pub trait Store: Send + Sync {
                 self.set_identity(&Identity { lineage: entered.lineage(known.as_ref()), members: Vec::new() })
             }
             Change::TakeRoster(roster) => self.take_roster(roster),
+            Change::BeginAt(base) => self.trim(*base),
         }
     }
 
@@ -220,7 +276,7 @@ pub trait Store: Send + Sync {
     /// because it may block the store.
     ///
     /// # Errors
-    /// If they cannot be read. Some may have been visited before that.
+    /// If some of them are trimmed, or they cannot be read. Some may have been visited before that.
     fn visit(
         &self,
         after: Id,
@@ -242,13 +298,13 @@ pub trait Store: Send + Sync {
     /// The refused ids after `after` up to `through`, in order.
     ///
     /// # Errors
-    /// If they cannot be read.
+    /// If some of the ids are trimmed, or they cannot be read.
     fn refused(&self, after: Id, through: Id) -> Result<Vec<Id>, StoreError>;
 
     /// The slot at an id, if it is held.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If it is trimmed, or cannot be read.
     fn get(&self, id: Id) -> Result<Option<Slot>, StoreError> {
         let one = ReadLimit { slots_max: 1, bytes_max: usize::MAX };
         Ok(self.read(id.previous(), id, one)?.pop())
@@ -283,7 +339,7 @@ pub trait Store: Send + Sync {
     /// If that cannot be kept.
     fn set_identity(&self, identity: &Identity) -> Result<(), StoreError>;
 
-    /// The watermark that was noted last.
+    /// The watermark that was noted last, or the base if that is later.
     fn watermark(&self) -> Watermark;
 
     /// What a secondary finds in the store at its start.
@@ -296,6 +352,7 @@ pub trait Store: Send + Sync {
         Ok(Found {
             copy: self.copy_id(),
             lineage: identity.map(|identity| identity.lineage),
+            base: self.base(),
             last,
             decided: decided.min(last),
             visible,
@@ -311,12 +368,14 @@ pub trait Store: Send + Sync {
         let last = self.last();
         let Watermark { decided, visible } = self.watermark();
         let decided = decided.min(last);
+        let base = self.base();
+        // The newest message is never trimmed, unless this log began at the base of another one.
         let mut last_visible = decided;
-        while last_visible > Id::ZERO && !matches!(self.get(last_visible)?, Some(Slot::Entry(_))) {
+        while last_visible > base.id && !matches!(self.get(last_visible)?, Some(Slot::Entry(_))) {
             last_visible = last_visible.previous();
         }
         let refused = self.refused(decided, last)?.into_iter().collect();
-        Ok(FoundLog { last, decided, visible, last_visible, refused })
+        Ok(FoundLog { base, last, decided, visible, last_visible, refused })
     }
 
     /// Notes the watermark. It survives the end of the process at once, but a power loss only after a later sync. That
@@ -325,6 +384,14 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// If it cannot be written.
     fn note_watermark(&self, watermark: Watermark) -> Result<(), StoreError>;
+
+    /// How large its files are.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    fn size(&self) -> Result<Size, StoreError> {
+        Ok(Size::default())
+    }
 
     /// Why the store takes no messages, or `None` if it does.
     fn trouble(&self) -> Option<Trouble>;

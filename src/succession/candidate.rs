@@ -259,7 +259,9 @@ impl Roles {
     ) -> Result<Result<Promise, NotPromised>, String> {
         match secondary.request(Request::Promise(*request))? {
             Reply::Promised(mut promise) => {
-                let refused = self.store.refused(request.after, promise.decided).map_err(|error| error.to_string())?;
+                promise.base = self.store.base();
+                let after = request.after.max(promise.base.id);
+                let refused = self.store.refused(after, promise.decided).map_err(|error| error.to_string())?;
                 promise.refused.extend(refused);
                 Ok(Ok(promise))
             }
@@ -277,7 +279,8 @@ impl Roles {
         consent: &Consent,
         mut beginning: Beginning,
     ) -> Result<Elected, Failed> {
-        let decided = secondary.view().status.decided;
+        let decided = beginning.adopts_after(secondary.view().status.decided);
+        let is_held = beginning.is_held_by(candidacy.copy);
         let holder = others.iter().find(|other| other.copy == beginning.best);
         let slots = match holder {
             None => read_all(&*self.store, decided).map_err(|error| error.to_string())?,
@@ -287,7 +290,7 @@ impl Roles {
             }
         };
         beginning.make_writes_whole(&slots);
-        if holder.is_some() {
+        if !is_held {
             let adoption = beginning.adoption(candidacy, &consent.promises[&beginning.best], slots);
             self.ask_itself(secondary, Request::Adopt(adoption))?;
         }

@@ -1,14 +1,15 @@
 //! A backup: the decided part of a log as lines of JSON, so that any tool reads it.
 //!
 //! 1. One [`Head`]: which log it is, and its last id.
-//! 2. A line for each id, from 1 to `through`: a message, or `{"id":7,"refused":true}`.
+//! 2. A line for each id, from the one after what is trimmed to `through`: a message, or `{"id":7,"refused":true}`.
 //! 3. One [`End`]: the number of messages and refusals, and the fingerprint. A backup without it is incomplete.
 
+use super::base::{BaseBody, base_of, body_of};
 use super::hexadecimal::LogIdText;
 use super::lineage::{EpochEntryBody, epochs_of, history_of};
 use super::node::EntryBody;
 use super::read_object;
-use crate::protocol::{Entry, EpochHistory, Fingerprint, Id, LogId, Slot};
+use crate::protocol::{Base, Entry, EpochHistory, Fingerprint, Id, LogId, Slot};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -27,6 +28,9 @@ pub struct Head {
     log_id: LogIdText,
     /// Each epoch, the id where it began, and the start of its master.
     epochs: Vec<EpochEntryBody>,
+    /// What was trimmed of the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base: Option<BaseBody>,
     through: u64,
     /// The secondaries that were registered, if a master gave the backup.
     pub secondaries: Vec<SecondaryLine>,
@@ -49,12 +53,13 @@ impl Head {
         server_id: String,
         log_id: LogId,
         history: &EpochHistory,
+        base: Base,
         through: Id,
         secondaries: Vec<SecondaryLine>,
     ) -> Head {
         let epochs = epochs_of(history);
-        let log_id = LogIdText(log_id);
-        Head { replicated_log_backup: VERSION, taken, server_id, log_id, epochs, through: through.get(), secondaries }
+        let (log_id, base, through) = (LogIdText(log_id), body_of(base), through.get());
+        Head { replicated_log_backup: VERSION, taken, server_id, log_id, epochs, base, through, secondaries }
     }
 
     /// Reads the first line.
@@ -83,6 +88,14 @@ impl Head {
         history_of(&self.epochs).ok_or_else(|| "its first line has an invalid table of epochs".to_owned())
     }
 
+    /// What was trimmed of the log.
+    ///
+    /// # Errors
+    /// If it is no base.
+    pub fn base(&self) -> Result<Base, String> {
+        base_of(self.base.clone()).map_err(|why| format!("its first line cannot be read: {why}"))
+    }
+
     /// The last id.
     #[must_use]
     pub fn through(&self) -> Id {
@@ -103,7 +116,7 @@ pub struct End {
     head: String,
 }
 
-/// The sums of the lines so far.
+/// The sums of the lines so far. The fingerprint is that of the whole log.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Tally {
     /// The last id.
@@ -112,7 +125,7 @@ pub struct Tally {
     pub messages: u64,
     /// Refused ids.
     pub refused: u64,
-    /// The fingerprint of all slots.
+    /// The fingerprint of everything up to the last id.
     pub fingerprint: Fingerprint,
 }
 
@@ -122,6 +135,12 @@ fn hash(line: &[u8]) -> String {
 }
 
 impl Tally {
+    /// The tally of no lines, in a log of which this is trimmed.
+    #[must_use]
+    pub fn after(base: Base) -> Tally {
+        Tally { last: base.id, fingerprint: base.fingerprint, ..Tally::default() }
+    }
+
     /// Adds the next slot.
     pub fn add(&mut self, slot: &Slot) {
         self.last = slot.id();

@@ -17,6 +17,7 @@
 
 pub mod address;
 pub mod backup;
+mod base;
 pub mod batch;
 pub mod client;
 pub mod escapes;
@@ -33,6 +34,7 @@ pub mod timestamp;
 pub mod timing;
 pub mod token;
 pub mod trace;
+pub mod trim;
 
 use serde::Deserializer;
 use serde::de::{DeserializeOwned, Error, Visitor};

@@ -10,6 +10,7 @@
 //! | `GET /fingerprint?after=ID&through=ID` | master, secondary | 200 [`FingerprintBody`] |
 //! | `POST /secondaries` | secondary, master | 200, see [`super::client::Registration`] |
 
+use super::base::{BaseBody, base_of, body_of};
 use super::batch::{MESSAGES_MAX, WRITE_BYTES_CEILING};
 use super::client::text;
 use super::hexadecimal::{CopyIdText, IncarnationText, LogIdText};
@@ -18,7 +19,7 @@ use super::roster::RosterBody;
 use super::timing::Took;
 use super::{read_object, shared_text};
 use crate::protocol::{
-    Acknowledgement, Call, Candidacy, Decisions, Entry, Epoch, EpochStart, Fingerprint, Id, Incarnation, LogId,
+    Acknowledgement, Base, Call, Candidacy, Decisions, Entry, Epoch, EpochStart, Fingerprint, Id, Incarnation, LogId,
     Refusal, ReplicaStatus, Roster, Slot, WritePart,
 };
 use serde::{Deserialize, Serialize, Serializer};
@@ -148,6 +149,8 @@ struct CallHeadBody {
     history: Option<Vec<EpochEntryBody>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     roster: Option<RosterBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<BaseBody>,
     after: u64,
     through: u64,
     decided: u64,
@@ -173,6 +176,7 @@ pub fn write_call(envelope: Envelope, call: &Call, entries: &EntriesText) -> Cal
         }),
         history: call.history.as_ref().map(epochs_of),
         roster: call.roster.as_ref().map(RosterBody::from),
+        base: call.base.and_then(body_of),
         after: call.after.get(),
         through: call.through.get(),
         decided: call.decided.get(),
@@ -213,6 +217,7 @@ struct ReplicateFields {
     epoch_start: Option<EpochStartBody>,
     history: Option<Vec<EpochEntryBody>>,
     roster: Option<RosterBody>,
+    base: Option<BaseBody>,
     after: Option<u64>,
     through: Option<u64>,
     decided: Option<u64>,
@@ -273,6 +278,12 @@ impl ReplicateFields {
                 None => None,
             },
             roster: self.roster.map(Roster::from),
+            base: match self.base {
+                Some(body) => {
+                    Some(base_of(Some(body)).map_err(|why| format!("the replicate call cannot be read: {why}"))?)
+                }
+                None => None,
+            },
             after: Id::new(self.after.ok_or_else(|| missing("after"))?),
             through: Id::new(self.through.ok_or_else(|| missing("through"))?),
             entries: self.entries.into_iter().map(|body| Arc::new(body.into())).collect(),
@@ -442,6 +453,16 @@ impl RefusalReason {
     }
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
 /// A secondary's state.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct StatusBody {
@@ -456,6 +477,9 @@ pub struct StatusBody {
     master: Option<IncarnationText>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lineage: Option<LineageBody>,
+    /// The id up to which its log is trimmed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    base: u64,
     last: u64,
     decided: u64,
     /// Refused ids above `decided`.
@@ -471,6 +495,9 @@ pub struct StatusBody {
     /// Why it cannot store messages, or `None` if it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unable: Option<String>,
+    /// Whether that is because its disk is full.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub full: bool,
     /// The injected fault, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
@@ -491,6 +518,7 @@ impl StatusBody {
             epoch: status.epoch.get(),
             master: status.master.map(IncarnationText),
             lineage: status.lineage.as_deref().map(LineageBody::from),
+            base: status.base.get(),
             last: status.last.get(),
             decided: status.decided.get(),
             refused: status.refused.iter().map(|id| id.get()).collect(),
@@ -498,6 +526,7 @@ impl StatusBody {
             diverged: status.diverged.map(Id::get),
             delay_ms,
             unable,
+            full: false,
             fault: None,
             leads: false,
         }
@@ -512,6 +541,7 @@ impl StatusBody {
             log_id: self.log_id.map(|text| text.0),
             epoch: Epoch::new(self.epoch),
             master: self.master.map(|text| text.0),
+            base: Id::new(self.base),
             last: Id::new(self.last),
             decided: Id::new(self.decided),
             foreign: self.foreign,
@@ -617,6 +647,25 @@ pub struct DecisionsBody {
     decided: u64,
     refused: Vec<u64>,
     sure: bool,
+    /// What is trimmed of the master's log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base: Option<BaseBody>,
+}
+
+impl DecisionsBody {
+    /// What is trimmed of the log of the master.
+    ///
+    /// # Errors
+    /// If it is no base.
+    pub fn base(&self) -> Result<(LogId, Base), String> {
+        base_of(self.base.clone()).map(|base| (self.log_id.0, base))
+    }
+
+    /// The same answer with what is trimmed of the master's log.
+    #[must_use]
+    pub fn with_base(self, base: Base) -> DecisionsBody {
+        DecisionsBody { base: body_of(base), ..self }
+    }
 }
 
 impl From<&Decisions> for DecisionsBody {
@@ -628,6 +677,7 @@ impl From<&Decisions> for DecisionsBody {
             decided: decisions.decided.get(),
             refused: decisions.refused.iter().map(|id| id.get()).collect(),
             sure: decisions.sure,
+            base: None,
         }
     }
 }
@@ -648,7 +698,7 @@ impl From<DecisionsBody> for Decisions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{CopyId, EpochEntry, EpochHistory, RosterChange};
+    use crate::protocol::{Base, CopyId, EpochEntry, EpochHistory, RosterChange};
 
     fn call() -> Call {
         let entry = |id, message: &str| {
@@ -672,6 +722,7 @@ mod tests {
                 master: Incarnation::new(9),
             }]),
             roster: Roster::fixed(CopyId::new(u64::MAX), Epoch::new(2)).changed(RosterChange::Add(CopyId::new(3))),
+            base: Some(Base { id: Id::new(2), fingerprint: Fingerprint::of_bytes(b"a log"), messages: 1 }),
             after: Id::new(2),
             through: Id::new(5),
             entries: vec![entry(3, "three\n"), entry(5, "🦀")],

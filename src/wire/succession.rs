@@ -5,6 +5,7 @@
 //! | `POST /replicate/promise` with [`PromiseRequestBody`] | candidate, voter | 200 [`PromiseBody`], 409 [`NotPromisedBody`] |
 //! | `GET /replicate/slots?after=ID` | candidate, the voter with the best log | 200 [`SlotsBody`](super::node::SlotsBody) |
 
+use super::base::{BaseBody, base_of, body_of};
 use super::hexadecimal::{CopyIdText, LogIdText};
 use super::lineage::{CandidacyBody, EPOCHS_MAX, EpochEntryBody, epochs_of, history_of};
 use super::read_object;
@@ -53,6 +54,8 @@ impl PromiseRequestBody {
 pub struct PromiseBody {
     copy: CopyIdText,
     history: Vec<EpochEntryBody>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base: Option<BaseBody>,
     last: u64,
     decided: u64,
     refused: Vec<u64>,
@@ -66,6 +69,7 @@ impl PromiseBody {
         PromiseBody {
             copy: CopyIdText(copy),
             history: epochs_of(&promise.history),
+            base: body_of(promise.base),
             last: promise.last.get(),
             decided: promise.decided.get(),
             refused: promise.refused.iter().map(|id| id.get()).collect(),
@@ -73,11 +77,12 @@ impl PromiseBody {
         }
     }
 
-    /// Whose promise it is, and the promise. `None` if its epochs go back.
+    /// Whose promise it is, and the promise. `None` if its epochs go back, or its base is not valid.
     #[must_use]
     pub fn into_promise(self) -> Option<(CopyId, Promise)> {
         let promise = Promise {
             history: history_of(&self.history)?,
+            base: base_of(self.base).ok()?,
             last: Id::new(self.last),
             decided: Id::new(self.decided),
             refused: self.refused.into_iter().map(Id::new).collect(),
@@ -132,7 +137,9 @@ impl From<NotPromisedBody> for NotPromised {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Contact, EpochEntry, EpochHistory, Incarnation, LogId, Promotion, RosterNumber, Voters};
+    use crate::protocol::{
+        Base, Contact, EpochEntry, EpochHistory, Fingerprint, Incarnation, LogId, Promotion, RosterNumber, Voters,
+    };
 
     const CANDIDACY: Candidacy =
         Candidacy { epoch: Epoch::new(7), copy: CopyId::new(u64::MAX), master: Incarnation::new(u64::MAX - 1) };
@@ -155,6 +162,7 @@ mod tests {
         let number = RosterNumber { epoch: Epoch::new(2), sequence: 4 };
         let promise = Promise {
             history: EpochHistory::new(vec![entry]).unwrap(),
+            base: Base { id: Id::new(3), fingerprint: Fingerprint::of_bytes(b"a log"), messages: 2 },
             last: Id::new(8),
             decided: Id::new(6),
             refused: [Id::new(7)].into(),

@@ -210,6 +210,21 @@ pub(crate) enum Command {
         #[arg(long, value_name = "NAME")]
         to: Option<String>,
     },
+    /// Drop the beginning of the log on every node
+    ///
+    /// The newest message always stays, and so does what a secondary lacks that takes part. Needs the token of the cluster
+    /// if there is one. What is dropped is gone: take a backup before.
+    Trim {
+        /// The first id that has to stay
+        #[arg(value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+        before: u64,
+        /// Only say what would be dropped
+        #[arg(long)]
+        dry_run: bool,
+        /// Drop also what secondaries lack that are away: they begin anew, at the beginning that there is then
+        #[arg(long)]
+        leave_behind: bool,
+    },
     /// Print a completion script for bash, zsh, fish, elvish or powershell
     ///
     /// For bash: test_client completions bash > ~/.local/share/bash-completion/completions/test_client

@@ -22,10 +22,10 @@ mod scenario;
 mod torture;
 mod wait;
 
-use api::{Client, Credentials, Promotion};
+use api::{Client, Credentials, Promotion, TrimRequest};
 use args::{Args, Command};
 use clap::{CommandFactory, Parser};
-use commands::{demo, export, get, health, leading, post, status, tail, trace, write};
+use commands::{demo, export, get, health, leading, post, status, tail, trace, trim, write};
 use exit::Exit;
 use output::Terminal;
 use std::io;
@@ -74,6 +74,10 @@ fn run(args: &Args) -> io::Result<Exit> {
         }
         Command::Rejoin { url, put_aside } => leading::run_rejoin(&client, &mut terminal, url, *put_aside),
         Command::Switchover { to } => leading::run_switchover(&client, &mut terminal, to.as_deref()),
+        Command::Trim { before, dry_run, leave_behind } => {
+            let request = TrimRequest { before: *before, dry_run: *dry_run, leave_behind: *leave_behind };
+            trim::run(&client, &mut terminal, request)
+        }
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), "test_client", &mut io::stdout());
             Ok(Exit::Success)

@@ -1,8 +1,8 @@
 //! The steps that a process plays on the store, and what must be found afterwards. The model has no notion of files.
 
 use replicated_log::protocol::{
-    Candidacy, CopyId, Entry, Epoch, EpochHistory, Id, Incarnation, Lineage, LogId, Promotion, Roster, RosterNumber,
-    Slot, Voters, Watermark, WritePart,
+    Base, Candidacy, CopyId, Entry, Epoch, EpochHistory, Fingerprint, Id, Incarnation, Lineage, LogId, Promotion,
+    Roster, RosterNumber, Slot, Voters, Watermark, WritePart,
 };
 use replicated_log::store::{Identity, KnownMember, ReadLimit, Store, StoreError};
 use std::sync::Arc;
@@ -28,6 +28,10 @@ pub(super) enum Step {
     /// Notes an id as decided, counted back from the last one.
     NoteBack(u64),
     DropFrom(u64),
+    /// Trims the log up to an id.
+    Trim(u64),
+    /// Begins at the base of another node, beyond the end of the log.
+    BeginAt(u64),
 }
 
 const IDLE: Duration = Duration::from_millis(750);
@@ -35,7 +39,7 @@ const GONE: Duration = Duration::from_millis(250);
 
 /// The life of a process that opens a new directory, closes it, opens it again, and ends without closing it.
 pub(super) fn first_life() -> Vec<Step> {
-    use Step::{Append, Close, DropFrom, Identity, NoteBack, Open, Pause, RefuseBack};
+    use Step::{Append, Close, DropFrom, Identity, NoteBack, Open, Pause, RefuseBack, Trim};
     vec![
         Open,
         Identity(1),
@@ -49,6 +53,7 @@ pub(super) fn first_life() -> Vec<Step> {
         Append(1, vec![9_000]),
         RefuseBack(vec![0]),
         NoteBack(2),
+        Trim(8),
         DropFrom(17),
         Identity(2),
         Append(2, vec![10, 200, 40, 60]),
@@ -56,8 +61,11 @@ pub(super) fn first_life() -> Vec<Step> {
         Pause(IDLE),
         Append(2, vec![50]),
         Append(2, vec![2_000, 5_000]),
+        Trim(13),
         RefuseBack(vec![1]),
         NoteBack(4),
+        Trim(15),
+        Pause(IDLE),
         DropFrom(22),
         Append(2, vec![70]),
         Pause(IDLE),
@@ -72,12 +80,14 @@ pub(super) fn first_life() -> Vec<Step> {
         Append(2, vec![35, 45]),
         DropFrom(25),
         Append(2, vec![6_000, 55]),
+        NoteBack(1),
+        Trim(24),
     ]
 }
 
 /// The life of the next process.
 pub(super) fn second_life() -> Vec<Step> {
-    use Step::{Append, Close, DropFrom, Identity, NoteBack, Open, RefuseBack};
+    use Step::{Append, BeginAt, Close, DropFrom, Identity, NoteBack, Open, RefuseBack, Trim};
     vec![
         Open,
         Append(2, vec![65]),
@@ -86,6 +96,10 @@ pub(super) fn second_life() -> Vec<Step> {
         DropFrom(26),
         Append(3, vec![8_000]),
         NoteBack(0),
+        BeginAt(40),
+        Append(3, vec![80, 700]),
+        NoteBack(0),
+        Trim(41),
         Close,
     ]
 }
@@ -99,6 +113,7 @@ pub(super) fn life_after_a_kill(dropped: u64) -> Vec<Step> {
 /// What a node must read back.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct State {
+    pub(super) base: Base,
     pub(super) slots: Vec<Slot>,
     pub(super) identity: Option<Identity>,
     /// Every watermark that was noted so far: after a power loss the store may find an older one.
@@ -107,7 +122,18 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn last(&self) -> u64 {
-        self.slots.len() as u64
+        self.base.id.get() + self.slots.len() as u64
+    }
+
+    fn place(&self, id: u64) -> usize {
+        (id - 1 - self.base.id.get()) as usize
+    }
+
+    /// The base of this log, trimmed up to an id that it holds.
+    fn base_at(&self, id: u64) -> Base {
+        let mut base = self.base;
+        self.slots.iter().take_while(|slot| slot.id().get() <= id).for_each(|slot| base.extend(slot));
+        base
     }
 
     /// The beginning of the log's id, as file names have it.
@@ -127,7 +153,8 @@ impl State {
     }
 
     fn visible(&self, decided: u64) -> u64 {
-        self.slots.iter().filter(|slot| slot.id() <= Id::new(decided) && matches!(slot, Slot::Entry(_))).count() as u64
+        let held = self.slots.iter().filter(|slot| slot.id() <= Id::new(decided) && matches!(slot, Slot::Entry(_)));
+        self.base.messages + held.count() as u64
     }
 
     /// The state after one more step.
@@ -139,13 +166,29 @@ impl State {
             Step::Append(epoch, lengths) => after.slots.extend(slots(self.last(), *epoch, lengths)),
             Step::RefuseBack(back) => {
                 for id in ids_back(self.last(), back) {
-                    after.slots[id.get() as usize - 1] = Slot::Refused(id);
+                    after.slots[self.place(id.get())] = Slot::Refused(id);
                 }
             }
             Step::NoteBack(back) => after.noted.push(self.watermark_back(*back)),
-            Step::DropFrom(id) => after.slots.truncate(*id as usize - 1),
+            Step::DropFrom(id) => after.slots.truncate(self.place(*id)),
+            Step::Trim(_) | Step::BeginAt(_) => {
+                after.base = self.base_after(step);
+                after.slots.retain(|slot| slot.id() > after.base.id);
+                // The base stands in for a watermark before it.
+                after.noted.push(Watermark { decided: after.base.id, visible: after.base.messages });
+            }
         }
         after
+    }
+
+    fn base_after(&self, step: &Step) -> Base {
+        match step {
+            Step::Trim(id) => self.base_at(*id),
+            Step::BeginAt(id) => {
+                Base { id: Id::new(*id), fingerprint: Fingerprint::of_bytes(b"another node"), messages: *id - 3 }
+            }
+            other => panic!("{other:?} does not trim"),
+        }
     }
 
     fn watermark_back(&self, back: u64) -> Watermark {
@@ -162,12 +205,16 @@ impl State {
             Step::RefuseBack(back) => store.refuse(&ids_back(self.last(), back)),
             Step::NoteBack(back) => store.note_watermark(self.watermark_back(*back)),
             Step::DropFrom(id) => store.drop_from(Id::new(*id)),
+            Step::Trim(_) | Step::BeginAt(_) => store.trim(self.base_after(step)),
         }
     }
 
     /// What differs between this state and the content of a store.
     pub(super) fn differs_from(&self, found: &Content) -> Option<String> {
-        let ends = format!("the log ends at {} instead of {}", found.slots.len(), self.last());
+        if found.base != self.base {
+            return Some(format!("the log begins after {:?} instead of {:?}", found.base, self.base));
+        }
+        let ends = format!("the log has {} slots instead of {}", found.slots.len(), self.slots.len());
         if let Some(wrong) = self.slots.iter().zip(&found.slots).find(|(expected, found)| expected != found) {
             return Some(format!("expected {}, found {}", brief(wrong.0), brief(wrong.1)));
         }
@@ -245,6 +292,7 @@ fn ids_back(last: u64, back: &[u64]) -> Vec<Id> {
 /// Everything that a store reads back.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Content {
+    pub(super) base: Base,
     pub(super) slots: Vec<Slot>,
     pub(super) refused: Vec<Id>,
     pub(super) identity: Option<Identity>,
@@ -253,9 +301,11 @@ pub(super) struct Content {
 
 impl Content {
     pub(super) fn of(store: &dyn Store) -> Result<Content, StoreError> {
+        let base = store.base();
         Ok(Content {
-            slots: store.read(Id::ZERO, Id::MAX, ALL)?,
-            refused: store.refused(Id::ZERO, Id::MAX)?,
+            base,
+            slots: store.read(base.id, Id::MAX, ALL)?,
+            refused: store.refused(base.id, Id::MAX)?,
             identity: store.identity()?,
             watermark: store.watermark(),
         })

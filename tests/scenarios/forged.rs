@@ -13,6 +13,7 @@ pub(crate) fn forged_call(leader: &Leader, parts: &[(String, String)]) -> Result
         epoch_start: None,
         history: None,
         roster: None,
+        base: None,
         after: Id::ZERO,
         through: Id::ZERO,
         entries: Vec::new(),

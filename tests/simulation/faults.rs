@@ -5,7 +5,7 @@ use crate::random::Random;
 use crate::world::disk::{Crash, CrashKind, IoResult, SimulatedDisk};
 use crate::world::wire::Content;
 use crate::world::{MASTER, Node};
-use replicated_log::protocol::Roster;
+use replicated_log::protocol::{Id, Roster};
 use std::collections::BTreeMap;
 
 /// A fault, or its end.
@@ -38,6 +38,13 @@ enum Event {
     Register(Node),
     /// A node loses its disk, if there are enough voters without it.
     LoseDisk(Node),
+    /// Every master trims so many hundredths of what it shows. Before that it may archive it, and nodes that are away may
+    /// have to do without it.
+    Trim {
+        share: u64,
+        archives: bool,
+        lapses: bool,
+    },
     /// A node stands as a candidate. Some operators look first whether another one leads.
     Stand {
         node: Node,
@@ -74,6 +81,11 @@ impl Faults {
             let at = random.below(plan.lasts);
             let event = draw_event(plan, random);
             faults.add(at, event);
+        }
+        for _ in 0..plan.trims {
+            let at = random.below(plan.lasts + SECOND);
+            let (share, archives, lapses) = (random.below(101), !random.one_in(4), random.one_in(3));
+            faults.add(at, Event::Trim { share, archives, lapses });
         }
         faults
     }
@@ -210,6 +222,7 @@ impl<P: SimulatedDisk> Simulation<P> {
                 self.crash_for_a_while(node, Crash { kind: CrashKind::DiskLost, ..Crash::KILLED });
             }
             Event::LoseDisk(_) => {}
+            Event::Trim { share, archives, lapses } => self.trim(share, archives, lapses),
             Event::Stand { looks: true, .. } if self.leading().is_some() => {}
             Event::Stand { node, .. } => {
                 self.world.stand(node);
@@ -223,6 +236,20 @@ impl<P: SimulatedDisk> Simulation<P> {
                 }
             }
         }
+    }
+
+    fn trim(&mut self, share: u64, archives: bool, lapses: bool) {
+        for node in self.world.nodes() {
+            let Some(leading) = self.world.nodes[node.0].leading() else { continue };
+            let asked = Id::new(leading.leader.shown().decided.get() * share / 100);
+            // Keys are forgotten with their messages: a log has to be kept for longer than clients repeat their posts.
+            let asked = self.world.first_repeatable(node).map_or(asked, |id| asked.min(id.previous()));
+            if archives {
+                self.world.archive(node);
+            }
+            self.world.trim(node, asked, if lapses { asked } else { Id::ZERO });
+        }
+        self.hear_answers();
     }
 
     /// Whether the voters can do without one of them, whichever it is, and every node knows who they are.

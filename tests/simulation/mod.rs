@@ -64,6 +64,8 @@ pub(crate) struct Plan {
     /// Whether a voter loses its disk. Otherwise nodes are removed, and come back.
     loses_disk: bool,
     only_crashes: bool,
+    /// How often a master trims its log.
+    trims: usize,
     /// How long a master waits for an answer.
     timeout: Micros,
     /// How often a master asks a secondary that takes part.
@@ -88,6 +90,7 @@ impl Plan {
             first_voters: None,
             loses_disk: false,
             only_crashes: random.one_in(4),
+            trims: 0,
             timeout: MILLISECOND * random.one_of(&[100, 500, 2_000]),
             heartbeat: MILLISECOND * random.one_of(&[100, 500, 1_000]),
             way: random.one_of(&[200, 2 * MILLISECOND, 50 * MILLISECOND]),
@@ -114,6 +117,16 @@ impl Plan {
         let secondaries = if loses_disk { plan.secondaries.max(2) } else { plan.secondaries };
         let first_voters = Some(random.below(secondaries as u64 + 2) as usize);
         Plan { secondaries, first_voters, loses_disk, ..plan }
+    }
+
+    /// One of all these clusters, whose log is trimmed.
+    pub(crate) fn draw_with_trimming(seed: u64) -> Plan {
+        let plan = match seed % 3 {
+            0 => Plan::draw(seed),
+            1 => Plan::draw_with_promotion(seed),
+            _ => Plan::draw_with_changes(seed),
+        };
+        Plan { trims: 2 + Random::new(seed.wrapping_mul(11)).below(20) as usize, ..plan }
     }
 
     fn follower_settings(&self) -> FollowerSettings {
@@ -283,6 +296,7 @@ impl<P: SimulatedDisk> Simulation<P> {
                 1 + self.random.below(plan.way + if slow { SECOND } else { plan.disk })
             }
             Step::GiveUp(_) => plan.timeout,
+            Step::Trim(_) => 1 + self.random.below(10 * plan.disk),
             Step::Adopt(_) | Step::Begin(_) | Step::Resign(_) => 1 + self.random.below(plan.disk),
             Step::Read(_) => 1 + self.random.below(200 * MILLISECOND),
         }

@@ -1,7 +1,7 @@
 //! The real store on real files, through simulated crashes.
 
 use crate::world::disk::{CrashKind, SimulatedDisk};
-use replicated_log::protocol::{CopyId, Entry, Id, KeyedWrite, Slot, SlotRef, Watermark};
+use replicated_log::protocol::{Base, CopyId, Entry, Id, KeyedWrite, Slot, SlotRef, Watermark};
 use replicated_log::store::{Disk, Identity, ReadLimit, Store, StoreError, Trouble};
 use std::fmt;
 use std::fs;
@@ -105,6 +105,14 @@ impl Store for Watched {
         self.disk.drop_from(id)?;
         self.note_synced();
         Ok(())
+    }
+
+    fn trim(&self, base: Base) -> Result<(), StoreError> {
+        self.disk.trim(base)
+    }
+
+    fn base(&self) -> Base {
+        self.disk.base()
     }
 
     fn last(&self) -> Id {

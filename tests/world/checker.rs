@@ -14,7 +14,9 @@
 //! 4. *marks*: known to a secondary as decided ≤ decided ≤ durable ≤ appended;
 //! 5. *one content*: no two disks hold two messages under one epoch and id; a secondary knows only refusals that are on
 //!    the master's disk. A secondary follows one master in an epoch, and never goes back to an earlier one (*fences*);
-//! 6. *reads*: a secondary that answers alone shows every message that was acknowledged for all nodes, and one that has
+//! 6. *trimmed*: what a node drops at the beginning of its log is what others dropped; its base says what that was; no
+//!    node begins at a base without leave that had to be waited for, and nothing goes that is not archived;
+//! 7. *reads*: a secondary that answers alone shows every message that was acknowledged for all nodes, and one that has
 //!    asked shows everything that had been acknowledged when it asked.
 //!
 //! A lost disk ends the promises for what was only on it. Two masters on copies of one directory are judged apart, see
@@ -25,8 +27,7 @@ use super::following::Following;
 use super::leading::{Leading, Posted};
 use super::node::Role;
 use super::{MASTER, Node, World};
-use replicated_log::protocol::{Epoch, Id, Incarnation, Outcome, Slot, Watermark, WriteConcern};
-use replicated_log::store::Store;
+use replicated_log::protocol::{Base, Epoch, Id, Incarnation, Outcome, Slot, Watermark, WriteConcern};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +88,17 @@ struct Shown {
     owes: usize,
 }
 
+/// What was trimmed, and who may lack it.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub(super) struct Trimmed {
+    /// Every slot that any node has dropped at the beginning of its log.
+    slots: BTreeMap<Id, Slot>,
+    /// The id up to which a node may lack what was decided: it was away for too long, or came later.
+    may_lack: BTreeMap<Node, Id>,
+    /// How far a node has ever decided on its disk.
+    reached: BTreeMap<Node, Id>,
+}
+
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub(crate) struct Checker {
     /// What clients asked for, in the order of their posts.
@@ -118,6 +130,7 @@ pub(crate) struct Checker {
     refused_in: BTreeMap<Arc<str>, Epoch>,
     /// Whether writes were acknowledged that fewer nodes than a majority hold.
     has_lesser_writes: bool,
+    trimmed: Trimmed,
     /// The first promise that was found broken.
     verdict: Option<String>,
 }
@@ -153,6 +166,8 @@ impl Checker {
     }
 
     pub(super) fn joins(&mut self, member: Node) {
+        let so_far = self.trimmed.slots.last_key_value().map_or(Id::ZERO, |(&id, _)| id);
+        self.may_lack(member, so_far);
         self.registrations += 1;
         self.registered.insert((member, self.registrations));
     }
@@ -216,6 +231,12 @@ impl Checker {
         waiting.for_each(|write| write.answer = Some(Answer::Unknown));
     }
 
+    /// Whether the client of a message knows its outcome.
+    pub(super) fn is_settled(&self, text: &Arc<str>) -> bool {
+        let is_definite = |write: &&Write| matches!(write.answer, Some(Answer::Committed { .. } | Answer::Refused));
+        self.writes.iter().filter(is_definite).any(|write| write.texts.contains(text))
+    }
+
     pub(super) fn acknowledged_texts(&self) -> BTreeSet<Arc<str>> {
         self.acknowledged.values().cloned().collect()
     }
@@ -245,6 +266,52 @@ impl Checker {
     pub(crate) fn disk_lost(&mut self, node: Node) {
         *self.shown_mut(node) = Shown::default();
         self.followed.remove(&node);
+        self.trimmed.reached.remove(&node);
+        self.may_lack(node, Id::MAX);
+    }
+
+    fn may_lack(&mut self, node: Node, id: Id) {
+        let known = self.trimmed.may_lack.entry(node).or_default();
+        *known = id.max(*known);
+    }
+
+    /// Records that a leader trims its log, for whose sake only nodes in sync hold that up before `regardless`.
+    pub(super) fn is_trimmed(&mut self, leader: Node, through: Id, regardless: Id) {
+        let nodes: Vec<Node> = self.shown.keys().copied().filter(|&node| node != leader).collect();
+        for node in nodes {
+            let is_registered = self.registered.iter().any(|(registered, _)| *registered == node);
+            self.may_lack(node, if is_registered { regardless.min(through) } else { through });
+        }
+    }
+
+    /// Records what a node drops at the beginning of its log.
+    pub(super) fn drops(&mut self, node: Node, slots: Vec<Slot>) {
+        for slot in slots {
+            let known = self.trimmed.slots.entry(slot.id()).or_insert_with(|| slot.clone());
+            if *known != slot {
+                let sentence = format!("trimmed: {node:?} drops {slot:?}, and others dropped {known:?}");
+                return self.broken(sentence);
+            }
+        }
+    }
+
+    /// Checks that a node may begin at a base, although it has not decided as much.
+    pub(super) fn begins_at(&mut self, node: Node, base: Id) {
+        let of = |ids: &BTreeMap<Node, Id>| ids.get(&node).copied().unwrap_or_default();
+        let (may_lack, reached) = (of(&self.trimmed.may_lack), of(&self.trimmed.reached));
+        if base > may_lack.max(reached) {
+            self.broken(format!(
+                "trimmed: {node:?} begins after {base}, has decided up to {reached}, and may lack up to {may_lack}"
+            ));
+        }
+    }
+
+    /// What was trimmed after an id up to another one.
+    pub(super) fn trimmed_between(&self, after: Id, through: Id) -> Vec<Slot> {
+        if after >= through {
+            return Vec::new();
+        }
+        self.trimmed.slots.range(after.next()..=through).map(|(_, slot)| slot.clone()).collect()
     }
 
     /// A secondary holds messages of a log that is not the master's, or the master lost its log.
@@ -365,7 +432,9 @@ impl<P: SimulatedDisk> World<P> {
             return;
         }
         if decided > before {
-            let new = self.disk(node).store().read(before, decided, EVERYTHING).expect("readable");
+            let new = self.slots_between(node, before, decided);
+            let reached = self.checker.trimmed.reached.entry(node).or_default();
+            *reached = decided.max(*reached);
             let slots: BTreeMap<Id, Slot> = new.into_iter().map(|slot| (slot.id(), slot)).collect();
             for id in before.until(decided) {
                 match slots.get(&id) {
@@ -414,7 +483,7 @@ impl<P: SimulatedDisk> World<P> {
         let ids = first.get()..first.get() + write.texts.len() as u64;
         for (id, text) in ids.map(Id::new).zip(&write.texts) {
             let what = format!("acknowledged: {id}=\"{text}\"");
-            if !holds(self.nodes[node.0].disk.store(), id, text) {
+            if !self.has(node, id, text) {
                 self.checker.broken(format!("{what} is not on the master's disk"));
             }
             if !self.checker.shown[&node].ever.contains(&(id, Arc::clone(text))) {
@@ -523,8 +592,32 @@ impl<P: SimulatedDisk> World<P> {
         }
     }
 
+    /// Whether a node has a message at an id, or has trimmed it.
+    pub(super) fn has(&self, node: Node, id: Id, text: &Arc<str>) -> bool {
+        let slot = self.slots_between(node, id.previous(), id).pop();
+        matches!(slot, Some(Slot::Entry(entry)) if entry.message == *text)
+    }
+
+    /// Every base says what was trimmed.
+    fn bases_are_true(&self) -> Result<(), String> {
+        for node in self.nodes().filter(|&node| self.runs(node)) {
+            let base = self.disk(node).store().base();
+            let mut expected = Base::default();
+            self.checker.trimmed_between(Id::ZERO, base.id).iter().for_each(|slot| expected.extend(slot));
+            if base != expected {
+                return Err(format!("trimmed: {node:?} begins after {base:?}, and what was trimmed is {expected:?}"));
+            }
+        }
+        Ok(())
+    }
+
     /// Reads the disks of all running nodes from beginning to end.
     pub(crate) fn examine_disks(&mut self) {
+        if self.checker.has_one_log()
+            && let Err(sentence) = self.bases_are_true()
+        {
+            return self.checker.broken(sentence);
+        }
         if self.promotes() {
             if let Err(sentence) = self.leaders_hold_everything() {
                 self.checker.broken(sentence);
@@ -543,9 +636,9 @@ impl<P: SimulatedDisk> World<P> {
 
     fn disks_agree(&self) -> Result<(), String> {
         let mut contents: BTreeMap<(Epoch, Id), Arc<str>> = BTreeMap::new();
-        let master = slots(self.disk(MASTER).store());
+        let master = self.slots(MASTER);
         for node in self.nodes().filter(|&node| self.runs(node)) {
-            for slot in slots(self.disk(node).store()) {
+            for slot in self.slots(node) {
                 match slot {
                     Slot::Entry(entry) => {
                         let name = (entry.epoch, entry.id);
@@ -564,13 +657,13 @@ impl<P: SimulatedDisk> World<P> {
                 }
             }
             let decided = self.shows_up_to(node).unwrap_or_default();
-            let on_disk = self.disk(node).store().read(Id::ZERO, decided, EVERYTHING).expect("readable");
+            let on_disk = self.slots_between(node, Id::ZERO, decided);
             if let Some(slot) = on_disk.iter().find(|slot| slot_at(&master, slot.id()) != Some(slot)) {
                 return Err(format!("one content: {node:?} has decided {slot:?}, which is another one on the master"));
             }
         }
         for (id, text) in &self.checker.acknowledged {
-            if !holds(self.disk(MASTER).store(), *id, text) {
+            if !self.has(MASTER, *id, text) {
                 return Err(format!("acknowledged: {id}=\"{text}\" is not on the master's disk any more"));
             }
         }
@@ -582,7 +675,7 @@ impl<P: SimulatedDisk> World<P> {
     fn leaders_hold_everything(&self) -> Result<(), String> {
         let mut contents: BTreeMap<(Epoch, Id), Arc<str>> = BTreeMap::new();
         for node in self.nodes().filter(|&node| self.runs(node)) {
-            for entry in slots(self.disk(node).store()).into_iter().filter_map(Slot::into_entry) {
+            for entry in self.slots(node).into_iter().filter_map(Slot::into_entry) {
                 let name = (entry.epoch, entry.id);
                 let known = contents.entry(name).or_insert_with(|| Arc::clone(&entry.message));
                 if *known != entry.message {
@@ -591,7 +684,7 @@ impl<P: SimulatedDisk> World<P> {
             }
         }
         for (node, following) in self.followers().filter(|_| !self.checker.has_lesser_writes) {
-            let held = slots(self.disk(node).store());
+            let held = self.slots(node);
             for (id, text) in self.checker.order.range(..=following.follower.decided()) {
                 if !matches!(slot_at(&held, *id), Some(Slot::Entry(entry)) if entry.message == *text) {
                     return Err(format!(
@@ -605,7 +698,7 @@ impl<P: SimulatedDisk> World<P> {
             if !leader.has_doubt() {
                 self.writes_are_whole(node)?;
             }
-            for entry in slots(self.disk(node).store()).into_iter().filter_map(Slot::into_entry) {
+            for entry in self.slots(node).into_iter().filter_map(Slot::into_entry) {
                 let refused = self.checker.refused_in.get(&entry.message);
                 if let Some(epoch) = refused.filter(|epoch| **epoch < leader.epoch()) {
                     let (text, leads) = (&entry.message, leader.epoch());
@@ -616,7 +709,7 @@ impl<P: SimulatedDisk> World<P> {
             }
             let kept = self.checker.kept.iter().filter(|(_, (_, epoch))| *epoch <= leader.epoch());
             for (id, (text, epoch)) in kept {
-                if !holds(self.disk(node).store(), *id, text) {
+                if !self.has(node, *id, text) {
                     let leads = leader.epoch();
                     return Err(format!(
                         "acknowledged: {id}=\"{text}\" of epoch {epoch} is not on {node:?}, which leads in epoch {leads}"
@@ -630,7 +723,7 @@ impl<P: SimulatedDisk> World<P> {
     /// Checks what a node reports of itself, and what the master records of its secondaries.
     fn counters_are_true(&self) -> Result<(), String> {
         let messages = |node: Node, decided| {
-            let slots = self.disk(node).store().read(Id::ZERO, decided, EVERYTHING).expect("readable");
+            let slots = self.slots_between(node, Id::ZERO, decided);
             slots.iter().filter(|slot| matches!(slot, Slot::Entry(_))).count() as u64
         };
         let Some(process) = self.nodes[MASTER.0].leading() else { return Ok(()) };
@@ -665,7 +758,7 @@ impl<P: SimulatedDisk> World<P> {
     /// On the master, all messages of a write are shown, or none; all are refused, or none.
     fn writes_are_whole(&self, master: Node) -> Result<(), String> {
         let decided = self.shows_up_to(master).unwrap_or_default();
-        let slots = slots(self.disk(master).store());
+        let slots = self.slots(master);
         let entries = slots.into_iter().filter_map(Slot::into_entry);
         let ids: BTreeMap<Arc<str>, Id> = entries.map(|entry| (Arc::clone(&entry.message), entry.id)).collect();
         for write in self.checker.writes.iter().filter(|write| write.texts.len() > 1) {
@@ -680,16 +773,7 @@ impl<P: SimulatedDisk> World<P> {
     }
 }
 
-fn slots(store: &dyn Store) -> Vec<Slot> {
-    store.read(Id::ZERO, Id::MAX, EVERYTHING).expect("readable")
-}
-
 /// The slot of an id, in the slots of a log from its beginning.
 fn slot_at(slots: &[Slot], id: Id) -> Option<&Slot> {
     slots.get(usize::try_from(id.previous().get()).ok()?)
-}
-
-/// Whether a store has a message at an id.
-pub(super) fn holds(store: &dyn Store, id: Id, text: &Arc<str>) -> bool {
-    matches!(store.get(id), Ok(Some(Slot::Entry(entry))) if entry.message == *text)
 }

@@ -1,7 +1,7 @@
 //! A disk with a store on it, through crashes.
 
 use super::Node;
-use replicated_log::protocol::{CopyId, Entry, Id, KeyedWrite, Slot, SlotRef, Watermark};
+use replicated_log::protocol::{Base, CopyId, Entry, Id, KeyedWrite, Slot, SlotRef, Watermark};
 use replicated_log::store::{Identity, ReadLimit, Store, StoreError, Trouble};
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -73,7 +73,8 @@ pub(crate) struct Slate {
 
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 struct Contents {
-    /// Id `n` is slot `n - 1`.
+    base: Base,
+    /// The first slot is the one after the base.
     slots: Vec<Slot>,
     identity: Option<Identity>,
     watermark: Watermark,
@@ -134,24 +135,41 @@ impl Store for Slate {
     }
 
     fn refuse(&self, ids: &[Id]) -> Result<(), StoreError> {
-        self.change(|contents| ids.iter().for_each(|&id| contents.slots[place(id)] = Slot::Refused(id)));
+        self.change(|contents| ids.iter().for_each(|&id| contents.refuse(id)));
         Ok(())
     }
 
     fn restore(&self, entries: &[Arc<Entry>]) -> Result<(), StoreError> {
         self.change(|contents| {
-            entries.iter().for_each(|entry| contents.slots[place(entry.id)] = Slot::Entry(Arc::clone(entry)));
+            entries.iter().for_each(|entry| {
+                let place = contents.place(entry.id);
+                contents.slots[place] = Slot::Entry(Arc::clone(entry));
+            });
         });
         Ok(())
     }
 
     fn drop_from(&self, id: Id) -> Result<(), StoreError> {
-        self.change(|contents| contents.slots.truncate(place(id)));
+        self.change(|contents| contents.slots.truncate(contents.place(id)));
         Ok(())
     }
 
+    fn trim(&self, base: Base) -> Result<(), StoreError> {
+        self.change(|contents| {
+            let dropped = contents.place(base.id.next()).min(contents.slots.len());
+            contents.slots.drain(..dropped);
+            contents.base = base;
+        });
+        Ok(())
+    }
+
+    fn base(&self) -> Base {
+        self.contents().base
+    }
+
     fn last(&self) -> Id {
-        Id::new(self.contents().slots.len() as u64)
+        let contents = self.contents();
+        contents.base.id.plus(contents.slots.len() as u64)
     }
 
     fn visit(
@@ -162,6 +180,7 @@ impl Store for Slate {
         each: &mut dyn FnMut(SlotRef<'_>),
     ) -> Result<(), StoreError> {
         let contents = self.contents();
+        contents.check_held(after, through)?;
         let slots = contents.slots.iter().filter(|slot| after < slot.id() && slot.id() <= through);
         slots.take(limit.slots_max).for_each(|slot| each(slot.into()));
         Ok(())
@@ -169,6 +188,7 @@ impl Store for Slate {
 
     fn read(&self, after: Id, through: Id, limit: ReadLimit) -> Result<Vec<Slot>, StoreError> {
         let contents = self.contents();
+        contents.check_held(after, through)?;
         let slots = contents.slots.iter().filter(|slot| after < slot.id() && slot.id() <= through);
         Ok(slots.take(limit.slots_max).cloned().collect())
     }
@@ -176,6 +196,7 @@ impl Store for Slate {
     fn refused(&self, after: Id, through: Id) -> Result<Vec<Id>, StoreError> {
         let is_refused = |slot: &Slot| matches!(slot, Slot::Refused(_)).then(|| slot.id());
         let contents = self.contents();
+        contents.check_held(after, through)?;
         let refused = contents.slots.iter().filter_map(is_refused);
         Ok(refused.filter(|&id| after < id && id <= through).collect())
     }
@@ -202,7 +223,8 @@ impl Store for Slate {
     }
 
     fn watermark(&self) -> Watermark {
-        self.contents().watermark
+        let contents = self.contents();
+        contents.watermark.not_before(contents.base)
     }
 
     fn note_watermark(&self, watermark: Watermark) -> Result<(), StoreError> {
@@ -217,8 +239,20 @@ impl Store for Slate {
     fn close(&self) {}
 }
 
-fn place(id: Id) -> usize {
-    usize::try_from(id.previous().get()).unwrap_or(usize::MAX)
+impl Contents {
+    fn place(&self, id: Id) -> usize {
+        usize::try_from(id.previous().since(self.base.id)).unwrap_or(usize::MAX)
+    }
+
+    fn refuse(&mut self, id: Id) {
+        let place = self.place(id);
+        self.slots[place] = Slot::Refused(id);
+    }
+
+    fn check_held(&self, after: Id, through: Id) -> Result<(), StoreError> {
+        let is_trimmed = after < self.base.id && after < through;
+        if is_trimmed { Err(StoreError::trimmed(after, self.base.id)) } else { Ok(()) }
+    }
 }
 
 impl Clone for Slate {

@@ -1,6 +1,5 @@
 //! A node that follows: its [`Follower`], and the effects that the follower asks for.
 
-use super::checker::holds;
 use super::disk::{IoResult, SimulatedDisk};
 use super::planted_bugs::PlantedBug;
 use super::succession::Candidate;
@@ -8,7 +7,8 @@ use super::wire::{Complaint, Content, Packet};
 use super::{MASTER, Node, Place, Role, World};
 use replicated_log::protocol::follower::{Called, Effect, Event, ForeignMessage, Freshness, Ready, Reply};
 use replicated_log::protocol::{
-    Acknowledgement, Call, Change, Consistency, Decisions, Follower, Id, Incarnation, Refusal, ReplicaStatus, Ticket,
+    Acknowledgement, Base, Call, Change, Consistency, Decisions, Follower, Id, Incarnation, Refusal, ReplicaStatus,
+    Ticket,
 };
 use replicated_log::store::carry_out;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +28,8 @@ pub(crate) struct Following {
     delayed: BTreeSet<Ticket>,
     /// It answers readers too early: only with a planted bug.
     reads_before_admission: bool,
+    /// The base up to which it is to trim its log.
+    pub(super) told_base: Option<Base>,
     /// Whether it wants to lead.
     pub(super) candidate: Option<Candidate>,
 }
@@ -65,7 +67,7 @@ impl<P: SimulatedDisk> World<P> {
     /// Whether a message counts as a copy on the disk of a secondary.
     pub(super) fn holds(&self, node: Node, id: Id, text: &Arc<str>) -> bool {
         let place = &self.nodes[node.0];
-        place.remembered.get(&id) == Some(text) || (place.runs() && holds(place.disk.store(), id, text))
+        place.remembered.get(&id) == Some(text) || (place.runs() && self.has(node, id, text))
     }
 
     /// Records that the master has learned what this process of a secondary holds.
@@ -86,6 +88,7 @@ impl<P: SimulatedDisk> World<P> {
             readers: BTreeMap::new(),
             waiting: BTreeSet::new(),
             delayed: BTreeSet::new(),
+            told_base: None,
             candidate: None,
             reads_before_admission: self.planted == Some(PlantedBug::ReadsBeforeAdmission),
         }));
@@ -189,7 +192,10 @@ impl<P: SimulatedDisk> World<P> {
         let mut given = Vec::new();
         let mut event = Some(event);
         while let Some(next) = event.take() {
-            let Ready { replies, reads, effect, ask, .. } = self.begin_step(node, next)?;
+            let Ready { replies, reads, effect, ask, trim, .. } = self.begin_step(node, next)?;
+            if let (Some(base), Some(following)) = (trim, self.nodes[node.0].following_mut()) {
+                following.told_base = Some(base);
+            }
             self.look(node);
             for (ticket, freshness) in reads {
                 let acknowledged = self.nodes[node.0].following_mut()?.readers.remove(&ticket);
@@ -240,6 +246,11 @@ impl<P: SimulatedDisk> World<P> {
         io_result: IoResult,
         changes_max: usize,
     ) -> Option<Event> {
+        if let Effect::Store(changes) = &effect
+            && let Some(Change::BeginAt(base)) = changes.iter().find(|change| matches!(change, Change::BeginAt(_)))
+        {
+            self.begins_at(node, *base);
+        }
         let planted = self.planted;
         let is_same = planted == Some(PlantedBug::SameIncarnation);
         let incarnation = (effect == Effect::Recover).then(|| self.new_incarnation(node, is_same));

@@ -429,7 +429,7 @@ impl<P: SimulatedDisk> World<P> {
     /// The reply of a master to a secondary that asks for decisions, if the master runs.
     pub(super) fn decisions(&self, node: Node, after: Id) -> Option<Decisions> {
         let place = &self.nodes[node.0];
-        let decisions = place.leading()?.leader.decisions();
+        let decisions = place.leading()?.leader.decisions(after);
         let refused = place.disk.store().refused(after, decisions.decided).ok()?;
         Some(Decisions { refused, ..decisions })
     }
@@ -557,7 +557,10 @@ impl<P: SimulatedDisk> World<P> {
         if self.planted == Some(PlantedBug::StaleRefusalKept) {
             restored.clear();
         }
-        let call = process.leader.call(&dispatch, sent, entries, refused, restored);
+        let mut call = process.leader.call(&dispatch, sent, entries, refused, restored);
+        if self.planted == Some(PlantedBug::BaseNotTold) {
+            call.base = None;
+        }
         let to = dispatch.incarnation;
         if self.planted == Some(PlantedBug::ReportCounts) && dispatch.epoch_start.is_some() {
             return self.credit_report(node, member, call, dispatch);

@@ -12,6 +12,7 @@
 //! | [`leading`] | carries out what a leader asks for, one effect at a time |
 //! | [`following`] | carries out what a follower asks for, one event at a time |
 //! | [`succession`] | how a node comes to lead after another one |
+//! | [`trimming`] | how a log loses its beginning |
 //! | [`wire`] | what is under way between nodes |
 //! | [`disk`] | a disk that survives crashes, or loses what it may lose |
 //! | [`checker`] | what was promised, and whether the cluster keeps it, without asking the code under test |
@@ -29,6 +30,7 @@ pub(crate) mod leading;
 pub(crate) mod node;
 pub(crate) mod planted_bugs;
 pub(crate) mod succession;
+pub(crate) mod trimming;
 pub(crate) mod wire;
 
 use checker::Checker;
@@ -38,7 +40,7 @@ pub(crate) use node::{MASTER, Node};
 use node::{Place, Role};
 use planted_bugs::PlantedBug;
 use replicated_log::protocol::{
-    Acknowledgement, Call, Event, FollowerSettings, Incarnation, LeaderSettings, Ticket, Time, Timing, Voters,
+    Acknowledgement, Call, Event, FollowerSettings, Id, Incarnation, LeaderSettings, Ticket, Time, Timing, Voters,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -73,6 +75,8 @@ pub(crate) enum Step {
     Begin(Node),
     /// A master that has given up, because of a later epoch, follows.
     Resign(Node),
+    /// A secondary trims its log up to the base that it was told.
+    Trim(Node),
 }
 
 /// Settings with which all waiting work except heartbeats is due at once, so that a state does not depend on the time.
@@ -112,6 +116,8 @@ pub(crate) struct World<P> {
     pub(crate) follower_settings: FollowerSettings,
     /// The voters, if any of them may be promoted. Otherwise the first node leads for ever.
     pub(crate) voters: Option<Voters>,
+    /// The id up to which the log is archived: no leader may trim more.
+    pub(crate) archived: Id,
     /// Whether secondaries have an artificial delay.
     pub(crate) has_delays: bool,
     /// What masters report. Kept only on request.
@@ -142,6 +148,7 @@ impl<P: SimulatedDisk> World<P> {
                 read_timeout: Duration::from_secs(1),
             },
             voters: None,
+            archived: Id::ZERO,
             has_delays: false,
             journal: Journal::default(),
             packets: 0,
@@ -174,6 +181,7 @@ impl<P: SimulatedDisk> World<P> {
                     steps.extend(has_given_up.then_some(Step::Resign(node)));
                 }
                 Some(Role::Following(following)) => {
+                    steps.extend(following.told_base.map(|_| Step::Trim(node)));
                     steps.extend(following.may_be_read().then_some(Step::Read(node)));
                     steps.extend(following.delayed().map(|ticket| Step::EndDelay(node, ticket)));
                     let candidate = following.candidate.as_ref();
@@ -209,6 +217,7 @@ impl<P: SimulatedDisk> World<P> {
             Step::Adopt(node) => self.adopt(node),
             Step::Begin(node) => self.begin_epoch(node),
             Step::Resign(node) => self.step_down(node),
+            Step::Trim(node) => self.trim_as_told(node),
         }
         self.observe();
     }

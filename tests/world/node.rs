@@ -1,7 +1,7 @@
 //! A node: its disk, and what its process does if it runs.
 
 use super::World;
-use super::disk::{Crash, CrashKind, EVERYTHING, SimulatedDisk};
+use super::disk::{Crash, CrashKind, SimulatedDisk};
 use super::following::Following;
 use super::leading::Leading;
 use replicated_log::protocol::{Id, Incarnation, Slot, Time};
@@ -145,9 +145,8 @@ impl<P: SimulatedDisk> World<P> {
             Some(Role::Leading(leading)) => self.ends_leading(node, &leading, how),
             Some(Role::Following(_)) => self.ends_following(node),
         }
+        let held = self.slots(node).into_iter().filter_map(Slot::into_entry);
         let place = &mut self.nodes[node.0];
-        let held = place.disk.store().read(Id::ZERO, Id::MAX, EVERYTHING).expect("readable");
-        let held = held.into_iter().filter_map(Slot::into_entry);
         place.remembered.extend(held.map(|entry| (entry.id, Arc::clone(&entry.message))));
         place.has_lost_disk |= how.kind == CrashKind::DiskLost;
         place.disk.crash(how.kind);

@@ -77,6 +77,16 @@ pub(crate) enum PlantedBug {
     RosterNotDurable,
     /// A node that comes back without its disk is taken for the copy that it held.
     CopyIgnored,
+    /// A master trims what secondaries in sync have not decided.
+    TrimsWhatOthersLack,
+    /// A master trims what is not archived.
+    TrimsUnarchived,
+    /// A node that trims its log keeps only the id.
+    BaseForgotten,
+    /// A candidate takes no notice of what other voters have trimmed.
+    BaseOfVoterIgnored,
+    /// A call that a lagging secondary gets does not say what is trimmed.
+    BaseNotTold,
 }
 
 impl PlantedBug {
@@ -124,6 +134,15 @@ impl PlantedBug {
         PlantedBug::OneRosterAsked,
         PlantedBug::RosterNotDurable,
         PlantedBug::CopyIgnored,
+    ];
+
+    /// Those of logs that are trimmed, without [`BaseOfVoterIgnored`](PlantedBug::BaseOfVoterIgnored): no seed has drawn what
+    /// shows that one, and `tests/interleavings.rs` plays it.
+    pub(crate) const OF_TRIMMING: [PlantedBug; 4] = [
+        PlantedBug::TrimsWhatOthersLack,
+        PlantedBug::TrimsUnarchived,
+        PlantedBug::BaseForgotten,
+        PlantedBug::BaseNotTold,
     ];
 
     /// The roster that a master with this bug stores for another one.

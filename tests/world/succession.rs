@@ -129,7 +129,9 @@ impl<P: SimulatedDisk> World<P> {
         let mut reply = self.request(node, Request::Promise(*request));
         let store = self.nodes[node.0].disk.store();
         if let Some(Reply::Promised(promise)) = &mut reply {
-            promise.refused.extend(store.refused(request.after, promise.decided).expect("readable"));
+            promise.base = store.base();
+            let after = request.after.max(promise.base.id);
+            promise.refused.extend(store.refused(after, promise.decided).expect("readable"));
             if self.planted == Some(PlantedBug::PromiseNotDurable) {
                 store.set_identity(&before.expect("a log")).expect("writable");
             }
@@ -145,10 +147,18 @@ impl<P: SimulatedDisk> World<P> {
         if lineage.promised.is_some_and(|promised| promised.epoch >= request.candidacy.epoch) {
             return None;
         }
-        let refused = store.refused(request.after, found.last).expect("readable").into_iter().collect();
+        let refused =
+            store.refused(request.after.max(found.base.id), found.last).expect("readable").into_iter().collect();
         store.change(&Change::Promise(request.candidacy)).expect("writable");
         let (history, roster) = (lineage.history, lineage.roster);
-        Some(Reply::Promised(Promise { history, last: found.last, decided: found.decided, refused, roster }))
+        Some(Reply::Promised(Promise {
+            history,
+            base: found.base,
+            last: found.last,
+            decided: found.decided,
+            refused,
+            roster,
+        }))
     }
 
     /// Gives a request to a follower, which answers it at once.
@@ -195,14 +205,17 @@ impl<P: SimulatedDisk> World<P> {
                 if let Some(best) = planted.and_then(|planted| planted.best_log(&candidate.promises)) {
                     (beginning.best, beginning.last) = (best, candidate.promises[&best].last);
                 }
-                if beginning.best == own && planted != Some(PlantedBug::CutWriteKept) {
+                if planted == Some(PlantedBug::BaseOfVoterIgnored) {
+                    beginning.base = None;
+                }
+                if beginning.is_held_by(own) && planted != Some(PlantedBug::CutWriteKept) {
                     let place = &self.nodes[node.0];
                     let after = place.following().map_or(Id::ZERO, |following| following.follower.decided());
                     let slots = place.disk.store().read(after, Id::MAX, EVERYTHING).expect("readable");
                     beginning.make_writes_whole(&slots);
                 }
                 if let Some(candidate) = self.candidate_mut(node) {
-                    candidate.has_best_log = beginning.best == own;
+                    candidate.has_best_log = beginning.is_held_by(own);
                     candidate.beginning = Some(beginning);
                 }
             }
@@ -228,8 +241,10 @@ impl<P: SimulatedDisk> World<P> {
         let Some(holder) = holder.filter(|holder| keeps(holder) || is_volatile) else {
             return self.give_up_standing(node);
         };
-        let after = self.status(node).map_or(Id::ZERO, |status| status.decided);
-        let slots = self.nodes[holder.0].disk.store().read(after, Id::MAX, EVERYTHING).expect("readable");
+        let decided = self.status(node).map_or(Id::ZERO, |status| status.decided);
+        // A holder that has trimmed more since does not give what was asked for.
+        let read = self.nodes[holder.0].disk.store().read(beginning.adopts_after(decided), Id::MAX, EVERYTHING);
+        let Ok(slots) = read else { return self.give_up_standing(node) };
         if self.planted != Some(PlantedBug::CutWriteKept) {
             beginning.make_writes_whole(&slots);
         }

@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::progress::Progress;
 use crate::peer::Peers;
 use crate::process::text::messages;
-use crate::protocol::Slot;
+use crate::protocol::{Base, Slot};
 use crate::wire::address::NodeUrl;
 use crate::wire::backup::{End, Head, Line, Tally};
 use std::fs::{self, File};
@@ -21,6 +21,8 @@ const LINE_BYTES_MAX: u64 = 64 << 20;
 pub(super) struct BackupReader<R> {
     source: R,
     pub(super) head: Head,
+    /// What was trimmed of the log.
+    pub(super) base: Base,
     first_line: Vec<u8>,
     tally: Tally,
     line: Vec<u8>,
@@ -38,7 +40,8 @@ impl<R: BufRead> BackupReader<R> {
         let mut source = source;
         read_line(&mut source, &mut line)?;
         let head = Head::parse(&line)?;
-        Ok(BackupReader { source, head, first_line: line.clone(), tally: Tally::default(), line })
+        let base = head.base()?;
+        Ok(BackupReader { source, head, base, first_line: line.clone(), tally: Tally::after(base), line })
     }
 
     /// The next slot, or `None` after the last line, if that matches everything before.
@@ -73,8 +76,9 @@ impl<R: BufRead> BackupReader<R> {
     /// What was read, in words.
     pub(super) fn summary(&self) -> String {
         format!(
-            "log {}, ids up to {}: {}, {} refused; fingerprint {}",
+            "log {}, ids {} to {}: {}, {} refused; fingerprint {}",
             self.head.log_id(),
+            self.base.id.next(),
             self.tally.last,
             messages(self.tally.messages),
             self.tally.refused,

@@ -11,7 +11,7 @@ use super::directory;
 use super::failure::Failure;
 use super::progress::Progress;
 use crate::peer::Peers;
-use crate::protocol::{Id, Lineage, Roster, Slot, Watermark};
+use crate::protocol::{Base, Lineage, Roster, Slot, Watermark};
 use crate::store::{DirectoryLock, Disk, Identity, KnownMember, Store, StoreError};
 use crate::wire::address::NodeUrl;
 use crate::wire::backup::SecondaryLine;
@@ -83,9 +83,12 @@ fn write(
     let store = Disk::open(directory).map_err(|error| error.to_string())?;
     let mut progress = Progress::new("restored", backup.head.through());
     let (mut batch, mut bytes) = (Vec::new(), 0);
-    let (mut decided, mut visible) = (Id::ZERO, 0);
+    let (mut decided, mut visible) = (backup.base.id, backup.base.messages);
     let failed = |error: StoreError| error.to_string();
     store.set_identity(&identity(backup)?).map_err(failed)?;
+    if backup.base != Base::default() {
+        store.trim(backup.base).map_err(failed)?;
+    }
     while let Some(slot) = backup.next()? {
         decided = slot.id();
         if let Slot::Entry(entry) = &slot {

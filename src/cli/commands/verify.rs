@@ -22,10 +22,10 @@ fn summary(directory: &Path, lock: ReadLock) -> Result<String, StoreError> {
         || "no log id yet".to_owned(),
         |identity| format!("log {} in epoch {}", identity.lineage.log_id, identity.lineage.history.latest()),
     );
-    let last = examination.last();
+    let (base, last) = (examination.base(), examination.last());
     let Watermark { decided, .. } = examination.watermark();
     let mut progress = Progress::new("checked", last);
-    let (mut all, mut fingerprint) = (Tally::default(), None);
+    let (mut all, mut fingerprint) = (Tally::after(base), Some(base.fingerprint));
     examination.visit_all(|slot| {
         all.add(&slot.to_slot());
         if all.last <= decided {
@@ -41,9 +41,10 @@ fn summary(directory: &Path, lock: ReadLock) -> Result<String, StoreError> {
         }
     };
     Ok(format!(
-        "{}: {log}, ids up to {last}: {}, {} refused; decided up to id {decided}.\n\
+        "{}: {log}, ids {} to {last}: {}, {} refused; decided up to id {decided}.\n\
          Every checksum matches, and nothing is missing. The fingerprint of what is decided is {}{not_examined}",
         directory.display(),
+        base.id.next(),
         messages(all.messages),
         all.refused,
         fingerprint.unwrap_or_default()

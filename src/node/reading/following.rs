@@ -12,11 +12,15 @@
 //! the log says so. Its client knows the id of its last message, and can follow again from there. So a slow follower
 //! costs a thread, a live one none, and neither delays other followers or writes.
 //!
+//! A follower that is so slow that what it lacks is trimmed gets an event that says so, and goes on from the beginning of
+//! the log; one that gets lines is disconnected.
+//!
 //! Followers get decided messages only, so no message is ever taken back. A secondary shows a message when the master's
 //! next call carries the high watermark, a few milliseconds after the master shows it.
 
 use super::format::Format;
 use super::part::Part;
+use super::snapshot::Misplaced;
 use crate::http::{Exchange, Pieces, Reply, Source, Stream};
 use crate::node::semaphore::{Permit, Semaphore};
 use crate::protocol::{Epoch, Id, LogId, Slot};
@@ -40,11 +44,21 @@ pub(crate) struct FollowLimits {
 /// How long after a heartbeat a second one comes.
 const ECHO_INTERVAL: Duration = Duration::from_millis(500);
 
+/// After what a follower wants the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum After {
+    /// After nothing: from its beginning.
+    Nothing,
+    /// After the position that it has reached.
+    Position(Position),
+    /// After the newest message.
+    Newest,
+}
+
 /// What a follower asks for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
-    /// The position that it has reached. `None` means the newest message.
-    pub(super) after: Option<Position>,
+    pub(super) after: After,
     pub(super) format: Format,
 }
 
@@ -219,9 +233,15 @@ impl Following {
         })
     }
 
-    /// Makes the client of a request a follower. `reset` says why what it has does not belong to this log, if so: then
-    /// it gets the log from its beginning.
-    pub(super) fn follow(self: &Arc<Following>, exchange: Exchange, wanted: Wanted, reset: Option<&str>, head: Reply) {
+    /// Makes the client of a request a follower. `misplaced` says why it cannot go on from its position, if so: then it gets
+    /// the log from its beginning.
+    pub(super) fn follow(
+        self: &Arc<Following>,
+        exchange: Exchange,
+        wanted: Wanted,
+        misplaced: Option<&Misplaced>,
+        head: Reply,
+    ) {
         let place = self.take_place(&self.lock());
         let place = match (place, wanted.format) {
             (Ok(place), _) => place,
@@ -233,9 +253,14 @@ impl Following {
             }
             (Err(why), Format::Lines(_)) => return exchange.reply(no_place(&why)),
         };
-        let begin = Position { id: Id::ZERO, of: None };
+        let base = self.store.base().id;
+        let begin = Position { id: base, of: None };
         let end = Position { id: self.lock().decided, of: None };
-        let after = if reset.is_some() { begin } else { wanted.after.unwrap_or(end) };
+        let after = match wanted.after {
+            After::Position(reached) if misplaced.is_none() => reached,
+            After::Position(_) | After::Nothing => begin,
+            After::Newest => end,
+        };
         let follower = Follower {
             client: exchange.client(),
             format: wanted.format,
@@ -244,9 +269,12 @@ impl Following {
             _place: place,
         };
         log::info!("{} follows the log after id {}", follower.client, follower.after);
-        let mut text = reset.map_or_else(Vec::new, Format::reset);
+        let mut text = misplaced.map_or_else(Vec::new, |because| match because.is_trimmed {
+            true => Format::trimmed(&because.why, base.next()),
+            false => Format::reset(&because.why),
+        });
         let located = if after.of.is_some() || after.id > end.id { after } else { self.located(after.id) };
-        text.extend(wanted.format.preamble(located));
+        text.extend(wanted.format.preamble(located, base.next()));
         exchange.stream(head, text, follower, Follower::came_to_the_end);
     }
 
@@ -296,8 +324,16 @@ impl Source for Follower {
         if self.after >= decided {
             return Ok(None);
         }
-        let part = Part::read(following.store(), self.after, decided, following.log_id(), [self.format])
-            .map_err(io::Error::other)?;
+        let part = match Part::read(following.store(), self.after, decided, following.log_id(), [self.format]) {
+            Ok(part) => part,
+            Err(error) if error.is_trimmed() && matches!(self.format, Format::Events(_)) => {
+                let base = following.store().base().id;
+                self.after = base;
+                return Ok(Some(Format::trimmed(&error.to_string(), base.next())));
+            }
+            // The client sees that the reply is not complete, and gets 410 when it comes again.
+            Err(error) => return Err(io::Error::other(error)),
+        };
         let text = part.after(self.after, self.format).to_vec();
         self.after = part.through;
         Ok(Some(text))

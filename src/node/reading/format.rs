@@ -1,6 +1,6 @@
 //! The formats of single messages: lines and events.
 
-use crate::protocol::{EntryRef, LogId};
+use crate::protocol::{EntryRef, Id, LogId};
 use crate::wire::client::{View, write_entry};
 use crate::wire::position::Position;
 use serde_json::json;
@@ -35,9 +35,14 @@ impl Format {
     ];
 
     /// The text before the first message. It has the position after which the stream begins: a browser goes on from there
-    /// if it reconnects before that message.
-    pub(super) fn preamble(self, after: Position) -> Vec<u8> {
+    /// if it reconnects before that message. If the beginning of the log is trimmed, it is also an event that says where the
+    /// log begins.
+    pub(super) fn preamble(self, after: Position, begins: Id) -> Vec<u8> {
         match self {
+            Format::Events(_) if begins > Id::ZERO.next() => {
+                let data = json!({ "begins": begins.get() });
+                format!("retry: {RETRY_MS}\nid: {after}\nevent: log\ndata: {data}\n\n").into_bytes()
+            }
             Format::Events(_) => format!("retry: {RETRY_MS}\nid: {after}\n\n").into_bytes(),
             Format::Lines(_) => Vec::new(),
         }
@@ -62,6 +67,12 @@ impl Format {
     /// the log from its beginning.
     pub(super) fn reset(sentence: &str) -> Vec<u8> {
         format!("event: reset\ndata: {}\n\n", json!({ "error": sentence })).into_bytes()
+    }
+
+    /// An event for a client that lacks what is trimmed: what follows is the log from this id on.
+    pub(super) fn trimmed(sentence: &str, begins: Id) -> Vec<u8> {
+        let data = json!({ "error": sentence, "begins": begins.get() });
+        format!("event: trimmed\ndata: {data}\n\n").into_bytes()
     }
 
     /// Writes a message of a log.

@@ -1,11 +1,11 @@
 //! Answers `GET /messages` and `GET /messages/ID`.
 
 use super::broadcaster::Broadcaster;
-use super::following::{FollowLimits, Following, Wanted};
+use super::following::{After, FollowLimits, Following, Wanted};
 use super::format::{Format, write_line};
 use super::page::Page;
 use super::query::{Query, consistency};
-use super::snapshot::Snapshot;
+use super::snapshot::{Misplaced, Snapshot};
 use crate::http::{Exchange, Reply};
 use crate::process::text::number;
 use crate::protocol::{Consistency, EntryRef, Id, LogId, Slot};
@@ -65,12 +65,13 @@ pub(crate) fn list(exchange: Exchange, log: &Arc<impl Log + 'static>) {
 fn show(exchange: Exchange, log: &Arc<impl Log + 'static>, page: Page, consistency: Consistency, wait: Duration) {
     let store = &log.reading().store;
     match log.snapshot(consistency) {
-        Ok(snapshot) => match misplaced_because(log, &snapshot, page.after) {
-            Some(why) => exchange.reply(snapshot.mark(misplaced(&why))),
-            None if page.after.id >= snapshot.decided && !wait.is_zero() => {
+        Ok(snapshot) => match misplaced_because(log, &snapshot, page.reached(&snapshot)) {
+            Some(because) => exchange.reply(snapshot.mark(misplaced(&because))),
+            None if page.reached(&snapshot).id >= snapshot.decided && !wait.is_zero() => {
                 let later = Arc::clone(log);
                 let show = move |exchange: Exchange| show(exchange, &later, page, consistency, Duration::ZERO);
-                log.reading().following.wait(exchange, page.after.id.next(), wait, Box::new(show));
+                let from = page.reached(&snapshot).id.next();
+                log.reading().following.wait(exchange, from, wait, Box::new(show));
             }
             None => exchange.reply(snapshot.mark(page.reply(store, &snapshot))),
         },
@@ -84,19 +85,22 @@ fn follow(exchange: Exchange, log: &Arc<impl Log>, wanted: Wanted) {
         Ok(snapshot) => snapshot,
         Err(refusal) => return exchange.reply(refusal),
     };
-    let misplaced_because = wanted.after.and_then(|after| misplaced_because(log, &snapshot, after));
-    match (misplaced_because, wanted.format) {
-        (Some(why), Format::Lines(_)) => exchange.reply(snapshot.mark(misplaced(&why))),
-        (reset, format) => {
+    let because = match wanted.after {
+        After::Position(reached) => misplaced_because(log, &snapshot, reached),
+        After::Nothing | After::Newest => None,
+    };
+    match (because, wanted.format) {
+        (Some(because), Format::Lines(_)) => exchange.reply(snapshot.mark(misplaced(&because))),
+        (because, format) => {
             let head = snapshot.mark(Reply::stream_head(format.content_type()));
-            log.reading().following.follow(exchange, wanted, reset.as_deref(), head);
+            log.reading().following.follow(exchange, wanted, because.as_ref(), head);
         }
     }
 }
 
 /// Why a client that has reached this position cannot go on here, if it cannot. Of one that has reached more than this
 /// node holds, only a strong read can tell: another node may have shown it what is on its way here.
-fn misplaced_because(log: &Arc<impl Log>, snapshot: &Snapshot, reached: Position) -> Option<String> {
+fn misplaced_because(log: &Arc<impl Log>, snapshot: &Snapshot, reached: Position) -> Option<Misplaced> {
     let store = &*log.reading().store;
     if reached.id <= snapshot.last {
         return snapshot.misplaces(reached, false, store);
@@ -108,7 +112,8 @@ fn misplaced_because(log: &Arc<impl Log>, snapshot: &Snapshot, reached: Position
 }
 
 /// The reply to a client whose position is not in this log.
-fn misplaced(why: &str) -> Reply {
+fn misplaced(because: &Misplaced) -> Reply {
+    let why = &because.why;
     Reply::no_answer(410, &format!("{why}; read on from the beginning, or from another position of this log"))
 }
 
@@ -127,6 +132,9 @@ pub(crate) fn one(exchange: Exchange, log: &Arc<impl Log>, id: &str) {
 
 fn one_of(store: &Arc<dyn Store>, snapshot: &Snapshot, id: &str) -> Reply {
     match number(id).map(Id::new) {
+        Some(id) if id < snapshot.begins && id > Id::ZERO => {
+            Reply::no_answer(410, &snapshot.trimmed(id.previous()).why)
+        }
         Some(id) if id <= snapshot.decided => match store.get(id) {
             Ok(Some(Slot::Entry(entry))) => {
                 let mut json = Vec::new();

@@ -21,4 +21,4 @@ mod snapshot;
 
 pub(crate) use following::FollowLimits;
 pub(crate) use messages::{Log, Reading, list, one, whole_log_as_text};
-pub(crate) use snapshot::{Snapshot, mark, not_sure};
+pub(crate) use snapshot::{Extent, Snapshot, not_sure};

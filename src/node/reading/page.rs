@@ -7,7 +7,7 @@ use super::format::write_line;
 use super::snapshot::{PIECE, Snapshot};
 use crate::http::{Pieces, Reply};
 use crate::protocol::{Epoch, Id, SlotRef};
-use crate::store::{ReadLimit, Store};
+use crate::store::{ReadLimit, Store, StoreError};
 use crate::wire::client::{View, write_entry};
 use crate::wire::position::Position;
 use serde_json::Value;
@@ -16,14 +16,16 @@ use std::sync::Arc;
 
 /// The most messages of a document whose request has a limit.
 const PAGE_MESSAGES_MAX: u64 = 10_000;
+/// The first id of a log that was never trimmed.
+const FIRST: Id = Id::new(1);
 /// The expected length of a message, for which memory is reserved.
 const MESSAGE_BYTES_EXPECTED: usize = 256;
 
 /// Which messages a reader wants, and in which form.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Page {
-    /// The position that the reader has reached: the page begins after it.
-    pub(super) after: Position,
+    /// The position that the reader has reached: the page begins after it, or with the log.
+    pub(super) after: Option<Position>,
     pub(super) limit: Option<u64>,
     pub(super) view: View,
     pub(super) form: Form,
@@ -41,7 +43,7 @@ pub(super) enum Form {
 impl Page {
     /// The whole log as strings.
     pub(super) fn all_as_text() -> Page {
-        Page { after: Position { id: Id::ZERO, of: None }, limit: None, view: View::Text, form: Form::Document }
+        Page { after: None, limit: None, view: View::Text, form: Form::Document }
     }
 
     /// The reply with this page. A page of one piece is sent as a whole, and a longer one is read while it is sent.
@@ -52,6 +54,7 @@ impl Page {
         let mut writer = self.writer(snapshot);
         let first = match writer.next_piece(&**store) {
             Ok(first) => first.unwrap_or_default(),
+            Err(error) if is_trimmed(&error) => return Reply::no_answer(410, &error.to_string()),
             Err(error) => return Reply::no_answer(500, &format!("the log cannot be read: {error}")),
         };
         if writer.state == Progress::Ended {
@@ -64,6 +67,11 @@ impl Page {
         )
     }
 
+    /// The position that the reader has reached.
+    pub(super) fn reached(&self, snapshot: &Snapshot) -> Position {
+        self.after.unwrap_or_else(|| snapshot.beginning())
+    }
+
     /// The page as pieces, which are read while they are sent.
     pub(super) fn pieces(&self, store: &Arc<dyn Store>, snapshot: &Snapshot) -> Pieces {
         let (mut writer, store) = (self.writer(snapshot), Arc::clone(store));
@@ -74,7 +82,7 @@ impl Page {
         PageWriter {
             page: *self,
             snapshot: snapshot.clone(),
-            after: self.after.id,
+            after: self.reached(snapshot).id,
             epoch: Epoch::NONE,
             left: match (self.limit, self.form) {
                 (None, _) => u64::MAX,
@@ -85,6 +93,12 @@ impl Page {
             state: Progress::Begins,
         }
     }
+}
+
+/// Whether a part of the log was trimmed before it could be read.
+fn is_trimmed(error: &io::Error) -> bool {
+    let store = error.get_ref().and_then(|error| error.downcast_ref::<StoreError>());
+    store.is_some_and(StoreError::is_trimmed)
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -166,6 +180,9 @@ impl PageWriter {
         let mut rest: Vec<(&str, Value)> = Vec::new();
         if self.page.view == View::Objects {
             rest.push(("total", self.snapshot.visible.into()));
+            if self.snapshot.begins > FIRST {
+                rest.push(("begins", self.snapshot.begins.get().into()));
+            }
             rest.push(("server_role", self.snapshot.role.into()));
             rest.push(("server_id", self.snapshot.server_id.as_str().into()));
         }

@@ -1,11 +1,11 @@
 //! The parameters of `GET /messages`, and the headers with which a browser asks for a stream.
 
-use super::following::Wanted;
+use super::following::{After, Wanted};
 use super::format::Format;
 use super::page::{Form, Page};
 use crate::http::Exchange;
 use crate::process::text::{number, switch};
-use crate::protocol::{Consistency, Id};
+use crate::protocol::Consistency;
 use crate::wire::client::{View, seconds};
 use crate::wire::position::Position;
 use std::time::Duration;
@@ -19,8 +19,9 @@ const LINES: &str = "application/x-ndjson";
 const EVENTS: &str = "text/event-stream";
 /// The longest time, in seconds, for which a reader may wait for a first message.
 const WAIT_MAX_S: f64 = 60.0;
-/// The value of `from` that means the end of the log.
+/// The values of `from` that mean the end of the log, for followers, and its beginning, which is the default.
 const END: &str = "end";
+const OLDEST: &str = "oldest";
 
 pub(super) enum Query {
     /// What is there. If that is empty, what comes within `wait`.
@@ -67,9 +68,9 @@ impl Query {
         // set headers sends a parameter.
         let reached = exchange.header("Last-Event-ID").map(str::to_owned).or_else(|| exchange.query("lastEventId"));
         let after = match (reached.filter(|reached| !reached.is_empty()), exchange.query("from").as_deref()) {
-            (None, Some(END)) => None,
-            (None, _) => Some(from(exchange)?),
-            (Some(reached), _) => Some(position("Last-Event-ID", &reached)?),
+            (None, Some(END)) => After::Newest,
+            (None, _) => from(exchange)?.map_or(After::Nothing, After::Position),
+            (Some(reached), _) => After::Position(position("Last-Event-ID", &reached)?),
         };
         Ok(Query::Follow(Wanted { after, format }))
     }
@@ -112,17 +113,18 @@ fn media_range(text: &str) -> Option<(String, u32)> {
     Some((range, thousandths))
 }
 
-/// The position that the reader has reached: that before the first message that it asks for.
-fn from(exchange: &Exchange) -> Result<Position, String> {
-    let Some(text) = exchange.query("from") else { return Ok(Position { id: Id::ZERO, of: None }) };
+/// The position that the reader has reached: that before the first message that it asks for. `None` if it asks for the log
+/// from its beginning.
+fn from(exchange: &Exchange) -> Result<Option<Position>, String> {
+    let Some(text) = exchange.query("from").filter(|text| text != OLDEST) else { return Ok(None) };
     let Position { id, of } = position("from", &text)?;
-    Ok(Position { id: id.previous(), of })
+    Ok(Some(Position { id: id.previous(), of }))
 }
 
 fn position(name: &str, text: &str) -> Result<Position, String> {
     Position::parse(text).ok_or_else(|| {
         format!(
-            "{name} is \"{}\"; it must be a position that a node gave, or an id: a whole number from 0 to {}",
+            "{name} is \"{}\"; it must be a position that a node gave, oldest, or an id: a whole number from 0 to {}",
             text.escape_debug(),
             u64::MAX
         )

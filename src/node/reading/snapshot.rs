@@ -11,13 +11,15 @@ pub(super) const PIECE: ReadLimit = ReadLimit { slots_max: 1_000, bytes_max: 256
 /// What a reader may see, and the node that shows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
+    /// The first id that this node holds: what was before is trimmed.
+    pub(crate) begins: Id,
     /// The high watermark: messages up to it are visible.
     pub(crate) decided: Id,
     /// The log, if this node knows it.
     pub(crate) log_id: Option<LogId>,
     /// The last id that this node holds, pending ones included.
     pub(crate) last: Id,
-    /// The number of visible messages.
+    /// The number of visible messages, without those that are trimmed.
     pub(crate) visible: u64,
     /// `master` or `secondary`.
     pub(crate) role: &'static str,
@@ -27,44 +29,80 @@ pub(crate) struct Snapshot {
     pub(crate) possibly_stale: bool,
 }
 
-/// The first id of a log.
-const BEGIN: Id = Id::new(1);
+/// Which log a reply is of, and where that begins and ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    /// The log, if this node knows it.
+    pub(crate) log_id: Option<LogId>,
+    /// The first id that this node holds.
+    pub(crate) begins: Id,
+    /// The high watermark.
+    pub(crate) decided: Id,
+}
+
+impl Extent {
+    /// Adds it to a reply.
+    pub(crate) fn mark(self, reply: Reply) -> Reply {
+        let Some(log_id) = self.log_id else { return reply };
+        let reply = reply.with_header("Log-Id", log_id).with_header("Log-Begin", self.begins);
+        reply.with_header("Log-End", self.decided)
+    }
+}
+
+/// Why a client cannot go on from the position that it has reached.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Misplaced {
+    /// The reason, for people.
+    pub(super) why: String,
+    /// Whether what follows the position is trimmed. Otherwise what the client has does not belong to this log.
+    pub(super) is_trimmed: bool,
+}
 
 impl Snapshot {
     /// Adds to a reply which log it is of, where that begins and ends, and whether it may be stale.
     pub(crate) fn mark(&self, reply: Reply) -> Reply {
-        let reply = mark(reply, self.log_id, self.decided);
+        let Snapshot { log_id, begins, decided, .. } = *self;
+        let reply = Extent { log_id, begins, decided }.mark(reply);
         if self.possibly_stale { reply.with_header("Warning", "110 - \"Response is Stale\"") } else { reply }
     }
 
+    /// The position before the first message of the log.
+    pub(super) fn beginning(&self) -> Position {
+        Position { id: self.begins.previous(), of: None }
+    }
+
     /// Why a client that has reached this position cannot go on in this log, if it cannot: what it has is of another
-    /// one, or of a part of this one that is lost. `is_sure` says that the snapshot shows everything that was
+    /// one, or of a part of this one that is lost, or what follows is trimmed. `is_sure` says that the snapshot shows everything that was
     /// acknowledged.
-    pub(super) fn misplaces(&self, reached: Position, is_sure: bool, store: &dyn Store) -> Option<String> {
+    pub(super) fn misplaces(&self, reached: Position, is_sure: bool, store: &dyn Store) -> Option<Misplaced> {
         let Position { id, of } = reached;
         let log_id = self.log_id?;
-        let held = format!("this node holds log {log_id} from id {BEGIN} to {}", self.decided);
+        let held = format!("this node holds log {log_id} from id {} to {}", self.begins, self.decided);
+        let misplaced = |why| Some(Misplaced { why, is_trimmed: false });
         if let Some((_, other)) = of.filter(|(_, other)| *other != log_id) {
-            return Some(format!("the position is of log {other}, and {held}"));
+            return misplaced(format!("the position is of log {other}, and {held}"));
         }
         if id > self.last && is_sure {
-            return Some(format!("the position {id} is beyond the end: {held}"));
+            return misplaced(format!("the position {id} is beyond the end: {held}"));
+        }
+        if id.next() < self.begins {
+            return Some(self.trimmed(id));
         }
         let (epoch, _) = of.filter(|(epoch, _)| *epoch != Epoch::NONE && id <= self.decided)?;
         match store.get(id) {
-            Ok(Some(Slot::Entry(entry))) if entry.epoch != epoch => Some(format!(
+            Ok(Some(Slot::Entry(entry))) if entry.epoch != epoch => misplaced(format!(
                 "message {id} was written in epoch {epoch} where the position comes from, and in epoch {} here: {held}",
                 entry.epoch
             )),
             _ => None,
         }
     }
-}
 
-/// Adds to a reply which log it is of, and where that begins and ends.
-pub(crate) fn mark(reply: Reply, log_id: Option<LogId>, decided: Id) -> Reply {
-    let Some(log_id) = log_id else { return reply };
-    reply.with_header("Log-Id", log_id).with_header("Log-Begin", BEGIN).with_header("Log-End", decided)
+    /// Why a client that has everything up to an id cannot go on: what follows is trimmed.
+    pub(super) fn trimmed(&self, id: Id) -> Misplaced {
+        let why = format!("id {} is trimmed: the log begins with id {}", id.next(), self.begins);
+        Misplaced { why, is_trimmed: true }
+    }
 }
 
 /// The reply to a strong read of a node that cannot guarantee one.

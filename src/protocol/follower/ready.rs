@@ -2,7 +2,7 @@
 
 use super::replica::{Change, Decisions, Found, StaleReply};
 use crate::protocol::{
-    Acknowledgement, Adoption, Beginning, Call, Candidacy, Id, Incarnation, LogId, NotPromised, Promise,
+    Acknowledgement, Adoption, Base, Beginning, Call, Candidacy, Id, Incarnation, LogId, NotPromised, Promise,
     PromiseRequest, Refusal, Slot, Ticket, Watermark,
 };
 use std::sync::Arc;
@@ -46,6 +46,11 @@ pub enum Event {
     StoreFailed,
     /// [`Effect::Recover`]: what the store holds, and a new incarnation.
     Recovered(Incarnation, Found),
+    /// The log of the master is trimmed up to this base. Calls say so, too, but a node whose disk is full gets none.
+    BaseTold(Base),
+    /// [`Ready::trim`]: what this node holds up to the base, which ends with this id, is not what the base stands for.
+    /// Nothing was dropped.
+    BaseDiffers(Id),
     /// Time has passed; see [`super::Follower::wake_at`].
     Tick,
 }
@@ -111,6 +116,9 @@ pub struct Ready {
     /// Do this to the store, then report its event, or [`Event::StoreFailed`]. One effect is under way at a time. It is
     /// part of what the holder of this ticket waits for.
     pub effect: Option<(Ticket, Effect)>,
+    /// Trim the store up to this base, beside everything else, and report [`Event::BaseDiffers`] if the store holds
+    /// something else up to there. What comes later replaces this.
+    pub trim: Option<Base>,
     /// Ask the master what it has decided after this id, then report [`Event::Answered`]. One question is in flight at
     /// a time.
     pub ask: Option<Id>,
@@ -143,8 +151,8 @@ pub enum Reply {
     OtherIncarnation,
     /// To a call, a foreign message or an answer of the master: the store failed.
     Unable,
-    /// To a candidate: the promise. The owner adds the refused ids between [`PromiseRequest::after`] and the high
-    /// watermark: those are in its store.
+    /// To a candidate: the promise. The owner adds the base, and the refused ids between [`PromiseRequest::after`] and the
+    /// high watermark: those are in its store.
     Promised(Promise),
     /// To a candidate, or to this node as one: another candidate or master came before.
     NotPromised(NotPromised),

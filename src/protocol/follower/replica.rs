@@ -1,8 +1,8 @@
 //! What a secondary holds: which calls it may accept, and what it may show.
 
 use crate::protocol::{
-    Acknowledgement, Call, Candidacy, CopyId, Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Refusal, Roster,
-    Slot, Watermark,
+    Acknowledgement, Base, Call, Candidacy, CopyId, Entry, Epoch, EpochHistory, Id, Incarnation, LogId, Refusal,
+    Roster, Slot, Watermark,
 };
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,6 +21,8 @@ pub struct ReplicaStatus {
     pub epoch: Epoch,
     /// The start of the master's process that it followed in that epoch.
     pub master: Option<Incarnation>,
+    /// The id up to which its log is trimmed, or is going to be.
+    pub base: Id,
     /// The id up to which it holds everything durably.
     pub last: Id,
     /// The high watermark that it knows.
@@ -68,6 +70,8 @@ pub struct Found {
     pub copy: CopyId,
     /// The log and its epochs; `None` if the node has never followed a master.
     pub lineage: Option<Lineage>,
+    /// What was trimmed of the log.
+    pub base: Base,
     /// The id up to which everything is held durably.
     pub last: Id,
     /// The high watermark that was noted last.
@@ -88,6 +92,8 @@ pub(super) struct Accepted {
     pub(super) is_of_other_log: bool,
     pub(super) epoch: Epoch,
     decided: Id,
+    /// The base up to which this node may trim its log, if that is news.
+    pub(super) trim: Option<Base>,
     session: u64,
     admitted: bool,
 }
@@ -101,6 +107,8 @@ pub(super) struct Revision {
     pub(super) last: Id,
     /// Ids that are stored as refused, or marked as such.
     pub(super) refused: Vec<Id>,
+    /// Where the log begins, if the node lacks what was decided up to there.
+    pub(super) base: Option<Base>,
     /// Ids that are stored as entries again.
     pub(super) restored: Vec<Id>,
     /// The lineage, if it changes.
@@ -116,6 +124,8 @@ pub enum Change {
     Promise(Candidacy),
     /// Enter an epoch.
     Enter(EnteredEpoch),
+    /// Begin at this base: drop every slot up to it, and go on behind it.
+    BeginAt(Base),
     /// Take over the roster of the epoch that is entered already.
     TakeRoster(Roster),
     /// Store these entries in place of refusals that later epochs do not have.
@@ -129,19 +139,22 @@ pub enum Change {
 impl Change {
     /// Those of these changes that are any, each to be durable before the next. What an epoch overtook is dropped, and
     /// refusals are settled, before the epoch is entered: after a kill in between, the node would hold as a part of the
-    /// epoch what that began without. Entries follow, because before they would count as some of an earlier epoch.
+    /// epoch what that began without. Entries and the base follow, because before they would count as some of an earlier
+    /// epoch.
     pub(super) fn in_order(
         drop_from: Option<Id>,
         restore: Vec<Arc<Entry>>,
         refuse: Vec<Id>,
         enter: Option<EnteredEpoch>,
+        base: Option<Base>,
         append: Vec<Slot>,
     ) -> Vec<Change> {
         let restore = (!restore.is_empty()).then_some(Change::Restore(restore));
         let refuse = (!refuse.is_empty()).then_some(Change::Refuse(refuse));
         let append = (!append.is_empty()).then_some(Change::Append(append));
         let before = [drop_from.map(Change::DropFrom), restore, refuse];
-        before.into_iter().chain([enter.map(Change::Enter), append]).flatten().collect()
+        let after = [enter.map(Change::Enter), base.map(Change::BeginAt), append];
+        before.into_iter().chain(after).flatten().collect()
     }
 }
 
@@ -244,7 +257,7 @@ pub struct ReplicaView {
 /// The state of one secondary.
 ///
 /// Invariants, asserted after every event:
-/// - `decided ≤ last`; neither goes back, except that undecided entries are dropped when a later epoch overtook them;
+/// - `base ≤ decided ≤ last`; none of them goes back, except that undecided entries are dropped when a later epoch overtook them;
 /// - at or below `decided` neither contents nor decisions change.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Replica {
@@ -254,6 +267,8 @@ pub(super) struct Replica {
     log_id: Option<LogId>,
     epoch: Epoch,
     master: Option<Incarnation>,
+    /// The id up to which the log is trimmed, or is going to be: nothing is compared up to there.
+    pub(super) base: Id,
     pub(super) last: Id,
     pub(super) decided: Id,
     visible: u64,
@@ -274,8 +289,8 @@ impl Replica {
     /// # Panics
     /// If `decided` is beyond `last`.
     pub(super) fn recovered(incarnation: Incarnation, found: Found) -> Replica {
-        let Found { copy, lineage, last, decided, visible, refused } = found;
-        assert!(decided <= last, "decided {decided} ≤ last {last}");
+        let Found { copy, lineage, base, last, decided, visible, refused } = found;
+        assert!(base.id <= decided && decided <= last, "base {} ≤ decided {decided} ≤ last {last}", base.id);
         let empty = Replica {
             incarnation,
             copy,
@@ -283,6 +298,7 @@ impl Replica {
             log_id: None,
             epoch: Epoch::NONE,
             master: None,
+            base: base.id,
             last: Id::ZERO,
             decided: Id::ZERO,
             visible: 0,
@@ -317,6 +333,7 @@ impl Replica {
             log_id: self.log_id,
             epoch: self.epoch,
             master: self.master,
+            base: self.base,
             last: self.last,
             decided: self.decided,
             foreign: self.foreign,
@@ -374,7 +391,8 @@ impl Replica {
         }
         check_shape(call)?;
         let drop_from = self.check_epoch(call)?;
-        let last = drop_from.map_or(self.last, |id| self.last.min(id.previous()));
+        let held = drop_from.map_or(self.last, |id| self.last.min(id.previous()));
+        let last = self.lacking(call).map_or(held, |base| held.max(base.id));
         if call.after > last {
             return Err(Refusal::Gap { holds: last });
         }
@@ -396,10 +414,11 @@ impl Replica {
         holds: &Holds,
         held: &[Slot],
     ) -> Result<(Accepted, Vec<Change>), Refusal> {
+        let settled = self.lacking(call).map_or(self.base, |base| base.id);
         if self.has_unnamed_refusal(call, holds) {
             return Err(Refusal::EpochStartMismatch { epoch: self.epoch });
         }
-        let overlap = Overlap::find(call, holds.last, held);
+        let overlap = Overlap::find(call, settled, holds.last, held);
         let undone = overlap.refused.first().copied().filter(|&id| id <= self.decided);
         if let Some(id) = overlap.difference.or(undone) {
             self.diverged = Some(id);
@@ -408,12 +427,27 @@ impl Replica {
         Ok(self.accept(call, holds, overlap.refused))
     }
 
+    /// A base that was told beside calls, if this node may trim its log up to there and did not know that.
+    pub(super) fn may_trim(&mut self, base: Base) -> Option<Base> {
+        let is_news = base.id > self.base && base.id <= self.decided;
+        self.base = if is_news { base.id } else { self.base };
+        is_news.then_some(base)
+    }
+
+    /// The base of a call, if this node lacks what was decided up to there.
+    fn lacking(&self, call: &Call) -> Option<Base> {
+        call.base.filter(|base| base.id > self.decided)
+    }
+
     /// Whether this node has learned of a refusal since it reported, before it enters an epoch: the call says of no such
     /// id whether it is refused in that epoch.
     fn has_unnamed_refusal(&self, call: &Call, holds: &Holds) -> bool {
         let enters = call.roster.as_ref().is_some_and(Roster::allows_promotion) && call.epoch > self.epoch;
+        let base = call.base.map_or(Id::ZERO, |base| base.id);
         let is_named = |id: &Id| {
-            call.refused.binary_search(id).is_ok() || call.restored.binary_search_by_key(id, |entry| entry.id).is_ok()
+            *id <= base
+                || call.refused.binary_search(id).is_ok()
+                || call.restored.binary_search_by_key(id, |entry| entry.id).is_ok()
         };
         enters && self.refused.iter().take_while(|id| **id <= holds.last).any(|id| !is_named(id))
     }
@@ -430,6 +464,7 @@ impl Replica {
             drop_from: holds.drop_from.filter(|&id| self.last >= id),
             last: holds.last.max(call.through),
             refused: refused.chain(refuse.iter().copied()).collect(),
+            base: self.lacking(call),
             restored: restored.iter().map(|entry| entry.id).collect(),
             lineage: match &entered {
                 Some(entered) => Some(Arc::new(entered.lineage(self.lineage.as_deref()))),
@@ -441,7 +476,7 @@ impl Replica {
             },
         };
         let enters = entered.is_some();
-        let mut changes = Change::in_order(revision.drop_from, restored, refuse, entered, append);
+        let mut changes = Change::in_order(revision.drop_from, restored, refuse, entered, revision.base, append);
         changes.extend(roster.map(Change::TakeRoster));
         let accepted = Accepted {
             revision,
@@ -449,6 +484,7 @@ impl Replica {
             is_of_other_log: self.log_id.is_some_and(|log_id| log_id != call.log_id),
             epoch: call.epoch,
             decided: call.decided,
+            trim: call.base.filter(|base| base.id > self.base && base.id <= self.decided),
             session: call.session,
             admitted: call.admitted,
         };
@@ -514,6 +550,7 @@ impl Replica {
         }
         self.revise(&accepted.revision);
         self.advance(accepted.decided);
+        self.base = accepted.trim.map_or(self.base, |base| base.id);
         self.admitted |= accepted.admitted && accepted.session == self.session && self.last >= accepted.decided;
         self.acknowledgement()
     }
@@ -527,6 +564,10 @@ impl Replica {
             self.set_lineage(Arc::clone(lineage));
         }
         self.last = revision.last;
+        if let Some(base) = revision.base {
+            (self.base, self.decided, self.visible) = (base.id, base.id, base.messages);
+            self.refused = self.refused.split_off(&base.id.next());
+        }
         revision.restored.iter().for_each(|id| {
             self.refused.remove(id);
         });
@@ -633,7 +674,7 @@ impl Holds {
     }
 }
 
-/// The part of a call that is held already.
+/// The part of a call that is held already, beyond what is trimmed.
 struct Overlap {
     /// The first entry that is held with another content. A held refusal is no difference: a call that was sent before
     /// the refusal may arrive after it.
@@ -643,15 +684,16 @@ struct Overlap {
 }
 
 impl Overlap {
-    fn find(call: &Call, last: Id, held: &[Slot]) -> Overlap {
+    fn find(call: &Call, base: Id, last: Id, held: &[Slot]) -> Overlap {
         let held = |id: Id| held.binary_search_by_key(&id, Slot::id).ok().map(|place| &held[place]);
         let is_same = |entry: &&Arc<Entry>| match held(entry.id) {
+            _ if entry.id <= base => true,
             Some(Slot::Entry(held)) => held == *entry,
             Some(Slot::Refused(_)) => true,
             None => false,
         };
         let difference = call.entries.iter().take_while(|entry| entry.id <= last).find(|entry| !is_same(entry));
-        let is_entry = |id: &Id| *id <= last && matches!(held(*id), Some(Slot::Entry(_)));
+        let is_entry = |id: &Id| *id > base && *id <= last && matches!(held(*id), Some(Slot::Entry(_)));
         Overlap {
             difference: difference.map(|entry| entry.id),
             refused: call.refused.iter().copied().filter(is_entry).collect(),
@@ -667,6 +709,9 @@ fn check_shape(call: &Call) -> Result<(), Refusal> {
     }
     if call.through == Id::MAX {
         return malformed(format!("it ends at id {}, beyond the last one that can be given", call.through));
+    }
+    if let Some(base) = call.base.filter(|base| base.id > call.after) {
+        return malformed(format!("it begins after id {}, and the log is trimmed up to {}", call.after, base.id));
     }
     if call.through < call.after {
         return malformed(format!("it ends at id {} and begins after {}", call.through, call.after));

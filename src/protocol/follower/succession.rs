@@ -2,7 +2,9 @@
 
 use super::ready::{Reply, Request};
 use super::replica::{Change, EnteredEpoch, Lineage, Replica, Revision};
-use crate::protocol::{Adoption, Beginning, Candidacy, Entry, Epoch, Id, NotPromised, Promise, PromiseRequest, Slot};
+use crate::protocol::{
+    Adoption, Base, Beginning, Candidacy, Entry, Epoch, Id, NotPromised, Promise, PromiseRequest, Slot,
+};
 use std::sync::Arc;
 
 /// What a request that is granted changes, and the reply to it.
@@ -54,6 +56,7 @@ impl Replica {
         }
         let promise = Promise {
             history: lineage.history.clone(),
+            base: Base::default(),
             last: self.last,
             decided: self.decided,
             refused: self.refused.iter().copied().filter(|&id| id > request.after).collect(),
@@ -77,10 +80,12 @@ impl Replica {
     /// Copies the best log. Its epochs are stored before its entries: without them the entries would count as
     /// some of an earlier epoch.
     fn adopt(&self, adoption: Adoption) -> Result<(Granted, Vec<Change>), NotPromised> {
-        let Adoption { candidacy, history, roster, slots } = adoption;
+        let Adoption { candidacy, history, roster, base, slots } = adoption;
+        let base = base.filter(|base| base.id > self.decided);
         let lineage = self.standing_of(candidacy)?;
         let fork = lineage.history.fork(&history);
         let kept = fork.map_or(self.last, |from| self.last.min(from.previous()));
+        let kept = base.map_or(kept, |base| kept.max(base.id));
         let (held, append): (Vec<Slot>, Vec<Slot>) = slots.into_iter().partition(|slot| slot.id() <= kept);
         let mut restore: Vec<Arc<Entry>> = Vec::new();
         let mut refuse = Vec::new();
@@ -100,9 +105,10 @@ impl Replica {
             last: append.last().map_or(kept, Slot::id),
             refused: refuse.iter().copied().chain(refused_beyond).collect(),
             restored: restore.iter().map(|entry| entry.id).collect(),
+            base,
             ..self.revised(adopted)
         };
-        let changes = Change::in_order(drop_from, restore, refuse, enter, append);
+        let changes = Change::in_order(drop_from, restore, refuse, enter, base, append);
         Ok((granted(Reply::Adopted, candidacy, revision), changes))
     }
 
@@ -117,13 +123,16 @@ impl Replica {
         let begun = Lineage { history, roster: beginning.roster.led_by(copy, epoch), ..(**lineage).clone() };
         let enter = Some(entered(&begun));
         let revision = Revision { refused: refuse.clone(), ..self.revised(begun) };
-        Ok((granted(Reply::Begun, candidacy, revision), Change::in_order(None, Vec::new(), refuse, enter, Vec::new())))
+        Ok((
+            granted(Reply::Begun, candidacy, revision),
+            Change::in_order(None, Vec::new(), refuse, enter, None, Vec::new()),
+        ))
     }
 
     /// A revision of nothing but the lineage.
     fn revised(&self, lineage: Lineage) -> Revision {
         let lineage = Some(Arc::new(lineage));
-        Revision { drop_from: None, last: self.last, refused: Vec::new(), restored: Vec::new(), lineage }
+        Revision { drop_from: None, last: self.last, refused: Vec::new(), base: None, restored: Vec::new(), lineage }
     }
 }
 

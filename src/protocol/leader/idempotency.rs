@@ -81,6 +81,14 @@ impl IdempotencyKeys {
         }
     }
 
+    /// The writes up to this id are trimmed.
+    pub fn forget_through(&mut self, id: Id) {
+        let kept = self.keys.split_off(&id.next());
+        for (_, key) in std::mem::replace(&mut self.keys, kept) {
+            self.ids.remove(&key);
+        }
+    }
+
     /// The write whose last message has this id was refused: its key may be used again.
     pub fn forget(&mut self, last: Id) {
         if let Some(key) = self.keys.remove(&last) {
@@ -111,6 +119,7 @@ mod tests {
         keys.remember(write(6, 6, "b"));
         assert_eq!(keys.find("b"), ids(6, 6));
         keys.forget(Id::new(9));
+        keys.forget_through(Id::new(4));
         assert_eq!((keys.ids.len(), keys.keys.len()), (2, 2));
     }
 

@@ -171,7 +171,7 @@ impl Leader {
     /// Admits a secondary that has what it needs, or sends it more of what it lacks.
     pub(super) fn catch_up(&mut self, now: Time, member: MemberId, ready: &mut Ready) {
         let (timing, shown, durable) = (self.settings.timing, self.shown.decided, self.durable);
-        let catch_up_max = self.settings.catch_up_max;
+        let (catch_up_max, base) = (self.settings.catch_up_max, self.base.id);
         if !self.members.get(member).is_some_and(|progress| progress.waits_to_catch_up(now)) {
             return;
         }
@@ -182,12 +182,14 @@ impl Leader {
             let sent = progress.matched.since(progress.began_at);
             return ready.news.push(News::Admitted { member, sent });
         }
-        let after = progress.matched;
+        let after = progress.matched.max(base);
         let through = after.max(durable.min(after.plus(catch_up_max)));
         progress.next = through.next();
         let knows_little = progress.known_decided < shown.min(through);
         let dispatch = self.dispatch(member, Purpose::CatchUp, after, through, None);
-        let has_news = |dispatch: &Dispatch| through > after || knows_little || dispatch.roster.is_some();
+        let has_news = |dispatch: &Dispatch| {
+            through > after || knows_little || dispatch.roster.is_some() || dispatch.base.is_some()
+        };
         if let Some(dispatch) = dispatch.filter(has_news)
             && let Some(progress) = self.members.get_mut(member)
         {

@@ -95,6 +95,8 @@ pub(super) struct Progress {
     pub(super) refused: Vec<Id>,
     /// The latest roster that it is known to have durably.
     pub(super) roster: RosterNumber,
+    /// The id up to which it knows that the master's log is trimmed.
+    pub(super) base: Id,
     /// What it held when this session began.
     pub(super) began_at: Id,
     /// The first id that no call to it carries yet.
@@ -150,6 +152,7 @@ impl Progress {
             matched: Id::ZERO,
             refused: Vec::new(),
             roster: RosterNumber::default(),
+            base: Id::ZERO,
             began_at: Id::ZERO,
             next: Id::ZERO.next(),
             known_decided: Id::ZERO,
@@ -192,6 +195,7 @@ impl Progress {
                 Some(lineage) => lineage.roster.number(),
                 None => RosterNumber { epoch: status.epoch, sequence: 0 },
             },
+            base: status.base,
             began_at: holds,
             next: holds.next(),
             contact_at: None,
@@ -254,10 +258,11 @@ impl Progress {
     }
 
     /// Whether an empty call may be made to it, because it lacks an entry or has not acknowledged the high watermark, the
-    /// roster or its admission.
-    pub(super) fn lacks_watermark(&self, last: Id, decided: Id, roster: RosterNumber) -> bool {
+    /// roster, the base or its admission.
+    pub(super) fn lacks_watermark(&self, last: Id, decided: Id, roster: RosterNumber, base: Id) -> bool {
         let knows = self.knows_admission || self.leaving;
-        let lacks = self.known_decided < decided || self.next <= last || !knows || self.roster < roster;
+        let lacks_news = self.known_decided < decided || self.roster < roster || self.base < base;
+        let lacks = lacks_news || self.next <= last || !knows;
         self.takes_calls() && !self.news_in_flight && lacks
     }
 }
@@ -306,9 +311,13 @@ mod tests {
         let mut progress = Progress::joined(at(0), &TIMING, None);
         progress.admitted(at(0), &TIMING);
         progress.calls = CALLS_MAX - 1;
-        assert!(progress.takes_calls() && progress.lacks_watermark(Id::ZERO, Id::ZERO, RosterNumber::default()));
+        assert!(
+            progress.takes_calls() && progress.lacks_watermark(Id::ZERO, Id::ZERO, RosterNumber::default(), Id::ZERO)
+        );
         progress.calls = CALLS_MAX;
-        assert!(!progress.takes_calls() && !progress.lacks_watermark(Id::ZERO, Id::ZERO, RosterNumber::default()));
+        assert!(
+            !progress.takes_calls() && !progress.lacks_watermark(Id::ZERO, Id::ZERO, RosterNumber::default(), Id::ZERO)
+        );
     }
 
     #[test]

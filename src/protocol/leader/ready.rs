@@ -1,8 +1,8 @@
 //! What goes into a [`super::Leader`], and what comes out of it.
 
 use crate::protocol::{
-    Acknowledgement, CopyId, Entry, EpochStart, Health, Id, Incarnation, MemberId, Refusal, ReplicaStatus, Roster,
-    Shortfall, Slot, Ticket, Time, Watermark, WriteConcern,
+    Acknowledgement, Base, CopyId, Entry, EpochStart, Health, Id, Incarnation, MemberId, Refusal, ReplicaStatus,
+    Roster, Shortfall, Slot, Ticket, Time, Watermark, WriteConcern,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +72,8 @@ pub enum Event {
     Leaving(MemberId),
     /// A secondary is removed: "all" means the rest from now on.
     Left(MemberId),
+    /// The master's store is trimmed up to this base, durably: the id is one that [`super::Leader::trimmable`] gave.
+    Trimmed(Base),
     /// Every secondary on record has joined. If there is none, no report will come, so the leader decides now what it
     /// found.
     Assembled,
@@ -214,6 +216,8 @@ pub struct Dispatch {
     pub epoch_start: Option<EpochStart>,
     /// Present until it is known that the secondary has this roster durably.
     pub roster: Option<Arc<Roster>>,
+    /// Present until it is known that the secondary has decided as much, and knows of it.
+    pub base: Option<Arc<Base>>,
     /// The ids under which the secondary has refusals that the master may not have: the call brings the messages that the
     /// master's store holds there. Empty once the secondary has entered this epoch.
     pub restores: Vec<Id>,

@@ -2,8 +2,8 @@
 
 use super::Leader;
 use crate::protocol::{
-    Call, CopyId, Decisions, Dispatch, Entry, Epoch, Health, Id, Incarnation, LogId, MemberId, MemberView, Rejection,
-    Roster, Time, Watermark, WriteConcern,
+    Base, Call, CopyId, Decisions, Dispatch, Entry, Epoch, Health, Id, Incarnation, LogId, MemberId, MemberView,
+    Rejection, Roster, Time, Watermark, WriteConcern,
 };
 use std::sync::Arc;
 
@@ -136,16 +136,24 @@ impl Leader {
         shown < self.found && self.writes.has_open(shown, self.found)
     }
 
-    /// What the master answers a secondary that asks what is decided, without the refusals: those are in its store.
+    /// What was trimmed.
     #[must_use]
-    pub fn decisions(&self) -> Decisions {
+    pub fn base(&self) -> Base {
+        self.base
+    }
+
+    /// What the master answers a secondary that asks what is decided after an id, without the refusals: those are in its
+    /// store. If some of them are trimmed, it tells the secondary nothing: a call is going to bring the base.
+    #[must_use]
+    pub fn decisions(&self, after: Id) -> Decisions {
+        let is_trimmed = after < self.base.id;
         Decisions {
             log_id: self.log_id,
             epoch: self.epoch(),
             master: self.incarnation,
-            decided: self.shown.decided,
+            decided: if is_trimmed { after } else { self.shown.decided },
             refused: Vec::new(),
-            sure: !self.is_halted && !self.has_doubt(),
+            sure: !is_trimmed && !self.is_halted && !self.has_doubt(),
         }
     }
 
@@ -201,6 +209,7 @@ impl Leader {
             epoch_start: dispatch.epoch_start,
             history: dispatch.epoch_start.map(|_| self.history.clone()),
             roster: dispatch.roster.as_deref().cloned(),
+            base: dispatch.base.as_deref().copied(),
             restored,
             after: dispatch.after,
             through,

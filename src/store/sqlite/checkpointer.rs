@@ -1,6 +1,6 @@
 //! The thread that works beside the appends: it moves the write-ahead log into the database, syncs the watermark file,
-//! looks for room on a full disk, checks that the directory still leads to the same files, and checks the older part of
-//! the log once.
+//! deletes what was trimmed, looks for room on a full disk, checks that the directory still leads to the same files, and
+//! checks the older part of the log once.
 
 use super::disk::Disk;
 use super::files::WRITE_AHEAD_LOG_BYTES;
@@ -8,7 +8,7 @@ use super::holders::holders;
 use super::schema;
 use crate::process::threads::{self, lock};
 use crate::protocol::Id;
-use crate::store::{Store, StoreError, Trouble};
+use crate::store::{ReadLimit, Store, StoreError, Trouble};
 use rusqlite::Connection;
 use std::fs;
 use std::sync::Arc;
@@ -26,6 +26,12 @@ const WATERMARK_SYNCED_EVERY: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_millis(500);
 /// How often the checkpointer looks for room on a full disk.
 const ROOM_TRIED_EVERY: Duration = Duration::from_secs(1);
+/// The most that is deleted at a time: so little that no write waits for it longer than for its own sync.
+const RECLAIM_STEP: ReadLimit = ReadLimit { slots_max: 1_000, bytes_max: 256 << 10 };
+const RECLAIM_STEP_WHEN_FULL: ReadLimit = ReadLimit { slots_max: 100_000, bytes_max: 64 << 20 };
+/// How long it deletes what was trimmed at a time, and its pause between two steps.
+const RECLAIM_AT_ONCE: Duration = Duration::from_millis(50);
+const RECLAIM_PAUSE: Duration = Duration::from_millis(1);
 /// How often it tries again to move a write-ahead log that it could not move as a whole.
 const UNFINISHED_TRIED_EVERY: Duration = Duration::from_secs(1);
 /// How often it checks that the directory still leads to the files of the log.
@@ -40,6 +46,8 @@ struct Checkpointer {
     /// The ids after the first one, up to the second one, are not checked yet.
     unchecked: (Id, Id),
     room_tried: Instant,
+    /// When free pages were last given back.
+    shrunk: Instant,
     /// When the write-ahead log was last moved.
     tidied: Instant,
     /// When the watermark file was last synced.
@@ -60,6 +68,7 @@ pub(super) fn start(disk: &Arc<Disk>, unchecked: Id) -> Result<(), StoreError> {
         connection,
         unchecked,
         room_tried: now,
+        shrunk: now,
         tidied: now,
         watermark_synced: now,
         is_unfinished: false,
@@ -79,6 +88,7 @@ pub(super) fn start(disk: &Arc<Disk>, unchecked: Id) -> Result<(), StoreError> {
             checkpointer.tidy(&disk);
             checkpointer.try_for_room(&disk);
             checkpointer.check_on(&disk);
+            checkpointer.reclaim(&disk);
             drop(disk);
             thread::sleep(EVERY);
         }
@@ -97,16 +107,18 @@ impl Checkpointer {
         if (bytes >= CHECKPOINT_BYTES || (quiet && (bytes > 0 || self.is_unfinished))) && !is_again {
             lock(&disk.activity).bytes_since_checkpoint = 0;
             self.tidied = Instant::now();
-            // The first pass moves almost everything beside the appends. The second one moves the few frames that came
-            // in meanwhile, while appends wait. Only when all of it was moved does SQLite begin that log anew instead
-            // of growing it.
-            let moved = schema::checkpoint(&self.connection).and_then(|_| {
-                let _nobody_appends = lock(&disk.writer);
-                schema::checkpoint(&self.connection)
-            });
+            let mut moved = self.move_write_ahead_log(disk);
+            // The ballast is room for that. Later the write-ahead log itself may take all of it.
+            if moved.as_ref().is_err_and(schema::is_no_room)
+                && disk.trouble().is_none()
+                && disk.run_out_of_room().is_ok()
+            {
+                moved = self.move_write_ahead_log(disk);
+            }
             self.is_unfinished = !matches!(moved, Ok(true));
             match moved {
                 Ok(everything) => self.look_at_write_ahead_log(disk, everything),
+                Err(error) if schema::is_no_room(&error) && disk.trouble().is_some() => {}
                 Err(error) => log::warn!(
                     "the write-ahead log of {} could not be moved into it: {error}",
                     disk.files.database().display()
@@ -117,6 +129,14 @@ impl Checkpointer {
             self.watermark_synced = Instant::now();
             disk.sync_watermark_file_aside();
         }
+    }
+
+    /// The first pass moves almost everything beside the appends. The second one moves the few frames that came in
+    /// meanwhile, while appends wait. Only when all of it was moved does SQLite begin that log anew instead of growing it.
+    fn move_write_ahead_log(&self, disk: &Disk) -> rusqlite::Result<bool> {
+        schema::checkpoint(&self.connection)?;
+        let _nobody_appends = lock(&disk.writer);
+        schema::checkpoint(&self.connection)
     }
 
     /// Warns of a write-ahead log that grows because another process reads an earlier state of the database. The
@@ -167,9 +187,34 @@ impl Checkpointer {
         }
     }
 
+    /// Deletes what was trimmed, in small steps with pauses, so that no write waits for more than one of them. The pages are
+    /// reused. On a full disk they are given back to the file system, because the ballast needs them there. No message is
+    /// written then, and large steps take less of the room that is left.
+    fn reclaim(&mut self, disk: &Disk) {
+        let began = Instant::now();
+        let is_full = || matches!(disk.trouble(), Some(Trouble::NoRoom(_)));
+        while began.elapsed() < RECLAIM_AT_ONCE && !disk.closed.load(Ordering::Acquire) {
+            let step = if is_full() { RECLAIM_STEP_WHEN_FULL } else { RECLAIM_STEP };
+            match disk.reclaim(step) {
+                Ok(true) => thread::sleep(RECLAIM_PAUSE),
+                Ok(false) => break,
+                // Without room even for that, the next pass tries again. Anything else is latched.
+                Err(error) if error.is_no_room() => break,
+                Err(error) => return log::error!("what was trimmed could not be deleted: {error}"),
+            }
+        }
+        if is_full() && self.shrunk.elapsed() >= ROOM_TRIED_EVERY {
+            self.shrunk = Instant::now();
+            if let Err(error) = disk.shrink() {
+                log::warn!("free space could not be given back: {error}");
+            }
+        }
+    }
+
     /// Checks the next slots of the older part of the log. [`Disk::check`] latches and logs damage.
     fn check_on(&mut self, disk: &Disk) {
         let (after, through) = self.unchecked;
+        let after = after.max(disk.base().id);
         if after >= through {
             return;
         }

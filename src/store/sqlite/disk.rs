@@ -8,15 +8,15 @@ use super::directory_lock::{self, DirectoryLock};
 use super::file_size_limit::FileSizeLimit;
 use super::files::{Files, in_directory, sync_directory};
 use super::place::OpenFiles;
-use super::promise::check_promised;
+use super::promise::{Held, check_promised};
 use super::readers::{READERS_MAX, Readers};
 use super::rollback_file;
 use super::schema::{self, CHECK_STEP, Damage, Transaction};
 use super::watermark_file::{WatermarkFile, WatermarkRecord};
 use crate::process::state_lock::before_io;
 use crate::process::threads::lock;
-use crate::protocol::{CopyId, Entry, Id, KeyedWrite, Slot, SlotRef, Watermark};
-use crate::store::{Identity, ReadLimit, Store, StoreError, Trouble, check_order, weight};
+use crate::protocol::{Base, CopyId, Entry, Id, KeyedWrite, Slot, SlotRef, Watermark};
+use crate::store::{Identity, ReadLimit, Size, Store, StoreError, Trouble, check_order, weight};
 use rusqlite::Connection;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -32,6 +32,8 @@ const QUIET_START: Duration = Duration::from_secs(1);
 const REFUSALS_REMEMBERED: usize = 65_536;
 /// What one transaction writes at least: approximately a page of the database.
 const TRANSACTION_BYTES: u64 = 4 << 10;
+/// How many pages of the database are given back to the file system at a time.
+const SHRINK_PAGES: u32 = 1_000;
 /// How long a stop waits for processes that read the database.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -41,8 +43,10 @@ pub struct Disk {
     copy: CopyId,
     pub(super) writer: Mutex<Connection>,
     readers: Readers,
+    base: Mutex<Base>,
     last: AtomicU64,
-    /// How often the end of the log was dropped. A reader that misses an id checks whether this has changed meanwhile.
+    /// How often the end of the log was dropped, or its beginning trimmed. A reader that misses an id checks whether this
+    /// has changed meanwhile.
     drops: AtomicU64,
     refused: Mutex<Refusals>,
     pub(super) cache_bytes: usize,
@@ -107,7 +111,7 @@ impl Disk {
         let (mut watermark_file, found) =
             WatermarkFile::open(&files.watermark_file()).map_err(|error| in_directory(directory, &error))?;
         let writer = schema::open(&files.database(), existed, cache_bytes)?;
-        let (last, _) = check_promised(&files, found, &writer)?;
+        let Held { base, last, .. } = check_promised(&files, found, &writer)?;
         let cannot_read = |damage| StoreError::new(format!("{}: {damage}", files.database().display()));
         let copy = schema::copy_id(&writer).map_err(cannot_read)?;
         // SQLite treats what an earlier process left in the write-ahead log as durable, but only moving it makes it so.
@@ -138,6 +142,7 @@ impl Disk {
             copy,
             writer: Mutex::new(writer),
             readers: Readers::default(),
+            base: Mutex::new(base),
             last: AtomicU64::new(last.get()),
             drops: AtomicU64::new(0),
             refused: Mutex::new(Refusals { after: last, known: BTreeSet::new() }),
@@ -154,7 +159,7 @@ impl Disk {
     /// Checks the end of the log, where damage is the most likely and the most harmful. Gives the id up to which
     /// nothing was checked.
     fn check_end(&self, last: Id) -> Result<Id, StoreError> {
-        let before = Id::new(last.get().saturating_sub(CHECKED_AT_START));
+        let before = Id::new(last.get().saturating_sub(CHECKED_AT_START)).max(self.base().id);
         let (mut checked, mut told) = (before, Instant::now());
         while checked < last {
             checked = self.check(checked, last, &mut |_| {})?;
@@ -179,7 +184,7 @@ impl Disk {
     }
 
     /// Reads the slots after `after` up to `through` or to the end of the log. Gives `None` if there are none. A
-    /// missing id is damage, unless the end of the log was dropped meanwhile.
+    /// missing id is damage, unless the end of the log was dropped meanwhile, or the beginning trimmed.
     fn with_slots<T>(
         &self,
         after: Id,
@@ -192,10 +197,56 @@ impl Disk {
         if end <= after {
             return Ok(None);
         }
+        self.check_held(after)?;
         let done = self.with_reader(|reader| Ok(read(reader, end)))?;
         match done {
-            Err(Damage::Missing(_)) if self.drops.load(Ordering::SeqCst) != drops => Ok(None),
+            Err(Damage::Missing(_)) if self.drops.load(Ordering::SeqCst) != drops => {
+                self.check_held(after).map(|()| None)
+            }
             done => done.map(Some).map_err(|damage| self.damaged(&damage)),
+        }
+    }
+
+    /// Fails if slots after this id are trimmed.
+    fn check_held(&self, after: Id) -> Result<(), StoreError> {
+        let base = self.base().id;
+        if after < base { Err(StoreError::trimmed(after, base)) } else { Ok(()) }
+    }
+
+    /// Deletes some of the slots that are trimmed. Gives whether there may be more.
+    ///
+    /// # Errors
+    /// If that cannot be written.
+    pub(super) fn reclaim(&self, step: ReadLimit) -> Result<bool, StoreError> {
+        let base = self.base();
+        let next = self.with_reader(|reader| {
+            schema::reclaimable(reader, base, step).map_err(|error| self.damaged(&error.into()))
+        })?;
+        let Some(through) = next else { return Ok(false) };
+        let writer = self.writer(Purpose::Decision, 0)?;
+        self.write(&writer, "what was trimmed", Purpose::Decision, 0, |transaction| {
+            schema::reclaim(transaction, through)
+        })?;
+        Ok(true)
+    }
+
+    /// Gives free pages at the end of the database back to the file system, a few MiB at most.
+    ///
+    /// # Errors
+    /// If that cannot be written.
+    pub(super) fn shrink(&self) -> Result<(), StoreError> {
+        if self.size()?.free == 0 {
+            return Ok(());
+        }
+        let writer = self.writer(Purpose::Decision, 0)?;
+        let shrunk = schema::shrink(&writer, SHRINK_PAGES).and_then(|()| schema::checkpoint(&writer));
+        match shrunk {
+            Ok(_) => Ok(()),
+            Err(error) if schema::is_no_room(&error) => Ok(()),
+            Err(error) => {
+                let path = self.files.database();
+                Err(self.latch_write(&format!("{} could not be made smaller: {error}", path.display())))
+            }
         }
     }
 
@@ -270,7 +321,7 @@ impl Disk {
     }
 
     /// Removes the ballast of a full disk, so that there is room for refusals.
-    fn run_out_of_room(&self) -> Result<Trouble, StoreError> {
+    pub(super) fn run_out_of_room(&self) -> Result<Trouble, StoreError> {
         self.ballast.give_up().map_err(|error| {
             self.latch_write(&format!("{} could not be removed: {error}", self.files.ballast().display()))
         })?;
@@ -469,6 +520,31 @@ impl Store for Disk {
         self.drop_kept(id)
     }
 
+    fn trim(&self, base: Base) -> Result<(), StoreError> {
+        let writer = self.writer(Purpose::Decision, 0)?;
+        let mutations =
+            self.write_mutation(&writer, "where the log begins", |transaction| schema::trim(transaction, &base))?;
+        // Before anything is deleted, so that no reader takes that for damage: see `with_slots`.
+        *lock(&self.base) = base;
+        self.last.fetch_max(base.id.get(), Ordering::SeqCst);
+        self.drops.fetch_add(1, Ordering::SeqCst);
+        {
+            let mut refused = lock(&self.refused);
+            refused.known = refused.known.split_off(&base.id.next());
+            refused.after = refused.after.max(base.id);
+        }
+        self.set_record(|record| {
+            record.mutations = record.mutations.max(mutations);
+            record.durable = record.durable.max(base.id);
+            let watermark = Watermark { decided: record.decided, visible: record.visible }.not_before(base);
+            (record.decided, record.visible) = (watermark.decided, watermark.visible);
+        })
+    }
+
+    fn base(&self) -> Base {
+        *lock(&self.base)
+    }
+
     fn last(&self) -> Id {
         Id::new(self.last.load(Ordering::SeqCst))
     }
@@ -488,6 +564,7 @@ impl Store for Disk {
         if through <= after {
             return Ok(Vec::new());
         }
+        self.check_held(after)?;
         let older = {
             let refusals = lock(&self.refused);
             if after >= refusals.after {
@@ -504,7 +581,10 @@ impl Store for Disk {
     }
 
     fn keyed_writes(&self, writes_max: usize) -> Result<Vec<KeyedWrite>, StoreError> {
-        self.with_reader(|reader| schema::keyed_writes(reader, writes_max).map_err(|damage| self.damaged(&damage)))
+        let base = self.base().id;
+        self.with_reader(|reader| {
+            schema::keyed_writes(reader, base, writes_max).map_err(|damage| self.damaged(&damage))
+        })
     }
 
     fn copy_id(&self) -> CopyId {
@@ -523,7 +603,7 @@ impl Store for Disk {
 
     fn watermark(&self) -> Watermark {
         let record = lock(&self.watermark_file).record();
-        Watermark { decided: record.decided, visible: record.visible }
+        Watermark { decided: record.decided, visible: record.visible }.not_before(self.base())
     }
 
     fn note_watermark(&self, watermark: Watermark) -> Result<(), StoreError> {
@@ -531,6 +611,11 @@ impl Store for Disk {
             record.decided = watermark.decided;
             record.visible = watermark.visible;
         })
+    }
+
+    fn size(&self) -> Result<Size, StoreError> {
+        let base = self.base();
+        self.with_reader(|reader| schema::size(reader, base).map_err(|error| self.damaged(&error.into())))
     }
 
     fn trouble(&self) -> Option<Trouble> {

@@ -6,11 +6,11 @@
 
 use super::directory_lock::{self, ReadLock};
 use super::files::in_directory;
-use super::promise::check_promised;
+use super::promise::{Held, check_promised};
 use super::schema::{self, CHECK_STEP};
 use super::watermark_file;
 use super::write_ahead_log::{self, Beneath};
-use crate::protocol::{Id, SlotRef};
+use crate::protocol::{Base, Id, SlotRef};
 use crate::store::{Identity, StoreError, Watermark};
 use rusqlite::Connection;
 use std::fs;
@@ -19,6 +19,7 @@ use std::fs;
 pub struct Examination {
     lock: ReadLock,
     reader: Connection,
+    base: Base,
     last: Id,
     watermark: Watermark,
     identity: Option<Identity>,
@@ -36,16 +37,22 @@ impl Examination {
         let found = watermark_file::read(&files.watermark_file()).map_err(|error| in_directory(directory, &error))?;
         let has_frames = fs::metadata(files.write_ahead_log()).is_ok_and(|file| file.len() > 0);
         let reader = schema::open_for_examination(&files.database(), has_frames)?;
-        let (last, identity) = check_promised(files, found, &reader)?;
+        let Held { base, last, identity } = check_promised(files, found, &reader)?;
         let promised = found.unwrap_or_default();
-        let watermark = Watermark { decided: promised.decided, visible: promised.visible };
-        Ok(Examination { reader, last, watermark, identity, lock })
+        let watermark = Watermark { decided: promised.decided, visible: promised.visible }.not_before(base);
+        Ok(Examination { reader, base, last, watermark, identity, lock })
     }
 
     /// The identity of the log.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
+    }
+
+    /// What was trimmed of the log.
+    #[must_use]
+    pub fn base(&self) -> Base {
+        self.base
     }
 
     /// The last id held.
@@ -60,12 +67,13 @@ impl Examination {
         self.watermark
     }
 
-    /// Visits every slot in order, which checks it.
+    /// Visits every slot after the base in order, which checks it.
     ///
     /// # Errors
     /// If something is damaged, or cannot be read.
     pub fn visit_all(&self, mut each: impl FnMut(SlotRef<'_>)) -> Result<(), StoreError> {
-        check_all(&self.reader, self.last, &mut each).map_err(|damage| self.lock.files.damaged(&damage.to_string()))
+        check_all(&self.reader, self.base.id, self.last, &mut each)
+            .map_err(|damage| self.lock.files.damaged(&damage.to_string()))
     }
 
     /// Checks pages of the database that readers do not see, because the write-ahead log holds them, too. Gives whether
@@ -80,8 +88,10 @@ impl Examination {
             Beneath::Nothing => Ok(true),
             Beneath::Whole => {
                 let alone = schema::open_for_examination(&self.lock.files.database(), false)?;
-                let last = schema::last(&alone).map_err(schema::Damage::from);
-                let checked = last.and_then(|last| check_all(&alone, last, &mut |_| {}));
+                let checked = schema::base(&alone).and_then(|base| {
+                    let last = schema::last(&alone, base)?;
+                    check_all(&alone, base.id, last, &mut |_| {})
+                });
                 checked.map(|()| true).map_err(|damage| {
                     self.lock.files.damaged(&format!(
                         "{damage}, in pages that readers do not see, because {} still holds them",
@@ -94,8 +104,8 @@ impl Examination {
     }
 }
 
-fn check_all(reader: &Connection, last: Id, each: &mut dyn FnMut(SlotRef<'_>)) -> Result<(), schema::Damage> {
-    let mut checked = Id::ZERO;
+fn check_all(reader: &Connection, base: Id, last: Id, each: &mut dyn FnMut(SlotRef<'_>)) -> Result<(), schema::Damage> {
+    let mut checked = base;
     while checked < last {
         checked = schema::check(reader, checked, last, CHECK_STEP, each)?;
     }

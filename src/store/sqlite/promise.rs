@@ -3,23 +3,31 @@
 use super::files::Files;
 use super::schema::{self, Damage};
 use super::watermark_file::WatermarkRecord;
-use crate::protocol::{Id, LogId};
+use crate::protocol::{Base, Id, LogId};
 use crate::store::{Identity, StoreError};
 use rusqlite::Connection;
 
-/// Checks that a database holds all that the watermark file names. Gives the last id and the identity of the log.
+/// What a database holds.
+pub(super) struct Held {
+    pub(super) base: Base,
+    pub(super) last: Id,
+    pub(super) identity: Option<Identity>,
+}
+
+/// Checks that a database holds all that the watermark file names.
 pub(super) fn check_promised(
     files: &Files,
     found: Option<WatermarkRecord>,
     connection: &Connection,
-) -> Result<(Id, Option<Identity>), StoreError> {
+) -> Result<Held, StoreError> {
     let damaged = |damage: Damage| files.damaged(&damage.to_string());
-    let last = schema::last(connection).map_err(|error| damaged(error.into()))?;
+    let base = schema::base(connection).map_err(damaged)?;
+    let last = schema::last(connection, base).map_err(|error| damaged(error.into()))?;
     let mutations = schema::mutations(connection).map_err(|error| damaged(error.into()))?;
     check_record(files, found, last, mutations)?;
     let identity = schema::identity(connection).map_err(damaged)?;
     check_identity(files, found.and_then(|record| record.log_id), identity.as_ref())?;
-    Ok((last, identity))
+    Ok(Held { base, last, identity })
 }
 
 /// Checks that the log is not shorter, and has not fewer changes, than the watermark file says. Without a readable

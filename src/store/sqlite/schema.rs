@@ -1,8 +1,8 @@
 //! The database: its tables, and the statements on them. All SQL is in this file.
 
 use super::lineage;
-use crate::protocol::{CopyId, Entry, EntryRef, Epoch, Id, KeyedWrite, Slot, SlotRef, WritePart};
-use crate::store::{Identity, KnownMember, ReadLimit, StoreError, weight};
+use crate::protocol::{Base, CopyId, Entry, EntryRef, Epoch, Fingerprint, Id, KeyedWrite, Slot, SlotRef, WritePart};
+use crate::store::{Identity, KnownMember, ReadLimit, Size, StoreError, weight};
 use crc32fast::Hasher;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, ffi, params};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The version of the tables, in SQLite's `user_version`.
-const FORMAT: i64 = 4;
+const FORMAT: i64 = 5;
 /// The mark of a database of this program, in SQLite's `application_id`: "RLOG".
 const APPLICATION: i64 = 0x524c_4f47;
 /// How long a statement waits for another connection. Only the checkpointer and the writer can meet.
@@ -27,7 +27,7 @@ const WRITE_AHEAD_LOG_BYTES_KEPT: i64 = 16 << 20;
 
 const TABLES: &str = "
 CREATE TABLE slots (
-    id           INTEGER PRIMARY KEY,  -- place in the log, from 1, without holes
+    id           INTEGER PRIMARY KEY,  -- place in the log; those after the base follow each other without holes
     epoch        INTEGER NOT NULL,     -- epoch in which it was written; 0 for a refused id
     timestamp_ms INTEGER NOT NULL,     -- when the master accepted it, milliseconds since 1970; 0 for a refused id
     message      TEXT,                 -- NULL: the id was refused
@@ -43,6 +43,13 @@ CREATE TABLE mutations (
     number       INTEGER NOT NULL      -- mutation counter: transactions so far that were no appends
 ) STRICT;
 INSERT INTO mutations VALUES (1, 0);
+CREATE TABLE base (
+    one          INTEGER PRIMARY KEY CHECK (one = 1),
+    id           INTEGER NOT NULL,     -- the last id that was trimmed: slots up to here are about to be deleted
+    fingerprint  TEXT NOT NULL,        -- fingerprint of the log up to it, 64 hexadecimal digits
+    messages     INTEGER NOT NULL,     -- messages up to it that were not refused
+    checksum     INTEGER NOT NULL      -- CRC-32 over the columns before it
+) STRICT;
 CREATE TABLE copy (
     one          INTEGER PRIMARY KEY CHECK (one = 1),
     id           TEXT NOT NULL         -- 16 random hexadecimal digits: which copy of a log this is
@@ -158,6 +165,8 @@ fn prepare(connection: &Connection, cache_bytes: usize) -> Result<(), Damage> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     if !connection.is_readonly("main")? {
+        // For a new database, which this has to come first in: with it, a database can be made smaller page by page.
+        connection.pragma_update(None, "auto_vacuum", "incremental")?;
         let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
         if mode != "wal" {
             return Err(Damage::Found(format!("the journal mode is {mode} and cannot be made wal")));
@@ -251,9 +260,70 @@ impl Drop for Transaction<'_> {
     }
 }
 
-pub(super) fn last(connection: &Connection) -> rusqlite::Result<Id> {
+/// The last id of the log, which is trimmed up to a base.
+pub(super) fn last(connection: &Connection, base: Base) -> rusqlite::Result<Id> {
     let last: Option<i64> = connection.query_row("SELECT max(id) FROM slots", [], |row| row.get(0))?;
-    Ok(Id::new(last.unwrap_or(0).cast_unsigned()))
+    Ok(Id::new(last.unwrap_or(0).cast_unsigned()).max(base.id))
+}
+
+/// What was trimmed of the log.
+pub(super) fn base(connection: &Connection) -> Result<Base, Damage> {
+    let columns = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get::<_, i64>(3)?));
+    let row = connection.query_row("SELECT id, fingerprint, messages, checksum FROM base", [], columns).optional()?;
+    let Some((id, fingerprint, messages, found)) = row else { return Ok(Base::default()) };
+    let (id, messages) = (i64::cast_unsigned(id), i64::cast_unsigned(messages));
+    let base = Fingerprint::parse(&fingerprint).map(|fingerprint| Base { id: Id::new(id), fingerprint, messages });
+    base.filter(|base| checksum_of_base(base) == found)
+        .ok_or_else(|| Damage::Found("its base does not have the checksum that it was written with".to_owned()))
+}
+
+/// Trims the log up to a base. [`reclaim`] deletes the slots.
+pub(super) fn trim(transaction: &Transaction<'_>, base: &Base) -> rusqlite::Result<()> {
+    let (id, messages) = (base.id.get().cast_signed(), base.messages.cast_signed());
+    let row = params![id, base.fingerprint.to_string(), messages, checksum_of_base(base)];
+    transaction.0.execute("INSERT OR REPLACE INTO base VALUES (1, ?1, ?2, ?3, ?4)", row).map(|_| ())
+}
+
+/// The end of the next slots that may be deleted because they are trimmed; `None` if all are deleted.
+pub(super) fn reclaimable(connection: &Connection, base: Base, step: ReadLimit) -> rusqlite::Result<Option<Id>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, coalesce(octet_length(message), 0) FROM slots WHERE id <= ?1 ORDER BY id LIMIT ?2",
+    )?;
+    let slots_max = i64::try_from(step.slots_max).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![base.id.get().cast_signed(), slots_max])?;
+    let (mut end, mut bytes) = (None, 0);
+    while bytes < step.bytes_max
+        && let Some(row) = rows.next()?
+    {
+        end = Some(Id::new(row.get::<_, i64>(0)?.cast_unsigned()));
+        bytes += usize::try_from(row.get::<_, i64>(1)?).unwrap_or(usize::MAX);
+    }
+    Ok(end)
+}
+
+/// Deletes the slots up to an id.
+pub(super) fn reclaim(transaction: &Transaction<'_>, through: Id) -> rusqlite::Result<()> {
+    let mut statement = transaction.0.prepare_cached("DELETE FROM slots WHERE id <= ?1")?;
+    statement.execute([through.get().cast_signed()]).map(|_| ())
+}
+
+/// Bytes of the database, and those of them that are free for reuse.
+pub(super) fn size(connection: &Connection, base: Base) -> rusqlite::Result<Size> {
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let page = number("page_size")?.cast_unsigned();
+    Ok(Size {
+        bytes: page * number("page_count")?.cast_unsigned(),
+        free: page * number("freelist_count")?.cast_unsigned(),
+        is_reclaiming: reclaimable(connection, base, ReadLimit { slots_max: 1, bytes_max: 1 })?.is_some(),
+    })
+}
+
+/// Gives free pages at the end of the database back to the file system, once the write-ahead log is moved.
+pub(super) fn shrink(connection: &Connection, pages: u32) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
 }
 
 pub(super) fn insert(transaction: &Transaction<'_>, slots: &[Slot]) -> rusqlite::Result<()> {
@@ -427,13 +497,13 @@ fn ids(reader: &Connection, statement: &str, after: Id, through: Id) -> Result<V
     Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The latest writes with a key, the latest first.
-pub(super) fn keyed_writes(reader: &Connection, writes_max: usize) -> Result<Vec<KeyedWrite>, Damage> {
+/// The latest writes with a key after a base, the latest first.
+pub(super) fn keyed_writes(reader: &Connection, base: Id, writes_max: usize) -> Result<Vec<KeyedWrite>, Damage> {
     let mut statement = reader.prepare(
         "SELECT id, epoch, timestamp_ms, message, key, part, parts, checksum FROM slots INDEXED BY keys WHERE key IS NOT NULL \
-         ORDER BY id DESC",
+         AND id > ?1 ORDER BY id DESC",
     )?;
-    let messages = statement.query_and_then([], |row| {
+    let messages = statement.query_and_then([base.get().cast_signed()], |row| {
         let id = Id::new(row.get::<_, i64>(0)?.cast_unsigned());
         match slot_of(row, id)? {
             SlotRef::Entry(EntryRef { key: Some(key), .. }) => Ok((id, key.into())),
@@ -476,6 +546,11 @@ pub(super) fn set_identity(transaction: &Transaction<'_>, identity: &Identity) -
 
 fn checksum_of_texts(texts: &[String; 5]) -> i64 {
     checksum(&texts.each_ref().map(String::as_bytes))
+}
+
+fn checksum_of_base(base: &Base) -> i64 {
+    let fingerprint = base.fingerprint.to_string();
+    checksum(&[&base.id.get().to_le_bytes(), fingerprint.as_bytes(), &base.messages.to_le_bytes()])
 }
 
 fn checksum_of(slot: SlotRef<'_>) -> i64 {

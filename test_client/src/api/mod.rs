@@ -16,7 +16,8 @@ pub(crate) use credentials::Credentials;
 pub(crate) use failure::{Failure, Kind};
 pub(crate) use wire::{
     Ack, Copied, Elected, FaultState, Health, Ids, KnownWrite, Leader, Listed, Message, Messages, Posted, PostedBatch,
-    Promotion, PutAside, Rejoined, SecondaryReport, SecondaryState, Trace, TracedReplica, WriteIds, WriteOutcome,
+    Promotion, PutAside, Rejoined, SecondaryReport, SecondaryState, Trace, TracedReplica, TrimRequest, Trimmed,
+    WriteIds, WriteOutcome,
 };
 pub(crate) use write_options::{Copies, SECONDS_MAX, WriteOptions, parse_key, parse_wait};
 
@@ -130,6 +131,7 @@ impl Client {
     ) -> Result<Reply<Messages>, Failure> {
         let limit = limit.map_or_else(String::new, |limit| format!("&limit={limit}"));
         let consistency = consistency.map_or_else(String::new, |word| format!("&consistency={word}"));
+        let from = place(from);
         self.read(node, &format!("/messages?view=objects&from={from}{limit}{consistency}"), LOG_BYTES_MAX)
     }
 
@@ -141,12 +143,12 @@ impl Client {
     /// The messages of a node from an id on, a line of JSON for each, as they become visible. Empty lines
     /// are heartbeats.
     pub(crate) fn follow(&self, node: &Address, from: u64) -> Result<impl BufRead + use<>, Failure> {
-        self.lines(node, &format!("/messages?follow=true&view=objects&from={from}"))
+        self.lines(node, &format!("/messages?follow=true&view=objects&from={}", place(from)))
     }
 
     /// The messages that a node shows now, from an id on, a line of JSON for each.
     pub(crate) fn export(&self, node: &Address, from: u64) -> Result<impl BufRead + use<>, Failure> {
-        self.lines(node, &format!("/messages?view=objects&from={from}"))
+        self.lines(node, &format!("/messages?view=objects&from={}", place(from)))
     }
 
     fn lines(&self, node: &Address, path: &str) -> Result<impl BufRead + use<>, Failure> {
@@ -187,6 +189,11 @@ impl Client {
         let body = serde_json::json!({ "to": to }).to_string();
         let request = || self.agent.post(node.url("/switchover")).content_type("application/json");
         self.change_at(node, || request().send(body))?.parse()
+    }
+
+    /// Drops the beginning of the log.
+    pub(crate) fn trim(&self, request: TrimRequest) -> Result<Reply<Trimmed>, Failure> {
+        self.change(|| self.send("/trim", &serde_json::json!(request)))?.parse()
     }
 
     /// The state of the write with this key.
@@ -262,6 +269,11 @@ impl Client {
     fn send(&self, path: &str, body: &serde_json::Value) -> Sent {
         self.agent.post(self.master.url(path)).content_type("application/json").send(body.to_string())
     }
+}
+
+/// Where a read begins: with the first id, which may be trimmed, the beginning of the log is meant.
+fn place(from: u64) -> String {
+    if from <= 1 { "oldest".to_owned() } else { from.to_string() }
 }
 
 /// Adds the write options that are headers.

@@ -92,6 +92,28 @@ pub(crate) struct PutAside {
     pub(crate) to: u64,
 }
 
+/// What is to be trimmed.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct TrimRequest {
+    /// The first id that has to stay.
+    pub(crate) before: u64,
+    /// Whether to say only what would go.
+    pub(crate) dry_run: bool,
+    /// Whether secondaries that are away hold nothing up.
+    pub(crate) leave_behind: bool,
+}
+
+/// What was trimmed, or would be.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Trimmed {
+    pub(crate) begins: u64,
+    pub(crate) messages: u64,
+    pub(crate) dry_run: bool,
+    #[serde(default)]
+    pub(crate) held_up_by: Vec<String>,
+    pub(crate) why: Option<String>,
+}
+
 /// What became of a promotion or a switchover.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Elected {

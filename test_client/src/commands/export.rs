@@ -61,7 +61,7 @@ pub(crate) fn export(client: &Client, terminal: &mut Terminal, options: &ExportO
     }
     let begin = || {
         let health = client.health(node)?.value;
-        let expected = health.message_count.saturating_sub(options.from.saturating_sub(1));
+        let expected = health.message_count.min(health.last.saturating_sub(options.from.saturating_sub(1)));
         Ok::<_, Failure>((client.export(node, options.from)?, progress(expected, "exported")))
     };
     let (lines, bar) = match begin() {

@@ -9,4 +9,5 @@ pub(crate) mod post;
 pub(crate) mod status;
 pub(crate) mod tail;
 pub(crate) mod trace;
+pub(crate) mod trim;
 pub(crate) mod write;
