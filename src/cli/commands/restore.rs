@@ -81,6 +81,18 @@ fn write(
     node: Option<(&Peers, &NodeUrl)>,
 ) -> Result<(), String> {
     let store = Disk::open(directory).map_err(|error| error.to_string())?;
+    let filled = fill(backup, &*store, node);
+    // Also after a failure, so that nothing is written into a directory that is removed.
+    store.close();
+    filled?;
+    store.trouble().map_or(Ok(()), |trouble| Err(trouble.to_string()))
+}
+
+fn fill(
+    backup: &mut BackupReader<impl BufRead>,
+    store: &dyn Store,
+    node: Option<(&Peers, &NodeUrl)>,
+) -> Result<(), String> {
     let mut progress = Progress::new("restored", backup.head.through());
     let (mut batch, mut bytes) = (Vec::new(), 0);
     let (mut decided, mut visible) = (backup.base.id, backup.base.messages);
@@ -106,10 +118,9 @@ fn write(
     store.append(&batch).map_err(failed)?;
     store.note_watermark(Watermark { decided, visible }).map_err(failed)?;
     if let Some((peers, node)) = node {
-        append_pending(&*store, peers, node)?;
+        append_pending(store, peers, node)?;
     }
-    store.close();
-    store.trouble().map_or(Ok(()), |trouble| Err(trouble.to_string()))
+    Ok(())
 }
 
 /// Appends the pending entries of a secondary. A master has no endpoint for them.

@@ -44,6 +44,8 @@ pub struct Disk {
     pub(super) writer: Mutex<Connection>,
     readers: Readers,
     base: Mutex<Base>,
+    /// The id up to which everything that is trimmed is deleted, as far as that is known.
+    reclaimed: AtomicU64,
     last: AtomicU64,
     /// How often the end of the log was dropped, or its beginning trimmed. A reader that misses an id checks whether this
     /// has changed meanwhile.
@@ -143,6 +145,7 @@ impl Disk {
             writer: Mutex::new(writer),
             readers: Readers::default(),
             base: Mutex::new(base),
+            reclaimed: AtomicU64::new(0),
             last: AtomicU64::new(last.get()),
             drops: AtomicU64::new(0),
             refused: Mutex::new(Refusals { after: last, known: BTreeSet::new() }),
@@ -219,10 +222,16 @@ impl Disk {
     /// If that cannot be written.
     pub(super) fn reclaim(&self, step: ReadLimit) -> Result<bool, StoreError> {
         let base = self.base();
+        if self.reclaimed.load(Ordering::Relaxed) == base.id.get() {
+            return Ok(false);
+        }
         let next = self.with_reader(|reader| {
             schema::reclaimable(reader, base, step).map_err(|error| self.damaged(&error.into()))
         })?;
-        let Some(through) = next else { return Ok(false) };
+        let Some(through) = next else {
+            self.reclaimed.store(base.id.get(), Ordering::Relaxed);
+            return Ok(false);
+        };
         let writer = self.writer(Purpose::Decision, 0)?;
         self.write(&writer, "what was trimmed", Purpose::Decision, 0, |transaction| {
             schema::reclaim(transaction, through)
