@@ -137,7 +137,7 @@ fn an_export_is_a_file_when_it_is_whole_and_not_before() {
     let (url, asks) = breaking(vec![whole(&health), whole(&(line(1) + &line(2)))]);
     run(&url, &["export", path]).ends_with(0).prints("2 messages");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), line(1) + &line(2));
-    assert_eq!(asks.iter().nth(1).unwrap(), "GET /messages?view=objects&from=1 HTTP/1.1");
+    assert_eq!(asks.iter().nth(1).unwrap(), "GET /messages?view=objects&from=oldest HTTP/1.1");
     run(&url, &["export", path]).ends_with(2).complains("choose the name of a new file");
 }
 
