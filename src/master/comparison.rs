@@ -2,8 +2,8 @@
 //!
 //! The master reads and thereby checks its own log in parts, and asks every secondary for its fingerprint of each part.
 //! Where one differs, the master finds the first id that does by halving the part. What is trimmed, here or there, is
-//! compared by the fingerprints that it left. It compares a secondary up to the
-//! high watermark that this knows. No write waits for it.
+//! compared by the fingerprints that it left. A secondary is compared up to the high watermark that it knows. No write
+//! waits for it.
 
 use super::shared::Master;
 use crate::http::Reply;

@@ -5,7 +5,7 @@
 //! base that a log which is cut there begins with. So nothing is read twice, however long secondaries that are away hold
 //! the trimming up.
 
-use crate::protocol::{Base, Id, Slot, WritePart};
+use crate::protocol::{Base, Id, Slot};
 use crate::store::{ReadLimit, Store, StoreError};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const STEP: ReadLimit = ReadLimit { slots_max: 1_000, bytes_max: 256 << 10 };
 const SLOT_BYTES: u64 = 40;
 
 /// What is kept of the log. A message goes as soon as one of these limits lets it go.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Retention {
     /// How many messages.
     pub(crate) messages: Option<u64>,
@@ -35,12 +35,6 @@ pub(crate) enum ForAbsent {
     Bytes(u64),
     /// Messages that are younger than this.
     Younger(Duration),
-}
-
-impl Default for ForAbsent {
-    fn default() -> ForAbsent {
-        ForAbsent::Bytes(1 << 30)
-    }
 }
 
 impl Retention {
@@ -109,7 +103,7 @@ impl Horizon {
                     self.cuts.extend(cut);
                     return Ok(false);
                 }
-                if ends_a_write(slot) {
+                if slot.ends_a_write() {
                     cut = Some(reached);
                 }
             }
@@ -138,7 +132,7 @@ impl Horizon {
         self.cuts.back().map_or(0, |cut| cut.bytes - self.begins.bytes)
     }
 
-    /// The last base up to this id, if it is a new one.
+    /// The base of the last cut up to this id; `None` if the log cannot be cut there.
     pub(super) fn base_up_to(&self, id: Id) -> Option<Base> {
         self.cuts.iter().rev().find(|cut| cut.base.id <= id).map(|cut| cut.base)
     }
@@ -169,7 +163,7 @@ impl Cut {
 impl Retention {
     /// Whether everything up to here may go, which is so many bytes of what is held.
     fn lets_go(&self, reached: &Cut, bytes: u64, present: &Present) -> bool {
-        let left = present.messages.saturating_sub(reached.base.messages);
+        let left = reached.base.left_of(present.messages);
         self.messages.is_some_and(|kept| left >= kept)
             || self.bytes.is_some_and(|kept| present.bytes.is_some_and(|used| used.saturating_sub(bytes) >= kept))
             || self.age.is_some_and(|age| is_older(reached.timestamp_ms, age, present))
@@ -181,23 +175,16 @@ fn is_older(timestamp_ms: u64, age: Duration, present: &Present) -> bool {
     timestamp_ms < present.now_ms.saturating_sub(age_ms)
 }
 
-/// Whether a log may be cut after a slot: a write is trimmed as a whole.
-pub(super) fn ends_a_write(slot: &Slot) -> bool {
-    match slot {
-        Slot::Entry(entry) => {
-            let WritePart { index, of } = entry.part;
-            index + 1 == of
-        }
-        Slot::Refused(_) => true,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{CopyId, Entry, Epoch};
+    use crate::protocol::{CopyId, Entry, Epoch, WritePart};
     use crate::store::Memory;
     use std::sync::Arc;
+
+    /// Everything is kept.
+    const NONE: Retention =
+        Retention { messages: None, bytes: None, age: None, for_absent: ForAbsent::Bytes(u64::MAX) };
 
     /// A log whose messages were written a second apart, two in each write; every tenth id is refused.
     fn log(ids: u64) -> Memory {
@@ -232,7 +219,7 @@ mod tests {
     #[test]
     fn each_limit_lets_go_what_is_beyond_it() {
         let store = log(5_000);
-        let none = Retention::default();
+        let none = NONE;
         assert_eq!(end(&store, none).1, 0);
         assert_eq!(end(&store, Retention { messages: Some(900), ..none }).1, 4_000);
         assert_eq!(end(&store, Retention { messages: Some(899), ..none }).1, 4_000, "a write goes as a whole");
@@ -245,7 +232,7 @@ mod tests {
     #[test]
     fn what_is_read_is_remembered_with_its_base() {
         let store = log(5_000);
-        let retention = Retention { messages: Some(900), for_absent: ForAbsent::Bytes(60_000), ..Retention::default() };
+        let retention = Retention { messages: Some(900), for_absent: ForAbsent::Bytes(60_000), ..NONE };
         let (mut horizon, _) = end(&store, retention);
         let base = horizon.base_up_to(Id::new(2_500)).unwrap();
         assert_eq!(base, crate::store::base_at(&store, base.id).unwrap());

@@ -102,7 +102,7 @@ impl Master {
                 reasons,
                 role: "master",
                 server_id: self.settings.common.server_id.clone(),
-                message_count: shown.visible - state.leader.base().messages,
+                message_count: state.leader.base().left_of(shown.visible),
                 epoch: state.leader.epoch().get(),
                 begins: state.leader.base().id.next().get(),
                 last: state.leader.last().get(),
@@ -131,11 +131,9 @@ impl Master {
     /// What readers may see.
     pub(super) fn snapshot_of(&self, state: &State) -> Snapshot {
         Snapshot {
-            decided: state.leader.shown().decided,
-            log_id: Some(state.leader.log_id()),
-            begins: state.leader.base().id.next(),
+            extent: state.extent(),
             last: state.leader.last(),
-            visible: state.leader.shown().visible - state.leader.base().messages,
+            visible: state.leader.base().left_of(state.leader.shown().visible),
             role: "master",
             server_id: self.settings.common.server_id.clone(),
             possibly_stale: state.leader.is_halted() || state.leader.has_doubt(),

@@ -4,14 +4,14 @@
 //! durable, and then the leader knows of it and tells the secondaries. The store deletes the slots later, in small steps.
 
 use super::effects::Context;
-use super::retention::{Present, ends_a_write};
+use super::retention::Present;
 use super::shared::Master;
 use crate::http::{Exchange, Reply};
 use crate::process::clock;
 use crate::process::text::{count, messages};
 use crate::process::threads::{self, lock};
 use crate::protocol::{Base, Event, Id};
-use crate::store::{StoreError, Trouble, base_at};
+use crate::store::{StoreError, Trouble, base_at, end_of_writes};
 use crate::wire::trim::Trim;
 use serde::Serialize;
 use std::sync::Arc;
@@ -102,7 +102,7 @@ impl Master {
             || self.lock().members.values().any(|member| member.is_full);
         let regardless = if is_full { horizon.end() } else { horizon.regardless(retention, &present) };
         let through = self.lock().leader.trimmable(horizon.end(), regardless);
-        if let Some(base) = horizon.base_up_to(through).filter(|base| base.id > self.store.base().id) {
+        if let Some(base) = horizon.base_up_to(through) {
             self.trim(base)?;
             horizon.trimmed(base);
         }
@@ -140,7 +140,7 @@ impl Master {
         let horizon = lock(&self.horizon);
         let begun = self.store.base();
         let through = self.lock().leader.trimmable(asked, if leave_behind { asked } else { Id::ZERO });
-        let base = self.cut_up_to(begun.id, through).and_then(|id| base_at(&*self.store, id));
+        let base = end_of_writes(&*self.store, through).and_then(|id| base_at(&*self.store, id));
         let base = base.map_err(|error| Reply::problem(503, &format!("the log cannot be read: {error}")))?;
         if base.id > begun.id && !dry_run {
             self.trim(base).map_err(|error| Reply::problem(503, &format!("nothing was trimmed: {error}")))?;
@@ -154,25 +154,12 @@ impl Master {
         Ok(Trimmed { begins, messages, dry_run, held_up_by, why })
     }
 
-    /// The last id up to this one, and after the base, at which a write ends.
-    fn cut_up_to(&self, base: Id, through: Id) -> Result<Id, StoreError> {
-        let mut through = through;
-        while through > base {
-            match self.store.get(through)? {
-                Some(slot) if !ends_a_write(&slot) => through = through.previous(),
-                _ => break,
-            }
-        }
-        Ok(through)
-    }
-
     /// Who holds up the trimming up to an id, and why no more of it goes.
     fn why_not_more(&self, asked: Id, leave_behind: bool) -> (Vec<String>, Option<String>) {
         let state = self.lock();
-        let leader = &state.leader;
-        let (shown, names) =
-            (leader.shown().decided, |id| state.members.get(&id).map(|member| member.name.to_string()));
-        let waits_for: Vec<String> = leader.trimming_waits_for(asked.min(shown)).filter_map(names).collect();
+        let shown = state.leader.shown().decided;
+        let name = |id| state.members.get(&id).map(|member| member.name.to_string());
+        let waits_for: Vec<String> = state.leader.trimming_waits_for(asked.min(shown)).filter_map(name).collect();
         let why = if asked >= shown {
             format!("ids up to {shown} are decided, and the newest message always stays")
         } else if waits_for.is_empty() {

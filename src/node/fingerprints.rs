@@ -3,7 +3,7 @@
 use crate::http::{Exchange, Reply};
 use crate::process::text::number;
 use crate::protocol::{Fingerprint, Id};
-use crate::store::{Store, StoreError, Trouble, walk};
+use crate::store::{Store, StoreError, Trouble, base_at, walk};
 use crate::wire::node::FingerprintBody;
 
 /// Answers for the ids after `after` up to `through`. By default these are 0 and the high watermark: that is the
@@ -41,11 +41,10 @@ fn id(exchange: &Exchange, name: &str, default: Id) -> Result<Id, String> {
 }
 
 fn fingerprint(store: &dyn Store, after: Id, through: Id) -> Result<Fingerprint, StoreError> {
-    let base = store.base();
-    let (after, mut fingerprint) = match after {
-        Id::ZERO if through >= base.id => (base.id, base.fingerprint),
-        _ => (after, Fingerprint::default()),
-    };
+    if after == Id::ZERO && through >= store.base().id {
+        return Ok(base_at(store, through)?.fingerprint);
+    }
+    let mut fingerprint = Fingerprint::default();
     walk(store, after, through, |slot| {
         fingerprint.extend(&slot);
         Ok::<(), StoreError>(())

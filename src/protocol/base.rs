@@ -6,7 +6,7 @@
 //!
 //! - **The master decides** ([`Leader::trimmable`](super::Leader::trimmable)), and only about ids that are shown, that
 //!   every secondary in sync has decided as well, and that a majority of the voters has decided if promotion is on. So
-//!   whoever leads later has decided them, too, and no epoch overtakes them. Its own base is durable before a call names
+//!   every later leader has decided them, too, and no epoch overtakes them. Its own base is durable before a call names
 //!   it.
 //! - **A secondary that has decided as much** trims its own log beside its service. It compares the fingerprint of what it
 //!   drops with that of the base: if the two differ, it drops nothing and takes no more part.
@@ -34,6 +34,12 @@ pub struct Base {
 }
 
 impl Base {
+    /// How many of these messages are left, those included that are trimmed.
+    #[must_use]
+    pub fn left_of(&self, messages: u64) -> u64 {
+        messages.saturating_sub(self.messages)
+    }
+
     /// The base of a log that is trimmed up to this slot, which follows it.
     pub fn extend(&mut self, slot: &Slot) {
         self.id = slot.id();

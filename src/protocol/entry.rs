@@ -39,6 +39,12 @@ impl WritePart {
         let first = Id::new(id.get().saturating_sub(u64::from(self.index)));
         (first, first.plus(u64::from(self.of)).previous().max(id))
     }
+
+    /// Whether it is the last message of the write.
+    #[must_use]
+    pub fn is_last(self) -> bool {
+        self.index.checked_add(1) == Some(self.of)
+    }
 }
 
 /// What a log holds at one id.
@@ -117,6 +123,15 @@ impl Slot {
         match self {
             Slot::Entry(entry) => entry.id,
             Slot::Refused(id) => *id,
+        }
+    }
+
+    /// Whether a write ends with this slot, so that a log which is cut after it holds no write in part.
+    #[must_use]
+    pub fn ends_a_write(&self) -> bool {
+        match self {
+            Slot::Entry(entry) => entry.part.is_last(),
+            Slot::Refused(_) => true,
         }
     }
 

@@ -177,7 +177,7 @@ struct Carried {
     through: Id,
     has_messages: bool,
     is_delayed: bool,
-    trim: Option<Base>,
+    base: Option<Base>,
 }
 
 /// A call that waits for its artificial delay.
@@ -429,7 +429,7 @@ impl Follower {
             through: call.through,
             has_messages,
             is_delayed: has_messages && called.is_delayed,
-            trim: accepted.trim,
+            base: call.base,
         };
         self.store(ticket, changes, Step::Apply(accepted, carried), ready);
     }
@@ -539,7 +539,7 @@ impl Follower {
         }
         let reply = match after {
             After::Acknowledge(acknowledgement, carried) => {
-                ready.trim = carried.trim;
+                ready.trim = carried.base.and_then(|base| self.replica.may_trim(base));
                 self.acknowledge(ticket, acknowledgement, carried)
             }
             After::ForeignStored(id) => Reply::ForeignStored(id),

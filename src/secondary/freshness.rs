@@ -3,7 +3,7 @@
 
 use super::lifecycle::Secondary;
 use crate::http::Reply;
-use crate::node::reading::{Log, Reading, Snapshot, not_sure};
+use crate::node::reading::{Extent, Log, Reading, Snapshot, not_sure};
 use crate::process::threads;
 use crate::protocol::follower::{self, Event, Freshness};
 use crate::protocol::{Consistency, Id, ReplicaView};
@@ -36,11 +36,9 @@ impl Secondary {
     fn snapshot_of(&self, view: &ReplicaView, possibly_stale: bool) -> Snapshot {
         let base = self.store.base();
         Snapshot {
-            begins: base.id.next(),
-            decided: view.status.decided,
-            log_id: view.status.log_id,
+            extent: Extent { log_id: view.status.log_id, begins: base.id.next(), decided: view.status.decided },
             last: view.status.last,
-            visible: view.visible.saturating_sub(base.messages),
+            visible: base.left_of(view.visible),
             role: "secondary",
             server_id: self.settings.common.server_id.clone(),
             possibly_stale,

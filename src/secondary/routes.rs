@@ -243,7 +243,7 @@ impl Secondary {
                 reasons,
                 role: "secondary",
                 server_id: self.settings.common.server_id.clone(),
-                message_count: view.visible.saturating_sub(base.messages),
+                message_count: base.left_of(view.visible),
                 epoch: view.status.epoch.get(),
                 begins: base.id.next().get(),
                 last: view.status.last.get(),

@@ -1,8 +1,8 @@
 //! What a node keeps.
 //!
-//! A store holds one [`Slot`] per id, from the one after its [`Base`], without holes: a message, or the mark that the id was refused. Of
-//! decisions it knows refusals only: the protocol's high watermark says what is visible. Beside the slots it keeps what
-//! a node must know at its next start: the log's identity, the epochs, the watermark, the secondaries.
+//! A store holds one [`Slot`] per id, from the one after its [`Base`], without holes: a message, or the mark that the id
+//! was refused. Of decisions it knows refusals only: the protocol's high watermark says what is visible. Beside the slots
+//! it keeps what a node must know at its next start: the log's identity, the epochs, the watermark, the secondaries.
 //!
 //! [`Disk`] keeps all of it through kill -9 and power loss. [`Memory`] keeps it until its process ends.
 
@@ -185,6 +185,18 @@ pub fn base_at(store: &dyn Store, id: Id) -> Result<Base, StoreError> {
         Ok::<_, StoreError>(())
     })?;
     Ok(base)
+}
+
+/// The last id up to this one, and after the base, with which a write ends; the base if there is none.
+///
+/// # Errors
+/// If a slot cannot be read.
+pub fn end_of_writes(store: &dyn Store, through: Id) -> Result<Id, StoreError> {
+    let (base, mut through) = (store.base().id, through);
+    while through > base && store.get(through)?.is_some_and(|slot| !slot.ends_a_write()) {
+        through = through.previous();
+    }
+    Ok(through)
 }
 
 /// A log of slots. Its methods may be called from any thread, but appends must not overlap.

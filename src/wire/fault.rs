@@ -1,6 +1,6 @@
 //! An injected fault, for demonstrations and tests: the body of `PUT /faults`.
 
-use super::read_object;
+use super::{is_default, read_object};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -128,10 +128,10 @@ pub struct FaultReport {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ActiveFault {
     /// See [`Fault::hold`], in seconds.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub hold: f64,
     /// See [`Fault::delay`], in seconds.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub delay: f64,
     /// See [`Fault::fail`].
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -144,11 +144,6 @@ pub struct ActiveFault {
     pub calls: Option<u64>,
     /// Milliseconds until it ends at the latest.
     pub ends_in_ms: u64,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(seconds: &f64) -> bool {
-    *seconds == 0.0
 }
 
 impl ActiveFault {

@@ -41,6 +41,11 @@ use serde::de::{DeserializeOwned, Error, Visitor};
 use std::fmt;
 use std::sync::Arc;
 
+/// Whether a field has its default, and is left out.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// Reads a JSON object. Refuses anything else first, because serde takes an array for the fields in order.
 ///
 /// # Errors

@@ -17,7 +17,7 @@ use super::hexadecimal::{CopyIdText, IncarnationText, LogIdText};
 use super::lineage::{CandidacyBody, EPOCHS_MAX, EpochEntryBody, LineageBody, epochs_of, history_of};
 use super::roster::RosterBody;
 use super::timing::Took;
-use super::{read_object, shared_text};
+use super::{is_default, read_object, shared_text};
 use crate::protocol::{
     Acknowledgement, Base, Call, Candidacy, Decisions, Entry, Epoch, EpochStart, Fingerprint, Id, Incarnation, LogId,
     Refusal, ReplicaStatus, Roster, Slot, WritePart,
@@ -453,16 +453,6 @@ impl RefusalReason {
     }
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_false(flag: &bool) -> bool {
-    !*flag
-}
-
 /// A secondary's state.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct StatusBody {
@@ -478,7 +468,7 @@ pub struct StatusBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lineage: Option<LineageBody>,
     /// The id up to which its log is trimmed.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     base: u64,
     last: u64,
     decided: u64,
@@ -496,7 +486,7 @@ pub struct StatusBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unable: Option<String>,
     /// Whether that is because its disk is full.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub full: bool,
     /// The injected fault, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]

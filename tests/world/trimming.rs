@@ -8,8 +8,8 @@ use super::disk::{EVERYTHING, SimulatedDisk};
 use super::node::{Node, Role};
 use super::planted_bugs::PlantedBug;
 use replicated_log::protocol::follower::Event as FollowerEvent;
-use replicated_log::protocol::{Base, Event, Id, Slot, WritePart};
-use replicated_log::store::base_at;
+use replicated_log::protocol::{Base, Event, Id, Slot};
+use replicated_log::store::{base_at, end_of_writes};
 
 impl<P: SimulatedDisk> World<P> {
     /// A leader trims its log as far as it may of what is asked for, in which nodes that are away hold it up beyond
@@ -22,7 +22,7 @@ impl<P: SimulatedDisk> World<P> {
             _ => leading.leader.trimmable(asked, regardless),
         };
         let store = self.nodes[node.0].disk.store();
-        let through = whole_writes(store.base().id, through, |id| store.get(id).expect("readable"));
+        let through = end_of_writes(store, through).expect("readable");
         if through <= store.base().id {
             return;
         }
@@ -106,22 +106,4 @@ impl<P: SimulatedDisk> World<P> {
         let held = store.read(after.max(base), through, EVERYTHING).expect("readable");
         trimmed.into_iter().chain(held).collect()
     }
-}
-
-/// The last id up to this one with which a write ends, and after the base.
-fn whole_writes(base: Id, through: Id, slot: impl Fn(Id) -> Option<Slot>) -> Id {
-    let mut through = through;
-    while through > base {
-        match slot(through) {
-            Some(Slot::Entry(entry)) => {
-                let WritePart { index, of } = entry.part;
-                if index + 1 == of {
-                    return through;
-                }
-                through = Id::new(through.get().saturating_sub(u64::from(index) + 1));
-            }
-            _ => return through,
-        }
-    }
-    base
 }

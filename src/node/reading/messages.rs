@@ -67,7 +67,7 @@ fn show(exchange: Exchange, log: &Arc<impl Log + 'static>, page: Page, consisten
     match log.snapshot(consistency) {
         Ok(snapshot) => match misplaced_because(log, &snapshot, page.reached(&snapshot)) {
             Some(because) => exchange.reply(snapshot.mark(misplaced(&because))),
-            None if page.reached(&snapshot).id >= snapshot.decided && !wait.is_zero() => {
+            None if page.reached(&snapshot).id >= snapshot.extent.decided && !wait.is_zero() => {
                 let later = Arc::clone(log);
                 let show = move |exchange: Exchange| show(exchange, &later, page, consistency, Duration::ZERO);
                 let from = page.reached(&snapshot).id.next();
@@ -132,10 +132,10 @@ pub(crate) fn one(exchange: Exchange, log: &Arc<impl Log>, id: &str) {
 
 fn one_of(store: &Arc<dyn Store>, snapshot: &Snapshot, id: &str) -> Reply {
     match number(id).map(Id::new) {
-        Some(id) if id < snapshot.begins && id > Id::ZERO => {
+        Some(id) if id < snapshot.extent.begins && id > Id::ZERO => {
             Reply::no_answer(410, &snapshot.trimmed(id.previous()).why)
         }
-        Some(id) if id <= snapshot.decided => match store.get(id) {
+        Some(id) if id <= snapshot.extent.decided => match store.get(id) {
             Ok(Some(Slot::Entry(entry))) => {
                 let mut json = Vec::new();
                 write_line(&mut json, EntryRef::from(&*entry), View::Objects);

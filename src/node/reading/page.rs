@@ -16,8 +16,6 @@ use std::sync::Arc;
 
 /// The most messages of a document whose request has a limit.
 const PAGE_MESSAGES_MAX: u64 = 10_000;
-/// The first id of a log that was never trimmed.
-const FIRST: Id = Id::new(1);
 /// The expected length of a message, for which memory is reserved.
 const MESSAGE_BYTES_EXPECTED: usize = 256;
 
@@ -133,7 +131,7 @@ impl PageWriter {
         }
         self.write_messages(store, &mut piece)?;
         self.state = Progress::Continues;
-        if self.left == 0 || self.after >= self.snapshot.decided {
+        if self.left == 0 || self.after >= self.snapshot.extent.decided {
             if self.page.form == Form::Document {
                 self.write_end(&mut piece);
             }
@@ -143,14 +141,14 @@ impl PageWriter {
     }
 
     fn write_messages(&mut self, store: &dyn Store, piece: &mut Vec<u8>) -> io::Result<()> {
-        if self.left == 0 || self.after >= self.snapshot.decided {
+        if self.left == 0 || self.after >= self.snapshot.extent.decided {
             return Ok(());
         }
         let slots_max = PIECE.slots_max.min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let piece_limit = ReadLimit { slots_max, ..PIECE };
         let before = self.after;
         store
-            .visit(before, self.snapshot.decided, piece_limit, &mut |slot| self.write_slot(slot, piece))
+            .visit(before, self.snapshot.extent.decided, piece_limit, &mut |slot| self.write_slot(slot, piece))
             .map_err(io::Error::other)?;
         if self.after == before {
             return Err(io::Error::other(format!("the store lacks id {}", before.next())));
@@ -180,8 +178,8 @@ impl PageWriter {
         let mut rest: Vec<(&str, Value)> = Vec::new();
         if self.page.view == View::Objects {
             rest.push(("total", self.snapshot.visible.into()));
-            if self.snapshot.begins > FIRST {
-                rest.push(("begins", self.snapshot.begins.get().into()));
+            if self.snapshot.beginning().id > Id::ZERO {
+                rest.push(("begins", self.snapshot.extent.begins.get().into()));
             }
             rest.push(("server_role", self.snapshot.role.into()));
             rest.push(("server_id", self.snapshot.server_id.as_str().into()));
@@ -190,8 +188,8 @@ impl PageWriter {
             if limit > PAGE_MESSAGES_MAX {
                 rest.push(("limit", PAGE_MESSAGES_MAX.into()));
             }
-            if self.after < self.snapshot.decided {
-                let of = self.snapshot.log_id.map(|log_id| (self.epoch, log_id));
+            if self.after < self.snapshot.extent.decided {
+                let of = self.snapshot.extent.log_id.map(|log_id| (self.epoch, log_id));
                 rest.push(("next", Position { id: self.after.next(), of }.to_string().into()));
             }
         }

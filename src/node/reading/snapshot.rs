@@ -2,7 +2,7 @@
 
 use crate::http::Reply;
 use crate::protocol::{Epoch, Id, LogId, Slot};
-use crate::store::{ReadLimit, Store};
+use crate::store::{ReadLimit, Store, StoreError};
 use crate::wire::position::Position;
 
 /// The most that a node reads from the store and sends at a time.
@@ -11,12 +11,8 @@ pub(super) const PIECE: ReadLimit = ReadLimit { slots_max: 1_000, bytes_max: 256
 /// What a reader may see, and the node that shows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
-    /// The first id that this node holds: what was before is trimmed.
-    pub(crate) begins: Id,
-    /// The high watermark: messages up to it are visible.
-    pub(crate) decided: Id,
-    /// The log, if this node knows it.
-    pub(crate) log_id: Option<LogId>,
+    /// The log, and where it begins and ends for readers.
+    pub(crate) extent: Extent,
     /// The last id that this node holds, pending ones included.
     pub(crate) last: Id,
     /// The number of visible messages, without those that are trimmed.
@@ -34,9 +30,9 @@ pub(crate) struct Snapshot {
 pub(crate) struct Extent {
     /// The log, if this node knows it.
     pub(crate) log_id: Option<LogId>,
-    /// The first id that this node holds.
+    /// The first id that this node holds: what was before is trimmed.
     pub(crate) begins: Id,
-    /// The high watermark.
+    /// The high watermark: messages up to it are visible.
     pub(crate) decided: Id,
 }
 
@@ -61,23 +57,23 @@ pub(super) struct Misplaced {
 impl Snapshot {
     /// Adds to a reply which log it is of, where that begins and ends, and whether it may be stale.
     pub(crate) fn mark(&self, reply: Reply) -> Reply {
-        let Snapshot { log_id, begins, decided, .. } = *self;
-        let reply = Extent { log_id, begins, decided }.mark(reply);
+        let reply = self.extent.mark(reply);
         if self.possibly_stale { reply.with_header("Warning", "110 - \"Response is Stale\"") } else { reply }
     }
 
     /// The position before the first message of the log.
     pub(super) fn beginning(&self) -> Position {
-        Position { id: self.begins.previous(), of: None }
+        Position { id: self.extent.begins.previous(), of: None }
     }
 
     /// Why a client that has reached this position cannot go on in this log, if it cannot: what it has is of another
-    /// one, or of a part of this one that is lost, or what follows is trimmed. `is_sure` says that the snapshot shows everything that was
-    /// acknowledged.
+    /// one, or of a part of this one that is lost, or what follows is trimmed. `is_sure` says that the snapshot shows
+    /// everything that was acknowledged.
     pub(super) fn misplaces(&self, reached: Position, is_sure: bool, store: &dyn Store) -> Option<Misplaced> {
         let Position { id, of } = reached;
-        let log_id = self.log_id?;
-        let held = format!("this node holds log {log_id} from id {} to {}", self.begins, self.decided);
+        let Extent { log_id, begins, decided } = self.extent;
+        let log_id = log_id?;
+        let held = format!("this node holds log {log_id} from id {begins} to {decided}");
         let misplaced = |why| Some(Misplaced { why, is_trimmed: false });
         if let Some((_, other)) = of.filter(|(_, other)| *other != log_id) {
             return misplaced(format!("the position is of log {other}, and {held}"));
@@ -85,10 +81,10 @@ impl Snapshot {
         if id > self.last && is_sure {
             return misplaced(format!("the position {id} is beyond the end: {held}"));
         }
-        if id.next() < self.begins {
+        if id.next() < begins {
             return Some(self.trimmed(id));
         }
-        let (epoch, _) = of.filter(|(epoch, _)| *epoch != Epoch::NONE && id <= self.decided)?;
+        let (epoch, _) = of.filter(|(epoch, _)| *epoch != Epoch::NONE && id <= decided)?;
         match store.get(id) {
             Ok(Some(Slot::Entry(entry))) if entry.epoch != epoch => misplaced(format!(
                 "message {id} was written in epoch {epoch} where the position comes from, and in epoch {} here: {held}",
@@ -100,7 +96,7 @@ impl Snapshot {
 
     /// Why a client that has everything up to an id cannot go on: what follows is trimmed.
     pub(super) fn trimmed(&self, id: Id) -> Misplaced {
-        let why = format!("id {} is trimmed: the log begins with id {}", id.next(), self.begins);
+        let why = StoreError::trimmed(id, self.extent.begins.previous()).to_string();
         Misplaced { why, is_trimmed: true }
     }
 }

@@ -92,8 +92,6 @@ pub(super) struct Accepted {
     pub(super) is_of_other_log: bool,
     pub(super) epoch: Epoch,
     decided: Id,
-    /// The base up to which this node may trim its log, if that is news.
-    pub(super) trim: Option<Base>,
     session: u64,
     admitted: bool,
 }
@@ -427,7 +425,7 @@ impl Replica {
         Ok(self.accept(call, holds, overlap.refused))
     }
 
-    /// A base that was told beside calls, if this node may trim its log up to there and did not know that.
+    /// A base that was told, if this node may trim its log up to there and did not know that.
     pub(super) fn may_trim(&mut self, base: Base) -> Option<Base> {
         let is_news = base.id > self.base && base.id <= self.decided;
         self.base = if is_news { base.id } else { self.base };
@@ -484,7 +482,6 @@ impl Replica {
             is_of_other_log: self.log_id.is_some_and(|log_id| log_id != call.log_id),
             epoch: call.epoch,
             decided: call.decided,
-            trim: call.base.filter(|base| base.id > self.base && base.id <= self.decided),
             session: call.session,
             admitted: call.admitted,
         };
@@ -550,7 +547,6 @@ impl Replica {
         }
         self.revise(&accepted.revision);
         self.advance(accepted.decided);
-        self.base = accepted.trim.map_or(self.base, |base| base.id);
         self.admitted |= accepted.admitted && accepted.session == self.session && self.last >= accepted.decided;
         self.acknowledgement()
     }

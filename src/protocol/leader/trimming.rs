@@ -19,7 +19,7 @@ impl Leader {
         asked.min(own).min(others).max(self.base.id)
     }
 
-    /// The secondaries without which the log could be trimmed up to this id, as far as they hold that up.
+    /// The secondaries that are not known to have decided everything up to this id.
     pub fn trimming_waits_for(&self, id: Id) -> impl Iterator<Item = MemberId> + '_ {
         self.members.iter().filter(move |(_, progress)| progress.known_decided < id).map(|(member, _)| member)
     }

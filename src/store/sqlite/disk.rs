@@ -414,7 +414,6 @@ impl Disk {
         false
     }
 
-    /// Changes the watermark file. The change survives the process at once, and a power loss after the next sync.
     /// Keeps what is about to be dropped in a file. A full disk gives up its ballast for that.
     fn keep_from(&self, id: Id) -> Result<(), StoreError> {
         let mut kept = rollback_file::keep(self, &self.files, id);
@@ -447,6 +446,7 @@ impl Disk {
         self.note_mutations(mutations)
     }
 
+    /// Changes the watermark file. The change survives the process at once, and a power loss after the next sync.
     fn set_record(&self, change: impl FnOnce(&mut WatermarkRecord)) -> Result<(), StoreError> {
         before_io("the watermark file is written");
         let mut file = lock(&self.watermark_file);
@@ -545,7 +545,7 @@ impl Store for Disk {
         self.set_record(|record| {
             record.mutations = record.mutations.max(mutations);
             record.durable = record.durable.max(base.id);
-            let watermark = Watermark { decided: record.decided, visible: record.visible }.not_before(base);
+            let watermark = record.watermark(base);
             (record.decided, record.visible) = (watermark.decided, watermark.visible);
         })
     }
@@ -612,7 +612,7 @@ impl Store for Disk {
 
     fn watermark(&self) -> Watermark {
         let record = lock(&self.watermark_file).record();
-        Watermark { decided: record.decided, visible: record.visible }.not_before(self.base())
+        record.watermark(self.base())
     }
 
     fn note_watermark(&self, watermark: Watermark) -> Result<(), StoreError> {

@@ -38,8 +38,7 @@ impl Examination {
         let has_frames = fs::metadata(files.write_ahead_log()).is_ok_and(|file| file.len() > 0);
         let reader = schema::open_for_examination(&files.database(), has_frames)?;
         let Held { base, last, identity } = check_promised(files, found, &reader)?;
-        let promised = found.unwrap_or_default();
-        let watermark = Watermark { decided: promised.decided, visible: promised.visible }.not_before(base);
+        let watermark = found.unwrap_or_default().watermark(base);
         Ok(Examination { reader, base, last, watermark, identity, lock })
     }
 

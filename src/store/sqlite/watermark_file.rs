@@ -21,7 +21,7 @@
 //!
 //! All numbers are little-endian.
 
-use crate::protocol::{Id, LogId};
+use crate::protocol::{Base, Id, LogId, Watermark};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -43,6 +43,13 @@ pub(super) struct WatermarkRecord {
     pub(super) decided: Id,
     pub(super) visible: u64,
     pub(super) mutations: u64,
+}
+
+impl WatermarkRecord {
+    /// The watermark that was shown, or the base if that is later.
+    pub(super) fn watermark(&self, base: Base) -> Watermark {
+        Watermark { decided: self.decided, visible: self.visible }.not_before(base)
+    }
 }
 
 /// The file, open for writing.
